@@ -1,0 +1,153 @@
+"""Named rules that accept or refuse: an address's rate, a tag's budget of values. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from collector.schema import OTHER, UNKNOWN
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_SECONDS_PER_HOUR = 3600
+_SECONDS_PER_DAY = 86_400
+_IPV6_SITE = 64
+_KEY_BYTES = 32
+
+
+class RateLimit:
+    """At most `per_hour` reports an hour from one address, with a burst of as many; 0: no limit.
+
+    A token bucket for each address, kept in memory only, under a digest whose key changes each
+    UTC day: nothing here can tell an address from yesterday. An IPv6 site (/64) counts as one
+    address. Buckets that are full again are forgotten.
+    """
+
+    def __init__(self, *, per_hour: int, secret: bytes) -> None:
+        self._per_hour = per_hour
+        self._secret = secret
+        self._day = -1
+        self._key = b""
+        self._buckets: dict[bytes, tuple[float, float]] = {}
+        self._swept = -math.inf
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def wait(self, address: str, now: float) -> int:
+        """Count a report from `address` at `now` (s since 1970): 0, or seconds to wait if refused.
+
+        An address that cannot be parsed is a bucket like any other.
+        """
+        if not self._per_hour:
+            return 0
+        if (day := int(now // _SECONDS_PER_DAY)) != self._day:
+            self._day = day
+            self._key = hashlib.blake2b(
+                str(day).encode(), key=self._secret, digest_size=_KEY_BYTES
+            ).digest()
+            self._buckets.clear()
+        name = hashlib.blake2b(_site(address), key=self._key, digest_size=16).digest()
+        tokens, since = self._buckets.get(name, (float(self._per_hour), now))
+        rate = self._per_hour / _SECONDS_PER_HOUR
+        tokens = min(self._per_hour, tokens + max(0.0, now - since) * rate)
+        if tokens < 1:
+            return math.ceil((1 - tokens) / rate)
+        self._buckets[name] = (tokens - 1, now)
+        if now - self._swept > _SECONDS_PER_HOUR:
+            self._swept = now
+            self._buckets = {
+                key: (left, at)
+                for key, (left, at) in self._buckets.items()
+                if left + (now - at) * rate < self._per_hour
+            }
+        return 0
+
+
+def sender_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
+    """The address that a request came from.
+
+    It is the peer's or, behind trusted proxies, the one that they name in X-Forwarded-For
+    (`forwarded_for`: the header's lines, in order). The last address in the chain that is no
+    trusted proxy counts; what stands before it was written by the sender.
+    """
+    chain = [part.strip() for line in forwarded_for for part in line.split(",")]
+    address = peer
+    while chain and _is_within(address, trusted):
+        address = chain.pop()
+    return address
+
+
+def _is_within(address: str, networks: Sequence[Network]) -> bool:
+    if not networks:
+        return False
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in networks)
+
+
+def _site(address: str) -> bytes:
+    if ":" not in address:
+        return address.encode()
+    try:
+        network = ipaddress.ip_network((address.partition("%")[0], _IPV6_SITE), strict=False)
+    except ValueError:
+        return address.encode()
+    return network.network_address.packed
+
+
+@dataclass(frozen=True, slots=True)
+class TagValue:
+    """A value that a tag holds, and the last UTC day (days since 1970) on which it was seen."""
+
+    tag: str
+    value: str
+    day: int
+
+
+class TagBudget:
+    """Bounds how many distinct values each tag holds, so that InfluxDB's series stay bounded.
+
+    `budgets` gives each tag's number; `unknown` and `other` cost nothing. A value not seen for
+    `memory_days` gives its place back. `seen` are the values of earlier runs.
+    """
+
+    def __init__(
+        self, budgets: Mapping[str, int], *, memory_days: int, seen: Iterable[TagValue] = ()
+    ) -> None:
+        self._budgets = dict(budgets)
+        self._memory_days = memory_days
+        self._days: dict[str, dict[str, int]] = {tag: {} for tag in budgets}
+        for item in seen:
+            if item.tag in self._days:
+                self._days[item.tag][item.value] = item.day
+
+    def held(self, tag: str) -> int:
+        """How many values a tag holds now."""
+        return len(self._days[tag])
+
+    def admit(self, tag: str, value: str, day: int, news: list[TagValue]) -> str:
+        """The value to store: the one given, or `other` where the tag's budget is spent.
+
+        Appends to `news` what a later run must know: the first sight of a value on a day.
+        """
+        days = self._days[tag]
+        if days.get(value) == day or value in (UNKNOWN, OTHER):
+            return value
+        if value not in days and len(days) >= self._budgets[tag]:
+            self._forget(tag, day)
+            if len(days) >= self._budgets[tag]:
+                return OTHER
+        days[value] = day
+        news.append(TagValue(tag, value, day))
+        return value
+
+    def _forget(self, tag: str, day: int) -> None:
+        days = self._days[tag]
+        for value in [v for v, last in days.items() if day - last > self._memory_days]:
+            del days[value]

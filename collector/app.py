@@ -1,0 +1,220 @@
+"""Builds every object, opens and closes what they need, and connects them; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from collector.admission import RateLimit, TagBudget
+from collector.influx import Influx
+from collector.influx.databases import ensure
+from collector.intakes.asl import AslIntake
+from collector.lines import Stamper
+from collector.metrics import Metrics
+from collector.nodelist import NodeList
+from collector.outbox import FILE, Outbox, OutboxFile
+from collector.privacy import Pseudonymiser
+from collector.problems import Reason, Refusal
+from collector.public.reports import Reports
+from collector.public.series import PublicSeries
+from collector.rollup.daily import Daily
+from collector.rollup.schedule import Schedule
+from collector.schema import DAILY, NODE_TAGS, RAW, REGISTRATION
+from collector.settings import Address, Settings
+from collector.state import locked, pseudonym_key
+from collector.writer import Writer
+
+log = structlog.get_logger("collector.app")
+
+_SECONDS_PER_DAY: Final = 86_400
+_FORGET_AFTER_S: Final = 30.0
+"""How long a connection without a request is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A collector that serves: where."""
+
+    public: Address
+    metrics: Address
+
+
+def retention(settings: Settings) -> dict[str, int]:
+    """Retention of each database, in seconds (0: for ever)."""
+    return {RAW: settings.retention_raw, DAILY: settings.retention_daily}
+
+
+def influx_of(settings: Settings) -> Influx:
+    """The InfluxDB that the settings name."""
+    return Influx(
+        settings.influx_url,
+        token=settings.influx_token.get_secret_value(),
+        org=settings.influx_org,
+        prefix=settings.influx_prefix,
+    )
+
+
+def daily_of(settings: Settings, influx: Influx) -> Daily:
+    """The daily rollup that the settings describe."""
+    return Daily(influx, k=settings.k_anonymity, retention_s=settings.retention_raw)
+
+
+def tag_budgets() -> dict[str, int]:
+    """How many values each open-ended tag may hold."""
+    return {tag.name: tag.budget for tag in NODE_TAGS if tag.budget and tag is not REGISTRATION}
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Serve from entry to exit; at exit, requests end and the outbox drains for up to 10 s.
+
+    Raises StateError, OutboxUnavailable, OSError (an address that cannot be listened on).
+    """
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(locked(settings.state_dir))
+        pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
+        metrics = Metrics()
+        path = directory / FILE
+        with OutboxFile(path) as file:
+            seen, newest = file.tag_values(), file.newest_ns()
+        outbox = Outbox(
+            path,
+            max_bytes=settings.outbox_max,
+            keep_seconds=settings.outbox_keep,
+            metrics=metrics,
+        )
+        stack.push_async_callback(outbox.close)
+        influx = await stack.enter_async_context(influx_of(settings))
+        nodelist = NodeList(settings.nodelist_url, directory=directory, metrics=metrics)
+        await stack.enter_async_context(_task(nodelist.run()))
+
+        writer = Writer(outbox, influx, metrics, lambda: ensure(influx, retention(settings)))
+        writing = asyncio.create_task(writer.run())
+        stack.push_async_callback(_stop, writer.stop, writing)
+
+        series = PublicSeries(influx)
+        schedule = Schedule(daily_of(settings, influx), metrics, changed=series.forget)
+        await stack.enter_async_context(_task(schedule.run()))
+
+        intake = AslIntake(
+            pseudonyms=pseudonyms,
+            stamper=Stamper(instance=settings.instance, last=newest),
+            budget=TagBudget(
+                tag_budgets(),
+                memory_days=settings.retention_raw // _SECONDS_PER_DAY,
+                seen=seen,
+            ),
+            nodelist=nodelist,
+            outbox=outbox,
+            rate_limit=RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32)),
+            trusted_proxies=settings.trusted_proxies,
+            metrics=metrics,
+        )
+        private = web.Application()
+        private.add_routes(
+            [
+                web.get("/metrics", make_aiohttp_handler(metrics.registry)),
+                web.get("/healthz", _healthz(outbox)),
+                web.get("/readyz", _readyz(outbox)),
+            ]
+        )
+        public = web.Application(
+            client_max_size=settings.max_body + 1, middlewares=[_problems_for_unknown_routes]
+        )
+        public.add_routes([*intake.routes(), *Reports(series).routes()])
+        at = Running(
+            public=await stack.enter_async_context(_site(public, settings.listen)),
+            metrics=await stack.enter_async_context(_site(private, settings.metrics_listen)),
+        )
+        log.info("serving", public=str(at.public), metrics=str(at.metrics))
+        yield at
+        log.info("stopping")
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _site(application: web.Application, address: Address) -> AsyncIterator[Address]:
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=_FORGET_AFTER_S,
+        handle_signals=False,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, address.host, address.port, shutdown_timeout=5)
+        await site.start()
+        yield Address(address.host, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a loop beside; cancelled and awaited at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _stop(stop: Callable[[], None], task: asyncio.Task[None]) -> None:
+    stop()
+    await task
+
+
+def _healthz(outbox: Outbox) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def healthz(_request: web.Request) -> web.Response:
+        if outbox.alive:
+            return web.Response(text="ok\n")
+        return Refusal(Reason.UNAVAILABLE, "the outbox's thread has ended").response()
+
+    return healthz
+
+
+def _readyz(outbox: Outbox) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def readyz(_request: web.Request) -> web.Response:
+        # InfluxDB is not asked: without it reports are taken in all the same.
+        why = outbox.unavailable if outbox.alive else "the outbox's thread has ended"
+        if why is None:
+            return web.Response(text="ready\n")
+        return Refusal(Reason.UNAVAILABLE, why).response()
+
+    return readyz
+
+
+@web.middleware
+async def _problems_for_unknown_routes(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return Refusal(Reason.NOT_FOUND, "there is nothing at this address").response()
+    except web.HTTPMethodNotAllowed as error:
+        response = Refusal(
+            Reason.METHOD_NOT_ALLOWED, f"use {', '.join(sorted(error.allowed_methods))} here"
+        ).response()
+        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return response

@@ -1,0 +1,85 @@
+"""What the commands share: dates, settings, and errors put into words."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from collector import logs, settings
+from collector.influx import InfluxError
+from collector.outbox import OutboxUnavailable
+from collector.state import StateError
+
+WRONG_SETTING = 2
+
+out = Console()
+err = Console(stderr=True)
+
+
+def say(words: str) -> None:
+    """Print a line on standard output, as it is."""
+    out.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(words: str) -> None:
+    """Print a line on standard error, as it is."""
+    err.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+def fail(words: str) -> NoReturn:
+    """Say what went wrong and exit 1."""
+    warn(words)
+    raise typer.Exit(1)
+
+
+def a_day(text: str) -> date:
+    """A date as commands take it: YYYY-MM-DD, `today` or `yesterday` (UTC)."""
+    today = datetime.now(UTC).date()
+    match text:
+        case "today":
+            return today
+        case "yesterday":
+            return today - timedelta(days=1)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("must be YYYY-MM-DD, today or yesterday") from None
+
+
+def days_between(first: date, last: date | None) -> list[date]:
+    """The days from `first` to `last`, both included; `first` alone where `last` is None."""
+    end = last or first
+    if end < first:
+        raise typer.BadParameter("the last day is before the first", param_hint="--to")
+    return [first + timedelta(days=n) for n in range((end - first).days + 1)]
+
+
+def load_settings() -> settings.Settings:
+    """The settings, with the log set up by them; exit 2 where they are wrong."""
+    try:
+        configured = settings.load()
+    except settings.SettingsError as error:
+        warn(str(error))
+        raise typer.Exit(WRONG_SETTING) from None
+    logs.configure(form=configured.log_format, level=configured.log_level)
+    for name, nearest in settings.unknown_variables().items():
+        hint = f"; is {nearest} meant?" if nearest else ""
+        warn(f"{name} is no setting of this version{hint}")
+    return configured
+
+
+@contextmanager
+def worded_errors() -> Iterator[None]:
+    """Turn what can be expected to go wrong into a sentence and exit 1."""
+    try:
+        yield
+    except (StateError, OutboxUnavailable, InfluxError, OSError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None

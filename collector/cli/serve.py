@@ -1,0 +1,31 @@
+"""`collector serve` and `collector check`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+import uvloop
+
+from collector import app
+from collector.check import examine
+from collector.cli.common import load_settings, say, worded_errors
+from collector.settings import shown
+
+
+def serve() -> None:
+    """Receive reports, deliver them to InfluxDB, and roll up the days, until SIGTERM."""
+    configured = load_settings()
+    with worded_errors():
+        uvloop.run(app.serve(configured))
+
+
+def check() -> None:
+    """Print the effective settings, try InfluxDB and the state directory, say what is wrong."""
+    configured = load_settings()
+    for name, value in shown(configured).items():
+        say(f"{name}={value}")
+    findings = asyncio.run(examine(configured))
+    for finding in findings:
+        say(f"{'ok   ' if finding.good else 'WRONG'} {finding.text}")
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)

@@ -1,0 +1,1 @@
+"""Past days: the simulated fleet, and the import of an older server's database."""

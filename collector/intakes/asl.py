@@ -1,0 +1,354 @@
+"""The intake of `asl-telemetry`, AllStarLink 3's client: one report a server a day, never retried.
+
+The client's source: https://github.com/AllStarLink (package asl3, script asl-telemetry).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Final, Protocol
+
+import pydantic_core
+import structlog
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from collector.admission import Network, RateLimit, TagBudget, TagValue, sender_address
+from collector.lines import NS_PER_DAY, FieldValue, Stamper, label, line, tag_set
+from collector.metrics import Metrics
+from collector.outbox import Entry, Outbox, OutboxUnavailable
+from collector.privacy import Pseudonymiser
+from collector.problems import Reason, Refusal
+from collector.schema import (
+    ARCH,
+    ASL_VERSION,
+    ASTERISK_VERSION,
+    CHANNEL,
+    DISTRO,
+    NODE_REPORT,
+    REGISTRATION,
+    RELEASE,
+    SERVER_REPORT,
+    UNKNOWN,
+)
+
+log = structlog.get_logger("collector.intakes.asl")
+
+NAME: Final = "asl"
+FIRST_PUBLIC_NODE: Final = 2000
+_MOST_NODES: Final = 500
+_MOST_PACKAGES: Final = 300
+_MOST_TEXT: Final = 256
+_MOST_SECONDS: Final = 100 * 365 * 86_400
+_BODY_S: Final = 30
+_RETRY_AFTER_S: Final = 60
+
+_UUID: Final = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
+_VERSION: Final = re.compile(r"(?P<asterisk>[^+\s]+)\+(?P<asl>asl\d*-[^-\s]+)(-\S*)?")
+_IAX_ARRAY: Final = re.compile(rb'("nodes-reg-iax"\s*:\s*\[)([^][{}"]*)\]')
+
+Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
+NodeNumber = Annotated[int, Field(ge=0, lt=1 << 31)]
+Nodes = Annotated[list[NodeNumber], Field(max_length=_MOST_NODES)]
+
+
+class Report(BaseModel):
+    """What a client says, as far as it is understood; unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    uuid: Annotated[str, Field(pattern=_UUID)]
+    nodes: Nodes
+    nodes_http: Annotated[Nodes | None, Field(alias="nodes-reg-http")] = None
+    nodes_iax: Annotated[
+        list[NodeNumber | Annotated[str, Field(max_length=_MOST_TEXT)]] | None,
+        Field(alias="nodes-reg-iax", max_length=_MOST_NODES),
+    ] = None
+    channels: Annotated[
+        dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None,
+        Field(alias="nodes-channels", max_length=_MOST_NODES),
+    ] = None
+    ast_ver: Annotated[Text, Field(alias="ast-ver")] = None
+    uptime: Text = None
+    reload_time: Annotated[Text, Field(alias="reload-time")] = None
+    distro: Text = None
+    release: Text = None
+    kernel: Text = None
+    arch: Text = None
+    packages: Annotated[
+        dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None,
+        Field(alias="pkgs", max_length=_MOST_PACKAGES),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A report understood: what to store, the nodes stored, and those ignored, by reason."""
+
+    entry: Entry
+    nodes: int
+    ignored: dict[str, int]
+
+
+class ListedNodes(Protocol):
+    """The public node list."""
+
+    def lists(self, node: int) -> bool:
+        """Whether a public node number counts."""
+        ...
+
+
+class AslIntake:
+    """Receives reports of `asl-telemetry`. `secret` keys the rate limit's counters."""
+
+    def __init__(
+        self,
+        *,
+        pseudonyms: Pseudonymiser,
+        stamper: Stamper,
+        budget: TagBudget,
+        nodelist: ListedNodes,
+        outbox: Outbox,
+        rate_limit: RateLimit,
+        trusted_proxies: Iterable[Network],
+        metrics: Metrics,
+    ) -> None:
+        self._understanding = Understanding(
+            pseudonyms=pseudonyms,
+            stamper=stamper,
+            budget=budget,
+            nodelist=nodelist,
+            metrics=metrics,
+        )
+        self._outbox = outbox
+        self._rate_limit = rate_limit
+        self._trusted = tuple(trusted_proxies)
+        self._metrics = metrics
+        self._accepted = metrics.reports.labels(NAME, "accepted")
+
+    def routes(self) -> list[web.RouteDef]:
+        """`/usage`, and `/usage/usage` where a proxy leaves its prefix on."""
+        return [web.post("/usage", self.receive), web.post("/usage/usage", self.receive)]
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Answer one submission; 200 only when it is durable."""
+        begun = time.perf_counter()
+        outcome = await self._take(request)
+        self._metrics.request_seconds.observe(time.perf_counter() - begun)
+        if isinstance(outcome, Refusal):
+            self._metrics.reports.labels(NAME, outcome.reason.value).inc()
+            log.info("refused", intake=NAME, reason=outcome.reason.value, detail=outcome.detail)
+            return outcome.response()
+        self._accepted.inc()
+        reply = {"status": "accepted", "nodes": outcome.nodes, "ignored": outcome.ignored}
+        return web.Response(
+            body=json.dumps(reply, separators=(",", ":")).encode() + b"\n",
+            content_type="application/json",
+        )
+
+    async def _take(self, request: web.Request) -> Accepted | Refusal:
+        headers = request.headers
+        if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            return Refusal(
+                Reason.UNSUPPORTED_ENCODING, "send the body uncompressed, without Content-Encoding"
+            )
+        peer = sender_address(
+            request.remote or "", headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted
+        )
+        if wait := self._rate_limit.wait(peer, time.time()):
+            return Refusal(Reason.RATE_LIMITED, "too many reports from one address", wait)
+        if (why := self._outbox.unavailable) is not None:
+            return Refusal(Reason.UNAVAILABLE, why, _RETRY_AFTER_S)
+        try:
+            async with asyncio.timeout(_BODY_S):
+                body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return Refusal(Reason.TOO_LARGE, "the body is over the limit")
+        except TimeoutError:
+            return Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole in time")
+        outcome = self._understanding.of(body, time.time_ns())
+        if isinstance(outcome, Refusal):
+            return outcome
+        try:
+            await self._outbox.append(outcome.entry)
+        except OutboxUnavailable as error:
+            return Refusal(Reason.UNAVAILABLE, str(error), _RETRY_AFTER_S)
+        return outcome
+
+
+class Understanding:
+    """What a body means: from the sender's bytes to pseudonymous lines, with a clock given."""
+
+    def __init__(
+        self,
+        *,
+        pseudonyms: Pseudonymiser,
+        stamper: Stamper,
+        budget: TagBudget,
+        nodelist: ListedNodes,
+        metrics: Metrics,
+    ) -> None:
+        self._pseudonyms = pseudonyms
+        self._stamper = stamper
+        self._budget = budget
+        self._nodelist = nodelist
+        self._metrics = metrics
+        self._stored = metrics.nodes.labels("stored")
+
+    def of(self, body: bytes, now_ns: int) -> Accepted | Refusal:
+        """The report in a body received at `now_ns` (UTC, ns since 1970)."""
+        report = self._parse(body)
+        if isinstance(report, Refusal):
+            return report
+        nodes, ignored = self._public_nodes(report.nodes)
+        for reason, count in ignored.items():
+            self._metrics.nodes.labels(reason).inc(count)
+        if not nodes:
+            return Refusal(Reason.NO_PUBLIC_NODES, "the report has no public node")
+        self._stored.inc(len(nodes))
+        return Accepted(self._entry(report, nodes, now_ns), len(nodes), ignored)
+
+    def _parse(self, body: bytes) -> Report | Refusal:
+        try:
+            parsed = pydantic_core.from_json(body, allow_inf_nan=False)
+        except ValueError:
+            repaired, found = _IAX_ARRAY.subn(_numbers_only, body)
+            try:
+                parsed = pydantic_core.from_json(repaired, allow_inf_nan=False)
+            except ValueError:
+                return Refusal(Reason.MALFORMED_JSON, "the body is not JSON")
+            if found:
+                self._metrics.repaired.inc()
+        if not isinstance(parsed, dict):
+            return Refusal(Reason.MALFORMED_JSON, "the body is not a JSON object")
+        try:
+            return Report.model_validate(parsed)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            # Only the field's own name: deeper parts of `loc` may be the sender's words.
+            return Refusal(Reason.INVALID_FIELD, f"{first['loc'][0]}: {first['msg']}")
+
+    def _public_nodes(self, numbers: list[int]) -> tuple[list[int], dict[str, int]]:
+        ignored: Counter[str] = Counter()
+        nodes: dict[int, None] = {}
+        for number in numbers:
+            if number < FIRST_PUBLIC_NODE:
+                ignored["private"] += 1
+            elif number in nodes:
+                ignored["duplicate"] += 1
+            elif not self._nodelist.lists(number):
+                ignored["unlisted"] += 1
+            else:
+                nodes[number] = None
+        return list(nodes), dict(ignored)
+
+    def _entry(self, report: Report, nodes: list[int], now_ns: int) -> Entry:
+        stamps = self._stamper.take(now_ns, len(nodes) + 1)
+        day = stamps[0] // NS_PER_DAY
+        news: list[TagValue] = []
+        server = self._pseudonyms.server(report.uuid.lower())
+        asterisk, asl = versions(report.ast_ver or "")
+        tags = {
+            name: self._admit(name, value, day, news)
+            for name, value in (
+                (ASTERISK_VERSION.name, asterisk),
+                (ASL_VERSION.name, asl),
+                (DISTRO.name, label(report.distro or "")),
+                (RELEASE.name, label(report.release or "")),
+                (ARCH.name, label(report.arch or "")),
+            )
+        }
+        http = set(report.nodes_http or ())
+        iax = {int(n) for n in report.nodes_iax or () if isinstance(n, int) or _is_number(n)}
+        ages = {
+            name: value
+            for name, text in (("uptime", report.uptime), ("reload_age", report.reload_time))
+            if (value := seconds(text)) is not None
+        }
+        fields: dict[str, FieldValue] = {
+            "server": server,
+            "nodes": len(nodes),
+            "nodes_http": sum(node in http for node in nodes),
+            "nodes_iax": sum(node in iax for node in nodes),
+            **ages,
+            "kernel": label(report.kernel or ""),
+            "packages": json.dumps(
+                report.packages or {}, ensure_ascii=False, separators=(",", ":")
+            ),
+        }
+        lines = [line(SERVER_REPORT.name, tag_set(tags), fields, stamps[0])]
+        channels = report.channels or {}
+        for node, stamp in zip(nodes, stamps[1:], strict=True):
+            node_tags = tags | {
+                CHANNEL.name: self._admit(
+                    CHANNEL.name, channel(channels.get(str(node)) or ""), day, news
+                ),
+                REGISTRATION.name: registration(http=node in http, iax=node in iax),
+            }
+            fields = {"node": self._pseudonyms.node(node), "server": server, **ages}
+            lines.append(line(NODE_REPORT.name, tag_set(node_tags), fields, stamp))
+        for tag in {item.tag for item in news}:
+            self._metrics.tag_values.labels(tag).set(self._budget.held(tag))
+        return Entry(now_ns, server, len(lines), "\n".join(lines).encode(), tuple(news))
+
+    def _admit(self, tag: str, value: str, day: int, news: list[TagValue]) -> str:
+        admitted = self._budget.admit(tag, value, day, news)
+        if admitted != value:
+            self._metrics.over_budget.labels(tag).inc()
+        return admitted
+
+
+def _numbers_only(found: re.Match[bytes]) -> bytes:
+    """The array of IAX registrations without the bare words of other providers."""
+    words = (word.strip() for word in found[2].split(b","))
+    return found[1] + b",".join(word for word in words if word.isdigit()) + b"]"
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+@lru_cache(maxsize=1024)
+def versions(text: str) -> tuple[str, str]:
+    """Asterisk's and AllStarLink's version in the first two words of `core show version`.
+
+    `Asterisk 20.7.0+asl3-1.3-1.deb12` gives `20.7.0`, `asl3-1.3`. Another build gives its second
+    word as it is, and `unknown`.
+    """
+    words = text.split()
+    if not words:
+        return UNKNOWN, UNKNOWN
+    build = words[1] if len(words) > 1 else words[0].removeprefix("Asterisk")
+    found = _VERSION.fullmatch(build)
+    if found is None:
+        return label(build), UNKNOWN
+    return label(found["asterisk"]), label(found["asl"])
+
+
+@lru_cache(maxsize=1024)
+def channel(text: str) -> str:
+    """The channel driver's name: in lower case, `radio` is `usbradio`."""
+    name = label(text.partition("/")[0].lower())
+    return "usbradio" if name == "radio" else name
+
+
+def registration(*, http: bool, iax: bool) -> str:
+    """How a node is registered: `http`, `iax`, `both` or `none`."""
+    if http:
+        return "both" if iax else "http"
+    return "iax" if iax else "none"
+
+
+def seconds(text: str | None) -> int | None:
+    """A time in whole seconds; None where it is not one, or over a hundred years."""
+    if not text or not _is_number(text.strip()) or len(text) > len(str(_MOST_SECONDS)):
+        return None
+    value = int(text)
+    return value if value <= _MOST_SECONDS else None

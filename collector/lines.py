@@ -1,0 +1,81 @@
+"""Points as InfluxDB line protocol, and timestamps that no two points share. Pure.
+
+Format: https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from collector.schema import LABEL_LENGTH, UNKNOWN
+
+NS_PER_DAY = 86_400 * 10**9
+_STEP = 1000
+"""Distance of two timestamps of one process, in ns: the last three digits are the instance's."""
+
+_MEASUREMENT = str.maketrans({",": r"\,", " ": r"\ "})
+_KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
+_STRING = str.maketrans({'"': r"\"", "\\": r"\\"})
+
+FieldValue = int | str
+
+
+@lru_cache(maxsize=4096)
+def label(text: str) -> str:
+    """A tag's value from a sender's text: printable, trimmed, at most 64 characters.
+
+    Runs of white space and unprintable characters become one space; empty becomes `unknown`. A
+    backslash becomes a slash: in a tag, line protocol cannot say "backslash, then comma".
+    """
+    if not text.isprintable() or "  " in text:
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text.replace("\\", "/").strip()[:LABEL_LENGTH].rstrip() or UNKNOWN
+
+
+def tag_set(tags: Mapping[str, str]) -> str:
+    """The tags of a line, `,key=value` each, in order of name (InfluxDB's advice)."""
+    return "".join(f",{key.translate(_KEY)}={tags[key].translate(_KEY)}" for key in sorted(tags))
+
+
+def field_value(value: FieldValue) -> str:
+    """One field's value: an integer as `3i`, text in quotes."""
+    if isinstance(value, int):
+        return f"{int(value)}i"
+    return f'"{value.translate(_STRING)}"'
+
+
+def line(measurement: str, tags: str, fields: Mapping[str, FieldValue], time_ns: int) -> str:
+    """One line, without its end. `tags` comes from `tag_set`; at least one field is given."""
+    written = ",".join(f"{key.translate(_KEY)}={field_value(v)}" for key, v in fields.items())
+    return f"{measurement.translate(_MEASUREMENT)}{tags} {written} {time_ns}"
+
+
+class Stamper:
+    """Gives each point of a process a timestamp of its own, strictly rising.
+
+    The last three digits are the instance's number, so that collectors that write to one
+    InfluxDB never collide. `last` is the newest timestamp given before (0 for none), so that a
+    clock set back across a restart does no harm.
+    """
+
+    def __init__(self, *, instance: int, last: int = 0) -> None:
+        if not 0 <= instance < _STEP:
+            raise ValueError("an instance is a number from 0 to 999")
+        self._instance = instance
+        self._last = last - last % _STEP
+
+    def take(self, now_ns: int, count: int) -> range:
+        """`count` timestamps in ns for points received at `now_ns`, all in one UTC day.
+
+        They start at `now_ns` or just after the last one given. Where they would cross midnight
+        they end before it if there is room, and start at midnight if not.
+        """
+        span = (count - 1) * _STEP
+        start = max(now_ns - now_ns % _STEP, self._last + _STEP)
+        midnight = (start // NS_PER_DAY + 1) * NS_PER_DAY
+        if start + span >= midnight:
+            earlier = midnight - _STEP - span
+            start = earlier if earlier > self._last else midnight
+        self._last = start + span
+        return range(start + self._instance, start + span + self._instance + 1, _STEP)

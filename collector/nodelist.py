@@ -1,0 +1,147 @@
+"""The public node list: fetched every 15 minutes, kept on disk as bare numbers.
+
+Form: one node a line, `number|callsign|description|location`.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import structlog
+from aiohttp import hdrs
+
+from collector.metrics import Metrics
+
+log = structlog.get_logger("collector.nodelist")
+
+FILE: Final = "nodelist.bin"
+_EVERY_S: Final = 15 * 60
+_TIMEOUT_S: Final = 60
+_LARGEST: Final = 64 << 20
+_NODE_MAX: Final = (1 << 31) - 1
+
+
+class NodeListError(Exception):
+    """The list could not be had, or is none; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A list as it is kept: its nodes and what the server said to recognise it by."""
+
+    nodes: frozenset[int]
+    etag: str
+    last_modified: str
+
+
+def parse(text: bytes) -> frozenset[int]:
+    """The node numbers in a list; lines that begin with no number are passed over.
+
+    Raises NodeListError where there is none at all.
+    """
+    numbers = (row.partition(b"|")[0].strip() for row in text.split(b"\n") if b"|" in row)
+    nodes = frozenset(n for n in (int(s) for s in numbers if s.isdigit()) if n <= _NODE_MAX)
+    if not nodes:
+        raise NodeListError("there is no node in it")
+    return nodes
+
+
+def save(path: Path, copy: Copy) -> None:
+    """Keep a copy: a line of JSON, then the numbers, 4 bytes each. Callsigns are not kept."""
+    head = json.dumps({"etag": copy.etag, "last_modified": copy.last_modified})
+    numbers = array.array("I", sorted(copy.nodes))
+    new = path.with_suffix(".new")
+    new.write_bytes(head.encode() + b"\n" + numbers.tobytes())
+    new.replace(path)
+
+
+def load(path: Path) -> Copy | None:
+    """The copy that `save` kept; None where there is none or it is damaged."""
+    try:
+        head, _, numbers = path.read_bytes().partition(b"\n")
+        kept = json.loads(head)
+        return Copy(
+            frozenset(array.array("I", numbers)), str(kept["etag"]), str(kept["last_modified"])
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("the copy of the node list is damaged", error=type(error).__name__)
+        return None
+
+
+class NodeList:
+    """The list in use: the last good one; while there is none, or no `url`, every node counts."""
+
+    def __init__(self, url: str, *, directory: Path, metrics: Metrics) -> None:
+        self._url = url
+        self._path = directory / FILE
+        self._metrics = metrics
+        self._confirmed = 0.0
+        self._copy = load(self._path) if url else None
+        if self._copy is not None:
+            self._confirmed = self._path.stat().st_mtime
+        self._measure()
+
+    def lists(self, node: int) -> bool:
+        """Whether a public node number counts."""
+        return self._copy is None or node in self._copy.nodes
+
+    async def run(self) -> None:
+        """Fetch the list now and every 15 minutes, until cancelled. Returns if there is no URL."""
+        if not self._url:
+            return
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                try:
+                    outcome = await self._fetch(session)
+                except (NodeListError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                    outcome = "failed"
+                    log.warning(
+                        "the node list could not be had; the last good one serves",
+                        error=str(error) or type(error).__name__,
+                    )
+                self._metrics.nodelist_fetches.labels(outcome).inc()
+                self._measure()
+                await asyncio.sleep(_EVERY_S)
+
+    async def _fetch(self, session: aiohttp.ClientSession) -> str:
+        headers = {}
+        if self._copy is not None and self._copy.etag:
+            headers[hdrs.IF_NONE_MATCH] = self._copy.etag
+        if self._copy is not None and self._copy.last_modified:
+            headers[hdrs.IF_MODIFIED_SINCE] = self._copy.last_modified
+        async with session.get(self._url, headers=headers) as response:
+            if response.status == HTTPStatus.NOT_MODIFIED:
+                self._confirmed = time.time()
+                return "unchanged"
+            if response.status != HTTPStatus.OK:
+                raise NodeListError(f"its server answers {response.status}")
+            text = bytearray()
+            async for piece in response.content.iter_chunked(1 << 16):
+                text += piece
+                if len(text) > _LARGEST:
+                    raise NodeListError("it is larger than 64 MiB")
+            found = response.headers
+        nodes = parse(bytes(text))
+        if self._copy is not None and len(nodes) < len(self._copy.nodes) / 2:
+            raise NodeListError("it has lost over half of its nodes")
+        self._copy = Copy(nodes, found.get(hdrs.ETAG, ""), found.get(hdrs.LAST_MODIFIED, ""))
+        self._confirmed = time.time()
+        await asyncio.to_thread(save, self._path, self._copy)
+        log.info("node list fetched", nodes=len(nodes))
+        return "fetched"
+
+    def _measure(self) -> None:
+        self._metrics.nodelist_nodes.set(len(self._copy.nodes) if self._copy else 0)
+        age = time.time() - self._confirmed if self._copy else 0.0
+        self._metrics.nodelist_age_seconds.set(max(0.0, age))

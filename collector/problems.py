@@ -1,0 +1,88 @@
+"""Why a submission is refused: one word each, the same in reply, log and metric.
+
+The reply table, written before the handlers (docs/http.md shows it to people):
+
+| status | reason | when | to the sender |
+|---|---|---|---|
+| 400 | malformed-json | the body is no JSON object | never resend |
+| 400 | invalid-field | a field of a wrong type or over a limit, named | never resend |
+| 400 | no-public-nodes | no public node is left in the report | never resend |
+| 413 | too-large | the body is over the limit | never resend |
+| 415 | unsupported-encoding | the body is compressed | never resend |
+| 429 | rate-limited | too many reports from one address | after Retry-After |
+| 503 | unavailable | nothing can be stored now | after Retry-After |
+
+Form: RFC 9457, `application/problem+json`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+
+from aiohttp import web
+
+
+class Reason(StrEnum):
+    """The one word of a refusal."""
+
+    MALFORMED_JSON = "malformed-json"
+    INVALID_FIELD = "invalid-field"
+    NO_PUBLIC_NODES = "no-public-nodes"
+    TOO_LARGE = "too-large"
+    UNSUPPORTED_ENCODING = "unsupported-encoding"
+    RATE_LIMITED = "rate-limited"
+    UNAVAILABLE = "unavailable"
+    GONE = "gone"
+    NOT_FOUND = "not-found"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+
+
+_STATUS = {
+    Reason.MALFORMED_JSON: HTTPStatus.BAD_REQUEST,
+    Reason.INVALID_FIELD: HTTPStatus.BAD_REQUEST,
+    Reason.NO_PUBLIC_NODES: HTTPStatus.BAD_REQUEST,
+    Reason.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.UNSUPPORTED_ENCODING: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    Reason.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.GONE: HTTPStatus.GONE,
+    Reason.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Reason.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refusal: its reason, a sentence for a person, and when to come back, in seconds.
+
+    The sentence never repeats the sender's own values, so that it can be logged.
+    """
+
+    reason: Reason
+    detail: str
+    retry_after: int | None = None
+
+    @property
+    def status(self) -> HTTPStatus:
+        """The HTTP status of the refusal."""
+        return _STATUS[self.reason]
+
+    def response(self) -> web.Response:
+        """The reply."""
+        body = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "reason": self.reason.value,
+            "detail": self.detail,
+        }
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return web.Response(
+            status=self.status,
+            body=json.dumps(body, separators=(",", ":")).encode() + b"\n",
+            content_type="application/problem+json",
+            headers=headers,
+        )

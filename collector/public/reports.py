@@ -1,0 +1,129 @@
+"""`/reports/basic` and `/reports/daily` in the text form of ASL3-Usage 1.4, for its readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from aiohttp import web
+
+from collector.influx import InfluxError
+from collector.problems import Reason, Refusal
+from collector.public.series import PublicSeries, Snapshot, UsageDay
+from collector.schema import OTHER, UNKNOWN
+
+_RULE: Final = "-" * 130
+_HEADING: Final = (
+    " Collected            | Node Cnt | Server Cnt| SimpleUSB Cnt | USBRadio Cnt | DAHDI Cnt"
+    " | Voter Cnt | Diff Ast Ver | Diff ASL Ver "
+)
+_COLUMNS: Final = (
+    ("nodes", 10),
+    ("servers", 10),
+    ("simpleusb", 14),
+    ("usbradio", 13),
+    ("dahdi", 10),
+    ("voter", 10),
+    ("asterisk_versions", 13),
+    ("asl_versions", 13),
+)
+_WITHHELD: Final = "-"
+_ARCH_NAMES: Final = {"x86_64": "x86_64/amd64", "aarch64": "ARM64/arm64"}
+_CHANNEL_NAMES: Final = {
+    UNKNOWN: "",
+    "dahdi": "DAHDI",
+    "usbradio": "USBRadio",
+    "simpleusb": "SimpleUSB",
+    "voter": "Voter",
+    "usrp": "USRP",
+}
+_RETRY_AFTER_S: Final = 60
+
+
+def daily_text(days: Iterable[UsageDay]) -> str:
+    """The daily table, newest day first; a count that may not be shown is `-`."""
+    rows = [_RULE, _HEADING, _RULE]
+    for day in sorted(days, key=lambda item: item.day, reverse=True):
+        cells = [f"{day.fields.get(name, _WITHHELD):>{width}}" for name, width in _COLUMNS]
+        rows.append(f"  {day.day} 00:00:00 |{cells[0]}|{' |'.join(cells[1:])}")
+    return "\n".join([*rows, _RULE]) + "\n"
+
+
+def basic_text(snapshot: Snapshot) -> str:
+    """Servers, nodes, architectures and channel types of the last complete day."""
+    fields = snapshot.tables_day.fields if snapshot.tables_day else {}
+    rows = [
+        _row("Distinct Servers", fields.get("servers", 0)),
+        _row("Distinct Nodes", fields.get("nodes", 0)),
+        "",
+        *_table("Arch Types", snapshot.tables.get("arch", {}), _ARCH_NAMES),
+        "",
+        "",
+        *_table("Channel Types", snapshot.tables.get("channel", {}), _CHANNEL_NAMES),
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _table(title: str, counts: dict[str, int], names: dict[str, str]) -> list[str]:
+    known = list(names)
+    values = sorted(
+        counts,
+        key=lambda value: (
+            value == OTHER,
+            known.index(value) if value in names else len(known),
+            value,
+        ),
+    )
+    return [
+        f"{title:>20}",
+        "  " + "-" * 24,
+        *(_row(names.get(value, value), counts[value]) for value in values),
+    ]
+
+
+def _row(name: str, count: int) -> str:
+    return f"{name:>20}:{count:>5}"
+
+
+class Reports:
+    """The routes of the text reports."""
+
+    def __init__(self, series: PublicSeries) -> None:
+        self._series = series
+
+    def routes(self) -> list[web.RouteDef]:
+        """`/reports/basic`, `/reports/daily`, and what became of `/reports/dump`."""
+        return [
+            web.get("/reports/basic", self.basic),
+            web.get("/reports/daily", self.daily),
+            web.get("/reports/dump", self.dump),
+        ]
+
+    async def basic(self, _request: web.Request) -> web.Response:
+        """The headline numbers and two tables."""
+        snapshot = await self._snapshot()
+        return snapshot.response() if isinstance(snapshot, Refusal) else _text(basic_text(snapshot))
+
+    async def daily(self, _request: web.Request) -> web.Response:
+        """A row a day."""
+        snapshot = await self._snapshot()
+        if isinstance(snapshot, Refusal):
+            return snapshot.response()
+        return _text(daily_text(snapshot.days))
+
+    async def dump(self, _request: web.Request) -> web.Response:
+        """Gone: who runs what is nobody else's business."""
+        return Refusal(
+            Reason.GONE,
+            "this report listed node numbers beside server identities; it is no longer made",
+        ).response()
+
+    async def _snapshot(self) -> Snapshot | Refusal:
+        try:
+            return await self._series.snapshot()
+        except InfluxError:
+            return Refusal(Reason.UNAVAILABLE, "the series cannot be read now", _RETRY_AFTER_S)
+
+
+def _text(text: str) -> web.Response:
+    return web.Response(text=text, content_type="text/plain", charset="utf-8")

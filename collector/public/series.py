@@ -1,0 +1,98 @@
+"""The published series as the pages need them, remembered until the rollup writes again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+
+from collector.influx import Influx, Series
+from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE
+
+_NS_PER_S: Final = 10**9
+_MEMORY_S: Final = 300.0
+"""Another collector of the same InfluxDB may write too, without our knowing."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDay:
+    """One day of `daily_usage`; a field that may not be shown is absent."""
+
+    day: date
+    fields: dict[str, int]
+
+    @property
+    def final(self) -> bool:
+        """Whether the day is complete."""
+        return self.fields.get("final") == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole daily series, oldest first, and the last complete day's tables of all nodes.
+
+    `tables` maps a dimension to its values and counts; it is of `tables_day`, the last final day
+    or, before there is one, the newest.
+    """
+
+    days: list[UsageDay]
+    tables_day: UsageDay | None
+    tables: dict[str, dict[str, int]]
+
+
+class PublicSeries:
+    """Reads `usage_daily`, at most once between two changes of it."""
+
+    def __init__(self, influx: Influx) -> None:
+        self._influx = influx
+        self._snapshot: Snapshot | None = None
+        self._taken = 0.0
+        self._lock = asyncio.Lock()
+
+    def forget(self) -> None:
+        """The series has changed."""
+        self._snapshot = None
+
+    async def snapshot(self) -> Snapshot:
+        """The series as it is. Raises InfluxError."""
+        async with self._lock:
+            if self._snapshot is None or time.monotonic() - self._taken > _MEMORY_S:
+                self._snapshot = await self._read()
+                self._taken = time.monotonic()
+            return self._snapshot
+
+    async def _read(self) -> Snapshot:
+        found = await self._influx.query(DAILY, f"SELECT * FROM {DAILY_USAGE.name}")
+        days = [
+            UsageDay(_day(row["time"]), {k: v for k, v in row.items() if k != "time"})
+            for series in found
+            for row in _rows(series)
+        ]
+        newest = next((day for day in reversed(days) if day.final), days[-1] if days else None)
+        return Snapshot(days, newest, await self._tables(newest) if newest else {})
+
+    async def _tables(self, day: UsageDay) -> dict[str, dict[str, int]]:
+        start = datetime(day.day.year, day.day.month, day.day.day, tzinfo=UTC)
+        found = await self._influx.query(
+            DAILY,
+            f"SELECT nodes FROM {DAILY_NODES.name} WHERE time = {int(start.timestamp())}s"
+            f" AND within = '{ALL}' GROUP BY dimension, value",
+        )
+        tables: dict[str, dict[str, int]] = {}
+        for series in found:
+            counts = tables.setdefault(series.tags["dimension"], {})
+            counts[series.tags["value"]] = _rows(series)[0]["nodes"]
+        return tables
+
+
+def _rows(series: Series) -> list[dict[str, int]]:
+    return [
+        {name: value for name, value in zip(series.columns, row, strict=True) if value is not None}
+        for row in series.values
+    ]
+
+
+def _day(time_ns: int) -> date:
+    return datetime.fromtimestamp(time_ns // _NS_PER_S, UTC).date()

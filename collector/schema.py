@@ -1,0 +1,170 @@
+"""Every database, measurement, tag and field of the product: name, type, unit and meaning.
+
+Code, documentation, pages and dashboards take names from here; a test compares them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+RAW = "usage_raw"
+DAILY = "usage_daily"
+
+UNKNOWN = "unknown"
+"""What a tag holds where the sender said nothing."""
+OTHER = "other"
+"""What a tag holds past its budget, and where a published table puts what it may not show."""
+ALL = "all"
+"""`within` and `within_value` of the whole network."""
+
+LABEL_LENGTH = 64
+"""The longest value of a tag, in characters."""
+
+
+class FieldType(StrEnum):
+    """The type of a field, as line protocol writes it."""
+
+    INTEGER = "integer"
+    STRING = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One tag. `budget` is how many distinct values it may hold within raw retention."""
+
+    name: str
+    meaning: str
+    budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. `unit` is the thing counted, or a unit of time."""
+
+    name: str
+    type: FieldType
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One measurement. `time` says what the timestamp of a point means."""
+
+    database: str
+    name: str
+    time: str
+    tags: tuple[Tag, ...]
+    fields: tuple[Field, ...]
+
+
+def _count(name: str, unit: str, meaning: str) -> Field:
+    return Field(name, FieldType.INTEGER, unit, meaning)
+
+
+ASTERISK_VERSION = Tag("asterisk_version", "Asterisk's version, as `20.7.0`", 200)
+ASL_VERSION = Tag("asl_version", "AllStarLink's version, as `asl3-1.3`", 200)
+DISTRO = Tag("distro", "distribution, as `lsb_release -i` gave it", 50)
+RELEASE = Tag("release", "release of the distribution, as `lsb_release -r` gave it", 100)
+ARCH = Tag("arch", "machine architecture, as `uname -m` gave it", 40)
+CHANNEL = Tag("channel", "channel driver of the node, in lower case (`radio` is `usbradio`)", 50)
+REGISTRATION = Tag("registration", "how the node is registered: http, iax, both or none", 4)
+
+SERVER_TAGS = (ASTERISK_VERSION, ASL_VERSION, DISTRO, RELEASE, ARCH)
+NODE_TAGS = (*SERVER_TAGS, CHANNEL, REGISTRATION)
+
+_UPTIME = Field(
+    "uptime", FieldType.INTEGER, "s", "time since Asterisk started; absent where unknown"
+)
+_RELOAD_AGE = Field(
+    "reload_age", FieldType.INTEGER, "s", "time since Asterisk's last reload; absent where unknown"
+)
+_SERVER = Field("server", FieldType.STRING, "", "pseudonym of the server, 16 hexadecimal digits")
+
+NODE_REPORT = Measurement(
+    RAW,
+    "node_report",
+    "when the report was received, UTC, in ns; unique in the process",
+    NODE_TAGS,
+    (
+        Field("node", FieldType.STRING, "", "pseudonym of the node, 16 hexadecimal digits"),
+        _SERVER,
+        _UPTIME,
+        _RELOAD_AGE,
+    ),
+)
+SERVER_REPORT = Measurement(
+    RAW,
+    "server_report",
+    "when the report was received, UTC, in ns; unique in the process",
+    SERVER_TAGS,
+    (
+        _SERVER,
+        _count("nodes", "nodes", "public nodes in the report"),
+        _count("nodes_http", "nodes", "those of them registered by HTTP"),
+        _count("nodes_iax", "nodes", "those of them registered by IAX2"),
+        _UPTIME,
+        _RELOAD_AGE,
+        Field("kernel", FieldType.STRING, "", "kernel release, as `uname -r` gave it"),
+        Field("packages", FieldType.STRING, "", "JSON object: package name to version"),
+    ),
+)
+
+NODE_DIMENSIONS = tuple(tag.name for tag in NODE_TAGS)
+"""Dimensions of `daily_nodes`. `release` there is distribution and release, as `Debian 12`."""
+SERVER_DIMENSIONS = tuple(tag.name for tag in SERVER_TAGS)
+"""Dimensions of `daily_servers`."""
+CONTAINED = {"release": "distro"}
+"""Dimensions whose values each lie inside one value of another; the two are never crossed."""
+
+CHANNEL_FIELDS = ("dahdi", "simpleusb", "usbradio", "voter")
+"""Channels that have a field of their own in `daily_usage`; the rest is `other_channels`."""
+
+_DAY = "00:00 UTC of the day"
+
+DAILY_USAGE = Measurement(
+    DAILY,
+    "daily_usage",
+    _DAY,
+    (),
+    (
+        _count("reports", "reports", "reports received in the day"),
+        _count("servers", "servers", "distinct servers that reported in the day"),
+        _count("nodes", "nodes", "distinct nodes that were reported in the day"),
+        _count("asterisk_versions", "versions", "distinct known Asterisk versions of the nodes"),
+        _count("asl_versions", "versions", "distinct known AllStarLink versions of the nodes"),
+        _count("dahdi", "nodes", "nodes on DAHDI; absent where it may not be shown"),
+        _count("simpleusb", "nodes", "nodes on SimpleUSB; absent where it may not be shown"),
+        _count("usbradio", "nodes", "nodes on USBRadio; absent where it may not be shown"),
+        _count("voter", "nodes", "nodes on Voter; absent where it may not be shown"),
+        _count("other_channels", "nodes", "nodes on every channel not shown in its own field"),
+        _count("registered_http", "nodes", "nodes registered by HTTP, those by both included"),
+        _count("registered_iax", "nodes", "nodes registered by IAX2, those by both included"),
+        _count("unregistered", "nodes", "nodes with no registration"),
+        _count("final", "", "1 where the day is complete, 0 while it is open"),
+    ),
+)
+
+DIMENSION = Tag("dimension", "which property is counted")
+VALUE = Tag("value", "the property's value, or `other`")
+WITHIN = Tag("within", "the property that narrows the count, or `all`")
+WITHIN_VALUE = Tag("within_value", "the value that it is narrowed to, or `all`")
+TABLE_TAGS = (DIMENSION, VALUE, WITHIN, WITHIN_VALUE)
+
+DAILY_NODES = Measurement(
+    DAILY,
+    "daily_nodes",
+    _DAY,
+    TABLE_TAGS,
+    (_count("nodes", "nodes", "distinct nodes with this value, by the day's last report"),),
+)
+DAILY_SERVERS = Measurement(
+    DAILY,
+    "daily_servers",
+    _DAY,
+    TABLE_TAGS,
+    (_count("servers", "servers", "distinct servers with this value, by the day's last report"),),
+)
+
+MEASUREMENTS = (NODE_REPORT, SERVER_REPORT, DAILY_USAGE, DAILY_NODES, DAILY_SERVERS)

@@ -1,0 +1,306 @@
+"""Every setting: name, default, unit and meaning, read from the environment.
+
+A setting `name` is read from `COLLECTOR_NAME`; a secret also from the file that
+`COLLECTOR_NAME_FILE` names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+PREFIX: Final = "COLLECTOR_"
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(r"(\d+)([smhdw])")
+_PORT_MAX: Final = 65_535
+
+
+class SettingsError(ValueError):
+    """The environment holds settings that cannot be used; the text names each, a line apiece."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a host and a port (0: any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_duration(text: object) -> int:
+    """Seconds in a duration such as `90d`, `72h`, `1h30m` or `0`; ValueError for anything else."""
+    if isinstance(text, int):
+        return text
+    written = str(text).strip()
+    if written == "0":
+        return 0
+    parts = _DURATION.findall(written)
+    if not parts or "".join(number + unit for number, unit in parts) != written:
+        raise ValueError("must be a duration such as 90d, 72h, 15m or 30s, or 0")
+    return sum(int(number) * _UNITS[unit] for number, unit in parts)
+
+
+def format_duration(seconds: int) -> str:
+    """The shortest whole duration of so many seconds, as `90d`; `0` for none."""
+    if seconds == 0:
+        return "0"
+    unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _UNITS[unit] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
+def _parse_address(text: object) -> Address:
+    if isinstance(text, Address):
+        return text
+    host, colon, port = str(text).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _PORT_MAX:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:16080 or [::1]:16080")
+    return Address(host, int(port))
+
+
+def _parse_networks(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part]
+
+
+def _http_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+        raise ValueError("must be an http:// or https:// URL without user, query or fragment")
+    return text.rstrip("/")
+
+
+def _http_url_or_empty(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s#]+", text):
+        raise ValueError("must be an http:// or https:// URL, or empty")
+    return text
+
+
+_BYTES: Final = TypeAdapter(ByteSize)
+
+
+def _parse_bytes(value: object) -> object:
+    try:
+        return _BYTES.validate_python(value)
+    except ValidationError:
+        raise ValueError("must be a size such as 64KiB or 1GiB") from None
+
+
+def _format_bytes(size: ByteSize) -> str:
+    for unit, bits in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if size and size % (1 << bits) == 0:
+            return f"{size >> bits}{unit}"
+    return str(int(size))
+
+
+Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+Bytes = Annotated[ByteSize, BeforeValidator(_parse_bytes), PlainSerializer(_format_bytes)]
+Listen = Annotated[Address, BeforeValidator(_parse_address), PlainSerializer(str)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Networks = Annotated[
+    list[Network],
+    NoDecode,
+    BeforeValidator(_parse_networks),
+    PlainSerializer(lambda networks: ",".join(map(str, networks))),
+]
+
+
+class Settings(BaseSettings):
+    """The effective settings. Build them with `load`, which words errors for a person."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        arbitrary_types_allowed=True,
+    )
+
+    listen: Listen = Field(Address("127.0.0.1", 16080), description="public address, HOST:PORT")
+    metrics_listen: Listen = Field(
+        Address("127.0.0.1", 16081),
+        description="address of /metrics, /healthz and /readyz, HOST:PORT; not for the public",
+    )
+    instance: int = Field(
+        0, ge=0, le=999, description="number of this collector among those of one InfluxDB, 0..999"
+    )
+    state_dir: Path = Field(Path("state"), description="directory of the outbox and the key")
+    pseudonym_key_file: Path | None = Field(
+        None, description="file of the pseudonym key; empty: `pseudonym.key` in the state directory"
+    )
+    influx_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "http://127.0.0.1:8086", description="InfluxDB, 1.6 to 2.x"
+    )
+    influx_token: SecretStr = Field(
+        SecretStr(""), description="token of InfluxDB 2, or `user:password` of 1.x; empty: none"
+    )
+    influx_org: str = Field("", description="organisation, InfluxDB 2 only")
+    influx_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_-]{0,64}$",
+        description="put before the names of both databases, to share one InfluxDB",
+    )
+    retention_raw: Duration = Field(
+        90 * 86_400, ge=86_400, description="how long raw reports are kept, such as 90d"
+    )
+    retention_daily: Duration = Field(0, description="how long daily series are kept; 0: for ever")
+    k_anonymity: int = Field(
+        5, ge=1, le=1000, description="smallest count published of a property; 1: no suppression"
+    )
+    nodelist_url: Annotated[str, AfterValidator(_http_url_or_empty)] = Field(
+        "", description="public node list; empty: any public node number counts"
+    )
+    max_body: Bytes = Field(
+        ByteSize(64 << 10), ge=1024, le=16 << 20, description="largest body taken, such as 64KiB"
+    )
+    outbox_max: Bytes = Field(
+        ByteSize(1 << 30), ge=1 << 20, description="largest size of the outbox on disk"
+    )
+    outbox_keep: Duration = Field(
+        72 * 3600, description="how long delivered lines are kept for replay, such as 72h"
+    )
+    rate_limit: int = Field(
+        20_000, ge=0, description="reports an hour from one address; 0: no limit"
+    )
+    trusted_proxies: Networks = Field(
+        [], description="addresses or networks, comma between, whose X-Forwarded-For is believed"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="form of the log's lines")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity logged"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Values given in code first, then the environment, then secrets' files."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    @model_validator(mode="after")
+    def _daily_outlives_raw(self) -> Settings:
+        if 0 < self.retention_daily < self.retention_raw:
+            raise ValueError(
+                f"{PREFIX}RETENTION_DAILY: must be 0 or at least {PREFIX}RETENTION_RAW"
+            )
+        return self
+
+    @property
+    def key_file(self) -> Path:
+        """Where the pseudonym key is."""
+        return self.pseudonym_key_file or self.state_dir / "pseudonym.key"
+
+
+_FIELDS: Final = Settings.model_fields
+SECRETS: Final = frozenset(n for n, field in _FIELDS.items() if field.annotation is SecretStr)
+"""Names of the settings that are secrets."""
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Secrets from the files that `COLLECTOR_…_FILE` variables name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        file = os.environ.get(f"{variable(field_name)}_FILE", "") if field_name in SECRETS else ""
+        if not file:
+            return None, field_name, False
+        try:
+            return Path(file).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{variable(field_name)}_FILE={file!r}: cannot be read ({error})"
+            ) from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = ((name, self.get_field_value(f, name)[0]) for name, f in _FIELDS.items())
+        return {name: value for name, value in found if value is not None}
+
+
+def load() -> Settings:
+    """The settings that the process's environment gives.
+
+    Raises SettingsError, whose text names every setting at fault, its value (never a secret's)
+    and what is allowed.
+    """
+    for name in sorted(SECRETS):
+        if os.environ.get(variable(name)) and os.environ.get(f"{variable(name)}_FILE"):
+            raise SettingsError(f"{variable(name)} and {variable(name)}_FILE: give one, not both")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_worded(dict(item)) for item in error.errors())) from None
+
+
+def _worded(error: dict[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    shown = "(hidden)" if name in SECRETS else repr(os.environ.get(variable(name), ""))
+    allowed = Settings.model_fields[name].description
+    return f"{variable(name)}={shown}: {message} ({allowed})"
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Variables with our prefix that are no setting of this version, with the nearest that is."""
+    known = {variable(name) for name in Settings.model_fields}
+    known |= {f"{variable(name)}_FILE" for name in SECRETS}
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, n=1)), None)
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name not in known
+    }
+
+
+def shown(settings: Settings) -> dict[str, str]:
+    """Each variable and its effective value as text, secrets hidden."""
+    values = settings.model_dump(mode="json")
+    values["pseudonym_key_file"] = str(settings.key_file)
+    return {
+        variable(name): ("(hidden)" if getattr(settings, name).get_secret_value() else "")
+        if name in SECRETS
+        else str(values[name])
+        for name in Settings.model_fields
+    }
+
+
+def default_of(name: str) -> str:
+    """The default of a setting as an operator would write it."""
+    return shown(Settings.model_construct())[variable(name)]

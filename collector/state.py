@@ -1,0 +1,84 @@
+"""The state directory: made, locked to one process, and the pseudonym key in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+KEY_BYTES: Final = 32
+_LOCK: Final = "lock"
+
+
+class StateError(Exception):
+    """The state directory cannot be used; the text says why and what to do."""
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[Path]:
+    """The state directory, made (mode 0700) where missing, held by this process alone.
+
+    Raises StateError where it cannot be made or written, or where another process holds it.
+    """
+    prepare(directory)
+    try:
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(f"{directory}: cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StateError(
+            f"{directory} is in use by another collector: stop it, or give this one a"
+            " COLLECTOR_STATE_DIR and a COLLECTOR_INSTANCE of its own"
+        ) from None
+    else:
+        yield directory
+    finally:
+        os.close(lock)
+
+
+def prepare(directory: Path) -> None:
+    """Make the state directory where it is missing. Raises StateError where that fails."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"{directory}: cannot be made: {error.strerror}") from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise StateError(f"{directory}: no permission to read and write it")
+
+
+def pseudonym_key(path: Path) -> bytes:
+    """The pseudonym key (32 bytes, hexadecimal in the file), made at first use with mode 0600.
+
+    Raises StateError where the file cannot be read or made, or holds no key.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _read_key(path)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be made: {error.strerror}") from error
+    key = secrets.token_bytes(KEY_BYTES)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(key.hex() + "\n")
+        file.flush()
+        # A key lost to a power cut would orphan every pseudonym made with it.
+        os.fsync(file.fileno())
+    return key
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise StateError(f"{path}: is no pseudonym key (64 hexadecimal digits)")
+    return key

@@ -1,0 +1,213 @@
+"""From the outbox to InfluxDB: one loop, in order, until everything is delivered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from collector.influx import (
+    Denied,
+    Influx,
+    InfluxError,
+    InfluxUnavailable,
+    Rejected,
+    TooLarge,
+    Unavailable,
+    WriteResult,
+    Written,
+)
+from collector.metrics import Metrics
+from collector.outbox import Outbox, OutboxUnavailable, Pending
+from collector.schema import RAW
+
+log = structlog.get_logger("collector.writer")
+
+_BATCH_LINES: Final = 5000
+_BATCH_S: Final = 1.0
+_BACKOFF_FIRST_S: Final = 0.2
+_BACKOFF_MOST_S: Final = 30.0
+_DRAIN_S: Final = 10.0
+
+Dead = tuple[Pending, bytes, str]
+"""An entry, its line that InfluxDB refused, and why."""
+
+
+class _NoProgress(Exception):
+    """InfluxDB takes nothing now: `blocked` is the word for it, the text what it said."""
+
+    def __init__(self, blocked: str, words: str, retry_after: float | None = None) -> None:
+        super().__init__(words)
+        self.blocked = blocked
+        self.retry_after = retry_after
+
+
+def backoff(attempt: int, jitter: float) -> float:
+    """Seconds to wait after failure number `attempt` (from 1); `jitter` is in 0..1.
+
+    Doubles from 0.2 s to at most 30 s, of which half is left to chance.
+    """
+    full = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2.0 ** min(attempt - 1, 10))
+    return full * (0.5 + 0.5 * jitter)
+
+
+class Writer:
+    """Delivers one outbox.
+
+    `prepare` makes the databases; it is called until it succeeds once, and again whenever
+    InfluxDB denies a write.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        influx: Influx,
+        metrics: Metrics,
+        prepare: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._outbox = outbox
+        self._influx = influx
+        self._metrics = metrics
+        self._prepare = prepare
+        self._prepared = False
+        self._stopping = asyncio.Event()
+        self._deadline = float("inf")
+        self._blocked: str | None = None
+        for reason in ("denied", "unavailable", "outbox"):
+            metrics.writer_blocked.labels(reason).set(0)
+
+    async def run(self) -> None:
+        """Deliver until `stop`, then what is left for at most 10 s."""
+        attempt = 0
+        while time.monotonic() < self._deadline:
+            try:
+                await self._make_databases()
+                delivered = await self._deliver()
+            except _NoProgress as obstacle:
+                attempt += 1
+                self._block(obstacle.blocked, str(obstacle))
+                self._prepared = self._prepared and obstacle.blocked != "denied"
+                wait = obstacle.retry_after or backoff(attempt, random.random())  # noqa: S311 - jitter is no secret
+                await self._pause(min(wait, _BACKOFF_MOST_S))
+                continue
+            attempt = 0
+            self._unblock()
+            if not delivered:
+                if self._stopping.is_set():
+                    return
+                await self._next_arrival()
+
+    def stop(self) -> None:
+        """Ask `run` to deliver what is left and return."""
+        self._deadline = time.monotonic() + _DRAIN_S
+        self._stopping.set()
+
+    async def _make_databases(self) -> None:
+        """Once, and again after each denial. Raises _NoProgress while InfluxDB is away."""
+        if self._prepared:
+            return
+        try:
+            await self._prepare()
+        except InfluxUnavailable as error:
+            raise _NoProgress("unavailable", str(error)) from error
+        except InfluxError as error:
+            # A token that may only write is enough: whether it may is what the write will tell.
+            log.warning("databases could not be made or looked at", why=str(error))
+        self._prepared = True
+
+    async def _deliver(self) -> bool:
+        """Deliver one batch; False where there is nothing to deliver. Raises _NoProgress."""
+        self._outbox.arrived.clear()
+        try:
+            batch = await self._outbox.read(max_lines=_BATCH_LINES)
+            if not batch:
+                return False
+            dead: Sequence[Dead] = ()
+            result = await self._write(b"\n".join([entry.lines for entry in batch]))
+            if not isinstance(result, Written):
+                dead = await self._isolate(
+                    [(entry, line) for entry in batch for line in entry.lines.split(b"\n")],
+                    result,
+                )
+            await self._outbox.acknowledge(batch[-1].id, dead)
+        except OutboxUnavailable as error:
+            raise _NoProgress("outbox", str(error)) from error
+        lines = sum(entry.points for entry in batch)
+        self._metrics.writer_lines.labels("written").inc(lines - len(dead))
+        if dead:
+            self._metrics.writer_lines.labels("dead-letter").inc(len(dead))
+            log.error("lines set aside", reason="dead-letter", lines=len(dead), why=dead[0][2])
+        if lines < _BATCH_LINES:
+            await self._pause(_BATCH_S)
+        return True
+
+    async def _isolate(self, lines: list[tuple[Pending, bytes]], result: WriteResult) -> list[Dead]:
+        """Which of these lines InfluxDB refuses, when it answered `result` to all of them.
+
+        By halves: what was stored already is stored again, over itself. Raises _NoProgress.
+        """
+        match result:
+            case Written():
+                return []
+            case Unavailable(reason, retry_after):
+                raise _NoProgress("unavailable", reason, retry_after)
+            case Denied(status, reason):
+                raise _NoProgress("denied", f"InfluxDB answers {status}: {reason}")
+            case Rejected(reason, dropped) if len(lines) == 1 or dropped == len(lines):
+                return [(entry, line, reason) for entry, line in lines]
+            case TooLarge() if len(lines) == 1:
+                return [(entry, line, "too large for InfluxDB") for entry, line in lines]
+        middle = len(lines) // 2
+        dead: list[Dead] = []
+        for half in (lines[:middle], lines[middle:]):
+            answer = await self._write(b"\n".join([line for _, line in half]))
+            dead += await self._isolate(half, answer)
+        return dead
+
+    async def _write(self, lines: bytes) -> WriteResult:
+        begun = time.perf_counter()
+        result = await self._influx.write(RAW, lines)
+        self._metrics.writer_seconds.observe(time.perf_counter() - begun)
+        self._metrics.writer_requests.labels(type(result).__name__.lower()).inc()
+        return result
+
+    def _block(self, reason: str, words: str) -> None:
+        if self._blocked != reason:
+            self._unblock(silent=True)
+            log.error(
+                "no progress to InfluxDB; reports wait in the outbox", reason=reason, why=words
+            )
+        self._blocked = reason
+        self._metrics.writer_blocked.labels(reason).set(1)
+
+    def _unblock(self, *, silent: bool = False) -> None:
+        if self._blocked is not None:
+            self._metrics.writer_blocked.labels(self._blocked).set(0)
+            if not silent:
+                log.info("progress to InfluxDB again")
+        self._blocked = None
+
+    async def _next_arrival(self) -> None:
+        """Until an entry arrives, at most a second: another process may send dead letters again."""
+        arrived = asyncio.ensure_future(self._outbox.arrived.wait())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        _, waiting = await asyncio.wait(
+            (arrived, stopping), timeout=_BATCH_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in waiting:
+            task.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait; while stopping only briefly, so that the drain can use its time."""
+        if self._stopping.is_set():
+            await asyncio.sleep(min(seconds, 0.2, max(0.0, self._deadline - time.monotonic())))
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
