@@ -26,7 +26,9 @@ from collector.privacy import Pseudonymiser
 from collector.problems import Reason, Refusal
 from collector.public.reports import Reports
 from collector.public.series import PublicSeries
+from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily
+from collector.rollup.reconcile import Reconciler
 from collector.rollup.schedule import Schedule
 from collector.schema import DAILY, NODE_TAGS, RAW, REGISTRATION
 from collector.settings import Address, Settings
@@ -65,7 +67,19 @@ def influx_of(settings: Settings) -> Influx:
 
 def daily_of(settings: Settings, influx: Influx) -> Daily:
     """The daily rollup that the settings describe."""
-    return Daily(influx, k=settings.k_anonymity, retention_s=settings.retention_raw)
+    return Daily(
+        influx,
+        k=settings.k_anonymity,
+        retention_s=settings.retention_raw,
+        cache=FactsCache(settings.state_dir),
+    )
+
+
+def reconciler_of(settings: Settings, influx: Influx) -> Reconciler:
+    """What finds the days that are due, as the settings describe."""
+    return Reconciler(
+        influx, retention_s=settings.retention_raw, cache=FactsCache(settings.state_dir)
+    )
 
 
 def tag_budgets() -> dict[str, int]:
@@ -102,7 +116,12 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(_stop, writer.stop, writing)
 
         series = PublicSeries(influx)
-        schedule = Schedule(daily_of(settings, influx), metrics, changed=series.forget)
+        schedule = Schedule(
+            daily_of(settings, influx),
+            reconciler_of(settings, influx),
+            metrics,
+            changed=series.forget,
+        )
         await stack.enter_async_context(_task(schedule.run()))
 
         intake = AslIntake(

@@ -18,7 +18,7 @@ _MEASUREMENT = str.maketrans({",": r"\,", " ": r"\ "})
 _KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
 _STRING = str.maketrans({'"': r"\"", "\\": r"\\"})
 
-FieldValue = int | str
+FieldValue = int | float | str
 
 
 @lru_cache(maxsize=4096)
@@ -39,9 +39,11 @@ def tag_set(tags: Mapping[str, str]) -> str:
 
 
 def field_value(value: FieldValue) -> str:
-    """One field's value: an integer as `3i`, text in quotes."""
+    """One field's value: an integer as `3i`, a float as it is, text in quotes."""
     if isinstance(value, int):
         return f"{int(value)}i"
+    if isinstance(value, float):
+        return repr(value)
     return f'"{value.translate(_STRING)}"'
 
 

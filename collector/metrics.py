@@ -154,6 +154,16 @@ class Metrics:
             buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
             registry=registry,
         )
+        self.rollup_days_due = Gauge(
+            "collector_rollup_days_due",
+            "Days that are still to be computed: missing, or changed since they were.",
+            registry=registry,
+        )
+        self.rollup_days_refused = Gauge(
+            "collector_rollup_days_refused",
+            "Final days whose raw reports now say over 20 % less; an operator must decide.",
+            registry=registry,
+        )
         self.rollup_last_success = Gauge(
             "collector_rollup_last_success_timestamp_seconds",
             "When a day was last rolled up, in seconds since 1970; 0 for not since the start.",

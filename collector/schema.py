@@ -15,6 +15,8 @@ UNKNOWN = "unknown"
 """What a tag holds where the sender said nothing."""
 OTHER = "other"
 """What a tag holds past its budget, and where a published table puts what it may not show."""
+NONE = "none"
+"""The version of a package that a server does not have."""
 ALL = "all"
 """`within` and `within_value` of the whole network."""
 
@@ -25,6 +27,7 @@ LABEL_LENGTH = 64
 class FieldType(StrEnum):
     """The type of a field, as line protocol writes it."""
 
+    FLOAT = "float"
     INTEGER = "integer"
     STRING = "string"
 
@@ -130,6 +133,7 @@ DAILY_USAGE = Measurement(
     (),
     (
         _count("reports", "reports", "reports received in the day"),
+        _count("node_reports", "reports", "nodes in those reports, repeats included"),
         _count("servers", "servers", "distinct servers that reported in the day"),
         _count("nodes", "nodes", "distinct nodes that were reported in the day"),
         _count("asterisk_versions", "versions", "distinct known Asterisk versions of the nodes"),
@@ -142,6 +146,15 @@ DAILY_USAGE = Measurement(
         _count("registered_http", "nodes", "nodes registered by HTTP, those by both included"),
         _count("registered_iax", "nodes", "nodes registered by IAX2, those by both included"),
         _count("unregistered", "nodes", "nodes with no registration"),
+        _count("nodes_7d", "nodes", "distinct nodes in the 7 days that end with this one"),
+        _count("nodes_30d", "nodes", "distinct nodes in the 30 days that end with this one"),
+        _count("servers_7d", "servers", "distinct servers in the 7 days that end with this one"),
+        _count("servers_30d", "servers", "distinct servers in the 30 days that end with this one"),
+        _count("new_nodes", "nodes", "nodes of the day that are in none of the 30 days before"),
+        _count("lapsed_nodes", "nodes", "nodes of the day 30 days back that are in none since"),
+        _count("erased_reports", "reports", "erased by their owners after the day was final"),
+        _count("erased_node_reports", "reports", "nodes in those erased reports"),
+        _count("imported", "", "1 where the day came from an older server's database"),
         _count("final", "", "1 where the day is complete, 0 while it is open"),
     ),
 )
@@ -167,4 +180,58 @@ DAILY_SERVERS = Measurement(
     (_count("servers", "servers", "distinct servers with this value, by the day's last report"),),
 )
 
-MEASUREMENTS = (NODE_REPORT, SERVER_REPORT, DAILY_USAGE, DAILY_NODES, DAILY_SERVERS)
+DAILY_PACKAGES = Measurement(
+    DAILY,
+    "daily_packages",
+    _DAY,
+    (
+        Tag("package", "name of the Debian package"),
+        Tag("version", "its version, `none` where it is not installed, or `other`"),
+    ),
+    (_count("servers", "servers", "distinct servers, by the day's last report"),),
+)
+DAILY_UPGRADES = Measurement(
+    DAILY,
+    "daily_upgrades",
+    _DAY,
+    (
+        Tag("from_version", "AllStarLink's version in a report of a node, or `other`"),
+        Tag("to_version", "the version in its next report, within 30 days, or `other`"),
+    ),
+    (_count("nodes", "nodes", "distinct nodes that went from the one to the other that day"),),
+)
+HOURLY_USAGE = Measurement(
+    DAILY,
+    "hourly_usage",
+    "the start of the hour",
+    (),
+    (
+        _count("reports", "reports", "reports received in the hour"),
+        _count("nodes", "nodes", "distinct nodes in the hour"),
+        _count("nodes_24h", "nodes", "distinct nodes in the 24 hours that end with this one"),
+        _count("servers_24h", "servers", "distinct servers in the 24 hours that end with this one"),
+        Field(
+            "expected_reports",
+            FieldType.FLOAT,
+            "reports",
+            "median of `reports` of the same hour in the last 7 days; absent under 3 of them",
+        ),
+        Field(
+            "expected_nodes_24h",
+            FieldType.FLOAT,
+            "nodes",
+            "median of `nodes_24h` of the same hour in the last 7 days; absent under 3 of them",
+        ),
+    ),
+)
+
+MEASUREMENTS = (
+    NODE_REPORT,
+    SERVER_REPORT,
+    DAILY_USAGE,
+    DAILY_NODES,
+    DAILY_SERVERS,
+    DAILY_PACKAGES,
+    DAILY_UPGRADES,
+    HOURLY_USAGE,
+)

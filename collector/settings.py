@@ -37,6 +37,7 @@ PREFIX: Final = "COLLECTOR_"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+)([smhdw])")
 _PORT_MAX: Final = 65_535
+_LONGEST: Final = 36_500 * 86_400
 
 
 class SettingsError(ValueError):
@@ -65,7 +66,10 @@ def parse_duration(text: object) -> int:
     parts = _DURATION.findall(written)
     if not parts or "".join(number + unit for number, unit in parts) != written:
         raise ValueError("must be a duration such as 90d, 72h, 15m or 30s, or 0")
-    return sum(int(number) * _UNITS[unit] for number, unit in parts)
+    seconds = sum(int(number) * _UNITS[unit] for number, unit in parts)
+    if seconds > _LONGEST:
+        raise ValueError("must be at most 36500d")
+    return seconds
 
 
 def format_duration(seconds: int) -> str:
@@ -123,7 +127,7 @@ def _format_bytes(size: ByteSize) -> str:
 
 Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Bytes = Annotated[ByteSize, BeforeValidator(_parse_bytes), PlainSerializer(_format_bytes)]
-Listen = Annotated[Address, BeforeValidator(_parse_address), PlainSerializer(str)]
+Listen = Annotated[Address, NoDecode, BeforeValidator(_parse_address), PlainSerializer(str)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Networks = Annotated[
     list[Network],

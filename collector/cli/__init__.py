@@ -15,6 +15,7 @@ cli = typer.Typer(
 cli.command("serve")(serve.serve)
 cli.command("check")(serve.check)
 cli.command("rollup")(rollup.rollup)
+cli.command("verify")(rollup.verify_)
 cli.add_typer(outbox.commands, name="outbox")
 
 

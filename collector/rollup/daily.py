@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from collector.influx import Influx, InfluxError, Written, day_csv, identifier, string
-from collector.lines import FieldValue, line, tag_set
-from collector.rollup.counts import DayCounts, columns, count_day, read
-from collector.rollup.tables import Cell, published_tables, usage_counts
+from collector.influx import Influx
+from collector.lines import FieldValue
+from collector.rollup.cache import Basis, FactsCache, RawCount
+from collector.rollup.facts import HOURS, DayFacts
+from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, hours_of
+from collector.rollup.points import (
+    Points,
+    hourly_points,
+    package_points,
+    upgrade_points,
+    usage_points,
+    window_fields,
+)
+from collector.rollup.raw import day_ns, day_of, raw_counts, read_facts, span_of, start_of
+from collector.rollup.store import Span, store, stored_points
+from collector.rollup.windows import DAYS, Presence, advance, nobody, upgrades, window_counts
 from collector.schema import (
     DAILY,
     DAILY_NODES,
+    DAILY_PACKAGES,
     DAILY_SERVERS,
+    DAILY_UPGRADES,
     DAILY_USAGE,
-    NODE_REPORT,
-    SERVER_REPORT,
+    HOURLY_USAGE,
     Measurement,
 )
 
 FINAL_AFTER: Final = timedelta(hours=1)
 """A day is final once computed this long after its end: what was under way then has arrived."""
-_BATCH: Final = 5000
-_NS: Final = 10**9
-
-Tags = tuple[tuple[str, str], ...]
-"""The tags of a point, in order of name."""
-Points = dict[Tags, dict[str, FieldValue]]
-"""The points of one measurement and time."""
+WINDOW_FIELDS: Final = (
+    "nodes_7d",
+    "nodes_30d",
+    "servers_7d",
+    "servers_30d",
+    "new_nodes",
+    "lapsed_nodes",
+)
+_KEPT_SHARE: Final = 0.8
+_HOUR_NS: Final = 3600 * 10**9
+_ONE_DAY: Final = timedelta(days=1)
 
 
 class Outcome(StrEnum):
@@ -39,12 +56,20 @@ class Outcome(StrEnum):
 
     WRITTEN = "written"
     EMPTY = "empty"
+    """There is nothing to say of a day before the first report."""
     EXPIRED = "expired"
+    """Raw data may have begun to expire; the day stays as it is."""
+    IMPORTED = "imported"
+    """The day came from an older server's database and stays as it is."""
+    ERASED = "erased"
+    """Owners erased reports after the day was final; it stays as published."""
+    REFUSED = "refused"
+    """A final day would have lost over 20 %; it stays as it is unless forced."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayResult:
-    """A day, what the run came to, and the day's headline numbers."""
+    """A day, what the run came to, and the headline numbers that were computed."""
 
     day: date
     outcome: Outcome
@@ -54,52 +79,196 @@ class DayResult:
     final: bool = False
 
 
-def day_ns(day: date) -> int:
-    """The start of a UTC day, in ns since 1970."""
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _NS
-
-
 def is_final(day: date, now: datetime) -> bool:
     """Whether a day computed at `now` is complete."""
-    return now >= _start(day) + timedelta(days=1) + FINAL_AFTER
+    return now >= start_of(day) + _ONE_DAY + FINAL_AFTER
 
 
 def may_have_expired(day: date, now: datetime, retention_s: int) -> bool:
     """Whether raw data of a day may have begun to expire, so that it can't be counted any more."""
-    return retention_s > 0 and _start(day) < now - timedelta(seconds=retention_s)
+    return retention_s > 0 and start_of(day) < now - timedelta(seconds=retention_s)
 
 
-def _start(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def hours_over(day: date, now: datetime) -> int:
+    """How many hours of a day are over at `now`, 0..24."""
+    return max(0, min(HOURS, (now - start_of(day)) // timedelta(hours=1)))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDay:
+    """A day of `daily_usage` as it is stored."""
+
+    fields: Mapping[str, FieldValue]
+
+    def number(self, name: str) -> int:
+        """A field's value; 0 where it is absent."""
+        return int(self.fields.get(name, 0))
+
+    @property
+    def imported(self) -> bool:
+        """Whether it came from an older server's database."""
+        return self.number("imported") == 1
+
+    @property
+    def erased(self) -> RawCount:
+        """What owners erased after it was final."""
+        return RawCount(self.number("erased_reports"), self.number("erased_node_reports"))
+
+    @property
+    def counted(self) -> RawCount:
+        """The raw count that it was computed from."""
+        return RawCount(self.number("reports"), self.number("node_reports"))
+
+
+async def stored_days(influx: Influx, first: date, last: date) -> dict[date, StoredDay]:
+    """The stored days from `first` to `last`. Raises InfluxError."""
+    points = await stored_points(influx, DAILY_USAGE, span_of(first, last))
+    return {day_of(time): StoredDay(fields) for (time, _), fields in points.items()}
+
+
+def with_erased(
+    counts: Mapping[date, RawCount], stored: Mapping[date, StoredDay]
+) -> dict[date, RawCount]:
+    """Raw counts as they were before owners erased reports of days that were final."""
+    erased = {day: found.erased for day, found in stored.items() if found.erased != RawCount()}
+    return dict(counts) | {
+        day: RawCount(
+            counts.get(day, RawCount()).reports + gone.reports,
+            counts.get(day, RawCount()).node_reports + gone.node_reports,
+        )
+        for day, gone in erased.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedDay:
+    """All that a day should be: points by measurement, each over its span, and their basis."""
+
+    result: DayResult
+    points: Mapping[Measurement, Points]
+    facts: DayFacts
+    basis: Basis
 
 
 class Daily:
     """Rolls up days of one InfluxDB under a given k; `retention_s` is raw retention (0: ever)."""
 
-    def __init__(self, influx: Influx, *, k: int, retention_s: int) -> None:
+    def __init__(self, influx: Influx, *, k: int, retention_s: int, cache: FactsCache) -> None:
         self._influx = influx
         self._k = k
         self._retention_s = retention_s
+        self._cache = cache
+        self._presence: tuple[date, Basis, Presence] | None = None
 
-    async def roll(self, day: date, now: datetime) -> DayResult:
+    async def roll(self, day: date, now: datetime, *, force: bool = False) -> DayResult:
         """Compute a day from all of its raw reports and store it. Doing it again changes nothing.
 
-        A day whose raw data may have begun to expire stays as it is. A day without reports is
-        stored as zeros, unless it is before the first day of the series. Raises InfluxError.
+        A day without reports is stored as zeros, unless it is before the first day of the series.
+        Raises InfluxError.
         """
+        if (kept := await self.kept(day, now, force=force)) is not None:
+            return DayResult(day, kept)
+        computed = await self.compute(day, now)
+        result = computed.result
+        if result.outcome is not Outcome.WRITTEN:
+            return result
+        if not force and await self._would_lose(day, result):
+            return replace(result, outcome=Outcome.REFUSED)
+        # The headline numbers last: a day that has them has its tables.
+        for measurement in sorted(computed.points, key=lambda m: m is DAILY_USAGE):
+            points = computed.points[measurement]
+            await store(self._influx, measurement, points, self._span(measurement, day))
+        if day < now.date():
+            count = computed.basis.get(day, RawCount())
+            await asyncio.to_thread(self._cache.save, day, count, computed.facts)
+        await asyncio.to_thread(self._cache.record, day, computed.basis)
+        return result
+
+    async def kept(self, day: date, now: datetime, *, force: bool = False) -> Outcome | None:
+        """Why a day stays as it is whatever its raw reports say, or None."""
         if may_have_expired(day, now, self._retention_s):
-            return DayResult(day, Outcome.EXPIRED)
-        start, end = day_ns(day), day_ns(day + timedelta(days=1))
-        node_csv = await day_csv(self._influx, NODE_REPORT, columns(NODE_REPORT), start, end)
-        server_csv = await day_csv(self._influx, SERVER_REPORT, columns(SERVER_REPORT), start, end)
-        counts = await asyncio.to_thread(_count, node_csv, server_csv)
-        if counts.reports == 0 and not await self._has_earlier(start):
-            return DayResult(day, Outcome.EMPTY)
+            return Outcome.EXPIRED
+        stored = (await stored_days(self._influx, day, day)).get(day)
+        if stored is None:
+            return None
+        if stored.imported:
+            return Outcome.IMPORTED
+        if stored.erased != RawCount() and not force:
+            counts = await raw_counts(self._influx, day, day)
+            if with_erased(counts, {day: stored}).get(day) == stored.counted:
+                return Outcome.ERASED
+        return None
+
+    async def compute(self, day: date, now: datetime) -> ComputedDay:
+        """What a day should be, from its raw reports. Raises InfluxError."""
+        first = day - timedelta(days=DAYS - 1)
+        stored = await stored_days(self._influx, first, day)
+        counts = await raw_counts(self._influx, first, day)
+        facts = await read_facts(self._influx, day)
+        # Rows may have come since they were counted.
+        counts[day] = RawCount(facts.reports, facts.node_reports)
+        basis = {
+            d: count for d, count in with_erased(counts, stored).items() if count != RawCount()
+        }
         final = is_final(day, now)
-        points = await asyncio.to_thread(day_points, counts, k=self._k, final=final)
-        for measurement, wanted in points.items():
-            await self._store(measurement, wanted, start)
-        return DayResult(day, Outcome.WRITTEN, counts.reports, counts.servers, counts.nodes, final)
+        result = DayResult(
+            day,
+            Outcome.WRITTEN,
+            facts.reports,
+            facts.servers.height,
+            facts.nodes.height,
+            final,
+        )
+        start = day_ns(day)
+        points: dict[Measurement, Points] = {}
+        if facts.reports == 0 and not await self._has_earlier(start):
+            return ComputedDay(replace(result, outcome=Outcome.EMPTY), points, facts, basis)
+
+        windows: dict[str, FieldValue]
+        if await self._is_whole(first, now):
+            before = await self._presence_before(day, basis)
+            moves = await asyncio.to_thread(upgrades, before, facts)
+            after = await asyncio.to_thread(advance, before, facts)
+            windows = window_fields(window_counts(after))
+            points[DAILY_UPGRADES] = upgrade_points(moves, start, k=self._k)
+            if day < now.date():
+                self._presence = (day, basis, after)
+        else:
+            # What reaches back over expired days is as it was computed while they were there.
+            found = stored.get(day, StoredDay({})).fields
+            windows = {name: found[name] for name in WINDOW_FIELDS if name in found}
+        if await self._is_whole(day - _ONE_DAY, now):
+            points[HOURLY_USAGE] = await self._hours(day, now, facts, basis)
+        usage, nodes, servers = await asyncio.to_thread(
+            lambda: usage_points(facts, start, k=self._k, final=final, windows=windows)
+        )
+        points[DAILY_USAGE], points[DAILY_NODES], points[DAILY_SERVERS] = usage, nodes, servers
+        points[DAILY_PACKAGES] = package_points(facts, start, k=self._k)
+        return ComputedDay(result, points, facts, basis)
+
+    async def differences(self, day: date, now: datetime) -> dict[str, int]:
+        """How many points of each measurement are not what they should be; nothing is changed."""
+        computed = await self.compute(day, now)
+        found = {}
+        for measurement, points in computed.points.items():
+            stored = await stored_points(self._influx, measurement, self._span(measurement, day))
+            wrong = sum(stored.get(key) != points.get(key) for key in stored.keys() | points)
+            if wrong:
+                found[measurement.name] = wrong
+        return found
+
+    def forget_expired(self, now: datetime) -> None:
+        """Drop what is kept in the state directory of days whose raw data expires."""
+        month = now.date() - timedelta(days=DAYS)
+        oldest = date.min
+        if self._retention_s:
+            oldest = (now - timedelta(seconds=self._retention_s)).date() + _ONE_DAY
+        self._cache.drop_before(max(month, oldest), oldest)
+
+    def _span(self, measurement: Measurement, day: date) -> Span:
+        if measurement is HOURLY_USAGE:
+            return span_of(day, day)
+        return Span(day_ns(day), day_ns(day) + 1)
 
     async def _has_earlier(self, start: int) -> bool:
         return bool(
@@ -108,84 +277,82 @@ class Daily:
             )
         )
 
-    async def _store(self, measurement: Measurement, points: Points, time: int) -> None:
-        """Make the stored points of a time equal `points`: write these, remove all others."""
-        stored = await self._stored(measurement, time)
-        # A field cannot be taken out of a point, only the point removed and written anew.
-        narrowed = {tags for tags in stored.keys() & points if stored[tags] - points[tags].keys()}
-        for tags in sorted(narrowed):
-            await self._remove(measurement, tags, time)
-        lines = [
-            line(measurement.name, tag_set(dict(tags)), fields, time)
-            for tags, fields in points.items()
+    async def _is_whole(self, first: date, now: datetime) -> bool:
+        """Whether no raw data from `first` on has expired, or there never was any before."""
+        if not may_have_expired(first, now, self._retention_s):
+            return True
+        oldest = (now - timedelta(seconds=self._retention_s)).date() + _ONE_DAY
+        own = await self._influx.query(
+            DAILY,
+            f"SELECT first(node_reports) FROM {DAILY_USAGE.name} WHERE time < {day_ns(oldest)}",
+        )
+        return not own
+
+    async def _would_lose(self, day: date, result: DayResult) -> bool:
+        stored = (await stored_days(self._influx, day, day)).get(day)
+        if stored is None or stored.number("final") == 0:
+            return False
+        return result.reports < _KEPT_SHARE * stored.number(
+            "reports"
+        ) or result.nodes < _KEPT_SHARE * stored.number("nodes")
+
+    async def _presence_before(self, day: date, basis: Basis) -> Presence:
+        """The presence at the end of the day before `day`."""
+        first, eve = day - timedelta(days=DAYS - 1), day - _ONE_DAY
+        if self._presence is not None:
+            at, known, presence = self._presence
+            # What it was made of must still be so, as far back as it matters here.
+            if at == eve and _between(known, first, eve) == _between(basis, first, eve):
+                return presence
+        presence = nobody()
+        for back in range(DAYS - 1, 0, -1):
+            facts = await self._facts(day - timedelta(days=back), basis)
+            presence = await asyncio.to_thread(advance, presence, facts)
+        self._presence = (eve, basis, presence)
+        return presence
+
+    async def _facts(self, day: date, basis: Basis) -> DayFacts | None:
+        """The facts of a day that a basis names; None where it has no reports."""
+        count = basis.get(day)
+        if count is None:
+            return None
+        facts = await asyncio.to_thread(self._cache.load, day, count)
+        if facts is None:
+            facts = await read_facts(self._influx, day)
+            await asyncio.to_thread(self._cache.save, day, count, facts)
+        return facts
+
+    async def _hours(self, day: date, now: datetime, facts: DayFacts, basis: Basis) -> Points:
+        eve = await self._facts(day - _ONE_DAY, basis)
+        hours = await asyncio.to_thread(hours_of, eve, facts, hours_over(day, now))
+        past = await stored_points(
+            self._influx,
+            HOURLY_USAGE,
+            span_of(day - timedelta(days=HISTORY_DAYS), day - _ONE_DAY),
+        )
+        start = day_ns(day)
+        expected = [
+            expect(
+                hour,
+                [
+                    _hour(past[key])
+                    for back in range(1, HISTORY_DAYS + 1)
+                    if (key := (start + (number - back * HOURS) * _HOUR_NS, ())) in past
+                ],
+            )
+            for number, hour in enumerate(hours)
         ]
-        for first in range(0, len(lines), _BATCH):
-            batch = "\n".join(lines[first : first + _BATCH]).encode()
-            result = await self._influx.write(DAILY, batch)
-            if not isinstance(result, Written):
-                raise InfluxError(f"{measurement.name} could not be written: {result}")
-        stale = stored.keys() - points.keys()
-        for tags in sorted(stale):
-            await self._remove(measurement, tags, time)
-        if narrowed or stale:
-            # A delete can report success and leave rows.
-            left = await self._stored(measurement, time)
-            if left != {tags: set(fields) for tags, fields in points.items()}:
-                raise InfluxError(f"{measurement.name}: what is stale could not be removed")
-
-    async def _stored(self, measurement: Measurement, time: int) -> dict[Tags, set[str]]:
-        """The names of the fields of each stored point of a time."""
-        found = await self._influx.query(
-            DAILY, f"SELECT * FROM {measurement.name} WHERE time = {time} GROUP BY *"
-        )
-        return {
-            tuple(sorted(item for item in series.tags.items() if item[1])): {
-                name
-                for name, value in zip(series.columns, series.values[0], strict=True)
-                if name != "time" and value is not None
-            }
-            for series in found
-        }
-
-    async def _remove(self, measurement: Measurement, tags: Tags, time: int) -> None:
-        conditions = [f"{identifier(key)} = {string(value)}" for key, value in tags]
-        await self._influx.delete(
-            DAILY, measurement.name, " AND ".join([f"time = {time}", *conditions])
-        )
+        return hourly_points(expected, start, _HOUR_NS)
 
 
-def day_points(counts: DayCounts, *, k: int, final: bool) -> dict[Measurement, Points]:
-    """What is published of a day's counts, under k."""
-    node_cells = published_tables(counts.node_tables, k)
-    server_cells = published_tables(counts.server_tables, k)
-    usage: dict[str, FieldValue] = {
-        "reports": counts.reports,
-        "servers": counts.servers,
-        "nodes": counts.nodes,
-        "asterisk_versions": counts.asterisk_versions,
-        "asl_versions": counts.asl_versions,
-        **usage_counts(node_cells, counts.node_tables.one_way, k),
-        "final": int(final),
-    }
-    return {
-        DAILY_NODES: _table_points(node_cells, "nodes"),
-        DAILY_SERVERS: _table_points(server_cells, "servers"),
-        # Last, so that a day that has its headline numbers has its tables.
-        DAILY_USAGE: {(): usage},
-    }
+def _between(basis: Basis, first: date, last: date) -> Basis:
+    return {day: count for day, count in basis.items() if first <= day <= last}
 
 
-def _table_points(cells: Iterable[Cell], field: str) -> Points:
-    return {
-        (
-            ("dimension", cell.dimension),
-            ("value", cell.value),
-            ("within", cell.within),
-            ("within_value", cell.within_value),
-        ): {field: cell.count}
-        for cell in cells
-    }
-
-
-def _count(node_csv: bytes, server_csv: bytes) -> DayCounts:
-    return count_day(read(NODE_REPORT, node_csv), read(SERVER_REPORT, server_csv))
+def _hour(fields: Mapping[str, FieldValue]) -> Hour:
+    return Hour(
+        int(fields["reports"]),
+        int(fields["nodes"]),
+        int(fields["nodes_24h"]),
+        int(fields["servers_24h"]),
+    )

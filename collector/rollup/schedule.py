@@ -1,4 +1,4 @@
-"""When days are rolled up: "when next?" is pure; the loop that waits is apart."""
+"""When days are looked at: "when next?" is pure; the loop that waits is apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import structlog
 
 from collector.influx import InfluxError
 from collector.metrics import Metrics
-from collector.rollup.daily import Daily, DayResult, is_final
+from collector.rollup.daily import Daily, Outcome
+from collector.rollup.reconcile import Reconciler
 
 log = structlog.get_logger("collector.rollup")
 
@@ -26,66 +27,83 @@ def next_run(now: datetime) -> datetime:
     return midnight + EVERY * ((now - midnight) // EVERY + 1)
 
 
-def days_due(now: datetime, final: date | None) -> list[date]:
-    """The days to compute at `now`: the current one, and the one before unless it was final.
-
-    `final` is the last day known to be stored as final.
-    """
-    today = now.date()
-    yesterday = today - timedelta(days=1)
-    return [today] if final == yesterday else [yesterday, today]
-
-
 class Schedule:
-    """Rolls up what is due every 15 minutes. `changed` is called after each day that was stored."""
+    """Computes the days that are due, at its start and every 15 minutes, oldest first.
+
+    That is the open day, the day before until it is final, and whatever was missed or has changed.
+    `changed` is called after each day that was stored.
+    """
 
     def __init__(
         self,
         daily: Daily,
+        reconciler: Reconciler,
         metrics: Metrics,
         *,
         changed: Callable[[], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._daily = daily
+        self._reconciler = reconciler
         self._metrics = metrics
         self._changed = changed
         self._clock = clock
-        self._final: date | None = None
+        self._refused: dict[date, int] = {}
 
     async def run(self) -> None:
-        """Roll up now and at each quarter of an hour, until cancelled."""
+        """Look now and at each quarter of an hour, until cancelled."""
         while True:
             due = next_run(self._clock()) if await self.once() else self._clock() + _RETRY
             await asyncio.sleep(max(0.0, (due - self._clock()).total_seconds()))
 
     async def once(self) -> bool:
-        """Roll up what is due; False where InfluxDB did not let us."""
-        now = self._clock()
-        for day in days_due(now, self._final):
-            begun = time.perf_counter()
-            try:
-                result = await self._daily.roll(day, now)
-            except InfluxError as error:
-                self._metrics.rollup_runs.labels("failed").inc()
-                log.warning("a day could not be rolled up", day=day.isoformat(), why=str(error))
-                return False
-            self._observe(result, time.perf_counter() - begun)
-            if is_final(day, now):
-                self._final = day
+        """Compute all that is due; False where InfluxDB did not let us."""
+        try:
+            days = await self._reconciler.due(self._clock())
+            for number, day in enumerate(days):
+                self._metrics.rollup_days_due.set(len(days) - number)
+                await self._roll(day, left=len(days) - number - 1)
+        except InfluxError as error:
+            self._metrics.rollup_runs.labels("failed").inc()
+            log.warning("the series could not be brought up to date", why=str(error))
+            return False
+        self._metrics.rollup_days_due.set(0)
+        self._metrics.rollup_last_success.set_to_current_time()
+        self._daily.forget_expired(self._clock())
         return True
 
-    def _observe(self, result: DayResult, seconds: float) -> None:
+    async def _roll(self, day: date, *, left: int) -> None:
+        begun = time.perf_counter()
+        result = await self._daily.roll(day, self._clock())
+        seconds = time.perf_counter() - begun
         self._metrics.rollup_runs.labels(result.outcome.value).inc()
         self._metrics.rollup_seconds.observe(seconds)
-        self._metrics.rollup_last_success.set_to_current_time()
-        log.info(
-            "day rolled up",
-            day=result.day.isoformat(),
-            outcome=result.outcome.value,
-            reports=result.reports,
-            nodes=result.nodes,
-            final=result.final,
-            seconds=round(seconds, 3),
-        )
-        self._changed()
+        if result.outcome is Outcome.REFUSED:
+            self._refuse(day, result.reports)
+            return
+        self._refused.pop(day, None)
+        self._metrics.rollup_days_refused.set(len(self._refused))
+        if result.outcome is Outcome.WRITTEN:
+            log.info(
+                "day rolled up",
+                day=day.isoformat(),
+                reports=result.reports,
+                nodes=result.nodes,
+                final=result.final,
+                seconds=round(seconds, 3),
+                left=left,
+            )
+            self._changed()
+
+    def _refuse(self, day: date, reports: int) -> None:
+        """Tell the operator, once for each number of reports found."""
+        if self._refused.get(day) != reports:
+            log.error(
+                "a final day would lose over 20 %; it stays as it is",
+                reason="refused",
+                day=day.isoformat(),
+                reports=reports,
+                todo="look with `collector verify`; mend with `collector rollup --force`",
+            )
+        self._refused[day] = reports
+        self._metrics.rollup_days_refused.set(len(self._refused))

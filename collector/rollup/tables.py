@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from operator import attrgetter
 
 from collector.privacy import suppress_grid, suppress_line
 from collector.schema import ALL, CHANNEL, CHANNEL_FIELDS, CONTAINED, OTHER, REGISTRATION
@@ -22,7 +23,7 @@ _USAGE_PARTS: dict[str, dict[str, tuple[str, ...]]] = {
 """The fields of `daily_usage` that are sums of values of a dimension, and these values."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One published count of `daily_nodes` or `daily_servers`, its fields named as the tags are."""
 
@@ -93,7 +94,7 @@ class TableInput:
 
 
 def published_tables(day: TableInput, k: int) -> list[Cell]:
-    """Every row to publish of a day's counts, sorted, the same for any order of the input.
+    """Every row to publish of a day's counts, sorted by its tags, for any order of the input.
 
     Each table (a dimension, whole or within one value of another) sums to the number that it is a
     part of. What it hides is its row of value OTHER; a table that hides nothing has none. Published
@@ -126,7 +127,7 @@ def published_tables(day: TableInput, k: int) -> list[Cell]:
         for within_value, counts in tables.items():
             part = one_way[within][within_value]
             rows += _table(dimension, within, within_value, counts, part)
-    return sorted(rows)
+    return sorted(rows, key=attrgetter("dimension", "value", "within", "within_value"))
 
 
 def _table(

@@ -1,0 +1,52 @@
+# The first of these that runs and is new enough; `make setup PYTHON=…` chooses another.
+PYTHON := $(shell for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
+	echo $$python && break; done)
+
+BIN := .venv/bin
+# -E: no PYTHON* variable of the caller may lead the set-up astray.
+SETUP = @$(if $(PYTHON),"$(PYTHON)" -E -m tools.setup,echo "setup: Python 3.11 or newer is needed (Debian: python3.11)" >&2; exit 1)
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev demo test lint format bench lock clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+		while IFS='|' read -r target sentence; do printf '%-14s %s\n' "$$target" "$$sentence"; done
+
+setup: ## Make .venv with the collector in it, and see to an InfluxDB for demo and tests
+	$(SETUP)
+
+dev: ## The same, with the tools for tests and checks
+	$(SETUP) --dev
+
+demo: setup ## Start InfluxDB and the collector with a simulated fleet; Ctrl-C stops all of it
+	@$(BIN)/python -m collector demo
+
+test: dev ## Run every test with branch coverage; skipped tests are listed at the end
+	@$(BIN)/coverage erase
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered -rs
+
+lint: dev ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: dev ## Rewrite the code in the house's format, and mend what can be mended safely
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## Measure how fast reports are taken in, on this machine
+	@$(BIN)/python -m bench
+
+lock: dev ## Renew the lock files in requirements/ from pyproject.toml
+	$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
+	$(COMPILE) --group build --output-file requirements/build.txt
+	$(COMPILE) --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
+
+clean: ## Remove what these targets made, but no data
+	rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov .coverage .coverage.*
+	find collector tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,293 @@
+"""Debian's InfluxDB 1.x as a child process on loopback, for the demo and the tests.
+
+Standard library only: the set-up uses this module before anything is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+UNPACKED = Path(".local/influxdb/usr/bin/influxd")
+"""Where `make setup` leaves the server, seen from the project's root."""
+
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 20.0
+_LOG_TAIL = 2000
+
+# The kernel kills the server when the thread that started it ends, however it ends: an exit
+# handler would not run after SIGKILL. The parent is compared because it may have died before
+# prctl was reached. Executing in place keeps the process id that the caller knows.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+parent, command = int(sys.argv[1]), sys.argv[2:]
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != parent:
+    sys.exit("the parent process has gone")
+os.execv(command[0], command)
+"""
+
+_CONFIG = """
+reporting-enabled = false
+reporting-disabled = true
+bind-address = "{host}:0"
+
+[meta]
+dir = {meta}
+
+[data]
+dir = {data}
+wal-dir = {wal}
+index-version = "tsi1"
+query-log-enabled = false
+
+[retention]
+check-interval = {retention_check}
+
+[monitor]
+store-enabled = false
+
+[subscriber]
+enabled = false
+
+[continuous_queries]
+enabled = false
+
+[http]
+bind-address = "{host}:{port}"
+log-enabled = false
+"""
+
+
+class InfluxdNotFoundError(RuntimeError):
+    """No usable influxd on this machine; the message says what to do."""
+
+
+class InfluxdStartError(RuntimeError):
+    """influxd ended or stayed silent at start; the message holds the end of its log."""
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address on which nothing listens.
+
+    It lies below the range from which Linux takes the source ports of outgoing connections: such
+    a connection could otherwise hold the port, or connect to itself, while its server is down.
+    """
+    for _ in range(1000):
+        port = random.randint(20_000, 32_000)  # noqa: S311 - a port is no secret
+        if is_free(port):
+            return port
+    raise OSError(f"no free port on {HOST} between 20000 and 32000")
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on this TCP port of the loopback address."""
+    with socket.socket() as probe:
+        # As a server does it: connections of the one before it, closing still, are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def is_influxd_1(binary: Path) -> bool:
+    """Tell whether `binary` runs here and is of the 1.x line, the one that is set up by a file."""
+    try:
+        answer = subprocess.run(  # noqa: S603 - a program found on PATH or unpacked by the set-up
+            [binary, "version"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0 and answer.stdout.startswith("InfluxDB v1.")
+
+
+def find_influxd(*roots: Path) -> Path:
+    """Return the influxd to use: the one on PATH, or the one the set-up unpacked.
+
+    `.local/` is looked for in `roots`, by default the project's root and the current directory.
+    Raises `InfluxdNotFoundError`.
+    """
+    installed = shutil.which("influxd")
+    searched = roots or (Path(__file__).resolve().parent.parent, Path.cwd())
+    unpacked = list(dict.fromkeys(root.resolve() / UNPACKED for root in searched))
+    for candidate in ([] if installed is None else [Path(installed)]) + unpacked:
+        if is_influxd_1(candidate):
+            return candidate
+    raise InfluxdNotFoundError(
+        "No InfluxDB 1.x server was found, neither `influxd` on PATH nor "
+        f"{' nor '.join(map(str, unpacked))}. "
+        "Run `make setup` in the project's directory, or install Debian's package `influxdb`."
+    )
+
+
+class EmbeddedInflux:
+    """An influxd of our own, with its files in `directory` and its HTTP port on loopback.
+
+    Data in `directory` is kept and found again. The process does not outlive the thread that
+    started it, however that ends. `port` is a free one unless given, and stays the same over
+    restarts. `retention_check` is an InfluxDB duration: how often expired data is dropped.
+    Raises `InfluxdNotFoundError` if no server is given or found.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        retention_check: str = "30m",
+        influxd: Path | None = None,
+    ) -> None:
+        self.directory = directory.resolve()
+        self.log = self.directory / "influxd.log"
+        self._influxd = influxd or find_influxd()
+        self.port = free_port() if port is None else port
+        self._retention_check = retention_check
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the HTTP API, without a slash at its end."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process is not None and self.running else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def log_tail(self) -> str:
+        """Return the last lines of influxd's log."""
+        try:
+            return self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+        except FileNotFoundError:
+            return ""
+
+    def start(self) -> None:
+        """Start influxd and return once it answers; nothing is done if it runs already.
+
+        Raises `InfluxdStartError`.
+        """
+        if self.running:
+            return
+        self._start_process()
+        try:
+            self._wait_for_answer()
+        except BaseException:
+            self.kill()
+            raise
+
+    def terminate(self) -> None:
+        """Ask influxd to stop and wait until it has; it is killed if it takes too long."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End influxd with SIGKILL, as a crash would."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it again on the same port and data."""
+        self.terminate()
+        self.start()
+
+    async def __aenter__(self) -> Self:
+        # Begun in this thread, whose end would end the server; only the waiting is handed away.
+        if not self.running:
+            self._start_process()
+            try:
+                await asyncio.to_thread(self._wait_for_answer)
+            except BaseException:
+                self.kill()
+                raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.terminate)
+
+    def _start_process(self) -> None:
+        # Whoever listens there already would answer in the place of a server that could not.
+        if not is_free(self.port):
+            raise InfluxdStartError(f"Port {self.port} of {HOST} is in use by another program.")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        config = self.directory / "influxd.conf"
+        config.write_text(
+            _CONFIG.format(
+                host=HOST,
+                port=self.port,
+                # A JSON string is a TOML string, whatever the directory is called.
+                meta=json.dumps(str(self.directory / "meta")),
+                data=json.dumps(str(self.directory / "data")),
+                wal=json.dumps(str(self.directory / "wal")),
+                retention_check=json.dumps(self._retention_check),
+            )
+        )
+        server = [str(self._influxd), "-config", str(config)]
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our interpreter, a found influxd
+                launcher + server,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # An influxd setting in the caller's environment would win over the file.
+                env={k: v for k, v in os.environ.items() if not k.startswith("INFLUXDB_")},
+                # Ctrl-C at the terminal is for us: the server must outlast our own orderly stop.
+                start_new_session=True,
+            )
+
+    def _wait_for_answer(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise InfluxdStartError(f"influxd ended at start. Its log:\n{self.log_tail()}")
+            if self._answers():
+                return
+            time.sleep(0.02)
+        raise InfluxdStartError(
+            f"influxd did not answer on {self.url} in {START_TIMEOUT:.0f} s. "
+            f"Its log:\n{self.log_tail()}"
+        )
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=1)
+        try:
+            connection.request("GET", "/ping")
+            return connection.getresponse().status == http.HTTPStatus.NO_CONTENT
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()

@@ -1,0 +1,177 @@
+"""All that the series need to know of one day, gathered from its raw rows. Pure.
+
+A node, or a server, counts once a day, as its last report of the day describes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final, Self
+
+import polars as pl
+
+from collector.schema import (
+    ASL_VERSION,
+    NODE_DIMENSIONS,
+    NODE_REPORT,
+    SERVER_DIMENSIONS,
+    SERVER_REPORT,
+    UNKNOWN,
+    Measurement,
+)
+
+HOURS: Final = 24
+_NS_PER_HOUR: Final = 3600 * 10**9
+_PACKAGES: Final = "packages"
+_COLUMNS: Final = {
+    NODE_REPORT.name: ("node", *NODE_DIMENSIONS),
+    SERVER_REPORT.name: ("server", *SERVER_DIMENSIONS, _PACKAGES),
+}
+_LEADING: Final = ("name", "tags", "time")
+"""What InfluxDB's CSV puts before the columns that were asked for."""
+
+
+def columns(measurement: Measurement) -> tuple[str, ...]:
+    """The columns of a raw measurement that a day's facts are gathered from."""
+    return _COLUMNS[measurement.name]
+
+
+@dataclass(frozen=True, slots=True)
+class DayFacts:
+    """A day, as frames; pseudonyms as unsigned 64-bit numbers.
+
+    - `nodes`: `node`, `hours` (bit h set: reported in hour h), `first` and `last` (its AllStarLink
+      version in its first and last report)
+    - `servers`: `server`, `hours`
+    - `moves`: `node`, `from`, `to`: changes of AllStarLink version from report to report in the day
+    - `node_profiles`, `server_profiles`: how many (`count`) share each combination of tags
+    - `package_sets`: how many servers (`count`) have each set of packages (`packages`, JSON)
+    - `hourly`: `hour`, `reports`, `node_reports`, for the hours that have any
+    """
+
+    nodes: pl.DataFrame
+    servers: pl.DataFrame
+    moves: pl.DataFrame
+    node_profiles: pl.DataFrame
+    server_profiles: pl.DataFrame
+    package_sets: pl.DataFrame
+    hourly: pl.DataFrame
+
+    @property
+    def reports(self) -> int:
+        """Reports in the day."""
+        return int(self.hourly["reports"].sum())
+
+    @property
+    def node_reports(self) -> int:
+        """Nodes in those reports, repeats included."""
+        return int(self.hourly["node_reports"].sum())
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the frames."""
+        return [field.name for field in fields(cls)]
+
+
+class Rows:
+    """Gathers the rows of one measurement from InfluxDB's CSV, in pieces cut anywhere."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        self._names = columns(measurement)
+        self._frames: list[pl.DataFrame] = []
+        self._rest = b""
+        self._headed = False
+
+    def add(self, piece: bytes) -> Self:
+        """Take the next piece."""
+        # No quoted value holds a line break: labels have none, and JSON escapes them.
+        whole, line_end, rest = (self._rest + piece).rpartition(b"\n")
+        self._rest = rest
+        if not self._headed and line_end:
+            whole = whole.partition(b"\n")[2]
+            self._headed = True
+        if whole:
+            self._frames.append(self._parse(whole))
+        return self
+
+    def frame(self) -> pl.DataFrame:
+        """The rows in their order: the unit as a number, `hour` (0..23), tags, packages."""
+        return pl.concat([self._parse(b""), *self._frames])
+
+    def _parse(self, csv: bytes) -> pl.DataFrame:
+        unit, *others = self._names
+        names = [*_LEADING, *self._names]
+        schema = dict.fromkeys(names, pl.String()) | {"time": pl.Int64()}
+        raw = (
+            pl.read_csv(csv, has_header=False, schema=schema, low_memory=True)
+            if csv
+            else pl.DataFrame(schema=schema)
+        )
+        return raw.select(
+            pl.col(unit).str.to_integer(base=16, dtype=pl.UInt64),
+            (pl.col("time") // _NS_PER_HOUR % HOURS).cast(pl.UInt8).alias("hour"),
+            *(
+                pl.col(name).fill_null("{}" if name == _PACKAGES else UNKNOWN).cast(pl.Categorical)
+                for name in others
+            ),
+        )
+
+
+def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
+    """The facts of the rows that `Rows` gave of `node_report` and `server_report` of one day."""
+    version = pl.col(ASL_VERSION.name)
+    seen = pl.lit(1, pl.UInt32).mul(2 ** pl.col("hour").cast(pl.UInt32)).cast(pl.UInt32)
+    nodes = (
+        node_rows.lazy()
+        .with_columns(seen.alias("hours"))
+        .group_by("node")
+        .agg(
+            pl.col("hours").bitwise_or(),
+            version.first().alias("first"),
+            version.last().alias("last"),
+            pl.exclude("hours", "hour", "node").last(),
+        )
+        .collect()
+    )
+    servers = (
+        server_rows.lazy()
+        .with_columns(seen.alias("hours"))
+        .group_by("server")
+        .agg(pl.col("hours").bitwise_or(), pl.exclude("hours", "hour", "server").last())
+        .collect()
+    )
+    return DayFacts(
+        nodes=nodes.select("node", "hours", "first", "last"),
+        servers=servers.select("server", "hours"),
+        moves=_moves(node_rows.select("node", version.alias("to"))),
+        node_profiles=_profiles(nodes, NODE_DIMENSIONS),
+        server_profiles=_profiles(servers, SERVER_DIMENSIONS),
+        package_sets=_profiles(servers, (_PACKAGES,)),
+        hourly=_by_hour(server_rows, "reports")
+        .join(_by_hour(node_rows, "node_reports"), on="hour", how="full", coalesce=True)
+        .fill_null(0)
+        .sort("hour"),
+    )
+
+
+def _moves(rows: pl.DataFrame) -> pl.DataFrame:
+    repeated = rows.filter(pl.col("node").is_duplicated())
+    moved = repeated.with_columns(pl.col("to").shift().over("node").alias("from"))
+    return (
+        moved.filter(pl.col("from").is_not_null() & (pl.col("from") != pl.col("to")))
+        .select("node", "from", "to")
+        .unique()
+    )
+
+
+def _profiles(units: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """Every table is a sum over these few rows rather than over all units."""
+    return (
+        units.group_by(names)
+        .agg(pl.len().cast(pl.Int64).alias("count"))
+        .with_columns(pl.col(names).cast(pl.String))
+    )
+
+
+def _by_hour(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    return rows.group_by("hour").agg(pl.len().cast(pl.Int64).alias(name))

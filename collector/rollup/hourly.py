@@ -1,0 +1,94 @@
+"""The hours of a day, and what was to be expected of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+import polars as pl
+
+from collector.rollup.facts import HOURS, DayFacts
+
+HISTORY_DAYS: Final = 7
+_HISTORY_LEAST: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One hour; the names are `hourly_usage`'s."""
+
+    reports: int
+    nodes: int
+    nodes_24h: int
+    servers_24h: int
+    expected_reports: float | None = None
+    expected_nodes_24h: float | None = None
+
+
+def hours_of(before: DayFacts | None, day: DayFacts | None, count: int) -> list[Hour]:
+    """The first `count` hours of a day, without expectations.
+
+    `before` are the facts of the day before; None is a day without reports.
+    """
+    reports = dict(day.hourly.select("hour", "reports").iter_rows()) if day else {}
+    days = (before, day)
+    nodes = _two_days([facts.nodes if facts else None for facts in days], "node")
+    servers = _two_days([facts.servers if facts else None for facts in days], "server")
+    return [
+        Hour(
+            reports=reports.get(hour, 0),
+            nodes=_seen(nodes, HOURS + hour, HOURS + hour),
+            nodes_24h=_seen(nodes, hour + 1, HOURS + hour),
+            servers_24h=_seen(servers, hour + 1, HOURS + hour),
+        )
+        for hour in range(count)
+    ]
+
+
+def _two_days(days: list[pl.DataFrame | None], unit: str) -> pl.Series:
+    """Of each unit the hours of both days in which it was seen, the day before in the low bits."""
+    schema = {unit: pl.UInt64(), "hours": pl.UInt64()}
+    parts = [
+        frame.select(unit, pl.col("hours").cast(pl.UInt64) * 2**shift)
+        for shift, frame in zip((0, HOURS), days, strict=True)
+        if frame is not None
+    ]
+    both = pl.concat([pl.DataFrame(schema=schema), *parts])
+    return both.group_by(unit).agg(pl.col("hours").bitwise_or())["hours"]
+
+
+def _seen(hours: pl.Series, first: int, last: int) -> int:
+    window = 2 ** (last + 1) - 2**first
+    return int(((hours & window) != 0).sum())
+
+
+def expect(hour: Hour, history: list[Hour]) -> Hour:
+    """An hour with its expectations: medians of the same hour in (up to 7) days before.
+
+    With fewer than 3 days there is no expectation.
+    """
+    if len(history) < _HISTORY_LEAST:
+        return hour
+    return Hour(
+        hour.reports,
+        hour.nodes,
+        hour.nodes_24h,
+        hour.servers_24h,
+        float(median(past.reports for past in history)),
+        float(median(past.nodes_24h for past in history)),
+    )
+
+
+def hourly_fields(hour: Hour) -> Mapping[str, int | float]:
+    """The fields of an hour's point; what is not known is absent."""
+    values = {
+        "reports": hour.reports,
+        "nodes": hour.nodes,
+        "nodes_24h": hour.nodes_24h,
+        "servers_24h": hour.servers_24h,
+        "expected_reports": hour.expected_reports,
+        "expected_nodes_24h": hour.expected_nodes_24h,
+    }
+    return {name: value for name, value in values.items() if value is not None}

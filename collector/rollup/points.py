@@ -1,0 +1,178 @@
+"""What is published of a day: its facts as points, safe under k. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from itertools import combinations
+from typing import Final
+
+import polars as pl
+
+from collector.lines import FieldValue, label
+from collector.privacy import suppress_line
+from collector.rollup.facts import DayFacts
+from collector.rollup.hourly import Hour, hourly_fields
+from collector.rollup.tables import Cell, TableInput, published_tables, usage_counts
+from collector.rollup.windows import WindowCounts
+from collector.schema import (
+    ASL_VERSION,
+    ASTERISK_VERSION,
+    CONTAINED,
+    DISTRO,
+    NODE_DIMENSIONS,
+    NONE,
+    OTHER,
+    RELEASE,
+    SERVER_DIMENSIONS,
+    UNKNOWN,
+)
+
+Tags = tuple[tuple[str, str], ...]
+"""The tags of a point, in order of name."""
+Points = dict[tuple[int, Tags], dict[str, FieldValue]]
+"""Points of one measurement: fields by time (ns since 1970) and tags."""
+
+_SEPARATOR: Final = "\n"
+"""Joins two labels to one name; no label holds it."""
+
+
+def usage_points(
+    day: DayFacts, time: int, *, k: int, final: bool, windows: Mapping[str, FieldValue]
+) -> tuple[Points, Points, Points]:
+    """`daily_usage`, `daily_nodes` and `daily_servers` of a day that starts at `time`.
+
+    `windows` are the fields of `daily_usage` that reach over several days.
+    """
+    nodes = _tables(day.node_profiles, NODE_DIMENSIONS)
+    servers = _tables(day.server_profiles, SERVER_DIMENSIONS)
+    node_cells = published_tables(nodes, k)
+    fields: dict[str, FieldValue] = {
+        "reports": day.reports,
+        "node_reports": day.node_reports,
+        "servers": day.servers.height,
+        "nodes": day.nodes.height,
+        "asterisk_versions": _versions(nodes, ASTERISK_VERSION.name),
+        "asl_versions": _versions(nodes, ASL_VERSION.name),
+        **usage_counts(node_cells, nodes.one_way, k),
+        **windows,
+        "final": int(final),
+    }
+    return (
+        {(time, ()): fields},
+        _cells(node_cells, time, "nodes"),
+        _cells(published_tables(servers, k), time, "servers"),
+    )
+
+
+def window_fields(counts: WindowCounts) -> dict[str, FieldValue]:
+    """The fields of `daily_usage` that reach over several days."""
+    return asdict(counts)
+
+
+def hourly_points(hours: Iterable[Hour], first: int, step: int) -> Points:
+    """`hourly_usage` of hours in a row: the first starts at `first`, each lasts `step` (ns)."""
+    return {
+        (first + number * step, ()): dict(hourly_fields(hour)) for number, hour in enumerate(hours)
+    }
+
+
+def package_points(day: DayFacts, time: int, *, k: int) -> Points:
+    """`daily_packages`: of each package how many servers have which version.
+
+    Each package is a table of all servers, those without it included, so that nobody is isolated
+    by the difference from the day's servers. A package that under k servers have is not named.
+    """
+    servers = day.servers.height
+    by_package: dict[str, Counter[str]] = {}
+    for packages, count in day.package_sets.iter_rows():
+        installed = {label(p): label(v) for p, v in json.loads(packages).items() if v}
+        for package, version in installed.items():
+            by_package.setdefault(package, Counter())[version] += count
+    points: Points = {}
+    for package, versions in sorted(by_package.items()):
+        having = versions.total()
+        if having < k:
+            continue
+        cells = {v: n for v, n in versions.items() if v not in (NONE, OTHER)}
+        if having < servers:
+            cells[NONE] = servers - having
+        published = suppress_line(cells, servers, k)
+        if not published.keys() - {NONE}:
+            # Nothing is left to tell but that some have it.
+            continue
+        if loss := servers - sum(published.values()):
+            published[OTHER] = loss
+        for version, count in published.items():
+            points[time, (("package", package), ("version", version))] = {"servers": count}
+    return points
+
+
+def upgrade_points(moves: Mapping[tuple[str, str], int], time: int, *, k: int) -> Points:
+    """`daily_upgrades`; what is under k is in one row from `other` to `other`, or nowhere."""
+    cells = {_SEPARATOR.join(pair): count for pair, count in moves.items()}
+    total = sum(cells.values())
+    if total < k:
+        return {}
+    published = suppress_line(cells, total, k)
+    if loss := total - sum(published.values()):
+        published[_SEPARATOR.join((OTHER, OTHER))] = loss
+    points: Points = {}
+    for pair, count in published.items():
+        origin, _, target = pair.partition(_SEPARATOR)
+        points[time, (("from_version", origin), ("to_version", target))] = {"nodes": count}
+    return points
+
+
+def _cells(cells: Iterable[Cell], time: int, field: str) -> Points:
+    return {
+        (
+            time,
+            (
+                ("dimension", cell.dimension),
+                ("value", cell.value),
+                ("within", cell.within),
+                ("within_value", cell.within_value),
+            ),
+        ): {field: cell.count}
+        for cell in cells
+    }
+
+
+def _versions(tables: TableInput, dimension: str) -> int:
+    return sum(1 for value in tables.one_way[dimension] if value != UNKNOWN)
+
+
+def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
+    labelled = profiles.with_columns(_release_label().alias(RELEASE.name))
+    one_way = {d: dict(_summed(labelled, d).iter_rows()) for d in dimensions}
+    two_way = {
+        (d, e): {(v, w): count for v, w, count in _summed(labelled, d, e).iter_rows()}
+        for d, e in combinations(dimensions, 2)
+        if CONTAINED.get(d) != e and CONTAINED.get(e) != d
+    }
+    parents = labelled.select(RELEASE.name, DISTRO.name).unique()
+    return TableInput(
+        one_way, two_way, {child: parent for child, parent in parents.iter_rows() if child != OTHER}
+    )
+
+
+def _summed(profiles: pl.DataFrame, *dimensions: str) -> pl.DataFrame:
+    return profiles.group_by(dimensions).agg(pl.col("count").sum())
+
+
+def _release_label() -> pl.Expr:
+    """Release with its distribution, `Debian 12`, so that a value means one thing.
+
+    `other` where either is; `unknown` where both are.
+    """
+    distro, release = pl.col(DISTRO.name), pl.col(RELEASE.name)
+    return (
+        pl.when((distro == OTHER) | (release == OTHER))
+        .then(pl.lit(OTHER))
+        .when((distro == UNKNOWN) & (release == UNKNOWN))
+        .then(pl.lit(UNKNOWN))
+        .otherwise(distro + " " + release)
+    )

@@ -1,0 +1,78 @@
+"""Published points in InfluxDB: read as they are, made to equal what they should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from collector.influx import Influx, InfluxError, Written, identifier, string
+from collector.lines import FieldValue, line, tag_set
+from collector.rollup.points import Points, Tags
+from collector.schema import Measurement
+
+_BATCH: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of time: `start` <= time < `end`, in ns since 1970."""
+
+    start: int
+    end: int
+
+    def where(self) -> str:
+        """The span as a condition of InfluxQL."""
+        return f"time >= {self.start} AND time < {self.end}"
+
+
+async def stored_points(influx: Influx, measurement: Measurement, span: Span) -> Points:
+    """The points of a measurement in a span. Raises InfluxError."""
+    found = await influx.query(
+        measurement.database, f"SELECT * FROM {measurement.name} WHERE {span.where()} GROUP BY *"
+    )
+    points: Points = {}
+    for series in found:
+        tags: Tags = tuple(sorted(item for item in series.tags.items() if item[1]))
+        for row in series.values:
+            fields: dict[str, FieldValue] = {
+                name: value
+                for name, value in zip(series.columns, row, strict=True)
+                if value is not None
+            }
+            points[int(fields.pop("time")), tags] = fields
+    return points
+
+
+async def store(influx: Influx, measurement: Measurement, points: Points, span: Span) -> None:
+    """Make the stored points of a span equal `points`: write what differs, remove all others.
+
+    Raises InfluxError, also where a removal did not take.
+    """
+    stored = await stored_points(influx, measurement, span)
+    # A field cannot be taken out of a point, only the point removed and written anew.
+    narrowed = {key for key in stored.keys() & points if stored[key].keys() - points[key].keys()}
+    for key in sorted(narrowed):
+        await _remove(influx, measurement, *key)
+    lines = [
+        line(measurement.name, tag_set(dict(tags)), fields, time)
+        for (time, tags), fields in points.items()
+        if (time, tags) in narrowed or stored.get((time, tags)) != fields
+    ]
+    for first in range(0, len(lines), _BATCH):
+        batch = "\n".join(lines[first : first + _BATCH]).encode()
+        result = await influx.write(measurement.database, batch)
+        if not isinstance(result, Written):
+            raise InfluxError(f"{measurement.name} could not be written: {result}")
+    stale = stored.keys() - points.keys()
+    for key in sorted(stale):
+        await _remove(influx, measurement, *key)
+    # A delete can report success and leave rows.
+    if (narrowed or stale) and await stored_points(influx, measurement, span) != points:
+        raise InfluxError(f"{measurement.name}: what is stale could not be removed")
+
+
+async def _remove(influx: Influx, measurement: Measurement, time: int, tags: Tags) -> None:
+    conditions = [f"{identifier(key)} = {string(value)}" for key, value in tags]
+    await influx.delete(
+        measurement.database, measurement.name, " AND ".join([f"time = {time}", *conditions])
+    )

@@ -1,0 +1,315 @@
+"""Prepares a checkout: `.venv` from the lock files, and an influxd for the demo and the tests.
+
+Standard library only: this runs before anything is installed. Needs neither root nor pip nor
+ensurepip: what the machine lacks is taken from Debian's packages into `.local/`. What is done
+already is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from collector.embedded import UNPACKED, InfluxdNotFoundError, find_influxd
+
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+WHEEL_FOLDERS = (Path("/usr/share/python-wheels"),)
+
+REDIRECTING_PIP = ("TARGET", "PREFIX", "ROOT", "USER", "REQUIRE_VIRTUALENV", "PYTHON", "DRY_RUN")
+"""Settings of pip that would lay packages elsewhere than into the virtual environment."""
+
+
+class SetupError(Exception):
+    """The set-up cannot go on; the message says why and what to do."""
+
+
+class CommandError(SetupError):
+    """A program failed; the message holds all that it printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """The places in one checkout of the project."""
+
+    root: Path
+
+    @property
+    def local(self) -> Path:
+        """What came from Debian's packages."""
+        return self.root / ".local"
+
+    @property
+    def venv(self) -> Path:
+        """The virtual environment."""
+        return self.root / ".venv"
+
+    @property
+    def python(self) -> Path:
+        """The virtual environment's interpreter."""
+        return self.venv / "bin" / "python"
+
+    def lock_file(self, name: str) -> Path:
+        """Return the lock file of `runtime`, `build` or `dev`."""
+        return self.root / "requirements" / f"{name}.txt"
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run a program without a word and return its standard output. Raises `CommandError`."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(  # noqa: S603 - commands are written in this file
+            words,
+            check=False,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+    except OSError as error:
+        raise CommandError(f"`{words[0]}` could not be run: {error.strerror}.") from error
+    if done.returncode != 0:
+        raise CommandError(
+            f"`{' '.join(words)}` failed ({done.returncode}):\n{done.stdout}{done.stderr}".rstrip()
+        )
+    return done.stdout
+
+
+def say(message: str) -> None:
+    """Tell the person who waits what is being done."""
+    print(f"setup: {message}", flush=True)
+
+
+@contextlib.contextmanager
+def alone(checkout: Checkout) -> Iterator[None]:
+    """Hold the checkout for one set-up; another that starts meanwhile waits."""
+    checkout.local.mkdir(exist_ok=True)
+    with (checkout.local / "setup.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+# Debian's packages
+
+
+def unpack(checkout: Checkout, package: str) -> Path:
+    """Return a folder with the files of a Debian package, without installing it.
+
+    The machine's package lists are used if they serve, else lists of our own are fetched: the
+    machine's may be empty or too old, and only root may renew them. Raises `SetupError`.
+    """
+    folder = checkout.local / package
+    if folder.exists():
+        return folder
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        raise SetupError(f"Debian's package `{package}` is needed, and there is no apt here.")
+    say(f"unpacking Debian's package {package} into {folder.relative_to(checkout.root)}/")
+    downloads = checkout.local / "downloads"
+    shutil.rmtree(downloads, ignore_errors=True)
+    downloads.mkdir(parents=True)
+    try:
+        run(apt("download", package), cwd=downloads, env=plain_locale())
+    except CommandError:
+        own = own_apt_folders(checkout)
+        run(apt("update", options=own), env=plain_locale())
+        run(apt("download", package, options=own), cwd=downloads, env=plain_locale())
+    unfinished = checkout.local / f"{package}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for archive in downloads.glob("*.deb"):
+        run(["dpkg", "-x", archive, unfinished])
+    unfinished.rename(folder)
+    shutil.rmtree(downloads)
+    return folder
+
+
+def apt(*words: str, options: Sequence[str] = ()) -> list[str]:
+    """Return an apt-get command that asks nothing and tries again when a transfer breaks."""
+    # As root, apt changes to a user of its own, who may not be let into this checkout.
+    fixed = ["Acquire::Retries=3", "APT::Sandbox::User=root"]
+    return [
+        "apt-get",
+        "--quiet",
+        *(part for option in [*fixed, *options] for part in ("-o", option)),
+        *words,
+    ]
+
+
+def own_apt_folders(checkout: Checkout) -> list[str]:
+    """Return the options that make apt keep its lists and caches inside the checkout."""
+    state, cache = checkout.local / "apt" / "state", checkout.local / "apt" / "cache"
+    for folder in (state / "lists" / "partial", cache / "archives" / "partial"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return [
+        f"Dir::State={state}",
+        f"Dir::Cache={cache}",
+        "Dir::State::status=/var/lib/dpkg/status",
+        "Acquire::Languages=none",
+    ]
+
+
+def plain_locale() -> dict[str, str]:
+    """Return our environment with messages in English."""
+    return {**os.environ, "LC_ALL": "C"}
+
+
+# The virtual environment
+
+
+def ensure_venv(checkout: Checkout) -> None:
+    """Make the virtual environment with pip in it, or keep the one that works."""
+    if not works(checkout.python):
+        say(f"making .venv with Python {sys.version.split()[0]}")
+        # Links of an interpreter that has gone; venv cannot write through them.
+        shutil.rmtree(checkout.venv, ignore_errors=True)
+        bundled = importlib.util.find_spec("ensurepip") is not None
+        flags = [] if bundled else ["--without-pip"]
+        run([sys.executable, "-m", "venv", *flags, checkout.venv], env=pip_environment(checkout))
+    if not works(checkout.python, "import pip"):
+        wheel = pip_wheel(checkout)
+        # A wheel is a zip file from which Python runs: pip installs itself.
+        install(checkout, "--no-index", "--no-deps", str(wheel), pip=[wheel / "pip"])
+
+
+def works(python: Path, statement: str = "import venv") -> bool:
+    """Tell whether this interpreter runs, is new enough and can run the statement."""
+    check = f"import sys; assert sys.version_info >= (3, 11); {statement}"
+    try:
+        run([python, "-I", "-c", check])
+    except CommandError:
+        return False
+    return True
+
+
+def pip_wheel(checkout: Checkout) -> Path:
+    """Return the wheel of pip that Debian ships for virtual environments."""
+    for folder in WHEEL_FOLDERS:
+        for wheel in folder.glob("pip-*.whl"):
+            return wheel
+    try:
+        unpacked = unpack(checkout, "python3-pip-whl")
+    except SetupError as error:
+        raise SetupError(
+            f"{error}\n\nPython's ensurepip is missing, and Debian's pip could not be had. "
+            "Install `python3.11-venv` (Debian) or a Python with ensurepip, then try again."
+        ) from error
+    return next((unpacked / "usr/share/python-wheels").glob("pip-*.whl"))
+
+
+def pip_environment(checkout: Checkout) -> dict[str, str]:
+    """Return our environment without what would lead pip or Python out of the checkout."""
+    astray = {f"PIP_{name}" for name in REDIRECTING_PIP}
+    astray |= {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
+    environment = {name: value for name, value in os.environ.items() if name not in astray}
+    # A variable wins over pip's configuration files, which may say `user = true`.
+    environment |= {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+    known = {"PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
+    if not known & environment.keys() and not CA_BUNDLE.exists() and shutil.which("apt-get"):
+        environment["PIP_CERT"] = str(certificates(checkout))
+    return environment
+
+
+def certificates(checkout: Checkout) -> Path:
+    """Return a file of the certificate authorities that Debian trusts, for a machine without."""
+    bundle = checkout.local / "ca-certificates.crt"
+    if not bundle.exists():
+        folder = unpack(checkout, "ca-certificates")
+        parts = sorted((folder / "usr/share/ca-certificates").rglob("*.crt"))
+        bundle.write_text("".join(part.read_text() for part in parts))
+    return bundle
+
+
+def install(checkout: Checkout, *words: str, pip: Sequence[str | Path] = ("-m", "pip")) -> None:
+    """Run `pip install` in the virtual environment."""
+    quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    run(
+        [checkout.python, *pip, "install", *quiet, *words],
+        cwd=checkout.root,
+        env=pip_environment(checkout),
+    )
+
+
+def ensure_packages(checkout: Checkout, level: str) -> None:
+    """Install a lock file, `runtime` or `dev`, unless that very content is installed already."""
+    locks = {"runtime": ("build", "runtime"), "dev": ("dev",)}[level]
+    files = [checkout.lock_file(lock) for lock in locks]
+    if level == "runtime":
+        files.append(checkout.root / "pyproject.toml")
+    mark = checkout.venv / f".setup-{level}"
+    # The checkout's own place counts: the programs in .venv/bin hold it.
+    wanted = fingerprint([*files, Path(__file__)], str(checkout.root))
+    if mark.exists() and mark.read_text() == wanted:
+        return
+    say(f"installing the {level} packages into .venv")
+    requirements = [word for lock in locks for word in ("-r", str(checkout.lock_file(lock)))]
+    install(checkout, "--require-hashes", "--no-deps", *requirements)
+    if level == "runtime":
+        install(checkout, "--no-deps", "--no-build-isolation", "--editable", str(checkout.root))
+    mark.write_text(wanted)
+
+
+def fingerprint(files: Sequence[Path], *words: str) -> str:
+    """Return a digest of the files' contents and the words."""
+    digest = hashlib.sha256()
+    for part in [*(file.read_bytes() for file in files), *(word.encode() for word in words)]:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+# InfluxDB
+
+
+def ensure_influxd(checkout: Checkout) -> None:
+    """See to an influxd 1.x: the one on PATH, or Debian's, unpacked."""
+    with contextlib.suppress(InfluxdNotFoundError):
+        find_influxd(checkout.root)
+        return
+    try:
+        unpack(checkout, UNPACKED.parts[1])
+        find_influxd(checkout.root)
+    except (SetupError, InfluxdNotFoundError) as error:
+        raise SetupError(
+            f"{error}\n\nInfluxDB 1.x is needed for the demo and the tests, and Debian's package "
+            "`influxdb` could not be unpacked into .local/. Put an `influxd` of the 1.x line on "
+            "PATH, then try again. The collector itself (.venv/bin/collector) is ready to use "
+            "with an InfluxDB elsewhere."
+        ) from error
+
+
+def main() -> int:
+    """Prepare the checkout this file is in; the exit code is 1 where that cannot be done."""
+    parser = argparse.ArgumentParser(prog="setup", description="Prepares this checkout.")
+    parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
+    options = parser.parse_args()
+    checkout = Checkout(Path(__file__).resolve().parent.parent)
+    try:
+        with alone(checkout):
+            ensure_venv(checkout)
+            ensure_packages(checkout, "runtime")
+            if options.dev:
+                ensure_packages(checkout, "dev")
+            ensure_influxd(checkout)
+            # Lists grow old, and are fetched again where a later package needs them.
+            shutil.rmtree(checkout.local / "apt", ignore_errors=True)
+    except SetupError as error:
+        print(f"setup: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
