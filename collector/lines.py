@@ -16,7 +16,6 @@ _STEP = 1000
 
 _MEASUREMENT = str.maketrans({",": r"\,", " ": r"\ "})
 _KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
-_STRING = str.maketrans({'"': r"\"", "\\": r"\\"})
 
 FieldValue = int | float | str
 
@@ -35,7 +34,13 @@ def label(text: str) -> str:
 
 def tag_set(tags: Mapping[str, str]) -> str:
     """The tags of a line, `,key=value` each, in order of name (InfluxDB's advice)."""
-    return "".join(f",{key.translate(_KEY)}={tags[key].translate(_KEY)}" for key in sorted(tags))
+    return "".join([f",{_key(name)}={_key(tags[name])}" for name in sorted(tags)])
+
+
+# Names and labels are few and come again and again; escaping costs more than looking up.
+@lru_cache(maxsize=8192)
+def _key(text: str) -> str:
+    return text.translate(_KEY)
 
 
 def field_value(value: FieldValue) -> str:
@@ -44,13 +49,20 @@ def field_value(value: FieldValue) -> str:
         return f"{int(value)}i"
     if isinstance(value, float):
         return repr(value)
-    return f'"{value.translate(_STRING)}"'
+    if '"' in value or "\\" in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
 
 
 def line(measurement: str, tags: str, fields: Mapping[str, FieldValue], time_ns: int) -> str:
     """One line, without its end. `tags` comes from `tag_set`; at least one field is given."""
-    written = ",".join(f"{key.translate(_KEY)}={field_value(v)}" for key, v in fields.items())
-    return f"{measurement.translate(_MEASUREMENT)}{tags} {written} {time_ns}"
+    written = ",".join([f"{_key(name)}={field_value(v)}" for name, v in fields.items()])
+    return f"{_measurement(measurement)}{tags} {written} {time_ns}"
+
+
+@lru_cache(maxsize=256)
+def _measurement(text: str) -> str:
+    return text.translate(_MEASUREMENT)
 
 
 class Stamper:

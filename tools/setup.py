@@ -25,6 +25,9 @@ from collector.embedded import UNPACKED, InfluxdNotFoundError, find_influxd
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 WHEEL_FOLDERS = (Path("/usr/share/python-wheels"),)
 
+MARIADB = ("mariadb-server-core", "mariadb-client", "libaio1", "liburing2", "libnuma1")
+"""Debian's packages of a MariaDB for the tests of the import, with libraries seldom installed."""
+
 REDIRECTING_PIP = ("TARGET", "PREFIX", "ROOT", "USER", "REQUIRE_VIRTUALENV", "PYTHON", "DRY_RUN")
 """Settings of pip that would lay packages elsewhere than into the virtual environment."""
 
@@ -290,6 +293,20 @@ def ensure_influxd(checkout: Checkout) -> None:
         ) from error
 
 
+# MariaDB
+
+
+def ensure_mariadb(checkout: Checkout) -> None:
+    """See to a MariaDB: the one on PATH, or Debian's, unpacked. Without one, tests are skipped."""
+    if shutil.which("mariadbd"):
+        return
+    try:
+        for package in MARIADB:
+            unpack(checkout, package)
+    except SetupError as error:
+        say(f"there is no MariaDB for the tests of the import, which are skipped: {error}")
+
+
 def main() -> int:
     """Prepare the checkout this file is in; the exit code is 1 where that cannot be done."""
     parser = argparse.ArgumentParser(prog="setup", description="Prepares this checkout.")
@@ -303,6 +320,8 @@ def main() -> int:
             if options.dev:
                 ensure_packages(checkout, "dev")
             ensure_influxd(checkout)
+            if options.dev:
+                ensure_mariadb(checkout)
             # Lists grow old, and are fetched again where a later package needs them.
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)
     except SetupError as error:

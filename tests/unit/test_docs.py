@@ -1,0 +1,33 @@
+"""The docs cannot drift: what the code declares is what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import typer
+from typer.main import get_command
+
+from collector.cli import cli
+from tools.reference import REFERENCE, reference
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_reference_is_what_the_code_declares() -> None:
+    assert REFERENCE.read_text(encoding="utf-8") == reference(), "run `python -m tools.reference`"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    top = get_command(cli)
+    names = set(top.list_commands(typer.Context(top)))  # type: ignore[attr-defined]
+    for name in names - {"demo"}:
+        assert re.search(rf"`collector {name}\b", readme), f"`collector {name}` is not in README.md"
+
+
+def test_no_link_in_the_docs_leads_nowhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

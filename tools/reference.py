@@ -1,0 +1,67 @@
+"""Writes docs/reference.md from the code: `python -m tools.reference`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+
+from collector.metrics import Metrics
+from collector.schema import MEASUREMENTS, Measurement
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference.md"
+
+
+def reference() -> str:
+    """The whole text of docs/reference.md."""
+    parts = [
+        "# Reference",
+        "Made from the code by `python -m tools.reference`; a test compares the two.",
+        "## Measurements in InfluxDB",
+        *[_measurement(measurement) for measurement in MEASUREMENTS],
+        "## Prometheus metrics",
+        _table(
+            ("metric", "type", "labels", "meaning"),
+            [
+                (f"`{_name(metric)}`", metric.type, labels, metric.documentation)
+                for metric, labels in _metrics()
+            ],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _measurement(measurement: Measurement) -> str:
+    tags = [(f"`{tag.name}`", "tag", "", tag.meaning) for tag in measurement.tags]
+    fields = [(f"`{f.name}`", str(f.type), f.unit, f.meaning) for f in measurement.fields]
+    return (
+        f"### `{measurement.name}` in `{measurement.database}`\n\n"
+        f"Time: {measurement.time}.\n\n"
+        + _table(("name", "type", "unit", "meaning"), tags + fields)
+    )
+
+
+def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join(
+        ["| " + " | ".join(row) + " |" for row in (heading, ("---",) * len(heading), *rows)]
+    )
+
+
+def _name(metric: Metric) -> str:
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
+def _metrics() -> list[tuple[Metric, str]]:
+    """Every metric declared, by name, with its labels."""
+    declared = [item for item in vars(Metrics()).values() if isinstance(item, MetricWrapperBase)]
+    found = [
+        (next(iter(item.describe())), ", ".join(f"`{label}`" for label in item._labelnames))  # noqa: SLF001
+        for item in declared
+    ]
+    return sorted(found, key=lambda pair: pair[0].name)
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(reference(), encoding="utf-8")
