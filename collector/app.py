@@ -100,6 +100,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         path = directory / FILE
         with OutboxFile(path) as file:
             seen, newest = file.tag_values(), file.newest_ns()
+        for tag, budget in tag_budgets().items():
+            metrics.tag_budget.labels(tag).set(budget)
         outbox = Outbox(
             path,
             max_bytes=settings.outbox_max,

@@ -52,6 +52,12 @@ class Metrics:
             ("tag",),
             registry=registry,
         )
+        self.tag_budget = Gauge(
+            "collector_tag_budget",
+            "Distinct values that a tag may hold.",
+            ("tag",),
+            registry=registry,
+        )
         self.request_seconds = Histogram(
             "collector_request_seconds",
             "Time from a submission's headers to its reply.",
@@ -77,6 +83,16 @@ class Metrics:
         self.outbox_bytes = Gauge(
             "collector_outbox_bytes",
             "Size of the outbox on disk, delivered lines that are kept for replay included.",
+            registry=registry,
+        )
+        self.disk_free_bytes = Gauge(
+            "collector_disk_free_bytes",
+            "Room left for the collector on the disk of the outbox.",
+            registry=registry,
+        )
+        self.disk_size_bytes = Gauge(
+            "collector_disk_size_bytes",
+            "Size of the disk of the outbox.",
             registry=registry,
         )
         self.outbox_accepting = Gauge(

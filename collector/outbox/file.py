@@ -197,6 +197,11 @@ class OutboxFile:
                 self._database.execute("PRAGMA incremental_vacuum").fetchall()
         return dropped
 
+    def probe(self) -> None:
+        """Write and change nothing: whether that can be done is what it tells."""
+        with self.transaction():
+            self._database.execute("UPDATE cursor SET delivered_id = delivered_id")
+
     def stats(self) -> Stats:
         """What the outbox holds."""
         with _named():
@@ -264,7 +269,13 @@ def _named() -> Iterator[None]:
         raise OutboxUnavailable(f"the outbox cannot be used: {error}") from error
 
 
+def disk(path: Path) -> tuple[int, int]:
+    """Bytes free to us, and in all, on the disk of a file."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
 def disk_is_short(path: Path, *, reserve: int) -> bool:
     """Whether the disk of a file has less room than `reserve` bytes, or a 20th of a small disk."""
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize < min(reserve, found.f_blocks * found.f_frsize // 20)
+    free, size = disk(path)
+    return free < min(reserve, size // 20)

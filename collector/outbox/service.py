@@ -21,6 +21,7 @@ from collector.outbox.file import (
     OutboxFile,
     OutboxUnavailable,
     Pending,
+    disk,
     disk_is_short,
 )
 
@@ -136,7 +137,8 @@ class Outbox:
                     job.work(self._file)
         except OutboxUnavailable as error:
             self._metrics.outbox_failures.inc()
-            log.error("outbox commit failed", reason="unavailable", why=str(error))
+            # The next senders are spared the wait for the same; `_tidy` tries again.
+            self._block(str(error))
             self._answer(jobs, error)
         else:
             self._metrics.outbox_commits.inc()
@@ -164,6 +166,8 @@ class Outbox:
         """Drop what is old, measure, and decide whether there is room for more."""
         try:
             self._prune()
+            if self._unavailable is not None:
+                self._file.probe()
             self._measure()
             if self._file.used() > self._max_bytes:
                 self._block("the outbox has reached COLLECTOR_OUTBOX_MAX")
@@ -185,6 +189,9 @@ class Outbox:
         self._metrics.outbox_reports.set(found.reports)
         self._metrics.outbox_age_seconds.set(max(0.0, age))
         self._metrics.outbox_bytes.set(found.bytes)
+        free, size = disk(self._path)
+        self._metrics.disk_free_bytes.set(free)
+        self._metrics.disk_size_bytes.set(size)
         self._metrics.dead_letters.set(found.dead_letters)
 
     def _block(self, why: str | None) -> None:
