@@ -1,0 +1,115 @@
+"""A day of many reports rolled up, against InfluxDB streaming the same rows to curl."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from collector.embedded import EmbeddedInflux
+from collector.influx import Influx, Written
+from collector.influx.databases import ensure
+from collector.lines import line, tag_set
+from collector.rollup.cache import FactsCache
+from collector.rollup.daily import Daily
+from collector.rollup.facts import columns
+from collector.rollup.raw import day_ns, span_of
+from collector.schema import DAILY, NODE_REPORT, RAW, SERVER_REPORT
+
+BATCH = 10_000
+RUNS = 3
+
+
+def day_lines(reports: int, day: date, seed: int) -> Iterator[str]:
+    """A report a server, a node a report, 270 series: the shape that was measured elsewhere."""
+    chance = random.Random(seed)
+    start, step = day_ns(day), 86_400 * 10**9 // reports // 2 * 2
+    versions = [(f"2{n % 3}.{n}.0", f"asl3-{n // 3}.{n % 3}") for n in range(15)]
+    platforms = [("Debian", "12", arch) for arch in ("aarch64", "x86_64", "armv7l")]
+    channels = [("simpleusb", "http"), ("usbradio", "http"), ("voter", "iax")]
+    for number in range(reports):
+        asterisk, asl = chance.choice(versions)
+        distro, release, arch = chance.choice(platforms)
+        channel, registration = chance.choice(channels)
+        tags = {
+            "asterisk_version": asterisk,
+            "asl_version": asl,
+            "distro": distro,
+            "release": release,
+            "arch": arch,
+        }
+        server, node = f"{chance.getrandbits(64):016x}", f"{chance.getrandbits(64):016x}"
+        at = start + number * step
+        yield line(
+            SERVER_REPORT.name,
+            tag_set(tags),
+            {"server": server, "nodes": 1, "packages": f'{{"asl3":"{asl[5:]}"}}'},
+            at,
+        )
+        tags |= {"channel": channel, "registration": registration}
+        yield line(NODE_REPORT.name, tag_set(tags), {"node": node, "server": server}, at + 1000)
+
+
+async def seed(influx: Influx, reports: int, day: date, number: int) -> None:
+    """Write a day."""
+    batch: list[str] = []
+    for text in day_lines(reports, day, number):
+        batch.append(text)
+        if len(batch) == BATCH:
+            assert isinstance(await influx.write(RAW, "\n".join(batch).encode()), Written)
+            batch.clear()
+    if batch:
+        assert isinstance(await influx.write(RAW, "\n".join(batch).encode()), Written)
+
+
+def stream_with_curl(url: str, day: date) -> float:
+    """Seconds in which curl has received the rows that the rollup reads."""
+    begun = time.perf_counter()
+    for measurement in (NODE_REPORT, SERVER_REPORT):
+        chosen = ",".join(columns(measurement))
+        query = f"SELECT {chosen} FROM {measurement.name} WHERE {span_of(day, day).where()}"
+        subprocess.run(
+            ["curl", "-sS", "-o", "/dev/null", "-H", "Accept: application/csv", f"{url}/query",
+             "--data-urlencode", f"q={query}", "-d", f"db={RAW}&epoch=ns&chunked=true&chunk_size=20000"],
+            check=True,
+        )
+    return time.perf_counter() - begun
+
+
+async def main(reports: int) -> None:
+    """Print the figures of one size."""
+    day = datetime.now(UTC).date() - timedelta(days=2)
+    with tempfile.TemporaryDirectory() as directory:
+        async with (
+            EmbeddedInflux(Path(directory) / "influx") as server,
+            Influx(server.url) as influx,
+        ):
+            await ensure(influx, {RAW: 0, DAILY: 0})
+            await seed(influx, reports, day - timedelta(days=1), 1)
+            await seed(influx, reports, day, 2)
+            ratios = []
+            for _ in range(RUNS):
+                daily = Daily(
+                    influx, k=5, retention_s=0, cache=FactsCache(Path(directory) / "state")
+                )
+                await daily.roll(day - timedelta(days=1), datetime.now(UTC))
+                curl = stream_with_curl(server.url, day)
+                begun = time.perf_counter()
+                result = await daily.roll(day, datetime.now(UTC), force=True)
+                rolled = time.perf_counter() - begun
+                ratios.append(rolled / curl)
+                print(f"{result.reports} reports: curl {curl:.2f} s, rollup {rolled:.2f} s,"
+                      f" ratio {rolled / curl:.2f}", flush=True)
+            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(f"median ratio {sorted(ratios)[len(ratios) // 2]:.2f}, largest memory {most:.0f} MiB")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
