@@ -15,8 +15,10 @@ from uuid import UUID
 
 import pytest
 
-from collector.history.bodies import PLATFORMS, RELEASES, Odd, Telemetry
-from collector.history.fleet import DAY, SECOND, Fleet
+from collector.history.bodies import Odd, Telemetry
+from collector.history.catalogue import PLATFORMS, RELEASES
+from collector.history.fleet import Fleet
+from collector.history.timeline import DAY, SECOND
 
 SAMPLES = sorted((Path(__file__).parents[1] / "cases" / "asl").glob("*.json"))
 SAMPLE_NAMES = {

@@ -1,0 +1,119 @@
+"""Rows of an ASL3-Usage database that runs: MariaDB or MySQL, only ever read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Final, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pymysql
+from pymysql.converters import encoders
+from pymysql.cursors import SSCursor
+
+from collector.history.asl3_dump import Row
+
+_SCHEMES: Final = ("mysql", "mariadb")
+_PORT: Final = 3306
+_CONNECT_S: Final = 10
+_READ_S: Final = 600
+# Written out, so that no name from outside can come into a statement.
+_SELECT: Final = {"asl_usage": "SELECT * FROM asl_usage", "nodes": "SELECT * FROM nodes"}
+TABLES: Final = tuple(_SELECT)
+"""The tables that can be read."""
+
+
+class DatabaseError(Exception):
+    """The database cannot be named or read so; the text says why, and holds no password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dsn:
+    """Where a database is and who reads it."""
+
+    host: str
+    port: int
+    user: str
+    database: str
+    password: str = field(default="", repr=False)
+    unix_socket: str = ""
+    ssl_ca: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`mysql://user[:password]@host[:port]/database[?unix_socket=…&ssl_ca=…]`.
+
+        Parts are percent-encoded where they hold special characters. Raises DatabaseError, without
+        the text: it may hold a password.
+        """
+        try:
+            parts = urlsplit(text)
+            port = parts.port or _PORT
+            more = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        except ValueError:
+            raise DatabaseError("the DSN is no URL as mysql://user@host:3306/database") from None
+        if parts.scheme not in _SCHEMES or not parts.username or not parts.path.strip("/"):
+            raise DatabaseError("the DSN must be of the form mysql://user@host:3306/database")
+        if unknown := sorted(more.keys() - {"unix_socket", "ssl_ca"}):
+            raise DatabaseError(f"the DSN takes unix_socket and ssl_ca, not {', '.join(unknown)}")
+        return cls(
+            host=unquote(parts.hostname or "localhost"),
+            port=port,
+            user=unquote(parts.username),
+            database=unquote(parts.path.strip("/")),
+            password=unquote(parts.password or ""),
+            **more,
+        )
+
+
+def live_rows(dsn: Dsn) -> Iterator[tuple[str, Row]]:
+    """The rows of `asl_usage` and `nodes`, of one moment; a table that is not there has none.
+
+    Values are text, as in a dump. Raises DatabaseError.
+    """
+    try:
+        with closing(_connect(dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            cursor.execute("SHOW TABLES")
+            present = {_text(name) for (name,) in cursor.fetchall()}
+            for table, statement in _SELECT.items():
+                if table not in present:
+                    continue
+                cursor.execute(statement)
+                columns = [str(item[0]).lower() for item in cursor.description or ()]
+                for values in cursor:
+                    yield table, dict(zip(columns, map(_text, values), strict=True))
+    except (pymysql.MySQLError, OSError) as error:
+        raise DatabaseError(f"the database cannot be read: {_words(error)}") from error
+    except RuntimeError as error:
+        # What PyMySQL raises for a way of logging in that needs a package it was not given.
+        raise DatabaseError(f"the database cannot be logged in to: {error}") from error
+
+
+def _connect(dsn: Dsn) -> pymysql.Connection[SSCursor]:
+    return pymysql.connect(
+        host=dsn.host,
+        port=dsn.port,
+        user=dsn.user,
+        password=dsn.password,
+        database=dsn.database,
+        unix_socket=dsn.unix_socket or None,
+        ssl_ca=dsn.ssl_ca or None,
+        charset="utf8mb4",
+        cursorclass=SSCursor,
+        # Only the way there: zero dates are no dates to Python, and text is what a dump has.
+        conv=dict(encoders.items()),
+        connect_timeout=_CONNECT_S,
+        read_timeout=_READ_S,
+    )
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _words(error: Exception) -> str:
+    return str(error.args[-1]) if error.args else type(error).__name__

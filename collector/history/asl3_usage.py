@@ -1,0 +1,287 @@
+"""The import of an ASL3-Usage database: what it would do, and doing it.
+
+Its days become days of `daily_usage`, its nodes' last reports become raw reports. Everything is
+worked out before anything is written, and what is there already is left alone, so that an import
+can be cut short anywhere and begun again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Final, Self, TypeVar
+
+from collector.admission import TagBudget
+from collector.history.asl3_dump import Row
+from collector.history.asl3_raw import DayReports, SecondStamper, is_absent, marked, stored_reports
+from collector.history.asl3_rows import (
+    IMPORTED,
+    Gap,
+    OldDay,
+    OldNode,
+    OldReport,
+    PassedOver,
+    last_of_each_day,
+    old_day,
+    old_node,
+    old_reports,
+)
+from collector.influx import Influx, InfluxError, Written
+from collector.intakes.asl import Accepted, ListedNodes, Understanding
+from collector.lines import NS_PER_DAY, line
+from collector.metrics import Metrics
+from collector.outbox import Entry
+from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.problems import Refusal
+from collector.rollup.raw import day_ns
+from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT
+
+T = TypeVar("T")
+
+_NS: Final = 10**9
+_STEP: Final = 1000
+_SLOTS: Final = _NS // _STEP
+_EXPIRY_MARGIN: Final = timedelta(hours=1)
+"""What expires this soon is not brought: it could go before it is written."""
+_BATCH: Final = 500
+
+
+@dataclass(slots=True)
+class OldData:
+    """Rows of an ASL3-Usage database, read and understood, and how many were passed over why.
+
+    `rows` counts all rows by table.
+    """
+
+    days: list[OldDay] = field(default_factory=list)
+    nodes: list[OldNode] = field(default_factory=list)
+    rows: Counter[str] = field(default_factory=Counter)
+    days_passed: Counter[str] = field(default_factory=Counter)
+    nodes_passed: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, Row]], zone: tzinfo) -> Self:
+        """Read all `rows`; the times in `nodes` are of `zone`. Raises TableError."""
+        data = cls()
+        for table, row in rows:
+            data.rows[table] += 1
+            if table == "asl_usage":
+                day = old_day(row)
+                if isinstance(day, PassedOver):
+                    data.days_passed[day] += 1
+                else:
+                    data.days.append(day)
+            else:
+                node = old_node(row, zone)
+                if isinstance(node, PassedOver):
+                    data.nodes_passed[node] += 1
+                else:
+                    data.nodes.append(node)
+        return data
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an import would do.
+
+    `days` are to be written, those in `changed` in the place of what an earlier import wrote;
+    `unchanged` are there already, as they would be written. `own_days` are the collector's own,
+    and kept. `reports` are batches of raw lines, oldest first.
+    """
+
+    days: dict[date, dict[str, int]] = field(default_factory=dict)
+    changed: set[date] = field(default_factory=set)
+    unchanged: list[date] = field(default_factory=list)
+    own_days: list[date] = field(default_factory=list)
+    days_passed: Counter[str] = field(default_factory=Counter)
+    reports: list[Entry] = field(default_factory=list)
+    nodes: int = 0
+    nodes_passed: Counter[str] = field(default_factory=Counter)
+    gaps: Counter[Gap] = field(default_factory=Counter)
+
+    @property
+    def steps(self) -> int:
+        """How many days and reports are to be written."""
+        return len(self.days) + len(self.reports)
+
+
+class Import:
+    """Brings an older server's history into one InfluxDB, as of `now` (UTC).
+
+    Retention is in seconds, 0 for ever. `listed` says which public nodes count, `opted_out` whose
+    owners want no reports kept.
+    """
+
+    def __init__(
+        self,
+        influx: Influx,
+        *,
+        pseudonyms: Pseudonymiser,
+        budget: TagBudget,
+        listed: ListedNodes,
+        k: int,
+        retention: dict[str, int],
+        now: datetime,
+        opted_out: Callable[[ServerPseudonym], bool] = lambda _: False,
+    ) -> None:
+        self._influx = influx
+        self._pseudonyms = pseudonyms
+        self._stamper = SecondStamper()
+        self._understanding = Understanding(
+            pseudonyms=pseudonyms,
+            stamper=self._stamper,
+            budget=budget,
+            nodelist=listed,
+            metrics=Metrics(),
+        )
+        self._opted_out = opted_out
+        self._k = k
+        self._retention = retention
+        self._now = now
+
+    async def plan(self, data: OldData) -> Plan:
+        """Work out what is to be written; nothing is. Raises InfluxError."""
+        plan = Plan(days_passed=data.days_passed.copy(), nodes_passed=data.nodes_passed.copy())
+        await self._plan_days(plan, data.days)
+        await self._plan_reports(plan, data.nodes)
+        return plan
+
+    async def apply(self, plan: Plan, advance: Callable[[int], None]) -> None:
+        """Do what `plan` says; `advance` hears of days and reports written. Raises InfluxError.
+
+        The databases must be there. Cut short, it is finished by planning and applying anew.
+        """
+        days = sorted(plan.days)
+        for batch in _batches(days):
+            for day in (day for day in batch if day in plan.changed):
+                # A field cannot be taken out of a point, only the point removed and written anew.
+                await self._influx.delete(DAILY, DAILY_USAGE.name, f"time = {day_ns(day)}")
+            lines = [line(DAILY_USAGE.name, "", plan.days[day], day_ns(day)) for day in batch]
+            await self._write(DAILY, "\n".join(lines).encode())
+            advance(len(batch))
+        for reports in _batches(plan.reports):
+            await self._write(RAW, b"\n".join(marked(entry) for entry in reports))
+            advance(len(reports))
+
+    async def _write(self, database: str, lines: bytes) -> None:
+        result = await self._influx.write(database, lines)
+        if not isinstance(result, Written):
+            raise InfluxError(f"{database} could not be written: {result}")
+
+    async def _plan_days(self, plan: Plan, days: list[OldDay]) -> None:
+        found = last_of_each_day(days)
+        if superseded := len(days) - len(found):
+            plan.days_passed[PassedOver.SUPERSEDED] += superseded
+        if not found:
+            return
+        stored = await self._stored_days()
+        ours = await self._days_with_own_reports(found[0].day, found[-1].day)
+        for old in found:
+            there = stored.get(old.day)
+            if old.day >= self._now.date():
+                plan.days_passed[PassedOver.NOT_ENDED] += 1
+            elif self._expires(DAILY, datetime.combine(old.day, datetime.min.time(), UTC)):
+                plan.days_passed[PassedOver.EXPIRED] += 1
+            elif old.day in ours or (there is not None and there.get(IMPORTED) != 1):
+                plan.own_days.append(old.day)
+            elif there == (wanted := old.fields(self._k)):
+                plan.unchanged.append(old.day)
+            else:
+                plan.days[old.day] = wanted
+                plan.gaps[Gap.CHANNELS_CONTRADICT] += old.contradicts
+                if there is not None:
+                    plan.changed.add(old.day)
+
+    async def _stored_days(self) -> dict[date, dict[str, int]]:
+        """The fields of each day of `daily_usage`."""
+        found = await self._query(DAILY, f"SELECT * FROM {DAILY_USAGE.name}")  # noqa: S608
+        return {
+            _day(int(row["time"])): {
+                name: value for name, value in row.items() if name != "time" and value is not None
+            }
+            for row in found
+        }
+
+    async def _days_with_own_reports(self, first: date, last: date) -> set[date]:
+        """The days for which there are raw reports that senders sent to us.
+
+        Rolled up or not yet, these are days of our own.
+        """
+        start, end = day_ns(first), day_ns(last + timedelta(days=1))
+        found = await self._query(
+            RAW,
+            f"SELECT count(server) AS received, count({IMPORTED}) AS imported"  # noqa: S608
+            f" FROM {SERVER_REPORT.name} WHERE time >= {start} AND time < {end}"
+            " GROUP BY time(1d) fill(none)",
+        )
+        return {_day(row["time"]) for row in found if row["received"] > (row["imported"] or 0)}
+
+    async def _plan_reports(self, plan: Plan, nodes: list[OldNode]) -> None:
+        kept = []
+        for node in nodes:
+            if (why := self._out_of_time(node)) is not None:
+                plan.nodes_passed[why] += 1
+            else:
+                kept.append(node)
+        day, there = -1, DayReports()
+        for report in old_reports(kept):
+            if (new := report.second * _NS // NS_PER_DAY) != day:
+                day, there = new, await stored_reports(self._influx, new)
+                for stored in there.imported.values():
+                    self._stamper.hold(stored.time_ns, stored.nodes + 1)
+            self._plan_report(plan, report, there)
+
+    def _plan_report(self, plan: Plan, report: OldReport, there: DayReports) -> None:
+        rows = len(report.nodes)
+        server = self._pseudonyms.server(report.uuid)
+        if (why := there.has(server, report)) is not None:
+            plan.nodes_passed[why] += rows
+            return
+        if self._opted_out(server):
+            plan.nodes_passed[PassedOver.OPTED_OUT] += rows
+            return
+        # Where in the second is all the same, so long as it is the same at each run.
+        spread = int(server, 16) % _SLOTS * _STEP
+        understood = self._understanding.of(report.body(), report.second * _NS + spread)
+        if isinstance(understood, Refusal):
+            plan.nodes_passed[understood.reason.value] += rows
+            return
+        plan.nodes_passed.update(understood.ignored)
+        if not isinstance(understood, Accepted):
+            return
+        plan.reports.append(understood.entry)
+        plan.nodes += understood.nodes
+        plan.gaps.update(gap for node in report.nodes for gap in node.gaps)
+
+    def _out_of_time(self, node: OldNode) -> PassedOver | None:
+        written = datetime.fromtimestamp(node.written_s, UTC)
+        if written > self._now:
+            return PassedOver.IN_THE_FUTURE
+        return PassedOver.EXPIRED if self._expires(RAW, written) else None
+
+    def _expires(self, database: str, moment: datetime) -> bool:
+        kept = self._retention[database]
+        return kept > 0 and moment < self._now - timedelta(seconds=kept) + _EXPIRY_MARGIN
+
+    async def _query(self, database: str, statement: str) -> list[dict[str, int]]:
+        """Rows by column; none where the database is yet to be made."""
+        try:
+            found = await self._influx.query(database, statement)
+        except InfluxError as error:
+            if is_absent(error):
+                return []
+            raise
+        return [
+            dict(zip(series.columns, row, strict=True)) for series in found for row in series.values
+        ]
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for first in range(0, len(items), _BATCH):
+        yield items[first : first + _BATCH]
+
+
+def _day(time_ns: int) -> date:
+    return datetime.fromtimestamp(time_ns // _NS, UTC).date()

@@ -1,0 +1,225 @@
+"""Made-up reports on their way: past days straight into InfluxDB, a day's reports over HTTP.
+
+What is laid down passes the same intake code as a live report, with the time of each submission
+as its clock. The same fleet and key laid down again overwrite themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+
+from collector.admission import TagBudget
+from collector.history.fleet import Submission
+from collector.influx import Denied, Influx, InfluxError, TooLarge, Written
+from collector.intakes.asl import Understanding
+from collector.lines import Stamper
+from collector.metrics import Metrics
+from collector.privacy import Pseudonymiser
+from collector.problems import Refusal
+from collector.schema import NODE_REPORT, RAW, SERVER_REPORT
+
+_BATCH: Final = 5000
+_IN_FLIGHT: Final = 8
+"""Requests under way at once: enough to keep a collector busy, too few to swamp it."""
+_POST_S: Final = 30
+_SECONDS_PER_DAY: Final = 86_400
+_HEADERS: Final = {"Content-Type": "application/json"}
+
+
+class NotEmptyError(Exception):
+    """There are points already where made-up ones were to go; the text says what to do."""
+
+
+class PostError(Exception):
+    """The address does not answer; the text says which."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of submissions: accepted, as how many points, and the refused by reason."""
+
+    accepted: int = 0
+    points: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def refusals(self) -> str:
+        """The refused in words: `12 no-public-nodes, 1 rate-limited`; `none`."""
+        return ", ".join(f"{n:,} {why}" for why, n in sorted(self.refused.items())) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a collector answered to one report."""
+
+    status: int
+    text: str
+
+    @property
+    def reason(self) -> str | None:
+        """Why the report was refused, in one word; None where it was accepted."""
+        if self.status == HTTPStatus.OK:
+            return None
+        try:
+            return str(json.loads(self.text)["reason"])
+        except (ValueError, KeyError, TypeError):
+            # Some other server, or a proxy before ours.
+            return f"http-{self.status}"
+
+
+class EveryNode:
+    """A node list on which every number stands: the public one lists no made-up nodes."""
+
+    def lists(self, node: int) -> bool:
+        """True."""
+        return True
+
+
+def understanding_of_past(
+    key: bytes, *, instance: int, budgets: Mapping[str, int], memory_days: int
+) -> Understanding:
+    """The intake's understanding, for past days: pseudonyms under `key`, no list of nodes."""
+    return Understanding(
+        pseudonyms=Pseudonymiser(key),
+        stamper=Stamper(instance=instance),
+        budget=TagBudget(budgets, memory_days=memory_days),
+        nodelist=EveryNode(),
+        metrics=Metrics(),
+    )
+
+
+def days_kept(days: Iterable[date], *, today: date, retention_s: int) -> list[date]:
+    """Those days before `today` of which InfluxDB still takes, and keeps, every hour."""
+    first = today - timedelta(days=retention_s // _SECONDS_PER_DAY - 1)
+    return [day for day in days if first <= day < today]
+
+
+async def refuse_if_not_empty(influx: Influx) -> None:
+    """Raise NotEmptyError where raw reports are stored already, InfluxError where none can be."""
+    for measurement in (SERVER_REPORT, NODE_REPORT):
+        if await influx.query(RAW, f"SELECT * FROM {measurement.name} LIMIT 1"):  # noqa: S608
+            raise NotEmptyError(
+                f"{influx.name(RAW)} at {influx.url} holds reports already, perhaps of a real"
+                " network: made-up ones could never be told from them again. Choose an empty"
+                " InfluxDB or another COLLECTOR_INFLUX_PREFIX; --force lays them down all the same"
+            )
+
+
+async def lay_down(
+    days: Iterable[Iterable[Submission]],
+    understanding: Understanding,
+    influx: Influx,
+    *,
+    done: Callable[[], object],
+) -> Tally:
+    """Store these days' reports; `done` is called after each day, from another thread.
+
+    Raises InfluxError where InfluxDB does not take them all.
+    """
+    tally = Tally()
+    batches = _batches(days, understanding, tally, done)
+    batch = await asyncio.to_thread(next, batches, b"")
+    while batch:
+        # One batch is understood while InfluxDB stores the one before.
+        _, batch = await asyncio.gather(
+            _store(influx, batch), asyncio.to_thread(next, batches, b"")
+        )
+    return tally
+
+
+def _batches(
+    days: Iterable[Iterable[Submission]],
+    understanding: Understanding,
+    tally: Tally,
+    done: Callable[[], object],
+) -> Iterator[bytes]:
+    reports: list[bytes] = []
+    points = 0
+    for submissions in days:
+        for each in submissions:
+            outcome = understanding.of(each.body, each.received_ns)
+            if isinstance(outcome, Refusal):
+                tally.refused[outcome.reason.value] += 1
+                continue
+            entry = outcome.entry
+            if points + entry.points > _BATCH:
+                yield b"\n".join(reports)
+                reports, points = [], 0
+            reports.append(entry.lines)
+            points += entry.points
+            tally.accepted += 1
+            tally.points += entry.points
+        done()
+    if reports:
+        yield b"\n".join(reports)
+
+
+async def _store(influx: Influx, batch: bytes) -> None:
+    result = await influx.write(RAW, batch)
+    if isinstance(result, Written):
+        return
+    if isinstance(result, TooLarge):
+        raise InfluxError(f"InfluxDB refuses a write of {_BATCH} points as too large")
+    status = f" ({result.status})" if isinstance(result, Denied) else ""
+    raise InfluxError(f"InfluxDB does not take the past days{status}: {result.reason}")
+
+
+async def send(session: aiohttp.ClientSession, url: str, body: bytes) -> Reply:
+    """Post one report as the client does. Raises PostError where there is no answer."""
+    try:
+        async with session.post(
+            url,
+            data=body,
+            headers=_HEADERS,
+            timeout=aiohttp.ClientTimeout(total=_POST_S),
+            allow_redirects=False,
+        ) as response:
+            return Reply(response.status, await response.text(errors="replace"))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        # ValueError: a URL that aiohttp cannot read.
+        raise PostError(f"{url} does not answer ({type(error).__name__})") from error
+
+
+async def post(
+    submissions: Sequence[Submission], url: str, *, rate: float, done: Callable[[], object]
+) -> Tally:
+    """Post these reports in order, at most `rate` a second (0: as fast as they are answered).
+
+    Nothing is sent twice, as the client would not. `done` is called after each. Raises PostError.
+    """
+    tally = Tally()
+    waiting = iter(enumerate(submissions))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+
+    async def sender() -> None:
+        for number, each in waiting:
+            if rate:
+                await asyncio.sleep(max(0.0, begun + number / rate - loop.time()))
+            reason = (await send(session, url, each.body)).reason
+            if reason is None:
+                tally.accepted += 1
+            else:
+                tally.refused[reason] += 1
+            done()
+
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        try:
+            async with asyncio.TaskGroup() as senders:
+                for _ in range(_IN_FLIGHT):
+                    senders.create_task(sender())
+        except* PostError as errors:
+            first = errors.exceptions[0]
+            raise PostError(
+                f"{first}; {tally.accepted:,} reports were accepted before that"
+            ) from first
+    return tally
