@@ -132,7 +132,7 @@ PLATFORMS = (
 RARE_PLATFORMS = (
     Platform(3, "Linuxmint", "22", "x86_64", "", _kernels("6.8.0-{}-generic", "51", "79")),
     Platform(2, "Kali", "2024.4", "aarch64", ".deb12", _kernels("{}-Re4son-v8l+", "5.15.44")),
-    Platform(2, "Debian", "n/a", "riscv64", ".deb13", _kernels("{}-riscv64", "6.12.10")),
+    Platform(2, "Armbian", "25.8", "riscv64", ".deb13", _kernels("{}-riscv64", "6.12.10")),
     Platform(1, "Gentoo", "2.17", "x86_64", "", _kernels("{}-gentoo-dist", "6.6.62")),
     Platform(1, "Arch", "rolling", "x86_64", "", _kernels("{}-arch1-1", "6.12.4", "6.15.2")),
 )

@@ -1,0 +1,135 @@
+"""Starts all that the demo needs, waits, and stops it: whatever happens, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from rich.console import Console
+
+from collector import app
+from collector.demo.screen import Screen
+from collector.demo.serving import ServeError, Serving
+from collector.demo.story import STEPS, Place, introduce, tell
+from collector.embedded import (
+    HOST,
+    EmbeddedInflux,
+    InfluxdNotFoundError,
+    InfluxdStartError,
+    free_port,
+)
+from collector.history.simulate import PostError
+from collector.influx import InfluxError
+from collector.settings import Address, Settings
+from collector.state import StateError
+
+_LOOK_S: Final = 0.5
+
+
+class DemoError(Exception):
+    """The demo could not go on; what it had started is stopped. The text says why."""
+
+
+@dataclass(slots=True)
+class _Stop:
+    """The signal that asked us to stop, if one did."""
+
+    by: signal.Signals | None = None
+
+
+async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
+    """Show the collector at work, then leave it running until SIGINT, SIGTERM or SIGHUP.
+
+    The made-up fleet has `servers` and reports for `days` (3 to MOST_DAYS). With `once`, end when
+    all is shown. Returns the exit code: 0, or 128 and the signal's number where that came before
+    all was shown. Raises DemoError.
+    """
+    told = False
+    screen = Screen(console, steps=STEPS)
+    with _stopped_by_signals() as stop:
+        try:
+            async with AsyncExitStack() as stack:
+                try:
+                    place = await _begin(stack, screen)
+                    await tell(screen, place, servers=servers, days=days)
+                    told = True
+                    if not once:
+                        screen.say("Ctrl-C stops everything.", style="bold")
+                        await _until_one_ends(place)
+                finally:
+                    if stop.by is not None:
+                        screen.say("\nStopping ...")
+        except asyncio.CancelledError:
+            if stop.by is None:
+                raise
+        except (
+            InfluxError,
+            InfluxdNotFoundError,
+            InfluxdStartError,
+            OSError,
+            PostError,
+            ServeError,
+            StateError,
+        ) as error:
+            raise DemoError(str(error)) from error
+    screen.say("All that was started has ended; its directory is removed.")
+    return 0 if told or stop.by is None else 128 + stop.by
+
+
+async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
+    """Start InfluxDB and the collector, in a directory that is removed with the stack."""
+    directory = Path(stack.enter_context(TemporaryDirectory(prefix="collector-demo-")))
+    # Work in other threads cannot be cancelled, and may write into the directory yet.
+    stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
+    introduce(screen, directory)
+    server = EmbeddedInflux(directory / "influxdb")
+    # The caller's settings may point to a real network's InfluxDB: none of them is read.
+    settings = Settings.model_construct(
+        listen=Address(HOST, free_port()),
+        metrics_listen=Address(HOST, free_port()),
+        influx_url=server.url,
+        state_dir=directory / "state",
+    )
+    with screen.step("InfluxDB runs"):
+        await stack.enter_async_context(server)
+    with screen.step("the collector runs"):
+        serving = await stack.enter_async_context(Serving(settings, directory / "collector.log"))
+    influx = await stack.enter_async_context(app.influx_of(settings))
+    return Place(directory, settings, server, serving, influx)
+
+
+async def _until_one_ends(place: Place) -> None:
+    """Wait for ever, or raise when the collector or InfluxDB ends by itself."""
+    while place.serving.running:
+        if not place.server.running:
+            raise InfluxdStartError(f"InfluxDB has ended. Its log:\n{place.server.log_tail()}")
+        await asyncio.sleep(_LOOK_S)
+    raise place.serving.failed("has ended")
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[_Stop]:
+    """Cancel the calling task at the first of the signals that ask to stop; others are ignored."""
+    stop = _Stop()
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def ask(number: signal.Signals) -> None:
+        if stop.by is None and task is not None:
+            stop.by = number
+            task.cancel()
+
+    for number in numbers:
+        loop.add_signal_handler(number, ask, number)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,111 @@
+"""`collector serve` as a child process of the demo: the real thing, as an operator runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+
+from collector.settings import PREFIX, Settings, shown
+
+_READY_S: Final = 30.0
+# Over the 10 s for which a collector drains its outbox at the end.
+_STOP_S: Final = 20.0
+_POLL_S: Final = 0.05
+_LOG_TAIL: Final = 2000
+
+# The kernel asks the child to stop when the demo ends in a way that leaves no time to do so.
+_LAUNCHER: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent process has gone")
+os.execv(sys.executable, [sys.executable, "-m", "collector", "serve"])
+"""
+
+
+class ServeError(Exception):
+    """The collector did not start or has ended; the text holds the end of its log."""
+
+
+class Serving:
+    """A running `collector serve` from entry to exit, with these settings and no others.
+
+    Its log goes to `log`. Entry returns once it is ready, and raises ServeError where it is not.
+    """
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self.settings = settings
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    async def __aenter__(self) -> Self:
+        outside = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+        with self.log.open("ab") as log:
+            # Begun without an await: a demo cancelled meanwhile would not know of the child.
+            self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - our interpreter, our module
+                [sys.executable, "-c", _LAUNCHER, str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=outside | shown(self.settings),
+                # Ctrl-C at the terminal is for the demo, which stops this one in its turn.
+                start_new_session=True,
+            )
+        try:
+            await self._wait_until_ready()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    def failed(self, how: str) -> ServeError:
+        """What to raise where it did so: with the end of its log, as that is soon removed."""
+        tail = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+        return ServeError(f"The collector {how}. Its log:\n{tail}")
+
+    async def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _READY_S
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            while time.monotonic() < deadline:
+                if not self.running:
+                    raise self.failed("ended at its start")
+                try:
+                    async with session.get(f"http://{self.settings.metrics_listen}/readyz") as got:
+                        if got.ok:
+                            return
+                except (aiohttp.ClientError, TimeoutError):
+                    pass  # It has not come so far.
+                await asyncio.sleep(_POLL_S)
+        raise self.failed(f"was not ready in {_READY_S:.0f} s")
+
+    async def _stop(self) -> None:
+        if self._process is None:
+            return
+        if self.running:
+            self._process.terminate()
+        try:
+            await asyncio.to_thread(self._process.wait, _STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

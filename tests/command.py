@@ -1,0 +1,56 @@
+"""Commands of the collector, run in this process: each start of Python would cost a second."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from typer.testing import CliRunner
+
+from collector.cli import cli
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(environment: Mapping[str, str], *arguments: str | Path, answer: str = "") -> Done:
+    """Run `collector …` with these settings alone; `answer` is what is typed.
+
+    In a thread, so that a test that is a coroutine may call it; what it raises beside an exit is
+    raised here.
+    """
+    settings: dict[str, str | None] = dict.fromkeys(
+        name for name in os.environ if name.startswith("COLLECTOR_")
+    )
+    settings |= {"COLUMNS": "100"} | dict(environment)
+    with _same_log_afterwards(), ThreadPoolExecutor(1) as thread:
+        done = thread.submit(
+            CliRunner().invoke, cli, [str(one) for one in arguments], input=answer, env=settings
+        ).result()
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)
+
+
+@contextmanager
+def _same_log_afterwards() -> Iterator[None]:
+    """A command sets up the process's log for itself; the tests after it have theirs."""
+    root, configured = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:], root.level = handlers, level
+        structlog.configure(**configured)

@@ -1,0 +1,232 @@
+"""`python -m collector demo` as a stranger runs it: all of it real, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import urllib3
+
+import collector
+from tests.conftest import clean_environment
+
+# A fleet small enough for a busy machine; every step of the demo is taken all the same.
+SERVERS = 30
+TOLD_S = 240.0
+STOP_S = 40.0
+SAMPLE = Path(__file__).parents[1] / "cases" / "asl" / "multi-node-mixed.json"
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@dataclass
+class Demo:
+    """A running demo, whose temporary files are made in `temporary`."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    temporary: Path
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, words: str) -> str:
+        deadline = time.monotonic() + TOLD_S
+        while words not in self.said():
+            assert self.process.poll() is None, f"it ended:\n{self.said()}"
+            assert time.monotonic() < deadline, f"no {words!r} in:\n{self.said()}"
+            time.sleep(0.05)
+        return self.said()
+
+    def address(self, name: str) -> str:
+        found = re.search(rf"^  {name}\s+(\S+)", self.said(), re.MULTILINE)
+        assert found, self.said()
+        return found[1]
+
+    def stop(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(STOP_S)
+
+    def children(self) -> list[int]:
+        """The process ids of its children, which live in sessions of their own."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+    def assert_nothing_is_left(self, children: list[int]) -> None:
+        assert children
+        assert not [pid for pid in children if lives(pid)]
+        assert list(self.temporary.iterdir()) == []
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def start(tmp_path: Path, *arguments: str, environment: dict[str, str] | None = None) -> Demo:
+    temporary, output = tmp_path / "tmp", tmp_path / "said"
+    temporary.mkdir()
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "collector", "demo", "--servers", str(SERVERS), *arguments],
+            env=clean_environment() | {"TMPDIR": str(temporary)} | (environment or {}),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    return Demo(process, output, temporary)
+
+
+@pytest.fixture
+def short_demo(tmp_path: Path) -> Iterator[Demo]:
+    """A demo of a few days."""
+    running = start(tmp_path, "--days", "8")
+    yield running
+    if running.process.poll() is None:
+        running.stop(signal.SIGTERM)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    """A demo under way; a real network's settings in the environment are none of its business."""
+    real = {"COLLECTOR_INFLUX_URL": "http://192.0.2.1:8086", "COLLECTOR_K_ANONYMITY": "nonsense"}
+    running = start(tmp_path, environment=real)
+    yield running
+    if running.process.poll() is None:
+        running.stop(signal.SIGTERM)
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_demo_shows_everything_serves_and_leaves_nothing(demo: Demo) -> None:
+    said = demo.wait_for("Ctrl-C stops everything.")
+    assert "\x1b" not in said
+    # Paths and addresses are as long as they are.
+    assert max(len(line) for line in said.splitlines() if "/" not in line) <= 80
+    assert said.count('200 {"status":"accepted"') == 5
+    assert "6/6  90 days counted" in said
+    assert "lower line" in said
+
+    with urllib3.PoolManager() as http:
+        post_to = demo.address("post reports to")
+        assert http.request("POST", post_to, body=SAMPLE.read_bytes()).status == 200
+        daily = http.request("GET", demo.address("daily numbers")).data.decode()
+        assert daily.count(" 00:00:00 |") == 90
+        assert "Distinct Nodes" in http.request("GET", demo.address("summary")).data.decode()
+        metrics = http.request("GET", demo.address("metrics")).data.decode()
+        assert 'collector_reports_total{intake="asl",outcome="accepted"}' in metrics
+        assert http.request("GET", f"{demo.address('InfluxDB')}/ping").status == 204
+    assert "serving" in Path(demo.address("log")).read_text()
+
+    children = demo.children()
+    assert len(children) == 2
+    begun = time.monotonic()
+    assert demo.stop(signal.SIGINT) == 0
+    assert time.monotonic() - begun < 20
+    assert "All that was started has ended" in demo.said()
+    demo.assert_nothing_is_left(children)
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [("1/6", signal.SIGINT), ("3/6", signal.SIGTERM), ("5/6", signal.SIGINT)],
+    ids=["at-start", "laying-down", "counting"],
+)
+def test_demo_stopped_in_the_middle_leaves_nothing(
+    demo: Demo, words: str, number: signal.Signals
+) -> None:
+    demo.wait_for(words)
+    children = demo.children()
+    assert demo.stop(number) == 128 + number
+    assert "Traceback" not in demo.said()
+    demo.assert_nothing_is_left(children)
+
+
+@pytest.mark.parametrize(
+    ("child", "words"),
+    [(b"serve", "2/6"), (b"serve", "Ctrl-C stops"), (b"influxd", "Ctrl-C stops")],
+    ids=["collector-early", "collector", "influxdb"],
+)
+def test_demo_ends_with_words_when_what_it_started_dies(
+    short_demo: Demo, child: bytes, words: str
+) -> None:
+    short_demo.wait_for(words)
+    children = short_demo.children()
+    os.kill(
+        next(pid for pid in children if child in Path(f"/proc/{pid}/cmdline").read_bytes()),
+        signal.SIGKILL,
+    )
+    assert short_demo.process.wait(TOLD_S) == 1
+    assert re.search("has ended. Its log:|does not answer", short_demo.said())
+    assert "Traceback" not in short_demo.said()
+    short_demo.assert_nothing_is_left(children)
+
+
+def test_killed_demo_takes_its_children_with_it(short_demo: Demo) -> None:
+    short_demo.wait_for("2/6")
+    children = short_demo.children()
+    assert len(children) == 2
+    short_demo.process.kill()
+    short_demo.process.wait()
+    deadline = time.monotonic() + STOP_S
+    while any(map(lives, children)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_demo_without_influxd_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A copy outside the checkout, where no set-up has left an influxd. It is no second product
+    # whose lines are to be covered.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    package = Path(collector.__file__).parent
+    shutil.copytree(package, tmp_path / "copy" / "collector")
+    (tmp_path / "bin").mkdir()
+    demo = start(
+        tmp_path,
+        environment={
+            "PYTHONPATH": str(tmp_path / "copy"),
+            "PATH": str(tmp_path / "bin"),
+        },
+    )
+    assert demo.process.wait(STOP_S) == 1
+    assert "No InfluxDB 1.x server was found" in demo.said()
+    assert "make setup" in demo.said()
+    assert "Traceback" not in demo.said()
+    assert list(demo.temporary.iterdir()) == []
+
+
+def test_demo_whose_influxd_does_not_start_shows_its_log(tmp_path: Path) -> None:
+    script = 'if [ "$1" = version ]; then echo "InfluxDB v1.6.7"; else echo boom; exit 1; fi'
+    program(tmp_path / "bin", "influxd", script)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    demo = start(tmp_path, environment={"PATH": path})
+    assert demo.process.wait(STOP_S) == 1
+    assert "influxd ended at start" in demo.said()
+    assert "boom" in demo.said()
+    assert "Traceback" not in demo.said()
+    assert list(demo.temporary.iterdir()) == []
+
+
+def test_demo_told_to_stop_when_all_is_shown_does(tmp_path: Path) -> None:
+    demo = start(tmp_path, "--servers", "1", "--days", "3", "--once")
+    assert demo.process.wait(TOLD_S) == 0
+    assert "Ready after" in demo.said()
+    assert list(demo.temporary.iterdir()) == []
