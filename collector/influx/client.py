@@ -171,7 +171,8 @@ class Influx:
             text = await response.text()
         try:
             answer = json.loads(text)
-            results: list[dict[str, Any]] = answer["results"]
+            # InfluxDB 2 answers a DELETE with `{}`.
+            results: list[dict[str, Any]] = [] if answer == {} else answer["results"]
         except (ValueError, KeyError, TypeError) as error:
             raise InfluxError(f"an answer that is not InfluxDB's: {text[:100]!r}") from error
         for result in results:

@@ -1,0 +1,135 @@
+"""`collector backup` and `collector restore`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from collector import app
+from collector.backup import manifest as about
+from collector.backup.manifest import BackupError, Manifest
+from collector.backup.months import Month
+from collector.backup.restore import Comparison, Restore, restore_key
+from collector.backup.save import save
+from collector.cli.common import err, fail, load_settings, say, worded_errors
+from collector.influx.databases import ensure, kept
+from collector.schema import DAILY
+from collector.settings import SECRETS, Settings, shown, variable
+
+_LISTED = 5
+
+
+def backup(
+    directory: Annotated[
+        Path, typer.Argument(help="the backup to make; must not be there yet", show_default=False)
+    ],
+    with_key: Annotated[
+        bool,
+        typer.Option("--with-key", help="the pseudonym key too: the backup is then a secret"),
+    ] = False,
+) -> None:
+    """Write the daily series and the settings into a new directory; raw reports are not in it."""
+    configured = load_settings()
+    with worded_errors():
+        try:
+            key = configured.key_file.read_bytes() if with_key else None
+            made = asyncio.run(_save(configured, directory, key))
+        except BackupError as error:
+            fail(str(error))
+    say(f"{directory}: {_summary(made)}, counted again by InfluxDB")
+    say(
+        "Not in it: raw reports (they are kept for a promised time only, and a copy would outlive"
+        " that), undelivered reports, secrets"
+        + ("" if with_key else ", the pseudonym key (--with-key)")
+    )
+
+
+def restore(
+    directory: Annotated[Path, typer.Argument(help="a backup", show_default=False)],
+    force: Annotated[
+        bool, typer.Option("--force", help="overwrite days that InfluxDB holds otherwise")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check and compare; write nothing")
+    ] = False,
+) -> None:
+    """Put a backup's daily series back, and its pseudonym key where it has one."""
+    configured = load_settings()
+    with worded_errors():
+        try:
+            made = about.read(directory)
+            say(f"{directory}: {_summary(made)}, made {made.made:%Y-%m-%d}, whole")
+            asyncio.run(_restore(configured, directory, made, force=force, dry_run=dry_run))
+        except BackupError as error:
+            fail(str(error))
+
+
+async def _save(configured: Settings, directory: Path, key: bytes | None) -> Manifest:
+    hidden = {variable(name) for name in SECRETS}
+    settings = {name: value for name, value in shown(configured).items() if name not in hidden}
+    with Progress(console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task("backing up", total=None)
+
+        def progress(month: Month, total: int) -> None:
+            bar.update(task, advance=1, total=total, description=f"backing up {month}")
+
+        async with app.influx_of(configured) as influx:
+            return await save(
+                influx,
+                directory,
+                settings=settings,
+                key=key,
+                progress=progress,
+            )
+
+
+async def _restore(
+    configured: Settings, directory: Path, made: Manifest, *, force: bool, dry_run: bool
+) -> None:
+    with Progress(console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task("restoring", total=None)
+
+        def progress(step: str, total: int) -> None:
+            bar.update(task, advance=1, total=total, description=step)
+
+        async with app.influx_of(configured) as influx:
+            if not dry_run:
+                await ensure(influx, app.retention(configured))
+            elif (await kept(influx, (DAILY,)))[DAILY] is None:
+                say(f"{influx.name(DAILY)} is not there yet: all of it would be written")
+                return
+            work = Restore(influx, directory, made, progress)
+            found = await work.compare()
+            if found.conflicts and not force:
+                fail(_refusal(found))
+            if dry_run:
+                say(f"{found.missing} times would be written, {len(found.conflicts)} overwritten")
+                return
+            # Before the series: where another key is in use, nothing at all is to be done.
+            if about.KEY in made.files:
+                new = restore_key(directory, configured.key_file)
+                say(f"{configured.key_file}: {'restored' if new else 'was there already'}")
+            await work.write(found)
+    say(
+        f"restored {made.total} points ({found.missing} times were missing,"
+        f" {len(found.conflicts)} overwritten); InfluxDB now gives what the backup holds"
+    )
+
+
+def _refusal(found: Comparison) -> str:
+    days = found.days()
+    more = f" and {len(days) - _LISTED} more" if len(days) > _LISTED else ""
+    return (
+        f"InfluxDB holds other numbers for {', '.join(days[:_LISTED])}{more}; --force overwrites"
+        " them with the backup's"
+    )
+
+
+def _summary(made: Manifest) -> str:
+    if made.first is None or made.last is None:
+        return "no daily series yet"
+    return f"{made.total} points, {made.first.isoformat()} to {made.last.isoformat()}"

@@ -1,0 +1,294 @@
+"""`collector retention …`: how long what is kept, and what a change of it would lose."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Final
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.filesize import decimal
+from rich.table import Table
+
+from collector import app
+from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
+from collector.influx.databases import keep, kept
+from collector.retention import (
+    DAY_S,
+    LEAST_RAW_S,
+    NEEDS,
+    Kept,
+    Loss,
+    first_whole,
+    look,
+    loss,
+    outlasts,
+    recomputable_from,
+    spoken,
+)
+from collector.rollup.raw import day_of
+from collector.schema import DAILY, RAW
+from collector.settings import Settings, format_duration, parse_duration, variable
+
+commands = typer.Typer(no_args_is_help=True, help="Show and change how long what is kept.")
+
+_UNKNOWN: Final = "unknown"
+
+
+def _raw(text: str) -> int:
+    seconds = _duration(text)
+    if seconds < DAY_S:
+        raise typer.BadParameter("raw reports are kept for 1d at least")
+    return seconds
+
+
+def _duration(text: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Raw = Annotated[
+    int | None,
+    typer.Option("--raw", parser=_raw, metavar="DURATION", help="keep raw reports so long"),
+]
+Daily = Annotated[
+    int | None,
+    typer.Option(
+        "--daily", parser=_duration, metavar="DURATION", help="keep daily series so long; 0: ever"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+
+
+@commands.command()
+def show(as_json: Json = False) -> None:
+    """What each database keeps, for how long, and how much of the disk it takes."""
+    configured = load_settings()
+    with worded_errors():
+        found = asyncio.run(_look(configured))
+    if as_json:
+        say(json.dumps([_shown(database) for database in found], indent=2))
+        return
+    table = _table("database", "kept for", "points", "oldest", "newest", "on disk", "a day")
+    for database in found:
+        table.add_row(*_row(database))
+    out.print(table)
+
+
+@commands.command()
+def plan(raw: Raw = None, daily: Daily = None, as_json: Json = False) -> None:
+    """What a retention would lose. Changes nothing."""
+    configured = load_settings()
+    wanted = _wanted(raw, daily)
+    with worded_errors():
+        losses, held, now = asyncio.run(_plan(configured, wanted))
+    if as_json:
+        say(json.dumps(_planned(losses, held, now), indent=2))
+        return
+    _print_plan(losses, held, now)
+
+
+@commands.command(name="set")
+def set_(
+    raw: Raw = None,
+    daily: Daily = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="even under the 35 days that 30-day numbers need")
+    ] = False,
+) -> None:
+    """Change a retention. What is older is deleted by InfluxDB and cannot be brought back."""
+    configured = load_settings()
+    wanted = _wanted(raw, daily)
+    if raw is not None and raw < LEAST_RAW_S and not force:
+        fail(
+            f"{format_duration(raw)} of raw reports is under {format_duration(LEAST_RAW_S)}: the"
+            " 30-day numbers of a day could not be computed again; --force does it all the same"
+        )
+    with worded_errors():
+        losses, held, now = asyncio.run(_plan(configured, wanted))
+        _check_order(held, wanted)
+        changed = [one for one in losses if one.was != one.becomes]
+        if any(outlasts(one.was, one.becomes) for one in changed):
+            _print_plan(losses, held, now)
+            if not yes:
+                typer.confirm(
+                    "Keep less? InfluxDB then deletes what is older, for good.", abort=True
+                )
+        asyncio.run(_apply(configured, changed))
+    for one in losses:
+        said = "was" if one in changed else "is as it was,"
+        say(f"{_name(held, one.database)}: kept {spoken(one.becomes)} ({said} {spoken(one.was)})")
+    _remind(configured, wanted)
+
+
+def _wanted(raw: int | None, daily: int | None) -> dict[str, int]:
+    wanted = {RAW: raw, DAILY: daily}
+    given = {database: seconds for database, seconds in wanted.items() if seconds is not None}
+    if not given:
+        raise typer.BadParameter("give --raw or --daily, or both")
+    return given
+
+
+async def _look(configured: Settings) -> list[Kept]:
+    async with app.influx_of(configured) as influx:
+        return await look(influx)
+
+
+async def _plan(
+    configured: Settings, wanted: Mapping[str, int]
+) -> tuple[list[Loss], list[Kept], datetime]:
+    now = datetime.now(UTC)
+    async with app.influx_of(configured) as influx:
+        losses = [
+            await loss(influx, database, seconds, now) for database, seconds in wanted.items()
+        ]
+        return losses, await look(influx), now
+
+
+async def _apply(configured: Settings, changed: list[Loss]) -> None:
+    """Set, and read back, since only what InfluxDB then says is kept."""
+    async with app.influx_of(configured) as influx:
+        for change in changed:
+            await keep(influx, change.database, change.becomes)
+        found = await kept(influx, [change.database for change in changed])
+    for change in changed:
+        if found[change.database] != change.becomes:
+            fail(
+                f"{change.database}: InfluxDB took the change, but keeps {found[change.database]} s"
+            )
+
+
+def _check_order(held: list[Kept], wanted: Mapping[str, int]) -> None:
+    seconds = {database.database: database.seconds for database in held} | dict(wanted)
+    raw, daily = seconds[RAW], seconds[DAILY]
+    if raw is not None and daily is not None and outlasts(raw, daily):
+        fail(f"daily series ({spoken(daily)}) must outlast raw reports ({spoken(raw)})")
+
+
+def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
+    settings = {RAW: "retention_raw", DAILY: "retention_daily"}
+    for database, seconds in wanted.items():
+        setting: int = getattr(configured, settings[database])
+        if setting != seconds:
+            effect = (
+                "the next start lengthens it again"
+                if outlasts(setting, seconds)
+                else "each start warns of the difference"
+            )
+            warn(
+                f"{variable(settings[database])} is {format_duration(setting)}: set it to"
+                f" {format_duration(seconds)} and restart the collector, or {effect}"
+            )
+
+
+def _name(held: list[Kept], database: str) -> str:
+    return next(found.name for found in held if found.database == database)
+
+
+def _table(*columns: str) -> Table:
+    # As narrow as can be: dates and names whole on 80 columns.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _day(time_ns: int | None) -> str | None:
+    return None if time_ns is None else day_of(time_ns).isoformat()
+
+
+def _row(database: Kept) -> list[str]:
+    if database.seconds is None or database.usage is None:
+        return [database.name, "not there yet", "", "", "", "", ""]
+    held = database.usage
+    return [
+        database.name,
+        spoken(database.seconds),
+        str(held.points),
+        _day(held.oldest) or "",
+        _day(held.newest) or "",
+        _UNKNOWN if held.disk_bytes is None else decimal(held.disk_bytes),
+        _UNKNOWN if database.bytes_per_day is None else decimal(database.bytes_per_day),
+    ]
+
+
+def _shown(database: Kept) -> dict[str, Any]:
+    held = database.usage
+    return {
+        "database": database.name,
+        "kept_seconds": database.seconds,
+        "points": held and held.points,
+        "oldest": held and _day(held.oldest),
+        "newest": held and _day(held.newest),
+        "disk_bytes": held and held.disk_bytes,
+        "disk_bytes_per_day": database.bytes_per_day,
+    }
+
+
+def _recomputable(
+    losses: list[Loss], held: list[Kept], now: datetime
+) -> list[tuple[str, date | None, date | None]]:
+    """Each series with the first day that can be computed again, now and under the plan."""
+    raw = next((one for one in losses if one.database == RAW), None)
+    usage = next(database.usage for database in held if database.database == RAW)
+    if raw is None or usage is None or usage.oldest is None:
+        return []
+    oldest = day_of(usage.oldest)
+    before, after = (max(oldest, first_whole(now, s)) for s in (raw.was, raw.becomes))
+    return [
+        (needs.series, recomputable_from(needs, before, now), recomputable_from(needs, after, now))
+        for needs in NEEDS
+    ]
+
+
+def _planned(losses: list[Loss], held: list[Kept], now: datetime) -> dict[str, Any]:
+    return {
+        "lost": [
+            {
+                "database": _name(held, one.database),
+                "kept_seconds": one.was,
+                "planned_seconds": one.becomes,
+                "days": len(one.reports),
+                "first": min(one.reports).isoformat() if one.reports else None,
+                "last": max(one.reports).isoformat() if one.reports else None,
+                "reports": sum(one.reports.values()),
+            }
+            for one in losses
+        ],
+        "recomputable_from": [
+            {
+                "series": series,
+                "now": before and before.isoformat(),
+                "planned": after and after.isoformat(),
+            }
+            for series, before, after in _recomputable(losses, held, now)
+        ],
+    }
+
+
+def _print_plan(losses: list[Loss], held: list[Kept], now: datetime) -> None:
+    table = _table("database", "kept for", "planned", "days lost", "which", "reports")
+    for one in losses:
+        days = sorted(one.reports)
+        table.add_row(
+            _name(held, one.database),
+            spoken(one.was),
+            spoken(one.becomes),
+            str(len(days)),
+            f"{days[0]} to {days[-1]}" if days else "",
+            str(sum(one.reports.values())),
+        )
+    out.print(table)
+    series = _table("a day can be recomputed of", "from", "planned")
+    for name, before, after in _recomputable(losses, held, now):
+        series.add_row(name, str(before or "no day"), str(after or "no day"))
+    if series.rows:
+        out.print(series)
+    if any(one.database == DAILY and one.reports for one in losses):
+        warn("Published days that are deleted are gone for good: make a backup first.")

@@ -1,0 +1,192 @@
+"""Who may do what in InfluxDB: scoped tokens on 2.x, users with grants on 1.x."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from influxdb_client import Authorization, InfluxDBClient, Permission, PermissionResource
+
+from collector.influx.client import Influx, InfluxError, InfluxUnavailable, identifier, string
+from collector.influx.v2 import NotPermitted, api, bucket, organisation
+from collector.schema import DAILY, RAW
+
+_PASSWORD_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A reader or writer of ours: its name, and each database with whether it may write there."""
+
+    name: str
+    databases: tuple[tuple[str, bool], ...]
+    purpose: str
+
+
+COLLECTOR: Final = Role(
+    "collector", ((RAW, True), (DAILY, True)), "the collector: reads and writes both databases"
+)
+COMMUNITY: Final = Role(
+    "grafana-community", ((DAILY, False),), "Grafana for everybody: reads the daily series alone"
+)
+OPS: Final = Role(
+    "grafana-ops", ((RAW, False), (DAILY, False)), "Grafana for operators: reads both databases"
+)
+ROLES: Final = (COLLECTOR, COMMUNITY, OPS)
+
+
+def label(influx: Influx, role: Role) -> str:
+    """The name of a role's user, or the description of its token, which tells it from others."""
+    return f"{influx.name('usage')}-{role.name}"
+
+
+def header(credential: str) -> str:
+    """The `Authorization` header of a token of InfluxDB 2, or of `user:password` of 1.x."""
+    user, colon, password = credential.partition(":")
+    return aiohttp.encode_basic_auth(user, password) if colon else f"Token {credential}"
+
+
+async def works(influx: Influx, credential: str) -> bool:
+    """Whether a credential may read the daily series. Raises InfluxUnavailable."""
+    try:
+        async with Influx(
+            influx.url, token=credential, org=influx.org, prefix=influx.name("")
+        ) as other:
+            await other.query(DAILY, "SHOW MEASUREMENTS LIMIT 1")
+    except InfluxUnavailable:
+        raise
+    except InfluxError:
+        return False
+    return True
+
+
+class Tokens:
+    """Tokens of InfluxDB 2. Its methods block: for a thread. All raise InfluxError."""
+
+    def __init__(self, influx: Influx) -> None:
+        self._influx = influx
+
+    def holds(self, role: Role, token: str) -> bool:
+        """Whether a token is the role's, active, and permits exactly what the role needs.
+
+        A server that hides tokens cannot tell which of the role's tokens it is: then any does.
+        """
+        with api(self._influx, "list tokens") as client:
+            wanted = _as_set(self._permissions(client, role))
+            fit = [
+                one.token
+                for one in self._of(client, role)
+                if one.status == "active" and _as_set(one.permissions) == wanted
+            ]
+        return token in fit or (bool(fit) and not any(fit))
+
+    def make(self, role: Role) -> tuple[str, str]:
+        """A new token: its id and itself."""
+        with api(self._influx, "make tokens") as client:
+            made = client.authorizations_api().create_authorization(
+                authorization=Authorization(
+                    org_id=organisation(client, self._influx).id,
+                    permissions=self._permissions(client, role),
+                    description=label(self._influx, role),
+                )
+            )
+            return str(made.id), str(made.token)
+
+    def remove_others(self, role: Role, *, but: str) -> int:
+        """Remove every token of a role but one (by id); returns how many."""
+        with api(self._influx, "remove tokens") as client:
+            old = [found for found in self._of(client, role) if found.id != but]
+            for found in old:
+                client.authorizations_api().delete_authorization(found)
+            return len(old)
+
+    def remove(self, token_id: str) -> None:
+        """Remove one token."""
+        with api(self._influx, "remove tokens") as client:
+            client.authorizations_api().delete_authorization(token_id)
+
+    def _of(self, client: InfluxDBClient, role: Role) -> list[Authorization]:
+        found: Iterable[Authorization] = client.authorizations_api().find_authorizations(
+            org_id=organisation(client, self._influx).id
+        )
+        described = label(self._influx, role)
+        return [one for one in found if one.description == described]
+
+    def _permissions(self, client: InfluxDBClient, role: Role) -> list[Permission]:
+        org_id = organisation(client, self._influx).id
+        permissions = []
+        for database, may_write in role.databases:
+            found = bucket(client, self._influx, database)
+            if found is None:
+                name = self._influx.name(database)
+                raise InfluxError(f"InfluxDB shows no bucket {name} to this token")
+            resource = PermissionResource(type="buckets", id=found.id, org_id=org_id)
+            actions = ("read", "write") if may_write else ("read",)
+            permissions += [Permission(action=action, resource=resource) for action in actions]
+        return permissions
+
+
+def _as_set(permissions: Iterable[Permission]) -> set[tuple[str, str, str | None]]:
+    return {(one.action, one.resource.type, one.resource.id) for one in permissions}
+
+
+class Users:
+    """Users of InfluxDB 1.x. All methods raise InfluxError."""
+
+    def __init__(self, influx: Influx) -> None:
+        self._influx = influx
+
+    async def names(self) -> set[str]:
+        """The users that there are. Raises InfluxError where we are no administrator."""
+        try:
+            found = await self._influx.query(None, "SHOW USERS")
+        except InfluxUnavailable:
+            raise
+        except InfluxError as error:
+            raise NotPermitted(
+                f"the user may not manage users ({error}): COLLECTOR_INFLUX_TOKEN must be"
+                " `user:password` of an administrator"
+            ) from error
+        return {row[0] for series in found for row in series.values}
+
+    async def put(self, role: Role, password: str) -> None:
+        """Make a role's user with this password, or give it to the user that is there."""
+        name = label(self._influx, role)
+        if name in await self.names():
+            statement = f"SET PASSWORD FOR {identifier(name)} = {string(password)}"
+        else:
+            statement = f"CREATE USER {identifier(name)} WITH PASSWORD {string(password)}"
+        await self._influx.query(None, statement)
+
+    async def grant(self, role: Role) -> bool:
+        """Give a role's user exactly what the role needs; False where that was so already."""
+        name = identifier(label(self._influx, role))
+        wanted = {
+            self._influx.name(database): "ALL PRIVILEGES" if may_write else "READ"
+            for database, may_write in role.databases
+        }
+        found = await self._influx.query(None, f"SHOW GRANTS FOR {name}")
+        held = {
+            database: privilege
+            for series in found
+            for database, privilege in series.values
+            if privilege != "NO PRIVILEGES"
+        }
+        if held == wanted:
+            return False
+        for database in held.keys() - wanted.keys():
+            await self._influx.query(
+                None, f"REVOKE ALL PRIVILEGES ON {identifier(database)} FROM {name}"
+            )
+        for database, privilege in wanted.items():
+            # A grant replaces the one before it, a narrower one too.
+            await self._influx.query(None, f"GRANT {privilege} ON {identifier(database)} TO {name}")
+        return True
+
+
+def new_password() -> str:
+    """A password that nobody guesses, in letters, digits, - and _."""
+    return secrets.token_urlsafe(_PASSWORD_BYTES)

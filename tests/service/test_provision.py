@@ -1,0 +1,374 @@
+"""Scoped access to InfluxDB: tokens on 2.x, users on a 1.x that asks for passwords."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
+
+from collector import embedded
+from collector.influx import Influx, InfluxError, InfluxUnavailable, Written
+from collector.influx.access import COLLECTOR, COMMUNITY, OPS, ROLES, Role, label
+from collector.influx.databases import ensure, keep, kept
+from collector.influx.usage import usage
+from collector.influx.v2 import NotPermitted
+from collector.provision import Outcome, issue
+from collector.retention import prepare
+from collector.schema import DAILY, RAW
+from tests.command import command
+from tests.conftest import InfluxServer
+from tests.influx_two import OPERATOR, ORG, InfluxTwo
+
+RETENTION = {RAW: 90 * 86_400, DAILY: 0}
+ADMIN = "admin:secret's"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A server with an administrator's token; `stands_in` where it is no InfluxDB 2 but ours."""
+
+    url: str
+    token: str
+    org: str
+    prefix: str
+    stands_in: InfluxTwo | None = None
+
+    def influx(self, token: str | None = None, org: str | None = None) -> Influx:
+        return Influx(
+            self.url,
+            token=self.token if token is None else token,
+            org=self.org if org is None else org,
+            prefix=self.prefix,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "COLLECTOR_INFLUX_URL": self.url,
+            "COLLECTOR_INFLUX_TOKEN": self.token,
+            "COLLECTOR_INFLUX_PREFIX": self.prefix,
+        }
+
+
+@pytest.fixture
+async def two(request: pytest.FixtureRequest) -> AsyncIterator[Given]:
+    """An InfluxDB 2: the one given by TEST_INFLUX_URL, else the stand-in for its routes."""
+    prefix = f"t{secrets.token_hex(6)}_"
+    server: InfluxServer = request.getfixturevalue("influx_server")
+    if not server.is_2:
+        stand_in = InfluxTwo()
+        async with TestServer(stand_in.application()) as running:
+            yield Given(str(running.make_url("")).rstrip("/"), OPERATOR, ORG, prefix, stand_in)
+        return
+    yield Given(server.url, server.token, server.org, prefix)
+    with server._client() as client:  # noqa: SLF001 - the server of the tests
+        authorizations = client.authorizations_api()
+        for one in authorizations.find_authorizations():
+            if (one.description or "").startswith(prefix):
+                authorizations.delete_authorization(one)
+    for name in server.databases():
+        if name.startswith(prefix):
+            server.drop(name)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Given]:
+    """A real InfluxDB 1.x that asks everybody for a password."""
+    config = embedded._CONFIG.replace("[http]\n", "[http]\nauth-enabled = true\n")  # noqa: SLF001 - no option of the product
+    assert "auth-enabled" in config
+    monkeypatch.setattr(embedded, "_CONFIG", config)
+    own = embedded.EmbeddedInflux(tmp_path / "guarded-influxdb")
+    own.start()
+    InfluxServer(own.url).query(
+        "CREATE USER admin WITH PASSWORD 'secret''s' WITH ALL PRIVILEGES".replace("''", "\\'")
+    )
+    yield Given(own.url, ADMIN, "", "")
+    own.kill()
+
+
+def read(directory: Path, role: Role) -> str:
+    return (directory / f"{role.name}.token").read_text()
+
+
+async def can_read(given: Given, token: str, database: str) -> bool:
+    async with given.influx(token) as influx:
+        try:
+            await influx.query(database, "SELECT * FROM probe")
+        except InfluxError:
+            return False
+    return True
+
+
+async def can_write(given: Given, token: str, database: str) -> bool:
+    async with given.influx(token) as influx:
+        return isinstance(await influx.write(database, b"probe f=1i 1795305600000000000"), Written)
+
+
+async def assert_scopes(given: Given, directory: Path) -> None:
+    """Each credential reaches what its role says, and no more."""
+    may = {
+        COLLECTOR: ({RAW, DAILY}, {RAW, DAILY}),
+        COMMUNITY: ({DAILY}, set[str]()),
+        OPS: ({RAW, DAILY}, set[str]()),
+    }
+    for role, (reads, writes) in may.items():
+        token = read(directory, role)
+        for database in (RAW, DAILY):
+            assert await can_read(given, token, database) == (database in reads)
+            if given.stands_in is None:
+                assert await can_write(given, token, database) == (database in writes)
+
+
+# InfluxDB 2
+
+
+async def test_three_tokens_reach_exactly_what_they_should(two: Given, tmp_path: Path) -> None:
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        made = await issue(influx, tmp_path / "tokens", rotate=False)
+    assert [one.outcome for one in made] == [Outcome.MADE] * 3
+    await assert_scopes(two, tmp_path / "tokens")
+
+
+async def test_files_are_for_their_owner_only_and_the_header_holds_the_token(
+    two: Given, tmp_path: Path
+) -> None:
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path / "tokens", rotate=False)
+    directory = tmp_path / "tokens"
+    assert sorted(file.name for file in directory.iterdir()) == sorted(
+        f"{role.name}.{kind}" for role in ROLES for kind in ("token", "header")
+    )
+    assert {file.stat().st_mode & 0o777 for file in directory.iterdir()} == {0o600}
+    assert directory.stat().st_mode & 0o777 == 0o700
+    for role in ROLES:
+        assert (directory / f"{role.name}.header").read_text() == f"Token {read(directory, role)}"
+
+
+async def test_second_run_keeps_every_token(two: Given, tmp_path: Path) -> None:
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+        before = [read(tmp_path, role) for role in ROLES]
+        again = await issue(influx, tmp_path, rotate=False)
+    assert [one.outcome for one in again] == [Outcome.KEPT] * 3
+    assert [read(tmp_path, role) for role in ROLES] == before
+
+
+async def test_lost_file_gets_a_new_token_and_the_old_one_ends(two: Given, tmp_path: Path) -> None:
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+        lost = read(tmp_path, OPS)
+        (tmp_path / "grafana-ops.token").unlink()
+        again = {one.role: one.outcome for one in await issue(influx, tmp_path, rotate=False)}
+    assert again == {COLLECTOR: Outcome.KEPT, COMMUNITY: Outcome.KEPT, OPS: Outcome.REPLACED}
+    assert not await can_read(two, lost, DAILY)
+    assert await can_read(two, read(tmp_path, OPS), RAW)
+
+
+async def test_token_of_a_wider_scope_in_a_file_is_replaced(two: Given, tmp_path: Path) -> None:
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+        (tmp_path / "grafana-community.token").write_text(two.token)
+        again = {one.role: one.outcome for one in await issue(influx, tmp_path, rotate=False)}
+    assert again[COMMUNITY] is Outcome.REPLACED
+    assert not await can_read(two, read(tmp_path, COMMUNITY), RAW)
+
+
+async def test_rotation_ends_every_old_token(two: Given, tmp_path: Path) -> None:
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+        old = [read(tmp_path, role) for role in ROLES]
+        again = await issue(influx, tmp_path, rotate=True)
+    assert [one.outcome for one in again] == [Outcome.REPLACED] * 3
+    assert [await can_read(two, token, DAILY) for token in old] == [False] * 3
+    await assert_scopes(two, tmp_path)
+
+
+async def test_collectors_own_token_may_change_retention_but_make_nothing(
+    two: Given, tmp_path: Path
+) -> None:
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+    async with two.influx(read(tmp_path, COLLECTOR)) as influx:
+        assert await ensure(influx, RETENTION) == []
+        await keep(influx, RAW, 100 * 86_400)
+        assert await kept(influx, (RAW, DAILY)) == {RAW: 100 * 86_400, DAILY: 0}
+        with pytest.raises(InfluxError, match="organisation"):
+            await issue(influx, tmp_path, rotate=True)
+    async with two.influx(read(tmp_path, COMMUNITY)) as influx:
+        assert await kept(influx, (RAW, DAILY)) == {RAW: None, DAILY: 0}
+        with pytest.raises(NotPermitted, match="may not change the retention"):
+            await keep(influx, DAILY, 86_400)
+
+
+async def test_wrong_token_org_or_address_is_said_in_words(two: Given, tmp_path: Path) -> None:
+    async with two.influx("wrong") as influx:
+        with pytest.raises(NotPermitted, match="COLLECTOR_INFLUX_TOKEN"):
+            await ensure(influx, RETENTION)
+    async with two.influx(org="nobody") as influx:
+        with pytest.raises(InfluxError, match="no organisation 'nobody'"):
+            await ensure(influx, RETENTION)
+        with pytest.raises(InfluxError, match="no organisation 'nobody'"):
+            await issue(influx, tmp_path, rotate=False)
+    async with two.influx(org="") as influx:
+        with pytest.raises(InfluxError, match="COLLECTOR_INFLUX_ORG"):
+            await issue(influx, tmp_path, rotate=False)
+    async with Influx(f"http://127.0.0.1:{embedded.free_port()}", token="t", org="o") as influx:
+        with pytest.raises(InfluxUnavailable):
+            await issue(influx, tmp_path, rotate=False)
+
+
+async def test_bucket_is_asked_for_its_size_on_disk(two: Given) -> None:
+    if two.stands_in is None:
+        pytest.skip("a real InfluxDB 2 measures its shards now and then only")
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        found = await usage(influx, DAILY)
+    assert found.disk_bytes == 3000
+
+
+async def test_server_that_hides_tokens_keeps_a_file_that_works(tmp_path: Path) -> None:
+    async with TestServer(InfluxTwo(hides_tokens=True).application()) as running:
+        given = Given(str(running.make_url("")).rstrip("/"), OPERATOR, ORG, "")
+        async with given.influx() as influx:
+            await ensure(influx, RETENTION)
+            await issue(influx, tmp_path, rotate=False)
+            again = await issue(influx, tmp_path, rotate=False)
+    assert [one.outcome for one in again] == [Outcome.KEPT] * 3
+
+
+# InfluxDB 1.x
+
+
+async def test_three_users_reach_exactly_what_they_should(guarded: Given, tmp_path: Path) -> None:
+    async with guarded.influx() as influx:
+        await ensure(influx, RETENTION)
+        made = await issue(influx, tmp_path, rotate=False)
+        assert [one.outcome for one in made] == [Outcome.MADE] * 3
+        assert read(tmp_path, OPS).startswith(f"{label(influx, OPS)}:")
+    await assert_scopes(guarded, tmp_path)
+    encoded = (tmp_path / "grafana-ops.header").read_text().removeprefix("Basic ")
+    assert base64.b64decode(encoded).decode() == read(tmp_path, OPS)
+
+
+async def test_second_run_keeps_every_password(guarded: Given, tmp_path: Path) -> None:
+    async with guarded.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+        before = [read(tmp_path, role) for role in ROLES]
+        again = await issue(influx, tmp_path, rotate=False)
+    assert [one.outcome for one in again] == [Outcome.KEPT] * 3
+    assert [read(tmp_path, role) for role in ROLES] == before
+
+
+async def test_lost_and_rotated_passwords_end(guarded: Given, tmp_path: Path) -> None:
+    async with guarded.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+        lost, rotated = read(tmp_path, OPS), read(tmp_path, COLLECTOR)
+        (tmp_path / "grafana-ops.token").unlink()
+        again = {one.role: one.outcome for one in await issue(influx, tmp_path, rotate=False)}
+        assert again == {COLLECTOR: Outcome.KEPT, COMMUNITY: Outcome.KEPT, OPS: Outcome.REPLACED}
+        assert not await can_read(guarded, lost, DAILY)
+        await issue(influx, tmp_path, rotate=True)
+    assert not await can_read(guarded, rotated, DAILY)
+    await assert_scopes(guarded, tmp_path)
+
+
+async def test_grants_that_grew_are_taken_back(guarded: Given, tmp_path: Path) -> None:
+    async with guarded.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+        await influx.query(None, f'GRANT ALL ON {DAILY} TO "{label(influx, COMMUNITY)}"')
+        await influx.query(None, f'GRANT READ ON {RAW} TO "{label(influx, COMMUNITY)}"')
+        again = await issue(influx, tmp_path, rotate=False)
+    assert [one.outcome for one in again] == [Outcome.KEPT] * 3
+    await assert_scopes(guarded, tmp_path)
+
+
+async def test_scoped_user_needs_an_administrator_for_the_rest(
+    guarded: Given, tmp_path: Path
+) -> None:
+    async with guarded.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+    async with guarded.influx(read(tmp_path, COLLECTOR)) as influx:
+        assert await ensure(influx, RETENTION) == []
+        assert await kept(influx, (RAW, DAILY)) == RETENTION
+        assert (await usage(influx, RAW)).disk_bytes is None
+        with pytest.raises(InfluxError, match="admin privilege"):
+            await keep(influx, RAW, 100 * 86_400)
+        with pytest.raises(NotPermitted, match="administrator"):
+            await issue(influx, tmp_path, rotate=False)
+
+
+async def test_start_that_may_not_lengthen_names_values_and_command(
+    guarded: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with guarded.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+    # No command of an earlier test has bound this one to its own output.
+    monkeypatch.setattr("collector.retention.log", structlog.get_logger())
+    async with guarded.influx(read(tmp_path, COLLECTOR)) as influx:
+        with capture_logs() as logs:
+            await prepare(influx, {RAW: 100 * 86_400, DAILY: 0})
+        assert await kept(influx, (RAW, DAILY)) == RETENTION
+    assert [(log["log_level"], log["kept"], log["setting"], log["command"]) for log in logs] == [
+        ("warning", "90d", "100d", "collector retention set --raw 100d")
+    ]
+
+
+def test_command_makes_databases_and_users(guarded: Given, tmp_path: Path) -> None:
+    done = command(guarded.environment, "provision", "--tokens-dir", tmp_path / "tokens")
+    assert done.code == 0, done.err
+    assert f"made {RAW}" in done.out
+    assert "grafana-community.token" in done.out
+    assert read(tmp_path / "tokens", COLLECTOR) not in done.out + done.err
+    again = command(guarded.environment, "provision", "--tokens-dir", tmp_path / "tokens")
+    assert again.code == 0
+    assert "made" not in again.out
+
+
+def test_command_with_a_wrong_password_makes_nothing(guarded: Given, tmp_path: Path) -> None:
+    wrong = guarded.environment | {"COLLECTOR_INFLUX_TOKEN": "admin:wrong"}
+    done = command(wrong, "provision", "--tokens-dir", tmp_path / "tokens")
+    assert done.code == 1
+    assert "401" in done.err
+    assert not (tmp_path / "tokens").exists()
+
+
+def test_command_without_an_administrator_makes_databases_only(
+    own_influx: embedded.EmbeddedInflux, tmp_path: Path
+) -> None:
+    environment = {"COLLECTOR_INFLUX_URL": own_influx.url}
+    done = command(environment, "provision", "--tokens-dir", tmp_path / "tokens")
+    assert done.code == 0
+    assert f"made {DAILY}" in done.out
+    assert "no users were made" in done.err
+
+
+def test_command_warns_where_nobody_is_asked_for_a_password(
+    own_influx: embedded.EmbeddedInflux, tmp_path: Path
+) -> None:
+    environment = {
+        "COLLECTOR_INFLUX_URL": own_influx.url,
+        "COLLECTOR_INFLUX_TOKEN": "admin:any",
+    }
+    done = command(environment, "provision", "--tokens-dir", tmp_path / "tokens")
+    assert done.code == 0, done.err
+    assert "auth-enabled" in done.err
+    assert len(list((tmp_path / "tokens").iterdir())) == 6
