@@ -14,7 +14,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _SECONDS_PER_HOUR = 3600
 _SECONDS_PER_DAY = 86_400
-_IPV6_SITE = 64
+_IPV6_SITE_BYTES = 8
 _KEY_BYTES = 32
 
 
@@ -76,29 +76,33 @@ def sender_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     """
     chain = [part.strip() for line in forwarded_for for part in line.split(",")]
     address = peer
-    while chain and _is_within(address, trusted):
+    while chain and is_within(address, trusted):
         address = chain.pop()
     return address
 
 
-def _is_within(address: str, networks: Sequence[Network]) -> bool:
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an address lies in one of the networks; text that is no address does not."""
     if not networks:
         return False
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return any(found in network for network in networks)
+    plain = getattr(found, "ipv4_mapped", None) or found
+    return any(plain in network for network in networks)
 
 
 def _site(address: str) -> bytes:
     if ":" not in address:
         return address.encode()
     try:
-        network = ipaddress.ip_network((address.partition("%")[0], _IPV6_SITE), strict=False)
+        found = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return address.encode()
-    return network.network_address.packed
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped).encode()
+    return found.packed[:_IPV6_SITE_BYTES]
 
 
 @dataclass(frozen=True, slots=True)

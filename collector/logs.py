@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 _FOREIGN_ADDRESS = "Error handling request from %s"
 
 
-class _WithoutAddress(logging.Filter):
-    """Drops the sender's address from aiohttp's own words about a failed request."""
+class _WithoutSender(logging.Filter):
+    """Drops what the sender is and said from aiohttp's own words about a failed request.
+
+    An exception's words may repeat what was sent: its type and its place are enough.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.msg == _FOREIGN_ADDRESS:
+        if not record.name.startswith("aiohttp"):
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args = f"not HTTP: {type(error).__name__}", None
+        elif record.msg == _FOREIGN_ADDRESS:
             record.msg, record.args = "error handling a request", None
+        if error is not None:
+            if not isinstance(error, HttpProcessingError):
+                record.msg = f"{record.msg}: {place(error)}"
+            record.exc_info = None
         return True
+
+
+def place(error: BaseException) -> str:
+    """Where an exception came from, without its words: they may repeat what was sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    path = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__} in {path}" if path else type(error).__name__
 
 
 def _on_one_line(
@@ -47,7 +69,7 @@ def configure(*, form: str, level: str) -> None:
         )
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_WithoutAddress())
+    handler.addFilter(_WithoutSender())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

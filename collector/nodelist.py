@@ -27,6 +27,7 @@ _EVERY_S: Final = 15 * 60
 _TIMEOUT_S: Final = 60
 _LARGEST: Final = 64 << 20
 _NODE_MAX: Final = (1 << 31) - 1
+_DIGITS_MAX: Final = 10
 
 
 class NodeListError(Exception):
@@ -48,7 +49,8 @@ def parse(text: bytes) -> frozenset[int]:
     Raises NodeListError where there is none at all.
     """
     numbers = (row.partition(b"|")[0].strip() for row in text.split(b"\n") if b"|" in row)
-    nodes = frozenset(n for n in (int(s) for s in numbers if s.isdigit()) if n <= _NODE_MAX)
+    found = (int(s) for s in numbers if s.isdigit() and len(s) <= _DIGITS_MAX)
+    nodes = frozenset(n for n in found if n <= _NODE_MAX)
     if not nodes:
         raise NodeListError("there is no node in it")
     return nodes
@@ -56,7 +58,9 @@ def parse(text: bytes) -> frozenset[int]:
 
 def save(path: Path, copy: Copy) -> None:
     """Keep a copy: a line of JSON, then the numbers, 4 bytes each. Callsigns are not kept."""
-    head = json.dumps({"etag": copy.etag, "last_modified": copy.last_modified})
+    head = json.dumps(
+        {"etag": copy.etag, "last_modified": copy.last_modified, "nodes": len(copy.nodes)}
+    )
     numbers = array.array("I", sorted(copy.nodes))
     new = path.with_suffix(".new")
     new.write_bytes(head.encode() + b"\n" + numbers.tobytes())
@@ -68,14 +72,17 @@ def load(path: Path) -> Copy | None:
     try:
         head, _, numbers = path.read_bytes().partition(b"\n")
         kept = json.loads(head)
-        return Copy(
-            frozenset(array.array("I", numbers)), str(kept["etag"]), str(kept["last_modified"])
-        )
+        nodes = frozenset(array.array("I", numbers))
+        copy = Copy(nodes, str(kept["etag"]), str(kept["last_modified"]))
+        whole = len(nodes) == kept["nodes"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("the copy of the node list is damaged", error=type(error).__name__)
         return None
+    if not whole:
+        log.warning("the copy of the node list is damaged", error="incomplete")
+    return copy if whole else None
 
 
 class NodeList:

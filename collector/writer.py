@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -32,9 +33,15 @@ _BATCH_S: Final = 1.0
 _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 30.0
 _DRAIN_S: Final = 10.0
+_PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
 
 Dead = tuple[Pending, bytes, str]
 """An entry, its line that InfluxDB refused, and why."""
+
+
+def _quiet(words: str) -> str:
+    """What InfluxDB said of lines, for the log: it may repeat one, with pseudonyms in it."""
+    return _PSEUDONYM.sub("(pseudonym)", words)
 
 
 class _NoProgress(Exception):
@@ -74,14 +81,26 @@ class Writer:
         self._metrics = metrics
         self._prepare = prepare
         self._prepared = False
+        self.lock = asyncio.Lock()
+        """Held while entries are in hand: who deletes some takes it, or they come back."""
         self._stopping = asyncio.Event()
         self._deadline = float("inf")
+        self._limit: asyncio.Timeout | None = None
         self._blocked: str | None = None
         for reason in ("denied", "unavailable", "outbox"):
             metrics.writer_blocked.labels(reason).set(0)
 
     async def run(self) -> None:
         """Deliver until `stop`, then what is left for at most 10 s."""
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                await self._run()
+        except TimeoutError:
+            log.warning("stopped while InfluxDB was silent; the outbox keeps what is left")
+        finally:
+            self._limit = None
+
+    async def _run(self) -> None:
         attempt = 0
         while time.monotonic() < self._deadline:
             try:
@@ -105,6 +124,9 @@ class Writer:
         """Ask `run` to deliver what is left and return."""
         self._deadline = time.monotonic() + _DRAIN_S
         self._stopping.set()
+        if self._limit is not None:
+            # A request that InfluxDB leaves without an answer must not hold the stop up.
+            self._limit.reschedule(asyncio.get_running_loop().time() + _DRAIN_S)
 
     async def _make_databases(self) -> None:
         """Once, and again after each denial. Raises _NoProgress while InfluxDB is away."""
@@ -123,24 +145,27 @@ class Writer:
         """Deliver one batch; False where there is nothing to deliver. Raises _NoProgress."""
         self._outbox.arrived.clear()
         try:
-            batch = await self._outbox.read(max_lines=_BATCH_LINES)
-            if not batch:
-                return False
-            dead: Sequence[Dead] = ()
-            result = await self._write(b"\n".join([entry.lines for entry in batch]))
-            if not isinstance(result, Written):
-                dead = await self._isolate(
-                    [(entry, line) for entry in batch for line in entry.lines.split(b"\n")],
-                    result,
-                )
-            await self._outbox.acknowledge(batch[-1].id, dead)
+            async with self.lock:
+                batch = await self._outbox.read(max_lines=_BATCH_LINES)
+                if not batch:
+                    return False
+                dead: Sequence[Dead] = ()
+                result = await self._write(b"\n".join([entry.lines for entry in batch]))
+                if not isinstance(result, Written):
+                    dead = await self._isolate(
+                        [(entry, line) for entry in batch for line in entry.lines.split(b"\n")],
+                        result,
+                    )
+                await self._outbox.acknowledge(batch[-1].id, dead)
         except OutboxUnavailable as error:
             raise _NoProgress("outbox", str(error)) from error
         lines = sum(entry.points for entry in batch)
         self._metrics.writer_lines.labels("written").inc(lines - len(dead))
         if dead:
             self._metrics.writer_lines.labels("dead-letter").inc(len(dead))
-            log.error("lines set aside", reason="dead-letter", lines=len(dead), why=dead[0][2])
+            why = _quiet(dead[0][2])
+            log.error("lines set aside", reason="dead-letter", lines=len(dead), why=why)
+        self._unblock()
         if lines < _BATCH_LINES:
             await self._pause(_BATCH_S)
         return True
@@ -179,7 +204,9 @@ class Writer:
         if self._blocked != reason:
             self._unblock(silent=True)
             log.error(
-                "no progress to InfluxDB; reports wait in the outbox", reason=reason, why=words
+                "no progress to InfluxDB; reports wait in the outbox",
+                reason=reason,
+                why=_quiet(words),
             )
         self._blocked = reason
         self._metrics.writer_blocked.labels(reason).set(1)

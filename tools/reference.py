@@ -1,7 +1,8 @@
-"""Writes docs/reference.md from the code: `python -m tools.reference`."""
+"""Writes docs/reference.md and README.md's settings from the code: `python -m tools.reference`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from prometheus_client.metrics_core import Metric
 
 from collector.metrics import Metrics
 from collector.schema import MEASUREMENTS, Measurement
+from collector.settings import Settings, default_of, variable
 
+README = Path(__file__).parent.parent / "README.md"
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference.md"
 
 
@@ -63,5 +66,24 @@ def _metrics() -> list[tuple[Metric, str]]:
     return sorted(found, key=lambda pair: pair[0].name)
 
 
+def settings_table() -> str:
+    """README.md's table of settings."""
+    rows = [
+        (f"`{variable(name)}`", f"`{default}`" if default else "empty", str(field.description))
+        for name, field in Settings.model_fields.items()
+        for default in (default_of(name),)
+    ]
+    return _table(("setting", "default", "meaning"), rows)
+
+
+def with_settings(readme: str) -> str:
+    """README.md's text with the table of settings as it should be."""
+    old = re.search(r"^\| setting \|.*?(?=\n\n)", readme, re.DOTALL | re.MULTILINE)
+    if old is None:
+        raise ValueError("README.md has lost its table of settings")
+    return readme[: old.start()] + settings_table() + readme[old.end() :]
+
+
 if __name__ == "__main__":
     REFERENCE.write_text(reference(), encoding="utf-8")
+    README.write_text(with_settings(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -28,6 +28,9 @@ WHEEL_FOLDERS = (Path("/usr/share/python-wheels"),)
 MARIADB = ("mariadb-server-core", "mariadb-client", "libaio1", "liburing2", "libnuma1")
 """Debian's packages of a MariaDB for the tests of the import, with libraries seldom installed."""
 
+CHROMIUM = ("chromium", "fonts-dejavu-core")
+"""Debian's packages of a browser that can write, for the tests of the pages."""
+
 REDIRECTING_PIP = ("TARGET", "PREFIX", "ROOT", "USER", "REQUIRE_VIRTUALENV", "PYTHON", "DRY_RUN")
 """Settings of pip that would lay packages elsewhere than into the virtual environment."""
 
@@ -307,6 +310,33 @@ def ensure_mariadb(checkout: Checkout) -> None:
         say(f"there is no MariaDB for the tests of the import, which are skipped: {error}")
 
 
+# Chromium
+
+
+def ensure_chromium() -> None:
+    """See to a chromium: the one on PATH, or Debian's, installed where we are root.
+
+    It cannot be unpacked into the checkout as others are: too much of the system belongs to it.
+    Without one, the tests of the pages in a browser are skipped.
+    """
+    if shutil.which("chromium"):
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        say("there is no chromium for the tests of the pages, which are skipped")
+        return
+    quiet = plain_locale() | {"DEBIAN_FRONTEND": "noninteractive"}
+    install_it = apt("install", "--yes", "--no-install-recommends", *CHROMIUM)
+    say("installing Debian's chromium for the tests of the pages")
+    try:
+        try:
+            run(install_it, env=quiet)
+        except CommandError:
+            run(apt("update"), env=quiet)
+            run(install_it, env=quiet)
+    except SetupError as error:
+        say(f"there is no chromium for the tests of the pages, which are skipped: {error}")
+
+
 def main() -> int:
     """Prepare the checkout this file is in; the exit code is 1 where that cannot be done."""
     parser = argparse.ArgumentParser(prog="setup", description="Prepares this checkout.")
@@ -322,6 +352,7 @@ def main() -> int:
             ensure_influxd(checkout)
             if options.dev:
                 ensure_mariadb(checkout)
+                ensure_chromium()
             # Lists grow old, and are fetched again where a later package needs them.
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)
     except SetupError as error:

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from collector.admission import TagValue
+from collector.outbox import owners
+from collector.outbox.errors import OutboxUnavailable, named
+from collector.outbox.search import holds
 from collector.privacy import ServerPseudonym
 
 FILE: Final = "outbox.sqlite3"
@@ -45,10 +48,8 @@ CREATE TABLE tag_values (
 _BUSY_S: Final = 30
 _PRUNE_ROWS: Final = 2000
 _RECENT: Final = 1000
-
-
-class OutboxUnavailable(Exception):
-    """Nothing can be stored now, or the file cannot be used; the text says why."""
+_MOST_VACUUM: Final = 256 << 20
+_ERASED: Final = "the words named what was erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,15 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What an outbox holds of one server: entries to deliver, entries delivered, dead letters."""
+
+    waiting: tuple[Pending, ...]
+    delivered: tuple[Pending, ...]
+    dead: tuple[DeadLetter, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What an outbox holds: undelivered reports, the oldest one's time, dead letters, bytes."""
 
@@ -103,25 +113,35 @@ class OutboxFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _named():
+        with named():
+            # SQLite gives its log and index the mode of the file that they belong to.
+            path.touch(mode=0o600)
             self._database = sqlite3.connect(
                 path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
             try:
                 self._prepare()
+                self.owners = owners.OwnersTables(self._database)
             except BaseException:
                 self._database.close()
                 raise
 
     def _prepare(self) -> None:
-        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL"):
+        for pragma in (
+            "auto_vacuum=INCREMENTAL",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            # Deleted rows leave zeros in their pages; free pages are given back to the disk.
+            "secure_delete=FAST",
+        ):
             self._database.execute(f"PRAGMA {pragma}").fetchall()
         version = self._pragma("user_version")
         if version > _VERSION:
             raise OutboxUnavailable(f"{self._path} is of version {version}, newer than this one's")
         if version == 0:
-            self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_VERSION};COMMIT;")
-            self._path.chmod(0o600)
+            self._database.executescript(
+                f"BEGIN;{_SCHEMA}{owners.SCHEMA}PRAGMA user_version={_VERSION};COMMIT;"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +156,7 @@ class OutboxFile:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is done inside is on disk at the end, or none of it."""
-        with _named(), self._database:
+        with named(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield
 
@@ -167,7 +187,7 @@ class OutboxFile:
         """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one."""
         batch: list[Pending] = []
         lines = 0
-        with _named():
+        with named():
             rows = self._database.execute(
                 "SELECT id, received_ns, server, points, lines FROM entries"
                 " WHERE id > (SELECT delivered_id FROM cursor) ORDER BY id LIMIT ?",
@@ -193,7 +213,7 @@ class OutboxFile:
                 (older_than_ns, _PRUNE_ROWS),
             ).rowcount
         if dropped:
-            with _named():
+            with named():
                 self._database.execute("PRAGMA incremental_vacuum").fetchall()
         return dropped
 
@@ -204,7 +224,7 @@ class OutboxFile:
 
     def stats(self) -> Stats:
         """What the outbox holds."""
-        with _named():
+        with named():
             (delivered,) = self._database.execute("SELECT delivered_id FROM cursor").fetchone()
             # Counting rows would read a whole backlog; the ids have (nearly) no gaps.
             (last,) = self._database.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()
@@ -218,14 +238,14 @@ class OutboxFile:
 
     def used(self) -> int:
         """Bytes in use in the file; what is free inside it does not count."""
-        with _named():
+        with named():
             pages = self._pragma("page_count") - self._pragma("freelist_count")
             return pages * self._pragma("page_size")
 
     def newest_ns(self) -> int:
         """The newest timestamp that an earlier run may have given, in ns; 0 for none."""
         # The last entries, not the last one: a dead letter sent again is an old one at the end.
-        with _named():
+        with named():
             rows = self._database.execute(
                 "SELECT lines FROM entries ORDER BY id DESC LIMIT ?", (_RECENT,)
             ).fetchall()
@@ -233,13 +253,13 @@ class OutboxFile:
 
     def tag_values(self) -> list[TagValue]:
         """The values of tags that earlier runs saw."""
-        with _named():
+        with named():
             rows = self._database.execute("SELECT tag, value, day FROM tag_values").fetchall()
         return [TagValue(*row) for row in rows]
 
     def dead_letters(self) -> list[DeadLetter]:
         """Every dead letter, oldest first."""
-        with _named():
+        with named():
             rows = self._database.execute(
                 "SELECT id, received_ns, server, line, reason, set_aside_ns FROM dead_letters"
                 " ORDER BY id"
@@ -255,18 +275,74 @@ class OutboxFile:
             self._database.execute("DELETE FROM dead_letters")
         return len(letters)
 
+    def held(self, server: ServerPseudonym) -> Held:
+        """All that the outbox holds of a server. Reads the whole file."""
+        with named():
+            (cursor,) = self._database.execute("SELECT delivered_id FROM cursor").fetchone()
+            rows = self._database.execute(
+                "SELECT id, received_ns, server, points, lines FROM entries WHERE server = ?"
+                " ORDER BY id",
+                (server,),
+            ).fetchall()
+        entries = [Pending(*row) for row in rows]
+        return Held(
+            tuple(entry for entry in entries if entry.id > cursor),
+            tuple(entry for entry in entries if entry.id <= cursor),
+            tuple(letter for letter in self.dead_letters() if letter.server == server),
+        )
+
+    def servers(self) -> dict[ServerPseudonym, int]:
+        """Each server that the outbox holds something of: when its oldest was received, in ns."""
+        with named():
+            rows = self._database.execute(
+                "SELECT server, min(received_ns) FROM (SELECT server, received_ns FROM entries"
+                " UNION ALL SELECT server, received_ns FROM dead_letters) GROUP BY server"
+            ).fetchall()
+        return {ServerPseudonym(server): oldest for server, oldest in rows}
+
+    def erase(self, server: ServerPseudonym, held: Held, *, until_ns: int) -> None:
+        """Delete those of `held` that were received up to a time, within a transaction."""
+        for table, found in (
+            ("entries", (*held.waiting, *held.delivered)),
+            ("dead_letters", held.dead),
+        ):
+            with named():
+                self._database.executemany(
+                    f"DELETE FROM {table} WHERE id = ? AND received_ns <= ?",  # noqa: S608
+                    [(item.id, until_ns) for item in found],
+                )
+        # InfluxDB's words about a batch may repeat a line of another server in it.
+        with named():
+            self._database.execute(
+                "UPDATE dead_letters SET reason = ? WHERE server != ? AND instr(reason, ?)",
+                (_ERASED, server, server),
+            )
+
+    def scrub(self, traces: Iterable[bytes]) -> bool:
+        """Leave nothing of deleted rows on the disk; whether none of these byte strings is there.
+
+        Outside of a transaction. Waits for other connections' readers and writers.
+        """
+        self._fold()
+        if not holds(self._path, traces):
+            return True
+        # What a page's rows left behind when they were moved is in no row any more.
+        if self.used() > _MOST_VACUUM or disk_is_short(self._path, reserve=2 * self.used()):
+            return False
+        with named():
+            self._database.execute("VACUUM")
+        self._fold()
+        return not holds(self._path, traces)
+
+    def _fold(self) -> None:
+        """Give free pages back, and the log's pages to the file."""
+        with named():
+            self._database.execute("PRAGMA incremental_vacuum").fetchall()
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def _pragma(self, name: str) -> int:
         (value,) = self._database.execute(f"PRAGMA {name}").fetchone()
         return int(value)
-
-
-@contextmanager
-def _named() -> Iterator[None]:
-    """SQLite's errors under our name for them."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise OutboxUnavailable(f"the outbox cannot be used: {error}") from error
 
 
 def disk(path: Path) -> tuple[int, int]:

@@ -1,0 +1,46 @@
+"""The cases in tests/cases/asl: a raw body, and the lines that it gives or why it is refused.
+
+A `.lines` file begins with the reply, then a line of line protocol a point, in order of time, with
+`<server>`, `<node NUMBER>` (pseudonyms) and `<time>` to be filled in. A `.reason` file holds the
+word of the refusal. The body is in the `.json` or `.body` file of the same name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tests.sender import node_name, server_name
+
+DIRECTORY = Path(__file__).parent / "cases" / "asl"
+SAMPLES = sorted(DIRECTORY.glob("*.lines"))
+ACCEPTED = SAMPLES + sorted(DIRECTORY.glob("odd/*.lines"))
+REFUSED = sorted(DIRECTORY.glob("refused/*.reason"))
+
+
+def body_of(case: Path) -> bytes:
+    """The body as it is sent."""
+    sample = case.with_suffix(".json")
+    return (sample if sample.exists() else case.with_suffix(".body")).read_bytes()
+
+
+def sender_of(body: bytes) -> str:
+    """The UUID in a body."""
+    found = re.search(rb'"uuid"\s*:\s*"([^"]+)"', body)
+    assert found is not None
+    return found[1].decode()
+
+
+def expected(case: Path) -> tuple[dict[str, object], list[str]]:
+    """The reply's numbers, and the lines with pseudonyms in them; `<time>` is left."""
+    server = server_name(sender_of(body_of(case)))
+    head, *lines = case.read_text(encoding="utf-8").splitlines()
+    return json.loads(head.removeprefix("# ")), [
+        re.sub(
+            r"<node (\d+)>",
+            lambda found: node_name(int(found[1])),
+            line.replace("<server>", server),
+        )
+        for line in lines
+    ]

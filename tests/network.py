@@ -1,0 +1,207 @@
+"""A network of reports in a real InfluxDB, rolled up by the product and read back without it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from collector.admission import TagBudget
+from collector.app import tag_budgets
+from collector.influx import Influx
+from collector.intakes.asl import Accepted, Understanding
+from collector.lines import Stamper
+from collector.metrics import Metrics
+from collector.privacy import Pseudonymiser
+from collector.rollup.cache import FactsCache
+from collector.rollup.daily import Daily, DayResult
+from collector.rollup.reconcile import Reconciler
+from collector.rollup.schedule import Schedule
+from tests.conftest import Databases
+from tests.oracle import DAY, Points, Series
+from tests.sender import KEY, node_name
+
+TAGS = {
+    "daily_usage": (),
+    "daily_nodes": ("dimension", "value", "within", "within_value"),
+    "daily_servers": ("dimension", "value", "within", "within_value"),
+    "daily_packages": ("package", "version"),
+    "daily_upgrades": ("from_version", "to_version"),
+    "hourly_usage": (),
+}
+MICROSECOND = timedelta(microseconds=1)
+_BATCH = 2000
+
+
+class AnyNode:
+    """A node list on which every number stands."""
+
+    def lists(self, node: int) -> bool:
+        return True
+
+
+def understanding(*, instance: int = 0, last: int = 0) -> Understanding:
+    """The intake as a collector has it, to be asked with a clock of the test's own."""
+    return Understanding(
+        pseudonyms=Pseudonymiser(KEY),
+        stamper=Stamper(instance=instance, last=last),
+        budget=TagBudget(tag_budgets(), memory_days=90),
+        nodelist=AnyNode(),
+        metrics=Metrics(),
+    )
+
+
+def lines_of(
+    received: Iterable[tuple[int, bytes]], understood: Understanding | None = None
+) -> list[str]:
+    """The lines of the submissions that the intake accepts, in the order received."""
+    intake = understood or understanding()
+    outcomes = (intake.of(body, at) for at, body in received)
+    return [
+        line
+        for outcome in outcomes
+        if isinstance(outcome, Accepted)
+        for line in outcome.entry.lines.decode().splitlines()
+    ]
+
+
+def moment(time_ns: int) -> datetime:
+    """A time in whole microseconds; those of tests are of whole seconds at least."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + time_ns // 1000 * MICROSECOND
+
+
+def ns(at: datetime) -> int:
+    """A time in ns since 1970."""
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // MICROSECOND * 1000
+
+
+def day_of(number: int) -> date:
+    """The day so many days after 1970-01-01."""
+    return moment(number * DAY).date()
+
+
+def number_of(day: date) -> int:
+    """Days since 1970-01-01."""
+    return (day - date(1970, 1, 1)).days
+
+
+@dataclass(frozen=True)
+class Rollup:
+    """One collector's rollup: its state directory's cache, its k, the InfluxDB that it works on."""
+
+    influx: Influx
+    k: int
+    retention_s: int
+    state: Path
+
+    def daily(self) -> Daily:
+        """The rollup as a process that has just started has it."""
+        cache = FactsCache(self.state, k=self.k)
+        return Daily(self.influx, k=self.k, retention_s=self.retention_s, cache=cache)
+
+    def reconciler(self) -> Reconciler:
+        cache = FactsCache(self.state, k=self.k)
+        return Reconciler(self.influx, retention_s=self.retention_s, cache=cache)
+
+    async def roll(self, days: Iterable[int], now: int, *, force: bool = False) -> list[DayResult]:
+        """Compute these days in this order."""
+        daily = self.daily()
+        return [await daily.roll(day_of(day), moment(now), force=force) for day in days]
+
+    async def due(self, now: int) -> list[int]:
+        return [number_of(day) for day in await self.reconciler().due(moment(now))]
+
+    def schedule(
+        self,
+        clock: Callable[[], int],
+        metrics: Metrics,
+        changed: Callable[[], None] = lambda: None,
+    ) -> Schedule:
+        """The schedule of a collector that has just started, with this clock (ns)."""
+        return Schedule(
+            self.daily(),
+            self.reconciler(),
+            metrics,
+            changed=changed,
+            clock=lambda: moment(clock()),
+        )
+
+    async def reconcile(self, now: int, metrics: Metrics | None = None) -> None:
+        """One look of a collector that has just started."""
+        assert await self.schedule(lambda: now, metrics or Metrics()).once()
+
+
+@dataclass(frozen=True)
+class Network:
+    """Raw and public databases of one test."""
+
+    databases: Databases
+
+    def create(self) -> None:
+        """Make both, to keep their points for ever."""
+        for name in (self.databases.raw, self.databases.daily):
+            self.databases.server.create(name)
+
+    def lay(self, lines: list[str]) -> None:
+        """Write raw lines."""
+        for first in range(0, len(lines), _BATCH):
+            batch = "\n".join(lines[first : first + _BATCH])
+            self.databases.server.write(self.databases.raw, batch)
+
+    def lay_received(self, received: Iterable[tuple[int, bytes]]) -> None:
+        """Write what the intake makes of these submissions."""
+        self.lay(lines_of(received))
+
+    def publish(self, lines: list[str]) -> None:
+        """Write public lines, as an earlier run or another program may have left them."""
+        self.databases.server.write(self.databases.daily, "\n".join(lines))
+
+    def erase_node(self, number: int, *, since: int = 0) -> int:
+        """Delete a node's raw points, each by its time; return how many there were."""
+        server, raw = self.databases.server, self.databases.raw
+        where = f"\"node\" = '{node_name(number)}' AND time >= {since}"
+        rows = server.query(f"SELECT node FROM node_report WHERE {where}", raw)
+        for row in rows:
+            server.query(f"DELETE FROM node_report WHERE time = {row['time']}", raw)
+        return len(rows)
+
+    def found(self, measurement: str) -> Points:
+        """Every point of a public measurement."""
+        rows = self.databases.server.query(
+            f"SELECT * FROM {measurement} GROUP BY *", self.databases.daily
+        )
+        points: Points = {}
+        for row in rows:
+            tags = tuple((name, row.pop(name)) for name in TAGS[measurement])
+            key = (row.pop("time"), tags)
+            assert key not in points
+            points[key] = {name: value for name, value in row.items() if value is not None}
+        return points
+
+    def series(self) -> Series:
+        """Every point of every public measurement."""
+        return {measurement: self.found(measurement) for measurement in TAGS}
+
+    @asynccontextmanager
+    async def rollup(
+        self, state: Path, *, k: int = 1, retention_s: int = 0
+    ) -> AsyncIterator[Rollup]:
+        """A rollup over these databases."""
+        server = self.databases.server
+        async with Influx(
+            server.url, token=server.token, org=server.org, prefix=self.databases.prefix
+        ) as influx:
+            yield Rollup(influx, k, retention_s, state)
+
+
+def differences(found: Series, expected: Series) -> list[str]:
+    """Each point that is not as expected, in words; a test shows them where there are some."""
+    return [
+        f"{measurement} {moment(time):%m-%d %H:%M} {dict(tags)}:"
+        f" {found[measurement].get((time, tags))} is not {expected[measurement].get((time, tags))}"
+        for measurement in sorted(expected)
+        for time, tags in sorted(found[measurement].keys() | expected[measurement])
+        if found[measurement].get((time, tags)) != expected[measurement].get((time, tags))
+    ]

@@ -1,0 +1,154 @@
+"""A sender as plain as curl, and what a test needs to know of a collector from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import time
+import urllib.parse
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+KEY = bytes(range(100, 132))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to one request; the names of headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def reason(self) -> str:
+        return str(self.json["reason"])
+
+
+def request(
+    url: str,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    source: str = "127.0.0.1",
+) -> Reply:
+    """Send one request from `source`, on a connection of its own."""
+    parts = urllib.parse.urlsplit(url)
+    assert parts.hostname is not None
+    connection = http.client.HTTPConnection(
+        parts.hostname, parts.port, timeout=60, source_address=(source, 0)
+    )
+    try:
+        connection.request(method, path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        names = {name.lower(): value for name, value in answer.getheaders()}
+        return Reply(answer.status, names, answer.read())
+    finally:
+        connection.close()
+
+
+def post(
+    url: str,
+    body: bytes,
+    *,
+    path: str = "/usage",
+    headers: Mapping[str, str] | None = None,
+    source: str = "127.0.0.1",
+) -> Reply:
+    """Post a body as asl-telemetry's curl does."""
+    sent = {"User-Agent": "curl/7.88.1", "Accept": "*/*", "Content-Type": "application/json"}
+    return request(url, "POST", path, body, headers=sent | dict(headers or {}), source=source)
+
+
+def get(url: str, path: str) -> Reply:
+    return request(url, "GET", path)
+
+
+def report(
+    nodes: list[int], server: str = "", *, without: tuple[str, ...] = (), **fields: Any
+) -> dict[str, Any]:
+    """What asl-telemetry would say of these nodes; `fields`: with `_` for `-` in a name."""
+    said: dict[str, Any] = {
+        "uuid": server or str(uuid.uuid4()),
+        "ast-ver": "Asterisk 22.2.0+asl3-3.3.0-1.deb12",
+        "nodes": nodes,
+        "nodes-reg-http": nodes,
+        "nodes-reg-iax": [],
+        "nodes-channels": {str(node): "SimpleUSB" for node in nodes},
+        "uptime": "4102",
+        "reload-time": "4102",
+        "os": "Linux",
+        "distro": "Debian",
+        "release": "12",
+        "kernel": "6.1.0-31-amd64",
+        "arch": "x86_64",
+        "pkgs": {"asl3": "3.5.1-1.deb12"},
+    }
+    said |= {name.replace("_", "-"): value for name, value in fields.items()}
+    return {name: value for name, value in said.items() if name not in without}
+
+
+def encoded(said: Mapping[str, Any]) -> bytes:
+    return json.dumps(said).encode()
+
+
+def server_name(server: str, key: bytes = KEY) -> str:
+    """The pseudonym of a server, by its definition and none of the product's code."""
+    return blake2b(
+        server.lower().encode(), key=key, person=b"collector-server", digest_size=8
+    ).hexdigest()
+
+
+def node_name(node: int, key: bytes = KEY) -> str:
+    """The pseudonym of a node, likewise."""
+    return blake2b(str(node).encode(), key=key, person=b"collector-node", digest_size=8).hexdigest()
+
+
+def lay_key(state: Path, key: bytes = KEY) -> None:
+    """Give a state directory its pseudonym key before a collector does."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (state / "pseudonym.key").write_text(key.hex() + "\n")
+    (state / "pseudonym.key").chmod(0o600)
+
+
+def key_of(state: Path) -> bytes:
+    return bytes.fromhex((state / "pseudonym.key").read_text())
+
+
+def metric(metrics_url: str, name: str, **labels: str) -> float:
+    """One sample on /metrics; 0 where it is not there."""
+    page = get(metrics_url, "/metrics").body.decode()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == name and sample.labels == labels:
+                return sample.value
+    return 0.0
+
+
+def eventually(holds: Callable[[], bool], *, within: float = 30.0) -> None:
+    """Wait until it holds; fail where it does not in time."""
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, f"not so within {within} s"
+        time.sleep(0.05)
+
+
+async def until(holds: Callable[[], bool], *, within: float = 20.0) -> None:
+    """Wait, in an event loop, until it holds; fail where it does not in time."""
+    deadline = time.monotonic() + within
+    for _ in iter(holds, True):
+        assert time.monotonic() < deadline, f"not so within {within} s"
+        await asyncio.sleep(0.02)

@@ -1,0 +1,55 @@
+"""A collector that all tests of a module share, where none of them harms it."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from collector import embedded
+from tests.conftest import Databases, InfluxServer, Serve, clean_environment
+from tests.sender import lay_key
+
+
+@pytest.fixture(scope="module")
+def module_databases(influx_server: InfluxServer) -> Iterator[Databases]:
+    """Databases of a module on the shared InfluxDB; nothing is created, all is dropped."""
+    pair = Databases(influx_server, f"m{secrets.token_hex(6)}_")
+    yield pair
+    for name in influx_server.databases():
+        if name.startswith(pair.prefix):
+            influx_server.drop(name)
+
+
+@pytest.fixture(scope="module")
+def collector(
+    module_databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serve]:
+    """A running collector of a module, with the tests' pseudonym key."""
+    directory = tmp_path_factory.mktemp("collector")
+    lay_key(directory / "state")
+    environment = {
+        **module_databases.environment,
+        "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
+        "COLLECTOR_METRICS_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
+        "COLLECTOR_STATE_DIR": str(directory / "state"),
+    }
+    log = directory / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "collector", "serve"],
+            env=clean_environment() | environment,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    running = Serve(environment, log, process)
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.terminate()

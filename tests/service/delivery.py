@@ -1,0 +1,81 @@
+"""A writer at work between an outbox of its own and whatever listens at a URL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from collector.influx import Influx
+from collector.influx.databases import ensure
+from collector.metrics import Metrics
+from collector.outbox import FILE, Entry, Outbox, OutboxFile
+from collector.privacy import ServerPseudonym
+from collector.writer import Writer
+from tests.sender import until
+
+SERVER = ServerPseudonym("0123456789abcdef")
+
+
+def entry(*lines: str) -> Entry:
+    return Entry(time.time_ns(), SERVER, len(lines), "\n".join(lines).encode())
+
+
+def numbered(first: int, last: int) -> list[str]:
+    return [f"node_report n={n}i {n}" for n in range(first, last)]
+
+
+@dataclass
+class Delivery:
+    """A writer at work on an outbox of its own."""
+
+    outbox: Outbox
+    writer: Writer
+    metrics: Metrics
+    path: Path
+
+    async def put(self, *lines: str) -> None:
+        """Each line as a report of its own."""
+        await asyncio.gather(*(self.outbox.append(entry(line)) for line in lines))
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def blocked(self, reason: str) -> bool:
+        return self.metric("collector_writer_blocked", reason=reason) == 1
+
+    def left(self) -> int:
+        with OutboxFile(self.path) as file:
+            return file.stats().reports
+
+    def dead(self) -> dict[str, str]:
+        """Each dead letter's line and reason."""
+        with OutboxFile(self.path) as file:
+            return {letter.line.decode(): letter.reason for letter in file.dead_letters()}
+
+    async def emptied(self) -> None:
+        await until(lambda: not self.left())
+
+
+@asynccontextmanager
+async def delivering(
+    directory: Path, url: str, *, prefix: str = "", retention_s: int = 90 * 86_400
+) -> AsyncIterator[Delivery]:
+    metrics = Metrics()
+    outbox = Outbox(directory / FILE, max_bytes=1 << 30, keep_seconds=3600, metrics=metrics)
+    try:
+        async with Influx(url, prefix=prefix) as influx:
+            writer = Writer(
+                outbox, influx, metrics, lambda: ensure(influx, {"usage_raw": retention_s})
+            )
+            task = asyncio.create_task(writer.run())
+            try:
+                yield Delivery(outbox, writer, metrics, directory / FILE)
+            finally:
+                writer.stop()
+                await task
+    finally:
+        await outbox.close()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collector.state import KEY_BYTES, StateError, locked, pseudonym_key
+
+HOLDER = """
+import sys
+from pathlib import Path
+from collector.state import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    with locked(tmp_path / "a" / "state") as directory:
+        assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_directory_held_by_another_process_is_refused(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(StateError, match="in use by another collector"), locked(tmp_path):
+            pass
+        holder.stdin.close()
+        holder.wait()
+    with locked(tmp_path):
+        pass
+
+
+def test_directory_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        holder.kill()
+        holder.wait()
+    with locked(tmp_path):
+        pass
+
+
+def test_directory_that_is_a_file_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    with pytest.raises(StateError, match="cannot be made"), locked(tmp_path / "state"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_directory_without_permission_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o500)
+    with pytest.raises(StateError, match="no permission"), locked(tmp_path / "state"):
+        pass
+
+
+def test_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    key = pseudonym_key(tmp_path / "key")
+    assert len(key) == KEY_BYTES
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert pseudonym_key(tmp_path / "key") == key
+
+
+def test_keys_of_two_collectors_differ(tmp_path: Path) -> None:
+    assert pseudonym_key(tmp_path / "a") != pseudonym_key(tmp_path / "b")
+
+
+@pytest.mark.parametrize("text", ["", "zz" * 32, "ab" * 31, "ab" * 33, "ü"])
+def test_file_that_is_no_key_is_refused_and_kept(tmp_path: Path, text: str) -> None:
+    (tmp_path / "key").write_text(text, encoding="utf-8")
+    with pytest.raises(StateError, match="is no pseudonym key"):
+        pseudonym_key(tmp_path / "key")
+    assert (tmp_path / "key").read_text(encoding="utf-8") == text
+
+
+def test_key_in_a_missing_directory_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="cannot be made"):
+        pseudonym_key(tmp_path / "missing" / "key")
+
+
+def test_key_that_is_a_directory_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="cannot be read"):
+        pseudonym_key(tmp_path)

@@ -1,0 +1,248 @@
+"""Kinds of panels: each look is made here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from collector.schema import DAILY_NODES, OTHER, Measurement
+from tools.dashboards.colours import colours
+from tools.dashboards.model import USAGE_DAILY, Override, Panel, Target
+from tools.dashboards.queries import IN_RANGE, breakdown
+
+COUNT: Final = "locale"
+WHOLE_ONLY: Final = "counted for the whole network only"
+NOT_COUNTED: Final = "not counted under this filter"
+
+_LAST: Final = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+# After every place that a column takes by itself: Grafana gives those the greatest safe integer.
+_VERY_LAST: Final = 1e300
+
+
+def daily(query: str, alias: str = "", *, table: bool = False, whole: bool = False) -> Target:
+    """A query of the published series."""
+    return Target(USAGE_DAILY, query, alias, table, whole)
+
+
+def by_value(
+    dimension: str, *, counted: Measurement = DAILY_NODES, time: str = IN_RANGE
+) -> tuple[Target, Target]:
+    """A dimension's values, and `other` apart so that it comes last."""
+    return (
+        daily(breakdown(dimension, other=False, counted=counted, time=time), "$tag_value"),
+        daily(breakdown(dimension, other=True, counted=counted, time=time), OTHER),
+    )
+
+
+def text(content: str, height: int = 2) -> Panel:
+    """A sentence over the whole width, without a frame's title."""
+    return Panel(
+        kind="text",
+        title="",
+        description="",
+        width=24,
+        height=height,
+        options={"mode": "html", "content": content},
+    )
+
+
+def stat(
+    title: str,
+    description: str,
+    *targets: Target,
+    width: int,
+    height: int = 4,
+    unit: str = COUNT,
+    colour: str = "blue",
+    line: bool = True,
+    no_value: str = "",
+    fields: str = "",
+    steps: tuple[tuple[float | None, str], ...] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> Panel:
+    """One number, with the line of its days behind it; `steps` colour it by its value."""
+    painted = {"mode": "thresholds"} if steps else {"mode": "fixed", "fixedColor": colour}
+    return Panel(
+        kind="stat",
+        title=title,
+        description=description,
+        width=width,
+        height=height,
+        targets=targets,
+        unit=unit,
+        no_value=no_value,
+        steps=steps or ((None, colour),),
+        defaults={"color": painted, **(defaults or {})},
+        options={
+            "colorMode": "value",
+            "graphMode": "area" if line else "none",
+            "justifyMode": "auto",
+            "orientation": "auto",
+            "reduceOptions": {**_LAST, "fields": fields},
+            "textMode": "value" if fields else "auto",
+        },
+    )
+
+
+def bars(
+    title: str,
+    description: str,
+    targets: tuple[Target, ...],
+    overrides: tuple[Override, ...],
+    *,
+    width: int,
+    height: int = 8,
+    unit: str = COUNT,
+    no_value: str = NOT_COUNTED,
+) -> Panel:
+    """The last number of each series as a bar, greatest first, `other` at the end."""
+    return Panel(
+        kind="bargauge",
+        title=title,
+        description=description,
+        width=width,
+        height=height,
+        targets=targets,
+        unit=unit,
+        no_value=no_value,
+        defaults={"min": 0, "color": {"mode": "fixed", "fixedColor": "blue"}},
+        overrides=overrides,
+        transformations=(
+            ("reduce", {"reducers": ["lastNotNull"], "mode": "seriesToRows"}),
+            ("sortBy", {"fields": {}, "sort": [{"field": "Last *", "desc": True}]}),
+            ("rowsToFields", {}),
+            (
+                "organize",
+                {"excludeByName": {}, "renameByName": {}, "indexByName": {OTHER: _VERY_LAST}},
+            ),
+        ),
+        options={
+            "displayMode": "basic",
+            "orientation": "horizontal",
+            "showUnfilled": False,
+            "minVizWidth": 0,
+            "minVizHeight": 10,
+            "reduceOptions": _LAST,
+        },
+    )
+
+
+def lines(
+    title: str,
+    description: str,
+    targets: tuple[Target, ...],
+    *,
+    width: int,
+    height: int = 8,
+    unit: str = COUNT,
+    overrides: tuple[Override, ...] = (),
+    no_value: str = "",
+    fill: int = 10,
+    step: bool = False,
+    stacked: str = "none",
+    legend: str = "bottom",
+    defaults: Mapping[str, Any] | None = None,
+) -> Panel:
+    """Series over time. `stacked`: none, normal or percent. `step`: a value holds for its day."""
+    shares = stacked == "percent"
+    table = legend == "right"
+    return Panel(
+        kind="timeseries",
+        title=title,
+        description=description,
+        width=width,
+        height=height,
+        targets=targets,
+        unit=unit,
+        no_value=no_value,
+        defaults={
+            "min": 0,
+            "color": {"mode": "palette-classic"},
+            "custom": {
+                "drawStyle": "line",
+                "lineInterpolation": "stepAfter" if step else "linear",
+                "lineWidth": 0 if shares else 1,
+                "fillOpacity": 80 if shares else fill,
+                "gradientMode": "none",
+                "showPoints": "never",
+                "spanNulls": False,
+                "stacking": {"group": "A", "mode": stacked},
+                "axisPlacement": "auto",
+                "axisLabel": "",
+                "scaleDistribution": {"type": "linear"},
+                "thresholdsStyle": {"mode": "off"},
+                "hideFrom": {"legend": False, "tooltip": False, "viz": False},
+            },
+            **(defaults or {}),
+        },
+        overrides=overrides,
+        options={
+            "legend": {
+                "showLegend": True,
+                "displayMode": "table" if table else "list",
+                "placement": legend,
+                "calcs": ["lastNotNull"] if table else [],
+            },
+            "tooltip": {"mode": "multi", "sort": "none"},
+        },
+    )
+
+
+def shares(dimension: str, title: str, description: str, *, width: int, height: int = 9) -> Panel:
+    """The share of each value of a dimension, day by day; all values of a day make 100 %."""
+    return lines(
+        title,
+        description,
+        by_value(dimension),
+        width=width,
+        height=height,
+        overrides=colours(dimension),
+        no_value=NOT_COUNTED,
+        step=True,
+        stacked="percent",
+        legend="right",
+    )
+
+
+def table(
+    title: str,
+    description: str,
+    target: Target,
+    *,
+    width: int,
+    height: int,
+    names: Mapping[str, str],
+    sort: str,
+    no_value: str = NOT_COUNTED,
+    unit: str = COUNT,
+) -> Panel:
+    """Rows of a query under other names for its columns, sorted down by one; without times."""
+    return Panel(
+        kind="table",
+        title=title,
+        description=description,
+        width=width,
+        height=height,
+        targets=(target,),
+        unit=unit,
+        no_value=no_value,
+        defaults={
+            "color": {"mode": "fixed", "fixedColor": "text"},
+            "custom": {"align": "auto", "filterable": False, "inspect": False},
+        },
+        transformations=(
+            (
+                "organize",
+                {
+                    "excludeByName": {"Time": True},
+                    "indexByName": {name: place for place, name in enumerate(names)},
+                    "renameByName": dict(names),
+                },
+            ),
+        ),
+        options={
+            "showHeader": True,
+            "sortBy": [{"displayName": sort, "desc": True}],
+            "footer": {"show": False, "reducer": ["sum"], "fields": ""},
+        },
+    )

@@ -1,0 +1,188 @@
+"""InfluxQL of the community's panels: filtered, never past the last complete day."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from collector.rollup.daily import FINAL_AFTER
+from collector.rollup.schedule import EVERY
+from collector.schema import (
+    ALL,
+    CONTAINED,
+    DAILY_NODES,
+    DAILY_PACKAGES,
+    DAILY_UPGRADES,
+    DAILY_USAGE,
+    DIMENSION,
+    HOURLY_USAGE,
+    NONE,
+    OTHER,
+    VALUE,
+    WITHIN,
+    WITHIN_VALUE,
+    Measurement,
+)
+
+COMPLETE_AFTER: Final = int((timedelta(days=1) + FINAL_AFTER + EVERY) / timedelta(minutes=1))
+"""Minutes after its start when a day has been computed as final."""
+OVER: Final = f"now() - {COMPLETE_AFTER}m"
+IN_RANGE: Final = f"$timeFilter AND time < {OVER}"
+"""The dashboard's range as far as days are complete: an open day is never drawn as a drop."""
+LAST_DAY: Final = f"time >= {OVER} - 1d AND time < {OVER}"
+"""The last complete day, whatever the range."""
+WHOLE: Final = f"'$within' = '{ALL}'"
+"""True without the filter: of what is counted for the whole network alone."""
+
+_FILTER: Final = f"\"{WITHIN.name}\" = '$within' AND \"{WITHIN_VALUE.name}\" = '$within_value'"
+_HISTORY: Final = "400d"
+
+
+def _name(counted: Measurement) -> str:
+    return counted.fields[0].name
+
+
+def _of(dimension: str) -> str:
+    """Rows of a dimension's table under the filter.
+
+    A dimension is not crossed with itself nor with what contains it. Filtered by itself it shows
+    the one value; a container filtered by what it contains, that value; what is contained filtered
+    by its container, the values that begin with the container's name.
+    """
+    own = f"\"{DIMENSION.name}\" = '{dimension}'"
+    everywhere = f"\"{WITHIN.name}\" = '{ALL}'"
+    same = f"\"{DIMENSION.name}\" = '$within' AND \"{VALUE.name}\" = '$within_value'"
+    ways = [f"({own} AND {_FILTER})", f"({own} AND {everywhere} AND {same})"]
+    for child, parent in CONTAINED.items():
+        if dimension == child:
+            ways.append(
+                f'({own} AND {everywhere} AND "{VALUE.name}" =~ /^${{within_value:regex}} /)'
+            )
+        if dimension == parent:
+            ways.append(f"(\"{DIMENSION.name}\" = '{child}' AND {everywhere} AND {same})")
+    return "(" + " OR ".join(ways) + ")"
+
+
+def breakdown(
+    dimension: str, *, other: bool, counted: Measurement = DAILY_NODES, time: str = IN_RANGE
+) -> str:
+    """Units by value of a dimension and day: the named values, or `other` alone."""
+    sign = "=" if other else "!="
+    return (
+        f'SELECT sum("{_name(counted)}") FROM "{counted.name}" WHERE {time}'
+        f" AND \"{VALUE.name}\" {sign} '{OTHER}' AND {_of(dimension)}"
+        f' GROUP BY time(1d), "{VALUE.name}" fill(none)'
+    )
+
+
+def total(counted: Measurement = DAILY_NODES, time: str = IN_RANGE) -> str:
+    """All units under the filter, by day: every table of the filter sums to this number."""
+    inner = _totals(counted, time)
+    return f'SELECT max("all") FROM ({inner}) WHERE {time} GROUP BY time(1d) fill(none)'
+
+
+def change(days: int, counted: Measurement = DAILY_NODES) -> str:
+    """Per cent gained or lost from `days` before the last complete day to that day."""
+    time = f"time >= {OVER} - {days + 1}d AND time < {OVER}"
+    inner = (
+        f'SELECT max("all") AS "all" FROM ({_totals(counted, time)}) WHERE {time} GROUP BY time(1d)'
+        " fill(none)"
+    )
+    return f'SELECT 100 * (last("all") - first("all")) / first("all") FROM ({inner}) WHERE {time}'
+
+
+def _totals(counted: Measurement, time: str) -> str:
+    return (
+        f'SELECT sum("{_name(counted)}") AS "all" FROM "{counted.name}" WHERE {time} AND {_FILTER}'
+        f' GROUP BY time(1d), "{DIMENSION.name}"'
+    )
+
+
+def usage(field: str, time: str = IN_RANGE, *, final: bool = True) -> str:
+    """A field of `daily_usage` by day, for the whole network alone."""
+    condition = ' AND "final" = 1' if final else ""
+    return f'SELECT "{field}" FROM "{DAILY_USAGE.name}" WHERE {time}{condition} AND {WHOLE}'
+
+
+def freshness() -> str:
+    """The last day that is final; its time is the answer, whatever the range and the filter."""
+    return f'SELECT last("nodes") FROM "{DAILY_USAGE.name}" WHERE time < now() AND "final" = 1'
+
+
+def adoption(dimension: str) -> str:
+    """Nodes on each version by the days that it had been seen, at every seventh day."""
+    inner = (
+        f'SELECT cumulative_sum(count("nodes")) AS "day", sum("nodes") AS "nodes"'
+        f' FROM "{DAILY_NODES.name}" WHERE time >= now() - {_HISTORY} AND time < {OVER}'
+        f" AND \"{VALUE.name}\" != '{OTHER}' AND {_of(dimension)}"
+        f' GROUP BY time(1d), "{VALUE.name}" fill(none)'
+    )
+    return (
+        f'SELECT "day", "nodes" FROM ({inner}) WHERE time >= now() - {_HISTORY} AND time < {OVER}'
+        f' AND "day" % 7 = 0 GROUP BY "{VALUE.name}"'
+    )
+
+
+def ages(dimension: str) -> str:
+    """Of each version in use on the last complete day: days seen so far, and nodes."""
+    days = (
+        f'SELECT count("nodes") AS "day", sum("nodes") AS "now" FROM "{DAILY_NODES.name}"'
+        f" WHERE time >= now() - {_HISTORY} AND time < {OVER}"
+        f" AND \"{VALUE.name}\" != '{OTHER}' AND {_of(dimension)}"
+        f' GROUP BY time(1d), "{VALUE.name}" fill(0)'
+    )
+    last = (
+        f'SELECT sum("day") AS "days", last("now") AS "nodes" FROM ({days})'
+        # Wider than within: InfluxDB gives nothing where the first day begins before the range.
+        f' WHERE time >= now() - {_HISTORY} - 100d AND time < now() GROUP BY "{VALUE.name}"'
+    )
+    return f'SELECT "days", "nodes" FROM ({last}) WHERE "nodes" > 0 GROUP BY "{VALUE.name}"'
+
+
+def upgrades(*, other: bool) -> str:
+    """Nodes that went from one version to another in the range."""
+    sign = "=" if other else "!="
+    group = "" if other else ' GROUP BY "from_version", "to_version"'
+    return (
+        f'SELECT sum("nodes") AS "nodes" FROM "{DAILY_UPGRADES.name}" WHERE {IN_RANGE}'
+        f" AND \"from_version\" {sign} '{OTHER}' AND {WHOLE}{group}"
+    )
+
+
+def package(*, other: bool, time: str = IN_RANGE) -> str:
+    """Servers by version of the chosen package and day: the named ones, or `other` alone."""
+    sign = "=" if other else "!="
+    return (
+        f'SELECT sum("servers") FROM "{DAILY_PACKAGES.name}" WHERE {time}'
+        f" AND \"package\" = '$package' AND \"version\" {sign} '{OTHER}' AND {WHOLE}"
+        ' GROUP BY time(1d), "version" fill(none)'
+    )
+
+
+def packages() -> str:
+    """Servers that have each package, on the last complete day."""
+    return (
+        f'SELECT sum("servers") FROM "{DAILY_PACKAGES.name}" WHERE {LAST_DAY}'
+        f' AND "version" != \'{NONE}\' AND {WHOLE} GROUP BY time(1d), "package" fill(none)'
+    )
+
+
+def missed_hours() -> str:
+    """Hours of a day in which our own intake heard nothing though reports were expected."""
+    return (
+        f'SELECT count("reports") FROM "{HOURLY_USAGE.name}" WHERE {IN_RANGE}'
+        ' AND "reports" = 0 AND "expected_reports" >= 5 GROUP BY time(1d) fill(none)'
+    )
+
+
+def values_within() -> str:
+    """Values that the filter may be narrowed to, for the variable."""
+    return (
+        f'SHOW TAG VALUES FROM "{DAILY_NODES.name}" WITH KEY = "{WITHIN_VALUE.name}"'
+        f" WHERE \"{WITHIN.name}\" = '$within'"
+    )
+
+
+def package_names() -> str:
+    """Packages that are published, for the variable."""
+    return f'SHOW TAG VALUES FROM "{DAILY_PACKAGES.name}" WITH KEY = "package"'
