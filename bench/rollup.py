@@ -76,8 +76,12 @@ def stream_with_curl(url: str, day: date) -> float:
         chosen = ",".join(columns(measurement))
         query = f"SELECT {chosen} FROM {measurement.name} WHERE {span_of(day, day).where()}"
         subprocess.run(
-            ["curl", "-sS", "-o", "/dev/null", "-H", "Accept: application/csv", f"{url}/query",
-             "--data-urlencode", f"q={query}", "-d", f"db={RAW}&epoch=ns&chunked=true&chunk_size=20000"],
+            [
+                *("curl", "-sS", "-o", "/dev/null", "-H", "Accept: application/csv"),
+                *("--data-urlencode", f"q={query}"),
+                *("-d", f"db={RAW}&epoch=ns&chunked=true&chunk_size=20000"),
+                f"{url}/query",
+            ],
             check=True,
         )
     return time.perf_counter() - begun
@@ -105,10 +109,14 @@ async def main(reports: int) -> None:
                 result = await daily.roll(day, datetime.now(UTC), force=True)
                 rolled = time.perf_counter() - begun
                 ratios.append(rolled / curl)
-                print(f"{result.reports} reports: curl {curl:.2f} s, rollup {rolled:.2f} s,"
-                      f" ratio {rolled / curl:.2f}", flush=True)
+                print(
+                    f"{result.reports} reports: curl {curl:.2f} s, rollup {rolled:.2f} s,"
+                    f" ratio {rolled / curl:.2f}",
+                    flush=True,
+                )
             most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(f"median ratio {sorted(ratios)[len(ratios) // 2]:.2f}, largest memory {most:.0f} MiB")
+            middle = sorted(ratios)[len(ratios) // 2]
+            print(f"median ratio {middle:.2f}, largest memory {most:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from collector.cli.common import (
     say,
     worded_errors,
 )
-from collector.rollup.daily import DayResult, Outcome
+from collector.rollup.daily import FINAL_AFTER, DayResult, Outcome
 from collector.rollup.verify import Verified, verify
 from collector.settings import Settings
 
@@ -87,15 +87,26 @@ def verify_(
             help="first day, UTC [default: the oldest whole one]",
         ),
     ] = None,
-    to: Last = None,
+    to: Annotated[
+        date | None,
+        typer.Option(
+            "--to",
+            parser=a_day,
+            metavar="DATE",
+            help="last day, included [default: the last that is over]",
+        ),
+    ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="compute wrong days anew")] = False,
     force: Force = False,
 ) -> None:
     """Count each day again and compare it with what is stored; exit 1 where a day is wrong."""
     configured = load_settings()
-    today = datetime.now(UTC).date()
-    oldest = today - timedelta(days=max(0, configured.retention_raw // 86_400 - 1))
-    days = _days(from_ or oldest, to or today)
+    now = datetime.now(UTC)
+    oldest = now.date() - timedelta(days=max(0, configured.retention_raw // 86_400 - 1))
+    # A day that is open is always a little behind its reports.
+    over = (now - FINAL_AFTER).date() - timedelta(days=1)
+    last = to or max(over, from_ or over)
+    days = _days(from_ or min(oldest, last), last)
     with worded_errors():
         found, refused = asyncio.run(_verify(configured, days, repair=repair, force=force))
     table = Table("day", "stored", "recounted", "verdict", "points that differ")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import plotext
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -57,6 +56,9 @@ def node_chart(days: Sequence[UsageDay], *, ascii_only: bool) -> Text:
     margin = max(1, (max(drawn) - min(drawn)) // 20)
     least, most = max(0, min(drawn) - margin), max(drawn) + margin
     levels = _levels(least, most)
+    # Slow to load, and every command would pay for it.
+    import plotext  # noqa: PLC0415
+
     figure = plotext.figure
     figure.clear()
     figure.theme("colorless")

@@ -6,11 +6,13 @@ raw data, and is dropped with it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,7 @@ from collector.rollup.facts import DayFacts
 log = structlog.get_logger("collector.rollup")
 
 DIRECTORY: Final = "rollup"
+_INDEX: Final = "index.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +41,31 @@ Basis = Mapping[date, RawCount]
 
 
 class FactsCache:
-    """Facts by day, valid for the raw count that they were gathered at."""
+    """Facts by day, valid for the raw count that they were gathered at; bases, valid for one `k`.
 
-    def __init__(self, state_dir: Path) -> None:
+    What cannot be written is not kept: a full disk must not stop the series.
+    """
+
+    def __init__(self, state_dir: Path, *, k: int) -> None:
         self._directory = state_dir / DIRECTORY
+        self._k = k
 
     def load(self, day: date, count: RawCount) -> DayFacts | None:
         """A day's facts; None where they are not kept, of another count, or damaged."""
         folder = self._folder(day)
         try:
-            if _count(json.loads((folder / "count.json").read_text())) != count:
+            kept = json.loads((folder / _INDEX).read_text())
+            if _count(kept["count"]) != count:
                 return None
             return DayFacts(
-                **{name: pl.read_parquet(folder / f"{name}.parquet") for name in DayFacts.names()}
+                **{
+                    name: _read(folder / f"{name}.parquet", kept["digests"][name])
+                    for name in DayFacts.names()
+                }
             )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, PolarsError) as error:
+        except (OSError, ValueError, TypeError, LookupError, PolarsError) as error:
             log.warning("kept facts are damaged", day=day.isoformat(), error=type(error).__name__)
             return None
 
@@ -62,34 +73,63 @@ class FactsCache:
         """Keep a day's facts."""
         folder = self._folder(day)
         new = folder.with_suffix(".new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(mode=0o700, parents=True)
-        for name in DayFacts.names():
-            getattr(facts, name).write_parquet(new / f"{name}.parquet", compression="lz4")
-        (new / "count.json").write_text(json.dumps([count.reports, count.node_reports]))
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
+        try:
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(mode=0o700, parents=True)
+            digests = {}
+            for name in DayFacts.names():
+                file = new / f"{name}.parquet"
+                getattr(facts, name).write_parquet(file, compression="lz4")
+                digests[name] = _digest(file.read_bytes())
+            index = {"count": [count.reports, count.node_reports], "digests": digests}
+            (new / _INDEX).write_text(json.dumps(index))
+            shutil.rmtree(folder, ignore_errors=True)
+            new.rename(folder)
+        except (OSError, PolarsError) as error:
+            log.warning("facts cannot be kept", day=day.isoformat(), error=type(error).__name__)
 
     def basis(self, day: date) -> Basis | None:
-        """What a stored day was computed from; None where that is not known."""
+        """What a stored day was computed from; None where not known, or under another k."""
         try:
             kept = json.loads(self._basis_file(day).read_text())
-            return {date.fromisoformat(name): _count(value) for name, value in kept.items()}
+            if kept["k"] != self._k:
+                return None
+            counts = kept["counts"].items()
+            return {date.fromisoformat(name): _count(value) for name, value in counts}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             log.warning("kept basis is damaged", day=day.isoformat(), error=type(error).__name__)
             return None
 
     def record(self, day: date, basis: Basis) -> None:
         """Keep what a day that is now stored was computed from."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        counts = {d.isoformat(): [c.reports, c.node_reports] for d, c in basis.items()}
         file = self._basis_file(day)
         new = file.with_suffix(".new")
-        new.write_text(
-            json.dumps({d.isoformat(): [c.reports, c.node_reports] for d, c in basis.items()})
-        )
-        new.replace(file)
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new.write_text(json.dumps({"k": self._k, "counts": counts}))
+            new.replace(file)
+        except OSError as error:
+            log.warning("a basis cannot be kept", day=day.isoformat(), error=type(error).__name__)
+
+    def unrecord(self, day: date) -> None:
+        """What a day was computed from is not known any more: it is about to be stored."""
+        try:
+            self._basis_file(day).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("a basis stays", day=day.isoformat(), error=type(error).__name__)
+
+    def forget(self, day: date, *, saved_before_ns: int | None = None) -> None:
+        """Drop a day's facts, half-written ones too, or only those saved before a time."""
+        folder = self._folder(day)
+        with contextlib.suppress(FileNotFoundError):
+            saved = (folder / "count.json").stat().st_mtime_ns
+            if saved_before_ns is not None and saved > saved_before_ns:
+                return
+        for path in (folder, folder.with_suffix(".new")):
+            shutil.rmtree(path, ignore_errors=True)
 
     def drop_before(self, facts_from: date, bases_from: date) -> None:
         """Drop facts, and bases, of days before these."""
@@ -106,6 +146,18 @@ class FactsCache:
 
     def _basis_file(self, day: date) -> Path:
         return self._directory / f"{day.isoformat()}.basis"
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def _read(file: Path, digest: str) -> pl.DataFrame:
+    """A frame as it was written; ValueError where the file is not, which Parquet would not tell."""
+    content = file.read_bytes()
+    if _digest(content) != digest:
+        raise ValueError(f"{file.name} is not as it was written")
+    return pl.read_parquet(content)
 
 
 def _count(value: list[int]) -> RawCount:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -13,7 +13,7 @@ from collector.influx import Influx
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.facts import HOURS, DayFacts
-from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, hours_of
+from collector.rollup.hourly import HISTORY_DAYS, expect, history_of, hour_of, hours_of
 from collector.rollup.points import (
     Points,
     hourly_points,
@@ -22,7 +22,15 @@ from collector.rollup.points import (
     usage_points,
     window_fields,
 )
-from collector.rollup.raw import day_ns, day_of, raw_counts, read_facts, span_of, start_of
+from collector.rollup.raw import (
+    day_ns,
+    day_of,
+    imported_days,
+    raw_counts,
+    read_facts,
+    span_of,
+    start_of,
+)
 from collector.rollup.store import Span, store, stored_points
 from collector.rollup.windows import DAYS, Presence, advance, nobody, upgrades, window_counts
 from collector.schema import (
@@ -33,6 +41,9 @@ from collector.schema import (
     DAILY_UPGRADES,
     DAILY_USAGE,
     HOURLY_USAGE,
+    MEASUREMENTS,
+    RAW,
+    SERVER_REPORT,
     Measurement,
 )
 
@@ -56,13 +67,13 @@ class Outcome(StrEnum):
 
     WRITTEN = "written"
     EMPTY = "empty"
-    """There is nothing to say of a day before the first report."""
+    """There is nothing to say of a day before the first report, and nothing is stored of it."""
     EXPIRED = "expired"
     """Raw data may have begun to expire; the day stays as it is."""
     IMPORTED = "imported"
     """The day came from an older server's database and stays as it is."""
     ERASED = "erased"
-    """Owners erased reports after the day was final; it stays as published."""
+    """Owners erased reports of it, or of days that its windows reach; it stays as published."""
     REFUSED = "refused"
     """A final day would have lost over 20 %; it stays as it is unless forced."""
 
@@ -167,17 +178,24 @@ class Daily:
         Raises InfluxError.
         """
         if (kept := await self.kept(day, now, force=force)) is not None:
+            if kept is Outcome.ERASED:
+                # It may have been due only because what it was computed from was not known.
+                first = day - timedelta(days=DAYS - 1)
+                basis = await self._basis(day, await stored_days(self._influx, first, day))
+                await asyncio.to_thread(self._cache.record, day, basis)
             return DayResult(day, kept)
         computed = await self.compute(day, now)
         result = computed.result
-        if result.outcome is not Outcome.WRITTEN:
-            return result
         if not force and await self._would_lose(day, result):
             return replace(result, outcome=Outcome.REFUSED)
+        # Who is stopped half-way finds the day due again.
+        await asyncio.to_thread(self._cache.unrecord, day)
         # The headline numbers last: a day that has them has its tables.
         for measurement in sorted(computed.points, key=lambda m: m is DAILY_USAGE):
             points = computed.points[measurement]
             await store(self._influx, measurement, points, self._span(measurement, day))
+        if result.outcome is Outcome.EMPTY:
+            return result
         if day < now.date():
             count = computed.basis.get(day, RawCount())
             await asyncio.to_thread(self._cache.save, day, count, computed.facts)
@@ -188,16 +206,36 @@ class Daily:
         """Why a day stays as it is whatever its raw reports say, or None."""
         if may_have_expired(day, now, self._retention_s):
             return Outcome.EXPIRED
-        stored = (await stored_days(self._influx, day, day)).get(day)
+        first = day - timedelta(days=DAYS - 1)
+        around = await stored_days(self._influx, first, day)
+        stored = around.get(day)
+        imported = stored is not None and stored.imported
+        if imported or day in await imported_days(self._influx, day, day):
+            return Outcome.IMPORTED
         if stored is None:
             return None
-        if stored.imported:
-            return Outcome.IMPORTED
-        if stored.erased != RawCount() and not force:
-            counts = await raw_counts(self._influx, day, day)
-            if with_erased(counts, {day: stored}).get(day) == stored.counted:
+        erased = any(found.erased != RawCount() for found in around.values())
+        if erased and stored.number("final") == 1 and not force:
+            basis = await self._basis(day, around)
+            if basis.get(day, RawCount()) == stored.counted and (
+                stored.erased != RawCount() or await self._has_basis(day, basis, now)
+            ):
                 return Outcome.ERASED
         return None
+
+    async def _has_basis(self, day: date, basis: Basis, now: datetime) -> bool:
+        """Whether a day was computed from days of these counts, or it is not known from which."""
+        kept = await asyncio.to_thread(self._cache.basis, day)
+        return kept is None or all(
+            kept.get(d, RawCount()) == basis.get(d, RawCount())
+            for back in range(DAYS)
+            if not may_have_expired(d := day - timedelta(days=back), now, self._retention_s)
+        )
+
+    async def _basis(self, day: date, stored: Mapping[date, StoredDay]) -> Basis:
+        """The counts that a day computed now would have been computed from."""
+        counts = await raw_counts(self._influx, day - timedelta(days=DAYS - 1), day)
+        return {d: count for d, count in with_erased(counts, stored).items() if count != RawCount()}
 
     async def compute(self, day: date, now: datetime) -> ComputedDay:
         """What a day should be, from its raw reports. Raises InfluxError."""
@@ -222,6 +260,7 @@ class Daily:
         start = day_ns(day)
         points: dict[Measurement, Points] = {}
         if facts.reports == 0 and not await self._has_earlier(start):
+            points |= {m: {} for m in MEASUREMENTS if m.database == DAILY}
             return ComputedDay(replace(result, outcome=Outcome.EMPTY), points, facts, basis)
 
         windows: dict[str, FieldValue]
@@ -257,6 +296,12 @@ class Daily:
                 found[measurement.name] = wrong
         return found
 
+    def forget(self, days: Iterable[date], *, saved_before_ns: int | None = None) -> None:
+        """Keep nothing (saved before a time) of what these days' raw reports said of anyone."""
+        self._presence = None
+        for day in days:
+            self._cache.forget(day, saved_before_ns=saved_before_ns)
+
     def forget_expired(self, now: datetime) -> None:
         """Drop what is kept in the state directory of days whose raw data expires."""
         month = now.date() - timedelta(days=DAYS)
@@ -271,22 +316,34 @@ class Daily:
         return Span(day_ns(day), day_ns(day) + 1)
 
     async def _has_earlier(self, start: int) -> bool:
+        """Whether there is a day of our own before a time; an imported one has no such field."""
         return bool(
             await self._influx.query(
-                DAILY, f"SELECT first(reports) FROM {DAILY_USAGE.name} WHERE time < {start}"
+                DAILY, f"SELECT first(node_reports) FROM {DAILY_USAGE.name} WHERE time < {start}"
             )
         )
 
     async def _is_whole(self, first: date, now: datetime) -> bool:
         """Whether no raw data from `first` on has expired, or there never was any before."""
-        if not may_have_expired(first, now, self._retention_s):
+        oldest = await self._oldest_raw(now)
+        if first >= oldest:
             return True
-        oldest = (now - timedelta(seconds=self._retention_s)).date() + _ONE_DAY
         own = await self._influx.query(
             DAILY,
             f"SELECT first(node_reports) FROM {DAILY_USAGE.name} WHERE time < {day_ns(oldest)}",
         )
         return not own
+
+    async def _oldest_raw(self, now: datetime) -> date:
+        """The first day whose raw data is there whole.
+
+        Retention alone does not tell: after it was made longer, what was gone stays gone.
+        """
+        found = await self._influx.query(RAW, f"SELECT first(server) FROM {SERVER_REPORT.name}")
+        oldest = day_of(found[0].values[0][0]) if found else now.date()
+        while may_have_expired(oldest, now, self._retention_s):
+            oldest += _ONE_DAY
+        return oldest
 
     async def _would_lose(self, day: date, result: DayResult) -> bool:
         stored = (await stored_days(self._influx, day, day)).get(day)
@@ -331,15 +388,9 @@ class Daily:
             span_of(day - timedelta(days=HISTORY_DAYS), day - _ONE_DAY),
         )
         start = day_ns(day)
+        known = {time: hour_of(fields) for (time, _), fields in past.items()}
         expected = [
-            expect(
-                hour,
-                [
-                    _hour(past[key])
-                    for back in range(1, HISTORY_DAYS + 1)
-                    if (key := (start + (number - back * HOURS) * _HOUR_NS, ())) in past
-                ],
-            )
+            expect(hour, history_of(known, start + number * _HOUR_NS))
             for number, hour in enumerate(hours)
         ]
         return hourly_points(expected, start, _HOUR_NS)
@@ -347,12 +398,3 @@ class Daily:
 
 def _between(basis: Basis, first: date, last: date) -> Basis:
     return {day: count for day, count in basis.items() if first <= day <= last}
-
-
-def _hour(fields: Mapping[str, FieldValue]) -> Hour:
-    return Hour(
-        int(fields["reports"]),
-        int(fields["nodes"]),
-        int(fields["nodes_24h"]),
-        int(fields["servers_24h"]),
-    )

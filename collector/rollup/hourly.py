@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
 import polars as pl
 
+from collector.lines import NS_PER_DAY, FieldValue
 from collector.rollup.facts import HOURS, DayFacts
 
 HISTORY_DAYS: Final = 7
@@ -70,14 +71,34 @@ def expect(hour: Hour, history: list[Hour]) -> Hour:
     With fewer than 3 days there is no expectation.
     """
     if len(history) < _HISTORY_LEAST:
-        return hour
+        return replace(hour, expected_reports=None, expected_nodes_24h=None)
+    return replace(
+        hour,
+        expected_reports=float(median(past.reports for past in history)),
+        expected_nodes_24h=float(median(past.nodes_24h for past in history)),
+    )
+
+
+def history_of(hours: Mapping[int, Hour], start: int) -> list[Hour]:
+    """The same hour in the 7 days before the one that starts at `start`, as far as there are.
+
+    `hours` and `start` go by time, in ns since 1970.
+    """
+    times = [start - back * NS_PER_DAY for back in range(1, HISTORY_DAYS + 1)]
+    return [hours[time] for time in times if time in hours]
+
+
+def hour_of(fields: Mapping[str, FieldValue]) -> Hour:
+    """The hour that a stored point tells of."""
     return Hour(
-        hour.reports,
-        hour.nodes,
-        hour.nodes_24h,
-        hour.servers_24h,
-        float(median(past.reports for past in history)),
-        float(median(past.nodes_24h for past in history)),
+        int(fields["reports"]),
+        int(fields["nodes"]),
+        int(fields["nodes_24h"]),
+        int(fields["servers_24h"]),
+        *(
+            float(fields[name]) if name in fields else None
+            for name in ("expected_reports", "expected_nodes_24h")
+        ),
     )
 
 

@@ -43,6 +43,16 @@ async def raw_counts(influx: Influx, first: date, last: date) -> dict[date, RawC
     return {day: RawCount(reports.get(day, 0), nodes.get(day, 0)) for day in reports.keys() | nodes}
 
 
+async def imported_days(influx: Influx, first: date, last: date) -> set[date]:
+    """The days with reports of which every one came from an older server's database.
+
+    They hold each node's last report only, so they can tell who was there, but not a day's numbers.
+    """
+    reports = await _counts(influx, SERVER_REPORT, "server", first, last)
+    imported = await _counts(influx, SERVER_REPORT, "imported", first, last)
+    return {day for day, count in imported.items() if count == reports.get(day)}
+
+
 async def _counts(
     influx: Influx, measurement: Measurement, field: str, first: date, last: date
 ) -> dict[date, int]:

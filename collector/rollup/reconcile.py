@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from collector.influx import Influx
+from collector.lines import NS_PER_DAY
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.daily import (
     StoredDay,
@@ -18,22 +19,31 @@ from collector.rollup.daily import (
     stored_days,
     with_erased,
 )
-from collector.rollup.raw import day_of, raw_counts, span_of
+from collector.rollup.facts import HOURS
+from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, hour_of
+from collector.rollup.raw import day_ns, day_of, imported_days, raw_counts, span_of
 from collector.rollup.store import stored_points
 from collector.rollup.windows import DAYS
 from collector.schema import HOURLY_USAGE, RAW, SERVER_REPORT
 
 _ONE_DAY: Final = timedelta(days=1)
+_HISTORY: Final = range(1, HISTORY_DAYS + 2)
+"""Days whose expectations a day has a part in; an hour counts nodes of its eve too."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that tells whether days are due: raw and stored counts, hours and bases by day."""
+    """All that tells whether days are due: raw and stored counts and bases by day, stored hours.
+
+    `hours` go by their start (ns since 1970), from a week before the first day on.
+    """
 
     counts: Mapping[date, RawCount]
     stored: Mapping[date, StoredDay]
-    hours: Mapping[date, int]
+    hours: Mapping[int, Hour]
     bases: Mapping[date, Basis | None]
+    imported: Set[date] = frozenset()
+    """Days whose every raw report came from an older server: never computed."""
 
 
 def days_due(state: State, first: date, now: datetime) -> list[date]:
@@ -43,25 +53,44 @@ def days_due(state: State, first: date, now: datetime) -> list[date]:
     """
     counts = with_erased(state.counts, state.stored)
     own = [day for day, found in state.stored.items() if not found.imported]
-    begun = min([*counts, *own], default=now.date())
+    begun = min([*(counts.keys() - state.imported), *own], default=None)
+    if begun is None:
+        return []
     span = (now.date() - max(first, begun)).days + 1
     days = [max(first, begun) + timedelta(days=n) for n in range(span)]
-    return [day for day in days if _is_due(state, counts, day, first, now)]
+    changed = {day for day in days if _has_changed(state, counts, day)}
+    return [
+        day
+        for day in days
+        if _is_due(state, counts, day, first, now)
+        # What is to be expected of an hour comes from the days before it, as they are stored.
+        or (day in own and any(day - timedelta(days=n) in changed for n in _HISTORY))
+    ]
+
+
+def _has_changed(state: State, counts: Mapping[date, RawCount], day: date) -> bool:
+    stored, count = state.stored.get(day), counts.get(day, RawCount())
+    if day in state.imported or (stored and stored.imported):
+        return False
+    return count != (stored.counted if stored else RawCount())
 
 
 def _is_due(
     state: State, counts: Mapping[date, RawCount], day: date, first: date, now: datetime
 ) -> bool:
     stored, basis = state.stored.get(day), state.bases.get(day)
+    if day in state.imported:
+        return False
     if stored is None:
-        # The first hours of a network's first day are no gap.
-        return day in counts or day < now.date()
+        # Silence is told as soon as an hour of it is over; before the first report there is none.
+        silent = day > first and hours_over(day, now) > 0
+        return day in counts or day < now.date() or silent
     if stored.imported:
         return False
     return (
         stored.counted != counts.get(day, RawCount())
         or (stored.number("final") == 0 and is_final(day, now))
-        or state.hours.get(day, 0) != hours_over(day, now)
+        or not _hours_stand(state, day, first, now)
         or basis is None
         or any(
             basis.get(d, RawCount()) != counts.get(d, RawCount())
@@ -69,6 +98,22 @@ def _is_due(
             if (d := day - timedelta(days=back)) >= first
         )
     )
+
+
+def _hours_stand(state: State, day: date, first: date, now: datetime) -> bool:
+    """Whether each hour that is over is stored, with what the hours stored before it let expect."""
+    if day == first and is_final(day, now):
+        # The hours of its eve, which it counts too, may have expired.
+        return True
+    hours = {time: state.hours[time] for time in _hours_of(day) if time in state.hours}
+    return len(hours) == hours_over(day, now) and all(
+        day == first or expect(hour, history_of(state.hours, time)) == hour
+        for time, hour in hours.items()
+    )
+
+
+def _hours_of(day: date) -> range:
+    return range(day_ns(day), day_ns(day) + NS_PER_DAY, NS_PER_DAY // HOURS)
 
 
 class Reconciler:
@@ -85,15 +130,14 @@ class Reconciler:
         if first is None:
             return []
         today = now.date()
-        hourly = await stored_points(self._influx, HOURLY_USAGE, span_of(first, today))
-        hours: dict[date, int] = {}
-        for time, _ in hourly:
-            hours[day_of(time)] = hours.get(day_of(time), 0) + 1
+        week = span_of(first - HISTORY_DAYS * _ONE_DAY, today)
+        hourly = await stored_points(self._influx, HOURLY_USAGE, week)
         stored = await stored_days(self._influx, first, today)
         state = State(
             counts=await raw_counts(self._influx, first, today),
             stored=stored,
-            hours=hours,
+            hours={time: hour_of(fields) for (time, _), fields in hourly.items()},
+            imported=await imported_days(self._influx, first, today),
             bases=await asyncio.to_thread(lambda: {d: self._cache.basis(d) for d in stored}),
         )
         return days_due(state, first, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -49,20 +50,35 @@ class Schedule:
         self._changed = changed
         self._clock = clock
         self._refused: dict[date, int] = {}
+        self._woken = asyncio.Event()
+        self.lock = asyncio.Lock()
+        """Held while days are looked at or computed: who deletes raw reports takes it."""
 
     async def run(self) -> None:
-        """Look now and at each quarter of an hour, until cancelled."""
+        """Look now, at each quarter of an hour and when woken, until cancelled."""
         while True:
+            self._woken.clear()
             due = next_run(self._clock()) if await self.once() else self._clock() + _RETRY
-            await asyncio.sleep(max(0.0, (due - self._clock()).total_seconds()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, (due - self._clock()).total_seconds())):
+                    await self._woken.wait()
+
+    def wake(self) -> None:
+        """Look soon: raw reports have changed."""
+        self._woken.set()
 
     async def once(self) -> bool:
         """Compute all that is due; False where InfluxDB did not let us."""
         try:
-            days = await self._reconciler.due(self._clock())
+            async with self.lock:
+                days = await self._reconciler.due(self._clock())
+            # What an operator has mended, or has expired, is refused no longer.
+            self._refused = {day: self._refused[day] for day in self._refused.keys() & set(days)}
+            self._metrics.rollup_days_refused.set(len(self._refused))
             for number, day in enumerate(days):
                 self._metrics.rollup_days_due.set(len(days) - number)
-                await self._roll(day, left=len(days) - number - 1)
+                async with self.lock:
+                    await self._roll(day, left=len(days) - number - 1)
         except InfluxError as error:
             self._metrics.rollup_runs.labels("failed").inc()
             log.warning("the series could not be brought up to date", why=str(error))

@@ -11,6 +11,8 @@ from collector.rollup.points import Points, Tags
 from collector.schema import Measurement
 
 _BATCH: Final = 5000
+_MANY: Final = 50
+"""Points to remove from which on it is quicker to remove all and write those that stay anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ async def store(influx: Influx, measurement: Measurement, points: Points, span: 
     stored = await stored_points(influx, measurement, span)
     # A field cannot be taken out of a point, only the point removed and written anew.
     narrowed = {key for key in stored.keys() & points if stored[key].keys() - points[key].keys()}
+    stale = stored.keys() - points.keys()
+    removes = bool(narrowed or stale)
+    if len(narrowed) + len(stale) > _MANY:
+        await influx.delete(measurement.database, measurement.name, span.where())
+        stored, narrowed, stale = {}, set(), set()
     for key in sorted(narrowed):
         await _remove(influx, measurement, *key)
     lines = [
@@ -63,11 +70,10 @@ async def store(influx: Influx, measurement: Measurement, points: Points, span: 
         result = await influx.write(measurement.database, batch)
         if not isinstance(result, Written):
             raise InfluxError(f"{measurement.name} could not be written: {result}")
-    stale = stored.keys() - points.keys()
     for key in sorted(stale):
         await _remove(influx, measurement, *key)
     # A delete can report success and leave rows.
-    if (narrowed or stale) and await stored_points(influx, measurement, span) != points:
+    if removes and await stored_points(influx, measurement, span) != points:
         raise InfluxError(f"{measurement.name}: what is stale could not be removed")
 
 

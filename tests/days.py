@@ -1,0 +1,74 @@
+"""A day's facts from a few reports, by way of the text that InfluxDB would answer."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from collector.rollup.facts import DayFacts, Rows, columns, gather
+from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
+from tests.oracle import HOUR
+
+Cells = list[str]
+
+
+@dataclass(frozen=True)
+class One:
+    """A report of a server with nodes of the same kind; the times of a day's go up."""
+
+    nodes: tuple[int, ...]
+    server: int = 1
+    hour: int = 0
+    asl: str = "asl3-1.3"
+    asterisk: str = "20.7.0"
+    distro: str = "Debian"
+    release: str = "12"
+    arch: str = "x86_64"
+    channel: str = "simpleusb"
+    registration: str = "http"
+    packages: str = "{}"
+
+
+def answer(measurement: Measurement, rows: Iterable[Cells]) -> bytes:
+    """InfluxDB's CSV of the rows: time in ns, then the columns of a day's facts."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "tags", "time", *columns(measurement)])
+    for row in rows:
+        writer.writerow([measurement.name, "", *row])
+    return text.getvalue().encode()
+
+
+def node_rows(reports: Iterable[One]) -> list[Cells]:
+    return [
+        [
+            str(each.hour * HOUR + number),
+            f"{node:016x}",
+            *_platform(each),
+            each.channel,
+            each.registration,
+        ]
+        for number, each in enumerate(reports)
+        for node in each.nodes
+    ]
+
+
+def server_rows(reports: Iterable[One]) -> list[Cells]:
+    return [
+        [str(each.hour * HOUR + n), f"{each.server:016x}", *_platform(each), each.packages]
+        for n, each in enumerate(reports)
+    ]
+
+
+def _platform(each: One) -> Cells:
+    return [each.asterisk, each.asl, each.distro, each.release, each.arch]
+
+
+def day(*reports: One) -> DayFacts:
+    """The facts of a day of these reports, in order of time."""
+    return gather(
+        Rows(NODE_REPORT).add(answer(NODE_REPORT, node_rows(reports))).frame(),
+        Rows(SERVER_REPORT).add(answer(SERVER_REPORT, server_rows(reports))).frame(),
+    )

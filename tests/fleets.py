@@ -1,0 +1,171 @@
+"""Small random fleets whose every report was drawn to be awkward, as (time in ns, body).
+
+Servers fall silent for days about the ends of the windows, say the same thing twice, change their
+version within a day, hand nodes to each other, come back under another UUID, and say odd things.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from dataclasses import dataclass, field
+
+from tests.oracle import DAY, HOUR, S
+
+Received = list[tuple[int, bytes]]
+
+EPOCH = 20_000
+"""The first day of a fleet, counted from 1970, where no other is given: 2024-10-04."""
+
+_VERSIONS = (
+    "Asterisk 20.7.0+asl3-1.3-1.deb12",
+    "Asterisk 20.9.2+asl3-2.0.1-1.deb12",
+    "Asterisk 22.2.0+asl3-3.3.0-1.deb12",
+    "Asterisk 22.2.0+asl3-3.4.0-1.deb12",
+    "Asterisk 22.5.1+asl3-3.5.2-1.deb13",
+)
+_ODD_VERSIONS = ("Asterisk GIT-master-a1b2c3d", "", "Asterisk 18.9.0")
+_PLATFORMS = (
+    ("Debian", "12", "x86_64"),
+    ("Debian", "12", "aarch64"),
+    ("Debian", "13", "x86_64"),
+    ("Raspbian", "12", "armv7l"),
+    ("Ubuntu", "24.04", "x86_64"),
+)
+_ODD_PLATFORMS = (("", "", ""), ("Debian", "", "x86_64"), ("", "12", "i686"), ('a"b,c', "1", "x 1"))
+_CHANNELS = ("SimpleUSB", "SimpleUSB", "SimpleUSB", "Radio", "DAHDI", "Voter", "USRP", "", "rpt/1")
+_PACKAGES = {
+    "asl3": ("3.5.1-1.deb12", "3.6.0-1.deb12"),
+    "allmon3": ("1.5.1-1", "1.5.1-1", "", None),
+    "asl3-tts": ("1.0.1", None, None),
+    "odd,one": ("1 2", "a=b"),
+}
+_SILENCES = (1, 2, 6, 7, 8, 29, 30, 31, 32)
+
+
+@dataclass
+class _Server:
+    rng: random.Random
+    uuid: str
+    nodes: list[int]
+    version: str
+    platform: tuple[str, str, str]
+    packages: dict[str, str]
+    channels: dict[int, str]
+    silent: set[int] = field(default_factory=set)
+
+    def body(self) -> bytes:
+        """One report; now and then it is said in another's way."""
+        rng = self.rng
+        distro, release, arch = self.platform
+        nodes: list[int | str] = [*self.nodes]
+        iax = [node for node in self.nodes if node % 5 == 0]
+        words: list[int | str] = [*iax]
+        if rng.random() < 0.1:
+            nodes.append(rng.choice((1999, 1000, nodes[0])))
+        quoted = rng.random() < 0.05
+        if quoted:
+            nodes, words = [str(node) for node in nodes], [str(word) for word in words]
+        told = {
+            "uuid": self.uuid.upper() if rng.random() < 0.05 else self.uuid,
+            "ast-ver": self.version,
+            "nodes": nodes,
+            "nodes-reg-http": [node for node in self.nodes if node % 3],
+            "nodes-reg-iax": words,
+            "nodes-channels": {str(node): self.channels[node] for node in self.nodes},
+            "uptime": rng.choice(("", "4102", "17")),
+            "reload-time": "17",
+            "distro": distro,
+            "release": release,
+            "kernel": "6.1.0-31-amd64",
+            "arch": arch,
+            "pkgs": self.packages,
+        }
+        if rng.random() < 0.05:
+            del told["pkgs"]
+        body = json.dumps(told)
+        if not quoted and rng.random() < 0.08:
+            body = body.replace('"nodes-reg-iax": [', '"nodes-reg-iax": [some-user, ')
+            body = body.replace("some-user, ]", "some-user]")
+        return body.encode()
+
+
+def random_fleet(seed: int, *, days: int, servers: int, first: int = EPOCH) -> Received:
+    """All that such a fleet sends in its days (`first`: the first, of 1970), in order of time."""
+    rng = random.Random(f"fleet {seed}")
+    numbers = iter(rng.sample(range(2000, 60_000), servers * 4 + days))
+    fleet = [_server(rng, [next(numbers) for _ in range(rng.choice((1, 1, 2, 3)))], days, 0)]
+    received: Received = [(first * DAY + 5 * HOUR, fleet[0].body())]
+    while len(fleet) < servers:
+        late = rng.choice((0, 0, 0, rng.randrange(days)))
+        nodes = [next(numbers) for _ in range(rng.choice((1, 1, 2)))]
+        fleet.append(_server(rng, nodes, days, late))
+    for day in range(days):
+        _happenings(rng, fleet)
+        for server in fleet:
+            if day not in server.silent and rng.random() < 0.9:
+                received += _reports(rng, server, (first + day) * DAY)
+    if rng.random() < 0.5:
+        middle = first * DAY + rng.randrange(days * DAY)
+        refused = (b"\x00 not JSON", json.dumps({"uuid": fleet[0].uuid, "nodes": [1999]}).encode())
+        received += [(middle, body) for body in refused]
+    return sorted(received, key=lambda each: each[0])
+
+
+def _server(rng: random.Random, nodes: list[int], days: int, late: int) -> _Server:
+    odd = rng.random() < 0.2
+    made = _Server(
+        rng,
+        str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+        nodes,
+        rng.choice(_ODD_VERSIONS if odd else _VERSIONS[:3]),
+        rng.choice(_ODD_PLATFORMS if rng.random() < 0.15 else _PLATFORMS),
+        {},
+        {node: rng.choice(_CHANNELS) for node in nodes},
+        set(range(late)),
+    )
+    _install(made)
+    if rng.random() < 0.5:
+        since = rng.randrange(days)
+        made.silent |= set(range(since, since + rng.choice(_SILENCES)))
+    return made
+
+
+def _install(server: _Server) -> None:
+    drawn = {name: server.rng.choice(versions) for name, versions in _PACKAGES.items()}
+    server.packages = {name: version for name, version in drawn.items() if version is not None}
+
+
+def _happenings(rng: random.Random, fleet: list[_Server]) -> None:
+    """What becomes of the fleet between two days."""
+    server, other = rng.choice(fleet), rng.choice(fleet)
+    if rng.random() < 0.3:
+        server.version = rng.choice((*_VERSIONS, *_ODD_VERSIONS))
+        _install(server)
+    if rng.random() < 0.15 and len(other.nodes) > 1 and other is not server:
+        moved = other.nodes.pop()
+        server.nodes.append(moved)
+        server.channels[moved] = other.channels[moved]
+    if rng.random() < 0.05:
+        server.uuid = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    if rng.random() < 0.05:
+        server.platform = rng.choice(_PLATFORMS)
+
+
+def _reports(rng: random.Random, server: _Server, midnight: int) -> Received:
+    """A server's reports of a day: mostly one."""
+    times = rng.choices((1, 2, 3), (85, 10, 5))[0]
+    # Away from the very ends of hours, so that a report's points share its hour.
+    instants = sorted(midnight + rng.randrange(DAY - S) for _ in range(times))
+    if rng.random() < 0.05:
+        instants[0] = midnight
+    received: Received = []
+    for instant in instants:
+        if received and rng.random() < 0.4:
+            received.append((instant, received[-1][1]))
+            continue
+        if received and rng.random() < 0.5:
+            server.version = rng.choice(_VERSIONS)
+        received.append((instant, server.body()))
+    return received

@@ -1,0 +1,329 @@
+"""The daily and hourly series by brute force, from what was received, in plain Python.
+
+It shares no code with the product: bodies are read as the client's documentation tells, identities
+are the senders' own UUIDs and node numbers, and every number is counted from scratch. It knows no
+k: what is published under a k is held against it by `tests.safety`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+from statistics import median
+from typing import Any
+
+S = 10**9
+HOUR = 3600 * S
+DAY = 24 * HOUR
+WINDOW = 30
+
+Tags = tuple[tuple[str, str], ...]
+Points = dict[tuple[int, Tags], dict[str, Any]]
+"""Fields by time (ns) and tags."""
+Series = dict[str, Points]
+"""Points by measurement."""
+
+SERVER_KEYS = ("asterisk_version", "asl_version", "distro", "release", "arch")
+NODE_KEYS = (*SERVER_KEYS, "channel", "registration")
+CHANNELS = ("dahdi", "simpleusb", "usbradio", "voter")
+
+_PARTS = re.compile(r'("nodes-reg-iax"\s*:\s*\[)([^\]]*)\]')
+
+
+@dataclass(frozen=True)
+class NodeSaid:
+    """A public node in a report, with the properties that it is counted by."""
+
+    number: int
+    is_a: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Said:
+    """A report that counts: when it came, from whom, and what it says."""
+
+    at: int
+    server: str
+    is_a: Mapping[str, str]
+    nodes: tuple[NodeSaid, ...]
+    packages: Mapping[str, str]
+
+    @property
+    def day(self) -> int:
+        return self.at // DAY
+
+    def without(self, node: int) -> Said:
+        """The report as if it had not named a node."""
+        return replace(self, nodes=tuple(each for each in self.nodes if each.number != node))
+
+
+def said(received: Iterable[tuple[int, bytes]]) -> list[Said]:
+    """The submissions (time in ns, body) that count, in order of time."""
+    understood = (_said(at, body) for at, body in received)
+    return sorted((each for each in understood if each), key=lambda each: each.at)
+
+
+def _said(at: int, body: bytes) -> Said | None:
+    text = body.decode()
+    try:
+        told = json.loads(text)
+    except ValueError:
+        # A provider's user name stands bare among the numbers.
+        try:
+            told = json.loads(_PARTS.sub(_only_numbers, text))
+        except ValueError:
+            return None
+    numbers = dict.fromkeys(int(number) for number in told["nodes"])
+    public = [number for number in numbers if number >= 2000]
+    if not public:
+        return None
+    asterisk, asl = _versions(told.get("ast-ver") or "")
+    distro, release = _clean(told.get("distro")), _clean(told.get("release"))
+    whole = release if (distro, release) == ("unknown", "unknown") else f"{distro} {release}"
+    is_a = dict(
+        zip(
+            SERVER_KEYS,
+            (asterisk, asl, distro, whole, _clean(told.get("arch"))),
+            strict=True,
+        )
+    )
+    http = {int(number) for number in told.get("nodes-reg-http") or ()}
+    iax = {int(word) for word in told.get("nodes-reg-iax") or () if str(word).isdigit()}
+    channels = told.get("nodes-channels") or {}
+    nodes = tuple(
+        NodeSaid(
+            number,
+            is_a
+            | {
+                "channel": _channel(channels.get(str(number))),
+                "registration": {
+                    (False, False): "none",
+                    (True, False): "http",
+                    (False, True): "iax",
+                    (True, True): "both",
+                }[number in http, number in iax],
+            },
+        )
+        for number in public
+    )
+    packages = {_clean(p): _clean(v) for p, v in (told.get("pkgs") or {}).items() if v}
+    return Said(at, told["uuid"].lower(), is_a, nodes, packages)
+
+
+def _only_numbers(found: re.Match[str]) -> str:
+    words = [word.strip() for word in found[2].split(",")]
+    return found[1] + ",".join(word for word in words if word.isdigit()) + "]"
+
+
+def _clean(text: str | None) -> str:
+    printable = "".join(letter if letter.isprintable() else " " for letter in text or "")
+    return " ".join(printable.split()).replace("\\", "/")[:64].strip() or "unknown"
+
+
+def _versions(text: str) -> tuple[str, str]:
+    words = text.split()
+    if len(words) < 2:
+        return "unknown", "unknown"
+    asterisk, plus, rest = words[1].partition("+")
+    if plus and rest.startswith("asl"):
+        return asterisk, "-".join(rest.split("-")[:2])
+    return _clean(words[1]), "unknown"
+
+
+def _channel(text: str | None) -> str:
+    name = _clean((text or "").split("/")[0].lower())
+    return {"radio": "usbradio"}.get(name, name)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """One day, each unit counted once as its last report describes it."""
+
+    reports: list[Said]
+    nodes: dict[int, NodeSaid]
+    servers: dict[str, Said]
+
+
+class Oracle:
+    """What the series are at `now` (ns), where `reports` are all that ever came."""
+
+    def __init__(self, reports: Iterable[Said], now: int) -> None:
+        self.reports = [each for each in reports if each.at < now]
+        self.now = now
+        self.first = min(each.day for each in self.reports)
+        self.last = now // DAY
+        by_day: dict[int, list[Said]] = defaultdict(list)
+        for report in self.reports:
+            by_day[report.day].append(report)
+        self.days = {day: _exact(by_day[day]) for day in range(self.first - WINDOW, self.last + 1)}
+        self._upgrades = self._all_upgrades()
+        self._hourly: dict[int, dict[str, int]] = {}
+
+    def series(self, days: Iterable[int] | None = None) -> Series:
+        """Every point of every public measurement on these days (of 1970), with k = 1."""
+        chosen = range(self.first, self.last + 1) if days is None else days
+        made: dict[str, Callable[[int], Points]] = {
+            "daily_usage": self.usage,
+            "daily_nodes": self.node_tables,
+            "daily_servers": self.server_tables,
+            "daily_packages": self.packages,
+            "daily_upgrades": self.upgrades,
+            "hourly_usage": self.hours,
+        }
+        return {
+            name: {key: fields for day in chosen for key, fields in points(day).items()}
+            for name, points in made.items()
+        }
+
+    def usage(self, day: int) -> Points:
+        """`daily_usage` of a day."""
+        exact = self.days[day]
+        nodes = exact.nodes.values()
+        channels = Counter(node.is_a["channel"] for node in nodes)
+        registered = Counter(node.is_a["registration"] for node in nodes)
+        before = self._nodes(day - WINDOW, day - 1)
+        since = self._nodes(day - WINDOW + 1, day)
+        fields = {
+            "reports": len(exact.reports),
+            "node_reports": sum(len(report.nodes) for report in exact.reports),
+            "servers": len(exact.servers),
+            "nodes": len(exact.nodes),
+            "asterisk_versions": len(_known(node.is_a["asterisk_version"] for node in nodes)),
+            "asl_versions": len(_known(node.is_a["asl_version"] for node in nodes)),
+            **{name: channels[name] for name in CHANNELS},
+            "other_channels": sum(n for name, n in channels.items() if name not in CHANNELS),
+            "registered_http": registered["http"] + registered["both"],
+            "registered_iax": registered["iax"] + registered["both"],
+            "unregistered": registered["none"],
+            "nodes_7d": len(self._nodes(day - 6, day)),
+            "nodes_30d": len(self._nodes(day - 29, day)),
+            "servers_7d": len(self._servers(day - 6, day)),
+            "servers_30d": len(self._servers(day - 29, day)),
+            "new_nodes": len(set(exact.nodes) - before),
+            "lapsed_nodes": len(self._nodes(day - WINDOW, day - WINDOW) - since),
+            "final": int(self.now >= (day + 1) * DAY + HOUR),
+        }
+        return {(day * DAY, ()): fields}
+
+    def node_tables(self, day: int) -> Points:
+        """`daily_nodes` of a day."""
+        units = [node.is_a for node in self.days[day].nodes.values()]
+        return _tables(units, NODE_KEYS, day, "nodes")
+
+    def server_tables(self, day: int) -> Points:
+        """`daily_servers` of a day."""
+        units = [server.is_a for server in self.days[day].servers.values()]
+        return _tables(units, SERVER_KEYS, day, "servers")
+
+    def packages(self, day: int) -> Points:
+        """`daily_packages` of a day."""
+        servers = self.days[day].servers.values()
+        named = {package for server in servers for package in server.packages}
+        return {
+            (day * DAY, (("package", package), ("version", version))): {"servers": count}
+            for package in named
+            for version, count in Counter(s.packages.get(package, "none") for s in servers).items()
+        }
+
+    def upgrades(self, day: int) -> Points:
+        """`daily_upgrades` of a day."""
+        return {
+            (day * DAY, (("from_version", before), ("to_version", after))): {"nodes": len(nodes)}
+            for (before, after), nodes in self._upgrades[day].items()
+        }
+
+    def hours(self, day: int) -> Points:
+        """`hourly_usage` of a day: its hours that are over."""
+        return {
+            (start, ()): self._hour(start) | self._expected(start)
+            for start in range(day * DAY, (day + 1) * DAY, HOUR)
+            if start + HOUR <= self.now
+        }
+
+    def _hour(self, start: int) -> dict[str, int]:
+        if start not in self._hourly:
+            day = start // DAY
+            near = [r for each in (day - 1, day) for r in self._reports(each)]
+            hour = [r for r in near if start <= r.at < start + HOUR]
+            around = [r for r in near if start - 23 * HOUR <= r.at < start + HOUR]
+            self._hourly[start] = {
+                "reports": len(hour),
+                "nodes": len({node.number for r in hour for node in r.nodes}),
+                "nodes_24h": len({node.number for r in around for node in r.nodes}),
+                "servers_24h": len({r.server for r in around}),
+            }
+        return self._hourly[start]
+
+    def _expected(self, start: int) -> dict[str, float]:
+        days = [start - back * DAY for back in range(1, 8) if start // DAY - back >= self.first]
+        if len(days) < 3:
+            return {}
+        history = [self._hour(each) for each in days]
+        return {
+            "expected_reports": float(median(hour["reports"] for hour in history)),
+            "expected_nodes_24h": float(median(hour["nodes_24h"] for hour in history)),
+        }
+
+    def _reports(self, day: int) -> list[Said]:
+        return self.days[day].reports if day in self.days else []
+
+    def _nodes(self, first: int, last: int) -> set[int]:
+        return {
+            n for day in range(first, last + 1) if day in self.days for n in self.days[day].nodes
+        }
+
+    def _servers(self, first: int, last: int) -> set[str]:
+        return {
+            s for day in range(first, last + 1) if day in self.days for s in self.days[day].servers
+        }
+
+    def _all_upgrades(self) -> dict[int, dict[tuple[str, str], set[int]]]:
+        told: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        for report in self.reports:
+            for node in report.nodes:
+                told[node.number].append((report.day, node.is_a["asl_version"]))
+        found: dict[int, dict[tuple[str, str], set[int]]] = defaultdict(lambda: defaultdict(set))
+        for number, versions in told.items():
+            for (since, before), (day, after) in pairwise(versions):
+                if before != after and "unknown" not in (before, after) and day - since <= WINDOW:
+                    found[day][before, after].add(number)
+        return found
+
+
+def _exact(reports: list[Said]) -> Exact:
+    return Exact(
+        reports,
+        {node.number: node for report in reports for node in report.nodes},
+        {report.server: report for report in reports},
+    )
+
+
+def _known(values: Iterable[str]) -> set[str]:
+    return set(values) - {"unknown"}
+
+
+def _tables(units: list[Mapping[str, str]], keys: tuple[str, ...], day: int, field: str) -> Points:
+    rows: Counter[Hashable] = Counter()
+    for unit in units:
+        for dimension in keys:
+            rows[dimension, unit[dimension], "all", "all"] += 1
+            for within in keys:
+                # A release lies in one distribution, and neither is counted within the other.
+                if within != dimension and {within, dimension} != {"distro", "release"}:
+                    rows[dimension, unit[dimension], within, unit[within]] += 1
+    names = ("dimension", "value", "within", "within_value")
+    return {
+        (day * DAY, tuple(zip(names, row, strict=True))): {field: count}
+        for row, count in rows.items()
+        if isinstance(row, tuple)
+    }
+
+
+def by_day(points: Points) -> Iterator[tuple[int, Points]]:
+    """The points of each day (of 1970) that has some, in order."""
+    for day, keys in groupby(sorted(points), key=lambda key: key[0] // DAY):
+        yield day, {key: points[key] for key in keys}

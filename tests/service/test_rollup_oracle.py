@@ -1,0 +1,83 @@
+"""Every published number, against a count by brute force that shares no code with the product."""
+
+from __future__ import annotations
+
+import random
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from collector.history.fleet import Fleet
+from tests.conftest import Databases
+from tests.fleets import EPOCH, Received, random_fleet
+from tests.network import Network, differences, number_of
+from tests.oracle import DAY, HOUR, Oracle, said
+from tests.safety import unsafe
+
+FLEETS = 100
+A_DAY = date(2026, 3, 2)
+
+
+def duplicated(received: Received, rng: random.Random) -> Received:
+    """The same, with one report in thirty sent again within three hours."""
+    again = [
+        (at + rng.randrange(1, 3 * HOUR), body) for at, body in received if rng.random() < 1 / 30
+    ]
+    return sorted(received + again, key=lambda each: each[0])
+
+
+@pytest.mark.parametrize("k", [1, 5])
+async def test_every_number_of_ten_days_of_a_large_fleet_equals_brute_force(
+    databases: Databases, state_dir: Path, k: int
+) -> None:
+    days = [A_DAY + timedelta(days=n) for n in range(10)]
+    fleet = Fleet(seed=41, servers=320, start=A_DAY, days=10)
+    received = duplicated(
+        [(each.received_ns, each.body) for day in days for each in fleet.day(day)],
+        random.Random(41),
+    )
+    now = number_of(days[-1]) * DAY + DAY + 2 * HOUR
+    chosen = [number_of(day) for day in days]
+    oracle = Oracle(said(received), now)
+    # What the seed must bring for this to show anything.
+    assert max(len(oracle.days[day].servers) for day in chosen) >= 300
+    assert oracle.series(chosen)["daily_upgrades"]
+
+    network = Network(databases)
+    network.create()
+    network.lay_received(received)
+    async with network.rollup(state_dir, k=k) as rollup:
+        await rollup.roll(chosen, now)
+
+    found, exact = network.series(), oracle.series(chosen)
+    assert not unsafe(found, exact, k)
+    if k == 1:
+        assert not differences(found, exact)
+
+
+@pytest.mark.parametrize("seed", range(FLEETS))
+async def test_every_number_of_a_random_fleet_equals_brute_force(
+    databases: Databases, state_dir: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    k = rng.choice((1, 1, 2, 5))
+    # A good part of the fleets live long enough for every window to close.
+    days, servers = (rng.randint(33, 40), 3) if seed % 5 == 0 else (rng.randint(3, 9), 9)
+    received = random_fleet(seed, days=days, servers=servers)
+    # The last day of some is open still.
+    until = (EPOCH + days) * DAY
+    now = until + rng.choice((2 * HOUR, HOUR, HOUR - 1000, -rng.randrange(DAY)))
+    received = [each for each in received if each[0] < now]
+    chosen = range(EPOCH, min(EPOCH + days, now // DAY + 1))
+
+    network = Network(databases)
+    network.create()
+    network.lay_received(received)
+    async with network.rollup(state_dir, k=k) as rollup:
+        await rollup.roll(chosen, now)
+
+    found, exact = network.series(), Oracle(said(received), now).series(chosen)
+    assert not unsafe(found, exact, k)
+    if k == 1:
+        assert not differences(found, exact)

@@ -1,0 +1,71 @@
+"""What is written to InfluxDB is what the schema declares: no more, no less, of those types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collector.schema import DAILY, MEASUREMENTS, RAW
+from tests.conftest import Databases
+from tests.fleets import EPOCH, random_fleet
+from tests.network import Network
+from tests.oracle import DAY, HOUR
+
+ELSEWHERE = {
+    ("daily_usage", "imported"),
+    ("server_report", "imported"),
+    ("daily_usage", "erased_reports"),
+    ("daily_usage", "erased_node_reports"),
+}
+"""Fields that an import, or an owner's erasure, writes and a day's ordinary run does not."""
+
+
+@pytest.fixture
+async def filled(databases: Databases, state_dir: Path) -> Databases:
+    """Databases after ten days of reports and their rollup."""
+    network = Network(databases)
+    network.create()
+    network.lay_received(random_fleet(2, days=10, servers=8))
+    async with network.rollup(state_dir) as rollup:
+        await rollup.reconcile((EPOCH + 10) * DAY + 2 * HOUR)
+    return databases
+
+
+def keys(filled: Databases, kind: str, *columns: str) -> set[tuple[str, ...]]:
+    """(measurement, key, …) of both databases, as InfluxDB tells them."""
+    found = set()
+    for database in (filled.raw, filled.daily):
+        for row in filled.server.query("SHOW MEASUREMENTS", database):
+            name = row["name"]
+            rows = filled.server.query(f'SHOW {kind} KEYS FROM "{name}"', database)
+            found |= {(name, *(str(row[column]) for column in columns)) for row in rows}
+    return found
+
+
+def test_every_field_written_is_declared_with_its_type_and_every_declared_one_is_written(
+    filled: Databases,
+) -> None:
+    declared = {
+        (measurement.name, field.name, str(field.type))
+        for measurement in MEASUREMENTS
+        if measurement.database in (RAW, DAILY)
+        for field in measurement.fields
+        if (measurement.name, field.name) not in ELSEWHERE
+    }
+    assert keys(filled, "FIELD", "fieldKey", "fieldType") == declared
+
+
+def test_every_tag_written_is_declared_and_every_declared_one_is_written(filled: Databases) -> None:
+    declared = {
+        (measurement.name, tag.name)
+        for measurement in MEASUREMENTS
+        if measurement.database in (RAW, DAILY)
+        for tag in measurement.tags
+    }
+    assert keys(filled, "TAG", "tagKey") == declared
+
+
+def test_fields_written_elsewhere_are_declared() -> None:
+    declared = {(m.name, field.name) for m in MEASUREMENTS for field in m.fields}
+    assert declared >= ELSEWHERE

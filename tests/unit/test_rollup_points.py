@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from collector.rollup.hourly import Hour
+from collector.rollup.points import (
+    Points,
+    hourly_points,
+    package_points,
+    upgrade_points,
+    usage_points,
+)
+from tests.days import One, day
+
+TIME = 20_000 * 86_400 * 10**9
+A, B, C = "asl3-1", "asl3-2", "asl3-3"
+
+
+def packages(k: int, *servers: dict[str, str]) -> dict[str, dict[str, int]]:
+    """`daily_packages` of servers with these packages: counts by package and version."""
+    reports = [
+        One((number,), server=number, packages=json.dumps(installed))
+        for number, installed in enumerate(servers)
+    ]
+    found: dict[str, dict[str, int]] = {}
+    for (time, tags), fields in package_points(day(*reports), TIME, k=k).items():
+        assert time == TIME
+        named = dict(tags)
+        assert fields.keys() == {"servers"}
+        found.setdefault(named["package"], {})[named["version"]] = int(fields["servers"])
+    return found
+
+
+def servers(*groups: tuple[int, dict[str, str]]) -> list[dict[str, str]]:
+    return [installed for count, installed in groups for _ in range(count)]
+
+
+def test_a_package_is_a_table_of_all_servers_with_none_for_those_without() -> None:
+    found = packages(1, {"asl3": "1"}, {"asl3": "2"}, {}, {"asl3": "2", "allmon3": "1"})
+    assert found == {
+        "asl3": {"1": 1, "2": 2, "none": 1},
+        "allmon3": {"1": 1, "none": 3},
+    }
+
+
+def test_a_package_that_every_server_has_has_no_row_of_none() -> None:
+    assert packages(1, {"asl3": "1"}, {"asl3": "1"}) == {"asl3": {"1": 2}}
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        pytest.param([(5, {"p": "1"}), (5, {})], {"p": {"1": 5, "none": 5}}, id="all-shown"),
+        pytest.param([(4, {"p": "1"}), (9, {})], {}, id="under-k-have-it"),
+        pytest.param([(5, {"p": "1"}), (4, {"p": "2"}), (9, {})], {}, id="nothing-left-to-tell"),
+        pytest.param(
+            [(7, {"p": "1"}), (6, {"p": "2"}), (1, {"p": "3"}), (9, {})],
+            {"p": {"1": 7, "none": 9, "other": 7}},
+            id="the-smallest-hides-with-the-rare",
+        ),
+        pytest.param(
+            [(9, {"p": "1"}), (8, {"p": "2"}), (3, {})],
+            {"p": {"1": 9, "other": 11}},
+            id="the-few-without-it-are-hidden",
+        ),
+        pytest.param([(3, {"p": "1"}), (3, {"p": "2"})], {}, id="only-rare-versions"),
+        pytest.param(
+            [(9, {"p": "1"}), (6, {"p": "other"}), (8, {})],
+            {"p": {"1": 9, "none": 8, "other": 6}},
+            id="a-version-called-other",
+        ),
+        pytest.param(
+            [(9, {"p": "1"}), (6, {"p": "none"}), (8, {})],
+            {"p": {"1": 9, "none": 8, "other": 6}},
+            id="a-version-called-none",
+        ),
+    ],
+)
+def test_packages_under_a_k_of_five(
+    groups: list[tuple[int, dict[str, str]]], expected: dict[str, dict[str, int]]
+) -> None:
+    assert packages(5, *servers(*groups)) == expected
+
+
+def test_a_package_s_name_and_version_are_cleaned_and_an_empty_version_is_none() -> None:
+    found = packages(1, {"a\nb": " 1\t2 ", "c": ""})
+    assert found == {"a b": {"1 2": 1}}
+
+
+def test_a_day_without_servers_has_no_packages() -> None:
+    assert package_points(day(), TIME, k=1) == {}
+
+
+def upgraded(k: int, moves: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    return {
+        (dict(tags)["from_version"], dict(tags)["to_version"]): int(fields["nodes"])
+        for (_, tags), fields in upgrade_points(moves, TIME, k=k).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        pytest.param({}, {}, id="nobody"),
+        pytest.param({(A, B): 4}, {}, id="under-k-in-all"),
+        pytest.param({(A, B): 2, (B, C): 3}, {("other", "other"): 5}, id="k-in-all"),
+        pytest.param({(A, B): 5, (B, C): 9}, {(A, B): 5, (B, C): 9}, id="all-shown"),
+        pytest.param(
+            {(A, B): 6, (B, C): 9, (A, C): 1},
+            {(B, C): 9, ("other", "other"): 7},
+            id="the-smallest-hides-with-the-rare",
+        ),
+        pytest.param({(A, B): 9, (A, C): 1}, {("other", "other"): 10}, id="one-hides-the-other"),
+    ],
+)
+def test_upgrades_under_a_k_of_five(
+    moves: dict[tuple[str, str], int], expected: dict[tuple[str, str], int]
+) -> None:
+    assert upgraded(5, moves) == expected
+
+
+def test_every_upgrade_is_shown_with_a_k_of_one() -> None:
+    assert upgraded(1, {(A, B): 1, (B, A): 1}) == {(A, B): 1, (B, A): 1}
+
+
+def test_hours_are_points_one_step_apart() -> None:
+    points = hourly_points([Hour(1, 2, 3, 4), Hour(5, 6, 7, 8, 9.0, 9.5)], TIME, 10)
+    assert points == {
+        (TIME, ()): {"reports": 1, "nodes": 2, "nodes_24h": 3, "servers_24h": 4},
+        (TIME + 10, ()): {
+            "reports": 5,
+            "nodes": 6,
+            "nodes_24h": 7,
+            "servers_24h": 8,
+            "expected_reports": 9.0,
+            "expected_nodes_24h": 9.5,
+        },
+    }
+
+
+def values(points: Points, dimension: str) -> dict[str, int]:
+    return {
+        dict(tags)["value"]: int(fields["nodes"])
+        for (_, tags), fields in points.items()
+        if (dict(tags)["dimension"], dict(tags)["within"]) == (dimension, "all")
+    }
+
+
+@pytest.mark.parametrize(
+    ("distro", "release", "label"),
+    [
+        ("Debian", "12", "Debian 12"),
+        ("Debian", "", "Debian unknown"),
+        ("", "12", "unknown 12"),
+        ("", "", "unknown"),
+        ("other", "12", "other"),
+        ("Debian", "other", "other"),
+    ],
+)
+def test_a_release_is_named_with_its_distribution(distro: str, release: str, label: str) -> None:
+    facts = day(One((1,), distro=distro, release=release))
+    _, nodes, _ = usage_points(facts, TIME, k=1, final=True, windows={})
+    assert values(nodes, "release") == {label: 1}
+
+
+def test_an_unknown_version_is_no_version() -> None:
+    facts = day(One((1,), asl="unknown", asterisk="18.9.0"), One((2,), asl="", asterisk=""))
+    usage, _, _ = usage_points(facts, TIME, k=1, final=True, windows={})
+    fields = usage[TIME, ()]
+    assert (fields["asterisk_versions"], fields["asl_versions"]) == (1, 0)
+
+
+def test_a_day_of_silence_is_zeros_without_tables() -> None:
+    usage, nodes, servers = usage_points(day(), TIME, k=5, final=False, windows={"nodes_7d": 3})
+    assert set(usage[TIME, ()].values()) == {0, 3}
+    assert (nodes, servers) == ({}, {})
