@@ -10,11 +10,11 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 	--no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint format bench lock clean
+.PHONY: help setup dev demo test lint format bench dashboards lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
-		while IFS='|' read -r target sentence; do printf '%-14s %s\n' "$$target" "$$sentence"; done
+		while IFS='|' read -r target sentence; do printf '%-18s %s\n' "$$target" "$$sentence"; done
 
 setup: ## Make .venv with the collector in it, and see to an InfluxDB for demo and tests
 	$(SETUP)
@@ -41,6 +41,10 @@ format: dev ## Rewrite the code in the house's format, and mend what can be mend
 
 bench: setup ## Measure how fast reports are taken in, on this machine
 	@$(BIN)/python -m bench
+
+# SITE=https://… where the community's Grafana is not on the host of the collector's own pages.
+dashboards: setup ## Write Grafana's dashboards and alert rules anew from tools/dashboards
+	$(BIN)/python -m tools.dashboards --site "$(SITE)"
 
 lock: dev ## Renew the lock files in requirements/ from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/runtime.txt

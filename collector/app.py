@@ -16,21 +16,26 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.admission import RateLimit, TagBudget
 from collector.influx import Influx
-from collector.influx.databases import ensure
-from collector.intakes.asl import AslIntake
+from collector.intakes.asl import AslIntake, Report, Understanding
 from collector.lines import Stamper
+from collector.logs import place
 from collector.metrics import Metrics
 from collector.nodelist import NodeList
 from collector.outbox import FILE, Outbox, OutboxFile
+from collector.owners.desk import Desk, Parts
+from collector.owners.erasure import Locks
+from collector.owners.routes import MyData
+from collector.owners.texts import Terms
 from collector.privacy import Pseudonymiser
 from collector.problems import Reason, Refusal
-from collector.public.reports import Reports
 from collector.public.series import PublicSeries
+from collector.public.site import Site
+from collector.retention import prepare
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily
 from collector.rollup.reconcile import Reconciler
 from collector.rollup.schedule import Schedule
-from collector.schema import DAILY, NODE_TAGS, RAW, REGISTRATION
+from collector.schema import DAILY, NODE_TAGS, OWNERS, RAW, REGISTRATION
 from collector.settings import Address, Settings
 from collector.state import locked, pseudonym_key
 from collector.writer import Writer
@@ -52,7 +57,7 @@ class Running:
 
 def retention(settings: Settings) -> dict[str, int]:
     """Retention of each database, in seconds (0: for ever)."""
-    return {RAW: settings.retention_raw, DAILY: settings.retention_daily}
+    return {RAW: settings.retention_raw, DAILY: settings.retention_daily, OWNERS: 0}
 
 
 def influx_of(settings: Settings) -> Influx:
@@ -71,14 +76,16 @@ def daily_of(settings: Settings, influx: Influx) -> Daily:
         influx,
         k=settings.k_anonymity,
         retention_s=settings.retention_raw,
-        cache=FactsCache(settings.state_dir),
+        cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
     )
 
 
 def reconciler_of(settings: Settings, influx: Influx) -> Reconciler:
     """What finds the days that are due, as the settings describe."""
     return Reconciler(
-        influx, retention_s=settings.retention_raw, cache=FactsCache(settings.state_dir)
+        influx,
+        retention_s=settings.retention_raw,
+        cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
     )
 
 
@@ -100,6 +107,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         path = directory / FILE
         with OutboxFile(path) as file:
             seen, newest = file.tag_values(), file.newest_ns()
+            chosen = file.owners.choices()
         for tag, budget in tag_budgets().items():
             metrics.tag_budget.labels(tag).set(budget)
         outbox = Outbox(
@@ -111,22 +119,33 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(outbox.close)
         influx = await stack.enter_async_context(influx_of(settings))
         nodelist = NodeList(settings.nodelist_url, directory=directory, metrics=metrics)
-        await stack.enter_async_context(_task(nodelist.run()))
+        ended: list[str] = []
+        await stack.enter_async_context(_task("nodelist", nodelist.run(), ended))
 
-        writer = Writer(outbox, influx, metrics, lambda: ensure(influx, retention(settings)))
-        writing = asyncio.create_task(writer.run())
+        writer = Writer(outbox, influx, metrics, lambda: prepare(influx, retention(settings)))
+        writing = asyncio.create_task(writer.run(), name="writer")
+        writing.add_done_callback(lambda task: _note_if_failed(task, ended))
         stack.push_async_callback(_stop, writer.stop, writing)
 
         series = PublicSeries(influx)
+        daily = daily_of(settings, influx)
         schedule = Schedule(
-            daily_of(settings, influx),
+            daily,
             reconciler_of(settings, influx),
             metrics,
             changed=series.forget,
         )
-        await stack.enter_async_context(_task(schedule.run()))
+        desk = Desk(
+            settings,
+            Parts(influx, outbox, daily, pseudonyms, metrics, Locks(writer.lock, schedule.lock)),
+            kept=chosen,
+            changed=schedule.wake,
+        )
+        await desk.open()
+        await stack.enter_async_context(_task("my-data", desk.run(), ended))
+        await stack.enter_async_context(_task("rollup", schedule.run(), ended))
 
-        intake = AslIntake(
+        understanding = Understanding(
             pseudonyms=pseudonyms,
             stamper=Stamper(instance=settings.instance, last=newest),
             budget=TagBudget(
@@ -135,23 +154,37 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 seen=seen,
             ),
             nodelist=nodelist,
+            metrics=metrics,
+        )
+        intake = AslIntake(
+            understanding,
+            opted_out=desk.choices.opted_out,
             outbox=outbox,
             rate_limit=RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32)),
             trusted_proxies=settings.trusted_proxies,
             metrics=metrics,
         )
+        my_data = MyData(
+            desk,
+            understanding.identify,
+            terms=Terms(settings.retention_raw, settings.outbox_keep, settings.backup_keep),
+            trusted_proxies=settings.trusted_proxies,
+            secret=secrets.token_bytes(32),
+        )
         private = web.Application()
         private.add_routes(
             [
                 web.get("/metrics", make_aiohttp_handler(metrics.registry)),
-                web.get("/healthz", _healthz(outbox)),
+                web.get("/healthz", _healthz(outbox, ended)),
                 web.get("/readyz", _readyz(outbox)),
             ]
         )
         public = web.Application(
             client_max_size=settings.max_body + 1, middlewares=[_problems_for_unknown_routes]
         )
-        public.add_routes([*intake.routes(), *Reports(series).routes()])
+        site = Site(settings, influx, series, report=Report)
+        public.add_routes([*intake.routes(), *my_data.routes(), *site.routes()])
+        public.on_response_prepare.append(site.headers)
         at = Running(
             public=await stack.enter_async_context(_site(public, settings.listen)),
             metrics=await stack.enter_async_context(_site(private, settings.metrics_listen)),
@@ -190,9 +223,12 @@ async def _site(application: web.Application, address: Address) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a loop beside; cancelled and awaited at the end."""
-    task = asyncio.create_task(work)
+async def _task(
+    name: str, work: Coroutine[Any, Any, None], ended: list[str]
+) -> AsyncIterator[None]:
+    """Run a loop beside; cancelled and awaited at the end. One that fails is named in `ended`."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(lambda done: _note_if_failed(done, ended))
     try:
         yield
     finally:
@@ -200,16 +236,30 @@ async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+def _note_if_failed(task: asyncio.Task[None], ended: list[str]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        ended.append(task.get_name())
+        # Its words may repeat what was sent.
+        log.error(
+            "a loop has ended; restart the collector",
+            loop=task.get_name(),
+            error=type(error).__name__,
+            place=place(error),
+        )
+
+
 async def _stop(stop: Callable[[], None], task: asyncio.Task[None]) -> None:
     stop()
-    await task
+    # What made it fail was said when it did.
+    await asyncio.gather(task, return_exceptions=True)
 
 
-def _healthz(outbox: Outbox) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _healthz(outbox: Outbox, ended: list[str]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def healthz(_request: web.Request) -> web.Response:
-        if outbox.alive:
+        gone = [*ended, *([] if outbox.alive else ["outbox"])]
+        if not gone:
             return web.Response(text="ok\n")
-        return Refusal(Reason.UNAVAILABLE, "the outbox's thread has ended").response()
+        return Refusal(Reason.UNAVAILABLE, f"has ended: {', '.join(gone)}").response()
 
     return healthz
 

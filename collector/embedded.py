@@ -53,6 +53,8 @@ dir = {data}
 wal-dir = {wal}
 index-version = "tsi1"
 query-log-enabled = false
+cache-snapshot-write-cold-duration = "{cold_after}"
+compact-full-write-cold-duration = "{compact_after}"
 
 [retention]
 check-interval = {retention_check}
@@ -135,12 +137,18 @@ def find_influxd(*roots: Path) -> Path:
     )
 
 
+def _seconds(duration: str) -> int:
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+
+
 class EmbeddedInflux:
     """An influxd of our own, with its files in `directory` and its HTTP port on loopback.
 
     Data in `directory` is kept and found again. The process does not outlive the thread that
     started it, however that ends. `port` is a free one unless given, and stays the same over
-    restarts. `retention_check` is an InfluxDB duration: how often expired data is dropped.
+    restarts. `retention_check` is an InfluxDB duration: how often expired data is dropped;
+    `compact_after` another: how long after its last write a shard is compacted, deleted data left
+    out.
     Raises `InfluxdNotFoundError` if no server is given or found.
     """
 
@@ -150,6 +158,7 @@ class EmbeddedInflux:
         *,
         port: int | None = None,
         retention_check: str = "30m",
+        compact_after: str = "4h",
         influxd: Path | None = None,
     ) -> None:
         self.directory = directory.resolve()
@@ -157,6 +166,7 @@ class EmbeddedInflux:
         self._influxd = influxd or find_influxd()
         self.port = free_port() if port is None else port
         self._retention_check = retention_check
+        self._compact_after = compact_after
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -253,6 +263,9 @@ class EmbeddedInflux:
                 data=json.dumps(str(self.directory / "data")),
                 wal=json.dumps(str(self.directory / "wal")),
                 retention_check=json.dumps(self._retention_check),
+                # As it is shipped, the cache is written out sooner than a shard is compacted.
+                cold_after=min(self._compact_after, "10m", key=_seconds),
+                compact_after=self._compact_after,
             )
         )
         server = [str(self._influxd), "-config", str(config)]

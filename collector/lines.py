@@ -5,7 +5,9 @@ Format: https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 from collector.schema import LABEL_LENGTH, UNKNOWN
@@ -18,6 +20,21 @@ _MEASUREMENT = str.maketrans({",": r"\,", " ": r"\ "})
 _KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
 
 FieldValue = int | float | str
+
+_UNESCAPED: dict[str, re.Pattern[str]] = {
+    mark: re.compile(rf"(?:\\.|[^\\{mark}])*", re.DOTALL) for mark in (" ", ",", "=")
+}
+_QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point: its measurement, tags, fields, and time in ns."""
+
+    measurement: str
+    tags: Mapping[str, str]
+    fields: Mapping[str, FieldValue]
+    time: int
 
 
 @lru_cache(maxsize=4096)
@@ -63,6 +80,53 @@ def line(measurement: str, tags: str, fields: Mapping[str, FieldValue], time_ns:
 @lru_cache(maxsize=256)
 def _measurement(text: str) -> str:
     return text.translate(_MEASUREMENT)
+
+
+def parse(text: str) -> Point:
+    """The point of a line that `line` made. Raises ValueError for anything else."""
+    head = _before(" ", text, 0)
+    measurement, *pairs = _split(",", head)
+    at = len(head) + 1
+    fields: dict[str, FieldValue] = {}
+    while True:
+        name = _before("=", text, at)
+        at += len(name) + 1
+        if quoted := _QUOTED.match(text, at):
+            value: FieldValue = re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL)
+            end = quoted.end()
+        else:
+            end = min(found for mark in ", " if (found := text.find(mark, at)) >= 0)
+            written = text[at:end]
+            value = int(written[:-1]) if written.endswith("i") else float(written)
+        fields[_plain(name)] = value
+        at = end + 1
+        if text[end] == " ":
+            break
+    tags = dict(_split("=", pair) for pair in pairs)
+    return Point(
+        _plain(measurement),
+        {_plain(name): _plain(value) for name, value in tags.items()},
+        fields,
+        int(text[at:]),
+    )
+
+
+def _before(mark: str, text: str, at: int) -> str:
+    found = _UNESCAPED[mark].match(text, at)
+    return found[0] if found else ""
+
+
+def _split(mark: str, text: str) -> list[str]:
+    """The parts of a text between unescaped marks."""
+    parts, at = [], 0
+    while at <= len(text):
+        parts.append(_before(mark, text, at))
+        at += len(parts[-1]) + 1
+    return parts
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([,= ])", r"\1", text)
 
 
 class Stamper:

@@ -158,6 +158,28 @@ class Metrics:
             registry=registry,
         )
 
+        self.erasures = Counter(
+            "collector_erasures",
+            "Erasures that owners asked for, by outcome: queued, delayed, or done.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.erasures_queued = Gauge(
+            "collector_erasures_queued",
+            "Erasures over the hourly limit that wait for an operator.",
+            registry=registry,
+        )
+        self.erasures_waiting = Gauge(
+            "collector_erasures_waiting",
+            "Erasures that are remembered until InfluxDB lets them be done.",
+            registry=registry,
+        )
+        self.opted_out = Gauge(
+            "collector_opted_out_servers",
+            "Servers whose owners want no report to be kept.",
+            registry=registry,
+        )
+
         self.rollup_runs = Counter(
             "collector_rollup_runs",
             "Runs of a day's rollup by outcome.",

@@ -16,6 +16,8 @@ import networkx as nx
 
 ServerPseudonym = NewType("ServerPseudonym", str)
 NodePseudonym = NewType("NodePseudonym", str)
+OwnerMark = NewType("OwnerMark", str)
+"""What an owner's choice is remembered under: no name that a report was ever kept under."""
 
 KEY_LENGTH = 32
 """Length of the key in bytes."""
@@ -34,7 +36,7 @@ class Pseudonymiser:
     Raises ValueError where `key` is not 32 bytes long.
     """
 
-    __slots__ = ("_node", "_server")
+    __slots__ = ("_node", "_owner", "_server")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_LENGTH:
@@ -42,6 +44,7 @@ class Pseudonymiser:
         # Keying costs a block of hashing; a copy of a keyed state does not pay for it again.
         self._server = blake2b(key=key, digest_size=_DIGEST_SIZE, person=b"collector-server")
         self._node = blake2b(key=key, digest_size=_DIGEST_SIZE, person=b"collector-node")
+        self._owner = blake2b(key=key, digest_size=_DIGEST_SIZE, person=b"collector-owner")
 
     def server(self, uuid: str) -> ServerPseudonym:
         """The name of the server with this UUID, given in its canonical lower-case form."""
@@ -54,6 +57,12 @@ class Pseudonymiser:
         state = self._node.copy()
         state.update(b"%d" % number)
         return NodePseudonym(state.hexdigest())
+
+    def mark(self, server: ServerPseudonym) -> OwnerMark:
+        """The mark of the owner of the server with this name."""
+        state = self._owner.copy()
+        state.update(server.encode("ascii"))
+        return OwnerMark(state.hexdigest())
 
 
 def is_safe(loss: int, k: int) -> bool:

@@ -12,6 +12,9 @@ The reply table, written before the handlers (docs/http.md shows it to people):
 | 429 | rate-limited | too many reports from one address | after Retry-After |
 | 503 | unavailable | nothing can be stored now | after Retry-After |
 
+Readers are told 400 invalid-parameter, 404 not-found, 405 method-not-allowed, 410 gone and
+503 unavailable (nothing can be read now).
+
 Form: RFC 9457, `application/problem+json`.
 """
 
@@ -35,6 +38,7 @@ class Reason(StrEnum):
     UNSUPPORTED_ENCODING = "unsupported-encoding"
     RATE_LIMITED = "rate-limited"
     UNAVAILABLE = "unavailable"
+    INVALID_PARAMETER = "invalid-parameter"
     GONE = "gone"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
@@ -48,6 +52,7 @@ _STATUS = {
     Reason.UNSUPPORTED_ENCODING: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     Reason.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.INVALID_PARAMETER: HTTPStatus.BAD_REQUEST,
     Reason.GONE: HTTPStatus.GONE,
     Reason.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Reason.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 RAW = "usage_raw"
 DAILY = "usage_daily"
+OWNERS = "usage_owners"
 
 UNKNOWN = "unknown"
 """What a tag holds where the sender said nothing."""
@@ -111,6 +112,7 @@ SERVER_REPORT = Measurement(
         _RELOAD_AGE,
         Field("kernel", FieldType.STRING, "", "kernel release, as `uname -r` gave it"),
         Field("packages", FieldType.STRING, "", "JSON object: package name to version"),
+        _count("imported", "", "1 where it came from an older server's database, else absent"),
     ),
 )
 
@@ -225,6 +227,30 @@ HOURLY_USAGE = Measurement(
     ),
 )
 
+_OWNER = Field(
+    "owner", FieldType.STRING, "", "keyed digest of a server's pseudonym, 16 hexadecimal digits"
+)
+OWNER_CHOICE = Measurement(
+    OWNERS,
+    "owner_choice",
+    "when the owner chose, UTC, in ns; unique in the process",
+    (),
+    (
+        _OWNER,
+        Field("choice", FieldType.STRING, "", "`opt-out` or `opt-in`; an owner's latest counts"),
+    ),
+)
+ERASURE_NOTICE = Measurement(
+    OWNERS,
+    "erasure_notice",
+    "up to when reports were erased, UTC, in ns; unique in the process",
+    (),
+    (
+        _OWNER,
+        Field("days", FieldType.STRING, "", "days of the erased reports, comma between"),
+    ),
+)
+
 MEASUREMENTS = (
     NODE_REPORT,
     SERVER_REPORT,
@@ -234,4 +260,6 @@ MEASUREMENTS = (
     DAILY_PACKAGES,
     DAILY_UPGRADES,
     HOURLY_USAGE,
+    OWNER_CHOICE,
+    ERASURE_NOTICE,
 )

@@ -108,6 +108,10 @@ def _http_url_or_empty(text: str) -> str:
     return text
 
 
+def _site_url(text: str) -> str:
+    return _http_url(text) if text else ""
+
+
 _BYTES: Final = TypeAdapter(ByteSize)
 
 
@@ -194,8 +198,25 @@ class Settings(BaseSettings):
     rate_limit: int = Field(
         20_000, ge=0, description="reports an hour from one address; 0: no limit"
     )
+    erasures_per_hour: int = Field(
+        20, ge=0, description="owners' erasures done an hour; more wait for `collector my-data`"
+    )
+    backup_keep: Duration = Field(
+        0, description="how long backups of raw reports are kept, told to owners; 0: not told"
+    )
     trusted_proxies: Networks = Field(
-        [], description="addresses or networks, comma between, whose X-Forwarded-For is believed"
+        [], description="addresses or networks, comma between, whose X-Forwarded-… is believed"
+    )
+    public_url: Annotated[str, AfterValidator(_site_url)] = Field(
+        "", description="address by which the public reaches the pages, such as https://HOST"
+    )
+    grafana_url: Annotated[str, AfterValidator(_http_url_or_empty)] = Field(
+        "", description="the community's Grafana, linked from the pages; empty: no link"
+    )
+    contact: str = Field(
+        "",
+        max_length=200,
+        description="who runs this and how to reach them, shown on the privacy page",
     )
     log_format: Literal["text", "json"] = Field("text", description="form of the log's lines")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -286,8 +307,13 @@ def unknown_variables() -> dict[str, str | None]:
     """Variables with our prefix that are no setting of this version, with the nearest that is."""
     known = {variable(name) for name in Settings.model_fields}
     known |= {f"{variable(name)}_FILE" for name in SECRETS}
+    # The prefix that all share must not make them alike.
+    endings = [name.removeprefix(PREFIX) for name in known]
     return {
-        name: next(iter(difflib.get_close_matches(name, known, n=1)), None)
+        name: next(
+            (PREFIX + e for e in difflib.get_close_matches(name.removeprefix(PREFIX), endings)),
+            None,
+        )
         for name in sorted(os.environ)
         if name.startswith(PREFIX) and name not in known
     }

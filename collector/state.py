@@ -18,11 +18,15 @@ class StateError(Exception):
     """The state directory cannot be used; the text says why and what to do."""
 
 
+class StateInUse(StateError):
+    """Another process holds the state directory."""
+
+
 @contextmanager
 def locked(directory: Path) -> Iterator[Path]:
     """The state directory, made (mode 0700) where missing, held by this process alone.
 
-    Raises StateError where it cannot be made or written, or where another process holds it.
+    Raises StateError where it cannot be made or written, StateInUse where another process holds it.
     """
     prepare(directory)
     try:
@@ -32,7 +36,7 @@ def locked(directory: Path) -> Iterator[Path]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StateError(
+        raise StateInUse(
             f"{directory} is in use by another collector: stop it, or give this one a"
             " COLLECTOR_STATE_DIR and a COLLECTOR_INSTANCE of its own"
         ) from None

@@ -337,6 +337,19 @@ def ensure_chromium() -> None:
         say(f"there is no chromium for the tests of the pages, which are skipped: {error}")
 
 
+# Prometheus
+
+
+def ensure_prometheus(checkout: Checkout) -> None:
+    """See to a Prometheus: the one on PATH, or Debian's. Without one, alerts on it go untested."""
+    if shutil.which("prometheus") and shutil.which("promtool"):
+        return
+    try:
+        unpack(checkout, "prometheus")
+    except SetupError as error:
+        say(f"there is no Prometheus for the tests of the alerts, some are skipped: {error}")
+
+
 def main() -> int:
     """Prepare the checkout this file is in; the exit code is 1 where that cannot be done."""
     parser = argparse.ArgumentParser(prog="setup", description="Prepares this checkout.")
@@ -352,6 +365,7 @@ def main() -> int:
             ensure_influxd(checkout)
             if options.dev:
                 ensure_mariadb(checkout)
+                ensure_prometheus(checkout)
                 ensure_chromium()
             # Lists grow old, and are fetched again where a later package needs them.
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)

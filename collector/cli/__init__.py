@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from collector.cli import outbox, rollup, serve
+from collector.cli import (
+    backup,
+    demo,
+    import_,
+    my_data,
+    outbox,
+    provision,
+    retention,
+    rollup,
+    serve,
+    simulate,
+)
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -16,7 +27,15 @@ cli.command("serve")(serve.serve)
 cli.command("check")(serve.check)
 cli.command("rollup")(rollup.rollup)
 cli.command("verify")(rollup.verify_)
+cli.command("simulate")(simulate.simulate)
+cli.command("demo")(demo.demo)
+cli.command("backup")(backup.backup)
+cli.command("restore")(backup.restore)
+cli.command("provision")(provision.provision)
+cli.add_typer(import_.commands, name="import")
+cli.add_typer(my_data.commands, name="my-data")
 cli.add_typer(outbox.commands, name="outbox")
+cli.add_typer(retention.commands, name="retention")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Final, Protocol, TypeGuard
@@ -24,7 +24,7 @@ from collector.admission import Network, RateLimit, TagBudget, TagValue, sender_
 from collector.lines import NS_PER_DAY, FieldValue, Stamper, label, line, tag_set
 from collector.metrics import Metrics
 from collector.outbox import Entry, Outbox, OutboxUnavailable
-from collector.privacy import Pseudonymiser
+from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import (
     ARCH,
@@ -100,6 +100,26 @@ class Accepted:
     ignored: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class OptedOut:
+    """A report whose owner wants none to be kept; how many nodes it had, by reason."""
+
+    ignored: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Who sent a body and what it proves to know: all as it would be stored, but for `nodes`.
+
+    `nodes` gives the numbers that the body itself names, by pseudonym.
+    """
+
+    server: ServerPseudonym
+    kernel: str
+    packages: str
+    nodes: dict[NodePseudonym, int]
+
+
 class ListedNodes(Protocol):
     """The public node list."""
 
@@ -109,32 +129,26 @@ class ListedNodes(Protocol):
 
 
 class AslIntake:
-    """Receives reports of `asl-telemetry`. `secret` keys the rate limit's counters."""
+    """Receives reports of `asl-telemetry`; `opted_out` tells whose are dropped."""
 
     def __init__(
         self,
+        understanding: Understanding,
         *,
-        pseudonyms: Pseudonymiser,
-        stamper: Stamper,
-        budget: TagBudget,
-        nodelist: ListedNodes,
+        opted_out: Callable[[ServerPseudonym], bool],
         outbox: Outbox,
         rate_limit: RateLimit,
         trusted_proxies: Iterable[Network],
         metrics: Metrics,
     ) -> None:
-        self._understanding = Understanding(
-            pseudonyms=pseudonyms,
-            stamper=stamper,
-            budget=budget,
-            nodelist=nodelist,
-            metrics=metrics,
-        )
+        self._understanding = understanding
+        self._is_opted_out = opted_out
         self._outbox = outbox
         self._rate_limit = rate_limit
         self._trusted = tuple(trusted_proxies)
         self._metrics = metrics
         self._accepted = metrics.reports.labels(NAME, "accepted")
+        self._opted_out = metrics.reports.labels(NAME, "opted-out")
 
     def routes(self) -> list[web.RouteDef]:
         """`/usage`, and `/usage/usage` where a proxy leaves its prefix on."""
@@ -149,46 +163,75 @@ class AslIntake:
             self._metrics.reports.labels(NAME, outcome.reason.value).inc()
             log.info("refused", intake=NAME, reason=outcome.reason.value, detail=outcome.detail)
             return outcome.response()
-        self._accepted.inc()
-        reply = {"status": "accepted", "nodes": outcome.nodes, "ignored": outcome.ignored}
+        reply: dict[str, object]
+        if isinstance(outcome, OptedOut):
+            self._opted_out.inc()
+            reply = {"status": "accepted", "nodes": 0, "ignored": outcome.ignored}
+        else:
+            self._accepted.inc()
+            reply = {"status": "accepted", "nodes": outcome.nodes, "ignored": outcome.ignored}
         return web.Response(
             body=json.dumps(reply, separators=(",", ":")).encode() + b"\n",
             content_type="application/json",
         )
 
-    async def _take(self, request: web.Request) -> Accepted | Refusal:
-        headers = request.headers
-        if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-            return Refusal(
-                Reason.UNSUPPORTED_ENCODING, "send the body uncompressed, without Content-Encoding"
-            )
+    async def _take(self, request: web.Request) -> Accepted | OptedOut | Refusal:
+        if (refused := encoding_refused(request)) is not None:
+            return refused
         peer = sender_address(
-            request.remote or "", headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted
+            request.remote or "", request.headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted
         )
         if wait := self._rate_limit.wait(peer, time.time()):
             return Refusal(Reason.RATE_LIMITED, "too many reports from one address", wait)
         if (why := self._outbox.unavailable) is not None:
             return Refusal(Reason.UNAVAILABLE, why, _RETRY_AFTER_S)
-        try:
-            async with asyncio.timeout(_BODY_S):
-                body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            return _TOO_LARGE
-        except TimeoutError:
-            return Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole in time")
-        except (OSError, web.RequestPayloadError):
-            return Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole")
-        # Whether a body of just this size passes `read` differs between versions of aiohttp.
-        if len(body) >= request.client_max_size:
-            return _TOO_LARGE
-        outcome = self._understanding.of(body, time.time_ns())
-        if isinstance(outcome, Refusal):
+        body = await body_of(request)
+        if isinstance(body, Refusal):
+            return body
+        outcome = self._understanding.unless(self._is_opted_out, body, time.time_ns())
+        if not isinstance(outcome, Accepted):
             return outcome
         try:
             await self._outbox.append(outcome.entry)
         except OutboxUnavailable as error:
             return Refusal(Reason.UNAVAILABLE, str(error), _RETRY_AFTER_S)
         return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A body read: from whom, its public nodes, and how many were ignored, by reason."""
+
+    report: Report
+    server: ServerPseudonym
+    nodes: list[int]
+    ignored: dict[str, int]
+
+
+async def body_of(request: web.Request) -> bytes | Refusal:
+    """The body of a request, whole and as it was sent, or why it is not taken."""
+    try:
+        async with asyncio.timeout(_BODY_S):
+            body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        return _TOO_LARGE
+    except TimeoutError:
+        return Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole in time")
+    except (OSError, web.RequestPayloadError):
+        return Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole")
+    # Whether a body of just this size passes `read` differs between versions of aiohttp.
+    if len(body) >= request.client_max_size:
+        return _TOO_LARGE
+    return body
+
+
+def encoding_refused(request: web.Request) -> Refusal | None:
+    """The refusal of a request whose body is compressed."""
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity":
+        return None
+    return Refusal(
+        Reason.UNSUPPORTED_ENCODING, "send the body uncompressed, without Content-Encoding"
+    )
 
 
 class Understanding:
@@ -212,6 +255,22 @@ class Understanding:
 
     def of(self, body: bytes, now_ns: int) -> Accepted | Refusal:
         """The report in a body received at `now_ns` (UTC, ns since 1970)."""
+        read = self._read(body)
+        return read if isinstance(read, Refusal) else self._accept(read, now_ns)
+
+    def unless(
+        self, opted_out: Callable[[ServerPseudonym], bool], body: bytes, now_ns: int
+    ) -> Accepted | OptedOut | Refusal:
+        """The same, unless the server's owner wants no report to be kept."""
+        read = self._read(body)
+        if isinstance(read, Refusal):
+            return read
+        if not opted_out(read.server):
+            return self._accept(read, now_ns)
+        self._metrics.nodes.labels("opted-out").inc(len(read.nodes))
+        return OptedOut(read.ignored | {"opted-out": len(read.nodes)})
+
+    def _read(self, body: bytes) -> _Read | Refusal:
         report = self._parse(body)
         if isinstance(report, Refusal):
             return report
@@ -220,8 +279,23 @@ class Understanding:
             self._metrics.nodes.labels(reason).inc(count)
         if not nodes:
             return Refusal(Reason.NO_PUBLIC_NODES, "the report has no public node")
-        self._stored.inc(len(nodes))
-        return Accepted(self._entry(report, nodes, now_ns), len(nodes), ignored)
+        return _Read(report, self._pseudonyms.server(report.uuid.lower()), nodes, ignored)
+
+    def _accept(self, read: _Read, now_ns: int) -> Accepted:
+        self._stored.inc(len(read.nodes))
+        return Accepted(self._entry(read, now_ns), len(read.nodes), read.ignored)
+
+    def identify(self, body: bytes) -> Identified | Refusal:
+        """Who sent a body, by the same reading as a report's; nothing of it is kept."""
+        report = self._parse(body)
+        if isinstance(report, Refusal):
+            return report
+        return Identified(
+            self._pseudonyms.server(report.uuid.lower()),
+            label(report.kernel or ""),
+            _packages(report),
+            {self._pseudonyms.node(number): number for number in report.nodes},
+        )
 
     def _parse(self, body: bytes) -> Report | Refusal:
         try:
@@ -257,11 +331,11 @@ class Understanding:
                 nodes[number] = None
         return list(nodes), dict(ignored)
 
-    def _entry(self, report: Report, nodes: list[int], now_ns: int) -> Entry:
+    def _entry(self, read: _Read, now_ns: int) -> Entry:
+        report, server, nodes = read.report, read.server, read.nodes
         stamps = self._stamper.take(now_ns, len(nodes) + 1)
         day = stamps[0] // NS_PER_DAY
         news: list[TagValue] = []
-        server = self._pseudonyms.server(report.uuid.lower())
         asterisk, asl = versions(report.ast_ver or "")
         tags = {
             name: self._admit(name, value, day, news)
@@ -287,7 +361,7 @@ class Understanding:
             "nodes_iax": sum(node in iax for node in nodes),
             **ages,
             "kernel": label(report.kernel or ""),
-            "packages": pydantic_core.to_json(report.packages or {}).decode(),
+            "packages": _packages(report),
         }
         lines = [line(SERVER_REPORT.name, tag_set(tags), fields, stamps[0])]
         channels = report.channels or {}
@@ -309,6 +383,10 @@ class Understanding:
         if admitted != value:
             self._metrics.over_budget.labels(tag).inc()
         return admitted
+
+
+def _packages(report: Report) -> str:
+    return pydantic_core.to_json(report.packages or {}).decode()
 
 
 def _numbers_only(found: re.Match[bytes]) -> bytes:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from collector.metrics import Metrics
+from collector.outbox.errors import OutboxUnavailable
 from collector.outbox.file import (
     Entry,
     OutboxFile,
-    OutboxUnavailable,
     Pending,
     disk,
     disk_is_short,
@@ -29,6 +29,8 @@ log = structlog.get_logger("collector.outbox")
 
 _RESERVE_BYTES: Final = 64 << 20
 _HOUSEKEEPING_S: Final = 5.0
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -87,6 +89,28 @@ class Outbox:
         return await self._loop.run_in_executor(
             self._reader, lambda: self._read_file.read(max_lines=max_lines)
         )
+
+    async def ask(self, question: Callable[[OutboxFile], T]) -> T:
+        """What the file answers, on a connection that changes nothing."""
+        return await self._loop.run_in_executor(self._reader, question, self._read_file)
+
+    async def change(self, work: Callable[[OutboxFile], T]) -> T:
+        """What `work` returned, when all that it did is on disk."""
+        returned: list[T] = []
+        await self._submit(lambda file: returned.append(work(file)), appends=False)
+        return returned[-1]
+
+    async def scrub(self, *traces: bytes) -> bool:
+        """Leave nothing of deleted rows on the disk; whether none of these byte strings is there.
+
+        While it lasts, what is appended waits.
+        """
+
+        def work() -> bool:
+            with OutboxFile(self._path) as file:
+                return file.scrub(traces)
+
+        return await asyncio.to_thread(work)
 
     async def close(self) -> None:
         """Commit what waits, then close."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
 
 from collector.influx import Influx, Series
-from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE
+from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
 
 _NS_PER_S: Final = 10**9
 _MEMORY_S: Final = 300.0
@@ -34,12 +35,25 @@ class Snapshot:
     """The whole daily series, oldest first, and the last complete day's tables of all nodes.
 
     `tables` maps a dimension to its values and counts; it is of `tables_day`, the last final day
-    or, before there is one, the newest.
+    or, before there is one, the newest. `last_hour` is the start of the newest hour counted.
+    `revision` differs from that of any other snapshot.
     """
 
     days: list[UsageDay]
     tables_day: UsageDay | None
     tables: dict[str, dict[str, int]]
+    last_hour: datetime | None = None
+    revision: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def last_final(self) -> UsageDay | None:
+        """The last complete day."""
+        return next((day for day in reversed(self.days) if day.final), None)
+
+    @property
+    def open_day(self) -> UsageDay | None:
+        """The newest day, where it is not complete."""
+        return self.days[-1] if self.days and not self.days[-1].final else None
 
 
 class PublicSeries:
@@ -49,19 +63,25 @@ class PublicSeries:
         self._influx = influx
         self._snapshot: Snapshot | None = None
         self._taken = 0.0
+        self._changes = 0
         self._lock = asyncio.Lock()
 
     def forget(self) -> None:
         """The series has changed."""
         self._snapshot = None
+        self._changes += 1
 
     async def snapshot(self) -> Snapshot:
         """The series as it is. Raises InfluxError."""
         async with self._lock:
-            if self._snapshot is None or time.monotonic() - self._taken > _MEMORY_S:
-                self._snapshot = await self._read()
-                self._taken = time.monotonic()
-            return self._snapshot
+            if self._snapshot is not None and time.monotonic() - self._taken <= _MEMORY_S:
+                return self._snapshot
+            before, taken = self._changes, time.monotonic()
+            snapshot = await self._read()
+            if self._changes == before:
+                # Nothing was written while it was read.
+                self._snapshot, self._taken = snapshot, taken
+            return snapshot
 
     async def _read(self) -> Snapshot:
         found = await self._influx.query(DAILY, f"SELECT * FROM {DAILY_USAGE.name}")
@@ -70,8 +90,20 @@ class PublicSeries:
             for series in found
             for row in _rows(series)
         ]
-        newest = next((day for day in reversed(days) if day.final), days[-1] if days else None)
-        return Snapshot(days, newest, await self._tables(newest) if newest else {})
+        # An imported day has headline numbers, but no tables.
+        own = [day for day in days if "imported" not in day.fields]
+        newest = next((day for day in reversed(own) if day.final), days[-1] if days else None)
+        return Snapshot(
+            days,
+            newest,
+            await self._tables(newest) if newest else {},
+            await self._last_hour(),
+        )
+
+    async def _last_hour(self) -> datetime | None:
+        found = await self._influx.query(DAILY, f"SELECT last(reports) FROM {HOURLY_USAGE.name}")
+        times = [row["time"] for series in found for row in _rows(series)]
+        return datetime.fromtimestamp(times[0] // _NS_PER_S, UTC) if times else None
 
     async def _tables(self, day: UsageDay) -> dict[str, dict[str, int]]:
         start = datetime(day.day.year, day.day.month, day.day.day, tzinfo=UTC)

@@ -1,0 +1,237 @@
+"""`collector my-data …`: what an operator can do for an owner, and with the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+
+from collector import app
+from collector.cli.common import fail, load_settings, out, say, worded_errors
+from collector.influx import InfluxError
+from collector.lines import Point
+from collector.metrics import Metrics
+from collector.outbox import FILE, Outbox, OutboxFile
+from collector.outbox.owners import Action, Asked, State
+from collector.owners.desk import Desk, Parts
+from collector.owners.erasure import Locks, Receipt
+from collector.owners.holdings import Place, outbox_points, raw_rows, reports_of
+from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.schema import ASL_VERSION, ASTERISK_VERSION
+from collector.settings import Settings
+from collector.state import StateInUse, locked, pseudonym_key
+
+commands = typer.Typer(no_args_is_help=True, help="Show and erase what is held of a server.")
+
+_PATIENCE_S: Final = 60.0
+_LOOK_S: Final = 0.2
+_EVER_NS: Final = 2**62
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise typer.BadParameter("must be a UUID") from None
+
+
+Uuid = Annotated[str, typer.Argument(parser=_uuid, metavar="UUID", help="the server's UUID")]
+Numbers = Annotated[
+    list[int] | None, typer.Argument(metavar="[ID]…", help="ids that `queue` lists")
+]
+All = Annotated[bool, typer.Option("--all", help="all that are queued")]
+
+
+@commands.command()
+def show(server: Uuid) -> None:
+    """List the reports that are held of a server."""
+    configured = load_settings()
+    with worded_errors():
+        name = _name(configured, server)
+        with _file(configured) as file:
+            points = outbox_points(file.held(name))
+        rows = asyncio.run(_raw(configured, name))
+    reports = reports_of([*points, *((Place.RAW, point) for point in rows)])
+    table = Table("received", "held in", "nodes", "Asterisk", "AllStarLink", "kernel")
+    for report in reports:
+        point = report.server
+        table.add_row(
+            _moment(report.received_ns),
+            ", ".join(sorted(place.value for place in report.places)),
+            str(len(report.nodes)),
+            "-" if point is None else point.tags.get(ASTERISK_VERSION.name, ""),
+            "-" if point is None else point.tags.get(ASL_VERSION.name, ""),
+            "-" if point is None else str(point.fields.get("kernel", "")),
+        )
+    out.print(table)
+    say(f"{len(reports)} reports")
+
+
+@commands.command()
+def erase(server: Uuid) -> None:
+    """Erase all raw reports of a server, and print a receipt."""
+    _ask(server, Action.ERASE)
+
+
+@commands.command("opt-out")
+def opt_out(server: Uuid) -> None:
+    """Erase all raw reports of a server, and drop what it sends from now on."""
+    _ask(server, Action.OPT_OUT)
+
+
+@commands.command("opt-in")
+def opt_in(server: Uuid) -> None:
+    """End an opt-out."""
+    _ask(server, Action.OPT_IN)
+
+
+@commands.command()
+def queue() -> None:
+    """List the erasures over the hourly limit, which wait for an operator."""
+    with worded_errors(), _file(load_settings()) as file:
+        asked = file.owners.asked(State.QUEUED)
+    table = Table("id", "asked", "for")
+    for one in asked:
+        table.add_row(str(one.id), _moment(one.asked_ns), one.action.value)
+    out.print(table)
+
+
+@commands.command()
+def release(numbers: Numbers = None, everything: All = False) -> None:
+    """Let queued erasures be done; a running collector takes them up by itself."""
+    with worded_errors(), _file(load_settings()) as file, file.transaction():
+        count = file.owners.release(_chosen(file, numbers, everything))
+    say(f"{count} released")
+
+
+@commands.command()
+def drop(numbers: Numbers = None, everything: All = False) -> None:
+    """Forget queued erasures, undone."""
+    with worded_errors(), _file(load_settings()) as file:
+        with file.transaction():
+            count = file.owners.drop(_chosen(file, numbers, everything))
+        file.scrub([])
+    say(f"{count} dropped")
+
+
+def _chosen(file: OutboxFile, numbers: list[int] | None, everything: bool) -> list[int]:
+    if everything == bool(numbers):
+        raise typer.BadParameter("give ids, or --all")
+    return numbers or [one.id for one in file.owners.asked(State.QUEUED)]
+
+
+def _ask(server: str, action: Action) -> None:
+    configured = load_settings()
+    with worded_errors():
+        name = _name(configured, server)
+        try:
+            with locked(configured.state_dir) as directory:
+                done = asyncio.run(_do(configured, directory, name, action))
+        except StateInUse:
+            # A collector runs: it alone may touch what it holds.
+            with _file(configured) as file:
+                done = _have_done(file, name, action)
+    if done is None:
+        say("Remembered: InfluxDB cannot do it now. `collector serve` does it as soon as it can.")
+        raise typer.Exit(1)
+    _tell(Receipt.read(done.plan), action)
+
+
+def _have_done(file: OutboxFile, server: ServerPseudonym, action: Action) -> Asked | None:
+    number = _remember(file, server, action)
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        asked = file.owners.one(number)
+        if asked is None or asked.state is State.DONE:
+            return asked
+        time.sleep(_LOOK_S)
+    return None
+
+
+async def _do(
+    configured: Settings, directory: Path, server: ServerPseudonym, action: Action
+) -> Asked | None:
+    """Do it here and now; None where it is only remembered."""
+    path = directory / FILE
+    with OutboxFile(path) as file:
+        kept = file.owners.choices()
+        number = _remember(file, server, action)
+    metrics = Metrics()
+    outbox = Outbox(
+        path,
+        max_bytes=configured.outbox_max,
+        keep_seconds=configured.outbox_keep,
+        metrics=metrics,
+    )
+    try:
+        async with app.influx_of(configured) as influx:
+            parts = Parts(
+                influx,
+                outbox,
+                app.daily_of(configured, influx),
+                Pseudonymiser(pseudonym_key(configured.key_file)),
+                metrics,
+                Locks(asyncio.Lock(), asyncio.Lock()),
+            )
+            desk = Desk(configured, parts, kept=kept, changed=lambda: None)
+            await desk.open()
+            if await desk.erasures.once():
+                # Where that fails, the next start of the collector does it.
+                with suppress(InfluxError):
+                    await desk.sync.share()
+            asked = await outbox.ask(lambda file: file.owners.one(number))
+    finally:
+        await outbox.close()
+    return asked if asked is not None and asked.state is State.DONE else None
+
+
+def _remember(file: OutboxFile, server: ServerPseudonym, action: Action) -> int:
+    with file.transaction():
+        return file.owners.ask(server, action, State.ACCEPTED, time.time_ns())
+
+
+def _tell(receipt: Receipt, action: Action) -> None:
+    if action is Action.OPT_IN:
+        say("Reports are stored from now on.")
+        return
+    say(f"raw reports erased: {receipt.reports}, of {receipt.node_reports} nodes in all")
+    say(
+        f"in the outbox: {receipt.waiting} that waited, {receipt.copies} copies,"
+        f" {receipt.dead_letters} dead letters"
+    )
+    if receipt.final_days:
+        say(f"final days, which stay as published: {', '.join(receipt.final_days)}")
+    if action is Action.OPT_OUT:
+        say("Reports are dropped from now on, by every collector of this InfluxDB.")
+
+
+async def _raw(configured: Settings, server: ServerPseudonym) -> list[Point]:
+    async with app.influx_of(configured) as influx:
+        return await raw_rows(influx, server, until_ns=_EVER_NS)
+
+
+def _name(configured: Settings, server: str) -> ServerPseudonym:
+    if not configured.key_file.exists():
+        fail(f"there is no pseudonym key at {configured.key_file}")
+    return Pseudonymiser(pseudonym_key(configured.key_file)).server(server)
+
+
+def _moment(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns // 10**9, UTC).isoformat(sep=" ")[:19]
+
+
+@contextmanager
+def _file(configured: Settings) -> Iterator[OutboxFile]:
+    path = configured.state_dir / FILE
+    if not path.exists():
+        fail(f"there is no outbox at {path}: is COLLECTOR_STATE_DIR right?")
+    with OutboxFile(path) as file:
+        yield file

@@ -1,0 +1,173 @@
+"""A Grafana of this machine with the project's own provisioning, for the demo and the tests."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from collector.embedded import HOST, free_port
+
+HOME_VARIABLE: Final = "GRAFANA_HOME"
+"""Names an unpacked Grafana."""
+
+_SECRET: Final = "/etc/grafana/secrets/authorization"  # noqa: S105 - where it is, not what it is
+_PAGES: Final = 'href=\\"/'
+_POLL_S: Final = 0.2
+_STOP_S: Final = 20.0
+_LOG_TAIL: Final = 2000
+
+
+class GrafanaError(Exception):
+    """A Grafana did not start; the text holds the end of its log."""
+
+
+def find_grafana(home: Path | None = None) -> Path | None:
+    """The home of a Grafana: the one given, in GRAFANA_HOME, or of the program on PATH.
+
+    None where there is none.
+    """
+    named = home or (Path(found) if (found := os.environ.get(HOME_VARIABLE, "")) else None)
+    homes = [named] if named else []
+    for name in ("grafana", "grafana-server"):
+        if installed := shutil.which(name):
+            # Debian's and others' packages keep the program apart from what it serves.
+            homes += [Path(installed).resolve().parent.parent, Path("/usr/share/grafana")]
+    return next((each for each in homes if (each / "conf/defaults.ini").is_file()), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grafana:
+    """One of the project's Grafanas, `community` or `ops`, on a port of loopback.
+
+    `home` is where Grafana is; what it writes is in `directory`, an absolute path. `project` is the
+    root of the checkout, `site` the address of the collector's pages, `authorization` the whole
+    header for InfluxDB.
+    """
+
+    home: Path
+    directory: Path
+    kind: str
+    project: Path
+    influx_url: str
+    authorization: str
+    prefix: str = ""
+    site: str = ""
+    admin_password: str = "admin"  # noqa: S105 - for loopback alone
+    port: int = field(default_factory=free_port)
+
+    @property
+    def log(self) -> Path:
+        """What it has printed."""
+        return self.directory / "grafana.log"
+
+    @property
+    def url(self) -> str:
+        """Its address, without a slash at the end."""
+        below = "/grafana" if self.kind == "community" else ""
+        return f"http://{HOST}:{self.port}{below}"
+
+    @contextmanager
+    def running(self, *, ready_s: float = 120.0) -> Iterator[str]:
+        """Run it from entry, where it answers, to exit. Raises GrafanaError, OSError."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lay()
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - a program found on PATH or named by the user
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment(),
+                cwd=self.home,
+                start_new_session=True,
+            )
+        try:
+            self._wait(process, ready_s)
+            yield self.url
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _lay(self) -> None:
+        """Copies of the provisioning that name this machine's files."""
+        secret = self.directory / "authorization"
+        secret.touch(mode=0o600)
+        secret.write_text(self.authorization, encoding="utf-8")
+        source = self.project / "provisioning" / self.kind
+        target = self.directory / "provisioning"
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        for path in (target / "datasources").glob("*.yaml"):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace(_SECRET, str(secret)), encoding="utf-8")
+        boards = self.directory / "dashboards"
+        shutil.copytree(self.project / "grafana/dashboards", boards, dirs_exist_ok=True)
+        for path in boards.rglob("*.json"):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace(_PAGES, f'href=\\"{self.site}/'), encoding="utf-8")
+
+    def _command(self) -> list[str]:
+        here = [self.home / "bin/grafana", self.home / "bin/grafana-server"]
+        program = next((str(path) for path in here if path.is_file()), None)
+        program = program or shutil.which("grafana") or shutil.which("grafana-server")
+        if program is None:
+            raise GrafanaError(f"{self.home} holds no program `grafana` or `grafana-server`.")
+        # Since 9.4 the server is a command of `grafana`; before, a program of its own.
+        words = [program] if program.endswith("-server") else [program, "server"]
+        return [*words, f"--homepath={self.home}", f"--config={self._ini()}"]
+
+    def _ini(self) -> Path:
+        return self.directory / "provisioning/grafana.ini"
+
+    def _environment(self) -> dict[str, str]:
+        outside = {name: text for name, text in os.environ.items() if not name.startswith("GF_")}
+        return outside | {
+            "GF_SERVER_HTTP_ADDR": HOST,
+            "GF_SERVER_HTTP_PORT": str(self.port),
+            "GF_PATHS_DATA": str(self.directory / "data"),
+            "GF_PATHS_LOGS": str(self.directory / "logs"),
+            "GF_PATHS_PLUGINS": str(self.directory / "plugins"),
+            "GF_PATHS_PROVISIONING": str(self.directory / "provisioning"),
+            "GF_SECURITY_ADMIN_PASSWORD": self.admin_password,
+            "ROOT_URL": f"{self.url}/",
+            "INFLUX_URL": self.influx_url,
+            # There is no Prometheus beside it: its panels stay empty.
+            "PROMETHEUS_URL": f"http://{HOST}:9090",
+            "DASHBOARDS": str(self.directory / "dashboards"),
+            "USAGE_PREFIX": self.prefix,
+        }
+
+    def _wait(self, process: subprocess.Popen[bytes], ready_s: float) -> None:
+        deadline = time.monotonic() + ready_s
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise GrafanaError(f"Grafana ended at start. Its log:\n{self._tail()}")
+            if self._answers():
+                return
+            time.sleep(_POLL_S)
+        raise GrafanaError(f"Grafana was not ready in {ready_s:.0f} s. Its log:\n{self._tail()}")
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
+        below = self.url.removeprefix(f"http://{HOST}:{self.port}")
+        try:
+            connection.request("GET", f"{below}/api/health")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _tail(self) -> str:
+        return self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()

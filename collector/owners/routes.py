@@ -1,0 +1,189 @@
+"""The four addresses that an owner's client is pointed at.
+
+The proof is the body, read as a report is. Who knows only a UUID learns numbers and nothing that
+they did not send; a UUID never heard of is answered like one that holds nothing, after the same
+search, and after a time that is a multiple of half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from collector.admission import Network, RateLimit, sender_address
+from collector.influx import InfluxError
+from collector.intakes.asl import Identified, body_of, encoding_refused
+from collector.outbox import OutboxUnavailable
+from collector.outbox.owners import Action
+from collector.owners import texts
+from collector.owners.desk import Desk
+from collector.owners.holdings import Report
+from collector.owners.page import PAGE
+from collector.owners.requests import Later
+from collector.owners.texts import Answer, Terms
+from collector.problems import Reason, Refusal
+
+log = structlog.get_logger("collector.owners")
+
+LOOKS_PER_HOUR: Final = 60
+"""Requests of all kinds from one address."""
+CHANGES_PER_HOUR: Final = 10
+"""Erasures and opt-outs from one address, fewer than the brake lets through from all."""
+_STEP_S: Final = 0.5
+_MOST_WAITING: Final = 20
+_RETRY_AFTER_S: Final = 60
+_EVER_NS: Final = 2**62
+
+_Act = Callable[[Identified], Awaitable[Answer | Refusal]]
+
+
+class MyData:
+    """Answers owners. `secret` keys the counters of the rate limits."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        identify: Callable[[bytes], Identified | Refusal],
+        *,
+        terms: Terms,
+        trusted_proxies: Iterable[Network],
+        secret: bytes,
+    ) -> None:
+        self._desk = desk
+        self._identify = identify
+        self._terms = terms
+        self._trusted = tuple(trusted_proxies)
+        self._looks = RateLimit(per_hour=LOOKS_PER_HOUR, secret=secret)
+        self._changes = RateLimit(per_hour=CHANGES_PER_HOUR, secret=secret)
+        self._busy = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """The four addresses, and the page that explains them."""
+        return [
+            web.post("/v1/my-data", self.show),
+            web.post("/v1/my-data/erase", self.erase),
+            web.post("/v1/my-data/opt-out", self.opt_out),
+            web.post("/v1/my-data/opt-in", self.opt_in),
+            web.get("/my-data", self.page),
+        ]
+
+    async def page(self, _request: web.Request) -> web.Response:
+        """What the four addresses do, for people."""
+        return web.Response(
+            text=PAGE,
+            content_type="text/html",
+            headers={
+                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+    async def show(self, request: web.Request) -> web.Response:
+        """What is held."""
+        return await self._answer(request, "show", self._show)
+
+    async def erase(self, request: web.Request) -> web.Response:
+        """Delete what is held."""
+        return await self._answer(request, "erase", self._erase, changes=True)
+
+    async def opt_out(self, request: web.Request) -> web.Response:
+        """Delete what is held, and drop what comes."""
+        return await self._answer(request, "opt-out", self._opt_out, changes=True)
+
+    async def opt_in(self, request: web.Request) -> web.Response:
+        """End an opt-out."""
+        return await self._answer(request, "opt-in", self._opt_in)
+
+    async def _answer(
+        self, request: web.Request, name: str, act: _Act, *, changes: bool = False
+    ) -> web.Response:
+        outcome = await self._take(request, act, changes=changes)
+        json = "json" in request.headers.get(hdrs.ACCEPT, "")
+        if isinstance(outcome, Refusal):
+            log.info("my data", action=name, outcome=outcome.reason.value)
+            response = outcome.response()
+            if not json:
+                response.text = texts.refused(outcome.reason.value, outcome.detail)
+                response.content_type = "text/plain"
+            return response
+        status = str(outcome.data.get("status", "shown"))
+        log.info("my data", action=name, outcome=status)
+        return web.Response(
+            status=outcome.status,
+            text=outcome.json() if json else outcome.words,
+            content_type="application/json" if json else "text/plain",
+            headers={hdrs.CACHE_CONTROL: "no-store"},
+        )
+
+    async def _take(self, request: web.Request, act: _Act, *, changes: bool) -> Answer | Refusal:
+        if (refused := encoding_refused(request)) is not None:
+            return refused
+        peer = sender_address(
+            request.remote or "", request.headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted
+        )
+        now = time.time()
+        wait = self._looks.wait(peer, now) or (changes and self._changes.wait(peer, now))
+        if wait:
+            return Refusal(Reason.RATE_LIMITED, "too many requests from one address", int(wait))
+        body = await body_of(request)
+        if isinstance(body, Refusal):
+            return body
+        who = self._identify(body)
+        if isinstance(who, Refusal):
+            return who
+        if self._busy >= _MOST_WAITING:
+            return Refusal(Reason.UNAVAILABLE, "too many ask at once; try again", _RETRY_AFTER_S)
+        begun = time.monotonic()
+        self._busy += 1
+        try:
+            return await act(who)
+        except OutboxUnavailable:
+            return Refusal(Reason.UNAVAILABLE, "nothing can be stored now", _RETRY_AFTER_S)
+        except InfluxError:
+            return Refusal(
+                Reason.UNAVAILABLE, "the database cannot be asked now; try again", _RETRY_AFTER_S
+            )
+        finally:
+            self._busy -= 1
+            steps = math.ceil((time.monotonic() - begun) / _STEP_S)
+            await asyncio.sleep(max(0.0, begun + steps * _STEP_S - time.monotonic()))
+
+    async def _show(self, who: Identified) -> Answer:
+        reports = await self._desk.holdings.of(who.server, until_ns=_EVER_NS)
+        proven = [report for report in reports if is_proven(report, who)]
+        return texts.shown(reports, proven, who.nodes, self._terms)
+
+    async def _erase(self, who: Identified) -> Answer:
+        return await self._asked(who, Action.ERASE)
+
+    async def _opt_out(self, who: Identified) -> Answer:
+        return await self._asked(who, Action.OPT_OUT)
+
+    async def _asked(self, who: Identified, action: Action) -> Answer:
+        match await self._desk.erasures.ask(who.server, action):
+            case Later.QUEUED:
+                return texts.QUEUED
+            case Later.DELAYED:
+                return texts.DELAYED
+            case receipt:
+                return texts.erased(receipt, self._terms, opted_out=action is Action.OPT_OUT)
+
+    async def _opt_in(self, who: Identified) -> Answer:
+        await self._desk.choices.choose(who.server, out=False)
+        self._desk.sync.wake()
+        return texts.OPTED_IN
+
+
+def is_proven(report: Report, who: Identified) -> bool:
+    """Whether a report holds what the asker's body says of kernel and packages."""
+    if report.server is None:
+        return False
+    said = report.server.fields
+    return said.get("kernel") == who.kernel and said.get("packages") == who.packages

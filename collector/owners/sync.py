@@ -1,0 +1,189 @@
+"""What collectors of one InfluxDB tell each other: choices, and that something was erased.
+
+A private database holds it, under marks: whoever reads it finds no name that a report was kept
+under, and only who has the key and a UUID can tell whose it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Final
+
+import structlog
+
+from collector.influx import Influx, InfluxError, InfluxUnavailable, Written
+from collector.lines import line
+from collector.outbox import Outbox, OutboxFile, OutboxUnavailable
+from collector.outbox.owners import Choice, Notice
+from collector.owners.choices import Choices
+from collector.owners.requests import Erasures
+from collector.privacy import OwnerMark, Pseudonymiser
+from collector.rollup.daily import Daily
+from collector.schema import ERASURE_NOTICE, OWNER_CHOICE, OWNERS, Measurement
+
+log = structlog.get_logger("collector.owners")
+
+_EVERY_S: Final = 60.0
+_RETRY_S: Final = 5.0
+_STATEMENTS: Final = 100
+
+
+class Sync:
+    """Gives what is known here to InfluxDB, and takes what is there, every minute.
+
+    Notices are kept for `keep_seconds`, raw retention: a collector that was away for so long has
+    nothing left that InfluxDB would take.
+    """
+
+    def __init__(
+        self,
+        influx: Influx,
+        outbox: Outbox,
+        choices: Choices,
+        erasures: Erasures,
+        daily: Daily,
+        rolling: asyncio.Lock,
+        *,
+        pseudonyms: Pseudonymiser,
+        keep_seconds: int,
+    ) -> None:
+        self._influx = influx
+        self._outbox = outbox
+        self._choices = choices
+        self._erasures = erasures
+        self._daily = daily
+        self._rolling = rolling
+        self._pseudonyms = pseudonyms
+        self._keep_ns = keep_seconds * 10**9
+        self._seen: set[int] = set()
+        self._failures = 0
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is news to give."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Give and take every minute, and when woken, until cancelled."""
+        while True:
+            self._woken.clear()
+            pause = _EVERY_S if await self._tried() else _RETRY_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def _tried(self) -> bool:
+        try:
+            await self.once()
+        except (InfluxError, OutboxUnavailable) as error:
+            self._failures += 1
+            # At a start the database may be about to be made.
+            if self._failures == 2:
+                log.warning("owners' choices could not be shared; they hold here", why=str(error))
+            return False
+        if self._failures > 1:
+            log.info("owners' choices are shared again")
+        self._failures = 0
+        return True
+
+    async def once(self) -> None:
+        """Give and take. Raises InfluxError, OutboxUnavailable."""
+        await self.share()
+        out = await self._hear_choices()
+        fresh = await self._hear_notices()
+        if out or fresh:
+            await self._follow(out, fresh)
+            # Facts are written by the rollup, which must not be at it.
+            async with self._rolling:
+                await asyncio.to_thread(self._forget, fresh)
+        self._seen |= {notice.at_ns for notice in fresh}
+
+    def _forget(self, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            days = [date.fromisoformat(day) for day in notice.days.split(",") if day]
+            self._daily.forget(days, saved_before_ns=notice.at_ns)
+
+    async def share(self) -> None:
+        """Give InfluxDB what it does not have yet. Raises InfluxError, OutboxUnavailable."""
+        choices = await self._outbox.ask(lambda file: file.owners.choices(untold=True))
+        for choice in choices:
+            said = {"owner": choice.owner, "choice": "opt-out" if choice.out else "opt-in"}
+            await self._write(OWNER_CHOICE, said, choice.at_ns)
+            await self._told(choice)
+        for notice in await self._outbox.ask(lambda file: file.owners.notices()):
+            said = {"owner": notice.owner, "days": notice.days}
+            await self._write(ERASURE_NOTICE, said, notice.at_ns)
+            await self._given(notice)
+
+    async def _told(self, choice: Choice) -> None:
+        def work(file: OutboxFile) -> None:
+            file.owners.choose(choice, told=True)
+
+        await self._outbox.change(work)
+
+    async def _given(self, notice: Notice) -> None:
+        def work(file: OutboxFile) -> None:
+            file.owners.notice_given(notice)
+
+        await self._outbox.change(work)
+
+    async def _write(self, measurement: Measurement, said: Mapping[str, str], at_ns: int) -> None:
+        text = line(measurement.name, "", dict(said), at_ns)
+        result = await self._influx.write(OWNERS, text.encode())
+        if not isinstance(result, Written):
+            raise InfluxUnavailable(f"{measurement.name} could not be written: {result}")
+
+    async def _hear_choices(self) -> set[OwnerMark]:
+        """Take over the choices that are there; who opted out and was not known to."""
+        latest: dict[OwnerMark, Choice] = {}
+        superseded = []
+        for at, owner, said in await self._points(OWNER_CHOICE, "choice"):
+            mark = OwnerMark(owner)
+            if mark in latest:
+                superseded.append(latest[mark].at_ns)
+            latest[mark] = Choice(mark, said == "opt-out", at)
+        news = {mark for mark, choice in latest.items() if await self._choices.hear(choice)}
+        await self._delete(OWNER_CHOICE, superseded)
+        return {mark for mark in news if latest[mark].out}
+
+    async def _hear_notices(self) -> list[Notice]:
+        """The notices that were not there before."""
+        oldest = time.time_ns() - self._keep_ns
+        found = [
+            Notice(OwnerMark(owner), at, days)
+            for at, owner, days in await self._points(ERASURE_NOTICE, "days")
+        ]
+        await self._delete(ERASURE_NOTICE, [item.at_ns for item in found if item.at_ns < oldest])
+        return [notice for notice in found if notice.at_ns not in self._seen]
+
+    async def _points(self, measurement: Measurement, field: str) -> list[tuple[int, str, str]]:
+        """Each point, oldest first: its time, its owner's mark, and a field."""
+        found = await self._influx.query(OWNERS, f"SELECT owner, {field} FROM {measurement.name}")
+        return [(int(at), owner, said) for series in found for at, owner, said in series.values]
+
+    async def _delete(self, measurement: Measurement, times: list[int]) -> None:
+        for first in range(0, len(times), _STATEMENTS):
+            await self._influx.query(
+                OWNERS,
+                "; ".join(
+                    f"DELETE FROM {measurement.name} WHERE time = {at}"
+                    for at in times[first : first + _STATEMENTS]
+                ),
+            )
+
+    async def _follow(self, out: set[OwnerMark], notices: Iterable[Notice]) -> None:
+        """Have erased here what is held of these owners."""
+        held = await self._outbox.ask(OutboxFile.servers)
+        if not held:
+            return
+        until = dict.fromkeys(out, time.time_ns())
+        for notice in notices:
+            until[notice.owner] = max(until.get(notice.owner, 0), notice.at_ns)
+        for server, oldest in held.items():
+            wanted = until.get(self._pseudonyms.mark(server), 0)
+            if oldest <= wanted:
+                await self._erasures.follow(server, until_ns=wanted)

@@ -1,0 +1,306 @@
+"""What owners are told, in words for a terminal and in JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from collector.owners.erasure import Receipt
+from collector.owners.holdings import Place, Report
+from collector.privacy import NodePseudonym
+from collector.schema import (
+    ARCH,
+    ASL_VERSION,
+    ASTERISK_VERSION,
+    CHANNEL,
+    DISTRO,
+    REGISTRATION,
+    RELEASE,
+    SERVER_TAGS,
+    UNKNOWN,
+)
+
+_WIDTH: Final = 78
+_MOST_SHOWN: Final = 200
+_NS: Final = 10**9
+_REGISTERED: Final = {
+    "http": "registered by HTTP",
+    "iax": "registered by IAX2",
+    "both": "registered by HTTP and IAX2",
+    "none": "not registered",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long what is kept, in seconds: raw reports, copies in the outbox, backups (0: unsaid)."""
+
+    raw: int
+    copies: int
+    backups: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer: the HTTP status, the words for a person, and the same as data."""
+
+    status: int
+    words: str
+    data: Mapping[str, Any]
+
+    def json(self) -> str:
+        """The data as JSON, with a line end."""
+        return json.dumps(self.data, indent=1, ensure_ascii=False) + "\n"
+
+
+def shown(
+    reports: list[Report], proven: list[Report], named: Mapping[NodePseudonym, int], terms: Terms
+) -> Answer:
+    """All that is held: numbers of all reports, and those `proven` to be the asker's own whole.
+
+    `named` are node numbers that the asker gave, by pseudonym. The newest come first.
+    """
+    counts = {place: sum(place in report.places for report in reports) for place in Place}
+    held = {
+        "reports": len(reports),
+        "first_day": _day(reports[0].received_ns) if reports else None,
+        "last_day": _day(reports[-1].received_ns) if reports else None,
+        "in_database": counts[Place.RAW],
+        "waiting": counts[Place.WAITING],
+        "copies": counts[Place.DELIVERED],
+        "set_aside": counts[Place.DEAD],
+    }
+    whole = [_report(report, named, terms) for report in reversed(proven[-_MOST_SHOWN:])]
+    data = {
+        "held": held,
+        "kept": {"database_s": terms.raw, "copies_s": terms.copies},
+        "not_shown": len(reports) - len(whole),
+        "reports": whole,
+    }
+    return Answer(200, _shown_words(held, whole, terms), data)
+
+
+def _shown_words(held: Mapping[str, Any], whole: list[dict[str, Any]], terms: Terms) -> str:
+    lines = ["MY DATA", ""]
+    if not held["reports"]:
+        lines += _wrapped("Nothing is held under the identity of the report that you sent.")
+    else:
+        days = f"from {held['first_day']} to {held['last_day']}"
+        if held["first_day"] == held["last_day"]:
+            days = f"on {held['first_day']}"
+        lines += _wrapped(
+            f"{_many(held['reports'], 'report')} held under the identity of the report that you"
+            f" sent, received {days} (UTC)."
+        )
+        lines += [
+            "",
+            f"  in the private database            {held['in_database']:>6}   each deleted "
+            f"{_span(terms.raw)} after it came",
+            f"  waiting to be written there        {held['waiting']:>6}",
+            f"  copies kept in case it is lost     {held['copies']:>6}   deleted "
+            f"{_span(terms.copies)} after they came",
+            f"  refused by it and set aside        {held['set_aside']:>6}   until an operator acts",
+            "",
+        ]
+        hidden = held["reports"] - len(whole)
+        if whole:
+            lines += _wrapped(
+                f"{_many(len(whole), 'report')} with the same kernel and packages as yours, newest"
+                " first:"
+            )
+        if hidden:
+            lines += _wrapped(
+                f"{_many(hidden, 'report')} not shown: a UUID is no secret, so only reports whose"
+                " kernel and packages are those that you sent are shown whole."
+            )
+        for report in whole:
+            lines += ["", *_report_words(report)]
+    lines += [
+        "",
+        *_wrapped(
+            "Published daily counts hold no one's identity. To have the reports deleted, or to be"
+            " left out from now on, send the same report to .../v1/my-data/erase or"
+            " .../v1/my-data/opt-out; GET /my-data tells more."
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _report(report: Report, named: Mapping[NodePseudonym, int], terms: Terms) -> dict[str, Any]:
+    point = report.server
+    tags = {} if point is None else {tag.name: point.tags.get(tag.name, "") for tag in SERVER_TAGS}
+    fields: dict[str, Any] = {} if point is None else dict(point.fields)
+    fields.pop("server", None)
+    if "packages" in fields:
+        fields["packages"] = json.loads(str(fields["packages"]))
+    return {
+        "received": _moment(report.received_ns),
+        "deleted_after": _moment(report.received_ns + terms.raw * _NS),
+        "held_in": sorted(place.value for place in report.places),
+        "tags": tags,
+        "fields": fields,
+        "nodes": [
+            {
+                "number": named.get(NodePseudonym(str(node.fields.get("node", "")))),
+                "channel": node.tags.get(CHANNEL.name, UNKNOWN),
+                "registration": node.tags.get(REGISTRATION.name, UNKNOWN),
+            }
+            for node in report.nodes
+        ],
+    }
+
+
+def _report_words(report: Mapping[str, Any]) -> list[str]:
+    tags, fields = report["tags"], report["fields"]
+    lines = [
+        f"{report['received']}   deleted after {report['deleted_after']}",
+        f"  Asterisk {tags[ASTERISK_VERSION.name]}, AllStarLink {tags[ASL_VERSION.name]},"
+        f" {tags[DISTRO.name]} {tags[RELEASE.name]}, {tags[ARCH.name]}",
+        f"  kernel {fields['kernel']}",
+    ]
+    ages = [
+        f"{words} {fields[name]} s" + after
+        for name, words, after in (("uptime", "up", ""), ("reload_age", "last reload", " ago"))
+        if name in fields
+    ]
+    if ages:
+        lines.append("  " + ", ".join(ages))
+    said = ", ".join(
+        f"{name} {version or '(none)'}" for name, version in fields["packages"].items()
+    )
+    lines += _wrapped(f"packages {said or 'none named'}", indent="  ")
+    for node in report["nodes"]:
+        number = "a node that your report does not name"
+        if node["number"] is not None:
+            number = f"node {node['number']}"
+        way = _REGISTERED.get(node["registration"], "registration unknown")
+        lines.append(f"  {number}: {node['channel']}, {way}")
+    return lines
+
+
+def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
+    """The receipt of an erasure, or of an opt-out."""
+    held = receipt.reports + receipt.waiting + receipt.copies + receipt.dead_letters
+    lines = ["OPTED OUT, AND ERASED" if opted_out else "ERASED", ""]
+    if held:
+        lines += [
+            f"  reports in the private database    {receipt.reports:>6}   with"
+            f" {_many(receipt.node_reports, 'node')}",
+            f"  waiting to be written there        {receipt.waiting:>6}",
+            f"  copies of delivered reports        {receipt.copies:>6}",
+            f"  lines that were set aside          {receipt.dead_letters:>6}",
+            "",
+            *_wrapped("Looked for again afterwards: nothing was left."),
+        ]
+    else:
+        lines += _wrapped("Nothing was held under the identity of the report that you sent.")
+    lines += ["", *_wrapped(_what_stays(terms))]
+    if opted_out:
+        lines += ["", *_wrapped(_OPTED_OUT)]
+    else:
+        lines += ["", *_wrapped(_NOT_OPTED_OUT)]
+    data = {
+        "status": "erased",
+        "opted_out": opted_out,
+        "erased": asdict(receipt),
+        "not_erased": {"published_daily_counts": True, "backups_s": terms.backups or None},
+    }
+    return Answer(200, "\n".join(lines) + "\n", data)
+
+
+_OPTED_OUT: Final = (
+    "From now on reports under this identity are dropped as they come, by every collector of this"
+    " network within a minute. To remember that, a keyed digest is kept, which no report was ever"
+    " stored under. To end it, send the report to .../v1/my-data/opt-in."
+)
+_NOT_OPTED_OUT: Final = (
+    "The next report that your server sends is stored again. To be left out for good, send it to"
+    " .../v1/my-data/opt-out, or turn the client off."
+)
+
+
+def _what_stays(terms: Terms) -> str:
+    backups = "until those are deleted"
+    if terms.backups:
+        backups = f"for {_span(terms.backups)} at most"
+    return (
+        "What stays: the daily counts that are published, which hold no one's identity and in which"
+        f" your nodes were counted; and copies in the operator's backups, if there are any,"
+        f" {backups}. The database rewrites its own files within a day."
+    )
+
+
+QUEUED: Final = Answer(
+    202,
+    "REMEMBERED\n\n"
+    + textwrap.fill(
+        "More erasures were asked for within an hour than usual. Yours is remembered, and an"
+        " operator lets it go on once it is clear that they come from owners. You need not ask"
+        " again.",
+        _WIDTH,
+    )
+    + "\n",
+    {"status": "queued"},
+)
+DELAYED: Final = Answer(
+    202,
+    "REMEMBERED\n\n"
+    + textwrap.fill(
+        "The database cannot do it at this moment. Your wish is remembered on our disk and done as"
+        " soon as it can be, by itself. You need not ask again; .../v1/my-data shows what is held.",
+        _WIDTH,
+    )
+    + "\n",
+    {"status": "delayed"},
+)
+OPTED_IN: Final = Answer(
+    200,
+    "OPTED IN\n\n"
+    + textwrap.fill(
+        "Reports under this identity are stored from now on, as they were before any opt-out.",
+        _WIDTH,
+    )
+    + "\n",
+    {"status": "opted-in"},
+)
+
+
+def refused(reason: str, detail: str) -> str:
+    """A refusal in words for a terminal."""
+    return "\n".join(["NOT DONE", "", *_wrapped(f"{detail} (reason: {reason})")]) + "\n"
+
+
+def _wrapped(words: str, indent: str = "") -> Iterable[str]:
+    return textwrap.wrap(
+        words,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _span(seconds: int) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length or seconds == length:
+            return _many(seconds // length, unit)
+    return _many(seconds, "second")
+
+
+def _moment(time_ns: int) -> str:
+    return (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time_ns // 1000)).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
+
+
+def _day(time_ns: int) -> str:
+    return _moment(time_ns)[:10]

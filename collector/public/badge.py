@@ -1,0 +1,102 @@
+"""`/badge/nodes.json` for shields.io's endpoint badge, and the same as a picture.
+
+Form: https://shields.io/badges/endpoint-badge
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Final, Literal
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict, Field
+
+from collector.influx import InfluxError
+from collector.public.answers import UNREADABLE, open_routes
+from collector.public.series import PublicSeries, Snapshot
+
+LABEL: Final = "AllStarLink nodes"
+_COLOUR: Final = "0b6e75"
+_NONE_COLOUR: Final = "6b7280"
+_LABEL_COLOUR: Final = "30363d"
+_KEPT_S: Final = 3600
+_LETTER: Final = 6.6
+_PADDING: Final = 10
+
+
+class Badge(BaseModel):
+    """What shields.io reads."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    schema_version: Literal[1] = Field(default=1, alias="schemaVersion")
+    label: str = Field(description="left part")
+    message: str = Field(description="right part: nodes of the last complete day")
+    color: str = Field(description="colour of the right part, six hexadecimal digits")
+    cache_seconds: int = Field(default=_KEPT_S, alias="cacheSeconds", ge=300)
+
+
+def badge(snapshot: Snapshot) -> Badge:
+    """The nodes of the last complete day."""
+    final = snapshot.last_final
+    if final is None:
+        return Badge(label=LABEL, message="no complete day yet", color=_NONE_COLOUR)
+    return Badge(label=LABEL, message=f"{final.fields.get('nodes', 0):,}", color=_COLOUR)
+
+
+def badge_svg(shown: Badge) -> str:
+    """The badge as a picture."""
+    left, right = (_width(text) for text in (shown.label, shown.message))
+    label, message = escape(shown.label), escape(shown.message)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img"'
+        f' aria-label="{label}: {message}"><title>{label}: {message}</title>'
+        f'<clipPath id="r"><rect width="{left + right}" height="20" rx="3"/></clipPath>'
+        f'<g clip-path="url(#r)"><rect width="{left}" height="20" fill="#{_LABEL_COLOUR}"/>'
+        f'<rect x="{left}" width="{right}" height="20" fill="#{shown.color}"/></g>'
+        '<g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif"'
+        ' font-size="11">'
+        f'<text x="{left / 2:g}" y="14" textLength="{left - _PADDING}">{label}</text>'
+        f'<text x="{left + right / 2:g}" y="14" textLength="{right - _PADDING}">{message}</text>'
+        "</g></svg>\n"
+    )
+
+
+def _width(text: str) -> int:
+    return round(len(text) * _LETTER) + _PADDING
+
+
+class Badges:
+    """The routes of the badges."""
+
+    def __init__(self, series: PublicSeries) -> None:
+        self._series = series
+
+    def routes(self) -> list[web.RouteDef]:
+        """JSON for shields.io, and SVG."""
+        return open_routes([("/badge/nodes.json", self.json), ("/badge/nodes.svg", self.svg)])
+
+    async def json(self, _request: web.Request) -> web.Response:
+        """The badge as shields.io wants it."""
+        shown = await self._badge()
+        if shown is None:
+            return UNREADABLE.response()
+        return _answer(shown.model_dump_json(by_alias=True) + "\n", "application/json")
+
+    async def svg(self, _request: web.Request) -> web.Response:
+        """The badge as a picture."""
+        shown = await self._badge()
+        return (
+            UNREADABLE.response() if shown is None else _answer(badge_svg(shown), "image/svg+xml")
+        )
+
+    async def _badge(self) -> Badge | None:
+        try:
+            return badge(await self._series.snapshot())
+        except InfluxError:
+            return None
+
+
+def _answer(text: str, kind: str) -> web.Response:
+    headers = {hdrs.CACHE_CONTROL: f"public, max-age={_KEPT_S}"}
+    return web.Response(text=text, content_type=kind, headers=headers)

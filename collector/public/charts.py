@@ -1,0 +1,142 @@
+"""The year's chart: days and counts as coordinates. Pure; the template draws them.
+
+Coordinates are per thousand of the plot's width and height, so that the plot can be stretched to
+any screen while its texts keep their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Final
+
+_SIZE: Final = 1000
+_STEPS: Final = (1, 2, 2.5, 5, 10)
+_MOST_LINES: Final = 5
+_FEWEST_DAYS: Final = 2
+_MOST_WEEKLY: Final = 75
+"""The longest span, in days, whose axis tells weeks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis: where, in per cent from the left or the top, and for what."""
+
+    percent: float
+    value: int | date
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Two lines over days, the first with an area under it.
+
+    `upper_end` and `lower_end` are the heights at which they end, in per cent from the top. `marks`
+    are the first days of months or, where `weekly`, Mondays.
+    """
+
+    first: date
+    last: date
+    area: str
+    upper: str
+    lower: str
+    upper_end: float
+    lower_end: float
+    heights: tuple[Tick, ...]
+    marks: tuple[Tick, ...]
+    weekly: bool
+
+
+def chart(
+    upper: Mapping[date, int], lower: Mapping[date, int], first: date, last: date
+) -> Chart | None:
+    """The chart of two counts from `first` to `last`; None for fewer than two days.
+
+    A day without a count is a gap in the line: no value is made up.
+    """
+    days = (last - first).days
+    shown = [upper[day] for day in upper if first <= day <= last]
+    if days < _FEWEST_DAYS - 1 or len(shown) < _FEWEST_DAYS:
+        return None
+    weekly = days <= _MOST_WEEKLY
+    marked = _mondays(first, last) if weekly else _month_starts(first, last)
+    step = _step(max(shown))
+    top = step * -(-max(shown) // step) or step
+    at = _Plot(first, days, top)
+    runs = _runs(upper, first, last)
+    return Chart(
+        first,
+        last,
+        area="".join(at.area(run) for run in runs if len(run) > 1),
+        upper="".join(at.line(run) for run in runs),
+        lower="".join(at.line(run) for run in _runs(lower, first, last)),
+        upper_end=at.end(upper),
+        lower_end=at.end(lower),
+        heights=tuple(Tick(100 * (1 - value / top), value) for value in range(0, top + 1, step)),
+        marks=tuple(Tick(100 * (day - first).days / days, day) for day in marked),
+        weekly=weekly,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plot:
+    first: date
+    days: int
+    top: int
+
+    def point(self, day: date, count: int) -> str:
+        """A point of a path."""
+        x = _SIZE * (day - self.first).days / self.days
+        return f"{x:.4g} {_SIZE * (1 - count / self.top):.4g}"
+
+    def end(self, counts: Mapping[date, int]) -> float:
+        """How far from the top the last count of a line is, in per cent."""
+        return 100 * (1 - counts[max(counts)] / self.top) if counts else 100.0
+
+    def line(self, run: Sequence[tuple[date, int]]) -> str:
+        """A line through a run of days; of one day alone a dot."""
+        points = [self.point(day, count) for day, count in run]
+        return f"M{points[0]}" + ("L" + " ".join(points[1:]) if points[1:] else "h0")
+
+    def area(self, run: Sequence[tuple[date, int]]) -> str:
+        """What lies under a run of days."""
+        start, end = self.point(run[0][0], 0), self.point(run[-1][0], 0)
+        return f"M{start}L{' '.join(self.point(day, count) for day, count in run)} {end}Z"
+
+
+def _runs(counts: Mapping[date, int], first: date, last: date) -> list[list[tuple[date, int]]]:
+    """The counts in runs of days without a gap."""
+    points = sorted((day, count) for day, count in counts.items() if first <= day <= last)
+    runs = [points[:1]] if points else []
+    for (before, _), point in pairwise(points):
+        if point[0] - before == timedelta(days=1):
+            runs[-1].append(point)
+        else:
+            runs.append([point])
+    return runs
+
+
+def _step(highest: int) -> int:
+    """The distance of lines that are round numbers, at most five of them over zero."""
+    size = 1
+    while True:
+        for factor in _STEPS:
+            step = factor * size
+            if step == int(step) and highest <= step * _MOST_LINES:
+                return int(step)
+        size *= 10
+
+
+def _mondays(first: date, last: date) -> list[date]:
+    monday = first + timedelta(days=-first.weekday() % 7)
+    return [monday + timedelta(weeks=week) for week in range((last - monday).days // 7 + 1)]
+
+
+def _month_starts(first: date, last: date) -> list[date]:
+    found = []
+    month = first if first.day == 1 else (first.replace(day=1) + timedelta(days=32)).replace(day=1)
+    while month <= last:
+        found.append(month)
+        month = (month + timedelta(days=32)).replace(day=1)
+    return found

@@ -1,0 +1,155 @@
+"""The series that can be downloaded: their rows, and how InfluxDB's answer becomes them. Pure.
+
+Every row has a day, a count, the unit of the count, the time it counts over (`window`), and whether
+the day is complete (`final`). Rows of a month are sorted by their columns, so that the same numbers
+are always the same bytes.
+"""
+
+from __future__ import annotations
+
+import calendar
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import polars as pl
+
+from collector.influx import identifier, string
+from collector.public.definitions import MEASURES
+from collector.public.series import UsageDay
+from collector.schema import (
+    DAILY_NODES,
+    DAILY_PACKAGES,
+    DAILY_SERVERS,
+    DAILY_UPGRADES,
+    Measurement,
+)
+
+LICENCE: Final = "CC0-1.0"
+LICENCE_URL: Final = "https://creativecommons.org/publicdomain/zero/1.0/"
+
+_FORMULA: Final = r"^[=+\-@\t\r]"
+"""How a text begins that a spreadsheet takes for a formula."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One series to download at `/v1/{path}`.
+
+    `measurement` is None for `daily_usage`, whose rows are its fields. `columns` are the texts of a
+    row beside its day, `filters` those by which rows can be chosen.
+    """
+
+    path: str
+    measurement: Measurement | None
+    columns: tuple[str, ...]
+    filters: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name in file names and in OpenAPI's operations."""
+        return self.path.replace("/", "-")
+
+    def heading(self) -> tuple[str, ...]:
+        """The names of a row's values, in order."""
+        last = ("final", "imported") if self.measurement is None else ("final",)
+        return ("day", *self.columns, "count", "unit", "window", *last)
+
+    def query(self, first: date, last: date, chosen: Mapping[str, str]) -> str:
+        """The InfluxQL that gives the rows from one day to another."""
+        if self.measurement is None:
+            raise TypeError("daily_usage is read whole")
+        columns = ",".join(identifier(name) for name in (self._field, *self.columns))
+        narrowed = "".join(
+            f" AND {identifier(name)} = {string(value)}" for name, value in chosen.items()
+        )
+        return (
+            f"SELECT {columns} FROM {identifier(self.measurement.name)}"
+            f" WHERE time >= {_seconds(first)}s AND time < {_seconds(last + timedelta(days=1))}s"
+            f"{narrowed}"
+        )
+
+    @property
+    def _field(self) -> str:
+        return self.measurement.fields[0].name if self.measurement else ""
+
+    def table_frame(self, answer: bytes, final: Iterable[date]) -> pl.DataFrame:
+        """Rows from InfluxDB's CSV; `final` are the complete days."""
+        if not answer:
+            return pl.DataFrame()
+        types = {"time": pl.Int64, self._field: pl.Int64, **dict.fromkeys(self.columns, pl.String)}
+        read = pl.read_csv(io.BytesIO(answer), schema_overrides=types)
+        days = pl.Series("final", sorted(final), dtype=pl.Date)
+        return (
+            read.select(
+                pl.from_epoch("time", time_unit="ns").dt.date().alias("day"),
+                *self.columns,
+                pl.col(self._field).alias("count"),
+                pl.lit(self._field).alias("unit"),
+                pl.lit("1d").alias("window"),
+            )
+            .with_columns(pl.col("day").is_in(days.implode()).alias("final"))
+            .sort("day", *self.columns)
+        )
+
+    def usage_frame(self, days: Iterable[UsageDay], chosen: Mapping[str, str]) -> pl.DataFrame:
+        """Rows from days of `daily_usage`: one a day and measure, in the schema's order."""
+        rows = [
+            (
+                day.day,
+                item.name,
+                day.fields[item.name],
+                item.unit,
+                item.window,
+                day.final,
+                day.fields.get("imported") == 1,
+            )
+            for day in days
+            for item in MEASURES
+            if item.name in day.fields and chosen.get("measure", item.name) == item.name
+        ]
+        return pl.DataFrame(rows, schema=list(self.heading()), orient="row")
+
+
+DAILY: Final = Dataset("daily", None, ("measure",), ("measure",))
+NODES: Final = Dataset(
+    "daily/nodes",
+    DAILY_NODES,
+    ("dimension", "within", "within_value", "value"),
+    ("dimension", "within", "within_value"),
+)
+SERVERS: Final = Dataset("daily/servers", DAILY_SERVERS, NODES.columns, NODES.filters)
+PACKAGES: Final = Dataset("daily/packages", DAILY_PACKAGES, ("package", "version"), ("package",))
+UPGRADES: Final = Dataset("upgrades", DAILY_UPGRADES, ("from_version", "to_version"), ())
+
+DATASETS: Final = (DAILY, NODES, SERVERS, PACKAGES, UPGRADES)
+
+
+def months(first: date, last: date) -> Iterator[tuple[date, date]]:
+    """The time from one day to another, both included, cut at the ends of months."""
+    while first <= last:
+        end = first.replace(day=calendar.monthrange(first.year, first.month)[1])
+        yield first, min(end, last)
+        first = end + timedelta(days=1)
+
+
+def as_csv(frame: pl.DataFrame) -> bytes:
+    """Rows as CSV without a heading.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it: senders choose
+    these texts.
+    """
+    texts = pl.col(pl.String)
+    safe = pl.when(texts.str.contains(_FORMULA)).then(pl.lit("'") + texts).otherwise(texts)
+    return frame.with_columns(safe.name.keep()).write_csv(include_header=False).encode()
+
+
+def as_json(frame: pl.DataFrame) -> bytes:
+    """Rows as JSON objects, a comma and a line's end between."""
+    return frame.write_ndjson().encode().rstrip(b"\n").replace(b"}\n{", b"},\n{")
+
+
+def _seconds(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())

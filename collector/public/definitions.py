@@ -1,0 +1,122 @@
+"""What each published number is a part of, over how many days, and how it is protected.
+
+Names, units and meanings are the schema's; this adds what a reader of the numbers needs beside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from collector.schema import (
+    DAILY,
+    DAILY_NODES,
+    DAILY_PACKAGES,
+    DAILY_SERVERS,
+    DAILY_UPGRADES,
+    DAILY_USAGE,
+    HOURLY_USAGE,
+    MEASUREMENTS,
+)
+
+EXACT: Final = "exact"
+SUPPRESSED: Final = "k"
+
+_WINDOWS: Final = {
+    "nodes_7d": "7d",
+    "servers_7d": "7d",
+    "nodes_30d": "30d",
+    "servers_30d": "30d",
+    "new_nodes": "31d",
+    "lapsed_nodes": "31d",
+}
+_HOURLY_WINDOWS: Final = {
+    "nodes_24h": "24h",
+    "servers_24h": "24h",
+    "expected_reports": "7d",
+    "expected_nodes_24h": "7d",
+}
+_OF_NODES: Final = (
+    "dahdi",
+    "simpleusb",
+    "usbradio",
+    "voter",
+    "other_channels",
+    "registered_http",
+    "registered_iax",
+    "unregistered",
+)
+_OF: Final = {
+    DAILY_USAGE.name: {
+        **dict.fromkeys((*_OF_NODES, "new_nodes"), "nodes"),
+        "lapsed_nodes": "nodes_30_days_back",
+    },
+    DAILY_NODES.name: {"nodes": "within"},
+    DAILY_SERVERS.name: {"servers": "within"},
+    DAILY_PACKAGES.name: {"servers": "servers"},
+    DAILY_UPGRADES.name: {"nodes": "changed"},
+}
+FLAGS: Final = frozenset({"final", "imported"})
+"""Fields of `daily_usage` that count nothing."""
+_SUPPRESSED: Final = {
+    DAILY_NODES.name,
+    DAILY_SERVERS.name,
+    DAILY_PACKAGES.name,
+    DAILY_UPGRADES.name,
+}
+_SUPPRESSED_FIELDS: Final = frozenset(_OF_NODES)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One published field.
+
+    `window` is the time it counts over (`1d`, `24h`); `of` names what it is a part of, empty where
+    it is a total of its own; `protection` is `exact`, or `k` where smaller counts are withheld.
+    """
+
+    measurement: str
+    name: str
+    unit: str
+    meaning: str
+    window: str
+    of: str
+    protection: str
+
+    @property
+    def key(self) -> str:
+        """Its name among all."""
+        return f"{self.measurement}.{self.name}"
+
+
+def _window(measurement: str, name: str) -> str:
+    if measurement == HOURLY_USAGE.name:
+        return _HOURLY_WINDOWS.get(name, "1h")
+    return _WINDOWS.get(name, "1d")
+
+
+def _protection(measurement: str, name: str) -> str:
+    suppressed = measurement in _SUPPRESSED
+    return SUPPRESSED if suppressed or name in _SUPPRESSED_FIELDS else EXACT
+
+
+DEFINITIONS: Final = tuple(
+    Definition(
+        measurement.name,
+        field.name,
+        field.unit,
+        field.meaning,
+        _window(measurement.name, field.name),
+        _OF.get(measurement.name, {}).get(field.name, ""),
+        _protection(measurement.name, field.name),
+    )
+    for measurement in MEASUREMENTS
+    if measurement.database == DAILY
+    for field in measurement.fields
+)
+"""Every published field, in the schema's order."""
+
+MEASURES: Final = tuple(
+    item for item in DEFINITIONS if item.measurement == DAILY_USAGE.name and item.name not in FLAGS
+)
+"""The counts of `daily_usage`."""

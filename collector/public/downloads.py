@@ -1,0 +1,306 @@
+"""`/v1/…`: every published series as JSON or CSV, streamed a month at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+import polars as pl
+from aiohttp import hdrs, web
+
+from collector.influx import Influx, InfluxError
+from collector.problems import Reason, Refusal
+from collector.public.answers import (
+    OPEN,
+    UNREADABLE,
+    etag,
+    is_known,
+    open_routes,
+    packer,
+    takes_gzip,
+)
+from collector.public.datasets import (
+    DATASETS,
+    LICENCE,
+    LICENCE_URL,
+    Dataset,
+    as_csv,
+    as_json,
+    months,
+)
+from collector.public.definitions import MEASURES
+from collector.public.form import Form
+from collector.public.series import PublicSeries, Snapshot, UsageDay
+from collector.schema import ALL, LABEL_LENGTH, NODE_DIMENSIONS
+from collector.schema import DAILY as DATABASE
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_AT_ONCE: Final = 2
+"""Months read and converted at once: downloads may not keep reports waiting."""
+_SLICE: Final = 1 << 18
+_CHOICES: Final = {
+    "measure": frozenset(item.name for item in MEASURES),
+    "dimension": frozenset(NODE_DIMENSIONS),
+    "within": frozenset((ALL, *NODE_DIMENSIONS)),
+}
+_SHORT: Final = "public, max-age=300"
+_DAYS_OLD: Final = "public, max-age=3600"
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one request wants: days that there are (none where `first` is None), rows, form."""
+
+    dataset: Dataset
+    form: Form
+    first: date | None
+    last: date | None
+    chosen: Mapping[str, str]
+    days: list[UsageDay]
+
+    @property
+    def file_name(self) -> str:
+        """A name to save it under."""
+        span = [str(self.first)] if self.first == self.last else [str(self.first), str(self.last)]
+        return "-".join(["allstarlink", self.dataset.name, *span]) + f".{self.form}"
+
+
+class Downloads:
+    """The routes of the downloads. `retention_s` is that of raw reports; `k` is in the tags."""
+
+    def __init__(self, influx: Influx, series: PublicSeries, *, retention_s: int, k: int) -> None:
+        self._influx = influx
+        self._series = series
+        self._retention_s = retention_s
+        self._k = k
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Each series, whole or by `from` and `to`, and a file a day."""
+        return open_routes(
+            route
+            for dataset in DATASETS
+            for route in (
+                (f"/v1/{dataset.path}", partial(self.span, dataset)),
+                (f"/v1/{dataset.path}.{{form:json|csv}}", partial(self.span, dataset)),
+                (
+                    f"/v1/{dataset.path}/{{day:{_DAY.pattern}}}.{{form:json|csv}}",
+                    partial(self.whole_day, dataset),
+                ),
+            )
+        )
+
+    async def span(self, dataset: Dataset, request: web.Request) -> web.StreamResponse:
+        """Rows from `from` to `to`, both included; without them all there are."""
+        asked = _asked(dataset, request)
+        if isinstance(asked, Refusal):
+            return asked.response()
+        first, last, chosen = asked
+        try:
+            snapshot = await self._series.snapshot()
+        except InfluxError:
+            return UNREADABLE.response()
+        days = [day for day in snapshot.days if first <= day.day <= last]
+        ends = (days[0].day, days[-1].day) if days else (None, None)
+        wanted = Wanted(dataset, Form.of(request), ends[0], ends[1], chosen, days)
+        return await self._send(request, wanted, snapshot, _SHORT)
+
+    async def whole_day(self, dataset: Dataset, request: web.Request) -> web.StreamResponse:
+        """All rows of one complete day."""
+        if request.query:
+            return _no_such_parameter(()).response()
+        try:
+            day = date.fromisoformat(request.match_info["day"])
+        except ValueError:
+            return Refusal(Reason.NOT_FOUND, "there is no such day").response()
+        try:
+            snapshot = await self._series.snapshot()
+        except InfluxError:
+            return UNREADABLE.response()
+        days = [item for item in snapshot.days if item.day == day and item.final]
+        if not days:
+            return Refusal(
+                Reason.NOT_FOUND, "this day is not complete, or nothing is known of it"
+            ).response()
+        wanted = Wanted(dataset, Form.of(request), day, day, {}, days)
+        # While its raw reports are there, a day is mended if one turns up late.
+        settled = datetime.now(UTC).date() - timedelta(seconds=self._retention_s, days=1)
+        kept = _FOR_EVER if self._retention_s and day < settled else _DAYS_OLD
+        return await self._send(request, wanted, snapshot, kept)
+
+    async def _send(
+        self, request: web.Request, wanted: Wanted, snapshot: Snapshot, kept: str
+    ) -> web.StreamResponse:
+        tag = etag(
+            wanted.dataset.path,
+            wanted.form,
+            wanted.dataset.heading(),
+            sorted(wanted.chosen.items()),
+            self._k,
+            *((day.day, sorted(day.fields.items())) for day in wanted.days),
+            # An open day may change in its tables alone.
+            "" if all(day.final for day in wanted.days) else snapshot.revision,
+        )
+        headers = {
+            **OPEN,
+            hdrs.ETAG: tag,
+            hdrs.CACHE_CONTROL: kept,
+            hdrs.VARY: "Accept, Accept-Encoding",
+            hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
+        }
+        if is_known(request, tag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        if wanted.form is Form.CSV:
+            headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{wanted.file_name}"'
+        zipped = takes_gzip(request)
+        if zipped:
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+        response = web.StreamResponse(headers=headers)
+        response.content_type = wanted.form.content_type
+        if wanted.form is Form.CSV:
+            response.charset = "utf-8"
+        if request.method == hdrs.METH_HEAD:
+            await response.prepare(request)
+            return response
+        pieces = self._pieces(wanted, packer() if zipped else None)
+        try:
+            # The first piece is there before 200 is said.
+            piece = await anext(pieces)
+        except InfluxError:
+            return UNREADABLE.response()
+        await response.prepare(request)
+        try:
+            await _write(response, piece)
+            async for piece in pieces:
+                await _write(response, piece)
+        except InfluxError:
+            # Too late to say so in words: a broken connection is not taken for the end.
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        await response.write_eof()
+        return response
+
+    async def _pieces(self, wanted: Wanted, pack: zlib._Compress | None) -> AsyncIterator[bytes]:
+        """The body in pieces, a month each. Raises InfluxError."""
+        before, after = _frame_of(wanted)
+        written = False
+        spans: Iterator[tuple[date, date]] = iter(())
+        if wanted.first is not None and wanted.last is not None:
+            spans = months(wanted.first, wanted.last)
+        for first, last in spans:
+            days = [day for day in wanted.days if first <= day.day <= last]
+            async with self._turn:
+                answer = await self._read(wanted, first, last)
+                convert = partial(_convert, wanted, days, answer, before, written, pack)
+                piece, rows = await asyncio.to_thread(convert)
+            if rows:
+                before, written = b"", True
+                yield piece
+        # Whatever was not said yet: the heading of a body without rows, and the end.
+        yield _packed(before + after, pack) + (pack.flush() if pack else b"")
+
+    async def _read(self, wanted: Wanted, first: date, last: date) -> bytes:
+        if wanted.dataset.measurement is None:
+            return b""
+        statement = wanted.dataset.query(first, last, wanted.chosen)
+        return b"".join([part async for part in self._influx.stream_csv(DATABASE, statement)])
+
+
+def _convert(
+    wanted: Wanted,
+    days: list[UsageDay],
+    answer: bytes,
+    before: bytes,
+    written: bool,
+    pack: zlib._Compress | None,
+) -> tuple[bytes, int]:
+    """A month's rows as bytes to send, and how many there are."""
+    frame: pl.DataFrame
+    if wanted.dataset.measurement is None:
+        frame = wanted.dataset.usage_frame(days, wanted.chosen)
+    else:
+        frame = wanted.dataset.table_frame(answer, (day.day for day in days if day.final))
+    if frame.is_empty():
+        return b"", 0
+    if wanted.form is Form.CSV:
+        return _packed(before + as_csv(frame), pack), frame.height
+    joint = b",\n" if written else b""
+    return _packed(before + joint + as_json(frame), pack), frame.height
+
+
+def _frame_of(wanted: Wanted) -> tuple[bytes, bytes]:
+    """What stands before and after the rows."""
+    if wanted.form is Form.CSV:
+        return (",".join(wanted.dataset.heading()) + "\n").encode(), b""
+    first = "null" if wanted.first is None else f'"{wanted.first}"'
+    last = "null" if wanted.last is None else f'"{wanted.last}"'
+    head = (
+        f'{{"series":"{wanted.dataset.path}","licence":"{LICENCE}",'
+        f'"from":{first},"to":{last},"rows":[\n'
+    )
+    return head.encode(), b"\n]}\n"
+
+
+def _packed(body: bytes, pack: zlib._Compress | None) -> bytes:
+    return pack.compress(body) if pack else body
+
+
+async def _write(response: web.StreamResponse, piece: bytes) -> None:
+    for start in range(0, len(piece), _SLICE):
+        await response.write(piece[start : start + _SLICE])
+
+
+def _asked(dataset: Dataset, request: web.Request) -> tuple[date, date, dict[str, str]] | Refusal:
+    known = ("from", "to", *dataset.filters)
+    values: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name not in known:
+            return _no_such_parameter(known)
+        if name in values:
+            return Refusal(Reason.INVALID_PARAMETER, f"`{name}` is given twice")
+        values[name] = value
+    first = _day(values.pop("from")) if "from" in values else date.min
+    last = _day(values.pop("to")) if "to" in values else date.max
+    for name, day in (("from", first), ("to", last)):
+        if day is None:
+            return Refusal(
+                Reason.INVALID_PARAMETER, f"`{name}` must be YYYY-MM-DD, today or yesterday"
+            )
+    if first is None or last is None or first > last:
+        return Refusal(Reason.INVALID_PARAMETER, "`from` is after `to`")
+    for name, value in values.items():
+        if not 0 < len(value) <= LABEL_LENGTH or not value.isprintable():
+            return Refusal(
+                Reason.INVALID_PARAMETER, f"`{name}` must be 1 to {LABEL_LENGTH} printable letters"
+            )
+        if value not in _CHOICES.get(name, {value}):
+            words = ", ".join(sorted(_CHOICES[name]))
+            return Refusal(Reason.INVALID_PARAMETER, f"`{name}` must be one of {words}")
+    return first, last, values
+
+
+def _day(text: str) -> date | None:
+    today = datetime.now(UTC).date()
+    match text:
+        case "today":
+            return today
+        case "yesterday":
+            return today - timedelta(days=1)
+    try:
+        return date.fromisoformat(text) if _DAY.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
+def _no_such_parameter(known: tuple[str, ...]) -> Refusal:
+    words = ", ".join(f"`{name}`" for name in known) or "none"
+    return Refusal(Reason.INVALID_PARAMETER, f"known parameters here: {words}")

@@ -1,0 +1,155 @@
+"""The long pages, filled with the settings in force: privacy and method. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from collector.privacy import suppress_line
+from collector.public.definitions import DEFINITIONS, SUPPRESSED, Definition
+from collector.public.language import DEFAULT, Language
+from collector.schema import DAILY, MEASUREMENTS, OTHER, Measurement
+from collector.settings import Settings, variable
+
+ANY_HOST: Final = "https://HOST"
+"""Stands for our address where the operator has not told it."""
+
+
+def path_of(page: str, language: str) -> str:
+    """The address of a page in a language; the first page's name is empty."""
+    return ("" if language == DEFAULT else f"/{language}") + (f"/{page}" if page else "") or "/"
+
+
+def privacy_values(
+    settings: Settings, *, links: Mapping[str, str], names: bool = False
+) -> dict[str, Any]:
+    """What fills `privacy.md`; with `names` the settings are named beside their values."""
+
+    def setting(name: str) -> str:
+        return f" (`{variable(name.lower())}`)" if names else ""
+
+    return {
+        "raw": settings.retention_raw,
+        "daily": settings.retention_daily,
+        "outbox": settings.outbox_keep,
+        "k": settings.k_anonymity,
+        "rate_limited": settings.rate_limit > 0,
+        "contact": settings.contact,
+        "host": settings.public_url or ANY_HOST,
+        "setting": setting,
+        "link": links,
+    }
+
+
+def privacy_page(settings: Settings, language: Language) -> dict[str, Any]:
+    """What fills it on the page."""
+    links = {
+        "my_data": "/my-data",
+        "method": path_of("method", language.code),
+        "method_name": language.text("nav.method"),
+    }
+    return privacy_values(settings, links=links)
+
+
+def method_values(settings: Settings, language: Language) -> dict[str, Any]:
+    """What fills `method.md`: tables from the schema, and an example counted by the real rule."""
+    return {
+        "raw": settings.retention_raw,
+        "k": settings.k_anonymity,
+        "example": _example(settings.k_anonymity, language),
+        "tables": [
+            {
+                "name": measurement.name,
+                "time": language.text("method.time", time=_time(measurement, language)),
+                "fields": _fields(measurement, settings.k_anonymity, language),
+                "tags": _tags(measurement, language),
+            }
+            for measurement in MEASUREMENTS
+            if measurement.database == DAILY
+        ],
+        "link": {name: path_of(name, language.code) for name in ("api", "privacy")},
+    }
+
+
+def meaning(item: Definition, language: Language) -> str:
+    """A field's meaning; the English one is the schema's."""
+    return _translated(f"meaning.{item.key}", item.meaning, language)
+
+
+def _translated(key: str, english: str, language: Language) -> str:
+    return language.text(key) if key in language else english
+
+
+def _time(measurement: Measurement, language: Language) -> str:
+    return _translated(f"meaning.time.{measurement.name}", measurement.time, language)
+
+
+def _fields(measurement: Measurement, k: int, language: Language) -> str:
+    heads = ("field", "unit", "of", "window", "shown", "meaning")
+    rows = [
+        (
+            f"`{item.name}`",
+            item.unit or "—",
+            language.text(f"method.part.{item.of}") if item.of else "—",
+            item.window,
+            language.text("method.k", k=k)
+            if item.protection == SUPPRESSED and k > 1
+            else language.text("method.exact"),
+            meaning(item, language),
+        )
+        for item in DEFINITIONS
+        if item.measurement == measurement.name
+    ]
+    return _table([language.text(f"method.{head}") for head in heads], rows)
+
+
+def _tags(measurement: Measurement, language: Language) -> str:
+    heads = [language.text("method.tag"), language.text("method.meaning")]
+    rows = [
+        (f"`{tag.name}`", _translated(f"meaning.tag.{tag.name}", tag.meaning, language))
+        for tag in measurement.tags
+    ]
+    return _table(heads, rows) if rows else ""
+
+
+def _example(k: int, language: Language) -> dict[str, object]:
+    """A day of four versions, one of them too small, and what is published of it."""
+    counted = {
+        "asl3-3.5.2": 80 * k + 12,
+        "asl3-3.4.0": 7 * k + 3,
+        "asl3-2.0.1": k + 4,
+        "asl3-1.3": max(1, k - 2),
+    }
+    total = sum(counted.values())
+    published = suppress_line(counted, total, k)
+    rows = [
+        (
+            f"`{version}`",
+            language.number(count),
+            language.number(count) if version in published else language.text("method.hidden"),
+        )
+        for version, count in counted.items()
+    ]
+    other = total - sum(published.values())
+    if other:
+        rows.append((f"`{OTHER}`", "", language.number(other)))
+    small, joined = list(counted)[-1], list(counted)[-2]
+    heads = ("version", "counted", "published")
+    return {
+        "total": language.number(total),
+        "table": _table([language.text(f"method.{head}") for head in heads], rows),
+        "words": language.text(
+            "method.words",
+            small=small,
+            count=language.number(counted[small]),
+            k=k,
+            total=language.number(total),
+            joined=joined,
+            other=language.number(other),
+        ),
+    }
+
+
+def _table(heading: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [heading, ("---",) * len(heading), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,160 @@
+"""The languages of the pages: every sentence, and how numbers and days are written.
+
+A language is a folder in `languages/`: `texts.toml` holds the short texts, `privacy.md` and
+`method.md` the long ones. A new language is a new folder and its name in `LANGUAGES`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from babel.dates import format_date
+from babel.numbers import format_decimal, format_percent
+from jinja2 import Environment, StrictUndefined
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup, escape
+
+LANGUAGES: Final = ("en", "es")
+"""Languages of the pages; the first is that of addresses without a language."""
+DEFAULT: Final = LANGUAGES[0]
+
+_FOLDER: Final = resources.files("collector.public") / "languages"
+
+
+class Language:
+    """One language. `code` is its name in addresses and in HTML."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self._folder = _FOLDER / code
+        self._texts = _flat(tomllib.loads((self._folder / "texts.toml").read_text("utf-8")))
+        self._locale = self._texts["locale"]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._texts
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The names of all short texts."""
+        return frozenset(self._texts)
+
+    def raw(self, key: str) -> str:
+        """A short text with its placeholders. Raises KeyError for a name it lacks."""
+        return self._texts[key]
+
+    def text(self, key: str, **values: object) -> str:
+        """A short text with its placeholders filled. Raises KeyError for a name it lacks."""
+        return self._texts[key].format(**values)
+
+    def number(self, value: float) -> str:
+        """A number as people write it: `1,726`."""
+        return format_decimal(value, locale=self._locale)
+
+    def signed(self, value: int) -> str:
+        """A change: `+3`, `±0`, and below zero a true minus."""
+        sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else "±"
+        return sign + self.number(abs(value))
+
+    def percent(self, share: float) -> str:
+        """A share of 1 with one decimal."""
+        return format_percent(share, format="#,##0.0\N{NO-BREAK SPACE}%", locale=self._locale)
+
+    def day(self, day: date) -> str:
+        """A day in words."""
+        return format_date(day, self._texts["format.day"], locale=self._locale)
+
+    def short_day(self, day: date) -> str:
+        """A day in words, without the day of the week."""
+        return format_date(day, self._texts["format.short_day"], locale=self._locale)
+
+    def month(self, day: date) -> str:
+        """The month of a day, with its year."""
+        return format_date(day, self._texts["format.month"], locale=self._locale)
+
+    def month_name(self, day: date) -> str:
+        """The month of a day, short, for a chart's axis."""
+        return format_date(day, "MMM", locale=self._locale).rstrip(".")
+
+    def axis_day(self, day: date) -> str:
+        """A day, short, for a chart's axis."""
+        return f"{day.day} {self.month_name(day)}"
+
+    def moment(self, moment: datetime) -> str:
+        """An hour of a day, UTC."""
+        return f"{self.short_day(moment.date())}, {moment:%H:%M} UTC"
+
+    def duration(self, seconds: int) -> str:
+        """A whole number of days or hours in words; 0 is for ever."""
+        if seconds == 0:
+            return self.text("duration.ever")
+        unit, size = ("days", 86_400) if seconds % 86_400 == 0 else ("hours", 3600)
+        number = max(1, seconds // size)
+        return self.text(
+            f"duration.{unit if number > 1 else unit[:-1]}", number=self.number(number)
+        )
+
+    def markdown(self, name: str, values: Mapping[str, Any]) -> str:
+        """A long text (`privacy`, `method`) as Markdown, its placeholders filled.
+
+        Raises jinja2.UndefinedError for a placeholder without a value.
+        """
+        source = (self._folder / f"{name}.md").read_text("utf-8")
+        return _PLAIN.from_string(source).render({**values, "duration": self.duration})
+
+    def html(self, name: str, values: Mapping[str, Any]) -> Markup:
+        """The same as HTML; what the operator's settings put into it stays text."""
+        return Markup(_MARKDOWN.render(self.markdown(name, values)))  # noqa: S704 - `html` is off
+
+
+@cache
+def language(code: str) -> Language:
+    """The language of this name, read once. Raises KeyError for another."""
+    if code not in LANGUAGES:
+        raise KeyError(code)
+    return Language(code)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            texts |= _flat(value, f"{prefix}{key}.")
+        else:
+            texts[prefix + key] = value
+    return texts
+
+
+_PLAIN: Final = Environment(
+    undefined=StrictUndefined,
+    autoescape=False,  # noqa: S701 - it fills Markdown; HTML is made afterwards, with `html` off
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+def _markdown() -> MarkdownIt:
+    """Markdown whose wide parts can be scrolled by themselves, by keyboard too."""
+
+    def table_open(*_: object) -> str:
+        return '<div class="scroll" tabindex="0"><table>\n'
+
+    def table_close(*_: object) -> str:
+        return "</table></div>\n"
+
+    def code_block(_: object, tokens: Sequence[Token], index: int, *__: object) -> str:
+        return f'<pre tabindex="0"><code>{escape(tokens[index].content)}</code></pre>\n'
+
+    made = MarkdownIt("commonmark", {"html": False}).enable("table")
+    for rule in (table_open, table_close, code_block):
+        made.add_render_rule(rule.__name__, rule)
+    return made
+
+
+_MARKDOWN: Final = _markdown()

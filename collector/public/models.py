@@ -1,0 +1,140 @@
+"""What the answers hold, as models; OpenAPI's schemas are made of them."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from collector.problems import Reason
+from collector.public.datasets import DAILY, LICENCE, NODES, PACKAGES, SERVERS, UPGRADES, Dataset
+from collector.public.definitions import MEASURES
+from collector.schema import (
+    ALL,
+    DAILY_PACKAGES,
+    DAILY_UPGRADES,
+    DIMENSION,
+    NODE_DIMENSIONS,
+    VALUE,
+    WITHIN,
+    WITHIN_VALUE,
+    Tag,
+)
+
+_PACKAGE, _VERSION = DAILY_PACKAGES.tags
+_FROM_VERSION, _TO_VERSION = DAILY_UPGRADES.tags
+
+
+class Row(BaseModel):
+    """What every row says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    day: date = Field(description="the UTC day")
+    count: int = Field(ge=0, description="how many")
+    unit: str = Field(description="of what: nodes, servers, reports or versions")
+    window: str = Field(pattern=r"^\d+d$", description="the days that end with this one, as `7d`")
+    final: bool = Field(description="whether the day is complete; an open day's counts still rise")
+
+
+class DailyRow(Row):
+    """One count of a day: a field of `daily_usage`."""
+
+    measure: str = Field(
+        description="; ".join(f"`{item.name}`: {item.meaning}" for item in MEASURES),
+        json_schema_extra={"enum": [item.name for item in MEASURES]},
+    )
+    imported: bool = Field(description="whether the day came from an older server's database")
+
+
+def _tag(tag: Tag) -> str:
+    return tag.meaning
+
+
+class TableRow(Row):
+    """One count by a property, in the whole network or within one value of another property."""
+
+    dimension: str = Field(
+        description=_tag(DIMENSION), json_schema_extra={"enum": list(NODE_DIMENSIONS)}
+    )
+    within: str = Field(
+        description=_tag(WITHIN), json_schema_extra={"enum": [ALL, *NODE_DIMENSIONS]}
+    )
+    within_value: str = Field(description=_tag(WITHIN_VALUE))
+    value: str = Field(description=_tag(VALUE))
+
+
+class PackageRow(Row):
+    """How many servers have a version of a package."""
+
+    package: str = Field(description=_tag(_PACKAGE))
+    version: str = Field(description=_tag(_VERSION))
+
+
+class UpgradeRow(Row):
+    """How many nodes went from one AllStarLink version to another."""
+
+    from_version: str = Field(description=_tag(_FROM_VERSION))
+    to_version: str = Field(description=_tag(_TO_VERSION))
+
+
+class Download(BaseModel):
+    """A series: the days it holds, its licence, and its rows."""
+
+    series: str = Field(description="its path below /v1")
+    licence: Literal["CC0-1.0"] = Field(default=LICENCE, description="no rights reserved")
+    first: date | None = Field(alias="from", description="first day; null where there is none")
+    last: date | None = Field(alias="to", description="last day; null where there is none")
+
+
+class DailyDownload(Download):
+    """The counts of days."""
+
+    rows: list[DailyRow]
+
+
+class TableDownload(Download):
+    """Counts by properties."""
+
+    rows: list[TableRow]
+
+
+class PackageDownload(Download):
+    """Counts of servers by package and version."""
+
+    rows: list[PackageRow]
+
+
+class UpgradeDownload(Download):
+    """Counts of nodes by change of version."""
+
+    rows: list[UpgradeRow]
+
+
+MODELS: Final[dict[Dataset, tuple[type[Row], type[Download]]]] = {
+    DAILY: (DailyRow, DailyDownload),
+    NODES: (TableRow, TableDownload),
+    SERVERS: (TableRow, TableDownload),
+    PACKAGES: (PackageRow, PackageDownload),
+    UPGRADES: (UpgradeRow, UpgradeDownload),
+}
+"""Each series' rows, and its JSON answer."""
+
+
+class Problem(BaseModel):
+    """A refusal, RFC 9457."""
+
+    type: Literal["about:blank"]
+    title: str = Field(description="the status in words")
+    status: int = Field(description="the HTTP status")
+    reason: Reason = Field(description="why, in one word")
+    detail: str = Field(description="a sentence for a person")
+
+
+class Accepted(BaseModel):
+    """A report that is durable."""
+
+    status: Literal["accepted"]
+    nodes: int = Field(ge=0, description="nodes stored")
+    ignored: dict[str, int] = Field(description="nodes that were not, by reason")

@@ -1,0 +1,260 @@
+"""Every public route of the collector, described once for `/openapi.json` and `/api`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Final
+
+from pydantic import BaseModel
+
+from collector.public.badge import Badge
+from collector.public.datasets import DATASETS, Dataset
+from collector.public.definitions import MEASURES
+from collector.public.form import Form
+from collector.public.freshness import Freshness
+from collector.public.language import DEFAULT, LANGUAGES
+from collector.public.models import MODELS, Accepted
+from collector.public.openapi import (
+    CSV,
+    HTML,
+    JSON,
+    NOT_MODIFIED,
+    NOT_READABLE,
+    SVG,
+    TEXT,
+    Answer,
+    Operation,
+    Parameter,
+    get,
+    problem,
+)
+from collector.schema import ALL, NODE_DIMENSIONS
+
+DATA, BADGES, PAGES, REPORTS = "data", "badges", "pages", "reports"
+OWNERS, REPORTING = "my-data", "reporting"
+
+Media = dict[str, type[BaseModel] | None]
+
+_A_DAY: Final = {"type": "string", "format": "date"}
+_A_DAY_OR_WORD: Final = {"anyOf": [_A_DAY, {"enum": ["today", "yesterday"]}]}
+_TEXT: Final = {"type": "string", "minLength": 1, "maxLength": 64}
+_FILTERS: Final = {
+    "measure": Parameter(
+        "measure", "only this count", {"type": "string", "enum": [m.name for m in MEASURES]}
+    ),
+    "dimension": Parameter(
+        "dimension", "only this property", {"type": "string", "enum": list(NODE_DIMENSIONS)}
+    ),
+    "within": Parameter(
+        "within",
+        "only counts that this property narrows; `all`: of the whole network",
+        {"type": "string", "enum": [ALL, *NODE_DIMENSIONS]},
+    ),
+    "within_value": Parameter("within_value", "only counts narrowed to this value", _TEXT),
+    "package": Parameter("package", "only this package", _TEXT),
+}
+_SUMMARIES: Final = {
+    "daily": "Counts of each day, one row a count",
+    "daily/nodes": "Nodes by property, and by property within another",
+    "daily/servers": "Servers by property, and by property within another",
+    "daily/packages": "Servers by Debian package and version",
+    "upgrades": "Nodes by change of AllStarLink version",
+}
+_SPAN: Final = (
+    Parameter("from", "first day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
+    Parameter("to", "last day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
+)
+_READ: Final = {
+    HTTPStatus.NOT_MODIFIED: NOT_MODIFIED,
+    HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE,
+}
+_WRONG: Final = problem("a parameter is unknown or has no such value: `invalid-parameter`")
+
+_REFUSALS: Final = {
+    HTTPStatus.BAD_REQUEST: problem(
+        "`malformed-json`, `invalid-field` or `no-public-nodes`: do not send it again"
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: problem("the body is over the limit: `too-large`"),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: problem("the body is compressed: `unsupported-encoding`"),
+    HTTPStatus.TOO_MANY_REQUESTS: problem(
+        "too many reports from one address: `rate-limited`", "Retry-After"
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: problem(
+        "nothing can be stored now: `unavailable`", "Retry-After"
+    ),
+}
+
+
+def data_operations() -> Iterator[Operation]:
+    """The downloads."""
+    for dataset in DATASETS:
+        yield _span(dataset, "", dataset.name, {JSON: MODELS[dataset][1], CSV: None})
+        media: dict[Form, Media] = {Form.JSON: {JSON: MODELS[dataset][1]}, Form.CSV: {CSV: None}}
+        for form in Form:
+            yield _span(dataset, f".{form}", f"{dataset.name}-{form}", media[form])
+        for form in Form:
+            yield get(
+                f"/v1/{dataset.path}/{{day}}.{form}",
+                f"{dataset.name}-day-{form}",
+                f"{_SUMMARIES[dataset.path]}: one complete day",
+                DATA,
+                media[form],
+                parameters=(Parameter("day", "a complete day", _A_DAY, path=True),),
+                variant_of=dataset.name,
+                more=_READ
+                | {
+                    HTTPStatus.BAD_REQUEST: _WRONG,
+                    HTTPStatus.NOT_FOUND: problem("the day is not complete, or not known"),
+                },
+            )
+    forms: dict[str, Media] = {
+        "": {JSON: Freshness, CSV: None},
+        ".json": {JSON: Freshness},
+        ".csv": {CSV: None},
+    }
+    for suffix, told in forms.items():
+        yield get(
+            f"/v1/freshness{suffix}",
+            f"freshness{suffix.replace('.', '-')}",
+            "How far the series reach",
+            DATA,
+            told,
+            variant_of="freshness" if suffix else "",
+            more={HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE},
+        )
+
+
+def _span(
+    dataset: Dataset, suffix: str, name: str, media: dict[str, type[BaseModel] | None]
+) -> Operation:
+    return get(
+        f"/v1/{dataset.path}{suffix}",
+        name,
+        _SUMMARIES[dataset.path],
+        DATA,
+        media,
+        parameters=(*_SPAN, *(_FILTERS[name] for name in dataset.filters)),
+        more=_READ | {HTTPStatus.BAD_REQUEST: _WRONG},
+        variant_of=dataset.name if suffix else "",
+    )
+
+
+def other_operations() -> Iterator[Operation]:
+    """Badges, pages, the text reports and this document."""
+    unreadable = {HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE}
+    yield get(
+        "/badge/nodes.json",
+        "badge-json",
+        "Badge for shields.io",
+        BADGES,
+        {JSON: Badge},
+        more=unreadable,
+    )
+    yield get(
+        "/badge/nodes.svg", "badge-svg", "Badge as a picture", BADGES, {SVG: None}, more=unreadable
+    )
+    yield get(
+        "/openapi.json",
+        "openapi",
+        "This document",
+        PAGES,
+        {JSON: None},
+        more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
+    )
+    for code in LANGUAGES:
+        root = "" if code == DEFAULT else f"/{code}"
+        page = {HTTPStatus.NOT_MODIFIED: NOT_MODIFIED}
+        yield get(
+            root or "/",
+            f"home-{code}",
+            "The numbers as a page",
+            PAGES,
+            {HTML: None},
+            variant_of="" if code == DEFAULT else f"home-{DEFAULT}",
+            more=page
+            | {
+                HTTPStatus.SERVICE_UNAVAILABLE: Answer(
+                    "the series cannot be read now", {HTML: None}, {"Retry-After": ""}
+                )
+            },
+        )
+        for name, summary in (
+            ("privacy", "What is kept, how long, and what is never kept"),
+            ("method", "What each number means"),
+            ("api", "This document as a page"),
+        ):
+            yield get(
+                f"{root}/{name}",
+                f"{name}-{code}",
+                summary,
+                PAGES,
+                {HTML: None},
+                variant_of="" if code == DEFAULT else f"{name}-{DEFAULT}",
+                more=page,
+            )
+    yield get(
+        "/reports/basic",
+        "report-basic",
+        "Numbers of the last complete day as text",
+        REPORTS,
+        {TEXT: None},
+        more=unreadable,
+    )
+    yield get(
+        "/reports/daily",
+        "report-daily",
+        "A row a day as text",
+        REPORTS,
+        {TEXT: None},
+        more=unreadable,
+    )
+    yield Operation(
+        "get",
+        "/reports/dump",
+        "report-dump",
+        "Gone: it listed node numbers beside server identities",
+        REPORTS,
+        {int(HTTPStatus.GONE): problem("this report is no longer made")},
+    )
+
+
+def owner_operations(report: type[BaseModel]) -> Iterator[Operation]:
+    """What owners of servers ask, with the report that their client sends as the proof."""
+    yield get("/my-data", "my-data-page", "What the addresses below do", OWNERS, {HTML: None})
+    refusals = {
+        int(status): Answer(answer.meaning, {TEXT: None, **answer.media}, answer.headers)
+        for status, answer in _REFUSALS.items()
+    }
+    later = Answer("remembered, and done later", {TEXT: None, JSON: None})
+    for name, summary, more in (
+        ("", "Show what is held of a server", {}),
+        ("/erase", "Erase it", {int(HTTPStatus.ACCEPTED): later}),
+        ("/opt-out", "Erase it, and drop what comes", {int(HTTPStatus.ACCEPTED): later}),
+        ("/opt-in", "End an opt-out", {}),
+    ):
+        yield Operation(
+            "post",
+            f"/v1/my-data{name}",
+            f"my-data{name.replace('/', '-')}",
+            summary,
+            OWNERS,
+            {int(HTTPStatus.OK): Answer("as asked", {TEXT: None, JSON: None}), **refusals, **more},
+            body=report,
+        )
+
+
+def report_operations(report: type[BaseModel]) -> Iterator[Operation]:
+    """The intake's routes; `report` is what a client sends."""
+    answers = {HTTPStatus.OK: Answer("the report is durable", {JSON: Accepted}), **_REFUSALS}
+    for path, name in (("/usage", "report"), ("/usage/usage", "report-behind-prefix")):
+        yield Operation(
+            "post",
+            path,
+            name,
+            "Take a server's report, as `asl-telemetry` sends it",
+            REPORTING,
+            {int(status): answer for status, answer in answers.items()},
+            body=report,
+            variant_of="" if name == "report" else "report",
+        )

@@ -1,0 +1,293 @@
+"""The pages: `/`, `/privacy`, `/method`, `/api`, each in every language, with no script in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from itertools import groupby
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from collector.influx import InfluxError
+from collector.public.answers import UNREADABLE, etag, is_known, packed, takes_gzip
+from collector.public.datasets import DATASETS
+from collector.public.explained import ANY_HOST, method_values, path_of, privacy_page
+from collector.public.freshness import Freshness, freshness
+from collector.public.headers import page_policy
+from collector.public.language import LANGUAGES, Language, language
+from collector.public.openapi import Operation
+from collector.public.overview import Kind, Overview, ShareRow, overview
+from collector.public.series import PublicSeries
+from collector.schema import CHANNEL, REGISTRATION, UNKNOWN
+from collector.settings import Settings
+
+_KEPT: Final = "public, max-age=60"
+_KEPT_LONG: Final = "public, max-age=3600"
+_EXAMPLE_DAYS: Final = timedelta(days=29)
+_CHANNEL_NAMES: Final = {
+    "dahdi": "DAHDI",
+    "simpleusb": "SimpleUSB",
+    "usbradio": "USBRadio",
+    "voter": "Voter",
+    "usrp": "USRP",
+}
+LONG_PAGES: Final = ("privacy", "method", "api")
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A page made once: what it was made of, and its bytes."""
+
+    source: object
+    body: bytes
+    zipped: bytes
+    tag: str
+
+
+class Pages:
+    """The routes of the pages. `operations` are those that `/api` shows."""
+
+    def __init__(
+        self, settings: Settings, series: PublicSeries, operations: Sequence[Operation]
+    ) -> None:
+        self._settings = settings
+        self._series = series
+        self._operations = operations
+        self._templates = Environment(
+            loader=PackageLoader("collector.public"),
+            undefined=StrictUndefined,
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._style = _squeezed(self._source("style.css"))
+        self._policy = page_policy(self._style)
+        self._made: dict[str, _Made] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every page in every language."""
+        found = []
+        for code in LANGUAGES:
+            spoken = language(code)
+            found.append(web.get(path_of("", code), partial(self.home, spoken)))
+            for page, handler in (
+                ("privacy", self.privacy),
+                ("method", self.method),
+                ("api", self.api),
+            ):
+                found.append(web.get(path_of(page, code), partial(handler, spoken)))
+        return found
+
+    async def home(self, spoken: Language, request: web.Request) -> web.Response:
+        """The numbers."""
+        try:
+            snapshot = await self._series.snapshot()
+        except InfluxError:
+            return self._unreadable(spoken)
+        fresh = freshness(snapshot, datetime.now(UTC))
+
+        def body() -> str:
+            return self._home(spoken, overview(snapshot), fresh, snapshot.open_day)
+
+        return self._answer(request, f"home-{spoken.code}", (snapshot.revision, fresh), body, _KEPT)
+
+    def _home(self, spoken: Language, shown: Overview, fresh: Freshness, open_day: object) -> str:
+        recent = fresh.last_final_day or datetime.now(UTC).date()
+        since = f"?from={recent - _EXAMPLE_DAYS}"
+        downloads = [
+            {"path": item.path, "short": "" if item is DATASETS[0] else since} for item in DATASETS
+        ]
+        return self._rendered(
+            "home.html",
+            "",
+            spoken,
+            title=spoken.text("home.title"),
+            description=spoken.text("home.description"),
+            shown=shown,
+            fresh=fresh,
+            open_day=open_day,
+            alt=_chart_in_words(shown, spoken),
+            # Room above for a label, and below for the months.
+            at=lambda percent: f"{6 + percent * 0.86:.2f}",
+            label=partial(_label, spoken),
+            k=self._settings.k_anonymity,
+            grafana=self._settings.grafana_url,
+            downloads=[*downloads, {"path": "freshness", "short": ""}],
+        )
+
+    async def privacy(self, spoken: Language, request: web.Request) -> web.Response:
+        """What is kept, by the settings in force."""
+        values = privacy_page(self._settings, spoken)
+        return self._long(request, spoken, "privacy", lambda: spoken.html("privacy", values))
+
+    async def method(self, spoken: Language, request: web.Request) -> web.Response:
+        """What each number means, by the schema."""
+        values = method_values(self._settings, spoken)
+        return self._long(request, spoken, "method", lambda: spoken.html("method", values))
+
+    def _long(
+        self, request: web.Request, spoken: Language, page: str, html: Callable[[], Markup]
+    ) -> web.Response:
+        def body() -> str:
+            return self._rendered(
+                "prose.html",
+                page,
+                spoken,
+                title=spoken.text(f"{page}.title"),
+                description=spoken.text(f"{page}.description"),
+                body=html(),
+            )
+
+        return self._answer(request, f"{page}-{spoken.code}", None, body, _KEPT_LONG)
+
+    async def api(self, spoken: Language, request: web.Request) -> web.Response:
+        """The interface in words."""
+        today = datetime.now(UTC).date()
+        body = partial(self._api, spoken, today)
+        return self._answer(request, f"api-{spoken.code}", today, body, _KEPT_LONG)
+
+    def _api(self, spoken: Language, today: date) -> str:
+        variants: dict[str, list[Operation]] = {}
+        for item in self._operations:
+            variants.setdefault(item.variant_of or item.name, []).append(item)
+        groups = [
+            (group, [variants[item.name] for item in members if not item.variant_of])
+            for group, members in groupby(self._operations, key=lambda item: item.group)
+        ]
+        return self._rendered(
+            "api.html",
+            "api",
+            spoken,
+            title=spoken.text("api.title"),
+            description=spoken.text("api.description"),
+            groups=groups,
+            headings={dataset.name: dataset.heading() for dataset in DATASETS},
+            code=with_code,
+            host=self._settings.public_url or ANY_HOST,
+            raw=spoken.duration(self._settings.retention_raw),
+            example_from=today - _EXAMPLE_DAYS,
+        )
+
+    def _rendered(self, template: str, page: str, spoken: Language, **values: Any) -> str:  # noqa: ANN401 - a template takes anything
+        return self._templates.get_template(template).render(
+            language=spoken,
+            languages=[language(code) for code in LANGUAGES],
+            page=page,
+            path=lambda name: path_of(name, spoken.code),
+            path_in=partial(path_of, page),
+            origin=self._settings.public_url,
+            style=Markup(self._style),  # noqa: S704 - our own file
+            t=spoken.text,
+            n=spoken.number,
+            **values,
+        )
+
+    def _answer(
+        self,
+        request: web.Request,
+        name: str,
+        source: object,
+        body: Callable[[], str],
+        kept: str,
+    ) -> web.Response:
+        """The page, made anew only where what it is made of has changed."""
+        made = self._made.get(name)
+        if made is None or made.source != source:
+            text = body().encode()
+            made = self._made[name] = _Made(source, text, packed(text), etag(text))
+        headers = {
+            hdrs.ETAG: made.tag,
+            hdrs.CACHE_CONTROL: kept,
+            hdrs.VARY: hdrs.ACCEPT_ENCODING,
+            "Content-Security-Policy": self._policy,
+        }
+        if is_known(request, made.tag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        zipped = takes_gzip(request)
+        if zipped:
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+        return web.Response(
+            body=made.zipped if zipped else made.body,
+            content_type="text/html",
+            charset="utf-8",
+            headers=headers,
+        )
+
+    def _unreadable(self, spoken: Language) -> web.Response:
+        text = self._rendered(
+            "unreadable.html",
+            "",
+            spoken,
+            title=spoken.text("error.heading"),
+            description=spoken.text("error.lead"),
+        )
+        return web.Response(
+            status=UNREADABLE.status,
+            text=text,
+            content_type="text/html",
+            headers={
+                "Content-Security-Policy": self._policy,
+                hdrs.RETRY_AFTER: str(UNREADABLE.retry_after),
+                hdrs.CACHE_CONTROL: "no-store",
+            },
+        )
+
+    def _source(self, name: str) -> str:
+        loader = self._templates.loader
+        if loader is None:
+            raise TypeError("the templates have no loader")
+        return loader.get_source(self._templates, name)[0]
+
+
+def _label(spoken: Language, dimension: str, row: ShareRow) -> str:
+    """How a value is called on the page."""
+    match row.kind:
+        case Kind.REST:
+            return spoken.text("value.rest", number=row.value)
+        case Kind.OTHER:
+            return spoken.text("value.other")
+        case Kind.VALUE if row.value == UNKNOWN:
+            return spoken.text("value.unknown")
+        case Kind.VALUE if dimension == REGISTRATION.name and f"value.{row.value}" in spoken:
+            return spoken.text(f"value.{row.value}")
+        case Kind.VALUE if dimension == CHANNEL.name:
+            return _CHANNEL_NAMES.get(row.value, row.value)
+    return row.value
+
+
+def _chart_in_words(shown: Overview, spoken: Language) -> str:
+    """What the chart says, for who does not see it."""
+    if shown.chart is None:
+        return ""
+    nodes = [day.fields["nodes"] for day in shown.charted]
+    servers = [day.fields.get("servers", 0) for day in shown.charted]
+    return spoken.text(
+        "chart.alt",
+        first=spoken.short_day(shown.chart.first),
+        last=spoken.short_day(shown.chart.last),
+        nodes_first=spoken.number(nodes[0]),
+        nodes_last=spoken.number(nodes[-1]),
+        nodes_low=spoken.number(min(nodes)),
+        nodes_high=spoken.number(max(nodes)),
+        servers_first=spoken.number(servers[0]),
+        servers_last=spoken.number(servers[-1]),
+    )
+
+
+def with_code(text: str) -> Markup:
+    """A text as HTML, with what stands between backticks as code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
+
+
+def _squeezed(style: str) -> str:
+    return "".join(line.strip() for line in style.splitlines())

@@ -1,0 +1,118 @@
+"""Everything that the public reads, put together: its routes and its headers."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, Final, NoReturn
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel
+
+from collector.influx import Influx
+from collector.public.answers import Handler, etag, is_known, open_routes
+from collector.public.badge import Badges
+from collector.public.downloads import Downloads
+from collector.public.explained import path_of
+from collector.public.freshness import FreshnessRoutes
+from collector.public.headers import Prepared, public_headers
+from collector.public.language import LANGUAGES
+from collector.public.openapi import document
+from collector.public.operations import (
+    data_operations,
+    other_operations,
+    owner_operations,
+    report_operations,
+)
+from collector.public.pages import LONG_PAGES, Pages
+from collector.public.reports import Reports
+from collector.public.series import PublicSeries
+from collector.settings import Settings
+
+_KEPT: Final = "public, max-age=3600"
+
+
+class Site:
+    """The public side. `report` is what a client sends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        influx: Influx,
+        series: PublicSeries,
+        *,
+        report: type[BaseModel],
+    ) -> None:
+        self._settings = settings
+        self.operations = [
+            *data_operations(),
+            *other_operations(),
+            *owner_operations(report),
+            *report_operations(report),
+        ]
+        self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
+        self._parts = (
+            Pages(settings, series, self.operations),
+            Downloads(influx, series, retention_s=settings.retention_raw, k=settings.k_anonymity),
+            FreshnessRoutes(series),
+            Badges(series),
+            Reports(series),
+        )
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every route that the public reads, old addresses among them."""
+        return [
+            *(route for part in self._parts for route in part.routes()),
+            *open_routes([("/openapi.json", self._openapi)]),
+            *(web.get(old, _moved_to(new)) for old, new in _old_addresses().items()),
+        ]
+
+    @property
+    def headers(self) -> Prepared:
+        """What aiohttp calls before it sends the headers of any public answer."""
+        return public_headers(tuple(self._settings.trusted_proxies))
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return document(
+            self.operations,
+            title="AllStarLink usage",
+            version=version("usage-collector"),
+            description=(
+                "Daily counts of AllStarLink nodes and servers. Days are UTC. Counts by a property"
+                f" are published from {self._settings.k_anonymity} on; smaller ones are in `other`."
+            ),
+            server=self._settings.public_url,
+        )
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        tag = etag(self._document)
+        headers = {hdrs.ETAG: tag, hdrs.CACHE_CONTROL: _KEPT}
+        if is_known(request, tag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return web.Response(body=self._document, content_type="application/json", headers=headers)
+
+
+def _old_addresses() -> dict[str, str]:
+    """Addresses that people may have kept, and where they lead now.
+
+    ASL3-Usage took a slash at the end of its reports, and stood behind the prefix `/usage`.
+    """
+    moved = {}
+    for report in ("basic", "daily", "dump"):
+        for old in (f"/reports/{report}/", f"/usage/reports/{report}", f"/usage/reports/{report}/"):
+            moved[old] = f"/reports/{report}"
+    for code in LANGUAGES:
+        for page in LONG_PAGES:
+            moved[f"{path_of(page, code)}/"] = path_of(page, code)
+        if path_of("", code) != "/":
+            moved[f"{path_of('', code)}/"] = path_of("", code)
+    return moved
+
+
+def _moved_to(address: str) -> Handler:
+    async def moved(_request: web.Request) -> NoReturn:
+        raise web.HTTPMovedPermanently(address)
+
+    return moved

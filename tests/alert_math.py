@@ -1,0 +1,152 @@
+"""Grafana's server-side expressions, reduce and math, over labelled numbers and series.
+
+The grammar and what is done about labels and missing data follow Grafana's documentation of
+"expression queries"; only what alert rules here use is known, and anything else is an error.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+Labels = frozenset[tuple[str, str]]
+NO_LABELS: Final[Labels] = frozenset()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A number (one point without a time, at -1) or a series: values by time."""
+
+    labels: Labels
+    points: Mapping[int, float]
+    is_number: bool
+
+    @property
+    def value(self) -> float:
+        """The number itself."""
+        assert self.is_number
+        return self.points[-1]
+
+
+Value = list[Item]
+"""What a node gives; an empty list is "no data"."""
+
+
+def number(value: float, labels: Labels = NO_LABELS) -> Item:
+    """A number."""
+    return Item(labels, {-1: value}, is_number=True)
+
+
+def series(labels: Labels, points: Mapping[int, float]) -> Item:
+    """A series."""
+    return Item(labels, points, is_number=False)
+
+
+def reduced(items: Value, reducer: str) -> Value:
+    """Each series as one number; NaN spoils all but the last value."""
+    functions: dict[str, Callable[[list[float]], float]] = {
+        "last": lambda values: values[-1],
+        "min": min,
+        "max": max,
+        "sum": math.fsum,
+        "mean": lambda values: math.fsum(values) / len(values),
+    }
+    found = []
+    for item in items:
+        values = [item.points[time] for time in sorted(item.points)]
+        spoilt = reducer != "last" and any(map(math.isnan, values))
+        result = functions[reducer](values) if values and not spoilt else math.nan
+        found.append(number(result, item.labels))
+    return found
+
+
+def _truth(test: Callable[[float, float], bool]) -> Callable[[float, float], float]:
+    return lambda a, b: float(test(a, b))
+
+
+def _divided(a: float, b: float) -> float:
+    if b:
+        return a / b
+    return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a)
+
+
+_LEVELS: Final[tuple[dict[str, Callable[[float, float], float]], ...]] = (
+    {"||": _truth(lambda a, b: bool(a) or bool(b))},
+    {"&&": _truth(lambda a, b: bool(a) and bool(b))},
+    {
+        "<=": _truth(operator.le),
+        ">=": _truth(operator.ge),
+        "==": _truth(operator.eq),
+        "!=": _truth(operator.ne),
+        "<": _truth(operator.lt),
+        ">": _truth(operator.gt),
+    },
+    {"+": operator.add, "-": operator.sub},
+    {"*": operator.mul, "/": _divided, "%": math.fmod},
+    {"**": operator.pow},
+)
+_TOKEN: Final = re.compile(
+    r"\s*(\$\{\w+\}|\$\w+|\d+(?:\.\d+)?|\*\*|\|\||&&|<=|>=|==|!=|[-+*/%<>()!])"
+)
+
+
+def computed(expression: str, nodes: Mapping[str, Value]) -> Value:
+    """The value of a math expression; KeyError for a node that there is not."""
+    tokens = _TOKEN.findall(expression)
+    assert "".join(tokens) == re.sub(r"\s", "", expression), expression
+    place = 0
+
+    def level(depth: int) -> Value:
+        nonlocal place
+        if depth == len(_LEVELS):
+            return atom()
+        left = level(depth + 1)
+        while place < len(tokens) and tokens[place] in _LEVELS[depth]:
+            function = _LEVELS[depth][tokens[place]]
+            place += 1
+            left = _joined(left, level(depth + 1), function)
+        return left
+
+    def atom() -> Value:
+        nonlocal place
+        token = tokens[place]
+        place += 1
+        if token == "(":
+            inside = level(0)
+            assert tokens[place] == ")"
+            place += 1
+            return inside
+        if token.startswith("$"):
+            return nodes[token.strip("${}")]
+        return [number(float(token))]
+
+    value = level(0)
+    assert place == len(tokens), expression
+    return value
+
+
+def _joined(left: Value, right: Value, function: Callable[[float, float], float]) -> Value:
+    """Each pair of items whose labels are the same, or the one's among the other's."""
+    if not left or not right:
+        return []
+    pairs = [(a, b) for a in left for b in right if a.labels <= b.labels or b.labels <= a.labels]
+    if not pairs and len(left) == len(right) == 1:
+        pairs = [(left[0], right[0])]
+    return [
+        Item(a.labels | b.labels, _points(a, b, function), a.is_number and b.is_number)
+        for a, b in pairs
+    ]
+
+
+def _points(a: Item, b: Item, function: Callable[[float, float], float]) -> dict[int, float]:
+    if a.is_number and b.is_number:
+        return {-1: function(a.value, b.value)}
+    if a.is_number:
+        return {time: function(a.value, value) for time, value in b.points.items()}
+    if b.is_number:
+        return {time: function(value, b.value) for time, value in a.points.items()}
+    return {time: function(a.points[time], b.points[time]) for time in a.points if time in b.points}

@@ -1,0 +1,83 @@
+"""The committed dashboards and rules as Grafana would run them, without a Grafana."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMUNITY = ROOT / "grafana/dashboards/community"
+OPS = ROOT / "grafana/dashboards/ops"
+RULES = ROOT / "provisioning/ops/alerting/rules.json"
+
+Json = dict[str, Any]
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::(\w+))?\}|(\w+))")
+_SPECIAL = re.compile(r"[\\^$*+?.()|\[\]{}/]")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A dashboard's range, in ms since 1970."""
+
+    since: int
+    until: int
+
+
+@dataclass(frozen=True)
+class Query:
+    """One target of one panel."""
+
+    board: str
+    panel: str
+    ref: str
+    source: str
+    text: str
+    table: bool
+
+    def __str__(self) -> str:
+        return f"{self.board} / {self.panel} / {self.ref}"
+
+
+def boards(folder: Path) -> list[Json]:
+    """The dashboards of a folder."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+def queries(board: Json) -> Iterator[Query]:
+    """Every target of every panel."""
+    for panel in board["panels"]:
+        for target in panel.get("targets", ()):
+            yield Query(
+                board["uid"],
+                panel["title"],
+                target["refId"],
+                target["datasource"]["uid"],
+                target.get("query") or target["expr"],
+                target.get("resultFormat") == "table" or target.get("format") == "table",
+            )
+
+
+def filled(text: str, variables: Mapping[str, str], span: Span, interval: str = "1m") -> str:
+    """A query with macros and variables put in, as Grafana does; KeyError for an unknown one."""
+    known = {
+        "timeFilter": f"time >= {span.since}ms and time <= {span.until}ms",
+        "__interval": interval,
+        "interval": interval,
+        "__rate_interval": "4m",
+        "__from": str(span.since),
+        "__to": str(span.until),
+        **variables,
+    }
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[3]
+        form = found[2]
+        assert form in (None, "raw", "regex"), f"{text}: the format {form} is not known here"
+        return _SPECIAL.sub(r"\\\g<0>", known[name]) if form == "regex" else known[name]
+
+    return _VARIABLE.sub(value, text)

@@ -1,0 +1,159 @@
+"""A small network with a past, one server of which has an owner who asks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Databases, Row, Serve, StartServe, clean_environment
+from tests.network import Network, lines_of
+from tests.sender import Reply, encoded, eventually, lay_key, post, report, server_name
+
+S = 10**9
+DAY = 86_400 * S
+DAYS_BACK = 5
+NEIGHBOURS = 6
+
+
+def body_of(number: int, **fields: Any) -> bytes:
+    """What server `number` sends; 0 is the owner's. Each has two nodes."""
+    nodes = [100_000 + 10 * number, 100_001 + 10 * number]
+    server = str(uuid.uuid5(uuid.NAMESPACE_URL, f"server {number}"))
+    kernel = "6.6.31-own" if number == 0 else "6.1.0-31-amd64"
+    return encoded(report(nodes, server, **({"kernel": kernel} | fields)))
+
+
+def uuid_of(number: int) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"server {number}"))
+
+
+OWN = body_of(0)
+OWNER = server_name(uuid_of(0))
+"""The owner's server's pseudonym."""
+
+
+def ask(url: str, what: str = "", body: bytes = OWN, **options: Any) -> Reply:
+    """Post to one of the four addresses as asl-telemetry's curl does."""
+    return post(url, body, path=f"/v1/my-data{what}", **options)
+
+
+@dataclass(frozen=True)
+class World:
+    """Databases with days of reports in them, and the collector that keeps them."""
+
+    databases: Databases
+    collector: Serve
+
+    @property
+    def url(self) -> str:
+        return self.collector.url
+
+    def raw(self, *, own: bool) -> list[Row]:
+        """Every raw point of the owner's server, or of all others."""
+        sign = "=" if own else "!="
+        return [
+            row
+            for measurement in ("server_report", "node_report")
+            for row in self.databases.server.query(
+                f"SELECT * FROM {measurement} WHERE \"server\" {sign} '{OWNER}'",
+                self.databases.raw,
+            )
+        ]
+
+    def published(self, *, final: bool) -> dict[str, list[Row]]:
+        """Every point of the daily series, of final days or of others, but for what is erased."""
+        days = {
+            row["time"]: row["final"] == 1
+            for row in self.databases.server.query(
+                "SELECT final FROM daily_usage", self.databases.daily
+            )
+        }
+        found = {}
+        for measurement in (
+            "daily_usage", "daily_nodes", "daily_servers", "daily_packages", "hourly_usage",
+        ):  # fmt: skip
+            rows = self.databases.server.query(f"SELECT * FROM {measurement}", self.databases.daily)
+            kept = [
+                {name: said for name, said in row.items() if not name.startswith("erased_")}
+                for row in rows
+                if days.get(row["time"] // DAY * DAY, False) is final
+            ]
+            # Rows of one time come in no order that lasts.
+            found[measurement] = sorted(kept, key=lambda row: sorted(map(str, row.items())))
+        return found
+
+    def erased(self) -> dict[int, tuple[int, int]]:
+        """What the stored days say was erased, by their start."""
+        rows = self.databases.server.query(
+            "SELECT erased_reports, erased_node_reports FROM daily_usage", self.databases.daily
+        )
+        return {row["time"]: (row["erased_reports"], row["erased_node_reports"]) for row in rows}
+
+    def days(self) -> list[Row]:
+        return self.databases.server.query("SELECT * FROM daily_usage", self.databases.daily)
+
+    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the collector's command with this collector's settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "collector", *words],
+            env=clean_environment() | self.collector.environment | {"COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=check,
+        )
+
+    def wait_rolled(self) -> None:
+        """Until every day of the past is stored."""
+        eventually(lambda: len(self.days()) >= DAYS_BACK, within=60)
+
+    def wait_delivered(self, count: int) -> None:
+        """Until so many raw reports are there."""
+        eventually(
+            lambda: (
+                self.databases.server.count(self.databases.raw, "server_report", "server") == count
+            )
+        )
+
+
+def midnight() -> int:
+    """The start of today, in ns."""
+    return int(time.time()) // 86_400 * DAY
+
+
+def lay_past(databases: Databases) -> None:
+    """Lay a report of each server on each day back to DAYS_BACK, and on today."""
+    Network(databases).create()
+    received = [
+        (midnight() - back * DAY + 3600 * S * 5 + number * 60 * S, body_of(number))
+        for back in range(DAYS_BACK, 0, -1)
+        for number in range(NEIGHBOURS + 1)
+    ]
+    received += [(midnight() + number * S, body_of(number)) for number in range(NEIGHBOURS + 1)]
+    Network(databases).lay(lines_of(received))
+
+
+def start_world(
+    serve: StartServe,
+    databases: Databases,
+    state: Path,
+    settings: Mapping[str, str] | None = None,
+) -> World:
+    """A network with a past, and a collector with the tests' key that has rolled it up."""
+    lay_past(databases)
+    lay_key(state)
+    environment = {
+        **databases.environment,
+        "COLLECTOR_K_ANONYMITY": "1",
+        "COLLECTOR_STATE_DIR": str(state),
+        **(settings or {}),
+    }
+    world = World(databases, serve(environment))
+    world.wait_rolled()
+    return world

@@ -1,0 +1,93 @@
+"""A public side with real numbers: a fleet laid down, counted, and served over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from collector.influx import Influx
+from collector.intakes.asl import Report
+from collector.public.series import PublicSeries
+from collector.public.site import Site
+from collector.settings import Settings
+from tests.conftest import Databases, clean_environment
+from tests.sender import Reply
+
+
+def run_collector(environment: Mapping[str, str], state: Path, *words: str) -> str:
+    """Run a command of the collector; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "collector", *words],
+        env=clean_environment() | {"COLLECTOR_STATE_DIR": str(state)} | dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"collector {' '.join(words)}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@contextlib.contextmanager
+def served(databases: Databases, **settings: Any) -> Iterator[str]:
+    """The public side alone, on a thread of its own; its address."""
+    configured = Settings(
+        influx_url=databases.server.url,
+        influx_token=databases.server.token,
+        influx_org=databases.server.org,
+        influx_prefix=databases.prefix,
+        **settings,
+    )
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    ready = threading.Event()
+    address: list[str] = []
+
+    async def serve() -> None:
+        async with Influx(
+            configured.influx_url,
+            token=configured.influx_token.get_secret_value(),
+            org=configured.influx_org,
+            prefix=configured.influx_prefix,
+        ) as influx:
+            site = Site(configured, influx, PublicSeries(influx), report=Report)
+            application = web.Application()
+            application.add_routes(site.routes())
+            application.on_response_prepare.append(site.headers)
+            runner = web.AppRunner(application, access_log=None)
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", 0).start()
+                address.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
+                ready.set()
+                await stop.wait()
+            finally:
+                await runner.cleanup()
+
+    def run() -> None:
+        with contextlib.closing(loop):
+            loop.run_until_complete(serve())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+
+
+def problem_of(reply: Reply) -> tuple[int, str]:
+    """The status and the reason of a refusal."""
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.json["status"] == reply.status
+    return reply.status, reply.reason

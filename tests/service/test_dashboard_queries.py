@@ -1,0 +1,357 @@
+"""Every query of every panel against a real InfluxDB with 120 days of a simulated fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from collector.history.fleet import Fleet
+from tests.conftest import Databases, InfluxServer
+from tests.grafana import COMMUNITY, OPS, Query, Span, boards, filled, queries
+from tests.network import Network, ns, number_of
+from tests.oracle import DAY, NODE_KEYS, Oracle, S, said
+
+DAYS = 120
+SERVERS = 160
+K = 5
+MS = 10**6
+COMPLETE_AFTER = DAY + 75 * 60 * S
+
+Filter = tuple[str, str]
+EVERYTHING: Filter = ("all", "all")
+Rows = list[dict[str, Any]]
+
+QUERIES = [query for board in boards(COMMUNITY) for query in queries(board)]
+
+
+@dataclass(frozen=True)
+class Published:
+    """The published series of a fleet, and what they should be."""
+
+    databases: Databases
+    oracle: Oracle
+    first: int
+    """The fleet's first day, of 1970."""
+    complete: int
+    """The last complete day."""
+
+    @property
+    def span(self) -> Span:
+        """The dashboards' own range: a year, to the end of yesterday."""
+        today = self.oracle.now // DAY * DAY
+        return Span((today - 365 * DAY) // MS, today // MS - 1)
+
+    def ask(self, texts: Sequence[Query], narrowed: Filter, span: Span | None = None) -> list[Rows]:
+        """Each query's rows under a filter, its tags among its columns."""
+        variables = {"within": narrowed[0], "within_value": narrowed[1], "package": "asl3"}
+        return [
+            self.databases.server.query(
+                filled(query.text, variables, span or self.span), self.databases.daily
+            )
+            for query in texts
+        ]
+
+    def units(self, narrowed: Filter, day: int, *, servers: bool = False) -> int:
+        """How many nodes, or servers, of a day have the filter's value, by brute force."""
+        exact = self.oracle.days[day]
+        units = [each.is_a for each in (exact.servers if servers else exact.nodes).values()]
+        within, value = narrowed
+        return len(units) if within == "all" else sum(unit[within] == value for unit in units)
+
+
+@pytest.fixture(scope="module")
+def published(
+    influx_server: InfluxServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Published]:
+    databases = Databases(influx_server, f"g{secrets.token_hex(6)}_")
+    now = datetime.now(UTC)
+    first = now.date() - timedelta(days=DAYS - 1)
+    fleet = Fleet(seed=7, servers=SERVERS, start=first, days=DAYS)
+    received = [
+        (each.received_ns, each.body)
+        for day in range(DAYS)
+        for each in fleet.day(first + timedelta(days=day))
+        if each.received_ns < ns(now)
+    ]
+    network = Network(databases)
+    network.create()
+    network.lay_received(received)
+    start = number_of(first)
+
+    async def roll() -> None:
+        async with network.rollup(tmp_path_factory.mktemp("state"), k=K) as rollup:
+            await rollup.roll(range(start, start + DAYS), ns(now))
+
+    asyncio.run(roll())
+    complete = (ns(now) - COMPLETE_AFTER) // DAY
+    yield Published(databases, Oracle(said(received), ns(now)), start, complete)
+    for name in (databases.raw, databases.daily):
+        influx_server.drop(name)
+
+
+def filters(published: Published) -> list[Filter]:
+    """Everything, and each value that the dashboards' variable offers for each dimension."""
+    variable = next(
+        each
+        for each in boards(COMMUNITY)[0]["templating"]["list"]
+        if each["name"] == "within_value"
+    )
+    within = next(
+        each for each in boards(COMMUNITY)[0]["templating"]["list"] if each["name"] == "within"
+    )
+    offered = [option["value"] for option in within["options"]]
+    assert set(offered) == {"all", *NODE_KEYS}
+    found = []
+    for dimension in offered:
+        rows = published.databases.server.query(
+            filled(variable["query"], {"within": dimension}, published.span),
+            published.databases.daily,
+        )
+        found += [(dimension, row["value"]) for row in rows]
+    assert EVERYTHING in found
+    return found
+
+
+def by_day(rows: Rows, column: str) -> dict[int, int]:
+    """The sum of a column on each day (of 1970)."""
+    found: dict[int, int] = defaultdict(int)
+    for row in rows:
+        if row[column] is not None:
+            found[row["time"] // DAY] += row[column]
+    return dict(found)
+
+
+def panel(title: str, *, board: str = "usage-overview") -> list[Query]:
+    """The targets of one panel."""
+    found = [each for each in QUERIES if each.panel == title and each.board == board]
+    assert found, title
+    return found
+
+
+def whole_only(query: Query) -> bool:
+    return "'$within' = 'all'" in query.text
+
+
+def test_every_query_of_the_community_returns_rows_without_the_filter(
+    published: Published,
+) -> None:
+    for query, rows in zip(QUERIES, published.ask(QUERIES, EVERYTHING), strict=True):
+        if query.panel == "Other upgrades" and not rows:
+            continue
+        assert rows or query.ref == "B", f"{query} has no rows"
+
+
+def test_what_is_counted_for_the_whole_network_alone_is_not_shown_under_a_filter(
+    published: Published,
+) -> None:
+    narrow = [query for query in QUERIES if whole_only(query)]
+    assert narrow
+    for query, rows in zip(narrow, published.ask(narrow, ("arch", "aarch64")), strict=True):
+        assert not rows, f"{query} ignores the filter"
+
+
+@pytest.mark.timeout(600)
+def test_every_table_under_every_value_of_the_filter_sums_to_the_oracle(
+    published: Published,
+) -> None:
+    tables: dict[tuple[str, str], list[Query]] = defaultdict(list)
+    for query in QUERIES:
+        if 'GROUP BY time(1d), "value"' in query.text and not query.table:
+            tables[query.board, query.panel].append(query)
+    # A query that several panels ask is asked once.
+    asked: dict[str, Query] = {query.text: query for both in tables.values() for query in both}
+    summed = 0
+    for narrowed in filters(published):
+        rows = dict(zip(asked, published.ask(list(asked.values()), narrowed), strict=True))
+        days = [
+            day
+            for day in range(published.first, published.complete + 1)
+            if named(published, narrowed, day)
+        ]
+        for (board, title), both in tables.items():
+            assert len(both) == 2
+            text = both[0].text
+            found = by_day([row for each in both for row in rows[each.text]], "sum")
+            if "'release' AND" in text and narrowed[0] == "distro":
+                # Of a distribution's releases, those of too few nodes are not drawn.
+                assert all(
+                    published.units(narrowed, day) - found.get(day, 0) >= 0 for day in days
+                ), (title, narrowed)
+                continue
+            last_only = "timeFilter" not in text
+            wanted = {
+                day: published.units(narrowed, day)
+                for day in days
+                if not last_only or day == published.complete
+            }
+            assert found == wanted, f"{board} / {title} under {narrowed}"
+            summed += len(wanted)
+    assert summed > 10_000
+
+
+def named(published: Published, narrowed: Filter, day: int) -> bool:
+    """Whether the value is published on that day, so that its tables are."""
+    if narrowed == EVERYTHING:
+        return True
+    rows = published_values(published)
+    return (day, *narrowed) in rows
+
+
+def published_values(published: Published) -> set[tuple[int, str, str]]:
+    key = id(published)
+    if key not in _VALUES:
+        rows = published.databases.server.query(
+            'SELECT "nodes", "dimension", "value" FROM daily_nodes'
+            " WHERE within = 'all' AND value != 'other'",
+            published.databases.daily,
+        )
+        _VALUES[key] = {(row["time"] // DAY, row["dimension"], row["value"]) for row in rows}
+    return _VALUES[key]
+
+
+_VALUES: dict[int, set[tuple[int, str, str]]] = {}
+
+
+def test_totals_under_every_value_of_the_filter_equal_the_oracle(published: Published) -> None:
+    nodes = panel("Nodes, last complete day")
+    servers = panel("Servers, last complete day")
+    for narrowed in filters(published):
+        (node_rows,), (server_rows,) = (published.ask(q, narrowed) for q in (nodes, servers))
+        days = [
+            day
+            for day in range(published.first, published.complete + 1)
+            if named(published, narrowed, day)
+        ]
+        wanted = {day: published.units(narrowed, day) for day in days}
+        assert by_day(node_rows, "max") == wanted, narrowed
+        if narrowed[0] in ("channel", "registration"):
+            assert not server_rows
+        elif narrowed == EVERYTHING:
+            assert by_day(server_rows, "max") == {
+                day: published.units(narrowed, day, servers=True) for day in days
+            }
+        for day, count in by_day(server_rows, "max").items():
+            assert count == published.units(narrowed, day, servers=True), (narrowed, day)
+
+
+def test_headline_numbers_and_flows_equal_the_oracle(published: Published) -> None:
+    exact = {
+        day: published.oracle.usage(day)[day * DAY, ()]
+        for day in range(published.first, published.complete + 1)
+    }
+    for title, ref, field in (
+        ("Nodes", "B", "nodes_7d"),
+        ("Nodes", "C", "nodes_30d"),
+        ("New that day", "A", "new_nodes"),
+        ("Lapsed that day", "A", "lapsed_nodes"),
+        ("New and lapsed nodes", "A", "new_nodes"),
+        ("New and lapsed nodes", "B", "lapsed_nodes"),
+    ):
+        query = next(each for each in panel(title) if each.ref == ref)
+        (rows,) = published.ask([query], EVERYTHING)
+        assert by_day(rows, field) == {day: fields[field] for day, fields in exact.items()}
+    (rows,) = published.ask(panel("Complete up to"), EVERYTHING)
+    last_final = max(day for day, fields in exact.items() if fields["final"])
+    assert rows[0]["time"] // DAY >= last_final
+    for days in (7, 30):
+        (rows,) = published.ask(panel(f"Nodes, change in {days} days"), EVERYTHING)
+        now, then = (exact[published.complete - back]["nodes"] for back in (0, days))
+        assert list(rows[0].values())[-1] == pytest.approx(100 * (now - then) / then)
+
+
+def test_the_open_day_is_drawn_by_no_panel_but_its_own(published: Published) -> None:
+    wide = Span(published.span.since, published.oracle.now // MS)
+    texts = [q for q in QUERIES if q.panel not in ("Heard today so far", "Complete up to")]
+    for query, rows in zip(texts, published.ask(texts, EVERYTHING, wide), strict=True):
+        late = [row for row in rows if row["time"] // DAY > published.complete]
+        assert not late, f"{query} draws {late[:2]}"
+
+
+def test_upgrades_are_those_that_the_oracle_counts(published: Published) -> None:
+    named_flows, other = (
+        panel(title, board="usage-versions")
+        for title in ("Upgrades in the chosen time", "Other upgrades")
+    )
+    (flows,), (rest,) = published.ask(named_flows, EVERYTHING), published.ask(other, EVERYTHING)
+    exact: dict[tuple[str, str], int] = defaultdict(int)
+    for day in range(published.first, published.complete + 1):
+        for (_, tags), fields in published.oracle.upgrades(day).items():
+            exact[tags[0][1], tags[1][1]] += fields["nodes"]
+    assert flows
+    for row in flows:
+        assert 0 < row["nodes"] <= exact[row["from_version"], row["to_version"]]
+    shown = sum(row["nodes"] for row in [*flows, *rest])
+    assert shown <= sum(exact.values())
+
+
+def test_adoption_and_age_count_the_days_on_which_a_version_was_published(
+    published: Published,
+) -> None:
+    days: dict[str, list[int]] = defaultdict(list)
+    for day, dimension, value in sorted(published_values(published)):
+        if dimension == "asl_version" and day <= published.complete:
+            days[value].append(day)
+    adoption = panel("Adoption: nodes by days since a version was first seen", board=VERSIONS)
+    (rows,) = published.ask(adoption, EVERYTHING)
+    curve = {(row["value"], row["day"]): row["nodes"] for row in rows}
+    assert curve == {
+        (value, place): published.units(("asl_version", value), seen[place - 1])
+        for value, seen in days.items()
+        for place in range(7, len(seen) + 1, 7)
+    }
+    (rows,) = published.ask(panel("Oldest AllStarLink versions in use", board=VERSIONS), EVERYTHING)
+    assert {row["value"]: (row["days"], row["nodes"]) for row in rows} == {
+        value: (len(seen), published.units(("asl_version", value), published.complete))
+        for value, seen in days.items()
+        if seen[-1] == published.complete
+    }
+
+
+VERSIONS = "usage-versions"
+
+
+def test_packages_sum_to_the_servers_of_the_day(published: Published) -> None:
+    for title in ("Versions of $package now", "Versions of $package, share of servers"):
+        both = published.ask(panel(title, board="usage-packages"), EVERYTHING)
+        found = by_day([row for rows in both for row in rows], "sum")
+        assert published.complete in found
+        for day, count in found.items():
+            assert count == published.units(EVERYTHING, day, servers=True)
+
+
+def test_annotations_run_and_variables_offer_what_is_published(published: Published) -> None:
+    for board in boards(COMMUNITY):
+        for each in board["annotations"]["list"]:
+            if "query" in each:
+                text = filled(each["query"], {}, published.span)
+                published.databases.server.query(text, published.databases.daily)
+    names = next(
+        each for each in boards(COMMUNITY)[2]["templating"]["list"] if each["name"] == "package"
+    )
+    rows = published.databases.server.query(names["query"], published.databases.daily)
+    assert names["current"]["value"] in {row["value"] for row in rows}
+
+
+def test_every_query_of_the_operators_runs_and_those_of_influxdb_return_rows(
+    published: Published,
+) -> None:
+    now = published.oracle.now // MS
+    quiet = {"Days not final", "Nodes in `other`"}
+    for board in boards(OPS):
+        for query in queries(board):
+            if query.source == "prometheus":
+                continue
+            database = {
+                "usage-daily": published.databases.daily,
+                "usage-raw": published.databases.raw,
+            }[query.source]
+            text = filled(query.text, {}, Span(now - 7 * DAY // MS, now))
+            rows = published.databases.server.query(text, database)
+            assert rows or query.panel in quiet, f"{query} has no rows"

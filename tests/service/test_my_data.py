@@ -1,0 +1,261 @@
+"""What an owner gets at the four addresses, and nobody else."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from collector.embedded import EmbeddedInflux
+from tests.conftest import Databases, Serve, StartServe
+from tests.network import lines_of
+from tests.owners import (
+    DAY,
+    DAYS_BACK,
+    OWN,
+    OWNER,
+    World,
+    ask,
+    body_of,
+    midnight,
+    start_world,
+    uuid_of,
+)
+from tests.sender import encoded, eventually, get, lay_key, metric, post, report
+
+JSON = {"Accept": "application/json"}
+SAMPLES = sorted((Path(__file__).parent.parent / "cases" / "asl").glob("*.json"))
+
+
+@pytest.fixture
+def world(serve: StartServe, databases: Databases, state_dir: Path) -> World:
+    return start_world(serve, databases, state_dir)
+
+
+def curl(url: str, body: bytes) -> str:
+    """What the client's own command prints."""
+    command = ["curl", "--silent", "--show-error", "--header", "Content-Type: application/json"]
+    ended = subprocess.run(
+        [*command, "--request", "POST", "--data", body.decode(), url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return ended.stdout
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_owner_looks_erases_and_looks_again(collector: Serve, sample: Path) -> None:
+    body = sample.read_bytes()
+    address = f"{collector.url}/v1/my-data"
+    assert "Nothing is held" in curl(address, body)
+    assert post(collector.url, body).status == 200
+    shown = curl(address, body)
+    assert "1 report held" in shown
+    assert "  node " in shown
+    assert "ERASED" in (receipt := curl(f"{address}/erase", body))
+    assert "nothing was left" in receipt
+    assert "Nothing is held" in curl(address, body)
+
+
+def test_final_days_stay_as_published_and_the_open_day_is_computed_again(world: World) -> None:
+    before, neighbours = world.published(final=True), world.raw(own=False)
+    assert len(world.raw(own=True)) == 3 * (DAYS_BACK + 1)
+    answer = ask(world.url, "/erase", headers=JSON)
+    assert answer.status == 200
+    assert answer.json["erased"]["reports"] == DAYS_BACK + 1
+    assert answer.json["erased"]["node_reports"] == 2 * (DAYS_BACK + 1)
+    assert world.raw(own=True) == []
+    assert world.raw(own=False) == neighbours
+    eventually(lambda: {row["time"]: row["reports"] for row in world.days()}[midnight()] == 6)
+    assert world.published(final=True) == before
+    final = [row["time"] for row in before["daily_usage"]]
+    assert world.erased() == dict.fromkeys(final, (1, 2))
+    world.command("verify")
+    # Whatever the state directory knew is lost: nothing of it is needed for that.
+    for path in (world.collector.state_dir / "rollup").glob("*.basis"):
+        path.unlink()
+    world.command("rollup", "--from", "yesterday")
+    world.command("verify")
+    assert world.published(final=True) == before
+
+
+def test_a_report_that_comes_late_heals_days_after_an_erasure(
+    world: World, serve: StartServe
+) -> None:
+    assert ask(world.url, "/erase").status == 200
+    day = midnight() - 2 * DAY
+    late = lines_of([(day + 7 * 3600 * 10**9, body_of(77))])
+    world.databases.server.write(world.databases.raw, "\n".join(late))
+    assert world.command("verify", check=False).returncode == 1
+    world.collector.terminate()
+    # The next start looks at every day.
+    serve(world.collector.environment)
+    eventually(lambda: {row["time"]: row["nodes"] for row in world.days()}[day] == 14)
+    world.command("verify")
+    assert {row["time"]: row["nodes_7d"] for row in world.days()}[day + DAY] == 14
+
+
+def test_who_knows_only_the_uuid_learns_numbers_and_nothing_else(world: World) -> None:
+    stranger = encoded(report([2000], uuid_of(0), kernel="0", pkgs={}))
+    words, held = (ask(world.url, body=stranger, headers=headers) for headers in ({}, JSON))
+    for said in (words.body.decode(), held.body.decode()):
+        for secret in ("6.6.31-own", "asl3-3.3.0", "3.5.1", "x86_64", "SimpleUSB", "100000", OWNER):
+            assert secret.lower() not in said.lower(), said
+    assert held.json["held"]["reports"] == DAYS_BACK + 1
+    assert held.json["reports"] == []
+    whole = ask(world.url, headers=JSON).json
+    assert len(whole["reports"]) == DAYS_BACK + 1
+    assert [node["number"] for node in whole["reports"][0]["nodes"]] == [100_000, 100_001]
+    assert OWNER not in ask(world.url).body.decode()
+
+
+def test_never_heard_of_is_answered_like_nothing_held_and_as_fast(world: World) -> None:
+    ask(world.url, "/erase")
+    times: dict[str, list[float]] = {"known": [], "unknown": []}
+    answers = set()
+    for number in range(10):
+        for kind, body in (("known", OWN), ("unknown", body_of(1000 + number))):
+            begun = time.monotonic()
+            answer = ask(world.url, body=body, source=f"127.0.0.{number + 2}")
+            times[kind].append(time.monotonic() - begun)
+            answers.add((answer.status, answer.body))
+    assert len(answers) == 1
+    known, unknown = (statistics.median(times[kind]) for kind in ("known", "unknown"))
+    assert abs(known - unknown) < 0.1, times
+
+
+def test_opted_out_is_dropped_politely_until_opted_in(world: World) -> None:
+    answer = ask(world.url, "/opt-out", headers=JSON)
+    assert answer.json["opted_out"] is True
+    dropped = post(world.url, OWN)
+    assert dropped.status == 200
+    assert dropped.json == {"status": "accepted", "nodes": 0, "ignored": {"opted-out": 2}}
+    metrics = world.collector.metrics_url
+    assert metric(metrics, "collector_reports_total", intake="asl", outcome="opted-out") == 1
+    assert metric(metrics, "collector_opted_out_servers") == 1
+    assert world.raw(own=True) == []
+    assert ask(world.url, "/opt-in").status == 200
+    assert post(world.url, OWN).json["nodes"] == 2
+    eventually(lambda: len(world.raw(own=True)) == 3)
+
+
+def test_opt_out_holds_from_the_first_request_of_a_start_without_influxdb(
+    serve: StartServe,
+    own_influx: EmbeddedInflux,
+    own_databases: Databases,
+    state_dir: Path,
+) -> None:
+    world = start_world(serve, own_databases, state_dir)
+    assert ask(world.url, "/opt-out").status == 200
+    world.collector.terminate()
+    own_influx.terminate()
+    again = serve(world.collector.environment)
+    assert post(again.url, OWN).json["ignored"] == {"opted-out": 2}
+    assert post(again.url, body_of(1)).json["nodes"] == 2
+    answer = ask(again.url, headers=JSON)
+    assert answer.status == 503
+    assert answer.reason == "unavailable"
+
+
+def test_another_collector_drops_and_forgets_too(
+    world: World, serve: StartServe, tmp_path: Path
+) -> None:
+    lay_key(tmp_path / "second")
+    second = serve(
+        {
+            **world.databases.environment,
+            "COLLECTOR_STATE_DIR": str(tmp_path / "second"),
+            "COLLECTOR_INSTANCE": "1",
+            "COLLECTOR_K_ANONYMITY": "1",
+        }
+    )
+    assert post(second.url, OWN).json["nodes"] == 2
+    assert post(second.url, body_of(1)).json["nodes"] == 2
+    eventually(lambda: len(world.raw(own=True)) == 3 * (DAYS_BACK + 2))
+    assert ask(world.url, "/opt-out").status == 200
+    assert world.raw(own=True) == []
+    eventually(lambda: metric(second.metrics_url, "collector_opted_out_servers") == 1, within=75)
+    assert post(second.url, OWN).json["ignored"] == {"opted-out": 2}
+    eventually(lambda: metric(second.metrics_url, "collector_erasures_total", outcome="done") == 1)
+    held = ask(second.url, headers=JSON, source="127.0.0.9")
+    assert held.json["held"]["reports"] == 0
+    neighbour = ask(second.url, body=body_of(1), headers=JSON, source="127.0.0.9").json
+    assert neighbour["held"]["copies"] == 1
+
+
+def test_more_erasures_than_usual_wait_for_an_operator(
+    serve: StartServe, databases: Databases, state_dir: Path
+) -> None:
+    world = start_world(serve, databases, state_dir, {"COLLECTOR_ERASURES_PER_HOUR": "2"})
+    metrics = world.collector.metrics_url
+    for number in (1, 2):
+        assert ask(world.url, "/erase", body_of(number)).status == 200
+    answer = ask(world.url, "/erase", headers=JSON)
+    assert (answer.status, answer.json) == (202, {"status": "queued"})
+    assert ask(world.url, "/opt-out", body_of(3)).status == 202
+    assert post(world.url, body_of(3)).json["nodes"] == 2
+    eventually(lambda: metric(metrics, "collector_erasures_queued") == 2)
+    assert len(world.raw(own=True)) == 3 * (DAYS_BACK + 1)
+    listed = world.command("my-data", "queue").stdout
+    assert "erase" in listed
+    assert "opt-out" in listed
+    row = next(line for line in listed.splitlines() if "opt-out" in line)
+    assert "1 dropped" in world.command("my-data", "drop", row.split()[1]).stdout
+    assert "1 released" in world.command("my-data", "release", "--all").stdout
+    eventually(lambda: world.raw(own=True) == [])
+    eventually(lambda: metric(metrics, "collector_erasures_queued") == 0)
+    assert metric(metrics, "collector_erasures_total", outcome="queued") == 2
+
+
+def test_one_address_may_ask_only_so_often(collector: Serve) -> None:
+    statuses = [
+        ask(collector.url, "/erase", body_of(500 + number), source="127.0.0.77").status
+        for number in range(11)
+    ]
+    assert statuses == [200] * 10 + [429]
+    refused = ask(collector.url, "/erase", source="127.0.0.77")
+    assert int(refused.headers["retry-after"]) > 0
+    assert "rate-limited" in refused.body.decode()
+    assert ask(collector.url, source="127.0.0.78").status == 200
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["beside serve", "without serve"])
+def test_operator_does_the_same_by_uuid(world: World, *, running: bool) -> None:
+    if not running:
+        world.collector.terminate()
+    before = world.published(final=True)
+    assert "6.6.31-own" in world.command("my-data", "show", uuid_of(0)).stdout
+    said = world.command("my-data", "opt-out", uuid_of(0)).stdout
+    assert f"raw reports erased: {DAYS_BACK + 1}, of {2 * (DAYS_BACK + 1)} nodes" in said
+    assert "0 reports" in world.command("my-data", "show", uuid_of(0).upper()).stdout
+    assert world.published(final=True) == before
+    choices = f"{world.databases.prefix}usage_owners"
+    eventually(lambda: world.databases.server.count(choices, "owner_choice", "choice") == 1)
+    world.command("my-data", "opt-in", uuid_of(0))
+    if running:
+        assert post(world.url, OWN).json["nodes"] == 2
+
+
+@pytest.mark.parametrize("what", ["", "/erase", "/opt-out", "/opt-in"])
+def test_what_is_no_report_is_refused_by_name(collector: Serve, what: str) -> None:
+    source = f"127.0.1.{len(what) + 1}"
+    for body, status, reason in (
+        (b"no JSON", 400, "malformed-json"),
+        (b'{"uuid":"x","nodes":[]}', 400, "invalid-field"),
+        (b" " * 70_000, 413, "too-large"),
+    ):
+        assert ask(collector.url, what, body, headers=JSON, source=source).reason == reason
+        words = ask(collector.url, what, body, source=source)
+        assert words.status == status
+        assert reason in words.body.decode()
+
+
+def test_page_is_served_with_a_strict_policy(collector: Serve) -> None:
+    page = get(collector.url, "/my-data")
+    assert page.status == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -1,0 +1,103 @@
+"""The OpenAPI document: valid, complete, and true of a real collector whatever it is asked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import validate
+from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks, positive_data_acceptance
+from schemathesis.core.result import Ok
+
+from collector.influx import Influx
+from collector.intakes.asl import Report
+from collector.problems import Reason
+from collector.public.series import PublicSeries
+from collector.public.site import Site
+from collector.settings import Settings
+from tests.conftest import Serve
+from tests.sender import encoded, get, post, report
+
+load_all_checks()
+
+
+def _site() -> Site:
+    influx = Influx("http://127.0.0.1:1")
+    return Site(Settings(), influx, PublicSeries(influx), report=Report)
+
+
+def _operations(document: dict[str, Any]) -> list[Any]:
+    found = list(schemathesis.openapi.from_dict(document).get_all_operations())
+    assert all(isinstance(item, Ok) for item in found)
+    return [item.ok() for item in found if isinstance(item, Ok)]
+
+
+OPERATIONS = _operations(_site().openapi())
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda item: item.label)
+def test_no_request_gets_an_error_or_an_undocumented_answer(
+    operation: Any, collector: Serve
+) -> None:
+    # Owners are answered after a multiple of half a second.
+    examples = 4 if "my-data" in operation.path else 15
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(data=st.data())
+    def ask(data: st.DataObject) -> None:
+        mode = data.draw(st.sampled_from(GenerationMode))
+        case = data.draw(operation.as_strategy(generation_mode=mode))
+        # A span may be well-formed and end before it begins, a report may hold no public node.
+        case.call_and_validate(base_url=collector.url, excluded_checks=[positive_data_acceptance])
+
+    post(collector.url, encoded(report([2001])))
+    ask()
+
+
+def test_document_is_valid(collector: Serve) -> None:
+    validate(get(collector.url, "/openapi.json").json)
+
+
+def test_every_public_route_is_documented() -> None:
+    site = _site()
+    documented = {
+        (method.upper(), path)
+        for path, operations in site.openapi()["paths"].items()
+        for method in operations
+    }
+    routes: set[tuple[str, str]] = set()
+    for route in site.routes():
+        if route.method == "GET" and not re.search(r"^/usage/|./$", route.path):
+            path = re.sub(r"{day:[^.]*}", "{day}", route.path)
+            forms = ("json", "csv") if "{form:json|csv}" in path else ("",)
+            routes |= {("GET", path.replace("{form:json|csv}", form)) for form in forms}
+    owners = {("POST", f"/v1/my-data{end}") for end in ("", "/erase", "/opt-out", "/opt-in")}
+    reporting = {("POST", "/usage"), ("POST", "/usage/usage")}
+    assert routes | owners | reporting | {("GET", "/my-data")} == documented
+
+
+def test_document_names_every_reason(collector: Serve) -> None:
+    schemas = get(collector.url, "/openapi.json").json["components"]["schemas"]
+    assert set(schemas["Reason"]["enum"]) == {reason.value for reason in Reason}
+
+
+def test_page_shows_every_address(collector: Serve) -> None:
+    page = get(collector.url, "/api").body.decode()
+    for path in get(collector.url, "/openapi.json").json["paths"]:
+        assert f"<code>{path}</code>" in page
+
+
+def test_names_are_told_apart(collector: Serve) -> None:
+    operations = [
+        operation
+        for path in get(collector.url, "/openapi.json").json["paths"].values()
+        for operation in path.values()
+    ]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    assert all(operation["summary"] for operation in operations)

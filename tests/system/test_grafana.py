@@ -1,0 +1,293 @@
+"""Our provisioning in a real Grafana, where there is one; without, these tests are skipped.
+
+TEST_GRAFANA_HOME names an unpacked Grafana (9.3 or newer): both of ours are started from it, over
+an InfluxDB with a simulated fleet. TEST_GRAFANA_URL names one that runs with our operators'
+provisioning, as admin:admin; only what can be asked of it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from collector.demo.grafana import Grafana, find_grafana
+from collector.history.fleet import Fleet
+from tests.conftest import Databases, InfluxServer
+from tests.grafana import COMMUNITY, OPS, ROOT, Span, boards, filled, queries
+from tests.network import Network, ns, number_of
+
+HOME = os.environ.get("TEST_GRAFANA_HOME", "")
+URL = os.environ.get("TEST_GRAFANA_URL", "").rstrip("/")
+DAYS = 40
+ALERTS_IN = 180.0
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (HOME or URL), reason="needs a Grafana: TEST_GRAFANA_HOME or TEST_GRAFANA_URL"
+    ),
+    pytest.mark.timeout(600),
+]
+
+
+@dataclass(frozen=True)
+class Api:
+    """A Grafana's HTTP API, as somebody (`user:password`) or as an anonymous viewer."""
+
+    url: str
+    who: str = ""
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        headers = {"Content-Type": "application/json"}
+        if self.who:
+            headers |= urllib3.make_headers(basic_auth=self.who)
+        with urllib3.PoolManager(retries=False, timeout=60) as http:
+            content = None if body is None else json.dumps(body)
+            answer = http.request(method, self.url + path, body=content, headers=headers)
+        try:
+            return answer.status, json.loads(answer.data)
+        except ValueError:
+            return answer.status, answer.data.decode(errors="replace")
+
+    def get(self, path: str) -> Any:
+        status, body = self.ask("GET", path)
+        assert status == 200, (path, status, body)
+        return body
+
+    def frames(self, uid: str, kind: str, target: dict[str, Any], span: Span) -> list[Any]:
+        """What a panel's query gives, by the route that panels use."""
+        status, body = self.ask(
+            "POST",
+            "/api/ds/query",
+            {
+                "queries": [
+                    target | {"datasource": {"uid": uid, "type": kind}, "maxDataPoints": 500}
+                ],
+                "from": str(span.since),
+                "to": str(span.until),
+            },
+        )
+        assert status == 200, (target, status, body)
+        result = body["results"][target["refId"]]
+        assert "error" not in result, (target, result)
+        found: list[Any] = result.get("frames", [])
+        return found
+
+
+@dataclass(frozen=True)
+class Running:
+    """Both Grafanas over one fleet."""
+
+    community: Api
+    ops: Api
+    span: Span
+    databases: Databases
+
+
+@pytest.fixture(scope="module")
+def grafanas(
+    influx_server: InfluxServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    if not HOME:
+        pytest.skip("needs TEST_GRAFANA_HOME")
+    databases = Databases(influx_server, f"g{secrets.token_hex(6)}_")
+    _lay(databases, tmp_path_factory.mktemp("state"))
+    header = f"Token {influx_server.token or 'none'}"
+    now = int(time.time() * 1000)
+    with (
+        _grafana("community", tmp_path_factory.mktemp("community"), databases, header) as community,
+        _grafana("ops", tmp_path_factory.mktemp("ops"), databases, header) as ops,
+    ):
+        yield Running(
+            Api(community), Api(ops, "admin:admin"), Span(now - DAYS * 86_400_000, now), databases
+        )
+    for name in (databases.raw, databases.daily):
+        influx_server.drop(name)
+
+
+def _lay(databases: Databases, state: Path) -> None:
+    now = datetime.now(UTC)
+    first = now.date() - timedelta(days=DAYS - 1)
+    fleet = Fleet(seed=3, servers=150, start=first, days=DAYS)
+    network = Network(databases)
+    network.create()
+    network.lay_received(
+        (each.received_ns, each.body)
+        for day in range(DAYS)
+        for each in fleet.day(first + timedelta(days=day))
+        if each.received_ns < ns(now)
+    )
+    start = number_of(first)
+
+    async def roll() -> None:
+        async with network.rollup(state, k=5) as rollup:
+            await rollup.roll(range(start, start + DAYS), ns(now))
+
+    asyncio.run(roll())
+
+
+@contextmanager
+def _grafana(kind: str, directory: Path, databases: Databases, header: str) -> Iterator[str]:
+    home = find_grafana(Path(HOME))
+    assert home is not None, f"{HOME} holds no Grafana"
+    grafana = Grafana(
+        home=home,
+        directory=directory,
+        kind=kind,
+        project=ROOT,
+        influx_url=databases.server.url,
+        authorization=header,
+        prefix=databases.prefix,
+    )
+    with grafana.running(ready_s=180):
+        yield grafana.url
+
+
+@pytest.fixture
+def ops(request: pytest.FixtureRequest) -> Api:
+    """The operators' Grafana: the one given, or the one started."""
+    if URL:
+        return Api(URL, "admin:admin")
+    found: Running = request.getfixturevalue("grafanas")
+    return found.ops
+
+
+def test_every_datasource_answers(ops: Api) -> None:
+    for uid in ("usage-daily", "usage-raw"):
+        kind = ops.get(f"/api/datasources/uid/{uid}")
+        assert kind["readOnly"]
+        frames = ops.frames(
+            uid,
+            "influxdb",
+            {
+                "refId": "A",
+                "rawQuery": True,
+                "resultFormat": "table",
+                "query": "SHOW MEASUREMENTS",
+            },
+            Span(0, int(time.time() * 1000)),
+        )
+        assert frames
+
+
+def test_every_dashboard_is_loaded_as_it_is_committed(ops: Api) -> None:
+    for board in [*boards(COMMUNITY), *boards(OPS)]:
+        found = ops.get(f"/api/dashboards/uid/{board['uid']}")
+        assert found["dashboard"]["title"] == board["title"]
+        assert found["meta"]["provisioned"]
+        assert len(found["dashboard"]["panels"]) == len(board["panels"])
+
+
+def test_every_query_of_every_panel_returns_frames_without_an_error(grafanas: Running) -> None:
+    variables = {"within": "all", "within_value": "all", "package": "asl3"}
+    for api, folder in ((grafanas.community, COMMUNITY), (grafanas.ops, OPS)):
+        for board in boards(folder):
+            for query in queries(board):
+                if query.source == "prometheus":
+                    continue
+                target = {
+                    "refId": query.ref,
+                    "rawQuery": True,
+                    "resultFormat": "table" if query.table else "time_series",
+                    # $timeFilter is left to Grafana; variables are the browser's.
+                    "query": filled(
+                        query.text.replace("$timeFilter", "@"), variables, grafanas.span
+                    ).replace("@", "$timeFilter"),
+                }
+                api.frames(query.source, "influxdb", target, grafanas.span)
+
+
+def test_an_anonymous_viewer_cannot_read_raw_reports_by_any_route(grafanas: Running) -> None:
+    viewer = grafanas.community
+    raw = grafanas.databases.raw
+    known = viewer.ask("GET", "/api/datasources")[1]
+    assert not isinstance(known, list) or [each["uid"] for each in known] == ["usage-daily"]
+    for route in ("usage-raw", "prometheus"):
+        status, _ = viewer.ask("GET", f"/api/datasources/proxy/uid/{route}/query?db={raw}&q=SHOW")
+        assert status in (401, 403, 404)
+    for path in ("/api/admin/settings", "/api/users", "/api/v1/provisioning/alert-rules"):
+        assert viewer.ask("GET", path)[0] in (401, 403, 404)
+    if not grafanas.databases.server.is_2:
+        # A 1.x without users lets every query through: there is no fence to look at.
+        return
+    for path in (
+        f"/api/datasources/proxy/uid/usage-daily/query?db={raw}&q=SELECT+*+FROM+node_report+LIMIT+1",
+        f"/api/datasources/uid/usage-daily/resources/query?db={raw}&q=SHOW+MEASUREMENTS",
+    ):
+        status, body = viewer.ask("GET", path)
+        assert "series" not in json.dumps(body), (path, status, body)
+
+
+def test_nobody_signs_in_to_the_communitys_grafana(grafanas: Running) -> None:
+    status, _ = grafanas.community.ask("POST", "/login", {"user": "admin", "password": "admin"})
+    assert status >= 400
+    assert Api(grafanas.community.url, "admin:admin").ask("GET", "/api/admin/stats")[0] >= 400
+
+
+def test_alert_rules_are_loaded_and_those_over_influxdb_reach_normal(grafanas: Running) -> None:
+    rules = grafanas.ops.get("/api/v1/provisioning/alert-rules")
+    assert len(rules) == 10
+    wanted = {"NodesDropFast", "NodesDropSlow", "DailySeriesLate", "VersionOrArchVanished"}
+    states: dict[str, str] = {}
+    deadline = time.monotonic() + ALERTS_IN * 6
+    while time.monotonic() < deadline:
+        groups = grafanas.ops.get("/api/prometheus/grafana/api/v1/rules")["data"]["groups"]
+        states = {
+            rule["name"]: f"{rule['state']} {rule['health']}"
+            for group in groups
+            for rule in group["rules"]
+        }
+        done = {name for name, state in states.items() if state.endswith((" ok", " nodata"))}
+        if wanted & done >= {"NodesDropFast", "NodesDropSlow"}:
+            break
+        time.sleep(5)
+    assert states["NodesDropFast"].startswith("inactive"), states
+    assert states["NodesDropSlow"].startswith("inactive"), states
+
+
+def test_no_dashboard_shows_an_error_in_a_browser(grafanas: Running, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    for board in boards(COMMUNITY):
+        picture = tmp_path / f"{board['uid']}.png"
+        common = [
+            chromium,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--virtual-time-budget=30000",
+            "--window-size=1280,2400",
+        ]
+        address = (
+            f"{grafanas.community.url}/d/{board['uid']}?kiosk&from=now-{DAYS}d%2Fd&to=now-1d%2Fd"
+        )
+        subprocess.run(
+            [*common, f"--screenshot={picture}", address], check=True, capture_output=True
+        )
+        assert picture.stat().st_size > 20_000
+        page = subprocess.run(
+            [*common, "--dump-dom", address], check=True, capture_output=True, text=True
+        ).stdout
+        assert board["panels"][1]["title"] in page
+        for word in (
+            "Panel plugin not found",
+            "Status: 500",
+            "InfluxDB Error",
+            "page-alert-list-error",
+        ):
+            assert word not in page, (board["uid"], word)

@@ -1,0 +1,435 @@
+"""docker-compose.yml, Dockerfile, unit file and provisioning: whole, and true to the code."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from collector.influx.access import ROLES
+from collector.settings import SECRETS, Settings, variable
+from tests.grafana import ROOT, Json
+from tests.prometheus import program
+
+SETTINGS = {variable(name) for name in Settings.model_fields}
+SETTINGS |= {f"{variable(name)}_FILE" for name in SECRETS}
+SERVICES = {
+    "influxdb",
+    "provision",
+    "own-volumes",
+    "collector",
+    "grafana-community",
+    "grafana-ops",
+    "prometheus",
+    "caddy",
+}
+SERVICE_KEYS = {
+    "build",
+    "cap_add",
+    "cap_drop",
+    "command",
+    "depends_on",
+    "deploy",
+    "entrypoint",
+    "environment",
+    "healthcheck",
+    "image",
+    "init",
+    "logging",
+    "network_mode",
+    "ports",
+    "profiles",
+    "read_only",
+    "restart",
+    "secrets",
+    "security_opt",
+    "stop_grace_period",
+    "tmpfs",
+    "user",
+    "volumes",
+}
+
+
+def compose() -> Json:
+    found: Json = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return found
+
+
+def services() -> dict[str, Json]:
+    found: dict[str, Json] = compose()["services"]
+    return found
+
+
+def defaults(text: str) -> str:
+    """A value of the compose file where nothing is set."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+    return re.sub(r"\$\{\w+:\+[^}]*\}", "", text).replace("$$", "$")
+
+
+def example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def test_the_services_are_those_that_are_promised_in_keys_that_compose_knows() -> None:
+    assert services().keys() == SERVICES
+    for name, service in services().items():
+        assert service.keys() <= SERVICE_KEYS, name
+
+
+def test_every_service_is_confined_limited_and_pinned() -> None:
+    for name, service in services().items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        limits = service["deploy"]["resources"]["limits"]
+        assert limits.keys() == {"cpus", "memory"}, name
+        assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+(-\w+)?", service["image"]), name
+
+
+def test_only_public_ports_are_published() -> None:
+    published = {
+        name: [defaults(port) for port in service["ports"]]
+        for name, service in services().items()
+        if "ports" in service
+    }
+    assert published == {
+        "collector": ["16080:16080"],
+        "grafana-community": ["3000:3000"],
+        "grafana-ops": ["127.0.0.1:3001:3000"],
+        "caddy": ["80:80", "443:443", "443:443/udp"],
+    }
+    assert services()["caddy"]["profiles"] == ["tls"]
+
+
+def test_every_path_volume_and_secret_exists() -> None:
+    whole = compose()
+    used: set[str] = set()
+    for name, service in services().items():
+        for mount in service.get("volumes", ()):
+            source = defaults(mount).split(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), f"{name}: {source}"
+            else:
+                used.add(source)
+        for secret in service.get("secrets", ()):
+            assert secret in whole["secrets"]
+        if isinstance(service.get("depends_on"), dict):
+            assert service["depends_on"].keys() <= SERVICES
+    assert used == whole["volumes"].keys()
+
+
+def test_every_way_to_notify_has_its_file() -> None:
+    for kind in ("off", "email", "webhook", "both"):
+        assert (ROOT / f"provisioning/ops/notify/{kind}.yaml").exists()
+
+
+def test_every_setting_that_is_passed_is_a_real_one() -> None:
+    passed = {
+        name
+        for service in services().values()
+        for name in service.get("environment", {})
+        if name.startswith("COLLECTOR_")
+    }
+    passed |= set(re.findall(r"COLLECTOR_[A-Z_]+(?==)", dockerfile()))
+    for path in ("deploy/systemd/collector.service", "deploy/systemd/collector.env.example"):
+        passed |= set(re.findall(r"COLLECTOR_[A-Z_]+", (ROOT / path).read_text(encoding="utf-8")))
+    assert passed
+    assert passed <= SETTINGS
+
+
+def test_the_settings_of_the_unit_and_the_compose_file_are_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = services()["collector"]["environment"]
+    unit = (ROOT / "deploy/systemd/collector.env.example").read_text(encoding="utf-8")
+    files = [
+        {name: defaults(value) for name, value in environment.items()},
+        dict(re.findall(r"(?m)^(COLLECTOR_\w+)=(.*)$", unit)),
+        {name: value for name, value in example().items() if name.startswith("COLLECTOR_")},
+    ]
+    for each in files:
+        for name in [name for name in os.environ if name.startswith("COLLECTOR_")]:
+            monkeypatch.delenv(name)
+        for name, value in each.items():
+            if not name.endswith("_FILE") and name in SETTINGS:
+                monkeypatch.setenv(name, value)
+        assert Settings().listen.port
+
+
+def test_the_example_names_every_variable_of_the_compose_file_and_no_other() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<!\$)\$\{(\w+)", text))
+    assert named == example().keys()
+    for name, default in re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", text):
+        if default and name not in ("SITE_HOST", "OPS_HOST"):
+            assert example()[name] == default
+
+
+def test_the_one_shot_hands_each_reader_its_own_token_and_no_other(tmp_path: Path) -> None:
+    script = (ROOT / "deploy/provision.sh").read_text(encoding="utf-8")
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    # Stands for the command that needs an InfluxDB 2; it lays the files that provision lays.
+    files = [f"{role.name}.{end}" for role in ROLES for end in ("token", "header")]
+    lay = "\n".join(f'echo {name} > "$3/{name}"' for name in files)
+    (fake / "collector").write_text(
+        f'#!/bin/sh\n[ "$1 $2" = "provision --tokens-dir" ] || exit 1\nmkdir -p "$3"\n{lay}\n'
+    )
+    (fake / "collector").chmod(0o755)
+    tokens = tmp_path / "tokens"
+    for _ in range(2):
+        subprocess.run(
+            ["/bin/sh", "-c", script],
+            env={"PATH": f"{fake}:{os.environ['PATH']}", "TOKENS": str(tokens)},
+            check=True,
+        )
+    laid = {
+        str(path.relative_to(tokens)): path.read_text().strip()
+        for path in tokens.rglob("*")
+        if path.is_file() and path.parent.name != "all"
+    }
+    assert laid == {
+        "collector/token": "collector.token",
+        "community/authorization": "grafana-community.header",
+        "ops/authorization": "grafana-ops.header",
+    }
+    assert (tokens / "ops/authorization").stat().st_mode & 0o777 == 0o400
+
+
+def test_each_container_has_the_folder_of_its_own_token_alone() -> None:
+    held = {
+        name: {mount.split(":")[0] for mount in s.get("volumes", ()) if mount.startswith("tokens-")}
+        for name, s in services().items()
+    }
+    assert held["collector"] == {"tokens-collector"}
+    assert held["grafana-community"] == {"tokens-community"}
+    assert held["grafana-ops"] == {"tokens-ops"}
+    assert "secrets" not in services()["grafana-community"]
+
+
+def test_secrets_are_made_once_and_their_folder_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(ROOT / "deploy/secrets.sh", tmp_path / "deploy")
+    made: dict[str, str] = {}
+    before = made
+    for _ in range(2):
+        before = made
+        subprocess.run(["/bin/sh", tmp_path / "deploy/secrets.sh"], check=True, capture_output=True)
+        made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert made == before
+    assert made.keys() == compose()["secrets"].keys()
+    assert all(re.fullmatch(r"[0-9a-f]{64}", secret) for secret in made.values())
+    assert len(set(made.values())) == len(made)
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    files = [secret["file"] for secret in compose()["secrets"].values()]
+    assert sorted(files) == sorted(f"./secrets/{name}" for name in made)
+
+
+def dockerfile() -> str:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    return re.sub(r"\\\n\s*", "", text)
+
+
+def instructions() -> Iterator[tuple[str, str]]:
+    for line in dockerfile().splitlines():
+        if line and not line.startswith("#"):
+            word, _, rest = line.partition(" ")
+            yield word, rest.strip()
+
+
+def test_the_image_is_slim_staged_and_runs_as_nobody_of_note() -> None:
+    found = list(instructions())
+    bases = [rest for word, rest in found if word == "FROM"]
+    assert len(bases) == 2
+    assert all(re.match(r"python:3\.11\.\d+-slim-\w+\b", base) for base in bases)
+    (user,) = [rest for word, rest in found if word == "USER"]
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
+    assert services()["grafana-ops"]["user"] == user
+    words = [word for word, _ in found]
+    assert words.index("USER") < words.index("CMD")
+    assert {"HEALTHCHECK", "ENTRYPOINT", "CMD", "STOPSIGNAL"} <= set(words)
+    assert json.loads(dict(found)["ENTRYPOINT"])[0] == "tini"
+    for word, rest in found:
+        assert word != "ADD"
+        if "apt-get install" in rest:
+            assert "--no-install-recommends" in rest
+            assert "rm -rf /var/lib/apt/lists" in rest
+        if word == "RUN" and "pip install" in rest:
+            assert "--require-hashes" in rest or "--no-deps" in rest
+
+
+def copied() -> set[str]:
+    found = set()
+    for word, rest in instructions():
+        if word == "COPY" and not rest.startswith("--from"):
+            found |= set(rest.split()[:-1])
+    return found
+
+
+def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = {line[1:] for line in ignored if line.startswith("!")}
+    for source in copied():
+        assert (ROOT / source).exists(), source
+        assert source.split("/")[0] in let_in, source
+    assert let_in == {source.split("/")[0] for source in copied()}
+
+
+def test_the_image_can_be_built_from_what_it_copies(tmp_path: Path) -> None:
+    """The build stage natively, without its download: the project from the copied files alone."""
+    build = tmp_path / "build"
+    for source in copied():
+        target = build / source
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, target)
+    (install,) = [rest for word, rest in instructions() if word == "RUN" and "--no-deps" in rest]
+    words = shlex.split(install.split("&&")[0])
+    assert words[0].endswith("/pip")
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", *["pip", *words[1:]], "--target", site],
+        cwd=build,
+        check=True,
+        capture_output=True,
+    )
+    names = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "collector").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if not (site / name).exists()} == set()
+    assert "serve" in (
+        subprocess.run(
+            [sys.executable, site / "bin/collector", "--help"],
+            env=os.environ | {"PYTHONPATH": str(site), "COLUMNS": "200"},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
+
+
+def test_the_health_check_asks_what_the_collector_listens_on() -> None:
+    text = dockerfile()
+    port = re.search(r"COLLECTOR_METRICS_LISTEN=0\.0\.0\.0:(\d+)", text)
+    assert port
+    assert f"http://127.0.0.1:{port[1]}/readyz" in text
+    scraped: Any = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    jobs = {each["job_name"]: each["static_configs"] for each in scraped["scrape_configs"]}
+    assert jobs["collector"] == [{"targets": [f"collector:{port[1]}"]}]
+
+
+def sources(folder: str) -> list[Json]:
+    text = (ROOT / f"provisioning/{folder}/datasources/usage.yaml").read_text(encoding="utf-8")
+    found: list[Json] = yaml.safe_load(text)["datasources"]
+    return found
+
+
+def test_the_community_holds_one_datasource_and_no_secret_but_its_header() -> None:
+    (one,) = sources("community")
+    assert one["uid"] == "usage-daily"
+    assert one["jsonData"]["dbName"].endswith("usage_daily")
+    assert one["secureJsonData"] == {
+        "httpHeaderValue1": "$__file{/etc/grafana/secrets/authorization}"
+    }
+    assert {each["uid"] for each in sources("ops")} == {"usage-daily", "usage-raw", "prometheus"}
+    for each in [*sources("community"), *sources("ops")]:
+        assert each["access"] == "proxy"
+        assert each["editable"] is False
+
+
+def ini(folder: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / f"provisioning/{folder}/grafana.ini", encoding="utf-8")
+    return parser
+
+
+def test_nobody_signs_in_to_the_communitys_grafana_and_everybody_does_to_the_operators() -> None:
+    community, ops = ini("community"), ini("ops")
+    assert community["auth.anonymous"]["enabled"] == "true"
+    assert community["auth.anonymous"]["org_role"] == "Viewer"
+    assert community["auth"]["disable_login_form"] == "true"
+    assert community["auth.basic"]["enabled"] == "false"
+    assert community["security"]["disable_initial_admin_creation"] == "true"
+    assert community["unified_alerting"]["enabled"] == "false"
+    assert community["explore"]["enabled"] == "false"
+    assert ops["auth.anonymous"]["enabled"] == "false"
+    assert ops["unified_alerting"]["enabled"] == "true"
+    for each in (community, ops):
+        assert each["users"]["allow_sign_up"] == "false"
+        assert each["analytics"]["reporting_enabled"] == "false"
+
+
+def test_every_variable_of_the_provisioning_is_given_by_the_compose_file() -> None:
+    for folder in ("community", "ops"):
+        given = services()[f"grafana-{folder}"]["environment"].keys()
+        for path in (ROOT / "provisioning" / folder).rglob("*"):
+            if path.suffix in (".yaml", ".ini"):
+                names = re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8"))
+                assert set(names) <= set(given), path
+
+
+def test_dashboards_in_provisioning_are_folders_that_exist() -> None:
+    for folder in ("community", "ops"):
+        text = (ROOT / f"provisioning/{folder}/dashboards/usage.yaml").read_text(encoding="utf-8")
+        for provider in yaml.safe_load(text)["providers"]:
+            path = provider["options"]["path"].replace("${DASHBOARDS}", "grafana/dashboards")
+            assert list((ROOT / path).glob("*.json")), path
+            assert provider["allowUiUpdates"] is False
+
+
+def test_alerts_go_to_a_contact_point_that_there_is() -> None:
+    for kind in ("off", "email", "webhook", "both"):
+        text = (ROOT / f"provisioning/ops/notify/{kind}.yaml").read_text(encoding="utf-8")
+        told = yaml.safe_load(text)
+        points = {point["name"] for point in told.get("contactPoints", ())}
+        receivers = {policy["receiver"] for policy in told["policies"]}
+        assert receivers == (points or {"grafana-default-email"})
+    assert "NOBODY" in (ROOT / "provisioning/ops/notify/off.yaml").read_text(encoding="utf-8")
+
+
+def test_the_unit_file_is_understood_and_hardened(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd-analyze")
+    unit = ROOT / "deploy/systemd/collector.service"
+    told = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=20", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    # Its program is where it will be installed, which is nowhere yet.
+    here = tmp_path / "collector.service"
+    here.write_text(
+        unit.read_text(encoding="utf-8").replace("/opt/collector/bin/", f"{sys.prefix}/bin/")
+    )
+    told = subprocess.run(
+        [analyze, "verify", "--man=no", here], capture_output=True, text=True, check=False
+    )
+    assert "collector.service" not in told.stderr, told.stderr
+
+
+def test_prometheus_understands_its_configuration() -> None:
+    tool = program("promtool")
+    if tool is None:
+        pytest.skip("there is no promtool")
+    path = ROOT / "deploy/prometheus/prometheus.yml"
+    subprocess.run([tool, "check", "config", path], check=True, capture_output=True)

@@ -1,0 +1,155 @@
+"""What owners are shown, and the brake: pure parts."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.intakes.asl import Identified
+from collector.lines import Point, label, line, parse, tag_set
+from collector.owners import texts
+from collector.owners.erasure import Receipt
+from collector.owners.holdings import Place, Report, reports_of
+from collector.owners.page import page
+from collector.owners.requests import Brake
+from collector.owners.routes import is_proven
+from collector.owners.texts import Terms
+from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
+
+TERMS = Terms(90 * 86_400, 72 * 3600, 0)
+T0 = 1_795_000_000_000_000_000
+SERVER = ServerPseudonym("00112233445566aa")
+
+
+def server_point(at: int, *, nodes: int = 1, kernel: str = "6.1", packages: str = "{}") -> Point:
+    tags = {"asterisk_version": "20.7.0", "asl_version": "asl3-1.3", "distro": "Debian"}
+    fields: dict[str, int | float | str] = {
+        "server": SERVER,
+        "nodes": nodes,
+        "kernel": kernel,
+        "packages": packages,
+    }
+    return Point("server_report", tags | {"release": "12", "arch": "x86_64"}, fields, at)
+
+
+def node_point(at: int, name: str = "aa") -> Point:
+    tags = {"channel": "usbradio", "registration": "http"}
+    return Point("node_report", tags, {"node": name, "server": SERVER}, at)
+
+
+values = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")),
+)
+
+
+@given(
+    tags=st.dictionaries(st.from_regex(r"[a-z ,=]{1,9}", fullmatch=True), st.text()),
+    fields=st.dictionaries(
+        st.from_regex(r"[a-z ,=]{1,9}", fullmatch=True), values, min_size=1, max_size=4
+    ),
+    at=st.integers(0, 2**62),
+)
+def test_a_line_read_is_the_point_it_was_made_of(
+    tags: dict[str, str], fields: dict[str, int | float | str], at: int
+) -> None:
+    labels = {name: label(value) for name, value in tags.items()}
+    assert parse(line("m x", tag_set(labels), fields, at)) == Point("m x", labels, fields, at)
+
+
+def test_brake_lets_so_many_go_in_an_hour_and_counts_only_those() -> None:
+    brake = Brake(per_hour=2)
+    assert [brake.lets(now) for now in (0, 1, 2, 3599, 3600, 3601, 3602)] == [
+        True, True, False, False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_points_of_a_report_come_together_and_others_stay_apart() -> None:
+    points = [
+        (Place.RAW, server_point(T0, nodes=2)),
+        (Place.RAW, node_point(T0 + 1000)),
+        (Place.RAW, node_point(T0 + 2000)),
+        (Place.RAW, node_point(T0 + 3000)),
+        (Place.DELIVERED, server_point(T0, nodes=2)),
+        (Place.WAITING, server_point(T0 + 9000)),
+        (Place.RAW, node_point(T0 - 1000)),
+    ]
+    found = reports_of(points)
+    assert [(report.received_ns, len(report.nodes)) for report in found] == [
+        (T0 - 1000, 1),
+        (T0, 2),
+        (T0 + 3000, 1),
+        (T0 + 9000, 0),
+    ]
+    assert found[1].places == {Place.RAW, Place.DELIVERED}
+
+
+def test_report_is_proven_by_kernel_and_packages_alike() -> None:
+    report = Report(T0, frozenset({Place.RAW}), server_point(T0, packages='{"a":"1"}'), ())
+    assert is_proven(report, Identified(SERVER, "6.1", '{"a":"1"}', {}))
+    assert not is_proven(report, Identified(SERVER, "6.2", '{"a":"1"}', {}))
+    assert not is_proven(report, Identified(SERVER, "6.1", '{"a":"2"}', {}))
+    assert not is_proven(Report(T0, frozenset(), None, ()), Identified(SERVER, "", "{}", {}))
+
+
+def test_only_nodes_that_the_asker_named_are_shown_by_number() -> None:
+    nodes = (node_point(T0 + 1000, "aa"), node_point(T0 + 2000, "bb"))
+    report = Report(T0, frozenset({Place.RAW}), server_point(T0, nodes=2), nodes)
+    answer = texts.shown([report], [report], {NodePseudonym("aa"): 2001}, TERMS)
+    (whole,) = answer.data["reports"]
+    assert [node["number"] for node in whole["nodes"]] == [2001, None]
+    assert "node 2001" in answer.words
+    assert "bb" not in answer.words
+    assert SERVER not in answer.words + answer.json()
+
+
+def test_reports_not_proven_are_numbers_only() -> None:
+    report = Report(T0, frozenset({Place.RAW}), server_point(T0, kernel="secret-kernel"), ())
+    answer = texts.shown([report], [], {}, TERMS)
+    assert answer.data["reports"] == []
+    assert answer.data["held"]["reports"] == 1
+    assert answer.data["not_shown"] == 1
+    assert "secret-kernel" not in answer.words + answer.json()
+
+
+def test_every_answer_fits_a_terminal() -> None:
+    packages = json.dumps({f"asl3-package-{number}": f"1.{number}" for number in range(40)})
+    report = Report(
+        T0, frozenset(Place), server_point(T0, packages=packages), (node_point(T0 + 1000),)
+    )
+    for answer in (
+        texts.shown([], [], {}, TERMS),
+        texts.shown([report], [report], {}, TERMS),
+        texts.erased(Receipt(), TERMS, opted_out=False),
+        texts.erased(Receipt(5, 9, 1, 2, 0, ("2026-11-20",)), TERMS, opted_out=True),
+        texts.QUEUED,
+        texts.DELAYED,
+        texts.OPTED_IN,
+    ):
+        assert all(len(row) <= 80 for row in answer.words.splitlines()), answer.words
+        assert answer.words.endswith("\n")
+        assert json.loads(answer.json())
+
+
+def test_receipt_says_how_long_backups_last_where_the_operator_said_it() -> None:
+    words = texts.erased(Receipt(), Terms(1, 1, 30 * 86_400), opted_out=False).words
+    assert "for 30 days at most" in " ".join(words.split())
+
+
+def test_a_mark_is_no_pseudonym() -> None:
+    names = Pseudonymiser(bytes(32))
+    server = names.server("0b1e1f8c-55f0-4e3c-8b5d-0c9a5e6f7a22")
+    assert names.mark(server) == names.mark(server)
+    assert str(names.mark(server)) != str(server)
+    assert names.mark(server) != Pseudonymiser(bytes(31) + b"1").mark(server)
+
+
+def test_page_explains_four_commands_without_script_or_foreign_host() -> None:
+    text = page()
+    for address in ("my-data<", "my-data/erase<", "my-data/opt-out<", "my-data/opt-in<"):
+        assert f"https://HOST/v1/{address}" in text
+    assert "<script" not in text
+    assert "src=" not in text

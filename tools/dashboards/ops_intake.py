@@ -1,0 +1,242 @@
+"""What senders send, what they are answered, and its way to InfluxDB."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tools.dashboards.colours import painted
+from tools.dashboards.kinds import lines, stat
+from tools.dashboards.model import PROMETHEUS, Dashboard, Override, Panel, Target
+from tools.dashboards.ops_parts import (
+    ALARM,
+    BAD,
+    GOOD,
+    LAST_DAY_AND_NOW,
+    TAG,
+    prom,
+    quantile,
+    red,
+)
+
+INTAKE: Final = Dashboard(
+    uid="collector-intake",
+    title="Collector: intake",
+    description="What senders send, what they are answered, and its way to InfluxDB.",
+    file="ops/intake.json",
+    tag=TAG,
+    range=LAST_DAY_AND_NOW,
+    refresh="1m",
+    rows=(
+        (
+            stat(
+                "Reports waiting",
+                "Accepted reports that InfluxDB does not have yet; the collector's disk has them.",
+                prom("sum(collector_outbox_reports)"),
+                width=4,
+                steps=((None, "green"), (10_000, "orange"), (100_000, "red")),
+            ),
+            stat(
+                "Oldest waiting",
+                "Age of the oldest report that InfluxDB does not have yet. Over 15 minutes is an"
+                " alert.",
+                prom("max(collector_outbox_age_seconds)"),
+                width=4,
+                unit="s",
+                steps=((None, "green"), (300, "orange"), (900, "red")),
+            ),
+            stat(
+                "Taking reports",
+                "1 while every collector takes reports, 0 while one answers 503.",
+                prom("min(collector_outbox_accepting)"),
+                width=4,
+                unit="none",
+                line=False,
+                steps=((None, "red"), (1, "green")),
+            ),
+            stat(
+                "Writer blocked",
+                "1 while a writer makes no progress: InfluxDB is away, or denies the token.",
+                prom("max(collector_writer_blocked)"),
+                width=4,
+                unit="none",
+                line=False,
+                steps=ALARM,
+            ),
+            stat(
+                "Dead letters",
+                "Lines that InfluxDB refused for good: `collector outbox dead` lists them.",
+                prom("sum(collector_dead_letters)"),
+                width=4,
+                line=False,
+                steps=ALARM,
+            ),
+            stat(
+                "Rate limit, addresses",
+                "Sender addresses, as keyed digests in memory, that the rate limit counts today.",
+                prom("sum(collector_rate_limit_addresses)"),
+                width=4,
+            ),
+        ),
+        (
+            lines(
+                "Reports by outcome",
+                "Submissions a second by sender and outcome: accepted, or the reason of refusal.",
+                (
+                    prom(
+                        "sum by (intake, outcome)"
+                        " (rate(collector_reports_total[$__rate_interval]))",
+                        "{{intake}} {{outcome}}",
+                    ),
+                ),
+                width=12,
+                unit="reqps",
+                legend="right",
+                overrides=(
+                    Override(
+                        "byRegexp",
+                        "/ accepted$/",
+                        {"color": {"mode": "fixed", "fixedColor": GOOD}},
+                    ),
+                    red("/ unavailable$/"),
+                ),
+            ),
+            lines(
+                "Refused in 5 minutes, by reason",
+                "Submissions refused in the 5 minutes before. `rate-limited` and `unavailable` are"
+                " our own doing; the rest is the senders'.",
+                (
+                    prom(
+                        "sum by (outcome)"
+                        ' (increase(collector_reports_total{outcome!="accepted"}[5m]))',
+                        "{{outcome}}",
+                    ),
+                ),
+                width=12,
+                legend="right",
+                overrides=(red("/^unavailable$/"),),
+            ),
+        ),
+        (
+            lines(
+                "Time to reply",
+                "From a submission's headers to its reply, which comes once the report is durable.",
+                (
+                    quantile(0.5, "collector_request_seconds", "half under"),
+                    quantile(0.95, "collector_request_seconds", "95 % under"),
+                    quantile(0.99, "collector_request_seconds", "99 % under"),
+                ),
+                width=8,
+                unit="s",
+            ),
+            lines(
+                "Nodes, by what became of them",
+                "Nodes in accepted submissions, a second: stored, or why they were ignored.",
+                (
+                    prom(
+                        "sum by (outcome) (rate(collector_nodes_total[$__rate_interval]))",
+                        "{{outcome}}",
+                    ),
+                ),
+                width=8,
+                unit="cps",
+                overrides=(painted("stored", GOOD),),
+            ),
+            lines(
+                "Outbox, reports waiting and their age",
+                "Reports that InfluxDB does not have yet (left), age of the oldest (right).",
+                (
+                    prom("sum(collector_outbox_reports)", "waiting"),
+                    prom("max(collector_outbox_age_seconds)", "age of the oldest"),
+                ),
+                width=8,
+                overrides=(
+                    Override(
+                        "byName",
+                        "age of the oldest",
+                        {"unit": "s", "custom.axisPlacement": "right"},
+                    ),
+                ),
+            ),
+        ),
+        (
+            lines(
+                "InfluxDB, time of a write",
+                "Time of a write request to InfluxDB.",
+                (
+                    quantile(0.5, "collector_writer_request_seconds", "half under"),
+                    quantile(0.95, "collector_writer_request_seconds", "95 % under"),
+                ),
+                width=8,
+                unit="s",
+            ),
+            lines(
+                "InfluxDB, writes by outcome",
+                "Write requests to InfluxDB a second, by outcome.",
+                (
+                    prom(
+                        "sum by (outcome)"
+                        " (rate(collector_writer_requests_total[$__rate_interval]))",
+                        "{{outcome}}",
+                    ),
+                ),
+                width=8,
+                unit="reqps",
+                overrides=(painted("written", GOOD), red("/^(denied|unavailable|rejected)$/")),
+            ),
+            lines(
+                "Commits of the outbox",
+                "Commits a second, each of many reports; a failed one answers its senders 503.",
+                (
+                    prom("sum(rate(collector_outbox_commits_total[$__rate_interval]))", "commits"),
+                    prom("sum(rate(collector_outbox_failures_total[$__rate_interval]))", "failed"),
+                ),
+                width=8,
+                unit="cps",
+                overrides=(painted("commits", GOOD), painted("failed", BAD)),
+            ),
+        ),
+        (
+            Panel(
+                kind="bargauge",
+                title="Tag budgets",
+                description=(
+                    "Share of each tag's budget of distinct values that is spent. Past it a new"
+                    " value is stored as `other`. Over 80 % is an alert."
+                ),
+                width=12,
+                height=8,
+                targets=(
+                    Target(
+                        PROMETHEUS,
+                        "max by (tag) (collector_tag_values / collector_tag_budget)",
+                        "{{tag}}",
+                    ),
+                ),
+                unit="percentunit",
+                no_value="no value seen yet",
+                steps=((None, "green"), (0.6, "orange"), (0.8, "red")),
+                defaults={"min": 0, "max": 1, "color": {"mode": "thresholds"}},
+                options={
+                    "displayMode": "basic",
+                    "orientation": "horizontal",
+                    "showUnfilled": True,
+                    "minVizWidth": 0,
+                    "minVizHeight": 10,
+                    "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+                },
+            ),
+            lines(
+                "Values over budget",
+                "Tag values stored as `other` in the hour before, because the budget was spent.",
+                (
+                    prom(
+                        "sum by (tag) (increase(collector_tag_values_over_budget_total[1h]))",
+                        "{{tag}}",
+                    ),
+                ),
+                width=12,
+                no_value="none",
+            ),
+        ),
+    ),
+)

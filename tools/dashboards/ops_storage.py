@@ -1,0 +1,128 @@
+"""How much is kept, for how long, and how much room is left."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collector.schema import (
+    DAILY_USAGE,
+    SERVER_REPORT,
+)
+from tools.dashboards.colours import painted
+from tools.dashboards.kinds import daily, lines, stat
+from tools.dashboards.model import USAGE_RAW, Dashboard, Target
+from tools.dashboards.ops_parts import (
+    BAD,
+    GOOD,
+    TAG,
+    prom,
+)
+
+STORAGE: Final = Dashboard(
+    uid="collector-storage",
+    title="Collector: retention and storage",
+    description="How much is kept, for how long, and how much room is left.",
+    file="ops/storage.json",
+    tag=TAG,
+    range=("now-30d", "now"),
+    refresh="5m",
+    rows=(
+        (
+            stat(
+                "Disk free",
+                "Free share of the disk that holds the outbox. Under 10 % is an alert.",
+                prom("min(collector_disk_free_bytes / collector_disk_size_bytes)"),
+                width=6,
+                unit="percentunit",
+                steps=((None, "red"), (0.1, "orange"), (0.2, "green")),
+                defaults={"min": 0, "max": 1},
+            ),
+            stat(
+                "Disk free, bytes",
+                "Room left for the collector on the disk of the outbox.",
+                prom("min(collector_disk_free_bytes)"),
+                width=6,
+                unit="bytes",
+            ),
+            stat(
+                "Outbox on disk",
+                "Size of the outbox, with the delivered lines that are kept for replay.",
+                prom("sum(collector_outbox_bytes)"),
+                width=6,
+                unit="bytes",
+            ),
+            stat(
+                "Oldest raw report",
+                "Raw reports before this are gone, as the retention of usage_raw says.",
+                Target(
+                    USAGE_RAW,
+                    f'SELECT first("nodes") FROM "{SERVER_REPORT.name}" WHERE time < now()',
+                    table=True,
+                ),
+                width=6,
+                unit="time:YYYY-MM-DD",
+                colour="text",
+                line=False,
+                fields="/^Time$/",
+                no_value="none",
+            ),
+        ),
+        (
+            lines(
+                "Disk",
+                "Room left on the disk of the outbox, and the outbox itself.",
+                (
+                    prom("min(collector_disk_free_bytes)", "free"),
+                    prom("sum(collector_outbox_bytes)", "outbox"),
+                ),
+                width=12,
+                unit="bytes",
+                overrides=(painted("free", GOOD), painted("outbox", "#5794f2")),
+            ),
+            lines(
+                "Raw reports a day",
+                "Reports in usage_raw by the day (UTC) on which they came: what can still be"
+                " computed again.",
+                (
+                    Target(
+                        USAGE_RAW,
+                        f'SELECT count("nodes") FROM "{SERVER_REPORT.name}" WHERE $timeFilter'
+                        " GROUP BY time(1d) fill(0)",
+                        "raw",
+                    ),
+                    daily(
+                        f'SELECT "reports" FROM "{DAILY_USAGE.name}" WHERE $timeFilter',
+                        "in the daily series",
+                    ),
+                ),
+                width=12,
+                step=True,
+                overrides=(painted("raw", "#5794f2"), painted("in the daily series", "#ff9830")),
+            ),
+        ),
+        (
+            lines(
+                "InfluxDB 2 on disk, by bucket",
+                "Size of InfluxDB's shards on disk; InfluxDB 2 alone tells it.",
+                (prom("sum by (bucket) (storage_shard_disk_size)", "{{bucket}}"),),
+                width=12,
+                unit="bytes",
+                stacked="normal",
+                no_value="InfluxDB 2 alone tells it",
+            ),
+            lines(
+                "Lines written to InfluxDB",
+                "Lines a second by what became of them: written, or set aside as dead letters.",
+                (
+                    prom(
+                        "sum by (outcome) (rate(collector_writer_lines_total[$__rate_interval]))",
+                        "{{outcome}}",
+                    ),
+                ),
+                width=12,
+                unit="cps",
+                overrides=(painted("written", GOOD), painted("dead-letter", BAD)),
+            ),
+        ),
+    ),
+)
