@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from collector.app import influx_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.outbox import FILE, OutboxFile, OutboxUnavailable
-from collector.schema import DAILY, RAW
+from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 from collector.state import StateError, prepare, pseudonym_key
 
@@ -56,7 +56,7 @@ async def _influx(settings: Settings) -> list[Finding]:
         try:
             version = await influx.ping()
             findings.append(Finding(True, f"InfluxDB {version} answers at {influx.url}"))
-            findings += [await _database(influx, database) for database in (RAW, DAILY)]
+            findings += [await _database(influx, database) for database in (RAW, DAILY, OWNERS)]
         except InfluxUnavailable as error:
             findings.append(
                 Finding(

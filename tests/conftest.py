@@ -69,7 +69,7 @@ class InfluxServer:
             return []
         assert status == 200, f"{statement}: HTTP {status} {body!r}"
         rows: list[Row] = []
-        for result in json.loads(body)["results"]:
+        for result in json.loads(body).get("results", []):
             if str(result.get("error", "")).startswith("database not found"):
                 return []
             assert "error" not in result, f"{statement}: {result['error']}"

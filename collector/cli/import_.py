@@ -31,7 +31,7 @@ from collector.influx.databases import ensure
 from collector.metrics import Metrics
 from collector.nodelist import NodeList
 from collector.outbox import FILE, OutboxFile
-from collector.privacy import Pseudonymiser
+from collector.privacy import OwnerMark, Pseudonymiser
 from collector.settings import Settings, shown
 from collector.state import KEY_BYTES, prepare, pseudonym_key
 
@@ -179,12 +179,16 @@ def _importer(
     key = pseudonym_key(configured.key_file) if known else secrets.token_bytes(KEY_BYTES)
     outbox = configured.state_dir / FILE
     seen: Sequence[TagValue] = ()
+    out: set[OwnerMark] = set()
     if outbox.exists():
         with OutboxFile(outbox) as file:
             seen = file.tag_values()
+            out = {choice.owner for choice in file.owners.choices() if choice.out}
+    pseudonyms = Pseudonymiser(key)
     return Import(
         influx,
-        pseudonyms=Pseudonymiser(key),
+        pseudonyms=pseudonyms,
+        opted_out=lambda server: pseudonyms.mark(server) in out,
         budget=TagBudget(
             app.tag_budgets(), memory_days=configured.retention_raw // _SECONDS_PER_DAY, seen=seen
         ),

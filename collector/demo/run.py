@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from typing import Final
 from rich.console import Console
 
 from collector import app
+from collector.demo.grafana import HOME_VARIABLE, Grafana, GrafanaError, find_grafana
 from collector.demo.screen import Screen
 from collector.demo.serving import ServeError, Serving
 from collector.demo.story import STEPS, Place, introduce, tell
@@ -58,6 +59,7 @@ async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
                 try:
                     place = await _begin(stack, screen)
                     await tell(screen, place, servers=servers, days=days)
+                    await _show_dashboards(stack, screen, place)
                     told = True
                     if not once:
                         screen.say("Ctrl-C stops everything.", style="bold")
@@ -69,6 +71,7 @@ async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
             if stop.by is None:
                 raise
         except (
+            GrafanaError,
             InfluxError,
             InfluxdNotFoundError,
             InfluxdStartError,
@@ -102,6 +105,34 @@ async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
         serving = await stack.enter_async_context(Serving(settings, directory / "collector.log"))
     influx = await stack.enter_async_context(app.influx_of(settings))
     return Place(directory, settings, server, serving, influx)
+
+
+async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place) -> None:
+    """Start both Grafanas where this machine has one."""
+    home = find_grafana()
+    if home is None:
+        screen.say(f"No Grafana was found on PATH or in {HOME_VARIABLE}: no dashboards are shown.")
+        return
+    for kind in ("community", "ops"):
+        grafana = Grafana(
+            home=home,
+            directory=place.directory / f"grafana-{kind}",
+            kind=kind,
+            project=Path(__file__).parents[2],
+            influx_url=place.server.url,
+            authorization="Token none-is-needed-here",
+            site=f"http://{place.settings.listen}",
+        )
+        inner = ExitStack()
+        starting = asyncio.ensure_future(asyncio.to_thread(inner.enter_context, grafana.running()))
+
+        async def end(inner: ExitStack = inner, starting: asyncio.Future[str] = starting) -> None:
+            # A start under way in its thread cannot be cancelled, only waited for.
+            await asyncio.gather(starting, return_exceptions=True)
+            await asyncio.to_thread(inner.close)
+
+        stack.push_async_callback(end)
+        screen.say(f"  {kind} Grafana: {await asyncio.shield(starting)}")
 
 
 async def _until_one_ends(place: Place) -> None:

@@ -12,7 +12,7 @@ from influxdb_client import Authorization, InfluxDBClient, Permission, Permissio
 
 from collector.influx.client import Influx, InfluxError, InfluxUnavailable, identifier, string
 from collector.influx.v2 import NotPermitted, api, bucket, organisation
-from collector.schema import DAILY, RAW
+from collector.schema import DAILY, OWNERS, RAW
 
 _PASSWORD_BYTES: Final = 32
 
@@ -27,13 +27,15 @@ class Role:
 
 
 COLLECTOR: Final = Role(
-    "collector", ((RAW, True), (DAILY, True)), "the collector: reads and writes both databases"
+    "collector",
+    ((RAW, True), (DAILY, True), (OWNERS, True)),
+    "the collector: reads and writes every database of ours",
 )
 COMMUNITY: Final = Role(
     "grafana-community", ((DAILY, False),), "Grafana for everybody: reads the daily series alone"
 )
 OPS: Final = Role(
-    "grafana-ops", ((RAW, False), (DAILY, False)), "Grafana for operators: reads both databases"
+    "grafana-ops", ((RAW, False), (DAILY, False)), "Grafana for operators: reads raw and daily data"
 )
 ROLES: Final = (COLLECTOR, COMMUNITY, OPS)
 
