@@ -193,6 +193,7 @@ def _say_where(screen: Screen, place: Place) -> None:
     public = f"http://{settings.listen}"
     addresses = {
         "post reports to": place.url,
+        "pages": f"{public}/",
         "daily numbers": f"{public}/reports/daily",
         "summary": f"{public}/reports/basic",
         "metrics": f"http://{settings.metrics_listen}/metrics",

@@ -24,7 +24,6 @@ from collector.outbox.owners import Action
 from collector.owners import texts
 from collector.owners.desk import Desk
 from collector.owners.holdings import Report
-from collector.owners.page import PAGE
 from collector.owners.requests import Later
 from collector.owners.texts import Answer, Terms
 from collector.problems import Reason, Refusal
@@ -64,26 +63,13 @@ class MyData:
         self._busy = 0
 
     def routes(self) -> list[web.RouteDef]:
-        """The four addresses, and the page that explains them."""
+        """The four addresses; the page that explains them is among the public ones."""
         return [
             web.post("/v1/my-data", self.show),
             web.post("/v1/my-data/erase", self.erase),
             web.post("/v1/my-data/opt-out", self.opt_out),
             web.post("/v1/my-data/opt-in", self.opt_in),
-            web.get("/my-data", self.page),
         ]
-
-    async def page(self, _request: web.Request) -> web.Response:
-        """What the four addresses do, for people."""
-        return web.Response(
-            text=PAGE,
-            content_type="text/html",
-            headers={
-                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-                "Referrer-Policy": "no-referrer",
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
 
     async def show(self, request: web.Request) -> web.Response:
         """What is held."""

@@ -44,11 +44,20 @@ def privacy_values(
 def privacy_page(settings: Settings, language: Language) -> dict[str, Any]:
     """What fills it on the page."""
     links = {
-        "my_data": "/my-data",
+        "my_data": path_of("my-data", language.code),
         "method": path_of("method", language.code),
         "method_name": language.text("nav.method"),
     }
     return privacy_values(settings, links=links)
+
+
+def my_data_values(settings: Settings, language: Language) -> dict[str, Any]:
+    """What fills `my-data.md`."""
+    links = {
+        "privacy": path_of("privacy", language.code),
+        "privacy_name": language.text("nav.privacy"),
+    }
+    return {"host": settings.public_url or ANY_HOST, "link": links}
 
 
 def method_values(settings: Settings, language: Language) -> dict[str, Any]:

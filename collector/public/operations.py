@@ -181,6 +181,7 @@ def other_operations() -> Iterator[Operation]:
         )
         for name, summary in (
             ("privacy", "What is kept, how long, and what is never kept"),
+            ("my-data", "How the owner of a server sees and erases what is held of it"),
             ("method", "What each number means"),
             ("api", "This document as a page"),
         ):
@@ -221,7 +222,6 @@ def other_operations() -> Iterator[Operation]:
 
 def owner_operations(report: type[BaseModel]) -> Iterator[Operation]:
     """What owners of servers ask, with the report that their client sends as the proof."""
-    yield get("/my-data", "my-data-page", "What the addresses below do", OWNERS, {HTML: None})
     refusals = {
         int(status): Answer(answer.meaning, {TEXT: None, **answer.media}, answer.headers)
         for status, answer in _REFUSALS.items()

@@ -17,7 +17,13 @@ from markupsafe import Markup, escape
 from collector.influx import InfluxError
 from collector.public.answers import UNREADABLE, etag, is_known, packed, takes_gzip
 from collector.public.datasets import DATASETS
-from collector.public.explained import ANY_HOST, method_values, path_of, privacy_page
+from collector.public.explained import (
+    ANY_HOST,
+    method_values,
+    my_data_values,
+    path_of,
+    privacy_page,
+)
 from collector.public.freshness import Freshness, freshness
 from collector.public.headers import page_policy
 from collector.public.language import LANGUAGES, Language, language
@@ -37,7 +43,7 @@ _CHANNEL_NAMES: Final = {
     "voter": "Voter",
     "usrp": "USRP",
 }
-LONG_PAGES: Final = ("privacy", "method", "api")
+LONG_PAGES: Final = ("privacy", "method", "my-data", "api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class Pages:
             for page, handler in (
                 ("privacy", self.privacy),
                 ("method", self.method),
+                ("my-data", self.my_data),
                 ("api", self.api),
             ):
                 found.append(web.get(path_of(page, code), partial(handler, spoken)))
@@ -130,6 +137,11 @@ class Pages:
         """What each number means, by the schema."""
         values = method_values(self._settings, spoken)
         return self._long(request, spoken, "method", lambda: spoken.html("method", values))
+
+    async def my_data(self, spoken: Language, request: web.Request) -> web.Response:
+        """What an owner can ask, and how."""
+        values = my_data_values(self._settings, spoken)
+        return self._long(request, spoken, "my-data", lambda: spoken.html("my-data", values))
 
     def _long(
         self, request: web.Request, spoken: Language, page: str, html: Callable[[], Markup]

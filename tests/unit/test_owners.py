@@ -12,7 +12,6 @@ from collector.lines import Point, label, line, parse, tag_set
 from collector.owners import texts
 from collector.owners.erasure import Receipt
 from collector.owners.holdings import Place, Report, reports_of
-from collector.owners.page import page
 from collector.owners.requests import Brake
 from collector.owners.routes import is_proven
 from collector.owners.texts import Terms
@@ -145,11 +144,3 @@ def test_a_mark_is_no_pseudonym() -> None:
     assert names.mark(server) == names.mark(server)
     assert str(names.mark(server)) != str(server)
     assert names.mark(server) != Pseudonymiser(bytes(31) + b"1").mark(server)
-
-
-def test_page_explains_four_commands_without_script_or_foreign_host() -> None:
-    text = page()
-    for address in ("my-data<", "my-data/erase<", "my-data/opt-out<", "my-data/opt-in<"):
-        assert f"https://HOST/v1/{address}" in text
-    assert "<script" not in text
-    assert "src=" not in text
