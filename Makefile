@@ -9,6 +9,9 @@ SETUP = @$(if $(PYTHON),"$(PYTHON)" -E -m tools.setup,echo "setup: Python 3.11 o
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate
 
+# Test files that run at a time: most of them wait for servers rather than compute.
+JOBS ?= $(shell nproc)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup dev demo test lint format bench dashboards lock clean
 
@@ -27,7 +30,7 @@ demo: setup ## Start InfluxDB and the collector with a simulated fleet; Ctrl-C s
 
 test: dev ## Run every test with branch coverage; skipped tests are listed at the end
 	@$(BIN)/coverage erase
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered -rs
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered -rs
 
 lint: dev ## Check style, types and layers
 	$(BIN)/ruff check .
