@@ -214,7 +214,7 @@ def test_free_port_passes_over_a_taken_one(
 ) -> None:
     other = free_port()
     drawn = iter([own_influx.port, other])
-    monkeypatch.setattr("random.randint", lambda _low, _high: next(drawn))
+    monkeypatch.setattr("secrets.randbelow", lambda _most: next(drawn) - 20_000)
     assert free_port() == other
 
 
