@@ -14,6 +14,7 @@ import structlog
 from typer.testing import CliRunner
 
 from collector.cli import cli
+from collector.cli.common import err, out
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ def command(environment: Mapping[str, str], *arguments: str | Path, answer: str 
     settings: dict[str, str | None] = dict.fromkeys(
         name for name in os.environ if name.startswith("COLLECTOR_")
     )
-    settings |= {"COLUMNS": "100"} | dict(environment)
+    settings |= environment
+    # The consoles have taken their width from whoever runs the tests.
+    out.width = err.width = 100
     with _same_log_afterwards(), ThreadPoolExecutor(1) as thread:
         done = thread.submit(
             CliRunner().invoke, cli, [str(one) for one in arguments], input=answer, env=settings

@@ -21,12 +21,12 @@ from collector.influx.usage import usage
 from collector.influx.v2 import NotPermitted
 from collector.provision import Outcome, issue
 from collector.retention import prepare
-from collector.schema import DAILY, RAW
+from collector.schema import DAILY, OWNERS, RAW
 from tests.command import command
 from tests.conftest import InfluxServer
 from tests.influx_two import OPERATOR, ORG, InfluxTwo
 
-RETENTION = {RAW: 90 * 86_400, DAILY: 0}
+RETENTION = {RAW: 90 * 86_400, DAILY: 0, OWNERS: 0}
 ADMIN = "admin:secret's"
 
 
@@ -114,13 +114,13 @@ async def can_write(given: Given, token: str, database: str) -> bool:
 async def assert_scopes(given: Given, directory: Path) -> None:
     """Each credential reaches what its role says, and no more."""
     may = {
-        COLLECTOR: ({RAW, DAILY}, {RAW, DAILY}),
+        COLLECTOR: ({RAW, DAILY, OWNERS}, {RAW, DAILY, OWNERS}),
         COMMUNITY: ({DAILY}, set[str]()),
         OPS: ({RAW, DAILY}, set[str]()),
     }
     for role, (reads, writes) in may.items():
         token = read(directory, role)
-        for database in (RAW, DAILY):
+        for database in (RAW, DAILY, OWNERS):
             assert await can_read(given, token, database) == (database in reads)
             if given.stands_in is None:
                 assert await can_write(given, token, database) == (database in writes)

@@ -23,8 +23,13 @@ SEED = 20_261_122
 
 def holding(trace: str, *places: Path) -> list[Path]:
     """The files in which a text is."""
-    files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
-    return [file for file in files if trace.encode() in file.read_bytes()]
+    while True:
+        files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
+        try:
+            return [file for file in files if trace.encode() in file.read_bytes()]
+        except FileNotFoundError:
+            # InfluxDB has just compacted it into another one: look at them all anew.
+            continue
 
 
 def wait_begun(collector: Serve, before: int) -> None:
