@@ -307,7 +307,7 @@ async def test_scoped_user_needs_an_administrator_for_the_rest(
         await issue(influx, tmp_path, rotate=False)
     async with guarded.influx(read(tmp_path, COLLECTOR)) as influx:
         assert await ensure(influx, RETENTION) == []
-        assert await kept(influx, (RAW, DAILY)) == RETENTION
+        assert await kept(influx, tuple(RETENTION)) == RETENTION
         assert (await usage(influx, RAW)).disk_bytes is None
         with pytest.raises(InfluxError, match="admin privilege"):
             await keep(influx, RAW, 100 * 86_400)
@@ -326,7 +326,7 @@ async def test_start_that_may_not_lengthen_names_values_and_command(
     async with guarded.influx(read(tmp_path, COLLECTOR)) as influx:
         with capture_logs() as logs:
             await prepare(influx, {RAW: 100 * 86_400, DAILY: 0})
-        assert await kept(influx, (RAW, DAILY)) == RETENTION
+        assert await kept(influx, tuple(RETENTION)) == RETENTION
     assert [(log["log_level"], log["kept"], log["setting"], log["command"]) for log in logs] == [
         ("warning", "90d", "100d", "collector retention set --raw 100d")
     ]
