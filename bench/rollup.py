@@ -101,7 +101,7 @@ async def main(reports: int) -> None:
             ratios = []
             for _ in range(RUNS):
                 daily = Daily(
-                    influx, k=5, retention_s=0, cache=FactsCache(Path(directory) / "state")
+                    influx, k=5, retention_s=0, cache=FactsCache(Path(directory) / "state", k=5)
                 )
                 await daily.roll(day - timedelta(days=1), datetime.now(UTC))
                 curl = stream_with_curl(server.url, day)
