@@ -100,6 +100,21 @@ def may_have_expired(day: date, now: datetime, retention_s: int) -> bool:
     return retention_s > 0 and start_of(day) < now - timedelta(seconds=retention_s)
 
 
+async def first_whole_day(influx: Influx, now: datetime, retention_s: int) -> date | None:
+    """The oldest day whose raw data is there whole; None where there is no raw data at all.
+
+    Retention alone does not tell: after it was made longer, what was gone stays gone. Raises
+    InfluxError.
+    """
+    found = await influx.query(RAW, f"SELECT first(server) FROM {SERVER_REPORT.name}")
+    if not found:
+        return None
+    oldest = day_of(found[0].values[0][0])
+    while may_have_expired(oldest, now, retention_s):
+        oldest += _ONE_DAY
+    return oldest
+
+
 def hours_over(day: date, now: datetime) -> int:
     """How many hours of a day are over at `now`, 0..24."""
     return max(0, min(HOURS, (now - start_of(day)) // timedelta(hours=1)))
@@ -325,7 +340,7 @@ class Daily:
 
     async def _is_whole(self, first: date, now: datetime) -> bool:
         """Whether no raw data from `first` on has expired, or there never was any before."""
-        oldest = await self._oldest_raw(now)
+        oldest = await first_whole_day(self._influx, now, self._retention_s) or now.date()
         if first >= oldest:
             return True
         own = await self._influx.query(
@@ -333,17 +348,6 @@ class Daily:
             f"SELECT first(node_reports) FROM {DAILY_USAGE.name} WHERE time < {day_ns(oldest)}",
         )
         return not own
-
-    async def _oldest_raw(self, now: datetime) -> date:
-        """The first day whose raw data is there whole.
-
-        Retention alone does not tell: after it was made longer, what was gone stays gone.
-        """
-        found = await self._influx.query(RAW, f"SELECT first(server) FROM {SERVER_REPORT.name}")
-        oldest = day_of(found[0].values[0][0]) if found else now.date()
-        while may_have_expired(oldest, now, self._retention_s):
-            oldest += _ONE_DAY
-        return oldest
 
     async def _would_lose(self, day: date, result: DayResult) -> bool:
         stored = (await stored_days(self._influx, day, day)).get(day)

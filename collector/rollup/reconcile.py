@@ -13,18 +13,18 @@ from collector.lines import NS_PER_DAY
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.daily import (
     StoredDay,
+    first_whole_day,
     hours_over,
     is_final,
-    may_have_expired,
     stored_days,
     with_erased,
 )
 from collector.rollup.facts import HOURS
 from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, hour_of
-from collector.rollup.raw import day_ns, day_of, imported_days, raw_counts, span_of
+from collector.rollup.raw import day_ns, imported_days, raw_counts, span_of
 from collector.rollup.store import stored_points
 from collector.rollup.windows import DAYS
-from collector.schema import HOURLY_USAGE, RAW, SERVER_REPORT
+from collector.schema import HOURLY_USAGE
 
 _ONE_DAY: Final = timedelta(days=1)
 _HISTORY: Final = range(1, HISTORY_DAYS + 2)
@@ -126,7 +126,7 @@ class Reconciler:
 
     async def due(self, now: datetime) -> list[date]:
         """The days to compute, oldest first. Raises InfluxError."""
-        first = await self._first_whole(now)
+        first = await first_whole_day(self._influx, now, self._retention_s)
         if first is None:
             return []
         today = now.date()
@@ -141,13 +141,3 @@ class Reconciler:
             bases=await asyncio.to_thread(lambda: {d: self._cache.basis(d) for d in stored}),
         )
         return days_due(state, first, now)
-
-    async def _first_whole(self, now: datetime) -> date | None:
-        """The oldest day with raw data that is whole; None where there is no raw data at all."""
-        found = await self._influx.query(RAW, f"SELECT first(server) FROM {SERVER_REPORT.name}")
-        if not found:
-            return None
-        oldest = day_of(found[0].values[0][0])
-        while may_have_expired(oldest, now, self._retention_s):
-            oldest += _ONE_DAY
-        return oldest
