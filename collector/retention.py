@@ -12,9 +12,9 @@ import structlog
 from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.influx.databases import ensure, keep, kept
 from collector.influx.usage import Usage, ends, usage
-from collector.rollup.daily import stored_days
 from collector.rollup.hourly import HISTORY_DAYS
 from collector.rollup.raw import day_of, raw_counts
+from collector.rollup.standing import stored_days
 from collector.rollup.windows import DAYS
 from collector.schema import DAILY, RAW
 from collector.settings import format_duration

@@ -21,7 +21,8 @@ from collector.cli.common import (
     say,
     worded_errors,
 )
-from collector.rollup.daily import FINAL_AFTER, DayResult, Outcome
+from collector.rollup.daily import DayResult, Outcome
+from collector.rollup.standing import FINAL_AFTER
 from collector.rollup.verify import Verified, verify
 from collector.settings import Settings
 
@@ -135,12 +136,12 @@ async def _verify(
         found = []
         with Progress(console=err, disable=not err.is_terminal) as progress:
             for day in progress.track(days, description="verifying"):
-                item = await verify(influx, daily, day, datetime.now(UTC))
+                item = await verify(daily, day, datetime.now(UTC))
                 if repair and item.verdict.bad:
                     result = await daily.roll(day, datetime.now(UTC), force=force)
                     if result.outcome is Outcome.REFUSED:
                         refused.append(day)
-                    item = await verify(influx, daily, day, datetime.now(UTC))
+                    item = await verify(daily, day, datetime.now(UTC))
                 found.append(item)
     return found, refused
 

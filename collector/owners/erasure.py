@@ -19,8 +19,9 @@ from collector.outbox import Outbox, OutboxFile
 from collector.outbox.owners import Action, Asked, Notice, State
 from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
-from collector.rollup.daily import Daily, stored_days
+from collector.rollup.daily import Daily
 from collector.rollup.raw import day_ns, day_of
+from collector.rollup.standing import stored_days
 from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT
 
 log = structlog.get_logger("collector.owners")

@@ -105,7 +105,7 @@ class Sync:
     def _forget(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
             days = [date.fromisoformat(day) for day in notice.days.split(",") if day]
-            self._daily.forget(days, saved_before_ns=notice.at_ns)
+            self._daily.forget(days)
 
     async def share(self) -> None:
         """Give InfluxDB what it does not have yet. Raises InfluxError, OutboxUnavailable."""

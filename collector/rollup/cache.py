@@ -6,7 +6,7 @@ raw data, and is dropped with it.
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -78,9 +78,10 @@ class FactsCache:
             new.mkdir(mode=0o700, parents=True)
             digests = {}
             for name in DayFacts.names():
-                file = new / f"{name}.parquet"
-                getattr(facts, name).write_parquet(file, compression="lz4")
-                digests[name] = _digest(file.read_bytes())
+                content = io.BytesIO()
+                getattr(facts, name).write_parquet(content, compression="lz4")
+                digests[name] = _digest(content.getvalue())
+                (new / f"{name}.parquet").write_bytes(content.getbuffer())
             index = {"count": [count.reports, count.node_reports], "digests": digests}
             (new / _INDEX).write_text(json.dumps(index))
             shutil.rmtree(folder, ignore_errors=True)
@@ -121,13 +122,12 @@ class FactsCache:
         except OSError as error:
             log.warning("a basis stays", day=day.isoformat(), error=type(error).__name__)
 
-    def forget(self, day: date, *, saved_before_ns: int | None = None) -> None:
-        """Drop a day's facts, half-written ones too, or only those saved before a time."""
+    def forget(self, day: date) -> None:
+        """Drop a day's facts, half-written ones too.
+
+        Whenever they were saved: they may have been read before an owner's rows were gone.
+        """
         folder = self._folder(day)
-        with contextlib.suppress(FileNotFoundError):
-            saved = (folder / "count.json").stat().st_mtime_ns
-            if saved_before_ns is not None and saved > saved_before_ns:
-                return
         for path in (folder, folder.with_suffix(".new")):
             shutil.rmtree(path, ignore_errors=True)
 

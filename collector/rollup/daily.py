@@ -12,7 +12,7 @@ from typing import Final
 from collector.influx import Influx
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, FactsCache, RawCount
-from collector.rollup.facts import HOURS, DayFacts
+from collector.rollup.facts import DayFacts
 from collector.rollup.hourly import HISTORY_DAYS, expect, history_of, hour_of, hours_of
 from collector.rollup.points import (
     Points,
@@ -22,14 +22,15 @@ from collector.rollup.points import (
     usage_points,
     window_fields,
 )
-from collector.rollup.raw import (
-    day_ns,
-    day_of,
-    imported_days,
-    raw_counts,
-    read_facts,
-    span_of,
-    start_of,
+from collector.rollup.raw import day_ns, read_facts, span_of
+from collector.rollup.standing import (
+    Standing,
+    StoredDay,
+    hours_over,
+    is_final,
+    may_have_expired,
+    own_days_before,
+    standing,
 )
 from collector.rollup.store import Span, store, stored_points
 from collector.rollup.windows import DAYS, Presence, advance, nobody, upgrades, window_counts
@@ -42,13 +43,9 @@ from collector.schema import (
     DAILY_USAGE,
     HOURLY_USAGE,
     MEASUREMENTS,
-    RAW,
-    SERVER_REPORT,
     Measurement,
 )
 
-FINAL_AFTER: Final = timedelta(hours=1)
-"""A day is final once computed this long after its end: what was under way then has arrived."""
 WINDOW_FIELDS: Final = (
     "nodes_7d",
     "nodes_30d",
@@ -90,82 +87,6 @@ class DayResult:
     final: bool = False
 
 
-def is_final(day: date, now: datetime) -> bool:
-    """Whether a day computed at `now` is complete."""
-    return now >= start_of(day) + _ONE_DAY + FINAL_AFTER
-
-
-def may_have_expired(day: date, now: datetime, retention_s: int) -> bool:
-    """Whether raw data of a day may have begun to expire, so that it can't be counted any more."""
-    return retention_s > 0 and start_of(day) < now - timedelta(seconds=retention_s)
-
-
-async def first_whole_day(influx: Influx, now: datetime, retention_s: int) -> date | None:
-    """The oldest day whose raw data is there whole; None where there is no raw data at all.
-
-    Retention alone does not tell: after it was made longer, what was gone stays gone. Raises
-    InfluxError.
-    """
-    found = await influx.query(RAW, f"SELECT first(server) FROM {SERVER_REPORT.name}")
-    if not found:
-        return None
-    oldest = day_of(found[0].values[0][0])
-    while may_have_expired(oldest, now, retention_s):
-        oldest += _ONE_DAY
-    return oldest
-
-
-def hours_over(day: date, now: datetime) -> int:
-    """How many hours of a day are over at `now`, 0..24."""
-    return max(0, min(HOURS, (now - start_of(day)) // timedelta(hours=1)))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDay:
-    """A day of `daily_usage` as it is stored."""
-
-    fields: Mapping[str, FieldValue]
-
-    def number(self, name: str) -> int:
-        """A field's value; 0 where it is absent."""
-        return int(self.fields.get(name, 0))
-
-    @property
-    def imported(self) -> bool:
-        """Whether it came from an older server's database."""
-        return self.number("imported") == 1
-
-    @property
-    def erased(self) -> RawCount:
-        """What owners erased after it was final."""
-        return RawCount(self.number("erased_reports"), self.number("erased_node_reports"))
-
-    @property
-    def counted(self) -> RawCount:
-        """The raw count that it was computed from."""
-        return RawCount(self.number("reports"), self.number("node_reports"))
-
-
-async def stored_days(influx: Influx, first: date, last: date) -> dict[date, StoredDay]:
-    """The stored days from `first` to `last`. Raises InfluxError."""
-    points = await stored_points(influx, DAILY_USAGE, span_of(first, last))
-    return {day_of(time): StoredDay(fields) for (time, _), fields in points.items()}
-
-
-def with_erased(
-    counts: Mapping[date, RawCount], stored: Mapping[date, StoredDay]
-) -> dict[date, RawCount]:
-    """Raw counts as they were before owners erased reports of days that were final."""
-    erased = {day: found.erased for day, found in stored.items() if found.erased != RawCount()}
-    return dict(counts) | {
-        day: RawCount(
-            counts.get(day, RawCount()).reports + gone.reports,
-            counts.get(day, RawCount()).node_reports + gone.node_reports,
-        )
-        for day, gone in erased.items()
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class ComputedDay:
     """All that a day should be: points by measurement, each over its span, and their basis."""
@@ -192,16 +113,15 @@ class Daily:
         A day without reports is stored as zeros, unless it is before the first day of the series.
         Raises InfluxError.
         """
-        if (kept := await self.kept(day, now, force=force)) is not None:
+        around = await self.look(day, now)
+        if (kept := await self.kept(around, now, force=force)) is not None:
             if kept is Outcome.ERASED:
                 # It may have been due only because what it was computed from was not known.
-                first = day - timedelta(days=DAYS - 1)
-                basis = await self._basis(day, await stored_days(self._influx, first, day))
-                await asyncio.to_thread(self._cache.record, day, basis)
+                await asyncio.to_thread(self._cache.record, day, around.basis())
             return DayResult(day, kept)
-        computed = await self.compute(day, now)
+        computed = await self._compute(around, now)
         result = computed.result
-        if not force and await self._would_lose(day, result):
+        if not force and _would_lose(around.itself, result):
             return replace(result, outcome=Outcome.REFUSED)
         # Who is stopped half-way finds the day due again.
         await asyncio.to_thread(self._cache.unrecord, day)
@@ -217,23 +137,23 @@ class Daily:
         await asyncio.to_thread(self._cache.record, day, computed.basis)
         return result
 
-    async def kept(self, day: date, now: datetime, *, force: bool = False) -> Outcome | None:
+    async def look(self, day: date, now: datetime) -> Standing:
+        """How a day stands. Raises InfluxError."""
+        return await standing(self._influx, day, now, self._retention_s)
+
+    async def kept(self, around: Standing, now: datetime, *, force: bool = False) -> Outcome | None:
         """Why a day stays as it is whatever its raw reports say, or None."""
-        if may_have_expired(day, now, self._retention_s):
+        if may_have_expired(around.day, now, self._retention_s):
             return Outcome.EXPIRED
-        first = day - timedelta(days=DAYS - 1)
-        around = await stored_days(self._influx, first, day)
-        stored = around.get(day)
-        imported = stored is not None and stored.imported
-        if imported or day in await imported_days(self._influx, day, day):
+        stored = around.itself
+        if around.imported or (stored is not None and stored.imported):
             return Outcome.IMPORTED
-        if stored is None:
+        if stored is None or not stored.final or force:
             return None
-        erased = any(found.erased != RawCount() for found in around.values())
-        if erased and stored.number("final") == 1 and not force:
-            basis = await self._basis(day, around)
-            if basis.get(day, RawCount()) == stored.counted and (
-                stored.erased != RawCount() or await self._has_basis(day, basis, now)
+        if any(found.erased != RawCount() for found in around.stored.values()):
+            basis = around.basis()
+            if basis.get(around.day, RawCount()) == stored.counted and (
+                stored.erased != RawCount() or await self._has_basis(around.day, basis, now)
             ):
                 return Outcome.ERASED
         return None
@@ -247,22 +167,12 @@ class Daily:
             if not may_have_expired(d := day - timedelta(days=back), now, self._retention_s)
         )
 
-    async def _basis(self, day: date, stored: Mapping[date, StoredDay]) -> Basis:
-        """The counts that a day computed now would have been computed from."""
-        counts = await raw_counts(self._influx, day - timedelta(days=DAYS - 1), day)
-        return {d: count for d, count in with_erased(counts, stored).items() if count != RawCount()}
-
-    async def compute(self, day: date, now: datetime) -> ComputedDay:
+    async def _compute(self, around: Standing, now: datetime) -> ComputedDay:
         """What a day should be, from its raw reports. Raises InfluxError."""
-        first = day - timedelta(days=DAYS - 1)
-        stored = await stored_days(self._influx, first, day)
-        counts = await raw_counts(self._influx, first, day)
+        day, first = around.day, around.day - timedelta(days=DAYS - 1)
         facts = await read_facts(self._influx, day)
         # Rows may have come since they were counted.
-        counts[day] = RawCount(facts.reports, facts.node_reports)
-        basis = {
-            d: count for d, count in with_erased(counts, stored).items() if count != RawCount()
-        }
+        basis = around.basis(RawCount(facts.reports, facts.node_reports))
         final = is_final(day, now)
         result = DayResult(
             day,
@@ -274,12 +184,12 @@ class Daily:
         )
         start = day_ns(day)
         points: dict[Measurement, Points] = {}
-        if facts.reports == 0 and not await self._has_earlier(start):
+        if facts.reports == 0 and not await own_days_before(self._influx, day):
             points |= {m: {} for m in MEASUREMENTS if m.database == DAILY}
             return ComputedDay(replace(result, outcome=Outcome.EMPTY), points, facts, basis)
 
         windows: dict[str, FieldValue]
-        if await self._is_whole(first, now):
+        if first >= around.whole_from:
             before = await self._presence_before(day, basis)
             moves = await asyncio.to_thread(upgrades, before, facts)
             after = await asyncio.to_thread(advance, before, facts)
@@ -289,9 +199,9 @@ class Daily:
                 self._presence = (day, basis, after)
         else:
             # What reaches back over expired days is as it was computed while they were there.
-            found = stored.get(day, StoredDay({})).fields
+            found = (around.itself or StoredDay()).fields
             windows = {name: found[name] for name in WINDOW_FIELDS if name in found}
-        if await self._is_whole(day - _ONE_DAY, now):
+        if day - _ONE_DAY >= around.whole_from:
             points[HOURLY_USAGE] = await self._hours(day, now, facts, basis)
         usage, nodes, servers = await asyncio.to_thread(
             lambda: usage_points(facts, start, k=self._k, final=final, windows=windows)
@@ -300,10 +210,10 @@ class Daily:
         points[DAILY_PACKAGES] = package_points(facts, start, k=self._k)
         return ComputedDay(result, points, facts, basis)
 
-    async def differences(self, day: date, now: datetime) -> dict[str, int]:
+    async def differences(self, around: Standing, now: datetime) -> dict[str, int]:
         """How many points of each measurement are not what they should be; nothing is changed."""
-        computed = await self.compute(day, now)
-        found = {}
+        computed = await self._compute(around, now)
+        day, found = around.day, {}
         for measurement, points in computed.points.items():
             stored = await stored_points(self._influx, measurement, self._span(measurement, day))
             wrong = sum(stored.get(key) != points.get(key) for key in stored.keys() | points)
@@ -311,11 +221,11 @@ class Daily:
                 found[measurement.name] = wrong
         return found
 
-    def forget(self, days: Iterable[date], *, saved_before_ns: int | None = None) -> None:
-        """Keep nothing (saved before a time) of what these days' raw reports said of anyone."""
+    def forget(self, days: Iterable[date]) -> None:
+        """Keep nothing of what these days' raw reports said of anyone."""
         self._presence = None
         for day in days:
-            self._cache.forget(day, saved_before_ns=saved_before_ns)
+            self._cache.forget(day)
 
     def forget_expired(self, now: datetime) -> None:
         """Drop what is kept in the state directory of days whose raw data expires."""
@@ -329,33 +239,6 @@ class Daily:
         if measurement is HOURLY_USAGE:
             return span_of(day, day)
         return Span(day_ns(day), day_ns(day) + 1)
-
-    async def _has_earlier(self, start: int) -> bool:
-        """Whether there is a day of our own before a time; an imported one has no such field."""
-        return bool(
-            await self._influx.query(
-                DAILY, f"SELECT first(node_reports) FROM {DAILY_USAGE.name} WHERE time < {start}"
-            )
-        )
-
-    async def _is_whole(self, first: date, now: datetime) -> bool:
-        """Whether no raw data from `first` on has expired, or there never was any before."""
-        oldest = await first_whole_day(self._influx, now, self._retention_s) or now.date()
-        if first >= oldest:
-            return True
-        own = await self._influx.query(
-            DAILY,
-            f"SELECT first(node_reports) FROM {DAILY_USAGE.name} WHERE time < {day_ns(oldest)}",
-        )
-        return not own
-
-    async def _would_lose(self, day: date, result: DayResult) -> bool:
-        stored = (await stored_days(self._influx, day, day)).get(day)
-        if stored is None or stored.number("final") == 0:
-            return False
-        return result.reports < _KEPT_SHARE * stored.number(
-            "reports"
-        ) or result.nodes < _KEPT_SHARE * stored.number("nodes")
 
     async def _presence_before(self, day: date, basis: Basis) -> Presence:
         """The presence at the end of the day before `day`."""
@@ -398,6 +281,15 @@ class Daily:
             for number, hour in enumerate(hours)
         ]
         return hourly_points(expected, start, _HOUR_NS)
+
+
+def _would_lose(stored: StoredDay | None, result: DayResult) -> bool:
+    """Whether a final day would lose more than may be stored without being told to."""
+    if stored is None or not stored.final:
+        return False
+    return result.reports < _KEPT_SHARE * stored.number(
+        "reports"
+    ) or result.nodes < _KEPT_SHARE * stored.number("nodes")
 
 
 def _between(basis: Basis, first: date, last: date) -> Basis:

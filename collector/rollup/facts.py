@@ -103,9 +103,9 @@ class Rows:
         names = [*_LEADING, *self._names]
         schema = dict.fromkeys(names, pl.String()) | {"time": pl.Int64()}
         raw = (
-            pl.read_csv(csv, has_header=False, schema=schema, low_memory=True)
+            pl.scan_csv(csv, has_header=False, schema=schema)
             if csv
-            else pl.DataFrame(schema=schema)
+            else pl.LazyFrame(schema=schema)
         )
         return raw.select(
             pl.col(unit).str.to_integer(base=16, dtype=pl.UInt64),
@@ -114,39 +114,26 @@ class Rows:
                 pl.col(name).fill_null("{}" if name == _PACKAGES else UNKNOWN).cast(pl.Categorical)
                 for name in others
             ),
-        )
+        ).collect()
 
 
 def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
     """The facts of the rows that `Rows` gave of `node_report` and `server_report` of one day."""
-    version = pl.col(ASL_VERSION.name)
-    seen = pl.lit(1, pl.UInt32).mul(2 ** pl.col("hour").cast(pl.UInt32)).cast(pl.UInt32)
-    nodes = (
-        node_rows.lazy()
-        .with_columns(seen.alias("hours"))
-        .group_by("node")
-        .agg(
-            pl.col("hours").bitwise_or(),
-            version.first().alias("first"),
-            version.last().alias("last"),
-            pl.exclude("hours", "hour", "node").last(),
-        )
-        .collect()
-    )
-    servers = (
-        server_rows.lazy()
-        .with_columns(seen.alias("hours"))
-        .group_by("server")
-        .agg(pl.col("hours").bitwise_or(), pl.exclude("hours", "hour", "server").last())
-        .collect()
-    )
+    version = node_rows[ASL_VERSION.name]
+    nodes = _units(node_rows, "node")
+    servers = _units(server_rows, "server")
     return DayFacts(
-        nodes=nodes.select("node", "hours", "first", "last"),
+        nodes=nodes.select(
+            "node",
+            "hours",
+            version.gather(nodes["first"]).alias("first"),
+            version.gather(nodes["last"]).alias("last"),
+        ),
         servers=servers.select("server", "hours"),
-        moves=_moves(node_rows.select("node", version.alias("to"))),
-        node_profiles=_profiles(nodes, NODE_DIMENSIONS),
-        server_profiles=_profiles(servers, SERVER_DIMENSIONS),
-        package_sets=_profiles(servers, (_PACKAGES,)),
+        moves=_moves(node_rows, nodes),
+        node_profiles=_profiles(node_rows, nodes, NODE_DIMENSIONS),
+        server_profiles=_profiles(server_rows, servers, SERVER_DIMENSIONS),
+        package_sets=_profiles(server_rows, servers, (_PACKAGES,)),
         hourly=_by_hour(server_rows, "reports")
         .join(_by_hour(node_rows, "node_reports"), on="hour", how="full", coalesce=True)
         .fill_null(0)
@@ -154,8 +141,34 @@ def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
     )
 
 
-def _moves(rows: pl.DataFrame) -> pl.DataFrame:
-    repeated = rows.filter(pl.col("node").is_duplicated())
+def _units(rows: pl.DataFrame, unit: str) -> pl.DataFrame:
+    """Each node or server once: its `hours`, how many `rows`, the `first` and the `last` of them.
+
+    Numbers only: tags are looked up in the rows that count, not carried through the grouping.
+    """
+    hour = pl.lit(1, pl.UInt32).mul(2 ** pl.col("hour").cast(pl.UInt32)).cast(pl.UInt32)
+    row = pl.int_range(pl.len(), dtype=pl.UInt32)
+    return (
+        rows.lazy()
+        .select(unit, hour.alias("hours"), row.alias("row"))
+        .group_by(unit)
+        .agg(
+            pl.col("hours").bitwise_or(),
+            pl.len().alias("rows"),
+            pl.col("row").min().alias("first"),
+            pl.col("row").max().alias("last"),
+        )
+        .collect()
+    )
+
+
+def _moves(rows: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
+    repeated = rows.select("node", pl.col(ASL_VERSION.name).alias("to")).join(
+        nodes.filter(pl.col("rows") > 1).select("node"),
+        on="node",
+        how="semi",
+        maintain_order="left",
+    )
     moved = repeated.with_columns(pl.col("to").shift().over("node").alias("from"))
     return (
         moved.filter(pl.col("from").is_not_null() & (pl.col("from") != pl.col("to")))
@@ -164,14 +177,17 @@ def _moves(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _profiles(units: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+def _profiles(rows: pl.DataFrame, units: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     """Every table is a sum over these few rows rather than over all units."""
     return (
-        units.group_by(names)
+        rows.select(names)[units["last"]]
+        .lazy()
+        .group_by(names)
         .agg(pl.len().cast(pl.Int64).alias("count"))
         .with_columns(pl.col(names).cast(pl.String))
+        .collect()
     )
 
 
 def _by_hour(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    return rows.group_by("hour").agg(pl.len().cast(pl.Int64).alias(name))
+    return rows.lazy().group_by("hour").agg(pl.len().cast(pl.Int64).alias(name)).collect()

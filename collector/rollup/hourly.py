@@ -48,21 +48,21 @@ def hours_of(before: DayFacts | None, day: DayFacts | None, count: int) -> list[
     ]
 
 
-def _two_days(days: list[pl.DataFrame | None], unit: str) -> pl.Series:
-    """Of each unit the hours of both days in which it was seen, the day before in the low bits."""
+def _two_days(days: list[pl.DataFrame | None], unit: str) -> pl.DataFrame:
+    """How many units (`len`) were seen in which `hours` of two days, those of the first low."""
     schema = {unit: pl.UInt64(), "hours": pl.UInt64()}
     parts = [
-        frame.select(unit, pl.col("hours").cast(pl.UInt64) * 2**shift)
+        frame.lazy().select(unit, pl.col("hours").cast(pl.UInt64) * 2**shift)
         for shift, frame in zip((0, HOURS), days, strict=True)
         if frame is not None
     ]
-    both = pl.concat([pl.DataFrame(schema=schema), *parts])
-    return both.group_by(unit).agg(pl.col("hours").bitwise_or())["hours"]
+    both = pl.concat([pl.LazyFrame(schema=schema), *parts])
+    return both.group_by(unit).agg(pl.col("hours").bitwise_or()).group_by("hours").len().collect()
 
 
-def _seen(hours: pl.Series, first: int, last: int) -> int:
+def _seen(units: pl.DataFrame, first: int, last: int) -> int:
     window = 2 ** (last + 1) - 2**first
-    return int(((hours & window) != 0).sum())
+    return int(units.filter((pl.col("hours") & window) != 0)["len"].sum())
 
 
 def expect(hour: Hour, history: list[Hour]) -> Hour:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from collector.influx import Influx
+from collector.influx import Influx, InfluxError
 from collector.rollup.cache import RawCount
 from collector.rollup.facts import DayFacts, Rows, columns, gather
 from collector.rollup.store import Span
@@ -38,19 +39,22 @@ def span_of(first: date, last: date) -> Span:
 
 async def raw_counts(influx: Influx, first: date, last: date) -> dict[date, RawCount]:
     """How many rows each day from `first` to `last` has; days of none are left out."""
-    reports = await _counts(influx, SERVER_REPORT, "server", first, last)
-    nodes = await _counts(influx, NODE_REPORT, "node", first, last)
+    reports, nodes = await asyncio.gather(
+        _counts(influx, SERVER_REPORT, "server", first, last),
+        _counts(influx, NODE_REPORT, "node", first, last),
+    )
     return {day: RawCount(reports.get(day, 0), nodes.get(day, 0)) for day in reports.keys() | nodes}
 
 
-async def imported_days(influx: Influx, first: date, last: date) -> set[date]:
-    """The days with reports of which every one came from an older server's database.
+async def imported_days(influx: Influx, counts: Mapping[date, RawCount]) -> set[date]:
+    """The days, of these that have reports, of which every one came from an older server.
 
     They hold each node's last report only, so they can tell who was there, but not a day's numbers.
     """
-    reports = await _counts(influx, SERVER_REPORT, "server", first, last)
-    imported = await _counts(influx, SERVER_REPORT, "imported", first, last)
-    return {day for day, count in imported.items() if count == reports.get(day)}
+    if not counts:
+        return set()
+    imported = await _counts(influx, SERVER_REPORT, "imported", min(counts), max(counts))
+    return {day for day, count in counts.items() if 0 < count.reports == imported.get(day)}
 
 
 async def _counts(
@@ -66,9 +70,14 @@ async def _counts(
 
 async def read_facts(influx: Influx, day: date) -> DayFacts:
     """A day's facts from all of its raw rows. Raises InfluxError."""
-    nodes = await _rows(influx, NODE_REPORT, day)
-    servers = await _rows(influx, SERVER_REPORT, day)
-    return await asyncio.to_thread(lambda: gather(nodes.frame(), servers.frame()))
+    try:
+        # InfluxDB reads one measurement on one core.
+        async with asyncio.TaskGroup() as reading:
+            nodes = reading.create_task(_rows(influx, NODE_REPORT, day))
+            servers = reading.create_task(_rows(influx, SERVER_REPORT, day))
+    except* InfluxError as failed:
+        raise failed.exceptions[0] from None
+    return await asyncio.to_thread(lambda: gather(nodes.result().frame(), servers.result().frame()))
 
 
 async def _rows(influx: Influx, measurement: Measurement, day: date) -> Rows:

@@ -11,7 +11,10 @@ from typing import Final
 from collector.influx import Influx
 from collector.lines import NS_PER_DAY
 from collector.rollup.cache import Basis, FactsCache, RawCount
-from collector.rollup.daily import (
+from collector.rollup.facts import HOURS
+from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, hour_of
+from collector.rollup.raw import day_ns, imported_days, raw_counts, span_of
+from collector.rollup.standing import (
     StoredDay,
     first_whole_day,
     hours_over,
@@ -19,9 +22,6 @@ from collector.rollup.daily import (
     stored_days,
     with_erased,
 )
-from collector.rollup.facts import HOURS
-from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, hour_of
-from collector.rollup.raw import day_ns, imported_days, raw_counts, span_of
 from collector.rollup.store import stored_points
 from collector.rollup.windows import DAYS
 from collector.schema import HOURLY_USAGE
@@ -133,11 +133,12 @@ class Reconciler:
         week = span_of(first - HISTORY_DAYS * _ONE_DAY, today)
         hourly = await stored_points(self._influx, HOURLY_USAGE, week)
         stored = await stored_days(self._influx, first, today)
+        counts = await raw_counts(self._influx, first, today)
         state = State(
-            counts=await raw_counts(self._influx, first, today),
+            counts=counts,
             stored=stored,
             hours={time: hour_of(fields) for (time, _), fields in hourly.items()},
-            imported=await imported_days(self._influx, first, today),
+            imported=await imported_days(self._influx, counts),
             bases=await asyncio.to_thread(lambda: {d: self._cache.basis(d) for d in stored}),
         )
         return days_due(state, first, now)

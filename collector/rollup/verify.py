@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
-from collector.influx import Influx
 from collector.rollup.cache import RawCount
-from collector.rollup.daily import Daily, Outcome, stored_days, with_erased
-from collector.rollup.raw import raw_counts
+from collector.rollup.daily import Daily, Outcome
 
 
 class Verdict(StrEnum):
@@ -51,15 +49,15 @@ class Verified:
     differing: Mapping[str, int] = field(default_factory=dict)
 
 
-async def verify(influx: Influx, daily: Daily, day: date, now: datetime) -> Verified:
+async def verify(daily: Daily, day: date, now: datetime) -> Verified:
     """Compute a day again and compare every point. Raises InfluxError."""
-    stored = await stored_days(influx, day, day)
-    counts = with_erased(await raw_counts(influx, day, day), stored)
-    recounted = counts.get(day, RawCount()).reports
-    reports = stored[day].number("reports") if day in stored else None
-    if (kept := await daily.kept(day, now)) is not None:
+    around = await daily.look(day, now)
+    stored = around.itself
+    recounted = around.basis().get(day, RawCount()).reports
+    reports = None if stored is None else stored.number("reports")
+    if (kept := await daily.kept(around, now)) is not None:
         return Verified(day, _KEPT[kept], reports, recounted)
-    differing = await daily.differences(day, now)
+    differing = await daily.differences(around, now)
     if reports is None:
         verdict = Verdict.MISSING if differing else Verdict.EMPTY
     else:

@@ -7,7 +7,6 @@ which bit i says "seen i days before", and of a node the version in its last rep
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,30 +54,26 @@ def nobody() -> Presence:
 
 def advance(before: Presence, day: DayFacts | None) -> Presence:
     """The presence a day later, after a day of these facts (None: nobody reported)."""
+    nodes, servers = _aged(before.nodes), _aged(before.servers)
     if day is None:
-        return Presence(_aged(before.nodes), _aged(before.servers))
-    nodes = _aged(before.nodes).join(
-        day.nodes.select("node", pl.lit(_TODAY, pl.UInt32).alias("today"), "last"),
-        on="node",
-        how="full",
-        coalesce=True,
+        return Presence(nodes.collect(), servers.collect())
+    today = pl.lit(_TODAY, pl.UInt32).alias("today")
+    nodes = nodes.join(
+        day.nodes.lazy().select("node", today, "last"), on="node", how="full", coalesce=True
     )
-    servers = _aged(before.servers).join(
-        day.servers.select("server", pl.lit(_TODAY, pl.UInt32).alias("today")),
-        on="server",
-        how="full",
-        coalesce=True,
+    servers = servers.join(
+        day.servers.lazy().select("server", today), on="server", how="full", coalesce=True
     )
     days = pl.col("days").fill_null(0) | pl.col("today").fill_null(0)
     return Presence(
-        nodes.select("node", days, pl.coalesce("last", "version").alias("version")),
-        servers.select("server", days),
+        nodes.select("node", days, pl.coalesce("last", "version").alias("version")).collect(),
+        servers.select("server", days).collect(),
     )
 
 
-def _aged(presence: pl.DataFrame) -> pl.DataFrame:
+def _aged(presence: pl.DataFrame) -> pl.LazyFrame:
     older = (pl.col("days").cast(pl.UInt64) * 2 & _ALL).cast(pl.UInt32)
-    return presence.with_columns(older.alias("days")).filter(pl.col("days") != 0)
+    return presence.lazy().with_columns(older.alias("days")).filter(pl.col("days") != 0)
 
 
 def window_counts(presence: Presence) -> WindowCounts:
@@ -104,15 +99,24 @@ def upgrades(before: Presence, day: DayFacts) -> dict[tuple[str, str], int]:
     From each report to the node's next: within the day, and from its last one in the 30 days before
     (`before` is the presence at the end of the day before). A version that is unknown is none.
     """
-    recent = before.nodes.filter((pl.col("days") & _MONTH) != 0)
-    overnight = day.nodes.select("node", pl.col("first").alias("to")).join(
-        recent.select("node", pl.col("version").alias("from")), on="node"
+    recent = before.nodes.lazy().filter((pl.col("days") & _MONTH) != 0)
+    overnight = (
+        day.nodes.lazy()
+        .select("node", pl.col("first").alias("to"))
+        .join(recent.select("node", pl.col("version").alias("from")), on="node")
+        .filter(pl.col("from") != pl.col("to"))
     )
-    moves = pl.concat(
-        [
-            frame.select("node", pl.col("from", "to").cast(pl.String))
-            for frame in (overnight.filter(pl.col("from") != pl.col("to")), day.moves)
-        ]
-    ).unique()
-    known = moves.filter((pl.col("from") != UNKNOWN) & (pl.col("to") != UNKNOWN))
-    return dict(Counter(known.select("from", "to").iter_rows()))
+    flows = (
+        pl.concat(
+            [
+                moves.select("node", pl.col("from", "to").cast(pl.String))
+                for moves in (overnight, day.moves.lazy())
+            ]
+        )
+        .unique()
+        .filter((pl.col("from") != UNKNOWN) & (pl.col("to") != UNKNOWN))
+        .group_by("from", "to")
+        .len()
+        .collect()
+    )
+    return {(before_, after): count for before_, after, count in flows.iter_rows()}

@@ -8,10 +8,10 @@ import pytest
 
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
-from collector.rollup.daily import StoredDay
 from collector.rollup.hourly import Hour, expect, history_of
 from collector.rollup.raw import day_ns
 from collector.rollup.reconcile import State, days_due
+from collector.rollup.standing import StoredDay
 from tests.oracle import HOUR
 
 FIRST = date(2026, 1, 1)
