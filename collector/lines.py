@@ -62,18 +62,38 @@ def _key(text: str) -> str:
 
 def field_value(value: FieldValue) -> str:
     """One field's value: an integer as `3i`, a float as it is, text in quotes."""
-    if isinstance(value, int):
-        return f"{int(value)}i"
-    if isinstance(value, float):
-        return repr(value)
-    if '"' in value or "\\" in value:
-        value = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{value}"'
+    if isinstance(value, str):
+        return f'"{escaped(value)}"'
+    return f"{int(value)}i" if isinstance(value, int) else repr(value)
 
 
-def line(measurement: str, tags: str, fields: Mapping[str, FieldValue], time_ns: int) -> str:
-    """One line, without its end. `tags` comes from `tag_set`; at least one field is given."""
-    written = ",".join([f"{_key(name)}={field_value(v)}" for name, v in fields.items()])
+def escaped(text: str) -> str:
+    """Text as it stands between the quotes of a field."""
+    if '"' in text or "\\" in text:
+        return text.replace("\\", "\\\\").replace('"', '\\"')
+    return text
+
+
+def field_set(fields: Mapping[str, FieldValue]) -> str:
+    """Fields of a line, joined by commas."""
+    return ",".join([f"{_key(name)}={field_value(value)}" for name, value in fields.items()])
+
+
+def field_format(types: Mapping[str, type[int] | type[str]]) -> str:
+    """The form of a field set that is written often, for `%` with the values in this order.
+
+    Text is given without quotes, and must hold neither quote nor backslash: see `escaped`.
+    """
+    forms = {int: "%di", str: '"%s"'}
+    return ",".join([f"{_key(name)}={forms[kind]}" for name, kind in types.items()])
+
+
+def line(measurement: str, tags: str, fields: Mapping[str, FieldValue] | str, time_ns: int) -> str:
+    """One line, without its end. `tags` comes from `tag_set`; at least one field is given.
+
+    `fields` may be what `field_set` gave.
+    """
+    written = fields if isinstance(fields, str) else field_set(fields)
     return f"{_measurement(measurement)}{tags} {written} {time_ns}"
 
 

@@ -144,8 +144,8 @@ class Influx:
 
     async def write(self, database: str, lines: bytes) -> WriteResult:
         """Send lines (line protocol, newlines between, times in ns), compressed. Never raises."""
-        packer = zlib.compressobj(1, wbits=_GZIP)
-        body = packer.compress(lines) + packer.flush()
+        # It takes some ms, for which the loop must not stand still.
+        body = await asyncio.to_thread(_packed, lines)
         params = {"db": self.name(database), "precision": "ns"}
         try:
             async with self.session.post(
@@ -260,6 +260,11 @@ class _Asked:
         trace: TracebackType | None,
     ) -> None:
         await self._request.__aexit__(kind, error, trace)
+
+
+def _packed(lines: bytes) -> bytes:
+    packer = zlib.compressobj(1, wbits=_GZIP)
+    return packer.compress(lines) + packer.flush()
 
 
 def _refusal(status: int, message: str, retry_after: str | None) -> WriteResult:

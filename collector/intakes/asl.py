@@ -9,11 +9,10 @@ import asyncio
 import json
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Final, Protocol, TypeGuard
+from typing import Annotated, Final, NamedTuple, Protocol, TypeGuard
 
 import pydantic_core
 import structlog
@@ -21,23 +20,20 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from collector.admission import Network, RateLimit, TagBudget, TagValue, sender_address
-from collector.lines import NS_PER_DAY, FieldValue, Stamper, label, line, tag_set
+from collector.intakes.tags import Tags, registration
+from collector.lines import (
+    NS_PER_DAY,
+    Stamper,
+    escaped,
+    field_format,
+    label,
+    line,
+)
 from collector.metrics import Metrics
 from collector.outbox import Entry, Outbox, OutboxUnavailable
 from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
-from collector.schema import (
-    ARCH,
-    ASL_VERSION,
-    ASTERISK_VERSION,
-    CHANNEL,
-    DISTRO,
-    NODE_REPORT,
-    REGISTRATION,
-    RELEASE,
-    SERVER_REPORT,
-    UNKNOWN,
-)
+from collector.schema import NODE_REPORT, SERVER_REPORT
 
 log = structlog.get_logger("collector.intakes.asl")
 
@@ -47,14 +43,22 @@ _MOST_NODES: Final = 500
 _MOST_PACKAGES: Final = 300
 _MOST_TEXT: Final = 256
 _MOST_SECONDS: Final = 100 * 365 * 86_400
+_MOST_DIGITS: Final = len(str(_MOST_SECONDS))
 _BODY_S: Final = 30
 _RETRY_AFTER_S: Final = 60
 _TOO_LARGE: Final = Refusal(Reason.TOO_LARGE, "the body is over the limit")
 
 _UUID: Final = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
-_VERSION: Final = re.compile(r"(?P<asterisk>[^+\s]+)\+(?P<asl>asl\d*-[^-\s]+)(-\S*)?")
 _PLAIN_NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _IAX_ARRAY: Final = re.compile(rb'("nodes-reg-iax"\s*:\s*\[)([^][{}"]*)\]')
+
+_NODE_FIELDS: Final = field_format({"node": str, "server": str})
+_SERVER_FIELDS: Final = field_format(
+    {"server": str, "nodes": int, "nodes_http": int, "nodes_iax": int}
+)
+_TEXTS: Final = field_format({"kernel": str, "packages": str})
+_UPTIME: Final = "," + field_format({"uptime": int})
+_RELOAD_AGE: Final = "," + field_format({"reload_age": int})
 
 Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
 NodeNumber = Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -91,8 +95,7 @@ class Report(BaseModel):
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A report understood: what to store, the nodes stored, and those ignored, by reason."""
 
     entry: Entry
@@ -163,17 +166,13 @@ class AslIntake:
             self._metrics.reports.labels(NAME, outcome.reason.value).inc()
             log.info("refused", intake=NAME, reason=outcome.reason.value, detail=outcome.detail)
             return outcome.response()
-        reply: dict[str, object]
         if isinstance(outcome, OptedOut):
             self._opted_out.inc()
-            reply = {"status": "accepted", "nodes": 0, "ignored": outcome.ignored}
+            reply = _accepted(0, tuple(outcome.ignored.items()))
         else:
             self._accepted.inc()
-            reply = {"status": "accepted", "nodes": outcome.nodes, "ignored": outcome.ignored}
-        return web.Response(
-            body=json.dumps(reply, separators=(",", ":")).encode() + b"\n",
-            content_type="application/json",
-        )
+            reply = _accepted(outcome.nodes, tuple(outcome.ignored.items()))
+        return web.Response(body=reply, content_type="application/json")
 
     async def _take(self, request: web.Request) -> Accepted | OptedOut | Refusal:
         if (refused := encoding_refused(request)) is not None:
@@ -198,8 +197,14 @@ class AslIntake:
         return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+@lru_cache(maxsize=256)
+def _accepted(nodes: int, ignored: tuple[tuple[str, int], ...]) -> bytes:
+    """The body of the answer to an accepted report."""
+    reply = {"status": "accepted", "nodes": nodes, "ignored": dict(ignored)}
+    return json.dumps(reply, separators=(",", ":")).encode() + b"\n"
+
+
+class _Read(NamedTuple):
     """A body read: from whom, its public nodes, and how many were ignored, by reason."""
 
     report: Report
@@ -211,8 +216,12 @@ class _Read:
 async def body_of(request: web.Request) -> bytes | Refusal:
     """The body of a request, whole and as it was sent, or why it is not taken."""
     try:
-        async with asyncio.timeout(_BODY_S):
+        if request.content.is_eof():
+            # It came with its headers, as a report does: there is nothing to wait for.
             body = await request.read()
+        else:
+            async with asyncio.timeout(_BODY_S):
+                body = await request.read()
     except web.HTTPRequestEntityTooLarge:
         return _TOO_LARGE
     except TimeoutError:
@@ -248,7 +257,7 @@ class Understanding:
     ) -> None:
         self._pseudonyms = pseudonyms
         self._stamper = stamper
-        self._budget = budget
+        self._tags = Tags(budget, metrics)
         self._nodelist = nodelist
         self._metrics = metrics
         self._stored = metrics.nodes.labels("stored")
@@ -299,6 +308,13 @@ class Understanding:
 
     def _parse(self, body: bytes) -> Report | Refusal:
         try:
+            # One pass, for nearly all; what it does not take is looked at in two, for the reason.
+            # These words are no JSON, but pydantic takes them in a field that it ignores.
+            if b"NaN" not in body and b"Infinity" not in body:
+                return Report.model_validate_json(body)
+        except ValidationError:
+            pass
+        try:
             parsed = pydantic_core.from_json(body, allow_inf_nan=False)
         except ValueError:
             repaired, found = _IAX_ARRAY.subn(_numbers_only, body)
@@ -318,71 +334,52 @@ class Understanding:
             return Refusal(Reason.INVALID_FIELD, f"{first['loc'][0]}: {first['msg']}")
 
     def _public_nodes(self, numbers: list[int]) -> tuple[list[int], dict[str, int]]:
-        ignored: Counter[str] = Counter()
+        ignored: dict[str, int] = {}
         nodes: dict[int, None] = {}
         for number in numbers:
             if number < FIRST_PUBLIC_NODE:
-                ignored["private"] += 1
+                why = "private"
             elif number in nodes:
-                ignored["duplicate"] += 1
+                why = "duplicate"
             elif not self._nodelist.lists(number):
-                ignored["unlisted"] += 1
+                why = "unlisted"
             else:
                 nodes[number] = None
-        return list(nodes), dict(ignored)
+                continue
+            ignored[why] = ignored.get(why, 0) + 1
+        return list(nodes), ignored
 
     def _entry(self, read: _Read, now_ns: int) -> Entry:
         report, server, nodes = read.report, read.server, read.nodes
         stamps = self._stamper.take(now_ns, len(nodes) + 1)
         day = stamps[0] // NS_PER_DAY
         news: list[TagValue] = []
-        asterisk, asl = versions(report.ast_ver or "")
-        tags = {
-            name: self._admit(name, value, day, news)
-            for name, value in (
-                (ASTERISK_VERSION.name, asterisk),
-                (ASL_VERSION.name, asl),
-                (DISTRO.name, label(report.distro or "")),
-                (RELEASE.name, label(report.release or "")),
-                (ARCH.name, label(report.arch or "")),
-            )
-        }
+        said = (report.ast_ver, report.distro, report.release, report.arch)
+        platform = self._tags.platform(said, day, news)
         http = set(report.nodes_http or ())
         iax = {int(word) for word in report.nodes_iax or () if _is_number(word)}
-        ages = {
-            name: value
-            for name, text in (("uptime", report.uptime), ("reload_age", report.reload_time))
-            if (value := seconds(text)) is not None
-        }
-        fields: dict[str, FieldValue] = {
-            "server": server,
-            "nodes": len(nodes),
-            "nodes_http": sum(node in http for node in nodes),
-            "nodes_iax": sum(node in iax for node in nodes),
-            **ages,
-            "kernel": label(report.kernel or ""),
-            "packages": _packages(report),
-        }
-        lines = [line(SERVER_REPORT.name, tag_set(tags), fields, stamps[0])]
+        # What the server's line and each node's have in common.
+        ages = ""
+        if (uptime := seconds(report.uptime)) is not None:
+            ages += _UPTIME % uptime
+        if (reload_age := seconds(report.reload_time)) is not None:
+            ages += _RELOAD_AGE % reload_age
+        counts = (len(nodes), len(http.intersection(nodes)), len(iax.intersection(nodes)))
+        kernel, packages = escaped(label(report.kernel or "")), escaped(_packages(report))
+        fields = f"{_SERVER_FIELDS % (server, *counts)}{ages},{_TEXTS % (kernel, packages)}"
+        lines = [line(SERVER_REPORT.name, platform.server.text, fields, stamps[0])]
         channels = report.channels or {}
         for node, stamp in zip(nodes, stamps[1:], strict=True):
-            node_tags = tags | {
-                CHANNEL.name: self._admit(
-                    CHANNEL.name, channel(channels.get(str(node)) or ""), day, news
-                ),
-                REGISTRATION.name: registration(http=node in http, iax=node in iax),
-            }
-            fields = {"node": self._pseudonyms.node(node), "server": server, **ages}
-            lines.append(line(NODE_REPORT.name, tag_set(node_tags), fields, stamp))
-        for tag in {item.tag for item in news}:
-            self._metrics.tag_values.labels(tag).set(self._budget.held(tag))
+            tags = self._tags.node(
+                platform,
+                channels.get(str(node)) or "",
+                registration(http=node in http, iax=node in iax),
+                day,
+                news,
+            )
+            fields = _NODE_FIELDS % (self._pseudonyms.node(node), server) + ages
+            lines.append(line(NODE_REPORT.name, tags, fields, stamp))
         return Entry(now_ns, server, len(lines), "\n".join(lines).encode(), tuple(news))
-
-    def _admit(self, tag: str, value: str, day: int, news: list[TagValue]) -> str:
-        admitted = self._budget.admit(tag, value, day, news)
-        if admitted != value:
-            self._metrics.over_budget.labels(tag).inc()
-        return admitted
 
 
 def _packages(report: Report) -> str:
@@ -399,40 +396,13 @@ def _is_number(word: object) -> TypeGuard[int | str]:
     return isinstance(word, int) or (isinstance(word, str) and word.isascii() and word.isdigit())
 
 
-@lru_cache(maxsize=1024)
-def versions(text: str) -> tuple[str, str]:
-    """Asterisk's and AllStarLink's version in the first two words of `core show version`.
-
-    `Asterisk 20.7.0+asl3-1.3-1.deb12` gives `20.7.0`, `asl3-1.3`. Another build gives its second
-    word as it is, and `unknown`.
-    """
-    words = text.split()
-    if not words:
-        return UNKNOWN, UNKNOWN
-    build = words[1] if len(words) > 1 else words[0].removeprefix("Asterisk")
-    found = _VERSION.fullmatch(build)
-    if found is None:
-        return label(build), UNKNOWN
-    return label(found["asterisk"]), label(found["asl"])
-
-
-@lru_cache(maxsize=1024)
-def channel(text: str) -> str:
-    """The channel driver's name: in lower case, `radio` is `usbradio`."""
-    name = label(text.partition("/")[0].lower())
-    return "usbradio" if name == "radio" else name
-
-
-def registration(*, http: bool, iax: bool) -> str:
-    """How a node is registered: `http`, `iax`, `both` or `none`."""
-    if http:
-        return "both" if iax else "http"
-    return "iax" if iax else "none"
-
-
 def seconds(text: str | None) -> int | None:
     """A time in whole seconds; None where it is not one, or over a hundred years."""
-    if not text or not _is_number(text.strip()) or len(text) > len(str(_MOST_SECONDS)):
+    if text is None or len(text) > _MOST_DIGITS:
         return None
-    value = int(text)
+    digits = text.strip()
+    # Other scripts have digits too, which `int` would take.
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    value = int(digits)
     return value if value <= _MOST_SECONDS else None

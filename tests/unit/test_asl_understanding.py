@@ -6,10 +6,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
+import pydantic_core
 import pytest
 
 from collector.admission import TagBudget
-from collector.intakes.asl import Accepted, Understanding, channel, registration, seconds, versions
+from collector.intakes.asl import Accepted, Report, Understanding, seconds
+from collector.intakes.tags import channel, registration, versions
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
@@ -220,3 +224,51 @@ def test_registration_has_four_values() -> None:
 )
 def test_seconds_are_whole_and_under_a_century(text: str | None, value: int | None) -> None:
     assert seconds(text) == value
+
+
+CUTS = st.tuples(
+    st.sampled_from([body_of(case) for case in (*ACCEPTED, *REFUSED)]),
+    st.integers(0, 800),
+    st.integers(0, 12),
+    st.sampled_from(
+        [
+            b"",
+            b"NaN",
+            b"1e400",
+            b"[" * 300,
+            b'"nodes":[2001],',
+            b'"\\ud800"',
+            b"\xff",
+            b"null",
+            b"7.0",
+        ]
+    ),
+)
+
+
+@hypothesis.given(CUTS)
+def test_what_one_pass_takes_two_passes_take_alike(
+    cut: tuple[bytes, int, int, bytes],
+) -> None:
+    body, at, length, instead = cut
+    mutated = body[:at] + instead + body[at + length :]
+    found = understanding().of(mutated, NOON)
+    try:
+        parsed = pydantic_core.from_json(mutated, allow_inf_nan=False)
+        twice = Report.model_validate(parsed)
+    except ValueError:
+        # Nothing but the one known fault, of which the client is guilty, is mended.
+        assert isinstance(found, Refusal) or b"nodes-reg-iax" in mutated
+        return
+    again = understanding().of(twice.model_dump_json(by_alias=True).encode(), NOON)
+    assert found == again
+
+
+def test_over_budget_is_counted_for_every_report() -> None:
+    metrics = Metrics()
+    taking = understanding(budget=1, metrics=metrics)
+    for asterisk in ("20.1.0", "20.2.0", "20.2.0"):
+        body = encoded(report([2001]) | {"ast-ver": f"Asterisk {asterisk}"})
+        assert isinstance(taking.of(body, NOON), Accepted)
+    labels = {"tag": "asterisk_version"}
+    assert metrics.registry.get_sample_value("collector_tag_values_over_budget_total", labels) == 2

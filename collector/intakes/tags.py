@@ -1,0 +1,145 @@
+"""The tags of `asl-telemetry`'s reports, as they stand in a line.
+
+Their combinations are few and come again and again: each is put together once a day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from collector.admission import TagBudget, TagValue
+from collector.lines import label, tag_set
+from collector.metrics import Metrics
+from collector.schema import (
+    ARCH,
+    ASL_VERSION,
+    ASTERISK_VERSION,
+    CHANNEL,
+    DISTRO,
+    REGISTRATION,
+    RELEASE,
+    UNKNOWN,
+)
+
+_VERSION: Final = re.compile(r"(?P<asterisk>[^+\s]+)\+(?P<asl>asl\d*-[^-\s]+)(-\S*)?")
+_MOST: Final = 2000
+"""Combinations that are remembered: far more than an honest network has."""
+
+Said = tuple[str | None, str | None, str | None, str | None]
+"""A report's `ast-ver`, distro, release and architecture, as they were sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagSet:
+    """Tags as they stand in a line, and the names of those stored as `other`."""
+
+    text: str
+    over_budget: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What a report's tags say of its server; of its nodes, by channel as sent and registration."""
+
+    tags: Mapping[str, str]
+    server: TagSet
+    nodes: dict[tuple[str, str], TagSet] = field(default_factory=dict)
+
+
+class Tags:
+    """Gives reports their tags, within budget; what goes over it is counted each time."""
+
+    def __init__(self, budget: TagBudget, metrics: Metrics) -> None:
+        self._budget = budget
+        self._metrics = metrics
+        self._day = -1
+        self._platforms: dict[Said, Platform] = {}
+
+    def platform(self, said: Said, day: int, news: list[TagValue]) -> Platform:
+        """What a report of a UTC day (days since 1970) says of its server.
+
+        Appends to `news` what a later run must know of the budgets.
+        """
+        if day != self._day or len(self._platforms) > _MOST:
+            self._platforms.clear()
+            self._day = day
+        found = self._platforms.get(said)
+        if found is None:
+            found = self._platforms[said] = self._new_platform(said, day, news)
+        if found.server.over_budget:
+            self._count(found.server.over_budget)
+        return found
+
+    def node(
+        self, platform: Platform, channel_said: str, registered: str, day: int, news: list[TagValue]
+    ) -> str:
+        """The tags of a node on a platform that `platform` gave for the same day."""
+        key = (channel_said, registered)
+        found = platform.nodes.get(key)
+        if found is None:
+            wanted = {CHANNEL.name: channel(channel_said)}
+            tags, over = self._admit(wanted, day, news)
+            text = tag_set({**platform.tags, **tags, REGISTRATION.name: registered})
+            found = TagSet(text, over)
+            if len(platform.nodes) < _MOST:
+                platform.nodes[key] = found
+        if found.over_budget:
+            self._count(found.over_budget)
+        return found.text
+
+    def _new_platform(self, said: Said, day: int, news: list[TagValue]) -> Platform:
+        ast_ver, distro, release, arch = (text or "" for text in said)
+        asterisk, asl = versions(ast_ver)
+        wanted = {
+            ASTERISK_VERSION.name: asterisk,
+            ASL_VERSION.name: asl,
+            DISTRO.name: label(distro),
+            RELEASE.name: label(release),
+            ARCH.name: label(arch),
+        }
+        tags, over = self._admit(wanted, day, news)
+        return Platform(tags, TagSet(tag_set(tags), over))
+
+    def _admit(
+        self, wanted: Mapping[str, str], day: int, news: list[TagValue]
+    ) -> tuple[dict[str, str], tuple[str, ...]]:
+        tags = {name: self._budget.admit(name, value, day, news) for name, value in wanted.items()}
+        for tag in {item.tag for item in news}:
+            self._metrics.tag_values.labels(tag).set(self._budget.held(tag))
+        return tags, tuple(name for name, value in wanted.items() if tags[name] != value)
+
+    def _count(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._metrics.over_budget.labels(name).inc()
+
+
+def versions(text: str) -> tuple[str, str]:
+    """Asterisk's and AllStarLink's version in the first two words of `core show version`.
+
+    `Asterisk 20.7.0+asl3-1.3-1.deb12` gives `20.7.0`, `asl3-1.3`. Another build gives its second
+    word as it is, and `unknown`.
+    """
+    words = text.split()
+    if not words:
+        return UNKNOWN, UNKNOWN
+    build = words[1] if len(words) > 1 else words[0].removeprefix("Asterisk")
+    found = _VERSION.fullmatch(build)
+    if found is None:
+        return label(build), UNKNOWN
+    return label(found["asterisk"]), label(found["asl"])
+
+
+def channel(text: str) -> str:
+    """The channel driver's name: in lower case, `radio` is `usbradio`."""
+    name = label(text.partition("/")[0].lower())
+    return "usbradio" if name == "radio" else name
+
+
+def registration(*, http: bool, iax: bool) -> str:
+    """How a node is registered: `http`, `iax`, `both` or `none`."""
+    if http:
+        return "both" if iax else "http"
+    return "iax" if iax else "none"
