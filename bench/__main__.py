@@ -1,11 +1,32 @@
-"""`make bench`: every benchmark, one after the other."""
+"""`make bench`: every benchmark, one after the other, or those that are named."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
-from bench import rollup
+from bench import intake, rollup
+from bench.report import SECTIONS
+
+MEASURE: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]]] = {
+    "intake": lambda options: intake.main(options.peer),
+    "rollup": lambda _options: rollup.main(),
+}
+
+
+def main() -> None:
+    """Measure what the arguments name."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SECTIONS))
+    parser.add_argument("--peer", metavar="URL", help="measure another server beside: URL/usage")
+    options = parser.parse_args()
+    if unknown := set(options.names) - MEASURE.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    for name in options.names or MEASURE:
+        asyncio.run(MEASURE[name](options))
+
 
 if __name__ == "__main__":
-    asyncio.run(rollup.main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    main()
