@@ -13,7 +13,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint format bench dashboards lock clean
+.PHONY: help setup dev demo test chaos lint format bench dashboards lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -41,6 +41,11 @@ lint: dev ## Check style, types and layers
 format: dev ## Rewrite the code in the house's format, and mend what can be mended safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chaos: dev ## Break everything while reports come in, under 10 minutes; docs/reliability.md tells
+	@$(BIN)/python -m tests.reliability --forget chaos
+	CHAOS=full $(BIN)/python -m pytest tests/chaos -n $(JOBS) --dist load --timeout 400 --session-timeout 580 -rs
+	@$(BIN)/python -m tests.reliability chaos
 
 bench: setup ## Measure how fast reports are taken in, on this machine
 	@$(BIN)/python -m bench

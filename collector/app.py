@@ -21,7 +21,7 @@ from collector.lines import Stamper
 from collector.logs import place
 from collector.metrics import Metrics
 from collector.nodelist import NodeList
-from collector.outbox import FILE, Outbox, OutboxFile
+from collector.outbox import FILE, Outbox, OutboxFile, look_over
 from collector.owners.desk import Desk, Parts
 from collector.owners.erasure import Locks
 from collector.owners.routes import MyData
@@ -38,6 +38,7 @@ from collector.rollup.schedule import Schedule
 from collector.schema import DAILY, NODE_TAGS, OWNERS, RAW, REGISTRATION
 from collector.settings import Address, Settings
 from collector.state import locked, pseudonym_key
+from collector.systemd import Notifier
 from collector.writer import Writer
 
 log = structlog.get_logger("collector.app")
@@ -105,6 +106,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
         metrics = Metrics()
         path = directory / FILE
+        look_over(path, metrics)
         with OutboxFile(path) as file:
             seen, newest = file.tag_values(), file.newest_ns()
             chosen = file.owners.choices()
@@ -190,7 +192,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             metrics=await stack.enter_async_context(_site(private, settings.metrics_listen)),
         )
         log.info("serving", public=str(at.public), metrics=str(at.metrics))
-        yield at
+        async with Notifier().serving(lambda: outbox.alive and not ended):
+            yield at
         log.info("stopping")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from collector.app import influx_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable
-from collector.outbox import FILE, OutboxFile, OutboxUnavailable
+from collector.outbox import FILE, OutboxFile, OutboxUnavailable, set_aside
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 from collector.state import StateError, prepare, pseudonym_key
@@ -46,6 +46,14 @@ def _state(settings: Settings) -> list[Finding]:
     if found.dead_letters:
         findings.append(
             Finding(False, f"{found.dead_letters} dead letters: look with `collector outbox dead`")
+        )
+    if asides := set_aside(settings.state_dir):
+        findings.append(
+            Finding(
+                False,
+                f"{len(asides)} damaged outboxes are set aside: get the reports out with"
+                " `collector outbox recover --all`",
+            )
         )
     return findings
 

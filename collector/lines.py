@@ -120,7 +120,7 @@ def parse(text: str) -> Point:
             value = int(written[:-1]) if written.endswith("i") else float(written)
         fields[_plain(name)] = value
         at = end + 1
-        if text[end] == " ":
+        if text[end : end + 1] == " ":
             break
     tags = dict(_split("=", pair) for pair in pairs)
     return Point(

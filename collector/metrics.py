@@ -110,6 +110,11 @@ class Metrics:
             "Commits of the outbox that failed; their senders got 503.",
             registry=registry,
         )
+        self.outboxes_set_aside = Gauge(
+            "collector_outboxes_set_aside",
+            "Damaged outboxes in the state directory that wait for `collector outbox recover`.",
+            registry=registry,
+        )
         self.dead_letters = Gauge(
             "collector_dead_letters",
             "Lines that InfluxDB refused for good, set aside for an operator.",

@@ -1,4 +1,9 @@
-"""The state directory: made, locked to one process, and the pseudonym key in it."""
+"""The state directory: made, locked to one process, its version, and the pseudonym key in it.
+
+`VERSION` is that of the directory as a whole. 1 had no file that says so; since 2 the file
+`version` does. What is in the directory is migrated by whoever opens it: the outbox's file has a
+version of its own, as it may be moved.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 KEY_BYTES: Final = 32
+VERSION: Final = 2
 _LOCK: Final = "lock"
+_VERSION_FILE: Final = "version"
 
 
 class StateError(Exception):
@@ -26,7 +33,8 @@ class StateInUse(StateError):
 def locked(directory: Path) -> Iterator[Path]:
     """The state directory, made (mode 0700) where missing, held by this process alone.
 
-    Raises StateError where it cannot be made or written, StateInUse where another process holds it.
+    Raises StateError where it cannot be made or written or is of a newer version, StateInUse where
+    another process holds it.
     """
     prepare(directory)
     try:
@@ -41,19 +49,59 @@ def locked(directory: Path) -> Iterator[Path]:
             " COLLECTOR_STATE_DIR and a COLLECTOR_INSTANCE of its own"
         ) from None
     else:
+        _write_version(directory)
         yield directory
     finally:
         os.close(lock)
 
 
 def prepare(directory: Path) -> None:
-    """Make the state directory where it is missing. Raises StateError where that fails."""
+    """Make the state directory where it is missing.
+
+    Raises StateError where that fails, or where it is of a newer version.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StateError(f"{directory}: cannot be made: {error.strerror}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise StateError(f"{directory}: no permission to read and write it")
+    version = _version(directory)
+    if version > VERSION:
+        raise StateError(
+            f"{directory} is of version {version}, newer than this collector's ({VERSION}): install"
+            " the collector that wrote it, or one after it, or restore a copy of the directory that"
+            " was made before the upgrade"
+        )
+
+
+def _version(directory: Path) -> int:
+    """The version of a state directory; 1 where nothing says so. Raises StateError."""
+    try:
+        return int((directory / _VERSION_FILE).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return 1
+    except OSError as error:
+        raise StateError(f"{directory / _VERSION_FILE}: {error.strerror}") from error
+    except ValueError:
+        # Torn or scribbled over: what matters is in the files themselves.
+        return 1
+
+
+def _write_version(directory: Path) -> None:
+    """Say that the directory is of this version, if it does not. Raises StateError."""
+    if _version(directory) == VERSION and (directory / _VERSION_FILE).exists():
+        return
+    new = directory / f"{_VERSION_FILE}.new"
+    try:
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(f"{VERSION}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(directory / _VERSION_FILE)
+    except OSError as error:
+        raise StateError(f"{directory}: cannot be written: {error.strerror}") from error
 
 
 def pseudonym_key(path: Path) -> bytes:

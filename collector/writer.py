@@ -156,7 +156,7 @@ class Writer:
                         [(entry, line) for entry in batch for line in entry.lines.split(b"\n")],
                         result,
                     )
-                await self._outbox.acknowledge(batch[-1].id, dead)
+                await self._outbox.acknowledge(batch, dead)
         except OutboxUnavailable as error:
             raise _NoProgress("outbox", str(error)) from error
         lines = sum(entry.points for entry in batch)

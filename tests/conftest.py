@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,8 @@ from collector import embedded
 # How long an example takes says more of the machine than of the code: speed is the benchmark's.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+pytest_plugins = ["tests.disks"]
 
 URL = "TEST_INFLUX_URL"
 TOKEN = "TEST_INFLUX_TOKEN"
@@ -300,7 +302,9 @@ class Serve:
 class StartServe(Protocol):
     """Start `collector serve` with these settings over the defaults of the tests."""
 
-    def __call__(self, settings: Mapping[str, str], *, ready: bool = True) -> Serve: ...
+    def __call__(
+        self, settings: Mapping[str, str], *, ready: bool = True, under: Sequence[str] = ()
+    ) -> Serve: ...
 
 
 def clean_environment() -> dict[str, str]:
@@ -313,7 +317,8 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
     """Start `collector serve` as often as a test likes; all of them are ended afterwards.
 
     Defaults: free ports, `state_dir`. The same settings given again (`environment` of the one
-    before) make the restart of a collector. With `ready=False` it is not waited for.
+    before) make the restart of a collector. With `ready=False` it is not waited for; `under` is a
+    command that runs it.
     """
     # Made before this fixture, they are undone after it: a collector still running would make
     # its databases again, or wait long for an InfluxDB that has gone.
@@ -322,7 +327,9 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
             request.getfixturevalue(earlier)
     started: list[Serve] = []
 
-    def start(settings: Mapping[str, str], *, ready: bool = True) -> Serve:
+    def start(
+        settings: Mapping[str, str], *, ready: bool = True, under: Sequence[str] = ()
+    ) -> Serve:
         chosen = {
             "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
             "COLLECTOR_METRICS_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
@@ -332,7 +339,7 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
         log = tmp_path / f"serve-{len(started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "collector", "serve"],
+                [*under, sys.executable, "-m", "collector", "serve"],
                 env=clean_environment() | chosen,
                 cwd=tmp_path,
                 stdin=subprocess.DEVNULL,

@@ -350,6 +350,17 @@ def ensure_prometheus(checkout: Checkout) -> None:
         say(f"there is no Prometheus for the tests of the alerts, some are skipped: {error}")
 
 
+# libfaketime
+
+
+def ensure_faketime(checkout: Checkout) -> None:
+    """See to Debian's libfaketime, which sets one process's clock. Without, clocks go untested."""
+    try:
+        unpack(checkout, "libfaketime")
+    except SetupError as error:
+        say(f"there is no libfaketime for the tests of clocks, which are skipped: {error}")
+
+
 def main() -> int:
     """Prepare the checkout this file is in; the exit code is 1 where that cannot be done."""
     parser = argparse.ArgumentParser(prog="setup", description="Prepares this checkout.")
@@ -366,6 +377,7 @@ def main() -> int:
             if options.dev:
                 ensure_mariadb(checkout)
                 ensure_prometheus(checkout)
+                ensure_faketime(checkout)
                 ensure_chromium()
             # Lists grow old, and are fetched again where a later package needs them.
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)

@@ -52,6 +52,19 @@ def a_day(text: str) -> date:
         raise typer.BadParameter("must be YYYY-MM-DD, today or yesterday") from None
 
 
+def a_moment(text: str) -> datetime:
+    """A time as commands take it: `YYYY-MM-DD[THH:MM[:SS]]` in UTC, or `6h` for so long ago."""
+    try:
+        return datetime.now(UTC) - timedelta(seconds=settings.parse_duration(text))
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("must be YYYY-MM-DD, YYYY-MM-DDTHH:MM or as 6h") from None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def days_between(first: date, last: date | None) -> list[date]:
     """The days from `first` to `last`, both included; `first` alone where `last` is None."""
     end = last or first

@@ -1,19 +1,30 @@
-"""`collector outbox …`: look into the outbox."""
+"""`collector outbox …`: look into the outbox, and have InfluxDB given again what it may lack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from collector.cli.common import fail, load_settings, out, say, worded_errors
-from collector.outbox import FILE, OutboxFile
+from collector.cli.common import a_moment, fail, load_settings, out, say, warn, worded_errors
+from collector.outbox import (
+    FILE,
+    OutboxFile,
+    Recovered,
+    put_away,
+    set_aside,
+)
+from collector.outbox import recover as recover_into
+from collector.privacy import Pseudonymiser
+from collector.state import pseudonym_key
 
-commands = typer.Typer(no_args_is_help=True, help="Look into the outbox.")
+commands = typer.Typer(no_args_is_help=True, help="Look into the outbox; replay and recover.")
 
 
 @commands.command()
@@ -23,10 +34,9 @@ def dead() -> None:
         letters = file.dead_letters()
     table = Table("id", "received", "refused because", "line")
     for letter in letters:
-        received = datetime.fromtimestamp(letter.received_ns / 1e9, UTC)
         table.add_row(
             str(letter.id),
-            received.isoformat(timespec="seconds"),
+            _time(letter.received_ns),
             Text(letter.reason),
             Text(letter.line.decode(errors="replace")),
         )
@@ -39,6 +49,83 @@ def retry() -> None:
     with _file() as file:
         count = file.retry_dead_letters()
     say(f"{count} lines wait to be sent again")
+
+
+@commands.command()
+def replay(
+    since: Annotated[
+        datetime,
+        typer.Option(
+            parser=a_moment,
+            metavar="TIME",
+            help="received from then on: 2024-06-01, 2024-06-01T13:30 (UTC), or 6h ago as 6h",
+        ),
+    ],
+) -> None:
+    """Give InfluxDB again what was delivered since a time, as after a restore from a backup.
+
+    What it has is written over itself. A running collector takes it up by itself, and computes the
+    days concerned again. Owners' choices made since then are told again too.
+    """
+    with _file() as file:
+        since_ns = int(since.timestamp() * 10**9)
+        oldest = file.oldest_ns()
+        count = file.replay(since_ns=since_ns)
+    say(f"{count} reports wait to be delivered, again or for the first time")
+    if oldest is None or oldest > since_ns:
+        kept = "none" if oldest is None else _time(oldest)
+        warn(f"the oldest report kept here is of {kept}: earlier ones cannot be given again")
+
+
+@commands.command()
+def recover(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="set aside, by its name")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="every outbox set aside in the state directory")
+    ] = False,
+) -> None:
+    """Get out of a damaged outbox what is whole, behind all that waits in the one in use.
+
+    A running collector takes it up by itself. What is done is renamed, and deleted by the collector
+    when it is as old as COLLECTOR_OUTBOX_KEEP.
+    """
+    settings = load_settings()
+    if bool(files) == every:
+        fail("name the outboxes that were set aside, or say --all")
+    asides = files or set_aside(settings.state_dir)
+    if not asides:
+        say("no outbox is set aside")
+        return
+    with worded_errors():
+        pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
+        (settings.state_dir / FILE).stat()
+        with OutboxFile(settings.state_dir / FILE) as file:
+            for aside in asides:
+                found = recover_into(aside, file, pseudonyms.mark, max_bytes=settings.outbox_max)
+                _tell(aside.name, found)
+                say(f"  it is {put_away(aside).name} now")
+
+
+def _tell(name: str, found: Recovered) -> None:
+    say(
+        f"{name}: {found.reports} reports and {found.dead_letters} dead letters recovered;"
+        f" {found.broken + found.missing} reports lost"
+    )
+    if found.broken or found.missing:
+        warn(
+            f"  {found.broken} of them are not as they were written, {found.missing} are not found"
+            " (or were erased by their owners)"
+        )
+    if not found.counted:
+        warn("  how many there were is damaged too: more may be lost than is counted here")
+    if found.erased:
+        say(f"  {found.erased} were left out: their owners have erased them since")
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="seconds")
 
 
 @contextmanager

@@ -1,11 +1,16 @@
 """The outbox: reports durable on our disk before their senders hear "accepted".
 
-`file` is what is on disk; `service` gives it to a process: a thread of its own, one commit for
-many reports; `owners` is what it remembers of erasures and choices.
+`file` is what is on disk (`layout` its tables, `rows` what is in them); `service` gives it to a
+process: a thread of its own, one commit for many reports; `owners` is what it remembers of erasures
+and choices. A damaged file is set `aside`, and what is whole of it can be had again: `recover`, by
+`salvage` of the rows that `carve` finds.
 """
 
-from collector.outbox.errors import OutboxUnavailable
-from collector.outbox.file import FILE, DeadLetter, Entry, Held, OutboxFile, Pending, Stats
+from collector.outbox.aside import look_over, put_away, set_aside
+from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
+from collector.outbox.file import FILE, OutboxFile
+from collector.outbox.recover import Recovered, recover
+from collector.outbox.rows import DeadLetter, Entry, Held, Pending, Stats
 from collector.outbox.service import Outbox
 
 __all__ = [
@@ -14,8 +19,14 @@ __all__ = [
     "Entry",
     "Held",
     "Outbox",
+    "OutboxDamaged",
     "OutboxFile",
     "OutboxUnavailable",
     "Pending",
+    "Recovered",
     "Stats",
+    "look_over",
+    "put_away",
+    "recover",
+    "set_aside",
 ]

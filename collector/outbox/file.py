@@ -9,99 +9,25 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from collector.admission import TagValue
-from collector.outbox import owners
-from collector.outbox.errors import OutboxUnavailable, named
+from collector.outbox import layout, owners
+from collector.outbox.errors import OutboxDamaged, as_written, named
+from collector.outbox.holding import Hold
+from collector.outbox.rows import DeadLetter, Entry, Held, Pending, Stats, checksum, is_whole
 from collector.outbox.search import holds
 from collector.privacy import ServerPseudonym
 
 FILE: Final = "outbox.sqlite3"
-_VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE entries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    received_ns INTEGER NOT NULL,
-    server TEXT NOT NULL,
-    points INTEGER NOT NULL,
-    lines BLOB NOT NULL
-);
-CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), delivered_id INTEGER NOT NULL);
-INSERT INTO cursor VALUES (1, 0);
-CREATE TABLE dead_letters (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    received_ns INTEGER NOT NULL,
-    server TEXT NOT NULL,
-    line BLOB NOT NULL,
-    reason TEXT NOT NULL,
-    set_aside_ns INTEGER NOT NULL
-);
-CREATE TABLE tag_values (
-    tag TEXT NOT NULL, value TEXT NOT NULL, day INTEGER NOT NULL, PRIMARY KEY (tag, value)
-) WITHOUT ROWID;
-"""
 _BUSY_S: Final = 30
 _PRUNE_ROWS: Final = 2000
 _RECENT: Final = 1000
 _MOST_VACUUM: Final = 256 << 20
 _ERASED: Final = "the words named what was erased"
-
-
-# Tuples, as they are made for every report: a frozen dataclass costs several times as much.
-class Entry(NamedTuple):
-    """One report as it is stored: pseudonymous, its lines final and joined by newlines."""
-
-    received_ns: int
-    server: ServerPseudonym
-    points: int
-    lines: bytes
-    tag_values: tuple[TagValue, ...] = ()
-
-
-class Pending(NamedTuple):
-    """An entry on its way to InfluxDB."""
-
-    id: int
-    received_ns: int
-    server: ServerPseudonym
-    points: int
-    lines: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A line that InfluxDB refused for good, and its words. Times are ns since 1970."""
-
-    id: int
-    received_ns: int
-    server: ServerPseudonym
-    line: bytes
-    reason: str
-    set_aside_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What an outbox holds of one server: entries to deliver, entries delivered, dead letters."""
-
-    waiting: tuple[Pending, ...]
-    delivered: tuple[Pending, ...]
-    dead: tuple[DeadLetter, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What an outbox holds: undelivered reports, the oldest one's time, dead letters, bytes."""
-
-    reports: int
-    oldest_ns: int | None
-    dead_letters: int
-    bytes: int
 
 
 class OutboxFile:
@@ -112,35 +38,25 @@ class OutboxFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._closed = False
         with named():
             # SQLite gives its log and index the mode of the file that they belong to.
-            path.touch(mode=0o600)
-            self._database = sqlite3.connect(
-                path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
+            self._hold = Hold(path.parent)
             try:
-                self._prepare()
+                path.touch(mode=0o600)
+                self._database = sqlite3.connect(
+                    path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+                )
+            except BaseException:
+                self._hold.let_go()
+                raise
+            try:
+                layout.prepare(self._database, path)
+                self._identity = _identity(path)
                 self.owners = owners.OwnersTables(self._database)
             except BaseException:
-                self._database.close()
+                self.close()
                 raise
-
-    def _prepare(self) -> None:
-        for pragma in (
-            "auto_vacuum=INCREMENTAL",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            # Deleted rows leave zeros in their pages; free pages are given back to the disk.
-            "secure_delete=FAST",
-        ):
-            self._database.execute(f"PRAGMA {pragma}").fetchall()
-        version = self._pragma("user_version")
-        if version > _VERSION:
-            raise OutboxUnavailable(f"{self._path} is of version {version}, newer than this one's")
-        if version == 0:
-            self._database.executescript(
-                f"BEGIN;{_SCHEMA}{owners.SCHEMA}PRAGMA user_version={_VERSION};COMMIT;"
-            )
 
     def __enter__(self) -> Self:
         return self
@@ -151,6 +67,21 @@ class OutboxFile:
     def close(self) -> None:
         """Close the connection."""
         self._database.close()
+        if not self._closed:
+            self._closed = True
+            self._hold.let_go()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file that is open here is the one that bears its name."""
+        return _identity(self._path) == self._identity
+
+    def copy_to(self, path: Path) -> None:
+        """Lay a whole copy at `path`, where nothing is yet; nothing stays in the log."""
+        with named():
+            path.touch(mode=0o600)
+            self._database.execute("VACUUM INTO ?", (str(path),))
+        self._fold()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -162,37 +93,70 @@ class OutboxFile:
     def insert(self, entry: Entry) -> None:
         """Put an entry behind all others."""
         self._database.execute(
-            "INSERT INTO entries (received_ns, server, points, lines) VALUES (?, ?, ?, ?)",
-            (entry.received_ns, entry.server, entry.points, entry.lines),
+            "INSERT INTO entries (received_ns, server, points, lines, checksum)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (
+                entry.received_ns,
+                entry.server,
+                entry.points,
+                entry.lines,
+                checksum(entry.received_ns, entry.server, entry.points, entry.lines),
+            ),
         )
         if entry.tag_values:
-            self._database.executemany(
-                "INSERT INTO tag_values VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET day = excluded.day",
-                [(item.tag, item.value, item.day) for item in entry.tag_values],
-            )
+            self._see(entry.tag_values)
 
-    def acknowledge(self, last_id: int, dead: Iterable[tuple[Pending, bytes, str]]) -> None:
-        """Everything up to `last_id` is delivered, but for `dead`: (entry, line, reason)."""
-        now = time.time_ns()
+    def _see(self, tag_values: Iterable[TagValue]) -> None:
         self._database.executemany(
+            "INSERT INTO tag_values VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET day = excluded.day",
+            [(item.tag, item.value, item.day) for item in tag_values],
+        )
+
+    def acknowledge(
+        self, batch: Sequence[Pending], dead: Iterable[tuple[Pending, bytes, str]]
+    ) -> None:
+        """A batch that `read` gave is delivered, but for `dead`: (entry, line, reason).
+
+        Nothing happens where something before it is not: it was to be replayed meanwhile, and the
+        batch will come again. Nor where it came from a file that was set aside.
+        """
+        first, last = batch[0].id, batch[-1].id
+        moved = self._database.execute(
+            "UPDATE cursor SET delivered_id = ?1 WHERE delivered_id < ?1 AND NOT EXISTS"
+            " (SELECT 1 FROM entries WHERE id > delivered_id AND id < ?2)",
+            (last, first),
+        ).rowcount
+        if moved:
+            now = time.time_ns()
+            for entry, line, why in dead:
+                self.put_dead_letter(DeadLetter(0, entry.received_ns, entry.server, line, why, now))
+
+    def put_dead_letter(self, letter: DeadLetter) -> None:
+        """Put a dead letter behind all others; its own number is not kept."""
+        self._database.execute(
             "INSERT INTO dead_letters (received_ns, server, line, reason, set_aside_ns)"
             " VALUES (?, ?, ?, ?, ?)",
-            [(entry.received_ns, entry.server, line, why, now) for entry, line, why in dead],
+            (letter.received_ns, letter.server, letter.line, letter.reason, letter.set_aside_ns),
         )
-        self._database.execute("UPDATE cursor SET delivered_id = ?", (last_id,))
 
     def read(self, *, max_lines: int) -> list[Pending]:
-        """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one."""
+        """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one.
+
+        Raises OutboxDamaged where one is not as it was written.
+        """
         batch: list[Pending] = []
         lines = 0
         with named():
             rows = self._database.execute(
-                "SELECT id, received_ns, server, points, lines FROM entries"
+                "SELECT id, received_ns, server, points, lines, checksum FROM entries"
                 " WHERE id > (SELECT delivered_id FROM cursor) ORDER BY id LIMIT ?",
                 (max_lines,),
             )
-            for entry in map(Pending._make, rows):
+            for *row, sum_ in rows:
+                entry = Pending(*row)
+                if not is_whole(entry, sum_):
+                    rows.close()
+                    raise OutboxDamaged(f"entry {entry.id} of the outbox is not as it was written")
                 lines += entry.points
                 if batch and lines > max_lines:
                     break
@@ -200,6 +164,36 @@ class OutboxFile:
             # An open cursor would keep the WAL from being folded back.
             rows.close()
         return batch
+
+    def replay(self, *, since_ns: int) -> int:
+        """Have everything received since a time delivered again, where it is kept; how much is.
+
+        What lies between it in the outbox goes along: a replay overwrites itself.
+        """
+        with named():
+            # Reads the whole file, so before the transaction: who appends must not wait for it.
+            (first,) = self._database.execute(
+                "SELECT min(id) FROM entries WHERE received_ns >= ?", (since_ns,)
+            ).fetchone()
+        if first is None:
+            return 0
+        with self.transaction():
+            self._database.execute(
+                "UPDATE cursor SET delivered_id = ?1 - 1 WHERE delivered_id >= ?1", (first,)
+            )
+            (count,) = self._database.execute(
+                "SELECT count(*) FROM entries WHERE id >= ?", (first,)
+            ).fetchone()
+            self.owners.tell_again(since_ns=since_ns)
+        return int(count)
+
+    def oldest_ns(self) -> int | None:
+        """When the oldest entry that is kept was received; None where there is none."""
+        with named():
+            row = self._database.execute(
+                "SELECT received_ns FROM entries ORDER BY id LIMIT 1"
+            ).fetchone()
+        return None if row is None else int(row[0])
 
     def prune(self, *, older_than_ns: int) -> int:
         """Drop some delivered entries received before a time; how many, 0 where none is left."""
@@ -214,6 +208,36 @@ class OutboxFile:
             with named():
                 self._database.execute("PRAGMA incremental_vacuum").fetchall()
         return dropped
+
+    def check(self, *, most_s: float) -> None:
+        """Read what a process needs at its start, and as many pages as can be in so many seconds.
+
+        Raises OutboxDamaged where something is not as it was written.
+        """
+        deadline = time.monotonic() + most_s
+        self.newest_ns()
+        self.tag_values()
+        self.stats()
+        self.owners.check()
+        with named():
+            self._database.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+            try:
+                found = self._database.execute("PRAGMA quick_check(1)").fetchall()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                    raise
+                found = [("ok",)]
+            finally:
+                self._database.set_progress_handler(None, 0)
+        if found != [("ok",)]:
+            raise OutboxDamaged(f"the outbox cannot be used: {found[0][0]}")
+
+    def begin_at(self, number: int, tag_values: Iterable[TagValue]) -> None:
+        """Give a new file's rows numbers from there on, and what is known of tags."""
+        for table in ("entries", "dead_letters", "erasures"):
+            self._database.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, number))
+        self._database.execute("UPDATE cursor SET delivered_id = ?", (number,))
+        self._see(tag_values)
 
     def probe(self) -> None:
         """Write and change nothing: whether that can be done is what it tells."""
@@ -232,7 +256,8 @@ class OutboxFile:
             (dead,) = self._database.execute("SELECT count(*) FROM dead_letters").fetchone()
         if oldest is None:
             return Stats(0, None, dead, self.used())
-        return Stats(last - delivered, oldest[0], dead, self.used())
+        with as_written():
+            return Stats(int(last) - int(delivered), int(oldest[0]), dead, self.used())
 
     def used(self) -> int:
         """Bytes in use in the file; what is free inside it does not count."""
@@ -247,7 +272,8 @@ class OutboxFile:
             rows = self._database.execute(
                 "SELECT lines FROM entries ORDER BY id DESC LIMIT ?", (_RECENT,)
             ).fetchall()
-        return max((int(lines.rpartition(b" ")[2]) for (lines,) in rows), default=0)
+        with as_written():
+            return max((int(lines.rpartition(b" ")[2]) for (lines,) in rows), default=0)
 
     def tag_values(self) -> list[TagValue]:
         """The values of tags that earlier runs saw."""
@@ -341,6 +367,14 @@ class OutboxFile:
     def _pragma(self, name: str) -> int:
         (value,) = self._database.execute(f"PRAGMA {name}").fetchone()
         return int(value)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def disk(path: Path) -> tuple[int, int]:

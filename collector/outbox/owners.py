@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from collector.outbox.errors import named
+from collector.outbox.errors import as_written, named
 from collector.privacy import OwnerMark, ServerPseudonym
 
 SCHEMA: Final = """
@@ -33,6 +33,11 @@ CREATE TABLE erasure_notices (
     at_ns INTEGER PRIMARY KEY, owner TEXT NOT NULL, days TEXT NOT NULL
 );
 """
+
+ERASED: Final = """
+CREATE TABLE erased (owner TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) WITHOUT ROWID
+"""
+"""What was erased, by owner: an outbox that was set aside may still hold it."""
 
 
 class Action(StrEnum):
@@ -213,6 +218,7 @@ class OwnersTables:
                 "INSERT INTO erasure_notices VALUES (?, ?, ?)",
                 (notice.at_ns, notice.owner, notice.days),
             )
+        self.remember_erased([notice])
 
     def notices(self) -> list[Notice]:
         """The notices that InfluxDB does not have yet."""
@@ -222,10 +228,76 @@ class OwnersTables:
             ).fetchall()
         return [Notice(OwnerMark(owner), at, days) for owner, at, days in rows]
 
+    def remember_erased(self, notices: Iterable[Notice]) -> None:
+        """Keep that what these owners sent is erased, so that nothing brings it back."""
+        with named():
+            self._database.executemany(
+                "INSERT INTO erased VALUES (?, ?) ON CONFLICT (owner) DO UPDATE"
+                " SET at_ns = max(at_ns, excluded.at_ns)",
+                [(notice.owner, notice.at_ns) for notice in notices],
+            )
+
+    def erased(self) -> dict[OwnerMark, int]:
+        """Up to when what an owner sent is erased, in ns."""
+        with named():
+            rows = self._database.execute("SELECT owner, at_ns FROM erased").fetchall()
+        return {OwnerMark(owner): at for owner, at in rows}
+
+    def forget_erased(self, *, before_ns: int) -> None:
+        """Forget erasures of what InfluxDB would not take any more."""
+        with named():
+            self._database.execute("DELETE FROM erased WHERE at_ns < ?", (before_ns,))
+
+    def tell_again(self, *, since_ns: int) -> None:
+        """An InfluxDB restored from a backup may not know the choices made since a time."""
+        with named():
+            self._database.execute(
+                "UPDATE owner_choices SET told = 0 WHERE at_ns >= ?", (since_ns,)
+            )
+
     def notice_given(self, notice: Notice) -> None:
         """InfluxDB has a notice."""
         with named():
             self._database.execute("DELETE FROM erasure_notices WHERE at_ns = ?", (notice.at_ns,))
+
+    def check(self) -> None:
+        """Read all that is here. Raises OutboxDamaged where some is not as it was written."""
+        self.notices()
+        self.erased()
+        self.choices()
+        with as_written():
+            self.asked(*State)
+
+    def restore(
+        self,
+        choices: Iterable[Choice],
+        erasures: Iterable[Asked],
+        notices: Iterable[Notice],
+        erased: Iterable[Notice],
+    ) -> None:
+        """Take over what an earlier file remembered, under the same numbers."""
+        for choice in choices:
+            self.choose(choice, told=False)
+        with named():
+            self._database.executemany(
+                "INSERT OR IGNORE INTO erasures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        one.id,
+                        one.asked_ns,
+                        one.server,
+                        one.action.value,
+                        one.state.value,
+                        one.until_ns,
+                        one.found,
+                        one.plan,
+                    )
+                    for one in erasures
+                ],
+            )
+        for notice in {notice.at_ns: notice for notice in notices}.values():
+            self.give_notice(notice)
+        self.remember_erased(erased)
 
     def _update(self, what: str, number: int, *values: object) -> None:
         # `what` holds marks, the values come apart.

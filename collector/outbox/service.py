@@ -16,14 +16,10 @@ from typing import Final, TypeVar
 import structlog
 
 from collector.metrics import Metrics
-from collector.outbox.errors import OutboxUnavailable
-from collector.outbox.file import (
-    Entry,
-    OutboxFile,
-    Pending,
-    disk,
-    disk_is_short,
-)
+from collector.outbox.aside import aside_name, begin_anew, forget_recovered, set_aside
+from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
+from collector.outbox.file import OutboxFile, disk, disk_is_short
+from collector.outbox.rows import Entry, Pending
 
 log = structlog.get_logger("collector.outbox")
 
@@ -44,7 +40,8 @@ class Outbox:
     """The outbox at `path`, from construction to `close`; within a running event loop.
 
     Refuses while it is larger than `max_bytes` or the disk is short; delivered entries are kept
-    for `keep_seconds`, less while space is. Raises OutboxUnavailable where the file cannot be used.
+    for `keep_seconds`, less while space is. A file that turns out to be damaged is set aside and a
+    new one begun. Raises OutboxUnavailable where the file cannot be used.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, keep_seconds: int, metrics: Metrics) -> None:
@@ -55,12 +52,16 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._unavailable: str | None = None
+        self._damage: str | None = None
         self._file = OutboxFile(path)
         self._read_file = OutboxFile(path)
         self.arrived = asyncio.Event()
         """Set when an entry has become durable; the writer clears it."""
-        self._tidy()
+        self.known: list[Callable[[OutboxFile], None]] = []
+        """What a new file is told in the place of a damaged one, by whoever knows; in a thread of
+        the outbox's own."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="outbox-read")
+        self._tidy()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
@@ -79,20 +80,30 @@ class Outbox:
         return self._submit(lambda file: file.insert(entry), appends=True)
 
     def acknowledge(
-        self, last_id: int, dead: Sequence[tuple[Pending, bytes, str]] = ()
+        self, batch: Sequence[Pending], dead: Sequence[tuple[Pending, bytes, str]] = ()
     ) -> asyncio.Future[None]:
-        """Everything up to `last_id` is delivered, but for `dead`: (entry, line, reason)."""
-        return self._submit(lambda file: file.acknowledge(last_id, dead), appends=False)
+        """A batch that `read` gave is delivered, but for `dead`: (entry, line, reason).
+
+        Where it is to be replayed meanwhile, nothing happens: it will come again.
+        """
+        return self._submit(lambda file: file.acknowledge(batch, dead), appends=False)
 
     async def read(self, *, max_lines: int) -> list[Pending]:
         """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one."""
-        return await self._loop.run_in_executor(
-            self._reader, lambda: self._read_file.read(max_lines=max_lines)
-        )
+        return await self.ask(lambda file: file.read(max_lines=max_lines))
 
     async def ask(self, question: Callable[[OutboxFile], T]) -> T:
         """What the file answers, on a connection that changes nothing."""
-        return await self._loop.run_in_executor(self._reader, question, self._read_file)
+
+        def answer() -> T:
+            # Looked up here: meanwhile a new file may have been begun.
+            return question(self._read_file)
+
+        try:
+            return await self._loop.run_in_executor(self._reader, answer)
+        except OutboxDamaged as error:
+            self._report(error)
+            raise
 
     async def change(self, work: Callable[[OutboxFile], T]) -> T:
         """What `work` returned, when all that it did is on disk."""
@@ -110,7 +121,11 @@ class Outbox:
             with OutboxFile(self._path) as file:
                 return file.scrub(traces)
 
-        return await asyncio.to_thread(work)
+        try:
+            return await asyncio.to_thread(work)
+        except OutboxDamaged as error:
+            self._report(error)
+            raise
 
     async def close(self) -> None:
         """Commit what waits, then close."""
@@ -119,6 +134,11 @@ class Outbox:
         self._reader.shutdown()
         self._read_file.close()
         self._file.close()
+
+    def _report(self, error: OutboxDamaged) -> None:
+        """Have the outbox's own thread look after it."""
+        self._damage = str(error)
+        self._jobs.put(_Job(lambda _file: None, self._loop.create_future(), appends=False))
 
     def _submit(self, work: Callable[[OutboxFile], None], *, appends: bool) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()
@@ -133,9 +153,11 @@ class Outbox:
         while open_:
             jobs = self._waiting_jobs()
             open_ = None not in jobs
+            if self._damage is not None:
+                self._begin_anew(self._damage)
             self._commit([job for job in jobs if job is not None])
             due = time.monotonic() - tidied > _HOUSEKEEPING_S
-            if open_ and (due or (self._unavailable is None and self._crowded())):
+            if open_ and (due or (self._unavailable is None and self._must_look())):
                 self._tidy()
                 tidied = time.monotonic()
 
@@ -156,9 +178,7 @@ class Outbox:
         if not jobs:
             return
         try:
-            with self._file.transaction():
-                for job in jobs:
-                    job.work(self._file)
+            self._do(jobs)
         except OutboxUnavailable as error:
             self._metrics.outbox_failures.inc()
             # The next senders are spared the wait for the same; `_tidy` tries again.
@@ -167,6 +187,38 @@ class Outbox:
         else:
             self._metrics.outbox_commits.inc()
             self._answer(jobs, None)
+
+    def _do(self, jobs: list[_Job]) -> None:
+        """In one commit; once more in a new file where the one in use is damaged."""
+        try:
+            with self._file.transaction():
+                for job in jobs:
+                    job.work(self._file)
+        except OutboxDamaged as error:
+            self._begin_anew(str(error))
+            with self._file.transaction():
+                for job in jobs:
+                    job.work(self._file)
+
+    def _begin_anew(self, why: str) -> bool:
+        """Go on with a new file; where that cannot be done now, nothing can until `_tidy` has."""
+        self._damage = why
+        try:
+            self._reader.submit(self._read_file.close).result()
+            self._file.close()
+            begin_anew(self._path, why, self._tell)
+            self._file = OutboxFile(self._path)
+            self._read_file = OutboxFile(self._path)
+        except OutboxUnavailable as error:
+            self._block(str(error))
+            return False
+        self._damage = None
+        self._metrics.outboxes_set_aside.set(len(set_aside(self._path.parent)))
+        return True
+
+    def _tell(self, file: OutboxFile) -> None:
+        for tell in self.known:
+            tell(file)
 
     def _answer(self, jobs: list[_Job], error: OutboxUnavailable | None) -> None:
         def tell() -> None:
@@ -186,21 +238,40 @@ class Outbox:
             self._path, reserve=_RESERVE_BYTES
         )
 
+    def _must_look(self) -> bool:
+        """Whether there may be no room for more, or worse."""
+        try:
+            return self._crowded()
+        except (OutboxUnavailable, OSError):
+            return True
+
     def _tidy(self) -> None:
         """Drop what is old, measure, and decide whether there is room for more."""
         try:
-            self._prune()
-            if self._unavailable is not None:
-                self._file.probe()
-            self._measure()
-            if self._file.used() > self._max_bytes:
-                self._block("the outbox has reached COLLECTOR_OUTBOX_MAX")
-            elif disk_is_short(self._path, reserve=_RESERVE_BYTES):
-                self._block("the disk is full")
-            else:
-                self._block(None)
+            if self._damage is not None and not self._begin_anew(self._damage):
+                return
+            self._look()
+        except OutboxDamaged as error:
+            self._begin_anew(str(error))
         except (OutboxUnavailable, OSError) as error:
             self._block(str(error))
+
+    def _look(self) -> None:
+        if not self._file.in_place:
+            # What it holds is on the disk as long as it is open here, and no longer.
+            self._file.copy_to(aside_name(self._path))
+            raise OutboxDamaged("the outbox's file was moved away or replaced")
+        self._prune()
+        forget_recovered(self._path.parent, older_than_s=self._keep_ns / 1e9)
+        if self._unavailable is not None:
+            self._file.probe()
+        self._measure()
+        if self._file.used() > self._max_bytes:
+            self._block("the outbox has reached COLLECTOR_OUTBOX_MAX")
+        elif disk_is_short(self._path, reserve=_RESERVE_BYTES):
+            self._block("the disk is full")
+        else:
+            self._block(None)
 
     def _prune(self) -> None:
         now = time.time_ns()
@@ -217,6 +288,7 @@ class Outbox:
         self._metrics.disk_free_bytes.set(free)
         self._metrics.disk_size_bytes.set(size)
         self._metrics.dead_letters.set(found.dead_letters)
+        self._metrics.outboxes_set_aside.set(len(set_aside(self._path.parent)))
 
     def _block(self, why: str | None) -> None:
         if why != self._unavailable:

@@ -30,6 +30,7 @@ class Choices:
         self._latest = {choice.owner: choice for choice in kept}
         self._out: set[OwnerMark] = {choice.owner for choice in kept if choice.out}
         self._measure()
+        outbox.known.append(self._keep_again)
 
     def opted_out(self, server: ServerPseudonym) -> bool:
         """Whether a server's reports are to be dropped."""
@@ -60,6 +61,11 @@ class Choices:
             file.owners.choose(choice, told=told)
 
         await self._outbox.change(work)
+
+    def _keep_again(self, file: OutboxFile) -> None:
+        """Into the file that takes the place of a damaged one."""
+        for choice in list(self._latest.values()):
+            file.owners.choose(choice, told=False)
 
     def _measure(self) -> None:
         self._metrics.opted_out.set(len(self._out))

@@ -95,12 +95,24 @@ class Sync:
         await self.share()
         out = await self._hear_choices()
         fresh = await self._hear_notices()
+        if fresh:
+            await self._remember(fresh)
         if out or fresh:
             await self._follow(out, fresh)
             # Facts are written by the rollup, which must not be at it.
             async with self._rolling:
                 await asyncio.to_thread(self._forget, fresh)
         self._seen |= {notice.at_ns for notice in fresh}
+
+    async def _remember(self, notices: list[Notice]) -> None:
+        """What an outbox that was set aside holds of these owners must not come back."""
+        oldest = time.time_ns() - self._keep_ns
+
+        def work(file: OutboxFile) -> None:
+            file.owners.remember_erased(notices)
+            file.owners.forget_erased(before_ns=oldest)
+
+        await self._outbox.change(work)
 
     def _forget(self, notices: Iterable[Notice]) -> None:
         for notice in notices:

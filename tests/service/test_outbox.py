@@ -57,9 +57,9 @@ def test_read_takes_at_most_so_many_lines_but_at_least_an_entry(tmp_path: Path) 
 def test_acknowledged_entries_are_not_read_again(tmp_path: Path) -> None:
     put(tmp_path / FILE, entry(1), entry(2), entry(3))
     with OutboxFile(tmp_path / FILE) as file:
-        second = file.read(max_lines=2)[-1]
+        batch = file.read(max_lines=2)
         with file.transaction():
-            file.acknowledge(second.id, [])
+            file.acknowledge(batch, [])
         assert [one.lines for one in file.read(max_lines=100)] == [entry(3).lines]
         assert file.stats().reports == 1
 
@@ -68,7 +68,7 @@ def test_delivered_entries_stay_for_replay_until_they_are_old(tmp_path: Path) ->
     put(tmp_path / FILE, *(entry(n) for n in range(10)))
     with OutboxFile(tmp_path / FILE) as file:
         with file.transaction():
-            file.acknowledge(file.read(max_lines=4)[-1].id, [])
+            file.acknowledge(file.read(max_lines=4), [])
         assert file.prune(older_than_ns=time.time_ns() - 10**12) == 0
         assert file.prune(older_than_ns=time.time_ns()) == 4
         assert file.stats().reports == 6
@@ -189,7 +189,7 @@ async def test_full_outbox_refuses_until_it_is_delivered(tmp_path: Path) -> None
     assert value(metrics, "collector_outbox_accepting") == 0
     batch = await outbox.read(max_lines=1000)
     assert 90 <= len(batch) < 120
-    await outbox.acknowledge(batch[-1].id)
+    await outbox.acknowledge(batch)
     await until(lambda: outbox.unavailable is None, within=15)
     await outbox.append(entry(1))
     await outbox.close()
@@ -214,7 +214,7 @@ def test_dead_letters_are_kept_with_their_reason_and_sent_again_at_the_end(
     with OutboxFile(tmp_path / FILE) as file:
         batch = file.read(max_lines=10)
         with file.transaction():
-            file.acknowledge(batch[-1].id, [(batch[0], b"m f=1i 1", "too old")])
+            file.acknowledge(batch, [(batch[0], b"m f=1i 1", "too old")])
         (letter,) = file.dead_letters()
         assert (letter.line, letter.reason) == (b"m f=1i 1", "too old")
         assert letter.received_ns == batch[0].received_ns

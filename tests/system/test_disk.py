@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import resource
-import shutil
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +11,7 @@ import pytest
 
 from collector.embedded import EmbeddedInflux
 from tests.conftest import Databases, Serve, StartServe
+from tests.disks import fill
 from tests.sender import (
     Reply,
     encoded,
@@ -90,33 +86,6 @@ def test_outbox_over_its_limit_refuses_until_it_is_delivered(
     own_influx.start()
     accepts_again(collector, FIRST - 1)
     all_there(own_databases, collector, [*acknowledged, FIRST - 1])
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MiB."""
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if os.geteuid() != 0 or mount is None or umount is None:
-        pytest.skip("only root can mount a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", disk],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    yield disk
-    subprocess.run([umount, "--lazy", disk], check=True)
-
-
-def fill(path: Path) -> None:
-    """Write until the disk takes no more."""
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
 
 
 def test_full_disk_is_said_early_and_costs_no_acknowledged_report(

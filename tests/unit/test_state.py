@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.state import KEY_BYTES, StateError, locked, pseudonym_key
+from collector.state import KEY_BYTES, VERSION, StateError, locked, pseudonym_key
 
 HOLDER = """
 import sys
@@ -68,6 +68,30 @@ def test_directory_without_permission_is_refused_in_words(tmp_path: Path) -> Non
     (tmp_path / "state").mkdir(mode=0o500)
     with pytest.raises(StateError, match="no permission"), locked(tmp_path / "state"):
         pass
+
+
+def test_directory_says_its_version(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        assert (tmp_path / "version").read_text() == f"{VERSION}\n"
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("older", [None, "", "1\n"])
+def test_directory_of_an_older_version_is_taken_over(tmp_path: Path, older: str | None) -> None:
+    pseudonym_key(tmp_path / "pseudonym.key")
+    if older is not None:
+        (tmp_path / "version").write_text(older)
+    with locked(tmp_path):
+        assert (tmp_path / "version").read_text() == f"{VERSION}\n"
+
+
+def test_directory_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "version").write_text(f"{VERSION + 1}\n")
+    wanted = f"of version {VERSION + 1}, newer than this collector's .* install the collector"
+    with pytest.raises(StateError, match=wanted), locked(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"version"}
 
 
 def test_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""A damaged outbox is set aside under a name of its own, and a new one begun in its place.
+
+What the damaged one still tells of owners goes into the new one at once; its reports wait for
+`collector outbox recover`. The new file is whole before the old one is moved, so that a crash in
+between loses neither.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from collector.metrics import Metrics
+from collector.outbox import salvage
+from collector.outbox.carve import log_is_damaged
+from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, named
+from collector.outbox.file import FILE, OutboxFile
+from collector.outbox.holding import alone
+
+log = structlog.get_logger("collector.outbox")
+
+_FRESH: Final = "outbox.new"
+_LONGEST_CHECK_S: Final = 5.0
+_RECOVERED: Final = ".recovered-"
+_FORM: Final = "%Y%m%dT%H%M%S.%fZ"
+
+
+def set_aside(directory: Path) -> list[Path]:
+    """The damaged outboxes in a state directory that wait to be recovered, oldest first."""
+    found = directory.glob(f"{FILE}.damaged-*")
+    return sorted({path.with_name(path.name.removesuffix("-wal")) for path in found})
+
+
+def aside_name(path: Path) -> Path:
+    """The name under which an outbox is set aside now."""
+    return path.with_name(f"{path.name}.damaged-{datetime.now(UTC):{_FORM}}")
+
+
+def look_over(path: Path, metrics: Metrics) -> None:
+    """See to it that the outbox can be used; a damaged one is set aside.
+
+    Raises OutboxUnavailable where it is whole and cannot be used all the same, such as one of a
+    newer version.
+    """
+    with named():
+        _finish(path)
+        why = _damage(path)
+    if why is not None:
+        begin_anew(path, why)
+    metrics.outboxes_set_aside.set(len(set_aside(path.parent)))
+
+
+def begin_anew(
+    path: Path, why: str, known: Callable[[OutboxFile], None] = lambda _file: None
+) -> None:
+    """Set the outbox at `path` aside and begin a new one; no connection to it may be open here.
+
+    `known` is called with the new one, within a transaction, to add what a running process knows.
+    Raises OutboxUnavailable where that cannot be done now.
+    """
+    directory = path.parent
+    aside = aside_name(path)
+    with named(), alone(directory):
+        try:
+            kept = salvage.kept(path)
+        except OSError as error:
+            kept = salvage.Kept()
+            why = f"{why}; {error.strerror}"
+        fresh = directory / _FRESH
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        with OutboxFile(fresh / FILE) as file, file.transaction():
+            # What is under way with a row of the old file must hit none of the new one.
+            file.begin_at(max(kept.last + 1, time.time_ns() // 1000), kept.tag_values)
+            file.owners.restore(kept.choices, kept.erasures, kept.notices, kept.erased)
+            known(file)
+            choices = len(file.owners.choices())
+        _replace(path, aside)
+        if _has_bytes(_log_of(path)):
+            _replace(_log_of(path), _log_of(aside))
+        _log_of(path).unlink(missing_ok=True)
+        Path(f"{path}-shm").unlink(missing_ok=True)
+        _finish(path)
+    log.error(
+        "the outbox is damaged: it is set aside and a new one begun; get the reports out with"
+        " `collector outbox recover`. An owner's choice or erasure that was in the damaged part"
+        " and that InfluxDB does not have is lost",
+        reason="set-aside",
+        file=aside.name,
+        why=why,
+        choices=choices,
+        erasures=len(kept.erasures),
+    )
+
+
+def _finish(path: Path) -> None:
+    """Put a new file that is whole into its place; clear away one that is not."""
+    fresh = path.parent / _FRESH
+    if (fresh / FILE).exists() and not path.exists():
+        # Where a crash came between, the old one's log still stands here.
+        if _log_of(path).exists() and (asides := set_aside(path.parent)):
+            _replace(_log_of(path), _log_of(asides[-1]))
+        _replace(fresh / FILE, path)
+        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    if fresh.exists():
+        shutil.rmtree(fresh)
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with the outbox, in words; None for one that is whole, or not there yet."""
+    log_file = _log_of(path)
+    if not path.exists():
+        return "its file is gone and its log is not" if _has_bytes(log_file) else None
+    if not path.is_file():
+        return "it is no file"
+    for one in (path, log_file, Path(f"{path}-shm")):
+        if one.exists() and not os.access(one, os.R_OK | os.W_OK):
+            return f"there is no permission to read and write {one.name}"
+    if not _has_bytes(path):
+        return "its file is empty"
+    if log_file.exists() and log_is_damaged(log_file):
+        return "its log is broken before its end"
+    try:
+        with OutboxFile(path) as file:
+            file.check(most_s=_LONGEST_CHECK_S)
+    except OutboxDamaged as error:
+        return str(error)
+    return None
+
+
+def _log_of(path: Path) -> Path:
+    return Path(f"{path}-wal")
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _replace(old: Path, new: Path) -> None:
+    if old.exists():
+        old.replace(new)
+
+
+def put_away(aside: Path) -> Path:
+    """Rename an outbox that is recovered; its new name."""
+    done = aside.with_name(aside.name.replace(".damaged-", _RECOVERED))
+    with named():
+        _replace(aside, done)
+        _replace(_log_of(aside), _log_of(done))
+    return done
+
+
+def forget_recovered(directory: Path, *, older_than_s: float) -> None:
+    """Delete outboxes that were recovered so long ago. Raises OSError."""
+    for path in directory.glob(f"{FILE}{_RECOVERED}*"):
+        # The time of its last renaming.
+        if time.time() - path.stat().st_ctime > older_than_s:
+            path.unlink()
+
+
+def check_recoverable(path: Path) -> None:
+    """Raises OutboxUnavailable where there is no outbox that was set aside at `path`."""
+    if not path.exists() and not _log_of(path).exists():
+        raise OutboxUnavailable(f"{path} is not there")
+    if path.name == FILE:
+        raise OutboxUnavailable(f"{path} is the outbox in use: it is not set aside")

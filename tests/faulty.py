@@ -1,0 +1,130 @@
+"""A way to InfluxDB that can be made to fail: an HTTP server that hands on what it gets, or not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import web
+
+from collector.embedded import free_port
+
+GZIP = 16 + zlib.MAX_WBITS
+_PASSED_ON = ("Content-Encoding", "Content-Type", "Authorization", "Accept")
+
+Fault = Callable[["Way", web.Request, bytes], Awaitable[web.StreamResponse]]
+"""What becomes of a write, with its body as it came."""
+
+
+@dataclass
+class Way:
+    """Between a collector and a real InfluxDB at `target`; `fault` is what its writes meet."""
+
+    target: str
+    fault: Fault | None = None
+    port: int = field(default_factory=free_port)
+    met: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Way]:
+        application = web.Application(client_max_size=1 << 30)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(application, auto_decompress=False, shutdown_timeout=0.1)
+        await runner.setup()
+        async with aiohttp.ClientSession(auto_decompress=False) as self._session:
+            try:
+                await web.TCPSite(runner, "127.0.0.1", self.port).start()
+                yield self
+            finally:
+                await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if self.fault is not None and request.path == "/write":
+            return await self.fault(self, request, body)
+        return await self.hand_on(request, body)
+
+    async def hand_on(self, request: web.Request, body: bytes) -> web.StreamResponse:
+        """What InfluxDB answers; 502 where it does not."""
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        try:
+            async with self._session.request(
+                request.method, f"{self.target}{request.path_qs}", data=body, headers=headers
+            ) as answer:
+                kept = {
+                    name: value
+                    for name, value in answer.headers.items()
+                    if name.startswith("X-Influxdb") or name in ("Content-Type", "Content-Encoding")
+                }
+                return web.Response(status=answer.status, body=await answer.read(), headers=kept)
+        except aiohttp.ClientError:
+            return web.Response(status=502)
+
+
+def slow(seconds: float) -> Fault:
+    """Each write takes so long, and is done."""
+
+    async def fault(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
+        way.met["slow"] += 1
+        await asyncio.sleep(seconds)
+        return await way.hand_on(request, body)
+
+    return fault
+
+
+async def hanging(way: Way, _request: web.Request, _body: bytes) -> web.StreamResponse:
+    """Accepted and never answered."""
+    way.met["hanging"] += 1
+    await asyncio.sleep(3600)
+    return web.Response(status=504)
+
+
+def at_random(chance: random.Random, *, well: float = 0.3) -> Fault:
+    """500, 503, 429, done and then cut off, done and then 500, or done in part, by chance."""
+
+    async def fault(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
+        if chance.random() < well:
+            way.met["well"] += 1
+            return await way.hand_on(request, body)
+        kind = chance.choice(("500", "503", "429", "cut", "late", "part"))
+        way.met[kind] += 1
+        if kind == "429":
+            return web.json_response(
+                {"error": "too busy"}, status=429, headers={"Retry-After": "1"}
+            )
+        if kind in ("500", "503"):
+            return web.json_response({"error": "injected"}, status=int(kind))
+        if kind == "part":
+            return await _in_part(way, request, body)
+        await way.hand_on(request, body)
+        if kind == "cut" and request.transport is not None:
+            request.transport.abort()
+        return web.json_response({"error": "timeout"}, status=500)
+
+    return fault
+
+
+async def _in_part(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
+    """The first half of the lines is written, the second half is not; InfluxDB 1.x says it so."""
+    compressed = request.headers.get("Content-Encoding") == "gzip"
+    lines = (zlib.decompress(body, wbits=GZIP) if compressed else body).split(b"\n")
+    if len(lines) == 1:
+        return await way.hand_on(request, body)
+    kept, dropped = lines[: len(lines) // 2], len(lines) - len(lines) // 2
+    packer = zlib.compressobj(wbits=GZIP)
+    part = b"\n".join(kept)
+    if compressed:
+        part = packer.compress(part) + packer.flush()
+    await way.hand_on(request, part)
+    words = f"partial write: injected dropped={dropped}"
+    return web.json_response({"error": words}, status=400)

@@ -1,0 +1,180 @@
+"""Senders under way while something fails, what each of them heard, and what InfluxDB has of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from tests.conftest import Databases, Serve
+from tests.reliability import Row, Suite, record
+from tests.sender import encoded, key_of, metric, node_name, report
+
+FIRST = 100_000
+SENDERS = 10
+WITHIN_S = 90.0
+ANSWER_S = 20.0
+FULL = os.environ.get("CHAOS") == "full"
+"""Whether `make chaos` runs this; else it is the short form."""
+
+
+def effort(full: int, short: int) -> int:
+    """How many rounds of a fault there are to be."""
+    return full if FULL else short
+
+
+@dataclass
+class Ledger:
+    """Senders of reports of one node each, every one with a number of its own."""
+
+    url: str
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(FIRST))
+    sent: int = 0
+    acknowledged: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    answers: Counter[int] = field(default_factory=Counter)
+    unanswered: set[int] = field(default_factory=set)
+
+    async def send(self, session: aiohttp.ClientSession) -> None:
+        """Send one report and never again, as the real client does."""
+        number = next(self.numbers)
+        self.sent += 1
+        try:
+            async with session.post(f"{self.url}/usage", data=encoded(report([number]))) as answer:
+                self.answers[answer.status] += 1
+                (self.acknowledged if answer.status == 200 else self.refused).add(number)
+                if answer.status == 503:
+                    assert int(answer.headers["Retry-After"]) > 0
+        except aiohttp.ClientConnectorError:
+            # Nobody was there to send it to.
+            self.sent -= 1
+            await asyncio.sleep(0.05)
+        except (aiohttp.ClientError, TimeoutError):
+            self.unanswered.add(number)
+            await asyncio.sleep(0.05)
+
+    async def send_all(self, count: int) -> None:
+        """Send so many reports, many at once."""
+        left = itertools.repeat(None, count)
+
+        async def sender(session: aiohttp.ClientSession) -> None:
+            for _ in left:
+                await self.send(session)
+
+        async with self._session() as session:
+            await asyncio.gather(*(sender(session) for _ in range(4 * SENDERS)))
+
+    @asynccontextmanager
+    async def sending(self, *, pause: float = 0.02) -> AsyncIterator[None]:
+        """Send without end while the context lasts; what is under way is waited for."""
+        ended = asyncio.Event()
+
+        async def sender(session: aiohttp.ClientSession) -> None:
+            while not ended.is_set():
+                await self.send(session)
+                await asyncio.sleep(pause)
+
+        async with self._session() as session:
+            senders = [asyncio.ensure_future(sender(session)) for _ in range(SENDERS)]
+            try:
+                yield
+            finally:
+                ended.set()
+                await asyncio.gather(*senders)
+
+    @staticmethod
+    def _session() -> aiohttp.ClientSession:
+        # A connection a report, as of senders that are many.
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_S),
+        )
+
+    async def more(self, count: int, *, within: float = 60.0) -> None:
+        """Until so many more are acknowledged."""
+        wanted = len(self.acknowledged) + count
+        deadline = time.monotonic() + within
+        while len(self.acknowledged) < wanted:
+            assert time.monotonic() < deadline, f"{count} reports not taken within {within} s"
+            await asyncio.sleep(0.02)
+
+
+def node_points(databases: Databases) -> Counter[str]:
+    """How many points InfluxDB has of each node, by pseudonym."""
+    rows = databases.server.query('SELECT "node" FROM "node_report"', databases.raw)
+    return Counter(str(row["node"]) for row in rows)
+
+
+async def delivered(databases: Databases, collector: Serve, numbers: set[int]) -> Counter[str]:
+    """The points of each node once all of these numbers are there; fails after a while."""
+    key = key_of(collector.state_dir)
+    wanted = {node_name(number, key) for number in numbers}
+    found: Counter[str] = Counter()
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        found = await asyncio.to_thread(node_points, databases)
+        if wanted <= found.keys():
+            return found
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"{len(wanted - found.keys())} acknowledged reports are missing")
+
+
+async def emptied(collector: Serve) -> None:
+    """Until the outbox has nothing left to deliver."""
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        # Measured every few seconds: so that it is of now, the age is looked at too.
+        if not await asyncio.to_thread(metric, collector.metrics_url, "collector_outbox_reports"):
+            return
+        await asyncio.sleep(0.2)
+    raise AssertionError("the outbox was not emptied")
+
+
+async def settled(
+    ledger: Ledger,
+    databases: Databases,
+    collector: Serve,
+    *,
+    fault: str,
+    rounds: int,
+    ended: float,
+    told_lost: int = 0,
+) -> Row:
+    """The row of a fault that ended at `ended` (monotonic); recorded, and held to what is promised.
+
+    `told_lost` reports are known to be in a part of a file that was destroyed.
+    """
+    if not told_lost:
+        await delivered(databases, collector, ledger.acknowledged)
+    recovery = time.monotonic() - ended
+    await asyncio.sleep(6.0 if told_lost else 0.0)
+    await emptied(collector)
+    points = await asyncio.to_thread(node_points, databases)
+    key = key_of(collector.state_dir)
+    row = Row(
+        fault=fault,
+        rounds=rounds,
+        sent=ledger.sent,
+        acknowledged=len(ledger.acknowledged),
+        in_influxdb=len(points),
+        lost=len({node_name(number, key) for number in ledger.acknowledged} - points.keys()),
+        doubled=sum(count > 1 for count in points.values()),
+        refused=len(ledger.refused),
+        unanswered=len(ledger.unanswered),
+        recovery_s=round(recovery, 1),
+    )
+    record(Suite.CHAOS, row)
+    refused = {node_name(number, key) for number in ledger.refused}
+    assert not refused & points.keys(), "a refused report is stored"
+    assert ledger.answers.keys() <= {200, 503}, ledger.answers
+    assert row.sent == row.acknowledged + row.refused + row.unanswered
+    assert row.doubled == 0
+    assert row.lost <= told_lost, row
+    return row
