@@ -13,7 +13,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint format bench dashboards lock clean
+.PHONY: help setup dev demo test lint format hostile bench dashboards lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -41,6 +41,13 @@ lint: dev ## Check style, types and layers
 format: dev ## Rewrite the code in the house's format, and mend what can be mended safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+hostile: dev ## Attack a collector as strangers may, in the long form; its figures go to docs/reliability.md
+	$(BIN)/python -m tests.reliability hostile --forget
+	$(BIN)/python -m tests.reliability hostile-cost --forget
+	HOSTILE_LONG=1 $(BIN)/python -m pytest tests/hostile -n 0 -q
+	$(BIN)/python -m tests.reliability hostile
+	$(BIN)/python -m tests.reliability hostile-cost
 
 bench: setup ## Measure how fast reports are taken in, on this machine
 	@$(BIN)/python -m bench
