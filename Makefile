@@ -13,7 +13,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test chaos lint format bench dashboards lock clean
+.PHONY: help setup dev demo test chaos hostile lint format bench dashboards lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -46,6 +46,13 @@ chaos: dev ## Break everything while reports come in, under 10 minutes; docs/rel
 	@$(BIN)/python -m tests.reliability --forget chaos
 	CHAOS=full $(BIN)/python -m pytest tests/chaos -n $(JOBS) --dist load --timeout 400 --session-timeout 580 -rs
 	@$(BIN)/python -m tests.reliability chaos
+
+hostile: dev ## Attack a collector as strangers may, in the long form; its figures go to docs/reliability.md
+	$(BIN)/python -m tests.reliability hostile --forget
+	$(BIN)/python -m tests.reliability hostile-cost --forget
+	HOSTILE_LONG=1 $(BIN)/python -m pytest tests/hostile -n 0 -q
+	$(BIN)/python -m tests.reliability hostile
+	$(BIN)/python -m tests.reliability hostile-cost
 
 bench: setup ## Measure how fast reports are taken in, on this machine
 	@$(BIN)/python -m bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ async def main(peer: str | None = None) -> None:
                         )
                     )
                     taken += pairs[-1][1].requests
-                    time.sleep(_SETTLE_S)
+                    await asyncio.sleep(_SETTLE_S)
                     backlog.append(ours.metric("collector_outbox_reports"))
                     if peer:
                         peers.append(wrk.run(peer, seconds=_ROUND_S))
@@ -139,7 +140,7 @@ def _stages(bodies: Sequence[bytes], folder: Path) -> str:
             read += len(batch)
             b"\n".join([entry.lines for entry in batch])
             with file.transaction():
-                file.acknowledge(batch[-1].id, ())
+                file.acknowledge(batch, ())
         drained = (time.perf_counter() - begun) / max(1, read)
     rows = [
         ("parse and validate", "loop", f"{parsed * 1e6:.1f}"),

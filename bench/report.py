@@ -1,4 +1,4 @@
-"""docs/performance.md, as the benchmarks write it: each its own section, kept until measured again."""
+"""docs/performance.md, as the benchmarks write it: a section each, kept until measured again."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "performance.md"
 _KEPT: Final = ROOT / "bench" / "results.json"
 
-_HEAD: Final = """\
-# Performance
-
-This page is written by `make bench`; `python -m bench NAME` measures one section anew. Machines are noisy: what counts
-are the ratios, each of two things measured in turn in the same run. Every section tells when and on what it was taken.
-"""
+_HEAD: Final = (
+    "# Performance\n\n"
+    "This page is written by `make bench`; `python -m bench NAME` measures one section anew."
+    " Machines are noisy:\nwhat counts are the ratios, each of two things measured in turn in the"
+    " same run. Every section tells when and on what it\nwas taken.\n"
+)
 
 SECTIONS: Final = (
     "intake",

@@ -87,7 +87,7 @@ def stream_with_curl(url: str, day: date) -> float:
     return time.perf_counter() - begun
 
 
-async def main(reports: int) -> None:
+async def main(reports: int = 1_000_000) -> None:
     """Print the figures of one size."""
     day = datetime.now(UTC).date() - timedelta(days=2)
     with tempfile.TemporaryDirectory() as directory:

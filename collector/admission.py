@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from collector.schema import OTHER, UNKNOWN
 
@@ -16,23 +17,72 @@ _SECONDS_PER_HOUR = 3600
 _SECONDS_PER_DAY = 86_400
 _IPV6_SITE_BYTES = 8
 _KEY_BYTES = 32
+_MOST_BUCKETS = 200_000
+
+
+class Buckets:
+    """Token buckets by name: at most `per_hour` an hour each, with a burst of as many; 0: no limit.
+
+    Those that are full again are forgotten. At most `most` are remembered: past that those first
+    seen go, so that whoever has so many names is not held, and costs no more memory either.
+    """
+
+    def __init__(self, *, per_hour: int, most: int = _MOST_BUCKETS) -> None:
+        self._per_hour = per_hour
+        self._most = most
+        self._buckets: dict[bytes | str, tuple[float, float]] = {}
+        self._swept = -math.inf
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def __iter__(self) -> Iterator[bytes | str]:
+        return iter(self._buckets)
+
+    def wait(self, name: bytes | str, now: float) -> int:
+        """Count one of a name at `now` (s since 1970): 0, or seconds to wait if refused."""
+        if not self._per_hour:
+            return 0
+        tokens, since = self._buckets.get(name, (float(self._per_hour), now))
+        rate = self._per_hour / _SECONDS_PER_HOUR
+        tokens = min(self._per_hour, tokens + max(0.0, now - since) * rate)
+        if tokens < 1:
+            return math.ceil((1 - tokens) / rate)
+        self._buckets[name] = (tokens - 1, now)
+        if len(self._buckets) > self._most or now - self._swept > _SECONDS_PER_HOUR:
+            self._sweep(now, rate)
+        return 0
+
+    def forget(self) -> None:
+        """Forget all."""
+        self._buckets.clear()
+
+    def _sweep(self, now: float, rate: float) -> None:
+        self._swept = now
+        self._buckets = {
+            key: (left, at)
+            for key, (left, at) in self._buckets.items()
+            if left + (now - at) * rate < self._per_hour
+        }
+        if len(self._buckets) > self._most:
+            # A tenth more than must be: not at each further name.
+            for key in list(islice(self._buckets, len(self._buckets) - self._most * 9 // 10)):
+                del self._buckets[key]
 
 
 class RateLimit:
     """At most `per_hour` reports an hour from one address, with a burst of as many; 0: no limit.
 
-    A token bucket for each address, kept in memory only, under a digest whose key changes each
-    UTC day: nothing here can tell an address from yesterday. An IPv6 site (/64) counts as one
-    address. Buckets that are full again are forgotten.
+    Kept in memory only, under a digest whose key changes each UTC day: nothing here can tell an
+    address from yesterday. An IPv6 site (/64) counts as one address.
     """
 
     def __init__(self, *, per_hour: int, secret: bytes) -> None:
-        self._per_hour = per_hour
+        self._limits = per_hour > 0
+        self._buckets = Buckets(per_hour=per_hour)
         self._secret = secret
         self._day = -1
         self._key = b""
-        self._buckets: dict[bytes, tuple[float, float]] = {}
-        self._swept = -math.inf
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -42,29 +92,16 @@ class RateLimit:
 
         An address that cannot be parsed is a bucket like any other.
         """
-        if not self._per_hour:
+        if not self._limits:
             return 0
         if (day := int(now // _SECONDS_PER_DAY)) != self._day:
             self._day = day
             self._key = hashlib.blake2b(
                 str(day).encode(), key=self._secret, digest_size=_KEY_BYTES
             ).digest()
-            self._buckets.clear()
-        name = hashlib.blake2b(_site(address), key=self._key, digest_size=16).digest()
-        tokens, since = self._buckets.get(name, (float(self._per_hour), now))
-        rate = self._per_hour / _SECONDS_PER_HOUR
-        tokens = min(self._per_hour, tokens + max(0.0, now - since) * rate)
-        if tokens < 1:
-            return math.ceil((1 - tokens) / rate)
-        self._buckets[name] = (tokens - 1, now)
-        if now - self._swept > _SECONDS_PER_HOUR:
-            self._swept = now
-            self._buckets = {
-                key: (left, at)
-                for key, (left, at) in self._buckets.items()
-                if left + (now - at) * rate < self._per_hour
-            }
-        return 0
+            self._buckets.forget()
+        name = hashlib.blake2b(site_of(address), key=self._key, digest_size=16).digest()
+        return self._buckets.wait(name, now)
 
 
 def sender_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
@@ -93,7 +130,8 @@ def is_within(address: str, networks: Sequence[Network]) -> bool:
     return any(plain in network for network in networks)
 
 
-def _site(address: str) -> bytes:
+def site_of(address: str) -> bytes:
+    """What counts as one sender: an IPv4 address, an IPv6 /64, or whatever else was named."""
     if ":" not in address:
         return address.encode()
     try:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from collector.admission import RateLimit, TagBudget
+from collector.admission import Buckets, RateLimit, TagBudget
+from collector.connections import Guard, GuardedSite, Limits
 from collector.influx import Influx
 from collector.intakes.asl import AslIntake, Report, Understanding
 from collector.lines import Stamper
@@ -27,7 +28,7 @@ from collector.owners.erasure import Locks
 from collector.owners.routes import MyData
 from collector.owners.texts import Terms
 from collector.privacy import Pseudonymiser
-from collector.problems import Reason, Refusal
+from collector.problems import SERVER, Reason, Refusal
 from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.retention import prepare
@@ -38,14 +39,13 @@ from collector.rollup.schedule import Schedule
 from collector.schema import DAILY, NODE_TAGS, OWNERS, RAW, REGISTRATION
 from collector.settings import Address, Settings
 from collector.state import locked, pseudonym_key
+from collector.suspicion import Suspicions
 from collector.systemd import Notifier
 from collector.writer import Writer
 
 log = structlog.get_logger("collector.app")
 
 _SECONDS_PER_DAY: Final = 86_400
-_FORGET_AFTER_S: Final = 30.0
-"""How long a connection without a request is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,18 @@ def tag_budgets() -> dict[str, int]:
     return {tag.name: tag.budget for tag in NODE_TAGS if tag.budget and tag is not REGISTRATION}
 
 
+def guard_of(settings: Settings, metrics: Metrics, name: str) -> Guard:
+    """The bounds of an address that is listened on, as the settings give them."""
+    limits = Limits(
+        connections=settings.max_connections,
+        per_address=settings.max_connections_per_address,
+        head_bytes=settings.max_head,
+        seconds=settings.read_timeout,
+        trusted=tuple(settings.trusted_proxies),
+    )
+    return Guard(limits, metrics, name=name)
+
+
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Serve from entry to exit; at exit, requests end and the outbox drains for up to 10 s.
@@ -110,6 +122,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         with OutboxFile(path) as file:
             seen, newest = file.tag_values(), file.newest_ns()
             chosen = file.owners.choices()
+            known = file.servers()
         for tag, budget in tag_budgets().items():
             metrics.tag_budget.labels(tag).set(budget)
         outbox = Outbox(
@@ -156,14 +169,20 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 seen=seen,
             ),
             nodelist=nodelist,
+            server_limit=Buckets(per_hour=settings.server_rate_limit if settings.rate_limit else 0),
+            suspicions=Suspicions(known=known),
+            max_nodes=settings.max_nodes,
             metrics=metrics,
         )
+        rate_limit = RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32))
+        metrics.rate_limited_addresses.set_function(lambda: len(rate_limit))
         intake = AslIntake(
             understanding,
             opted_out=desk.choices.opted_out,
             outbox=outbox,
-            rate_limit=RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32)),
+            rate_limit=rate_limit,
             trusted_proxies=settings.trusted_proxies,
+            read_timeout_s=settings.read_timeout,
             metrics=metrics,
         )
         my_data = MyData(
@@ -171,6 +190,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             understanding.identify,
             terms=Terms(settings.retention_raw, settings.outbox_keep, settings.backup_keep),
             trusted_proxies=settings.trusted_proxies,
+            read_timeout_s=settings.read_timeout,
             secret=secrets.token_bytes(32),
         )
         private = web.Application()
@@ -181,15 +201,18 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 web.get("/readyz", _readyz(outbox)),
             ]
         )
-        public = web.Application(
-            client_max_size=settings.max_body + 1, middlewares=[_problems_for_unknown_routes]
-        )
+        private.on_response_prepare.append(_named)
+        public = web.Application(client_max_size=settings.max_body + 1)
         site = Site(settings, influx, series, report=Report)
         public.add_routes([*intake.routes(), *my_data.routes(), *site.routes()])
         public.on_response_prepare.append(site.headers)
         at = Running(
-            public=await stack.enter_async_context(_site(public, settings.listen)),
-            metrics=await stack.enter_async_context(_site(private, settings.metrics_listen)),
+            public=await stack.enter_async_context(
+                _site(public, settings.listen, guard_of(settings, metrics, "public"))
+            ),
+            metrics=await stack.enter_async_context(
+                _site(private, settings.metrics_listen, guard_of(settings, metrics, "metrics"))
+            ),
         )
         log.info("serving", public=str(at.public), metrics=str(at.metrics))
         async with Notifier().serving(lambda: outbox.alive and not ended):
@@ -208,18 +231,13 @@ async def serve(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _site(application: web.Application, address: Address) -> AsyncIterator[Address]:
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=_FORGET_AFTER_S,
-        handle_signals=False,
-    )
+async def _site(
+    application: web.Application, address: Address, guard: Guard
+) -> AsyncIterator[Address]:
+    runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=5)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, address.host, address.port, shutdown_timeout=5)
-        await site.start()
+        await GuardedSite(runner, (address.host, address.port), guard).start()
         yield Address(address.host, runner.addresses[0][1])
     finally:
         await runner.cleanup()
@@ -278,17 +296,5 @@ def _readyz(outbox: Outbox) -> Callable[[web.Request], Awaitable[web.Response]]:
     return readyz
 
 
-@web.middleware
-async def _problems_for_unknown_routes(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPNotFound:
-        return Refusal(Reason.NOT_FOUND, "there is nothing at this address").response()
-    except web.HTTPMethodNotAllowed as error:
-        response = Refusal(
-            Reason.METHOD_NOT_ALLOWED, f"use {', '.join(sorted(error.allowed_methods))} here"
-        ).response()
-        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
-        return response
+async def _named(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = SERVER

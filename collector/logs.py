@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
+from collections import Counter
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
+_SPARING_S: Final = 60.0
 _FOREIGN_ADDRESS = "Error handling request from %s"
 
 
@@ -41,6 +44,33 @@ def place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     path = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
     return f"{type(error).__name__} in {path}" if path else type(error).__name__
+
+
+class Sparing:
+    """Logs what strangers cause, so that they cannot fill the disk: so many lines a minute a word.
+
+    What was held back is told by the next line that passes, as `held_back`.
+    """
+
+    def __init__(self, *, per_minute: int = 60) -> None:
+        self._per_minute = per_minute
+        self._until = 0.0
+        self._logged: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
+
+    def info(self, log: Any, event: str, *, reason: str, **more: object) -> None:  # noqa: ANN401 - structlog's own type
+        """Log an event; its lines are counted by `reason`, which is one of a few words."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + _SPARING_S
+            self._logged.clear()
+        if self._logged[reason] >= self._per_minute:
+            self._held[reason] += 1
+            return
+        self._logged[reason] += 1
+        if held := self._held.pop(reason, 0):
+            more["held_back"] = held
+        log.info(event, reason=reason, **more)
 
 
 def _on_one_line(

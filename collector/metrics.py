@@ -58,10 +58,28 @@ class Metrics:
             ("tag",),
             registry=registry,
         )
+        self.suspicions = Counter(
+            "collector_suspicions",
+            "What may be an attempt to fool the numbers, in accepted submissions, by kind.",
+            ("kind",),
+            registry=registry,
+        )
         self.request_seconds = Histogram(
             "collector_request_seconds",
             "Time from a submission's headers to its reply.",
             buckets=_LATENCY,
+            registry=registry,
+        )
+        self.http_refusals = Counter(
+            "collector_http_refusals",
+            "Connections and requests refused before anything was understood of them, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "collector_connections",
+            "Connections that are open, by the address that they came to: public or metrics.",
+            ("address",),
             registry=registry,
         )
         self.rate_limited_addresses = Gauge(

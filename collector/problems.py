@@ -7,11 +7,14 @@ The reply table, written before the handlers (docs/http.md shows it to people):
 | 400 | malformed-json | the body is no JSON object | never resend |
 | 400 | invalid-field | a field of a wrong type or over a limit, named | never resend |
 | 400 | no-public-nodes | no public node is left in the report | never resend |
+| 408 | too-slow | head or body did not arrive whole in time | never resend |
 | 413 | too-large | the body is over the limit | never resend |
 | 415 | unsupported-encoding | the body is compressed | never resend |
-| 429 | rate-limited | too many reports from one address | after Retry-After |
+| 429 | rate-limited | too many reports from one address, or of one server | after Retry-After |
 | 503 | unavailable | nothing can be stored now | after Retry-After |
 
+Whatever is asked for: 400 malformed-http, 408 too-slow, 417 unsupported-expectation,
+431 head-too-large, 503 too-many-connections, and 500 internal-error, which is a bug.
 Readers are told 400 invalid-parameter, 404 not-found, 405 method-not-allowed, 410 gone and
 503 unavailable (nothing can be read now).
 
@@ -24,8 +27,12 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
+from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
+
+SERVER: Final = "usage-collector"
+"""What answers call us: no version, of ours or of what we are built on."""
 
 
 class Reason(StrEnum):
@@ -42,6 +49,12 @@ class Reason(StrEnum):
     GONE = "gone"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
+    MALFORMED_HTTP = "malformed-http"
+    HEAD_TOO_LARGE = "head-too-large"
+    TOO_SLOW = "too-slow"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    UNSUPPORTED_EXPECTATION = "unsupported-expectation"
+    INTERNAL_ERROR = "internal-error"
 
 
 _STATUS = {
@@ -56,6 +69,12 @@ _STATUS = {
     Reason.GONE: HTTPStatus.GONE,
     Reason.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Reason.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    Reason.MALFORMED_HTTP: HTTPStatus.BAD_REQUEST,
+    Reason.HEAD_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    Reason.TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
+    Reason.TOO_MANY_CONNECTIONS: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.UNSUPPORTED_EXPECTATION: HTTPStatus.EXPECTATION_FAILED,
+    Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 
@@ -75,19 +94,29 @@ class Refusal:
         """The HTTP status of the refusal."""
         return _STATUS[self.reason]
 
-    def response(self) -> web.Response:
-        """The reply."""
-        body = {
+    def body(self) -> bytes:
+        """The reply's body."""
+        said = {
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
             "reason": self.reason.value,
             "detail": self.detail,
         }
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+
+    def headers(self) -> dict[str, str]:
+        """The reply's headers, but for those of its body."""
+        named: dict[str, str] = {hdrs.SERVER: SERVER}
+        if self.retry_after is not None:
+            named[hdrs.RETRY_AFTER] = str(self.retry_after)
+        return named
+
+    def response(self) -> web.Response:
+        """The reply."""
         return web.Response(
             status=self.status,
-            body=json.dumps(body, separators=(",", ":")).encode() + b"\n",
+            body=self.body(),
             content_type="application/problem+json",
-            headers=headers,
+            headers=self.headers(),
         )

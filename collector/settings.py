@@ -189,6 +189,23 @@ class Settings(BaseSettings):
     max_body: Bytes = Field(
         ByteSize(64 << 10), ge=1024, le=16 << 20, description="largest body taken, such as 64KiB"
     )
+    max_head: Bytes = Field(
+        ByteSize(32 << 10), ge=8192, le=1 << 20, description="largest head of a request taken"
+    )
+    max_nodes: int = Field(500, ge=1, le=500, description="most nodes taken in one report")
+    max_connections: int = Field(
+        2000, ge=10, le=100_000, description="most connections open at a time"
+    )
+    max_connections_per_address: int = Field(
+        500,
+        ge=1,
+        description="most of them from one address (IPv6: /64); a trusted proxy has no such limit",
+    )
+    read_timeout: Duration = Field(
+        30,
+        ge=1,
+        description="how long a request's head, and then its body, may take to arrive",
+    )
     outbox_max: Bytes = Field(
         ByteSize(1 << 30), ge=1 << 20, description="largest size of the outbox on disk"
     )
@@ -197,6 +214,11 @@ class Settings(BaseSettings):
     )
     rate_limit: int = Field(
         20_000, ge=0, description="reports an hour from one address; 0: no limit"
+    )
+    server_rate_limit: int = Field(
+        1000,
+        ge=0,
+        description="reports an hour of one server; 0, or no limit for addresses: no limit",
     )
     erasures_per_hour: int = Field(
         20, ge=0, description="owners' erasures done an hour; more wait for `collector my-data`"

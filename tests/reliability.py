@@ -28,6 +28,7 @@ class Suite(StrEnum):
 
     CHAOS = "chaos"
     HOSTILE = "hostile"
+    COST = "hostile-cost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,33 +53,58 @@ class Row:
     recovery_s: float | None = None
 
 
-def record(suite: Suite, row: Row, *, place: Path = RECORDS) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an attack cost an honest sender, who reported ten times a second, and the collector."""
+
+    attack: str
+    honest: int
+    honest_taken: int
+    slowest_ms: int
+    memory_mib: int
+    grown_mib: int
+    descriptors: int
+
+
+_HEADINGS = {
+    "in_influxdb": "in InfluxDB",
+    "recovery_s": "recovery (s)",
+    "honest": "honest reports",
+    "honest_taken": "taken",
+    "slowest_ms": "slowest (ms)",
+    "memory_mib": "memory (MiB)",
+    "grown_mib": "of it grown",
+}
+
+
+def record(suite: Suite, row: Row | Cost, *, place: Path = RECORDS) -> None:
     """Keep a row for the next table; the same fault's row of an earlier run is replaced."""
     folder = place / suite
     folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^a-z0-9]+", "-", row.fault.lower()).strip("-")
+    called = row.fault if isinstance(row, Row) else row.attack
+    name = re.sub(r"[^a-z0-9]+", "-", called.lower()).strip("-")
     (folder / f"{name}.json").write_text(json.dumps(asdict(row)), encoding="utf-8")
 
 
-def recorded(suite: Suite, *, place: Path = RECORDS) -> list[Row]:
+def recorded(suite: Suite, *, place: Path = RECORDS) -> list[Row] | list[Cost]:
     """The rows that a suite recorded, by fault."""
     files = sorted((place / suite).glob("*.json"))
-    return [Row(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    said = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    if suite is Suite.COST:
+        return [Cost(**one) for one in said]
+    return [Row(**one) for one in said]
 
 
-def table(rows: Sequence[Row], *, ran: str) -> str:
+def table(rows: Sequence[Row] | Sequence[Cost], *, ran: str) -> str:
     """The table of a suite; `ran` says when and where it ran."""
-    headings = [field.name.replace("_", " ") for field in fields(Row)]
-    headings = [
-        {"in influxdb": "in InfluxDB", "recovery s": "recovery (s)"}.get(name, name)
-        for name in headings
-    ]
+    names = [field.name for field in fields(rows[0] if rows else Row)]
+    headings = [_HEADINGS.get(name, name.replace("_", " ")) for name in names]
     marks = ["---", *["---:"] * (len(headings) - 1)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (headings, marks, *map(_cells, rows))]
     return "\n".join([ran, "", *lines])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row | Cost) -> list[str]:
     return [_cell(value) for value in asdict(row).values()]
 
 

@@ -19,7 +19,14 @@ import structlog
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from collector.admission import Network, RateLimit, TagBudget, TagValue, sender_address
+from collector.admission import (
+    Buckets,
+    Network,
+    RateLimit,
+    TagBudget,
+    TagValue,
+    sender_address,
+)
 from collector.intakes.tags import Tags, registration
 from collector.lines import (
     NS_PER_DAY,
@@ -29,24 +36,26 @@ from collector.lines import (
     label,
     line,
 )
+from collector.logs import Sparing
 from collector.metrics import Metrics
 from collector.outbox import Entry, Outbox, OutboxUnavailable
 from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import NODE_REPORT, SERVER_REPORT
+from collector.suspicion import Kind, Suspicions
 
 log = structlog.get_logger("collector.intakes.asl")
 
 NAME: Final = "asl"
 FIRST_PUBLIC_NODE: Final = 2000
-_MOST_NODES: Final = 500
+MOST_NODES: Final = 500
 _MOST_PACKAGES: Final = 300
 _MOST_TEXT: Final = 256
 _MOST_SECONDS: Final = 100 * 365 * 86_400
 _MOST_DIGITS: Final = len(str(_MOST_SECONDS))
-_BODY_S: Final = 30
 _RETRY_AFTER_S: Final = 60
 _TOO_LARGE: Final = Refusal(Reason.TOO_LARGE, "the body is over the limit")
+_TOO_SLOW: Final = Refusal(Reason.TOO_SLOW, "the body did not arrive whole in time")
 
 _UUID: Final = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 _PLAIN_NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
@@ -62,7 +71,7 @@ _RELOAD_AGE: Final = "," + field_format({"reload_age": int})
 
 Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
 NodeNumber = Annotated[int, Field(ge=0, lt=1 << 31)]
-Nodes = Annotated[list[NodeNumber], Field(max_length=_MOST_NODES)]
+Nodes = Annotated[list[NodeNumber], Field(max_length=MOST_NODES)]
 
 
 class Report(BaseModel):
@@ -76,11 +85,11 @@ class Report(BaseModel):
     nodes_iax: Annotated[
         # Another provider's user may be a number too, and larger than any node's.
         list[int | float | Text] | None,
-        Field(alias="nodes-reg-iax", max_length=_MOST_NODES),
+        Field(alias="nodes-reg-iax", max_length=MOST_NODES),
     ] = None
     channels: Annotated[
         dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None,
-        Field(alias="nodes-channels", max_length=_MOST_NODES),
+        Field(alias="nodes-channels", max_length=MOST_NODES),
     ] = None
     ast_ver: Annotated[Text, Field(alias="ast-ver")] = None
     uptime: Text = None
@@ -142,6 +151,7 @@ class AslIntake:
         outbox: Outbox,
         rate_limit: RateLimit,
         trusted_proxies: Iterable[Network],
+        read_timeout_s: float,
         metrics: Metrics,
     ) -> None:
         self._understanding = understanding
@@ -149,7 +159,9 @@ class AslIntake:
         self._outbox = outbox
         self._rate_limit = rate_limit
         self._trusted = tuple(trusted_proxies)
+        self._read_timeout_s = read_timeout_s
         self._metrics = metrics
+        self._sparing = Sparing()
         self._accepted = metrics.reports.labels(NAME, "accepted")
         self._opted_out = metrics.reports.labels(NAME, "opted-out")
 
@@ -164,7 +176,9 @@ class AslIntake:
         self._metrics.request_seconds.observe(time.perf_counter() - begun)
         if isinstance(outcome, Refusal):
             self._metrics.reports.labels(NAME, outcome.reason.value).inc()
-            log.info("refused", intake=NAME, reason=outcome.reason.value, detail=outcome.detail)
+            self._sparing.info(
+                log, "refused", intake=NAME, reason=outcome.reason.value, detail=outcome.detail
+            )
             return outcome.response()
         if isinstance(outcome, OptedOut):
             self._opted_out.inc()
@@ -184,7 +198,7 @@ class AslIntake:
             return Refusal(Reason.RATE_LIMITED, "too many reports from one address", wait)
         if (why := self._outbox.unavailable) is not None:
             return Refusal(Reason.UNAVAILABLE, why, _RETRY_AFTER_S)
-        body = await body_of(request)
+        body = await body_of(request, within_s=self._read_timeout_s)
         if isinstance(body, Refusal):
             return body
         outcome = self._understanding.unless(self._is_opted_out, body, time.time_ns())
@@ -211,21 +225,22 @@ class _Read(NamedTuple):
     server: ServerPseudonym
     nodes: list[int]
     ignored: dict[str, int]
+    body: int
 
 
-async def body_of(request: web.Request) -> bytes | Refusal:
+async def body_of(request: web.Request, *, within_s: float) -> bytes | Refusal:
     """The body of a request, whole and as it was sent, or why it is not taken."""
     try:
         if request.content.is_eof():
             # It came with its headers, as a report does: there is nothing to wait for.
             body = await request.read()
         else:
-            async with asyncio.timeout(_BODY_S):
+            async with asyncio.timeout(within_s):
                 body = await request.read()
     except web.HTTPRequestEntityTooLarge:
         return _TOO_LARGE
     except TimeoutError:
-        return Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole in time")
+        return _TOO_SLOW
     except (OSError, web.RequestPayloadError):
         return Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole")
     # Whether a body of just this size passes `read` differs between versions of aiohttp.
@@ -253,13 +268,20 @@ class Understanding:
         stamper: Stamper,
         budget: TagBudget,
         nodelist: ListedNodes,
+        server_limit: Buckets | None = None,
+        suspicions: Suspicions | None = None,
         metrics: Metrics,
+        max_nodes: int = MOST_NODES,
     ) -> None:
         self._pseudonyms = pseudonyms
         self._stamper = stamper
         self._tags = Tags(budget, metrics)
         self._nodelist = nodelist
+        self._server_limit = Buckets(per_hour=0) if server_limit is None else server_limit
+        self._max_nodes = max_nodes
+        self._suspicions = suspicions
         self._metrics = metrics
+        self._suspicious = {kind: metrics.suspicions.labels(kind.value) for kind in Kind}
         self._stored = metrics.nodes.labels("stored")
 
     def of(self, body: bytes, now_ns: int) -> Accepted | Refusal:
@@ -270,10 +292,12 @@ class Understanding:
     def unless(
         self, opted_out: Callable[[ServerPseudonym], bool], body: bytes, now_ns: int
     ) -> Accepted | OptedOut | Refusal:
-        """The same, unless the server's owner wants no report to be kept."""
+        """The same, unless the server's owner wants no report to be kept, or it sent too many."""
         read = self._read(body)
         if isinstance(read, Refusal):
             return read
+        if wait := self._server_limit.wait(read.server, now_ns / 10**9):
+            return Refusal(Reason.RATE_LIMITED, "too many reports of one server", wait)
         if not opted_out(read.server):
             return self._accept(read, now_ns)
         self._metrics.nodes.labels("opted-out").inc(len(read.nodes))
@@ -288,7 +312,10 @@ class Understanding:
             self._metrics.nodes.labels(reason).inc(count)
         if not nodes:
             return Refusal(Reason.NO_PUBLIC_NODES, "the report has no public node")
-        return _Read(report, self._pseudonyms.server(report.uuid.lower()), nodes, ignored)
+        # Builtin hashes are keyed anew for each process.
+        alike = hash(body.replace(report.uuid.encode(), b"", 1))
+        server = self._pseudonyms.server(report.uuid.lower())
+        return _Read(report, server, nodes, ignored, alike)
 
     def _accept(self, read: _Read, now_ns: int) -> Accepted:
         self._stored.inc(len(read.nodes))
@@ -307,6 +334,12 @@ class Understanding:
         )
 
     def _parse(self, body: bytes) -> Report | Refusal:
+        report = self._validated(body)
+        if isinstance(report, Report) and len(report.nodes) > self._max_nodes:
+            return Refusal(Reason.INVALID_FIELD, f"nodes: at most {self._max_nodes} are taken")
+        return report
+
+    def _validated(self, body: bytes) -> Report | Refusal:
         try:
             # One pass, for nearly all; what it does not take is looked at in two, for the reason.
             # These words are no JSON, but pydantic takes them in a field that it ignores.
@@ -369,7 +402,8 @@ class Understanding:
         fields = f"{_SERVER_FIELDS % (server, *counts)}{ages},{_TEXTS % (kernel, packages)}"
         lines = [line(SERVER_REPORT.name, platform.server.text, fields, stamps[0])]
         channels = report.channels or {}
-        for node, stamp in zip(nodes, stamps[1:], strict=True):
+        names = [self._pseudonyms.node(node) for node in nodes]
+        for node, name, stamp in zip(nodes, names, stamps[1:], strict=True):
             tags = self._tags.node(
                 platform,
                 channels.get(str(node)) or "",
@@ -377,8 +411,11 @@ class Understanding:
                 day,
                 news,
             )
-            fields = _NODE_FIELDS % (self._pseudonyms.node(node), server) + ages
+            fields = _NODE_FIELDS % (name, server) + ages
             lines.append(line(NODE_REPORT.name, tags, fields, stamp))
+        if self._suspicions is not None:
+            for kind in self._suspicions.of(day, server, names, read.body, uptime, reload_age):
+                self._suspicious[kind].inc()
         return Entry(now_ns, server, len(lines), "\n".join(lines).encode(), tuple(news))
 
 

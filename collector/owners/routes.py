@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 from collector.admission import Network, RateLimit, sender_address
 from collector.influx import InfluxError
 from collector.intakes.asl import Identified, body_of, encoding_refused
+from collector.logs import Sparing
 from collector.outbox import OutboxUnavailable
 from collector.outbox.owners import Action
 from collector.owners import texts
@@ -52,6 +53,7 @@ class MyData:
         *,
         terms: Terms,
         trusted_proxies: Iterable[Network],
+        read_timeout_s: float,
         secret: bytes,
     ) -> None:
         self._desk = desk
@@ -60,6 +62,8 @@ class MyData:
         self._trusted = tuple(trusted_proxies)
         self._looks = RateLimit(per_hour=LOOKS_PER_HOUR, secret=secret)
         self._changes = RateLimit(per_hour=CHANGES_PER_HOUR, secret=secret)
+        self._read_timeout_s = read_timeout_s
+        self._sparing = Sparing()
         self._busy = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -93,7 +97,7 @@ class MyData:
         outcome = await self._take(request, act, changes=changes)
         json = "json" in request.headers.get(hdrs.ACCEPT, "")
         if isinstance(outcome, Refusal):
-            log.info("my data", action=name, outcome=outcome.reason.value)
+            self._sparing.info(log, "my data", action=name, reason=outcome.reason.value)
             response = outcome.response()
             if not json:
                 response.text = texts.refused(outcome.reason.value, outcome.detail)
@@ -118,7 +122,7 @@ class MyData:
         wait = self._looks.wait(peer, now) or (changes and self._changes.wait(peer, now))
         if wait:
             return Refusal(Reason.RATE_LIMITED, "too many requests from one address", int(wait))
-        body = await body_of(request)
+        body = await body_of(request, within_s=self._read_timeout_s)
         if isinstance(body, Refusal):
             return body
         who = self._identify(body)

@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from collector.admission import Network, is_within
+from collector.problems import SERVER
 
 _HSTS: Final = "max-age=31536000"
 _NOTHING: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,6 +32,7 @@ def public_headers(trusted: Sequence[Network]) -> Prepared:
 
     async def prepared(request: web.Request, response: web.StreamResponse) -> None:
         headers = response.headers
+        headers[hdrs.SERVER] = SERVER
         headers.setdefault("Content-Security-Policy", _NOTHING)
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"

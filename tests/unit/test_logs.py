@@ -108,3 +108,19 @@ def test_other_failure_of_the_server_is_logged_without_words() -> None:
     (line,) = logged(failing(f"ValueError({SAID!r})", "Unhandled exception"))
     assert "Unhandled exception: ValueError" in line
     assert SAID not in line
+
+
+def test_strangers_cannot_fill_the_log_and_what_was_held_back_is_told() -> None:
+    program = """
+from collector.logs import Sparing
+sparing = Sparing(per_minute=3)
+for _ in range(1000):
+    sparing.info(log, 'refused', reason='too-large')
+sparing.info(log, 'refused', reason='too-slow')
+sparing._until = 0.0
+sparing.info(log, 'refused', reason='too-large')
+"""
+    lines = logged(program)
+    assert len(lines) == 5
+    assert "reason=too-slow" in lines[3]
+    assert "held_back=997" in lines[4]

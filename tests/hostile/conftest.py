@@ -1,0 +1,68 @@
+"""A collector that attackers share: short waits, no rate limit, everything else by default.
+
+`HOSTILE_LONG=1` (`make chaos`) gives the long forms; without it the suite takes about a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from collector import embedded
+from tests.conftest import Databases, InfluxServer, Serve, clean_environment
+
+WAIT_S = 3
+"""COLLECTOR_READ_TIMEOUT of the shared collector."""
+LONG = os.environ.get("HOSTILE_LONG") == "1"
+
+
+def times(short: int, long: int) -> int:
+    """How often: in the short form, and in the long one."""
+    return long if LONG else short
+
+
+@pytest.fixture(scope="module")
+def victim_databases(influx_server: InfluxServer) -> Iterator[Databases]:
+    """Databases of a module on the shared InfluxDB; nothing is created, all is dropped."""
+    pair = Databases(influx_server, f"h{secrets.token_hex(6)}_")
+    yield pair
+    for name in influx_server.databases():
+        if name.startswith(pair.prefix):
+            influx_server.drop(name)
+
+
+@pytest.fixture(scope="module")
+def victim(
+    victim_databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serve]:
+    """A running collector of a module."""
+    directory = tmp_path_factory.mktemp("victim")
+    environment = {
+        **victim_databases.environment,
+        "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
+        "COLLECTOR_METRICS_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
+        "COLLECTOR_STATE_DIR": str(directory / "state"),
+        "COLLECTOR_RATE_LIMIT": "0",
+        "COLLECTOR_READ_TIMEOUT": f"{WAIT_S}s",
+    }
+    log = directory / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "collector", "serve"],
+            env=clean_environment() | environment,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    running = Serve(environment, log, process)
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.terminate()

@@ -1,0 +1,128 @@
+"""Reports under other people's names, and many people behind one address."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+
+import aiohttp
+
+from tests.conftest import Databases, StartServe
+from tests.hostile.conftest import times
+from tests.hostile.watch import settle, watching
+from tests.hostile.wire import source
+from tests.sender import encoded, eventually, metric, post, report, request
+
+LIST = [2000 + n for n in range(1000)]
+
+
+def erasures(url: str, outcome: str) -> float:
+    return metric(url, "collector_erasures_total", outcome=outcome)
+
+
+def test_claims_of_1000_nodes_of_others_are_counted_as_suspicious(
+    databases: Databases, serve: StartServe
+) -> None:
+    collector = serve(databases.environment)
+    for start in range(0, 1000, 10):
+        assert post(collector.url, encoded(report(LIST[start : start + 10]))).status == 200
+    claimed = {"kind": "node-claimed-twice"}
+    assert metric(collector.metrics_url, "collector_suspicions_total", **claimed) == 0
+    outcomes: Counter[int] = Counter()
+    with watching(collector) as watch:
+        outcomes[post(collector.url, encoded(report(LIST))).status] += 1
+        for half in (LIST[:500], LIST[500:]):
+            outcomes[post(collector.url, encoded(report(half))).status] += 1
+    assert outcomes == {400: 1, 200: 2}
+    assert metric(collector.metrics_url, "collector_suspicions_total", **claimed) == 1000
+    settle(watch, databases, "one sender claims 1 000 nodes of others", outcomes)
+
+
+def test_mass_erasure_with_uuids_from_a_list_is_held_by_the_brake(
+    databases: Databases, serve: StartServe
+) -> None:
+    collector = serve(databases.environment | {"COLLECTOR_ERASURES_PER_HOUR": "5"})
+    victims = [str(uuid.uuid4()) for _ in range(times(15, 60))]
+    for n, one in enumerate(victims):
+        assert post(collector.url, encoded(report([5000 + n], one))).status == 200
+    server = databases.server
+    eventually(lambda: server.count(databases.raw, "node_report", "node") >= len(victims))
+    outcomes: Counter[int] = Counter()
+    with watching(collector) as watch:
+        # From an address each: the limit of one address would end it sooner.
+        for n, one in enumerate(victims):
+            answer = request(
+                collector.url,
+                "POST",
+                "/v1/my-data/erase",
+                encoded(report([9999], one)),
+                headers={"Content-Type": "application/json"},
+                source=source(n),
+            )
+            outcomes[answer.status] += 1
+        single = [
+            request(
+                collector.url,
+                "POST",
+                "/v1/my-data/erase",
+                encoded(report([9999], str(uuid.uuid4()))),
+                source=source(9_999),
+            ).status
+            for _ in range(12)
+        ]
+    assert set(outcomes) <= {200, 202}
+    assert erasures(collector.metrics_url, "done") <= 5
+    assert erasures(collector.metrics_url, "queued") >= len(victims) - 5
+    assert single[-2:] == [429, 429]
+    settle(watch, databases, "mass erasure with UUIDs from a list", outcomes + Counter(single))
+    # What was not erased is there; what was queued, an operator lets go or drops.
+    left = server.count(databases.raw, "node_report", "node") - len(watch.acknowledged)
+    assert left >= len(victims) - 5
+
+
+async def test_replayed_bodies_are_limited_and_count_a_node_once(
+    databases: Databases, serve: StartServe
+) -> None:
+    collector = serve(databases.environment | {"COLLECTOR_SERVER_RATE_LIMIT": "50"})
+    body = encoded(report([6001]))
+    with watching(collector) as watch:
+        answers = await asyncio.to_thread(lambda: [post(collector.url, body) for _ in range(300)])
+    outcomes = Counter(one.status for one in answers)
+    assert outcomes[200] in range(50, 60)
+    assert outcomes[429] == 300 - outcomes[200]
+    assert answers[-1].reason == "rate-limited"
+    assert "Retry-After".lower() in answers[-1].headers
+    await asyncio.to_thread(settle, watch, databases, "a body replayed", outcomes)
+
+
+async def test_10000_senders_behind_one_address_all_pass(
+    databases: Databases, serve: StartServe
+) -> None:
+    """The short form has 1 500."""
+    collector = serve(databases.environment)
+    wanted, numbers = times(1_500, 10_000), iter(range(times(1_500, 10_000)))
+    outcomes: Counter[int] = Counter()
+    slowest = 0.0
+
+    async def senders(connector: aiohttp.TCPConnector) -> None:
+        nonlocal slowest
+        clock = asyncio.get_running_loop().time
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for n in numbers:
+                begun = clock()
+                async with session.post(
+                    f"{collector.url}/usage", data=encoded(report([7_000_000 + n]))
+                ) as answer:
+                    await answer.read()
+                    outcomes[answer.status] += 1
+                slowest = max(slowest, clock() - begun)
+
+    with watching(collector) as watch:
+        # Each has a connection of its own, as each node behind a NAT has.
+        await asyncio.gather(
+            *(senders(aiohttp.TCPConnector(force_close=True)) for _ in range(times(50, 200)))
+        )
+    assert outcomes == {200: wanted}
+    attack = f"{wanted:,} honest senders behind one address".replace(",", " ")
+    await asyncio.to_thread(settle, watch, databases, attack, outcomes)

@@ -1,0 +1,148 @@
+"""An honest client beside an attack: whether it is heard, how fast, and what the attack costs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conftest import Databases, Serve
+from tests.reliability import Cost, Row, Suite, record
+from tests.sender import encoded, eventually, key_of, node_name, post, report
+
+HONEST = "127.0.0.9"
+_PAUSE_S = 0.1
+_FIRST_NODE = 1_000_000_000
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process holds."""
+    status = Path(f"/proc/{process}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) << 10
+
+
+def descriptors(process: int) -> int:
+    """Open file descriptors of a process."""
+    return len(os.listdir(f"/proc/{process}/fd"))  # noqa: PTH208 - no Path each for a count
+
+
+@dataclass
+class Watch:
+    """What was seen while an attack lasted."""
+
+    collector: Serve
+    source: str
+    before_bytes: int
+    statuses: Counter[int] = field(default_factory=Counter)
+    acknowledged: list[int] = field(default_factory=list)
+    sent: int = 0
+    slowest_s: float = 0.0
+    most_bytes: int = 0
+    most_descriptors: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def grown(self) -> int:
+        """Bytes that the collector held at most beyond those before."""
+        return self.most_bytes - self.before_bytes
+
+    def _honest(self) -> None:
+        node = _FIRST_NODE + (uuid.uuid4().int & 0x3FFFFFFF)
+        begun = time.monotonic()
+        self.sent += 1
+        try:
+            status = post(self.collector.url, encoded(report([node])), source=self.source).status
+        except OSError:
+            status = 0
+        self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+        self.statuses[status] += 1
+        if status == 200:
+            self.acknowledged.append(node)
+
+    def _run(self) -> None:
+        process = self.collector.process.pid
+        while True:
+            self._honest()
+            self.most_bytes = max(self.most_bytes, resident(process))
+            self.most_descriptors = max(self.most_descriptors, descriptors(process))
+            if self._stop.wait(_PAUSE_S):
+                return
+
+
+@contextmanager
+def watching(collector: Serve, *, source: str = HONEST) -> Iterator[Watch]:
+    """Have an honest client report, ten times a second, while the block runs."""
+    watch = Watch(collector, source, resident(collector.process.pid))
+    thread = threading.Thread(target=watch._run)  # noqa: SLF001 - its other half
+    thread.start()
+    try:
+        yield watch
+    finally:
+        watch._stop.set()  # noqa: SLF001
+        thread.join()
+
+
+def stored(databases: Databases) -> Counter[str]:
+    """How often each node, by pseudonym, is in InfluxDB."""
+    rows = databases.server.query('SELECT "node" FROM "node_report"', databases.raw)
+    return Counter(row["node"] for row in rows)
+
+
+def settle(
+    watch: Watch, databases: Databases, attack: str, outcomes: Counter[int] | None = None
+) -> None:
+    """Every honest report was taken, and is in InfluxDB once; keep the figures.
+
+    `outcomes` are the statuses that the attack got (0: cut off).
+    """
+    key = key_of(watch.collector.state_dir)
+    wanted = [node_name(node, key) for node in watch.acknowledged]
+    found: Counter[str] = Counter()
+
+    def all_there() -> bool:
+        found.clear()
+        found.update(stored(databases))
+        return all(name in found for name in wanted)
+
+    eventually(all_there)
+    counts = [found[name] for name in wanted]
+    outcomes = outcomes or Counter()
+    acknowledged = outcomes[200] + len(wanted)
+    record(
+        Suite.HOSTILE,
+        Row(
+            fault=attack,
+            rounds=1,
+            sent=outcomes.total() + watch.sent,
+            acknowledged=acknowledged,
+            in_influxdb=sum(found.values()),
+            lost=counts.count(0),
+            doubled=sum(count > 1 for count in counts),
+            refused=sum(n for status, n in outcomes.items() if status >= 400),
+            unanswered=outcomes[0] + watch.statuses[0],
+        ),
+    )
+    record(
+        Suite.COST,
+        Cost(
+            attack=attack,
+            honest=watch.sent,
+            honest_taken=len(watch.acknowledged),
+            slowest_ms=round(watch.slowest_s * 1000),
+            memory_mib=watch.most_bytes >> 20,
+            grown_mib=watch.grown >> 20,
+            descriptors=watch.most_descriptors,
+        ),
+    )
+    assert watch.statuses.keys() == {200}, (watch.statuses, watch.collector.tail())
+    assert set(counts) == {1}
+    log = watch.collector.logs()
+    assert "Traceback" not in log
+    assert "level=error" not in log
