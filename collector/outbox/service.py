@@ -25,15 +25,21 @@ log = structlog.get_logger("collector.outbox")
 
 _RESERVE_BYTES: Final = 64 << 20
 _HOUSEKEEPING_S: Final = 5.0
+_LOOK_S: Final = 0.05
+"""Far less than it takes to fill what is held in reserve."""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[OutboxFile], None]
+    work: Callable[[OutboxFile], None] | Entry
     future: asyncio.Future[None]
-    appends: bool
+
+    @property
+    def appends(self) -> bool:
+        """Whether it adds an entry, rather than doing something to the file."""
+        return isinstance(self.work, Entry)
 
 
 class Outbox:
@@ -77,7 +83,7 @@ class Outbox:
 
     def append(self, entry: Entry) -> asyncio.Future[None]:
         """Done when the entry is on disk; raises OutboxUnavailable where it could not be stored."""
-        return self._submit(lambda file: file.insert(entry), appends=True)
+        return self._submit(entry)
 
     def acknowledge(
         self, batch: Sequence[Pending], dead: Sequence[tuple[Pending, bytes, str]] = ()
@@ -86,7 +92,7 @@ class Outbox:
 
         Where it is to be replayed meanwhile, nothing happens: it will come again.
         """
-        return self._submit(lambda file: file.acknowledge(batch, dead), appends=False)
+        return self._submit(lambda file: file.acknowledge(batch, dead))
 
     async def read(self, *, max_lines: int) -> list[Pending]:
         """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one."""
@@ -108,7 +114,7 @@ class Outbox:
     async def change(self, work: Callable[[OutboxFile], T]) -> T:
         """What `work` returned, when all that it did is on disk."""
         returned: list[T] = []
-        await self._submit(lambda file: returned.append(work(file)), appends=False)
+        await self._submit(lambda file: returned.append(work(file)))
         return returned[-1]
 
     async def scrub(self, *traces: bytes) -> bool:
@@ -138,17 +144,17 @@ class Outbox:
     def _report(self, error: OutboxDamaged) -> None:
         """Have the outbox's own thread look after it."""
         self._damage = str(error)
-        self._jobs.put(_Job(lambda _file: None, self._loop.create_future(), appends=False))
+        self._jobs.put(_Job(lambda _file: None, self._loop.create_future()))
 
-    def _submit(self, work: Callable[[OutboxFile], None], *, appends: bool) -> asyncio.Future[None]:
+    def _submit(self, work: Callable[[OutboxFile], None] | Entry) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put(_Job(work, future, appends))
+        self._jobs.put(_Job(work, future))
         return future
 
     # From here on: the outbox's own thread.
 
     def _run(self) -> None:
-        tidied = time.monotonic()
+        tidied = looked = time.monotonic()
         open_ = True
         while open_:
             jobs = self._waiting_jobs()
@@ -156,8 +162,11 @@ class Outbox:
             if self._damage is not None:
                 self._begin_anew(self._damage)
             self._commit([job for job in jobs if job is not None])
-            due = time.monotonic() - tidied > _HOUSEKEEPING_S
-            if open_ and (due or (self._unavailable is None and self._must_look())):
+            now = time.monotonic()
+            due = now - tidied > _HOUSEKEEPING_S
+            if not due and self._unavailable is None and now - looked > _LOOK_S:
+                due, looked = self._must_look(), now
+            if open_ and due:
                 self._tidy()
                 tidied = time.monotonic()
 
@@ -191,14 +200,23 @@ class Outbox:
     def _do(self, jobs: list[_Job]) -> None:
         """In one commit; once more in a new file where the one in use is damaged."""
         try:
-            with self._file.transaction():
-                for job in jobs:
-                    job.work(self._file)
+            self._do_in(self._file, jobs)
         except OutboxDamaged as error:
             self._begin_anew(str(error))
-            with self._file.transaction():
-                for job in jobs:
-                    job.work(self._file)
+            self._do_in(self._file, jobs)
+
+    def _do_in(self, file: OutboxFile, jobs: list[_Job]) -> None:
+        with file.transaction():
+            entries: list[Entry] = []
+            for job in jobs:
+                if isinstance(job.work, Entry):
+                    entries.append(job.work)
+                else:
+                    # What was there before it is there for it.
+                    file.insert(*entries)
+                    entries.clear()
+                    job.work(file)
+            file.insert(*entries)
 
     def _begin_anew(self, why: str) -> bool:
         """Go on with a new file; where that cannot be done now, nothing can until `_tidy` has."""
