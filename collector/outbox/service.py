@@ -20,6 +20,7 @@ from collector.outbox.aside import aside_name, begin_anew, forget_recovered, set
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 from collector.outbox.file import OutboxFile, disk, disk_is_short
 from collector.outbox.rows import Entry, Pending
+from collector.outbox.search import holds
 
 log = structlog.get_logger("collector.outbox")
 
@@ -125,7 +126,14 @@ class Outbox:
 
         def work() -> bool:
             with OutboxFile(self._path) as file:
-                return file.scrub(traces)
+                clean = file.scrub(traces)
+            if any(holds(aside, traces) for aside in set_aside(self._path.parent)):
+                log.warning(
+                    "a damaged outbox that is set aside holds what was erased, which a recovery"
+                    " leaves out: recover it or delete it",
+                    reason="set-aside",
+                )
+            return clean
 
         try:
             return await asyncio.to_thread(work)
@@ -231,7 +239,7 @@ class Outbox:
             self._block(str(error))
             return False
         self._damage = None
-        self._metrics.outboxes_set_aside.set(len(set_aside(self._path.parent)))
+        self._see_to_set_aside()
         return True
 
     def _tell(self, file: OutboxFile) -> None:
@@ -280,7 +288,7 @@ class Outbox:
             self._file.copy_to(aside_name(self._path))
             raise OutboxDamaged("the outbox's file was moved away or replaced")
         self._prune()
-        forget_recovered(self._path.parent, older_than_s=self._keep_ns / 1e9)
+        self._see_to_set_aside()
         if self._unavailable is not None:
             self._file.probe()
         self._measure()
@@ -306,7 +314,13 @@ class Outbox:
         self._metrics.disk_free_bytes.set(free)
         self._metrics.disk_size_bytes.set(size)
         self._metrics.dead_letters.set(found.dead_letters)
-        self._metrics.outboxes_set_aside.set(len(set_aside(self._path.parent)))
+
+    def _see_to_set_aside(self) -> None:
+        """Count what was set aside; delete what was recovered long ago."""
+        # No reason to refuse reports, whatever comes between.
+        with contextlib.suppress(OSError):
+            forget_recovered(self._path.parent, older_than_s=self._keep_ns / 1e9)
+            self._metrics.outboxes_set_aside.set(len(set_aside(self._path.parent)))
 
     def _block(self, why: str | None) -> None:
         if why != self._unavailable:

@@ -13,7 +13,7 @@ from tests.conftest import Databases, StartServe
 from tests.ledger import Ledger, effort, settled
 
 SEED = 20_240_607
-KILLS = effort(100, 16)
+KILLS = effort(100, 10)
 STOPS = effort(10, 2)
 
 
