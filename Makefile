@@ -13,7 +13,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test chaos hostile lint format bench dashboards lock clean
+.PHONY: help setup dev demo test chaos hostile audit lint format bench dashboards lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -60,6 +60,10 @@ bench: setup ## Measure how fast reports are taken in, on this machine
 # SITE=https://… where the community's Grafana is not on the host of the collector's own pages.
 dashboards: setup ## Write Grafana's dashboards and alert rules anew from tools/dashboards
 	$(BIN)/python -m tools.dashboards --site "$(SITE)"
+
+# ADVISORIES=… names a copy of https://github.com/pypa/advisory-database on this machine.
+audit: dev ## Look at the locked dependencies: hashes, licences, and what is known against them
+	@$(BIN)/python -m tools.audit $(if $(ADVISORIES),--advisories "$(ADVISORIES)")
 
 lock: dev ## Renew the lock files in requirements/ from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/runtime.txt

@@ -182,7 +182,9 @@ class Connection(web.RequestHandler):
         """Bytes have come."""
         if self._wire is None:
             return
-        waiting, heads = self._waiter is not None, self._request_count
+        heads = self._request_count
+        # The first bytes may be here before aiohttp waits for them.
+        waiting = self._waiter is not None or not heads
         super().data_received(data)
         if not waiting:
             return

@@ -84,6 +84,14 @@ _UPTIME = Field(
 _RELOAD_AGE = Field(
     "reload_age", FieldType.INTEGER, "s", "time since Asterisk's last reload; absent where unknown"
 )
+QUARANTINE = "quarantine"
+"""The field that takes a report out of the series."""
+_QUARANTINE = Field(
+    QUARANTINE,
+    FieldType.INTEGER,
+    "",
+    "number of the batch in which an operator took it out of the series; 0 or absent: in it",
+)
 _SERVER = Field("server", FieldType.STRING, "", "pseudonym of the server, 16 hexadecimal digits")
 
 NODE_REPORT = Measurement(
@@ -96,6 +104,7 @@ NODE_REPORT = Measurement(
         _SERVER,
         _UPTIME,
         _RELOAD_AGE,
+        _QUARANTINE,
     ),
 )
 SERVER_REPORT = Measurement(
@@ -113,6 +122,22 @@ SERVER_REPORT = Measurement(
         Field("kernel", FieldType.STRING, "", "kernel release, as `uname -r` gave it"),
         Field("packages", FieldType.STRING, "", "JSON object: package name to version"),
         _count("imported", "", "1 where it came from an older server's database, else absent"),
+        _QUARANTINE,
+    ),
+)
+QUARANTINE_BATCH = Measurement(
+    RAW,
+    "quarantine_batch",
+    "the batch's number, in s since 1970",
+    (),
+    (
+        Field("state", FieldType.STRING, "", "planned, in-force, releasing or released"),
+        _count("first_ns", "ns", "start of the span of time, since 1970"),
+        _count("until_ns", "ns", "its end, not included"),
+        Field("pattern", FieldType.STRING, "", "JSON: what the servers had in common; no names"),
+        Field("note", FieldType.STRING, "", "the operator's reason"),
+        _count("reports", "reports", "reports in the batch"),
+        _count("node_reports", "nodes", "nodes in those reports, repeats included"),
     ),
 )
 
@@ -254,6 +279,7 @@ ERASURE_NOTICE = Measurement(
 MEASUREMENTS = (
     NODE_REPORT,
     SERVER_REPORT,
+    QUARANTINE_BATCH,
     DAILY_USAGE,
     DAILY_NODES,
     DAILY_SERVERS,

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 MOST: Final = 100_000
 """Nodes, servers and bodies of a day that are remembered, each; what comes after is not watched."""
-_LONGEST_UPTIME_S: Final = 10 * 365 * 86_400
+LONGEST_UPTIME_S: Final = 10 * 365 * 86_400
 """No Asterisk runs for longer: none is as old as that without a restart."""
 
 Key = TypeVar("Key", str, int)
@@ -79,7 +79,7 @@ class Suspicions:
         if self._first(self._bodies, body, server) != server:
             found.append(Kind.BODY_REPEATED)
         if uptime is not None and (
-            uptime > _LONGEST_UPTIME_S or (reload_age is not None and reload_age > uptime)
+            uptime > LONGEST_UPTIME_S or (reload_age is not None and reload_age > uptime)
         ):
             found.append(Kind.IMPOSSIBLE_UPTIME)
         return found

@@ -11,6 +11,7 @@ from collector.cli import (
     my_data,
     outbox,
     provision,
+    quarantine,
     retention,
     rollup,
     serve,
@@ -35,6 +36,7 @@ cli.command("provision")(provision.provision)
 cli.add_typer(import_.commands, name="import")
 cli.add_typer(my_data.commands, name="my-data")
 cli.add_typer(outbox.commands, name="outbox")
+cli.add_typer(quarantine.commands, name="quarantine")
 cli.add_typer(retention.commands, name="retention")
 
 

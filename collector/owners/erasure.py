@@ -22,7 +22,7 @@ from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
 from collector.rollup.raw import day_ns, day_of
 from collector.rollup.standing import stored_days
-from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT
+from collector.schema import DAILY, DAILY_USAGE, QUARANTINE, RAW, SERVER_REPORT
 
 log = structlog.get_logger("collector.owners")
 
@@ -189,15 +189,17 @@ class Eraser:
         """Remember what is going to be done before anything is."""
         reports, nodes = _by_day(rows)
         days = sorted(reports.keys() | nodes.keys())
+        # What is in quarantine was counted by no final day.
+        in_series, nodes_in_series = _by_day([p for p in rows if not p.fields.get(QUARANTINE)])
         erased = {}
         if days:
             stored = await stored_days(self._influx, days[0], days[-1])
             erased = {
                 day.isoformat(): (
-                    stored[day].erased.reports + reports[day],
-                    stored[day].erased.node_reports + nodes[day],
+                    stored[day].erased.reports + in_series[day],
+                    stored[day].erased.node_reports + nodes_in_series[day],
                 )
-                for day in days
+                for day in sorted(in_series.keys() | nodes_in_series.keys())
                 if day in stored and stored[day].number("final") == 1
             }
         plan = _Plan(

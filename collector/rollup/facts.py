@@ -14,6 +14,7 @@ from collector.schema import (
     ASL_VERSION,
     NODE_DIMENSIONS,
     NODE_REPORT,
+    QUARANTINE,
     SERVER_DIMENSIONS,
     SERVER_REPORT,
     UNKNOWN,
@@ -74,10 +75,14 @@ class DayFacts:
 
 
 class Rows:
-    """Gathers the rows of one measurement from InfluxDB's CSV, in pieces cut anywhere."""
+    """Gathers the rows of one measurement from InfluxDB's CSV, in pieces cut anywhere.
 
-    def __init__(self, measurement: Measurement) -> None:
+    Where they are `marked`, the last column tells which are in quarantine, and left out.
+    """
+
+    def __init__(self, measurement: Measurement, *, marked: bool = False) -> None:
         self._names = columns(measurement)
+        self._marks = (QUARANTINE,) if marked else ()
         self._frames: list[pl.DataFrame] = []
         self._rest = b""
         self._headed = False
@@ -100,13 +105,15 @@ class Rows:
 
     def _parse(self, csv: bytes) -> pl.DataFrame:
         unit, *others = self._names
-        names = [*_LEADING, *self._names]
+        names = [*_LEADING, *self._names, *self._marks]
         schema = dict.fromkeys(names, pl.String()) | {"time": pl.Int64()}
         raw = (
             pl.scan_csv(csv, has_header=False, schema=schema)
             if csv
             else pl.LazyFrame(schema=schema)
         )
+        for mark in self._marks:
+            raw = raw.filter(pl.col(mark).is_null() | (pl.col(mark) == "0"))
         return raw.select(
             pl.col(unit).str.to_integer(base=16, dtype=pl.UInt64),
             (pl.col("time") // _NS_PER_HOUR % HOURS).cast(pl.UInt8).alias("hour"),

@@ -11,10 +11,12 @@ from collector.influx import Influx, InfluxError
 from collector.rollup.cache import RawCount
 from collector.rollup.facts import DayFacts, Rows, columns, gather
 from collector.rollup.store import Span
-from collector.schema import NODE_REPORT, RAW, SERVER_REPORT, Measurement
+from collector.schema import NODE_REPORT, QUARANTINE, RAW, SERVER_REPORT, Measurement
 
 _NS: Final = 10**9
 _PIECE: Final = 8 << 20
+OUT_OF_SERIES: Final = f"{QUARANTINE} > 0"
+"""Which rows are in quarantine, as a condition of InfluxQL."""
 
 
 def start_of(day: date) -> datetime:
@@ -38,12 +40,26 @@ def span_of(first: date, last: date) -> Span:
 
 
 async def raw_counts(influx: Influx, first: date, last: date) -> dict[date, RawCount]:
-    """How many rows each day from `first` to `last` has; days of none are left out."""
-    reports, nodes = await asyncio.gather(
+    """How many rows of the series each day from `first` to `last` has; days of none are left out.
+
+    Rows in quarantine are none of the series.
+    """
+    reports, nodes, *out = await asyncio.gather(
         _counts(influx, SERVER_REPORT, "server", first, last),
         _counts(influx, NODE_REPORT, "node", first, last),
+        _counts(influx, SERVER_REPORT, QUARANTINE, first, last, where=OUT_OF_SERIES),
+        _counts(influx, NODE_REPORT, QUARANTINE, first, last, where=OUT_OF_SERIES),
     )
-    return {day: RawCount(reports.get(day, 0), nodes.get(day, 0)) for day in reports.keys() | nodes}
+    found = {
+        day: RawCount(
+            *(
+                rows.get(day, 0) - gone.get(day, 0)
+                for rows, gone in zip((reports, nodes), out, strict=True)
+            )
+        )
+        for day in reports.keys() | nodes
+    }
+    return {day: count for day, count in found.items() if count != RawCount()}
 
 
 async def imported_days(influx: Influx, counts: Mapping[date, RawCount]) -> set[date]:
@@ -58,12 +74,19 @@ async def imported_days(influx: Influx, counts: Mapping[date, RawCount]) -> set[
 
 
 async def _counts(
-    influx: Influx, measurement: Measurement, field: str, first: date, last: date
+    influx: Influx,
+    measurement: Measurement,
+    field: str,
+    first: date,
+    last: date,
+    *,
+    where: str = "",
 ) -> dict[date, int]:
+    condition = f" AND {where}" if where else ""
     found = await influx.query(
         RAW,
         f"SELECT count({field}) FROM {measurement.name}"
-        f" WHERE {span_of(first, last).where()} GROUP BY time(1d) fill(none)",
+        f" WHERE {span_of(first, last).where()}{condition} GROUP BY time(1d) fill(none)",
     )
     return {day_of(time): count for series in found for time, count in series.values if count}
 
@@ -81,9 +104,11 @@ async def read_facts(influx: Influx, day: date) -> DayFacts:
 
 
 async def _rows(influx: Influx, measurement: Measurement, day: date) -> Rows:
-    chosen = ",".join(columns(measurement))
+    # Hardly a day has such rows, and a column more costs every day.
+    marked = bool(await _counts(influx, measurement, QUARANTINE, day, day, where=OUT_OF_SERIES))
+    chosen = ",".join([*columns(measurement), *([QUARANTINE] if marked else [])])
     statement = f"SELECT {chosen} FROM {measurement.name} WHERE {span_of(day, day).where()}"
-    rows = Rows(measurement)
+    rows = Rows(measurement, marked=marked)
     piece = bytearray()
     # Parsing happens while InfluxDB prepares what comes next.
     parsing: asyncio.Future[Rows] | None = None

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 
-from tests.conftest import Databases, StartServe
+from tests.conftest import Databases, Serve, StartServe
 from tests.hostile.conftest import times
 from tests.hostile.watch import settle, watching
 from tests.hostile.wire import source
-from tests.sender import encoded, eventually, metric, post, report, request
+from tests.sender import encoded, eventually, metric, post, report
 
 LIST = [2000 + n for n in range(1000)]
 
 
 def erasures(url: str, outcome: str) -> float:
     return metric(url, "collector_erasures_total", outcome=outcome)
+
+
+def erase(collector: Serve, server: str, from_: int) -> int:
+    """Ask for a server's erasure with its UUID alone; the answer's status."""
+    body = encoded(report([9999], server))
+    return post(collector.url, body, path="/v1/my-data/erase", source=source(from_)).status
 
 
 def test_claims_of_1000_nodes_of_others_are_counted_as_suspicious(
@@ -42,8 +49,8 @@ def test_claims_of_1000_nodes_of_others_are_counted_as_suspicious(
 def test_mass_erasure_with_uuids_from_a_list_is_held_by_the_brake(
     databases: Databases, serve: StartServe
 ) -> None:
-    collector = serve(databases.environment | {"COLLECTOR_ERASURES_PER_HOUR": "5"})
-    victims = [str(uuid.uuid4()) for _ in range(times(15, 60))]
+    collector = serve(databases.environment | {"COLLECTOR_ERASURES_PER_HOUR": "3"})
+    victims = [str(uuid.uuid4()) for _ in range(times(9, 60))]
     for n, one in enumerate(victims):
         assert post(collector.url, encoded(report([5000 + n], one))).status == 200
     server = databases.server
@@ -52,33 +59,19 @@ def test_mass_erasure_with_uuids_from_a_list_is_held_by_the_brake(
     with watching(collector) as watch:
         # From an address each: the limit of one address would end it sooner.
         for n, one in enumerate(victims):
-            answer = request(
-                collector.url,
-                "POST",
-                "/v1/my-data/erase",
-                encoded(report([9999], one)),
-                headers={"Content-Type": "application/json"},
-                source=source(n),
+            outcomes[erase(collector, one, n)] += 1
+        with ThreadPoolExecutor(12) as at_once:
+            single = list(
+                at_once.map(lambda _: erase(collector, str(uuid.uuid4()), 9_999), range(12))
             )
-            outcomes[answer.status] += 1
-        single = [
-            request(
-                collector.url,
-                "POST",
-                "/v1/my-data/erase",
-                encoded(report([9999], str(uuid.uuid4()))),
-                source=source(9_999),
-            ).status
-            for _ in range(12)
-        ]
     assert set(outcomes) <= {200, 202}
-    assert erasures(collector.metrics_url, "done") <= 5
-    assert erasures(collector.metrics_url, "queued") >= len(victims) - 5
-    assert single[-2:] == [429, 429]
+    assert erasures(collector.metrics_url, "done") <= 3
+    assert erasures(collector.metrics_url, "queued") >= len(victims) - 3
+    assert single.count(429) == 2
     settle(watch, databases, "mass erasure with UUIDs from a list", outcomes + Counter(single))
     # What was not erased is there; what was queued, an operator lets go or drops.
     left = server.count(databases.raw, "node_report", "node") - len(watch.acknowledged)
-    assert left >= len(victims) - 5
+    assert left >= len(victims) - 3
 
 
 async def test_replayed_bodies_are_limited_and_count_a_node_once(
@@ -103,20 +96,15 @@ async def test_10000_senders_behind_one_address_all_pass(
     collector = serve(databases.environment)
     wanted, numbers = times(1_500, 10_000), iter(range(times(1_500, 10_000)))
     outcomes: Counter[int] = Counter()
-    slowest = 0.0
 
     async def senders(connector: aiohttp.TCPConnector) -> None:
-        nonlocal slowest
-        clock = asyncio.get_running_loop().time
         async with aiohttp.ClientSession(connector=connector) as session:
             for n in numbers:
-                begun = clock()
                 async with session.post(
                     f"{collector.url}/usage", data=encoded(report([7_000_000 + n]))
                 ) as answer:
                     await answer.read()
                     outcomes[answer.status] += 1
-                slowest = max(slowest, clock() - begun)
 
     with watching(collector) as watch:
         # Each has a connection of its own, as each node behind a NAT has.

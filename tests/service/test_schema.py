@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from collector.quarantine.batch import Quarantine
+from collector.quarantine.pattern import Pattern
+from collector.rollup.store import Span
 from collector.schema import DAILY, MEASUREMENTS, RAW
 from tests.conftest import Databases
 from tests.fleets import EPOCH, random_fleet
-from tests.network import Network
+from tests.network import Network, moment
 from tests.oracle import DAY, HOUR
 
+NOW = (EPOCH + 10) * DAY + 2 * HOUR
 ELSEWHERE = {
     ("daily_usage", "imported"),
     ("server_report", "imported"),
@@ -23,12 +27,15 @@ ELSEWHERE = {
 
 @pytest.fixture
 async def filled(databases: Databases, state_dir: Path) -> Databases:
-    """Databases after ten days of reports and their rollup."""
+    """Databases after ten days of reports, their rollup, and a batch put in quarantine."""
     network = Network(databases)
     network.create()
     network.lay_received(random_fleet(2, days=10, servers=8))
     async with network.rollup(state_dir) as rollup:
-        await rollup.reconcile((EPOCH + 10) * DAY + 2 * HOUR)
+        await rollup.reconcile(NOW)
+        quarantine = Quarantine(rollup.influx, rollup.daily(), rollup.reconciler(), retention_s=0)
+        pattern, span = Pattern(tags=(("distro", "Debian"),)), Span(NOW - 3 * DAY, NOW - 2 * DAY)
+        await quarantine.add(pattern, span, "tried", moment(NOW))
     return databases
 
 

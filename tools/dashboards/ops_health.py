@@ -235,5 +235,30 @@ HEALTH: Final = Dashboard(
                 overrides=(painted("for an operator", BAD),),
             ),
         ),
+        (
+            lines(
+                "Suspicions",
+                "What may be an attempt to fool the numbers, in the hour before; none is refused:"
+                " nodes that two servers claimed on a day, servers first seen, bodies alike but for"
+                " the UUID, uptimes that cannot be.",
+                (prom("sum by (kind) (increase(collector_suspicions_total[1h]))", "{{kind}}"),),
+                width=12,
+                no_value="none",
+            ),
+            lines(
+                "Refused unread",
+                "Connections and requests refused in the hour before, before anything was"
+                " understood of them, by reason.",
+                (
+                    prom(
+                        "sum by (reason) (increase(collector_http_refusals_total[1h]))",
+                        "{{reason}}",
+                    ),
+                ),
+                width=12,
+                no_value="none",
+                overrides=(red("/^(too-many-connections|internal-error)$/"),),
+            ),
+        ),
     ),
 )
