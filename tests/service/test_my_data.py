@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from collector.embedded import EmbeddedInflux
+from collector.outbox import FILE, OutboxFile
 from tests.conftest import Databases, Serve, StartServe
 from tests.network import lines_of
 from tests.owners import (
@@ -186,6 +187,11 @@ def test_another_collector_drops_and_forgets_too(
     assert held.json["held"]["reports"] == 0
     neighbour = ask(second.url, body=body_of(1), headers=JSON, source="127.0.0.9").json
     assert neighbour["held"]["copies"] == 1
+    # So that no outbox that was set aside brings any of it back.
+    for state in (world.collector.state_dir, second.state_dir):
+        with OutboxFile(state / FILE) as file:
+            (choice,) = file.owners.choices()
+            assert file.owners.erased().keys() == {choice.owner}
 
 
 def test_more_erasures_than_usual_wait_for_an_operator(
