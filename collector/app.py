@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.admission import Buckets, RateLimit, TagBudget
 from collector.connections import Guard, GuardedSite, Limits
+from collector.health import Health, private_site
 from collector.influx import Influx
 from collector.intakes.asl import AslIntake, Report, Understanding
 from collector.lines import Stamper
@@ -28,7 +31,6 @@ from collector.owners.erasure import Locks
 from collector.owners.routes import MyData
 from collector.owners.texts import Terms
 from collector.privacy import Pseudonymiser
-from collector.problems import SERVER, Reason, Refusal
 from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.retention import prepare
@@ -38,7 +40,8 @@ from collector.rollup.reconcile import Reconciler
 from collector.rollup.schedule import Schedule
 from collector.schema import DAILY, NODE_TAGS, OWNERS, RAW, REGISTRATION
 from collector.settings import Address, Settings
-from collector.state import locked, pseudonym_key
+from collector.share import ALONE, Share, Signals, abandoned
+from collector.state import SharedLock, locked, pseudonym_key
 from collector.suspicion import Suspicions
 from collector.systemd import Notifier
 from collector.writer import Writer
@@ -46,14 +49,33 @@ from collector.writer import Writer
 log = structlog.get_logger("collector.app")
 
 _SECONDS_PER_DAY: Final = 86_400
+_DRAIN_LOOK_S: Final = 5.0
+_LAST_WORDS_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A collector that serves: where."""
+    """A collector that serves: where, and how it is. A worker tells its metrics nobody itself."""
 
     public: Address
-    metrics: Address
+    metrics: Address | None
+    health: Health
+
+
+class OwnHealth:
+    """How this process is. `ended`: the names of loops that have."""
+
+    def __init__(self, outbox: Outbox, ended: list[str]) -> None:
+        self._outbox = outbox
+        self._ended = ended
+
+    def gone(self) -> list[str]:
+        """The loops that have ended, and the outbox's thread."""
+        return [*self._ended, *([] if self._outbox.alive else ["outbox"])]
+
+    def unavailable(self) -> str | None:
+        """Why the outbox takes nothing."""
+        return self._outbox.unavailable if self._outbox.alive else "the outbox's thread has ended"
 
 
 def retention(settings: Settings) -> dict[str, int]:
@@ -108,11 +130,13 @@ def guard_of(settings: Settings, metrics: Metrics, name: str) -> Guard:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Running]:
     """Serve from entry to exit; at exit, requests end and the outbox drains for up to 10 s.
 
-    Raises StateError, OutboxUnavailable, OSError (an address that cannot be listened on).
+    `share` is what of it this process does. Raises StateError, OutboxUnavailable, OSError (an
+    address that cannot be listened on).
     """
+    settings = share.settings(whole)
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(locked(settings.state_dir))
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
@@ -133,7 +157,12 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         )
         stack.push_async_callback(outbox.close)
         influx = await stack.enter_async_context(influx_of(settings))
-        nodelist = NodeList(settings.nodelist_url, directory=directory, metrics=metrics)
+        nodelist = NodeList(
+            settings.nodelist_url,
+            directory=whole.state_dir,
+            metrics=metrics,
+            fetches=share.first,
+        )
         ended: list[str] = []
         await stack.enter_async_context(_task("nodelist", nodelist.run(), ended))
 
@@ -144,21 +173,30 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
         series = PublicSeries(influx)
         daily = daily_of(settings, influx)
+        rolling = SharedLock(whole.state_dir / "rollup.lock")
+        signals = Signals(whole.state_dir, share)
         schedule = Schedule(
             daily,
             reconciler_of(settings, influx),
             metrics,
-            changed=series.forget,
+            changed=signals.rolled(series.forget),
+            lock=rolling,
         )
         desk = Desk(
             settings,
-            Parts(influx, outbox, daily, pseudonyms, metrics, Locks(writer.lock, schedule.lock)),
+            Parts(influx, outbox, daily, pseudonyms, metrics, Locks(writer.lock, rolling)),
             kept=chosen,
-            changed=schedule.wake,
+            changed=signals.erased(schedule.wake),
         )
         await desk.open()
         await stack.enter_async_context(_task("my-data", desk.run(), ended))
-        await stack.enter_async_context(_task("rollup", schedule.run(), ended))
+        await stack.enter_async_context(_task("signals", signals.run(), ended))
+        if share.first:
+            await stack.enter_async_context(_task("rollup", schedule.run(), ended))
+            for path in abandoned(whole.state_dir, share.of):
+                await stack.enter_async_context(
+                    _task("abandoned", _drain(path, settings, influx), ended)
+                )
 
         understanding = Understanding(
             pseudonyms=pseudonyms,
@@ -193,31 +231,57 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             read_timeout_s=settings.read_timeout,
             secret=secrets.token_bytes(32),
         )
-        private = web.Application()
-        private.add_routes(
-            [
-                web.get("/metrics", make_aiohttp_handler(metrics.registry)),
-                web.get("/healthz", _healthz(outbox, ended)),
-                web.get("/readyz", _readyz(outbox)),
-            ]
-        )
-        private.on_response_prepare.append(_named)
+        health = OwnHealth(outbox, ended)
         public = web.Application(client_max_size=settings.max_body + 1)
         site = Site(settings, influx, series, report=Report)
         public.add_routes([*intake.routes(), *my_data.routes(), *site.routes()])
         public.on_response_prepare.append(site.headers)
         at = Running(
             public=await stack.enter_async_context(
-                _site(public, settings.listen, guard_of(settings, metrics, "public"))
+                listening(
+                    public,
+                    settings.listen,
+                    guard_of(settings, metrics, "public"),
+                    bound=share.listening,
+                )
             ),
-            metrics=await stack.enter_async_context(
-                _site(private, settings.metrics_listen, guard_of(settings, metrics, "metrics"))
+            metrics=None
+            if share.of > 1
+            else await stack.enter_async_context(
+                listening(
+                    private_site(make_aiohttp_handler(metrics.registry), health),
+                    settings.metrics_listen,
+                    guard_of(settings, metrics, "metrics"),
+                )
             ),
+            health=health,
         )
-        log.info("serving", public=str(at.public), metrics=str(at.metrics))
-        async with Notifier().serving(lambda: outbox.alive and not ended):
+        log.info("serving", public=str(at.public), metrics=str(at.metrics), worker=share.number)
+        async with Notifier().serving(lambda: not health.gone()):
             yield at
-        log.info("stopping")
+        log.info("stopping", worker=share.number)
+
+
+async def _drain(directory: Path, settings: Settings, influx: Influx) -> None:
+    """Deliver what is left in the outbox of a worker that is no more."""
+    metrics = Metrics()
+    with locked(directory):
+        look_over(directory / FILE, metrics)
+        outbox = Outbox(
+            directory / FILE,
+            max_bytes=settings.outbox_max,
+            keep_seconds=settings.outbox_keep,
+            metrics=metrics,
+        )
+        writer = Writer(outbox, influx, metrics, lambda: prepare(influx, retention(settings)))
+        writing = asyncio.create_task(writer.run(), name="writer of a former worker")
+        try:
+            while left := (await outbox.ask(lambda file: file.stats())).reports:
+                log.info("delivering what a former worker left", reports=left)
+                await asyncio.sleep(_DRAIN_LOOK_S)
+        finally:
+            await _stop(writer.stop, writing)
+            await outbox.close()
 
 
 async def serve(settings: Settings) -> None:
@@ -226,19 +290,30 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # It starts workers anew, and there are none.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with running(settings):
         await stop.wait()
 
 
 @asynccontextmanager
-async def _site(
-    application: web.Application, address: Address, guard: Guard
+async def listening(
+    application: web.Application,
+    address: Address,
+    guard: Guard,
+    *,
+    bound: socket.socket | None = None,
 ) -> AsyncIterator[Address]:
+    """Serve an application, on a socket where one is bound to the address already."""
     runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=5)
     await runner.setup()
     try:
-        await GuardedSite(runner, (address.host, address.port), guard).start()
+        site = GuardedSite(runner, (address.host, address.port), guard, bound=bound)
+        await site.start()
         yield Address(address.host, runner.addresses[0][1])
+        # Nobody new is let in; who was, has a moment to say what for.
+        await site.stop()
+        await asyncio.sleep(_LAST_WORDS_S)
     finally:
         await runner.cleanup()
 
@@ -273,28 +348,3 @@ async def _stop(stop: Callable[[], None], task: asyncio.Task[None]) -> None:
     stop()
     # What made it fail was said when it did.
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _healthz(outbox: Outbox, ended: list[str]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def healthz(_request: web.Request) -> web.Response:
-        gone = [*ended, *([] if outbox.alive else ["outbox"])]
-        if not gone:
-            return web.Response(text="ok\n")
-        return Refusal(Reason.UNAVAILABLE, f"has ended: {', '.join(gone)}").response()
-
-    return healthz
-
-
-def _readyz(outbox: Outbox) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def readyz(_request: web.Request) -> web.Response:
-        # InfluxDB is not asked: without it reports are taken in all the same.
-        why = outbox.unavailable if outbox.alive else "the outbox's thread has ended"
-        if why is None:
-            return web.Response(text="ready\n")
-        return Refusal(Reason.UNAVAILABLE, why).response()
-
-    return readyz
-
-
-async def _named(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers[hdrs.SERVER] = SERVER

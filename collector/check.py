@@ -9,6 +9,7 @@ from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.outbox import FILE, OutboxFile, OutboxUnavailable, set_aside
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
+from collector.share import directories
 from collector.state import StateError, prepare, pseudonym_key
 
 
@@ -29,25 +30,25 @@ def _state(settings: Settings) -> list[Finding]:
     try:
         prepare(settings.state_dir)
         pseudonym_key(settings.key_file)
-        with OutboxFile(settings.state_dir / FILE) as file:
-            found = file.stats()
+        stats = []
+        for directory in directories(settings.state_dir):
+            with OutboxFile(directory / FILE) as file:
+                stats.append(file.stats())
     except (StateError, OutboxUnavailable) as error:
         return [Finding(False, f"state directory: {error}")]
     findings = [
         Finding(
             True,
-            f"state directory {settings.state_dir}: writable; outbox holds {found.reports}"
-            " undelivered reports",
+            f"state directory {settings.state_dir}: writable; outbox holds"
+            f" {sum(found.reports for found in stats)} undelivered reports",
         )
     ]
     mode = settings.key_file.stat().st_mode & 0o077
     if mode:
         findings.append(Finding(False, f"{settings.key_file} can be read by others: chmod 600 it"))
-    if found.dead_letters:
-        findings.append(
-            Finding(False, f"{found.dead_letters} dead letters: look with `collector outbox dead`")
-        )
-    if asides := set_aside(settings.state_dir):
+    if dead := sum(found.dead_letters for found in stats):
+        findings.append(Finding(False, f"{dead} dead letters: look with `collector outbox dead`"))
+    if asides := [aside for own in directories(settings.state_dir) for aside in set_aside(own)]:
         findings.append(
             Finding(
                 False,

@@ -31,7 +31,7 @@ _GRACE_S: Final = 0.25
 """A connection that has waited for less is not closed for another: its request is on its way."""
 _LOOK_AGAIN_S: Final = 0.05
 _LINGER_S: Final = 5.0
-_BACKLOG: Final = 1024
+BACKLOG: Final = 1024
 _SPARE_FILES: Final = 256
 """Descriptors for everything that is no connection from outside."""
 _RETRY_AFTER_S: Final = 60
@@ -249,14 +249,25 @@ class Connection(web.RequestHandler):
 
 
 class GuardedSite(web.BaseSite):
-    """Listens on an address, within limits. OSError where it cannot."""
+    """Listens on an address, or on a socket that is bound to it, within limits.
 
-    __slots__ = ("_address", "_guard")
+    OSError where it cannot.
+    """
 
-    def __init__(self, runner: web.AppRunner, address: tuple[str, int], guard: Guard) -> None:
-        super().__init__(runner, backlog=_BACKLOG)
+    __slots__ = ("_address", "_guard", "_socket")
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        address: tuple[str, int],
+        guard: Guard,
+        *,
+        bound: socket.socket | None = None,
+    ) -> None:
+        super().__init__(runner, backlog=BACKLOG)
         self._address = address
         self._guard = guard
+        self._socket = bound
 
     @property
     def name(self) -> str:
@@ -270,9 +281,18 @@ class GuardedSite(web.BaseSite):
         # The runner has one: the constructor insists.
         loop, server = asyncio.get_running_loop(), cast("web.Server", self._runner.server)
         server.request_handler = _worded(server.request_handler)
-        self._server = await loop.create_server(
-            lambda: Connection(server, self._guard, loop), *self._address, backlog=self._backlog
-        )
+
+        def connection() -> Connection:
+            return Connection(server, self._guard, loop)
+
+        if self._socket is None:
+            self._server = await loop.create_server(
+                connection, *self._address, backlog=self._backlog
+            )
+        else:
+            self._server = await loop.create_server(
+                connection, sock=self._socket, backlog=self._backlog
+            )
 
 
 def _worded(handler: Handler) -> Handler:

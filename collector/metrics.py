@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -14,6 +16,11 @@ from prometheus_client import (
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+# What a gauge of several workers is as one: of those that live.
+_SUM: Final = "livesum"
+_MIN: Final = "livemin"
+_MAX: Final = "livemax"
 
 
 class Metrics:
@@ -50,12 +57,14 @@ class Metrics:
             "collector_tag_values",
             "Distinct values that a tag holds now, against its budget.",
             ("tag",),
+            multiprocess_mode=_MAX,
             registry=registry,
         )
         self.tag_budget = Gauge(
             "collector_tag_budget",
             "Distinct values that a tag may hold.",
             ("tag",),
+            multiprocess_mode=_MAX,
             registry=registry,
         )
         self.suspicions = Counter(
@@ -80,42 +89,50 @@ class Metrics:
             "collector_connections",
             "Connections that are open, by the address that they came to: public or metrics.",
             ("address",),
+            multiprocess_mode=_SUM,
             registry=registry,
         )
         self.rate_limited_addresses = Gauge(
             "collector_rate_limit_addresses",
             "Sender addresses (as keyed digests) that the rate limit holds a counter of.",
+            multiprocess_mode=_SUM,
             registry=registry,
         )
 
         self.outbox_reports = Gauge(
             "collector_outbox_reports",
             "Reports in the outbox that InfluxDB does not have yet.",
+            multiprocess_mode=_SUM,
             registry=registry,
         )
         self.outbox_age_seconds = Gauge(
             "collector_outbox_age_seconds",
             "Age of the oldest report that InfluxDB does not have yet; 0 for none.",
+            multiprocess_mode=_MAX,
             registry=registry,
         )
         self.outbox_bytes = Gauge(
             "collector_outbox_bytes",
             "Size of the outbox on disk, delivered lines that are kept for replay included.",
+            multiprocess_mode=_SUM,
             registry=registry,
         )
         self.disk_free_bytes = Gauge(
             "collector_disk_free_bytes",
             "Room left for the collector on the disk of the outbox.",
+            multiprocess_mode=_MIN,
             registry=registry,
         )
         self.disk_size_bytes = Gauge(
             "collector_disk_size_bytes",
             "Size of the disk of the outbox.",
+            multiprocess_mode=_MIN,
             registry=registry,
         )
         self.outbox_accepting = Gauge(
             "collector_outbox_accepting",
             "1 while the outbox takes reports, 0 while senders get 503.",
+            multiprocess_mode=_MIN,
             registry=registry,
         )
         self.outbox_commits = Counter(
@@ -131,11 +148,13 @@ class Metrics:
         self.outboxes_set_aside = Gauge(
             "collector_outboxes_set_aside",
             "Damaged outboxes in the state directory that wait for `collector outbox recover`.",
+            multiprocess_mode=_SUM,
             registry=registry,
         )
         self.dead_letters = Gauge(
             "collector_dead_letters",
             "Lines that InfluxDB refused for good, set aside for an operator.",
+            multiprocess_mode=_SUM,
             registry=registry,
         )
 
@@ -161,12 +180,14 @@ class Metrics:
             "collector_writer_blocked",
             "1 while the writer makes no progress, by reason.",
             ("reason",),
+            multiprocess_mode=_MAX,
             registry=registry,
         )
 
         self.nodelist_nodes = Gauge(
             "collector_nodelist_nodes",
             "Nodes on the public node list in use; 0 while none is.",
+            multiprocess_mode=_MAX,
             registry=registry,
         )
         self.nodelist_fetches = Counter(
@@ -178,6 +199,7 @@ class Metrics:
         self.nodelist_age_seconds = Gauge(
             "collector_nodelist_age_seconds",
             "Time since the public node list in use was last confirmed; 0 while none is.",
+            multiprocess_mode=_MAX,
             registry=registry,
         )
 
@@ -190,16 +212,19 @@ class Metrics:
         self.erasures_queued = Gauge(
             "collector_erasures_queued",
             "Erasures over the hourly limit that wait for an operator.",
+            multiprocess_mode=_SUM,
             registry=registry,
         )
         self.erasures_waiting = Gauge(
             "collector_erasures_waiting",
             "Erasures that are remembered until InfluxDB lets them be done.",
+            multiprocess_mode=_SUM,
             registry=registry,
         )
         self.opted_out = Gauge(
             "collector_opted_out_servers",
             "Servers whose owners want no report to be kept.",
+            multiprocess_mode=_MAX,
             registry=registry,
         )
 
@@ -218,15 +243,18 @@ class Metrics:
         self.rollup_days_due = Gauge(
             "collector_rollup_days_due",
             "Days that are still to be computed: missing, or changed since they were.",
+            multiprocess_mode=_MAX,
             registry=registry,
         )
         self.rollup_days_refused = Gauge(
             "collector_rollup_days_refused",
             "Final days whose raw reports now say over 20 % less; an operator must decide.",
+            multiprocess_mode=_MAX,
             registry=registry,
         )
         self.rollup_last_success = Gauge(
             "collector_rollup_last_success_timestamp_seconds",
             "When a day was last rolled up, in seconds since 1970; 0 for not since the start.",
+            multiprocess_mode=_MAX,
             registry=registry,
         )

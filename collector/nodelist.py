@@ -23,6 +23,7 @@ from collector.metrics import Metrics
 log = structlog.get_logger("collector.nodelist")
 
 FILE: Final = "nodelist.bin"
+_FOLLOW_S: Final = 5.0
 _EVERY_S: Final = 15 * 60
 _TIMEOUT_S: Final = 60
 _LARGEST: Final = 64 << 20
@@ -86,17 +87,30 @@ def load(path: Path) -> Copy | None:
 
 
 class NodeList:
-    """The list in use: the last good one; while there is none, or no `url`, every node counts."""
+    """The list in use: the last good one; while there is none, or no `url`, every node counts.
 
-    def __init__(self, url: str, *, directory: Path, metrics: Metrics) -> None:
+    With `fetches` false, another process fetches it into the same directory.
+    """
+
+    def __init__(
+        self, url: str, *, directory: Path, metrics: Metrics, fetches: bool = True
+    ) -> None:
         self._url = url
+        self._fetches = fetches
         self._path = directory / FILE
         self._metrics = metrics
         self._confirmed = 0.0
-        self._copy = load(self._path) if url else None
-        if self._copy is not None:
-            self._confirmed = self._path.stat().st_mtime
+        self._copy: Copy | None = None
+        if url:
+            self._load()
         self._measure()
+
+    def _load(self) -> None:
+        """Take the copy that is kept, where there is a good one."""
+        copy = load(self._path)
+        if copy is not None:
+            self._copy = copy
+            self._confirmed = self._path.stat().st_mtime
 
     def lists(self, node: int) -> bool:
         """Whether a public node number counts."""
@@ -106,6 +120,8 @@ class NodeList:
         """Fetch the list now and every 15 minutes, until cancelled. Returns if there is no URL."""
         if not self._url:
             return
+        if not self._fetches:
+            await self._follow()
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
@@ -120,6 +136,18 @@ class NodeList:
                 self._metrics.nodelist_fetches.labels(outcome).inc()
                 self._measure()
                 await asyncio.sleep(_EVERY_S)
+
+    async def _follow(self) -> None:
+        """Take each new copy that another process has fetched."""
+        while True:
+            await asyncio.sleep(_FOLLOW_S)
+            try:
+                new = self._path.stat().st_mtime != self._confirmed
+            except OSError:
+                continue
+            if new:
+                await asyncio.to_thread(self._load)
+                self._measure()
 
     async def _fetch(self, session: aiohttp.ClientSession) -> str:
         headers = {}
@@ -149,6 +177,9 @@ class NodeList:
         return "fetched"
 
     def _measure(self) -> None:
+        if not self._fetches:
+            # Who fetches knows when it was last confirmed.
+            return
         self._metrics.nodelist_nodes.set(len(self._copy.nodes) if self._copy else 0)
         age = time.time() - self._confirmed if self._copy else 0.0
         self._metrics.nodelist_age_seconds.set(max(0.0, age))

@@ -37,6 +37,7 @@ PREFIX: Final = "COLLECTOR_"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+)([smhdw])")
 _PORT_MAX: Final = 65_535
+_INSTANCES: Final = 1000
 _LONGEST: Final = 36_500 * 86_400
 
 
@@ -157,8 +158,15 @@ class Settings(BaseSettings):
         Address("127.0.0.1", 16081),
         description="address of /metrics, /healthz and /readyz, HOST:PORT; not for the public",
     )
+    workers: int = Field(
+        1, ge=1, le=64, description="processes that take reports; each has an outbox of its own"
+    )
     instance: int = Field(
-        0, ge=0, le=999, description="number of this collector among those of one InfluxDB, 0..999"
+        0,
+        ge=0,
+        le=999,
+        description="number of this collector among those of one InfluxDB, 0..999; its workers"
+        " take the numbers that follow",
     )
     state_dir: Path = Field(Path("state"), description="directory of the outbox and the key")
     pseudonym_key_file: Path | None = Field(
@@ -258,10 +266,14 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _SecretFiles(settings_cls)
 
     @model_validator(mode="after")
-    def _daily_outlives_raw(self) -> Settings:
+    def _fits_together(self) -> Settings:
         if 0 < self.retention_daily < self.retention_raw:
             raise ValueError(
                 f"{PREFIX}RETENTION_DAILY: must be 0 or at least {PREFIX}RETENTION_RAW"
+            )
+        if self.instance + self.workers > _INSTANCES:
+            raise ValueError(
+                f"{PREFIX}INSTANCE: with {self.workers} workers at most {_INSTANCES - self.workers}"
             )
         return self
 

@@ -7,6 +7,7 @@ version of its own, as it may be moved.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import secrets
@@ -18,6 +19,7 @@ from typing import Final
 KEY_BYTES: Final = 32
 VERSION: Final = 2
 _LOCK: Final = "lock"
+_POLL_S: Final = 0.05
 _VERSION_FILE: Final = "version"
 
 
@@ -53,6 +55,51 @@ def locked(directory: Path) -> Iterator[Path]:
         yield directory
     finally:
         os.close(lock)
+
+
+class SharedLock:
+    """An asyncio.Lock that the other workers of a state directory take too, through a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._here = asyncio.Lock()
+        self._file = -1
+
+    async def acquire(self) -> None:
+        """Wait until no other task or process holds it. OSError where the file cannot be made."""
+        await self._here.acquire()
+        file = -1
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            while not _taken(file):  # noqa: ASYNC110 - other processes set no event of ours
+                # A thread that waits in flock(2) could not be called back.
+                await asyncio.sleep(_POLL_S)
+        except BaseException:
+            if file >= 0:
+                os.close(file)
+            self._here.release()
+            raise
+        self._file = file
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        os.close(self._file)
+        self._file = -1
+        self._here.release()
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.release()
+
+
+def _taken(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def prepare(directory: Path) -> None:

@@ -25,6 +25,7 @@ cli = typer.Typer(
     help="Receives AllStarLink usage reports and publishes honest daily series.",
 )
 cli.command("serve")(serve.serve)
+cli.command("worker", hidden=True)(serve.worker)
 cli.command("check")(serve.check)
 cli.command("rollup")(rollup.rollup)
 cli.command("verify")(rollup.verify_)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.table import Table
@@ -22,7 +21,10 @@ from collector.outbox import (
 )
 from collector.outbox import recover as recover_into
 from collector.privacy import Pseudonymiser
+from collector.share import directories
 from collector.state import pseudonym_key
+
+T = TypeVar("T")
 
 commands = typer.Typer(no_args_is_help=True, help="Look into the outbox; replay and recover.")
 
@@ -30,8 +32,7 @@ commands = typer.Typer(no_args_is_help=True, help="Look into the outbox; replay 
 @commands.command()
 def dead() -> None:
     """List the lines that InfluxDB refused for good, with its words."""
-    with _file() as file:
-        letters = file.dead_letters()
+    letters = [letter for found in _each(OutboxFile.dead_letters) for letter in found]
     table = Table("id", "received", "refused because", "line")
     for letter in letters:
         table.add_row(
@@ -45,9 +46,8 @@ def dead() -> None:
 
 @commands.command()
 def retry() -> None:
-    """Send every dead letter to InfluxDB again; a running collector takes them up by itself."""
-    with _file() as file:
-        count = file.retry_dead_letters()
+    """Send the dead letters again, as when the reason of their refusal is gone."""
+    count = sum(_each(OutboxFile.retry_dead_letters))
     say(f"{count} lines wait to be sent again")
 
 
@@ -67,10 +67,9 @@ def replay(
     What it has is written over itself. A running collector takes it up by itself, and computes the
     days concerned again. Owners' choices made since then are told again too.
     """
-    with _file() as file:
-        since_ns = int(since.timestamp() * 10**9)
-        oldest = file.oldest_ns()
-        count = file.replay(since_ns=since_ns)
+    since_ns = int(since.timestamp() * 10**9)
+    oldest = min((ns for ns in _each(OutboxFile.oldest_ns) if ns is not None), default=None)
+    count = sum(_each(lambda file: file.replay(since_ns=since_ns)))
     say(f"{count} reports wait to be delivered, again or for the first time")
     if oldest is None or oldest > since_ns:
         kept = "none" if oldest is None else _time(oldest)
@@ -94,18 +93,21 @@ def recover(
     settings = load_settings()
     if bool(files) == every:
         fail("name the outboxes that were set aside, or say --all")
-    asides = files or set_aside(settings.state_dir)
+    asides = files or [aside for own in directories(settings.state_dir) for aside in set_aside(own)]
     if not asides:
         say("no outbox is set aside")
         return
     with worded_errors():
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
-        (settings.state_dir / FILE).stat()
-        with OutboxFile(settings.state_dir / FILE) as file:
-            for aside in asides:
+        for aside in asides:
+            # A worker's own, where it lies beside it.
+            beside = aside.parent / FILE
+            place = beside if beside.exists() else settings.state_dir / FILE
+            place.stat()
+            with OutboxFile(place) as file:
                 found = recover_into(aside, file, pseudonyms.mark, max_bytes=settings.outbox_max)
-                _tell(aside.name, found)
-                say(f"  it is {put_away(aside).name} now")
+            _tell(aside.name, found)
+            say(f"  it is {put_away(aside).name} now")
 
 
 def _tell(name: str, found: Recovered) -> None:
@@ -128,10 +130,15 @@ def _time(ns: int) -> str:
     return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="seconds")
 
 
-@contextmanager
-def _file() -> Iterator[OutboxFile]:
-    path = load_settings().state_dir / FILE
-    if not path.exists():
-        fail(f"there is no outbox at {path}: is COLLECTOR_STATE_DIR right?")
-    with worded_errors(), OutboxFile(path) as file:
-        yield file
+def _each(work: Callable[[OutboxFile], T]) -> list[T]:
+    """What `work` returns for the outbox of each worker."""
+    state_dir = load_settings().state_dir
+    paths = [path for own in directories(state_dir) if (path := own / FILE).exists()]
+    if not paths:
+        fail(f"there is no outbox at {state_dir / FILE}: is COLLECTOR_STATE_DIR right?")
+    found = []
+    with worded_errors():
+        for path in paths:
+            with OutboxFile(path) as file:
+                found.append(work(file))
+    return found

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 import uvloop
 
-from collector import app
+from collector import app, workers
 from collector.check import examine
 from collector.cli.common import load_settings, say, worded_errors
 from collector.settings import shown
+from collector.share import Share
 
 _SWITCH_S: Final = 0.0005
 """How long a thread of the outbox waits for the interpreter when a commit has ended.
@@ -26,7 +28,20 @@ def serve() -> None:
     configured = load_settings()
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
-        uvloop.run(app.serve(configured))
+        uvloop.run((app if configured.workers == 1 else workers).serve(configured))
+
+
+def worker(
+    number: Annotated[int, typer.Argument(min=0)],
+    listen: Annotated[int, typer.Option()],
+    tell: Annotated[int, typer.Option()],
+) -> None:
+    """One of the processes that `serve` starts where COLLECTOR_WORKERS is over 1."""
+    configured = load_settings()
+    sys.setswitchinterval(_SWITCH_S)
+    share = Share(number, configured.workers, socket.socket(fileno=listen))
+    with worded_errors():
+        uvloop.run(workers.work(configured, share, tell))
 
 
 def check() -> None:

@@ -23,6 +23,7 @@ from collector.rollup.daily import Daily
 from collector.rollup.raw import day_ns, day_of
 from collector.rollup.standing import stored_days
 from collector.schema import DAILY, DAILY_USAGE, QUARANTINE, RAW, SERVER_REPORT
+from collector.state import SharedLock
 
 log = structlog.get_logger("collector.owners")
 
@@ -86,7 +87,7 @@ class Locks:
     """`writing` is the writer's, held while entries are in hand; `rolling` the rollup's."""
 
     writing: asyncio.Lock
-    rolling: asyncio.Lock
+    rolling: asyncio.Lock | SharedLock
 
 
 class Eraser:

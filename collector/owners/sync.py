@@ -24,6 +24,7 @@ from collector.owners.requests import Erasures
 from collector.privacy import OwnerMark, Pseudonymiser
 from collector.rollup.daily import Daily
 from collector.schema import ERASURE_NOTICE, OWNER_CHOICE, OWNERS, Measurement
+from collector.state import SharedLock
 
 log = structlog.get_logger("collector.owners")
 
@@ -46,7 +47,7 @@ class Sync:
         choices: Choices,
         erasures: Erasures,
         daily: Daily,
-        rolling: asyncio.Lock,
+        rolling: asyncio.Lock | SharedLock,
         *,
         pseudonyms: Pseudonymiser,
         keep_seconds: int,

@@ -15,6 +15,7 @@ from collector.influx import InfluxError
 from collector.metrics import Metrics
 from collector.rollup.daily import Daily, Outcome
 from collector.rollup.reconcile import Reconciler
+from collector.state import SharedLock
 
 log = structlog.get_logger("collector.rollup")
 
@@ -42,6 +43,7 @@ class Schedule:
         metrics: Metrics,
         *,
         changed: Callable[[], None],
+        lock: asyncio.Lock | SharedLock | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._daily = daily
@@ -51,7 +53,7 @@ class Schedule:
         self._clock = clock
         self._refused: dict[date, int] = {}
         self._woken = asyncio.Event()
-        self.lock = asyncio.Lock()
+        self.lock = lock or asyncio.Lock()
         """Held while days are looked at or computed: who deletes raw reports takes it."""
 
     async def run(self) -> None:

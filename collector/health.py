@@ -1,0 +1,51 @@
+"""The private address: /metrics, /healthz, /readyz."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from aiohttp import hdrs, web
+
+from collector.problems import SERVER, Reason, Refusal
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Health(Protocol):
+    """How a collector is."""
+
+    def gone(self) -> list[str]:
+        """The names of loops and threads that have ended: only a restart helps."""
+        ...
+
+    def unavailable(self) -> str | None:
+        """Why senders get 503 now, or None. InfluxDB is not asked: without it reports are taken."""
+        ...
+
+
+def private_site(metrics: Handler, health: Health) -> web.Application:
+    """The application of the private address."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        gone = health.gone()
+        if not gone:
+            return web.Response(text="ok\n")
+        return Refusal(Reason.UNAVAILABLE, f"has ended: {', '.join(gone)}").response()
+
+    async def readyz(_request: web.Request) -> web.Response:
+        why = health.unavailable()
+        if why is None:
+            return web.Response(text="ready\n")
+        return Refusal(Reason.UNAVAILABLE, why).response()
+
+    application = web.Application()
+    application.add_routes(
+        [web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    )
+    application.on_response_prepare.append(_named)
+    return application
+
+
+async def _named(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = SERVER

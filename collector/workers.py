@@ -1,0 +1,351 @@
+"""`serve` as several processes: started, watched, started again, and shown as one.
+
+The parent binds one socket for each worker and keeps it open: while a worker is started anew, the
+connections that the kernel gave its socket wait there and none is refused. A worker tells how it
+is in a line of JSON a second, on a pipe; its standard input ends when the parent does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from collector import app
+from collector.connections import BACKLOG
+from collector.health import Handler, Health, private_site
+from collector.metrics import Metrics
+from collector.settings import Address, Settings
+from collector.share import Share
+from collector.state import locked
+from collector.systemd import Notifier
+
+log = structlog.get_logger("collector.workers")
+
+FOLDER: Final = "workers"
+_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
+_TELL_S: Final = 1.0
+_SILENT_S: Final = 60.0
+"""After so long without a word a worker is taken for hung."""
+_START_S: Final = 60.0
+_STOP_S: Final = 40.0
+_AGAIN_FIRST_S: Final = 1.0
+_AGAIN_MOST_S: Final = 30.0
+
+
+class WorkersError(Exception):
+    """The workers could not be started; each has said why."""
+
+
+class Worker:
+    """One worker as its parent knows it: started again whenever it ends."""
+
+    def __init__(self, number: int, bound: socket.socket, metrics: Path) -> None:
+        self.number = number
+        self._bound = bound
+        self._metrics = metrics
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self._ended = False
+        self._told: dict[str, object] = {}
+        self._heard = time.monotonic()
+        self.ready = asyncio.Event()
+        self.failed = asyncio.Event()
+        """Set when it has ended before it ever was ready."""
+
+    def gone(self) -> list[str]:
+        """What has ended in it."""
+        if not self.ready.is_set():
+            return [] if self._stopping else [f"worker {self.number}"]
+        said = self._told.get("gone")
+        return [f"worker {self.number}: {name}" for name in said] if isinstance(said, list) else []
+
+    def unavailable(self) -> str | None:
+        """Why it takes nothing now."""
+        if not self.ready.is_set():
+            return f"worker {self.number} is not ready"
+        said = self._told.get("unavailable")
+        return None if said is None else f"worker {self.number}: {said}"
+
+    async def run(self) -> None:
+        """Keep it running, until cancelled; then stop it."""
+        wait = _AGAIN_FIRST_S
+        try:
+            while True:
+                begun = time.monotonic()
+                await self._live()
+                if not self._told:
+                    self.failed.set()
+                if self._ended:
+                    return
+                if self._stopping:
+                    self._stopping = False
+                    continue
+                if time.monotonic() - begun > _AGAIN_MOST_S:
+                    wait = _AGAIN_FIRST_S
+                log.error("a worker has ended; it is started again", worker=self.number, wait=wait)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, _AGAIN_MOST_S)
+        finally:
+            await self._stop()
+
+    async def renew(self) -> None:
+        """Stop it and wait until it runs again. TimeoutError where that takes too long."""
+        self._stopping = True
+        self.ready.clear()
+        await self._stop()
+        async with asyncio.timeout(_START_S):
+            await self.ready.wait()
+
+    async def end(self) -> None:
+        """Stop it for good."""
+        self._ended = True
+        await self._stop()
+
+    async def _live(self) -> None:
+        """From its start to its end."""
+        self.ready.clear()
+        read, write = os.pipe()
+        fd = self._bound.fileno()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "collector", "worker", str(self.number)),
+                *("--listen", str(fd), "--tell", str(write)),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(fd, write),
+                env=_environment(self._metrics),
+                # Ctrl-C at the terminal is for the parent, which stops all in its turn.
+                start_new_session=True,
+            )
+        finally:
+            os.close(write)
+        pid = self._process.pid
+        hearing = asyncio.create_task(self._hear(read))
+        try:
+            while self._process.returncode is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_TELL_S):
+                        await self._process.wait()
+                if time.monotonic() - self._heard > _SILENT_S and self._process.returncode is None:
+                    log.error("a worker is silent; it is killed", worker=self.number)
+                    self._process.kill()
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+            self.ready.clear()
+            if self._process.returncode is not None:
+                await asyncio.to_thread(mark_process_dead, pid, str(self._metrics))
+
+    async def _hear(self, pipe: int) -> None:
+        self._heard = time.monotonic()
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", 0)
+        )
+        try:
+            while line := await reader.readline():
+                self._told = json.loads(line)
+                self._heard = time.monotonic()
+                self.ready.set()
+        finally:
+            transport.close()
+
+    async def _stop(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        except TimeoutError:
+            log.error("a worker does not stop; it is killed", worker=self.number)
+            process.kill()
+            await process.wait()
+
+
+class AllHealth:
+    """How all workers are, as one."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self._workers = workers
+
+    def gone(self) -> list[str]:
+        """What has ended in any of them."""
+        return [name for worker in self._workers for name in worker.gone()]
+
+    def unavailable(self) -> str | None:
+        """Why one of them takes nothing."""
+        return next((why for worker in self._workers if (why := worker.unavailable())), None)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve with several workers until SIGTERM or SIGINT; SIGHUP starts them anew in turn.
+
+    Raises StateError, OSError (an address that cannot be listened on), WorkersError.
+    """
+    stop, again = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, again.set)
+    async with running(settings) as workers:
+        renewing = asyncio.create_task(_renew(workers, again))
+        await stop.wait()
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
+    """All workers from entry, when every one is ready, to exit."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(locked(settings.state_dir / FOLDER))
+        figures = _emptied(folder / "metrics")
+        bound = bind(settings.listen, settings.workers)
+        for one in bound:
+            stack.callback(one.close)
+        workers = [Worker(number, one, figures) for number, one in enumerate(bound)]
+        # The first makes the key and migrates what is old: the others come after it.
+        for worker in workers:
+            await stack.enter_async_context(_kept(worker))
+        health: Health = AllHealth(workers)
+        at = await stack.enter_async_context(
+            app.listening(
+                private_site(_metrics(figures), health),
+                settings.metrics_listen,
+                app.guard_of(settings, Metrics(), "metrics"),
+            )
+        )
+        host, port = bound[0].getsockname()[:2]
+        log.info("serving", public=str(Address(host, port)), metrics=str(at), workers=len(workers))
+        try:
+            async with Notifier().serving(lambda: not health.gone()):
+                yield workers
+        finally:
+            log.info("stopping")
+            await asyncio.gather(*(worker.end() for worker in workers))
+
+
+@asynccontextmanager
+async def _kept(worker: Worker) -> AsyncIterator[None]:
+    task = asyncio.create_task(worker.run(), name=f"worker {worker.number}")
+    events = [asyncio.create_task(event.wait()) for event in (worker.ready, worker.failed)]
+    try:
+        await asyncio.wait(events, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
+        if not worker.ready.is_set():
+            raise WorkersError(f"worker {worker.number} did not start; the log says why")
+        yield
+    finally:
+        for waiting in (*events, task):
+            waiting.cancel()
+        await asyncio.gather(*events, task, return_exceptions=True)
+
+
+async def _renew(workers: list[Worker], again: asyncio.Event) -> None:
+    while True:
+        await again.wait()
+        again.clear()
+        log.info("starting the workers anew, in turn")
+        for worker in workers:
+            try:
+                await worker.renew()
+            except TimeoutError:
+                log.error("a worker did not come back; the others stay", worker=worker.number)
+                break
+        else:
+            log.info("all workers are new")
+
+
+def bind(address: Address, count: int) -> list[socket.socket]:
+    """So many sockets on one address, among which the kernel shares connections out. OSError."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    host, port = address.host, address.port
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # With SO_REUSEPORT alone, a second collector of this user would take a part unnoticed.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+    bound: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            one = socket.socket(family, socket.SOCK_STREAM)
+            bound.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind((host, port))
+            port = one.getsockname()[1]
+        for one in bound:
+            # From now on the kernel takes connections, though nobody accepts them yet.
+            one.listen(BACKLOG)
+    except BaseException:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
+async def work(settings: Settings, share: Share, tell: int) -> None:
+    """One worker's life: serve its share until SIGTERM or until the parent has gone."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # It never says a word: it ends.
+    loop.add_reader(sys.stdin.fileno(), stop.set)
+    async with app.running(settings, share) as at:
+        telling = asyncio.create_task(_tell(tell, at.health))
+        await stop.wait()
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _tell(pipe: int, health: Health) -> None:
+    while True:
+        said = {"gone": health.gone(), "unavailable": health.unavailable()}
+        with contextlib.suppress(BrokenPipeError):
+            os.write(pipe, json.dumps(said).encode() + b"\n")
+        await asyncio.sleep(_TELL_S)
+
+
+def _metrics(figures: Path) -> Handler:
+    def page() -> bytes:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(figures))  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(
+            body=await asyncio.to_thread(page), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    return metrics
+
+
+def _environment(figures: Path) -> dict[str, str]:
+    """Ours, but that the worker tells no service manager, and its metrics to files."""
+    own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+    kept = {name: value for name, value in os.environ.items() if name not in own}
+    return kept | {_METRICS: str(figures)}
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder

@@ -1,0 +1,157 @@
+"""`serve` as several processes: one address, one set of metrics, nothing lost meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Databases, Serve, StartServe, clean_environment
+from tests.ledger import Ledger, node_points
+from tests.sender import encoded, eventually, get, key_of, metric, node_name, post, report
+
+WORKERS = {"COLLECTOR_WORKERS": "3"}
+
+
+def children(collector: Serve) -> dict[int, int]:
+    """The workers' process ids by number."""
+    found = {}
+    tasks = Path(f"/proc/{collector.process.pid}/task").glob("*/children")
+    for pid in [int(word) for task in tasks for word in task.read_text().split()]:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"worker" in words:
+            found[int(words[words.index(b"worker") + 1])] = pid
+    return found
+
+
+def entries(state: Path) -> list[int]:
+    """How many entries each worker's outbox holds."""
+    counts = []
+    for path in (state, state / "worker-1", state / "worker-2"):
+        with sqlite3.connect(f"file:{path / 'outbox.sqlite3'}?mode=ro", uri=True) as database:
+            counts += database.execute("SELECT count(*) FROM entries").fetchone()
+        database.close()
+    return counts
+
+
+def expected(collector: Serve, numbers: set[int]) -> Counter[str]:
+    key = key_of(collector.state_dir)
+    return Counter(node_name(number, key) for number in numbers)
+
+
+def test_all_take_reports_and_are_seen_as_one(databases: Databases, serve: StartServe) -> None:
+    collector = serve(databases.environment | WORKERS)
+    for number in range(60):
+        assert post(collector.url, encoded(report([2000 + number]))).status == 200
+    assert (
+        metric(collector.metrics_url, "collector_reports_total", intake="asl", outcome="accepted")
+        == 60
+    )
+    assert all(count > 0 for count in entries(collector.state_dir))
+    assert sum(entries(collector.state_dir)) == 60
+    eventually(lambda: sum(node_points(databases).values()) == 60)
+    assert metric(collector.metrics_url, "collector_outbox_accepting") == 1
+    assert metric(collector.metrics_url, "collector_tag_budget", tag="arch") == 40
+    times = {
+        row["time"] for row in databases.server.query("SELECT node FROM node_report", databases.raw)
+    }
+    assert {time % 1000 for time in times} == {0, 1, 2}
+    # Days are rolled up by one of them, and every one shows them.
+    eventually(lambda: get(collector.url, "/v1/freshness").status == 200)
+    assert collector.terminate() == 0
+
+
+async def test_started_anew_in_turn_while_reports_come_in(
+    databases: Databases, serve: StartServe
+) -> None:
+    collector = serve(databases.environment | WORKERS)
+    before = children(collector)
+    assert len(before) == 3
+    ledger = Ledger(collector.url)
+    async with ledger.sending():
+        collector.process.send_signal(signal.SIGHUP)
+        while "all workers are new" not in collector.logs():
+            await ledger.more(20)
+        await ledger.more(50)
+    assert not set(before.values()) & set(children(collector).values())
+    assert not ledger.refused
+    assert not ledger.unanswered
+    wanted = expected(collector, ledger.acknowledged)
+    eventually(lambda: node_points(databases) == wanted)
+    # What was counted by those that are gone is counted still.
+    taken = metric(
+        collector.metrics_url, "collector_reports_total", intake="asl", outcome="accepted"
+    )
+    assert taken == len(ledger.acknowledged)
+
+
+def test_a_worker_that_is_killed_comes_back(databases: Databases, serve: StartServe) -> None:
+    collector = serve(databases.environment | WORKERS)
+    killed = children(collector)[1]
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: b"worker 1 is not ready" in get(collector.metrics_url, "/readyz").body)
+    collector.wait_ready()
+    assert children(collector)[1] != killed
+    assert "a worker has ended" in collector.logs()
+    for number in range(20):
+        assert post(collector.url, encoded(report([2000 + number]))).status == 200
+
+
+def test_workers_end_with_their_parent(databases: Databases, serve: StartServe) -> None:
+    collector = serve(databases.environment | WORKERS)
+    pids = children(collector).values()
+    collector.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_with_fewer_workers_nothing_stays_behind(databases: Databases, serve: StartServe) -> None:
+    away = databases.environment | WORKERS | {"COLLECTOR_INFLUX_URL": "http://127.0.0.1:9"}
+    collector = serve(away)
+    for number in range(60):
+        assert post(collector.url, encoded(report([2000 + number]))).status == 200
+    assert all(count > 0 for count in entries(collector.state_dir))
+    assert collector.terminate() == 0
+    collector = serve(databases.environment)
+    wanted = expected(collector, set(range(2000, 2060)))
+    eventually(lambda: node_points(databases) == wanted)
+
+
+def run(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "collector", "serve"],
+        check=False,
+        env=clean_environment() | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_second_one_on_the_directory_or_the_address_is_told_so(
+    databases: Databases, serve: StartServe, tmp_path: Path
+) -> None:
+    collector = serve(databases.environment | WORKERS)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = f"127.0.0.1:{free.getsockname()[1]}"
+    same_directory = run(collector.environment | {"COLLECTOR_LISTEN": other})
+    assert same_directory.returncode == 1
+    assert "is in use by another collector" in same_directory.stderr
+    same_address = run(collector.environment | {"COLLECTOR_STATE_DIR": str(tmp_path / "other")})
+    assert same_address.returncode == 1
+    assert "ddress already in use" in same_address.stderr
+    collector.wait_ready()
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "many"])
+def test_numbers_of_workers_that_cannot_be(workers: str, tmp_path: Path) -> None:
+    done = run({"COLLECTOR_WORKERS": workers, "COLLECTOR_STATE_DIR": str(tmp_path)})
+    assert done.returncode == 2
+    assert "COLLECTOR_WORKERS" in done.stderr
