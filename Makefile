@@ -50,7 +50,7 @@ chaos: dev ## Break everything while reports come in, under 10 minutes; docs/rel
 hostile: dev ## Attack a collector as strangers may, in the long form; its figures go to docs/reliability.md
 	$(BIN)/python -m tests.reliability hostile --forget
 	$(BIN)/python -m tests.reliability hostile-cost --forget
-	HOSTILE_LONG=1 $(BIN)/python -m pytest tests/hostile -n 0 -q
+	CHAOS=full $(BIN)/python -m pytest tests/hostile -n 0 -q
 	$(BIN)/python -m tests.reliability hostile
 	$(BIN)/python -m tests.reliability hostile-cost
 

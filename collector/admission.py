@@ -29,6 +29,7 @@ class Buckets:
 
     def __init__(self, *, per_hour: int, most: int = _MOST_BUCKETS) -> None:
         self._per_hour = per_hour
+        self._rate = per_hour / _SECONDS_PER_HOUR
         self._most = most
         self._buckets: dict[bytes | str, tuple[float, float]] = {}
         self._swept = -math.inf
@@ -43,26 +44,27 @@ class Buckets:
         """Count one of a name at `now` (s since 1970): 0, or seconds to wait if refused."""
         if not self._per_hour:
             return 0
-        tokens, since = self._buckets.get(name, (float(self._per_hour), now))
-        rate = self._per_hour / _SECONDS_PER_HOUR
-        tokens = min(self._per_hour, tokens + max(0.0, now - since) * rate)
-        if tokens < 1:
-            return math.ceil((1 - tokens) / rate)
+        tokens = float(self._per_hour)
+        if (found := self._buckets.get(name)) is not None:
+            left, since = found
+            tokens = min(tokens, left + max(0.0, now - since) * self._rate)
+            if tokens < 1:
+                return math.ceil((1 - tokens) / self._rate)
         self._buckets[name] = (tokens - 1, now)
         if len(self._buckets) > self._most or now - self._swept > _SECONDS_PER_HOUR:
-            self._sweep(now, rate)
+            self._sweep(now)
         return 0
 
     def forget(self) -> None:
         """Forget all."""
         self._buckets.clear()
 
-    def _sweep(self, now: float, rate: float) -> None:
+    def _sweep(self, now: float) -> None:
         self._swept = now
         self._buckets = {
             key: (left, at)
             for key, (left, at) in self._buckets.items()
-            if left + (now - at) * rate < self._per_hour
+            if left + (now - at) * self._rate < self._per_hour
         }
         if len(self._buckets) > self._most:
             # A tenth more than must be: not at each further name.

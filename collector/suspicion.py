@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final, TypeVar
+from itertools import islice
+from typing import Final
 
 MOST: Final = 100_000
 """Nodes, servers and bodies of a day that are remembered, each; what comes after is not watched."""
 LONGEST_UPTIME_S: Final = 10 * 365 * 86_400
 """No Asterisk runs for longer: none is as old as that without a restart."""
-
-Key = TypeVar("Key", str, int)
 
 
 class Kind(StrEnum):
@@ -45,7 +44,7 @@ class Suspicions:
         self._day = -1
         self._today: set[str] = set()
         self._yesterday: set[str] = set()
-        self._before: set[str] = set(known)
+        self._before: set[str] = set(islice(known, most))
         self._claims: dict[str, str] = {}
         self._bodies: dict[int, str] = {}
 
@@ -68,15 +67,20 @@ class Suspicions:
         """
         if day != self._day:
             self._begin(day)
-        found = [*self._of_claims(server, nodes)]
+        found = self._claimed(server, nodes)
+        most = self._most
         if server not in self._today:
             if server not in self._before:
                 found.append(Kind.FIRST_SEEN_SERVER)
-            if len(self._today) < self._most:
+            if len(self._today) < most:
                 self._today.add(server)
             else:
                 found.append(Kind.UNWATCHED)
-        if self._first(self._bodies, body, server) != server:
+        first = self._bodies.get(body)
+        if first is None:
+            if len(self._bodies) < most:
+                self._bodies[body] = server
+        elif first != server:
             found.append(Kind.BODY_REPEATED)
         if uptime is not None and (
             uptime > LONGEST_UPTIME_S or (reload_age is not None and reload_age > uptime)
@@ -84,19 +88,17 @@ class Suspicions:
             found.append(Kind.IMPOSSIBLE_UPTIME)
         return found
 
-    def _of_claims(self, server: str, nodes: Iterable[str]) -> list[Kind]:
-        claims = self._claims
-        return [
-            Kind.NODE_CLAIMED_TWICE for node in nodes if self._first(claims, node, server) != server
-        ]
-
-    def _first(self, names: dict[Key, str], name: Key, server: str) -> str:
-        first = names.get(name)
-        if first is not None:
-            return first
-        if len(names) < self._most:
-            names[name] = server
-        return server
+    def _claimed(self, server: str, nodes: Iterable[str]) -> list[Kind]:
+        found: list[Kind] = []
+        claims, most = self._claims, self._most
+        for node in nodes:
+            first = claims.get(node)
+            if first is None:
+                if len(claims) < most:
+                    claims[node] = server
+            elif first != server:
+                found.append(Kind.NODE_CLAIMED_TWICE)
+        return found
 
     def _begin(self, day: int) -> None:
         # A node may miss a day, and be heard again on the next.

@@ -1,6 +1,6 @@
 """A collector that attackers share: short waits, no rate limit, everything else by default.
 
-`HOSTILE_LONG=1` (`make chaos`) gives the long forms; without it the suite takes about a minute.
+`CHAOS=full` (`make hostile`) gives the long forms; without it the suite takes about a minute.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.conftest import Databases, InfluxServer, Serve, clean_environment
 
 WAIT_S = 3
 """COLLECTOR_READ_TIMEOUT of the shared collector."""
-LONG = os.environ.get("HOSTILE_LONG") == "1"
+LONG = os.environ.get("CHAOS") == "full"
 
 
 def times(short: int, long: int) -> int:

@@ -110,7 +110,7 @@ def test_no_body_made_to_break_a_parser_breaks_ours(
 ) -> None:
     outcomes: Counter[int] = Counter()
     wrong = []
-    with watching(victim) as watch:
+    with watching(victim, victim_databases) as watch:
         for _ in range(times(1, 20)):
             for name, body, allowed in bodies():
                 assert len(body) <= LIMIT, name
@@ -120,7 +120,7 @@ def test_no_body_made_to_break_a_parser_breaks_ours(
                     wrong.append((name, answer.status, answer.body[:200]))
     assert wrong == []
     assert watch.grown < 60 * MIB
-    settle(watch, victim_databases, "bodies made to break a parser", outcomes)
+    settle(watch, "bodies made to break a parser", outcomes)
 
 
 def test_of_fields_given_twice_the_last_counts_as_everywhere(
@@ -147,7 +147,7 @@ def test_nothing_injected_reaches_line_protocol_or_the_log(
     log_before = len(victim.logs().splitlines())
     outcomes: Counter[int] = Counter()
     sent = 0
-    with watching(victim) as watch:
+    with watching(victim, victim_databases) as watch:
         for word in EVIL:
             for field in TEXTS:
                 said = report([first + sent]) | {field: word}
@@ -160,7 +160,7 @@ def test_nothing_injected_reaches_line_protocol_or_the_log(
             path = "/" + re.sub(r"[^!-~]", "", word)
             assert post(victim.url, b"{}", headers=headers, path=path).status in {400, 404}
     assert outcomes == {200: sent}
-    settle(watch, victim_databases, "injected newlines, quotes and NULs", outcomes)
+    settle(watch, "injected newlines, quotes and NULs", outcomes)
     server, database = victim_databases.server, victim_databases.raw
     key = key_of(victim.state_dir)
     wanted = Counter(node_name(first + n, key) for n in range(sent))
@@ -209,13 +209,11 @@ async def test_10000_versions_make_no_more_series_than_the_budget(
                 await answer.read()
                 outcomes[answer.status] += 1
 
-    with watching(victim) as watch:
+    with watching(victim, victim_databases) as watch:
         async with aiohttp.ClientSession() as session:
             await asyncio.gather(*(attack(session) for _ in range(8)))
     assert outcomes == {200: wanted}
-    await asyncio.to_thread(
-        settle, watch, victim_databases, f"{wanted:,} versions".replace(",", " "), outcomes
-    )
+    await asyncio.to_thread(settle, watch, f"{wanted:,} versions".replace(",", " "), outcomes)
     for tag in ("asterisk_version", "asl_version"):
         budget = metric(victim.metrics_url, "collector_tag_budget", tag=tag)
         assert metric(victim.metrics_url, "collector_tag_values", tag=tag) <= budget

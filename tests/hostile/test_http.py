@@ -167,12 +167,12 @@ async def test_chunked_bombs_are_cut_off(victim: Serve, victim_databases: Databa
         await wire.close()
         outcomes.update([answers[0].status if answers else 0])
 
-    with watching(victim) as watch:
+    with watching(victim, victim_databases) as watch:
         for size, count in sizes.values():
             await asyncio.gather(*(attack(size, count) for _ in range(times(4, 20))))
     assert outcomes.keys() <= {413, 0}
     assert watch.grown < 60 * MIB
-    settle(watch, victim_databases, "chunked bombs", outcomes)
+    settle(watch, "chunked bombs", outcomes)
 
 
 async def test_chunk_extensions_without_end_are_cut_off(victim: Serve) -> None:
@@ -186,13 +186,13 @@ async def test_chunk_extensions_without_end_are_cut_off(victim: Serve) -> None:
 async def test_gzip_bomb_is_never_unpacked(victim: Serve, victim_databases: Databases) -> None:
     bomb = gzip.compress(b"[" * (50 * MIB))
     sent = posted(bomb, CLOSE, "Content-Encoding: gzip")
-    with watching(victim) as watch:
+    with watching(victim, victim_databases) as watch:
         answers = [await exchange(victim.url, sent) for _ in range(times(10, 200))]
     outcomes = Counter(one[0].status if one else 0 for one in answers)
     assert outcomes.keys() <= {415, 0}
     assert outcomes[415] > 0
     assert watch.grown < 30 * MIB
-    settle(watch, victim_databases, "gzip bombs", outcomes)
+    settle(watch, "gzip bombs", outcomes)
 
 
 async def test_unknown_expectation_is_refused_in_our_form(victim: Serve) -> None:
@@ -216,12 +216,10 @@ async def test_1000_requests_in_one_packet_are_answered_in_order(
     sent = b"".join(
         posted(b"{}") if n % 2 else head(method="GET", path=f"/none/{n}") for n in range(count - 1)
     )
-    with watching(victim) as watch:
+    with watching(victim, victim_databases) as watch:
         answers = await exchange(victim.url, sent + posted(b"[]", CLOSE), within=60)
     assert [one.status for one in answers] == [404, 400] * (count // 2 - 1) + [404, 400]
-    settle(
-        watch, victim_databases, "1 000 requests in one packet", Counter(a.status for a in answers)
-    )
+    settle(watch, "1 000 requests in one packet", Counter(a.status for a in answers))
 
 
 @pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.conftest import Databases, Serve
 from tests.reliability import Cost, Row, Suite, record
-from tests.sender import encoded, eventually, key_of, node_name, post, report
+from tests.sender import encoded, eventually, key_of, metric, node_name, post, report
 
 HONEST = "127.0.0.9"
 _PAUSE_S = 0.1
@@ -38,7 +38,9 @@ class Watch:
     """What was seen while an attack lasted."""
 
     collector: Serve
+    databases: Databases
     source: str
+    before_reports: int
     before_bytes: int
     statuses: Counter[int] = field(default_factory=Counter)
     acknowledged: list[int] = field(default_factory=list)
@@ -77,9 +79,12 @@ class Watch:
 
 
 @contextmanager
-def watching(collector: Serve, *, source: str = HONEST) -> Iterator[Watch]:
+def watching(collector: Serve, databases: Databases, *, source: str = HONEST) -> Iterator[Watch]:
     """Have an honest client report, ten times a second, while the block runs."""
-    watch = Watch(collector, source, resident(collector.process.pid))
+    labels = {"intake": "asl", "outcome": "accepted"}
+    accepted = metric(collector.metrics_url, "collector_reports_total", **labels)
+    eventually(lambda: reports(databases) == accepted)
+    watch = Watch(collector, databases, source, reports(databases), resident(collector.process.pid))
     thread = threading.Thread(target=watch._run)  # noqa: SLF001 - its other half
     thread.start()
     try:
@@ -95,13 +100,19 @@ def stored(databases: Databases) -> Counter[str]:
     return Counter(row["node"] for row in rows)
 
 
-def settle(
-    watch: Watch, databases: Databases, attack: str, outcomes: Counter[int] | None = None
-) -> None:
-    """Every honest report was taken, and is in InfluxDB once; keep the figures.
+def reports(databases: Databases) -> int:
+    """How many reports are in InfluxDB."""
+    return databases.server.count(databases.raw, "server_report", "server")
 
-    `outcomes` are the statuses that the attack got (0: cut off).
+
+def settle(
+    watch: Watch, attack: str, outcomes: Counter[int] | None = None, *, posts: bool = True
+) -> None:
+    """What was acknowledged is in InfluxDB, honest reports once each; keep the figures.
+
+    `outcomes` are the statuses that the attack got (0: cut off), by posting reports or otherwise.
     """
+    databases = watch.databases
     key = key_of(watch.collector.state_dir)
     wanted = [node_name(node, key) for node in watch.acknowledged]
     found: Counter[str] = Counter()
@@ -114,7 +125,12 @@ def settle(
     eventually(all_there)
     counts = [found[name] for name in wanted]
     outcomes = outcomes or Counter()
-    acknowledged = outcomes[200] + len(wanted)
+    acknowledged = len(wanted)
+    in_influxdb = sum(counts)
+    if posts:
+        acknowledged += outcomes[200]
+        eventually(lambda: reports(databases) - watch.before_reports >= acknowledged)
+        in_influxdb = reports(databases) - watch.before_reports
     record(
         Suite.HOSTILE,
         Row(
@@ -122,8 +138,8 @@ def settle(
             rounds=1,
             sent=outcomes.total() + watch.sent,
             acknowledged=acknowledged,
-            in_influxdb=sum(found.values()),
-            lost=counts.count(0),
+            in_influxdb=in_influxdb,
+            lost=max(0, acknowledged - in_influxdb),
             doubled=sum(count > 1 for count in counts),
             refused=sum(n for status, n in outcomes.items() if status >= 400),
             unanswered=outcomes[0] + watch.statuses[0],
@@ -143,6 +159,7 @@ def settle(
     )
     assert watch.statuses.keys() == {200}, (watch.statuses, watch.collector.tail())
     assert set(counts) == {1}
+    assert in_influxdb == acknowledged
     log = watch.collector.logs()
     assert "Traceback" not in log
     assert "level=error" not in log

@@ -89,6 +89,16 @@ class Wire:
             return False
         return not self.reader.at_eof()
 
+    async def drip(self, sent: bytes, *, pause: float = 0.1) -> bytes:
+        """Send a byte at a time until an answer begins, or all is sent; what has come by then."""
+        for byte in sent:
+            if not await self.send(bytes([byte])):
+                break
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(pause):
+                    return await self.reader.read(1 << 16)
+        return b""
+
     async def rest(self, *, within: float = 30.0) -> bytes:
         """All that comes until the other side closes. TimeoutError where it does not."""
         received = bytearray()
