@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,8 @@ class Grafana:
 
     `home` is where Grafana is; what it writes is in `directory`, an absolute path. `project` is the
     root of the checkout, `site` the address of the collector's pages, `authorization` the whole
-    header for InfluxDB.
+    header for InfluxDB. `notify` names a way of `provisioning/ops/notify/` to send alerts, and
+    `environment` holds what that way asks for.
     """
 
     home: Path
@@ -60,6 +61,10 @@ class Grafana:
     authorization: str
     prefix: str = ""
     site: str = ""
+    # There is mostly no Prometheus beside it: its panels stay empty.
+    prometheus_url: str = f"http://{HOST}:9090"
+    notify: str = "off"
+    environment: Mapping[str, str] = field(default_factory=dict)
     admin_password: str = "admin"  # noqa: S105 - for loopback alone
     port: int = field(default_factory=free_port)
 
@@ -111,6 +116,8 @@ class Grafana:
         for path in (target / "datasources").glob("*.yaml"):
             text = path.read_text(encoding="utf-8")
             path.write_text(text.replace(_SECRET, str(secret)), encoding="utf-8")
+        if self.kind == "ops":
+            shutil.copy(target / f"notify/{self.notify}.yaml", target / "alerting/notify.yaml")
         boards = self.directory / "dashboards"
         shutil.copytree(self.project / "grafana/dashboards", boards, dirs_exist_ok=True)
         for path in boards.rglob("*.json"):
@@ -142,10 +149,10 @@ class Grafana:
             "GF_SECURITY_ADMIN_PASSWORD": self.admin_password,
             "ROOT_URL": f"{self.url}/",
             "INFLUX_URL": self.influx_url,
-            # There is no Prometheus beside it: its panels stay empty.
-            "PROMETHEUS_URL": f"http://{HOST}:9090",
+            "PROMETHEUS_URL": self.prometheus_url,
             "DASHBOARDS": str(self.directory / "dashboards"),
             "USAGE_PREFIX": self.prefix,
+            **self.environment,
         }
 
     def _wait(self, process: subprocess.Popen[bytes], ready_s: float) -> None:

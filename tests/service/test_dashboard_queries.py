@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -324,6 +325,40 @@ def test_packages_sum_to_the_servers_of_the_day(published: Published) -> None:
         assert published.complete in found
         for day, count in found.items():
             assert count == published.units(EVERYTHING, day, servers=True)
+
+
+async def test_a_day_at_which_the_rollup_stopped_is_not_drawn_as_a_drop(
+    databases: Databases, tmp_path: Path
+) -> None:
+    today = datetime.now(UTC).date()
+    first, stopped = today - timedelta(days=12), today - timedelta(days=2)
+    noon = datetime(stopped.year, stopped.month, stopped.day, 12, tzinfo=UTC)
+    fleet = Fleet(seed=5, servers=60, start=first, days=12)
+    network = Network(databases)
+    network.create()
+    network.lay_received(
+        (each.received_ns, each.body)
+        for day in range(11)
+        for each in fleet.day(first + timedelta(days=day))
+        if each.received_ns < ns(noon)
+    )
+    start = number_of(first)
+    async with network.rollup(tmp_path, k=K) as rollup:
+        await rollup.roll(range(start, start + 11), ns(noon))
+    span = Span((ns(noon) - 20 * DAY) // MS, (ns(noon) + 3 * DAY) // MS)
+    open_rows = databases.server.query('SELECT * FROM "daily_nodes"', databases.daily)
+    assert number_of(stopped) in {row["time"] // DAY for row in open_rows}
+    drawn = set()
+    for query in QUERIES:
+        if query.table:
+            # Their rows bear no day of their own: they are asked through the same condition.
+            assert '"final" = 1' in query.text, query
+            continue
+        text = filled(query.text, {"within": "all", "within_value": "all", "package": "asl3"}, span)
+        days = {row["time"] // DAY for row in databases.server.query(text, databases.daily)}
+        assert number_of(stopped) not in days, query
+        drawn |= days
+    assert number_of(stopped) - 1 in drawn
 
 
 def test_annotations_run_and_variables_offer_what_is_published(published: Published) -> None:

@@ -14,6 +14,7 @@ from collector.schema import (
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import daily, lines, stat, table
 from tools.dashboards.model import Dashboard, Override
+from tools.dashboards.ops_objectives import ROW as OBJECTIVES
 from tools.dashboards.ops_parts import (
     ALARM,
     BAD,
@@ -24,7 +25,7 @@ from tools.dashboards.ops_parts import (
     quantile,
     red,
 )
-from tools.dashboards.queries import COMPLETE_AFTER, LAST_DAY, OVER
+from tools.dashboards.queries import DONE, LAST_DAY, OVER
 
 HEALTH: Final = Dashboard(
     uid="collector-health",
@@ -102,6 +103,7 @@ HEALTH: Final = Dashboard(
                 steps=((None, "green"), (1800, "orange"), (7200, "red")),
             ),
         ),
+        OBJECTIVES,
         (
             lines(
                 "Reports an hour, and what was expected",
@@ -167,7 +169,7 @@ HEALTH: Final = Dashboard(
                 "Nodes by each value of each property, on the last complete day.",
                 daily(
                     f'SELECT "dimension", "value", "nodes" FROM "{DAILY_NODES.name}"'
-                    f" WHERE {LAST_DAY} AND \"within\" = '{ALL}'",
+                    f" WHERE {LAST_DAY} AND {DONE} AND \"within\" = '{ALL}'",
                     table=True,
                 ),
                 width=12,
@@ -181,7 +183,8 @@ HEALTH: Final = Dashboard(
                 "Nodes by each value of each property, a week before the last complete day.",
                 daily(
                     f'SELECT "dimension", "value", "nodes" FROM "{DAILY_NODES.name}"'
-                    f" WHERE time >= {OVER} - 8d AND time < {OVER} - 7d AND \"within\" = '{ALL}'",
+                    f" WHERE time >= {OVER} - 8d AND time < {OVER} - 7d AND {DONE}"
+                    f" AND \"within\" = '{ALL}'",
                     table=True,
                 ),
                 width=12,
@@ -199,7 +202,7 @@ HEALTH: Final = Dashboard(
                 (
                     daily(
                         f'SELECT sum("nodes") FROM "{DAILY_NODES.name}" WHERE $timeFilter'
-                        f" AND time < now() - {COMPLETE_AFTER}m AND \"within\" = '{ALL}'"
+                        f" AND time < {OVER} AND {DONE} AND \"within\" = '{ALL}'"
                         f" AND \"value\" = '{OTHER}'"
                         ' GROUP BY time(1d), "dimension" fill(none)',
                         "$tag_dimension",
