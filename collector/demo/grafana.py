@@ -20,6 +20,7 @@ HOME_VARIABLE: Final = "GRAFANA_HOME"
 
 _SECRET: Final = "/etc/grafana/secrets/authorization"  # noqa: S105 - where it is, not what it is
 _PAGES: Final = 'href=\\"/'
+_A_YEAR: Final = '"from": "now-1y/d"'
 _POLL_S: Final = 0.2
 _STOP_S: Final = 20.0
 _LOG_TAIL: Final = 2000
@@ -49,8 +50,9 @@ class Grafana:
 
     `home` is where Grafana is; what it writes is in `directory`, an absolute path. `project` is the
     root of the checkout, `site` the address of the collector's pages, `authorization` the whole
-    header for InfluxDB. `notify` names a way of `provisioning/ops/notify/` to send alerts, and
-    `environment` holds what that way asks for.
+    header for InfluxDB. The community's dashboards begin `days` ago, or as they are committed.
+    `notify` names a way of `provisioning/ops/notify/` to send alerts, and `environment` holds what
+    that way asks for.
     """
 
     home: Path
@@ -60,6 +62,7 @@ class Grafana:
     influx_url: str
     authorization: str
     prefix: str = ""
+    days: int | None = None
     site: str = ""
     # There is mostly no Prometheus beside it: its panels stay empty.
     prometheus_url: str = f"http://{HOST}:9090"
@@ -122,7 +125,10 @@ class Grafana:
         shutil.copytree(self.project / "grafana/dashboards", boards, dirs_exist_ok=True)
         for path in boards.rglob("*.json"):
             text = path.read_text(encoding="utf-8")
-            path.write_text(text.replace(_PAGES, f'href=\\"{self.site}/'), encoding="utf-8")
+            text = text.replace(_PAGES, f'href=\\"{self.site}/')
+            if self.days is not None:
+                text = text.replace(_A_YEAR, f'"from": "now-{self.days}d/d"')
+            path.write_text(text, encoding="utf-8")
 
     def _command(self) -> list[str]:
         here = [self.home / "bin/grafana", self.home / "bin/grafana-server"]

@@ -221,8 +221,8 @@ _VALUES: dict[int, set[tuple[int, str, str]]] = {}
 
 
 def test_totals_under_every_value_of_the_filter_equal_the_oracle(published: Published) -> None:
-    nodes = panel("Nodes, last complete day")
-    servers = panel("Servers, last complete day")
+    nodes = panel("Nodes, last day")
+    servers = panel("Servers, last day")
     for narrowed in filters(published):
         (node_rows,), (server_rows,) = (published.ask(q, narrowed) for q in (nodes, servers))
         days = [
@@ -250,19 +250,24 @@ def test_headline_numbers_and_flows_equal_the_oracle(published: Published) -> No
     for title, ref, field in (
         ("Nodes", "B", "nodes_7d"),
         ("Nodes", "C", "nodes_30d"),
-        ("New that day", "A", "new_nodes"),
-        ("Lapsed that day", "A", "lapsed_nodes"),
+        ("New", "A", "new_nodes"),
+        ("Lapsed", "A", "lapsed_nodes"),
         ("New and lapsed nodes", "A", "new_nodes"),
         ("New and lapsed nodes", "B", "lapsed_nodes"),
     ):
         query = next(each for each in panel(title) if each.ref == ref)
         (rows,) = published.ask([query], EVERYTHING)
-        assert by_day(rows, field) == {day: fields[field] for day, fields in exact.items()}
+        assert by_day(rows, field) == {
+            day: fields[field]
+            for day, fields in exact.items()
+            # The day on which counting began is no day of many newcomers.
+            if field != "new_nodes" or fields[field] < fields["nodes"] / 2
+        }
     (rows,) = published.ask(panel("Complete up to"), EVERYTHING)
     last_final = max(day for day, fields in exact.items() if fields["final"])
     assert rows[0]["time"] // DAY >= last_final
     for days in (7, 30):
-        (rows,) = published.ask(panel(f"Nodes, change in {days} days"), EVERYTHING)
+        (rows,) = published.ask(panel(f"Change, {days} d"), EVERYTHING)
         now, then = (exact[published.complete - back]["nodes"] for back in (0, days))
         assert list(rows[0].values())[-1] == pytest.approx(100 * (now - then) / then)
 
@@ -297,9 +302,9 @@ def test_adoption_and_age_count_the_days_on_which_a_version_was_published(
 ) -> None:
     days: dict[str, list[int]] = defaultdict(list)
     for day, dimension, value in sorted(published_values(published)):
-        if dimension == "asl_version" and day <= published.complete:
+        if dimension == "asl_version" and value != "unknown" and day <= published.complete:
             days[value].append(day)
-    adoption = panel("Adoption: nodes by days since a version was first seen", board=VERSIONS)
+    adoption = panel("Adoption, by days since first seen", board=VERSIONS)
     (rows,) = published.ask(adoption, EVERYTHING)
     curve = {(row["value"], row["day"]): row["nodes"] for row in rows}
     assert curve == {

@@ -38,7 +38,7 @@ HEALTH: Final = Dashboard(
     rows=(
         (
             stat(
-                "Reports against expectation",
+                "Reports in 3 hours",
                 "Reports of the last 3 full hours in the chosen time against what the same hours"
                 " had in the week before (median). Under 50 % is an alert.",
                 daily(
@@ -80,14 +80,15 @@ HEALTH: Final = Dashboard(
             stat(
                 "Days due",
                 "Days that the rollup has still to compute: missing, or changed since.",
-                prom("max(collector_rollup_days_due)"),
+                prom("max(collector_rollup_days_due)", now=True),
                 width=4,
+                line=False,
                 steps=((None, "green"), (3, "orange")),
             ),
             stat(
                 "Days refused",
                 "Final days that would lose over 20 %: an operator must decide.",
-                prom("max(collector_rollup_days_refused)"),
+                prom("max(collector_rollup_days_refused)", now=True),
                 width=4,
                 line=False,
                 steps=ALARM,
@@ -95,7 +96,7 @@ HEALTH: Final = Dashboard(
             stat(
                 "Last rollup",
                 "Time since days were last looked at with success; every 15 minutes is the rule.",
-                prom("time() - max(collector_rollup_last_success_timestamp_seconds > 0)"),
+                prom("time() - max(collector_rollup_last_success_timestamp_seconds > 0)", now=True),
                 width=4,
                 unit="s",
                 line=False,

@@ -7,7 +7,7 @@ from typing import Final
 from tools.dashboards import slo
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import lines, stat
-from tools.dashboards.model import PROMETHEUS, Panel, Target
+from tools.dashboards.model import Panel
 from tools.dashboards.ops_parts import prom
 
 _LEFT: Final[tuple[tuple[float | None, str], ...]] = (
@@ -22,7 +22,7 @@ def _budget(title: str, description: str, share: str, budget: float) -> Panel:
         title,
         description,
         # Of 30 days: once is enough, a line of it would ask for them at each point.
-        Target(PROMETHEUS, slo.left(share, budget), table=True),
+        prom(slo.left(share, budget), now=True),
         width=4,
         height=7,
         unit="percentunit",
@@ -35,7 +35,7 @@ def _budget(title: str, description: str, share: str, budget: float) -> Panel:
 
 ROW: Final = (
     _budget(
-        "Budget: accepted and stored",
+        "Budget: accepted",
         "What is left of the reports that may be lost in 30 days, 0.5 %; below 0 the objective is"
         " missed. See docs/slo.md.",
         slo.lost(slo.PERIOD),

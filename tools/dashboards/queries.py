@@ -19,6 +19,7 @@ from collector.schema import (
     HOURLY_USAGE,
     NONE,
     OTHER,
+    UNKNOWN,
     VALUE,
     WITHIN,
     WITHIN_VALUE,
@@ -37,6 +38,7 @@ WHOLE: Final = f"'$within' = '{ALL}'"
 
 DONE: Final = f'"{FINAL.name}" = 1'
 """Of days that were finished: one at which the rollup stopped is over, and not whole."""
+_A_VERSION: Final = f"\"{VALUE.name}\" != '{OTHER}' AND \"{VALUE.name}\" != '{UNKNOWN}'"
 _FILTER: Final = f"\"{WITHIN.name}\" = '$within' AND \"{WITHIN_VALUE.name}\" = '$within_value'"
 _HISTORY: Final = "400d"
 
@@ -108,6 +110,12 @@ def usage(field: str, time: str = IN_RANGE, *, final: bool = True) -> str:
     return f'SELECT "{field}" FROM "{DAILY_USAGE.name}" WHERE {time}{condition} AND {WHOLE}'
 
 
+def newcomers() -> str:
+    """New nodes by day; no day on which over half are: then counting began, and nothing else."""
+    # Its height would make a flat line of all other days.
+    return usage("new_nodes", f'{IN_RANGE} AND "new_nodes" < 0.5 * "nodes"')
+
+
 def freshness() -> str:
     """The last day that is final; its time is the answer, whatever the range and the filter."""
     return f'SELECT last("nodes") FROM "{DAILY_USAGE.name}" WHERE time < now() AND {DONE}'
@@ -118,7 +126,7 @@ def adoption(dimension: str) -> str:
     inner = (
         f'SELECT cumulative_sum(count("nodes")) AS "day", sum("nodes") AS "nodes"'
         f' FROM "{DAILY_NODES.name}" WHERE time >= now() - {_HISTORY} AND time < {OVER}'
-        f" AND {DONE} AND \"{VALUE.name}\" != '{OTHER}' AND {_of(dimension)}"
+        f" AND {DONE} AND {_A_VERSION} AND {_of(dimension)}"
         f' GROUP BY time(1d), "{VALUE.name}" fill(none)'
     )
     return (
@@ -132,7 +140,7 @@ def ages(dimension: str) -> str:
     days = (
         f'SELECT count("nodes") AS "day", sum("nodes") AS "now" FROM "{DAILY_NODES.name}"'
         f" WHERE time >= now() - {_HISTORY} AND time < {OVER}"
-        f" AND {DONE} AND \"{VALUE.name}\" != '{OTHER}' AND {_of(dimension)}"
+        f" AND {DONE} AND {_A_VERSION} AND {_of(dimension)}"
         f' GROUP BY time(1d), "{VALUE.name}" fill(0)'
     )
     last = (
