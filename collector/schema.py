@@ -152,6 +152,8 @@ CHANNEL_FIELDS = ("dahdi", "simpleusb", "usbradio", "voter")
 """Channels that have a field of their own in `daily_usage`; the rest is `other_channels`."""
 
 _DAY = "00:00 UTC of the day"
+FINAL = _count("final", "", "1 where the day is complete, 0 while it is open")
+"""On every row of a day, so that a query by itself can leave out a day that was never finished."""
 
 DAILY_USAGE = Measurement(
     DAILY,
@@ -182,7 +184,7 @@ DAILY_USAGE = Measurement(
         _count("erased_reports", "reports", "erased by their owners after the day was final"),
         _count("erased_node_reports", "reports", "nodes in those erased reports"),
         _count("imported", "", "1 where the day came from an older server's database"),
-        _count("final", "", "1 where the day is complete, 0 while it is open"),
+        FINAL,
     ),
 )
 
@@ -197,14 +199,17 @@ DAILY_NODES = Measurement(
     "daily_nodes",
     _DAY,
     TABLE_TAGS,
-    (_count("nodes", "nodes", "distinct nodes with this value, by the day's last report"),),
+    (_count("nodes", "nodes", "distinct nodes with this value, by the day's last report"), FINAL),
 )
 DAILY_SERVERS = Measurement(
     DAILY,
     "daily_servers",
     _DAY,
     TABLE_TAGS,
-    (_count("servers", "servers", "distinct servers with this value, by the day's last report"),),
+    (
+        _count("servers", "servers", "distinct servers with this value, by the day's last report"),
+        FINAL,
+    ),
 )
 
 DAILY_PACKAGES = Measurement(
@@ -215,7 +220,7 @@ DAILY_PACKAGES = Measurement(
         Tag("package", "name of the Debian package"),
         Tag("version", "its version, `none` where it is not installed, or `other`"),
     ),
-    (_count("servers", "servers", "distinct servers, by the day's last report"),),
+    (_count("servers", "servers", "distinct servers, by the day's last report"), FINAL),
 )
 DAILY_UPGRADES = Measurement(
     DAILY,
@@ -225,7 +230,10 @@ DAILY_UPGRADES = Measurement(
         Tag("from_version", "AllStarLink's version in a report of a node, or `other`"),
         Tag("to_version", "the version in its next report, within 30 days, or `other`"),
     ),
-    (_count("nodes", "nodes", "distinct nodes that went from the one to the other that day"),),
+    (
+        _count("nodes", "nodes", "distinct nodes that went from the one to the other that day"),
+        FINAL,
+    ),
 )
 HOURLY_USAGE = Measurement(
     DAILY,

@@ -22,6 +22,8 @@ K: Final = 5
 _ROW_AFTER: Final = 75 * 60
 _FINAL_AFTER: Final = DAY + 75 * 60
 _SCRAPE: Final = 60
+_LOOK: Final = 15 * 60
+_AGE: Final = "collector_outbox_age_seconds"
 _MIX: Final = {
     "arch": {"aarch64": 0.6, "x86_64": 0.3, "armv7l": 0.1},
     "asl_version": {"asl3-3.5.0": 0.45, "asl3-3.6.1": 0.35, "asl3-3.3.0": 0.2},
@@ -191,11 +193,13 @@ class Scenario:
                     shown["other"] = loss
                 for value, count in shown.items():
                     tags = f"dimension={dimension},value={value},within=all,within_value=all"
-                    yield Line(visible, f"daily_nodes,{tags} nodes={count}i {begin}000000000")
+                    yield Line(
+                        visible, f"daily_nodes,{tags} nodes={count}i,final=1i {begin}000000000"
+                    )
 
     def samples(self) -> list[Sample]:
-        """What Prometheus scraped from two days before the watch on."""
-        since = max(self.start, self.watch - 2 * DAY - HOUR)
+        """What Prometheus scraped from four days before the watch on."""
+        since = max(self.start, self.watch - 4 * DAY - HOUR)
         found: list[Sample] = []
         heard = 0
         place = 0
@@ -213,12 +217,26 @@ class Scenario:
             if not down:
                 outcome = labels | {"intake": "asl", "outcome": "accepted"}
                 found.append(("collector_reports_total", outcome, at, heard))
-                found += [
+                success = "collector_rollup_last_success_timestamp_seconds"
+                found.append((success, labels, at, self._looked(at)))
+                told = [
                     (metric["name"], labels | metric.get("labels", {}), at, value)
                     for metric in self._metrics
                     if (value := self._stepped(metric["steps"], at)) is not None
                 ]
+                if _AGE not in {name for name, *_ in told}:
+                    told.append((_AGE, labels, at, 0))
+                found += told
         return found
+
+    def _looked(self, at: int) -> int:
+        """When the rollup had last computed all there was."""
+        for event in self._events:
+            if event["kind"] == "rollup-stopped":
+                since, until = self.at(event["from"]), self.at(event["to"])
+                if since <= at < until:
+                    return since
+        return at // _LOOK * _LOOK
 
     def _stepped(self, steps: list[tuple[str, float]], at: int) -> float | None:
         reached = [value for since, value in steps if self.at(since) <= at]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -115,6 +116,20 @@ class InfluxServer:
             return
         with self._client() as client:
             client.buckets_api().create_bucket(bucket_name=database, org=self.org)
+
+    def retention(self, database: str) -> int:
+        """How long a database, on 2.x a bucket, keeps its points, in seconds; 0: for ever."""
+        if self.is_2:
+            with self._client() as client:
+                bucket = client.buckets_api().find_bucket_by_name(database)
+                assert bucket is not None
+                return int(sum(rule.every_seconds for rule in bucket.retention_rules))
+        (policy,) = self.query(f'SHOW RETENTION POLICIES ON "{database}"')
+        assert policy["default"]
+        parts: dict[str, int] = dict.fromkeys("hms", 0) | {
+            unit: int(number) for number, unit in re.findall(r"(\d+)([hms])", policy["duration"])
+        }
+        return parts["h"] * 3600 + parts["m"] * 60 + parts["s"]
 
     def drop(self, database: str) -> None:
         """Remove a database, on 2.x a bucket, and all that is in it."""

@@ -205,26 +205,33 @@ class Oracle:
             "servers_30d": len(self._servers(day - 29, day)),
             "new_nodes": len(set(exact.nodes) - before),
             "lapsed_nodes": len(self._nodes(day - WINDOW, day - WINDOW) - since),
-            "final": int(self.now >= (day + 1) * DAY + HOUR),
+            "final": self.final(day),
         }
         return {(day * DAY, ()): fields}
+
+    def final(self, day: int) -> int:
+        """1 where a day is complete, else 0."""
+        return int(self.now >= (day + 1) * DAY + HOUR)
 
     def node_tables(self, day: int) -> Points:
         """`daily_nodes` of a day."""
         units = [node.is_a for node in self.days[day].nodes.values()]
-        return _tables(units, NODE_KEYS, day, "nodes")
+        return _tables(units, NODE_KEYS, day, "nodes", self.final(day))
 
     def server_tables(self, day: int) -> Points:
         """`daily_servers` of a day."""
         units = [server.is_a for server in self.days[day].servers.values()]
-        return _tables(units, SERVER_KEYS, day, "servers")
+        return _tables(units, SERVER_KEYS, day, "servers", self.final(day))
 
     def packages(self, day: int) -> Points:
         """`daily_packages` of a day."""
         servers = self.days[day].servers.values()
         named = {package for server in servers for package in server.packages}
         return {
-            (day * DAY, (("package", package), ("version", version))): {"servers": count}
+            (day * DAY, (("package", package), ("version", version))): {
+                "servers": count,
+                "final": self.final(day),
+            }
             for package in named
             for version, count in Counter(s.packages.get(package, "none") for s in servers).items()
         }
@@ -232,7 +239,10 @@ class Oracle:
     def upgrades(self, day: int) -> Points:
         """`daily_upgrades` of a day."""
         return {
-            (day * DAY, (("from_version", before), ("to_version", after))): {"nodes": len(nodes)}
+            (day * DAY, (("from_version", before), ("to_version", after))): {
+                "nodes": len(nodes),
+                "final": self.final(day),
+            }
             for (before, after), nodes in self._upgrades[day].items()
         }
 
@@ -306,7 +316,9 @@ def _known(values: Iterable[str]) -> set[str]:
     return set(values) - {"unknown"}
 
 
-def _tables(units: list[Mapping[str, str]], keys: tuple[str, ...], day: int, field: str) -> Points:
+def _tables(
+    units: list[Mapping[str, str]], keys: tuple[str, ...], day: int, field: str, final: int
+) -> Points:
     rows: Counter[Hashable] = Counter()
     for unit in units:
         for dimension in keys:
@@ -317,7 +329,7 @@ def _tables(units: list[Mapping[str, str]], keys: tuple[str, ...], day: int, fie
                     rows[dimension, unit[dimension], within, unit[within]] += 1
     names = ("dimension", "value", "within", "within_value")
     return {
-        (day * DAY, tuple(zip(names, row, strict=True))): {field: count}
+        (day * DAY, tuple(zip(names, row, strict=True))): {field: count, "final": final}
         for row, count in rows.items()
         if isinstance(row, tuple)
     }

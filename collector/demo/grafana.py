@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ HOME_VARIABLE: Final = "GRAFANA_HOME"
 
 _SECRET: Final = "/etc/grafana/secrets/authorization"  # noqa: S105 - where it is, not what it is
 _PAGES: Final = 'href=\\"/'
+_A_YEAR: Final = '"from": "now-1y/d"'
 _POLL_S: Final = 0.2
 _STOP_S: Final = 20.0
 _LOG_TAIL: Final = 2000
@@ -49,7 +50,9 @@ class Grafana:
 
     `home` is where Grafana is; what it writes is in `directory`, an absolute path. `project` is the
     root of the checkout, `site` the address of the collector's pages, `authorization` the whole
-    header for InfluxDB.
+    header for InfluxDB. The community's dashboards begin `days` ago, or as they are committed.
+    `notify` names a way of `provisioning/ops/notify/` to send alerts, and `environment` holds what
+    that way asks for.
     """
 
     home: Path
@@ -59,7 +62,12 @@ class Grafana:
     influx_url: str
     authorization: str
     prefix: str = ""
+    days: int | None = None
     site: str = ""
+    # There is mostly no Prometheus beside it: its panels stay empty.
+    prometheus_url: str = f"http://{HOST}:9090"
+    notify: str = "off"
+    environment: Mapping[str, str] = field(default_factory=dict)
     admin_password: str = "admin"  # noqa: S105 - for loopback alone
     port: int = field(default_factory=free_port)
 
@@ -111,11 +119,16 @@ class Grafana:
         for path in (target / "datasources").glob("*.yaml"):
             text = path.read_text(encoding="utf-8")
             path.write_text(text.replace(_SECRET, str(secret)), encoding="utf-8")
+        if self.kind == "ops":
+            shutil.copy(target / f"notify/{self.notify}.yaml", target / "alerting/notify.yaml")
         boards = self.directory / "dashboards"
         shutil.copytree(self.project / "grafana/dashboards", boards, dirs_exist_ok=True)
         for path in boards.rglob("*.json"):
             text = path.read_text(encoding="utf-8")
-            path.write_text(text.replace(_PAGES, f'href=\\"{self.site}/'), encoding="utf-8")
+            text = text.replace(_PAGES, f'href=\\"{self.site}/')
+            if self.days is not None:
+                text = text.replace(_A_YEAR, f'"from": "now-{self.days}d/d"')
+            path.write_text(text, encoding="utf-8")
 
     def _command(self) -> list[str]:
         here = [self.home / "bin/grafana", self.home / "bin/grafana-server"]
@@ -142,10 +155,10 @@ class Grafana:
             "GF_SECURITY_ADMIN_PASSWORD": self.admin_password,
             "ROOT_URL": f"{self.url}/",
             "INFLUX_URL": self.influx_url,
-            # There is no Prometheus beside it: its panels stay empty.
-            "PROMETHEUS_URL": f"http://{HOST}:9090",
+            "PROMETHEUS_URL": self.prometheus_url,
             "DASHBOARDS": str(self.directory / "dashboards"),
             "USAGE_PREFIX": self.prefix,
+            **self.environment,
         }
 
     def _wait(self, process: subprocess.Popen[bytes], ready_s: float) -> None:

@@ -59,7 +59,7 @@ async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
                 try:
                     place = await _begin(stack, screen)
                     await tell(screen, place, servers=servers, days=days)
-                    await _show_dashboards(stack, screen, place)
+                    await _show_dashboards(stack, screen, place, days)
                     told = True
                     if not once:
                         screen.say("Ctrl-C stops everything.", style="bold")
@@ -107,7 +107,7 @@ async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
     return Place(directory, settings, server, serving, influx)
 
 
-async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place) -> None:
+async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, days: int) -> None:
     """Start both Grafanas where this machine has one."""
     home = find_grafana()
     if home is None:
@@ -122,6 +122,7 @@ async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place) 
             influx_url=place.server.url,
             authorization="Token none-is-needed-here",
             site=f"http://{place.settings.listen}",
+            days=days,
         )
         inner = ExitStack()
         starting = asyncio.ensure_future(asyncio.to_thread(inner.enter_context, grafana.running()))

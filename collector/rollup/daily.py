@@ -194,7 +194,7 @@ class Daily:
             moves = await asyncio.to_thread(upgrades, before, facts)
             after = await asyncio.to_thread(advance, before, facts)
             windows = window_fields(window_counts(after))
-            points[DAILY_UPGRADES] = upgrade_points(moves, start, k=self._k)
+            points[DAILY_UPGRADES] = upgrade_points(moves, start, k=self._k, final=final)
             if day < now.date():
                 self._presence = (day, basis, after)
         else:
@@ -207,7 +207,7 @@ class Daily:
             lambda: usage_points(facts, start, k=self._k, final=final, windows=windows)
         )
         points[DAILY_USAGE], points[DAILY_NODES], points[DAILY_SERVERS] = usage, nodes, servers
-        points[DAILY_PACKAGES] = package_points(facts, start, k=self._k)
+        points[DAILY_PACKAGES] = package_points(facts, start, k=self._k, final=final)
         return ComputedDay(result, points, facts, basis)
 
     async def differences(self, around: Standing, now: datetime) -> dict[str, int]:

@@ -22,6 +22,7 @@ from collector.schema import (
     ASTERISK_VERSION,
     CONTAINED,
     DISTRO,
+    FINAL,
     NODE_DIMENSIONS,
     NONE,
     OTHER,
@@ -58,12 +59,12 @@ def usage_points(
         "asl_versions": _versions(nodes, ASL_VERSION.name),
         **usage_counts(node_cells, nodes.one_way, k),
         **windows,
-        "final": int(final),
+        FINAL.name: int(final),
     }
     return (
         {(time, ()): fields},
-        _cells(node_cells, time, "nodes"),
-        _cells(published_tables(servers, k), time, "servers"),
+        _cells(node_cells, time, "nodes", final=final),
+        _cells(published_tables(servers, k), time, "servers", final=final),
     )
 
 
@@ -79,7 +80,7 @@ def hourly_points(hours: Iterable[Hour], first: int, step: int) -> Points:
     }
 
 
-def package_points(day: DayFacts, time: int, *, k: int) -> Points:
+def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
     """`daily_packages`: of each package how many servers have which version.
 
     Each package is a table of all servers, those without it included, so that nobody is isolated
@@ -106,11 +107,16 @@ def package_points(day: DayFacts, time: int, *, k: int) -> Points:
         if loss := servers - sum(published.values()):
             published[OTHER] = loss
         for version, count in published.items():
-            points[time, (("package", package), ("version", version))] = {"servers": count}
+            points[time, (("package", package), ("version", version))] = {
+                "servers": count,
+                FINAL.name: int(final),
+            }
     return points
 
 
-def upgrade_points(moves: Mapping[tuple[str, str], int], time: int, *, k: int) -> Points:
+def upgrade_points(
+    moves: Mapping[tuple[str, str], int], time: int, *, k: int, final: bool
+) -> Points:
     """`daily_upgrades`; what is under k is in one row from `other` to `other`, or nowhere."""
     cells = {_SEPARATOR.join(pair): count for pair, count in moves.items()}
     total = sum(cells.values())
@@ -122,11 +128,14 @@ def upgrade_points(moves: Mapping[tuple[str, str], int], time: int, *, k: int) -
     points: Points = {}
     for pair, count in published.items():
         origin, _, target = pair.partition(_SEPARATOR)
-        points[time, (("from_version", origin), ("to_version", target))] = {"nodes": count}
+        points[time, (("from_version", origin), ("to_version", target))] = {
+            "nodes": count,
+            FINAL.name: int(final),
+        }
     return points
 
 
-def _cells(cells: Iterable[Cell], time: int, field: str) -> Points:
+def _cells(cells: Iterable[Cell], time: int, field: str, *, final: bool) -> Points:
     return {
         (
             time,
@@ -136,7 +145,7 @@ def _cells(cells: Iterable[Cell], time: int, field: str) -> Points:
                 ("within", cell.within),
                 ("within_value", cell.within_value),
             ),
-        ): {field: cell.count}
+        ): {field: cell.count, FINAL.name: int(final)}
         for cell in cells
     }
 

@@ -15,6 +15,7 @@ from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, Outbox, OutboxFile
 from collector.privacy import ServerPseudonym
 from collector.writer import Writer
+from tests.conftest import Databases
 from tests.sender import until
 
 SERVER = ServerPseudonym("0123456789abcdef")
@@ -62,12 +63,21 @@ class Delivery:
 
 @asynccontextmanager
 async def delivering(
-    directory: Path, url: str, *, prefix: str = "", retention_s: int = 90 * 86_400
+    directory: Path,
+    to: str | Databases,
+    *,
+    retention_s: int = 90 * 86_400,
 ) -> AsyncIterator[Delivery]:
+    """A writer to whatever listens at an address, or to the databases of a test."""
+    if isinstance(to, str):
+        influx_there = Influx(to)
+    else:
+        server = to.server
+        influx_there = Influx(server.url, token=server.token, org=server.org, prefix=to.prefix)
     metrics = Metrics()
     outbox = Outbox(directory / FILE, max_bytes=1 << 30, keep_seconds=3600, metrics=metrics)
     try:
-        async with Influx(url, prefix=prefix) as influx:
+        async with influx_there as influx:
             writer = Writer(
                 outbox, influx, metrics, lambda: ensure(influx, {"usage_raw": retention_s})
             )

@@ -25,7 +25,9 @@ LABELS = {
 
 
 def samples() -> Iterator[Sample]:
-    """Each metric with some value of each label, once a minute; what counts rises."""
+    """Prometheus's own `up`, and each metric with some value of each label, once a minute."""
+    for at in range(SINCE, UNTIL, 60):
+        yield "up", {"job": "collector", "instance": "a"}, at, 1
     declared = [each for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
     for each in declared:
         metric = next(iter(each.describe()))

@@ -46,6 +46,7 @@ def grafana(tmp_path: Path, home: Path, kind: str = "community") -> Grafana:
         influx_url="http://127.0.0.1:8086",
         authorization="Token secret",
         site="http://127.0.0.1:16080",
+        days=90,
     )
 
 
@@ -70,6 +71,7 @@ def test_it_is_started_with_the_projects_provisioning_and_stopped(
     assert (tmp_path / "run/authorization").stat().st_mode & 0o777 == 0o600
     overview = (tmp_path / "run/dashboards/community/overview.json").read_text()
     assert 'href=\\"http://127.0.0.1:16080/method\\"' in overview
+    assert json.loads(overview)["time"]["from"] == "now-90d/d"
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{url}/api/health")  # noqa: S310 - as above
 

@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import urllib3
 
 from collector.demo.grafana import Grafana, find_grafana
 from collector.history.fleet import Fleet
+from tests.alerting import provisioned
 from tests.conftest import Databases, InfluxServer
 from tests.grafana import COMMUNITY, OPS, ROOT, Span, boards, filled, queries
+from tests.grafana_api import Api
 from tests.network import Network, ns, number_of
 
 HOME = os.environ.get("TEST_GRAFANA_HOME", "")
@@ -41,50 +41,6 @@ pytestmark = [
     ),
     pytest.mark.timeout(600),
 ]
-
-
-@dataclass(frozen=True)
-class Api:
-    """A Grafana's HTTP API, as somebody (`user:password`) or as an anonymous viewer."""
-
-    url: str
-    who: str = ""
-
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        headers = {"Content-Type": "application/json"}
-        if self.who:
-            headers |= urllib3.make_headers(basic_auth=self.who)
-        with urllib3.PoolManager(retries=False, timeout=60) as http:
-            content = None if body is None else json.dumps(body)
-            answer = http.request(method, self.url + path, body=content, headers=headers)
-        try:
-            return answer.status, json.loads(answer.data)
-        except ValueError:
-            return answer.status, answer.data.decode(errors="replace")
-
-    def get(self, path: str) -> Any:
-        status, body = self.ask("GET", path)
-        assert status == 200, (path, status, body)
-        return body
-
-    def frames(self, uid: str, kind: str, target: dict[str, Any], span: Span) -> list[Any]:
-        """What a panel's query gives, by the route that panels use."""
-        status, body = self.ask(
-            "POST",
-            "/api/ds/query",
-            {
-                "queries": [
-                    target | {"datasource": {"uid": uid, "type": kind}, "maxDataPoints": 500}
-                ],
-                "from": str(span.since),
-                "to": str(span.until),
-            },
-        )
-        assert status == 200, (target, status, body)
-        result = body["results"][target["refId"]]
-        assert "error" not in result, (target, result)
-        found: list[Any] = result.get("frames", [])
-        return found
 
 
 @dataclass(frozen=True)
@@ -239,7 +195,7 @@ def test_nobody_signs_in_to_the_communitys_grafana(grafanas: Running) -> None:
 
 def test_alert_rules_are_loaded_and_those_over_influxdb_reach_normal(grafanas: Running) -> None:
     rules = grafanas.ops.get("/api/v1/provisioning/alert-rules")
-    assert len(rules) == 10
+    assert {rule["title"] for rule in rules} == {rule.title for rule in provisioned()}
     wanted = {"NodesDropFast", "NodesDropSlow", "DailySeriesLate", "VersionOrArchVanished"}
     states: dict[str, str] = {}
     deadline = time.monotonic() + ALERTS_IN * 6

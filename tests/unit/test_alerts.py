@@ -25,6 +25,10 @@ PROMISED = {
     "InfluxUnreachable",
     "DiskLow",
     "CardinalityBudget",
+    "ErasuresWaiting",
+    "AcceptanceBudgetFast",
+    "AcceptanceBudgetSlow",
+    "FreshnessBudget",
 }
 RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 

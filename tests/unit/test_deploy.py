@@ -150,6 +150,16 @@ def test_every_setting_that_is_passed_is_a_real_one() -> None:
     assert passed <= SETTINGS
 
 
+def test_every_setting_can_be_given_to_the_collector_in_docker() -> None:
+    # Where it listens and keeps its state, and how it logs, is the image's; one collector alone
+    # has its InfluxDB for itself.
+    fixed = {"LISTEN", "METRICS_LISTEN", "STATE_DIR", "PSEUDONYM_KEY_FILE", "LOG_FORMAT"}
+    alone = {"INSTANCE", "INFLUX_PREFIX"}
+    settable = {variable(name) for name in Settings.model_fields if name not in SECRETS}
+    settable -= {f"COLLECTOR_{name}" for name in fixed | alone}
+    assert settable - services()["collector"]["environment"].keys() == set()
+
+
 def test_the_settings_of_the_unit_and_the_compose_file_are_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -345,6 +355,8 @@ def test_the_community_holds_one_datasource_and_no_secret_but_its_header() -> No
     (one,) = sources("community")
     assert one["uid"] == "usage-daily"
     assert one["jsonData"]["dbName"].endswith("usage_daily")
+    # Grafana 9 knows only the one, its successors prefer the other.
+    assert one["database"] == one["jsonData"]["dbName"]
     assert one["secureJsonData"] == {
         "httpHeaderValue1": "$__file{/etc/grafana/secrets/authorization}"
     }

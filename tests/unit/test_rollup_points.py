@@ -25,10 +25,10 @@ def packages(k: int, *servers: dict[str, str]) -> dict[str, dict[str, int]]:
         for number, installed in enumerate(servers)
     ]
     found: dict[str, dict[str, int]] = {}
-    for (time, tags), fields in package_points(day(*reports), TIME, k=k).items():
+    for (time, tags), fields in package_points(day(*reports), TIME, k=k, final=True).items():
         assert time == TIME
         named = dict(tags)
-        assert fields.keys() == {"servers"}
+        assert fields.keys() == {"servers", "final"}
         found.setdefault(named["package"], {})[named["version"]] = int(fields["servers"])
     return found
 
@@ -90,13 +90,13 @@ def test_a_package_s_name_and_version_are_cleaned_and_an_empty_version_is_none()
 
 
 def test_a_day_without_servers_has_no_packages() -> None:
-    assert package_points(day(), TIME, k=1) == {}
+    assert package_points(day(), TIME, k=1, final=True) == {}
 
 
 def upgraded(k: int, moves: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
     return {
         (dict(tags)["from_version"], dict(tags)["to_version"]): int(fields["nodes"])
-        for (_, tags), fields in upgrade_points(moves, TIME, k=k).items()
+        for (_, tags), fields in upgrade_points(moves, TIME, k=k, final=True).items()
     }
 
 
@@ -170,6 +170,18 @@ def test_an_unknown_version_is_no_version() -> None:
     usage, _, _ = usage_points(facts, TIME, k=1, final=True, windows={})
     fields = usage[TIME, ()]
     assert (fields["asterisk_versions"], fields["asl_versions"]) == (1, 0)
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_every_row_of_a_day_says_whether_the_day_is_complete(final: bool) -> None:
+    facts = day(One((1,), packages='{"asl3": "1.3"}'))
+    found = (
+        *usage_points(facts, TIME, k=1, final=final, windows={}),
+        package_points(facts, TIME, k=1, final=final),
+        upgrade_points({("asl3-1.2", "asl3-1.3"): 7}, TIME, k=1, final=final),
+    )
+    assert all(found)
+    assert {fields["final"] for points in found for fields in points.values()} == {int(final)}
 
 
 def test_a_day_of_silence_is_zeros_without_tables() -> None:

@@ -6,8 +6,9 @@ from typing import Final
 
 from collector.schema import ALL, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE, OTHER
 from tools.dashboards.model import PROMETHEUS, USAGE_DAILY
-from tools.dashboards.queries import COMPLETE_AFTER
+from tools.dashboards.queries import COMPLETE_AFTER, DONE
 from tools.dashboards.rules import Ask, Group, Math, Node, Reduce, Rule, number, shown
+from tools.dashboards.slo import RULES as OBJECTIVES
 
 FLEET_LEAST: Final = 20
 """Nodes under which a fleet raises no alert about its nodes."""
@@ -164,10 +165,10 @@ def _day(name: str, query: str, *, days: int = 1, ago: int = 0) -> tuple[Node, .
 
 
 _TABLE: Final = (
-    f'SELECT sum("nodes") FROM "{DAILY_NODES.name}" WHERE $timeFilter'
+    f'SELECT sum("nodes") FROM "{DAILY_NODES.name}" WHERE $timeFilter AND {DONE}'
     f" AND \"within\" = '{ALL}' AND \"value\" != '{OTHER}'"
 )
-_NODES: Final = f'SELECT last("nodes") FROM "{DAILY_USAGE.name}" WHERE $timeFilter AND "final" = 1'
+_NODES: Final = f'SELECT last("nodes") FROM "{DAILY_USAGE.name}" WHERE $timeFilter AND {DONE}'
 VANISHED: Final = Rule(
     title="VersionOrArchVanished",
     severity="warning",
@@ -201,7 +202,7 @@ SERIES_LATE: Final = Rule(
     nodes=(
         *number(
             "complete",
-            f'SELECT count("final") FROM "{DAILY_USAGE.name}" WHERE $timeFilter AND "final" = 1'
+            f'SELECT count("final") FROM "{DAILY_USAGE.name}" WHERE $timeFilter AND {DONE}'
             " GROUP BY time(1d) fill(0)",
             USAGE_DAILY,
             60 * _DAY,
@@ -292,13 +293,30 @@ CARDINALITY: Final = Rule(
     lasting="15m",
 )
 
+ERASURES: Final = Rule(
+    title="ErasuresWaiting",
+    severity="warning",
+    summary=(
+        f"Owners wait to be erased: {shown('queued')} erasures for an operator,"
+        f" {shown('waiting')} for InfluxDB."
+    ),
+    nodes=(
+        *number("queued", "sum(collector_erasures_queued)", PROMETHEUS, 600),
+        *number("waiting", "sum(collector_erasures_waiting)", PROMETHEUS, 600),
+        Math("firing", "$queued + $waiting > 0"),
+    ),
+    # One that InfluxDB is at takes minutes; an outage of it has an alert of its own.
+    lasting="1h",
+)
+
 GROUPS: Final = (
     Group("hours", "5m", (NO_REPORTS, NODES_DROP_FAST, NODES_DROP_SLOW)),
     Group("days", "15m", (VANISHED, SERIES_LATE)),
     Group(
         "collector",
         "1m",
-        (OUTBOX_BACKLOG, DEAD_LETTERS, INFLUX_UNREACHABLE, DISK_LOW, CARDINALITY),
+        (OUTBOX_BACKLOG, DEAD_LETTERS, INFLUX_UNREACHABLE, DISK_LOW, CARDINALITY, ERASURES),
     ),
+    Group("objectives", "2m", OBJECTIVES),
 )
 RULES: Final = tuple(rule for group in GROUPS for rule in group.rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from collector.schema import (
@@ -78,6 +79,8 @@ _NAMED: Final = {
         "tlb": "#37b5b6",
         "beagle": "#8ab8ff",
         "pseudo": "#e0752d",
+        "local": "#f2495c",
+        "pciradio": "#c8f2c2",
     },
     REGISTRATION.name: {
         "http": "#5794f2",
@@ -86,11 +89,26 @@ _NAMED: Final = {
         NONE: "#f2cc0c",
     },
 }
-# Of a version the minor number makes the colour, so that neighbours in time differ.
+PACKAGE_VERSION: Final = "package_version"
+"""The versions of a package, which is no dimension."""
+
+# Of a version the minor number makes the colour, so that neighbours in time differ: in the first
+# form as it is, in those after it turned and darker; lighter and darker again by what it ends in.
 _VERSIONS: Final = {
-    ASL_VERSION.name: r"/^asl\d*-\d+\.\d*{digit}(\.|$|[^\d.])/",
-    ASTERISK_VERSION.name: r"/^\d+\.\d*{digit}(\.|$|[^\d.])/",
+    ASL_VERSION.name: (r"/^asl3-3\.{minor}/", r"/^asl\d*-[^3]\.{minor}/"),
+    ASTERISK_VERSION.name: (r"/^22\.{minor}/", r"/^20\.{minor}/", r"/^(18|21|23)\.{minor}/"),
+    PACKAGE_VERSION: (r"/^[\d:]*\d+\.{minor}/",),
 }
+_MINOR: Final = r"\d*{digit}(?!\d)"
+_TINTS: Final = {
+    ASL_VERSION.name: r".*\.\d*[13579]$",
+    ASTERISK_VERSION.name: r".*\.\d*[13579]$",
+    PACKAGE_VERSION: r".*deb13$",
+}
+_SHADES: Final = {PACKAGE_VERSION: r".*deb11$"}
+_TURN: Final = 3
+_DIGITS: Final = 10
+_WHITE, _BLACK = 255, 0
 
 
 def painted(name: str, colour: str) -> Override:
@@ -104,13 +122,33 @@ def colours(dimension: str = "") -> tuple[Override, ...]:
         Override("byRegexp", f"/[{letters}]$/i", {"color": _fixed(colour)})
         for letters, colour in zip(_LAST, _RING, strict=True)
     ]
-    if pattern := _VERSIONS.get(dimension):
-        ring += [
-            Override("byRegexp", pattern.format(digit=digit), {"color": _fixed(_RING[digit])})
-            for digit in range(10)
-        ]
+    ring += _of_versions(dimension)
     named = [painted(value, colour) for value, colour in _NAMED.get(dimension, {}).items()]
     return (*ring, *named, painted(UNKNOWN, PALE), painted(OTHER, GREY))
+
+
+def _of_versions(dimension: str) -> Iterator[Override]:
+    for turn, form in enumerate(_VERSIONS.get(dimension, ())):
+        for digit in range(_DIGITS):
+            colour = _RING[(digit + turn * _TURN) % _DIGITS]
+            if turn:
+                colour = _mixed(colour, _BLACK)
+            minor = _MINOR.format(digit=digit)
+            for ending, towards in (
+                ("", None),
+                (_TINTS[dimension], _WHITE),
+                (_SHADES.get(dimension), _BLACK),
+            ):
+                if ending is not None:
+                    pattern = form.format(minor=minor + ending)
+                    shown = colour if towards is None else _mixed(colour, towards)
+                    yield Override("byRegexp", pattern, {"color": _fixed(shown)})
+
+
+def _mixed(colour: str, towards: int) -> str:
+    """A colour `#rrggbb` moved by four tenths towards a grey, 0 black to 255 white."""
+    parts = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(0.6 * part + 0.4 * towards):02x}" for part in parts)
 
 
 def _fixed(colour: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from collector.schema import (
     RELEASE,
 )
 from tools.dashboards import queries as q
-from tools.dashboards.colours import colours
+from tools.dashboards.colours import PACKAGE_VERSION, colours
 from tools.dashboards.community_overview import OVERVIEW
 from tools.dashboards.community_parts import FILTER, SHARE, board, now, variable
 from tools.dashboards.community_versions import VERSIONS
@@ -89,7 +89,7 @@ _PACKAGES: Final = board(
                 daily(q.package(other=False, time=q.LAST_DAY), "$tag_version", whole=True),
                 daily(q.package(other=True, time=q.LAST_DAY), OTHER, whole=True),
             ),
-            colours(),
+            colours(PACKAGE_VERSION),
             width=16,
             height=18,
             no_value=WHOLE_ONLY,
@@ -106,11 +106,9 @@ _PACKAGES: Final = board(
             ),
             width=24,
             height=9,
-            overrides=colours(),
+            overrides=colours(PACKAGE_VERSION),
             no_value=WHOLE_ONLY,
-            step=True,
             stacked="percent",
-            legend="right",
         ),
     ),
 )

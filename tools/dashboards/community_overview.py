@@ -29,13 +29,13 @@ OVERVIEW: Final = board(
     "Nodes are counted that sent a usage report in the day, each once; a server may host several.",
     (
         stat(
-            "Nodes, last complete day",
+            "Nodes, last day",
             f"{NODES}, under the filter; behind it, the days of the chosen time.",
             daily(q.total()),
             width=4,
         ),
         stat(
-            "Servers, last complete day",
+            "Servers, last day",
             "Servers that reported on the last complete day, each counted once, under the filter."
             " Servers have no channel and no registration of their own.",
             daily(q.total(DAILY_SERVERS)),
@@ -44,8 +44,8 @@ OVERVIEW: Final = board(
         ),
         *(
             stat(
-                f"Nodes, change in {days} days",
-                f"Nodes of the last complete day against those {days} days before, in per cent"
+                f"Change, {days} d",
+                f"Nodes of the last complete day against {days} days before, in per cent"
                 " of the latter, under the filter.",
                 daily(q.change(days)),
                 width=3,
@@ -57,15 +57,15 @@ OVERVIEW: Final = board(
             for days in (7, 30)
         ),
         stat(
-            "New that day",
+            "New",
             "Nodes of the last complete day that had not reported in the 30 days before.",
-            daily(q.usage("new_nodes"), "new", whole=True),
+            daily(q.newcomers(), "new", whole=True),
             width=3,
             colour="green",
             no_value=WHOLE_ONLY,
         ),
         stat(
-            "Lapsed that day",
+            "Lapsed",
             "Nodes that reported 30 days before the last complete day, and never since.",
             daily(q.usage("lapsed_nodes"), "lapsed", whole=True),
             width=3,
@@ -116,9 +116,10 @@ OVERVIEW: Final = board(
         lines(
             "New and lapsed nodes",
             "New: nodes of the day that had not reported in the 30 days before. Lapsed: nodes of"
-            " the day 30 days back that have not reported since.",
+            " the day 30 days back that have not reported since. The day on which counting began,"
+            " when all were new, is left out.",
             (
-                daily(q.usage("new_nodes"), "new", whole=True),
+                daily(q.newcomers(), "new", whole=True),
                 daily(q.usage("lapsed_nodes"), "lapsed", whole=True),
             ),
             width=20,

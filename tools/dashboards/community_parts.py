@@ -106,9 +106,9 @@ _MISSED: Final[Json] = {
 def _says(sentence: str) -> Panel:
     """What the dashboard counts, and where the method is."""
     return text(
-        f'<p style="margin:0">{sentence} Days are UTC and complete; the open day is not drawn.'
-        ' <a href="/method" target="_blank" rel="noopener">How it is counted</a> ·'
-        ' <a href="/privacy" target="_blank" rel="noopener">what is kept of you</a></p>'
+        f'<div style="font-size:13px;line-height:1.35">{sentence} Only complete days (UTC).'
+        '<br><a href="/method" target="_blank" rel="noopener">How it is counted</a> ·'
+        ' <a href="/privacy" target="_blank" rel="noopener">what is kept of you</a></div>'
     )
 
 

@@ -13,7 +13,6 @@ from tools.dashboards import queries as q
 from tools.dashboards.colours import GREY, colours
 from tools.dashboards.community_parts import SHARE, board, now
 from tools.dashboards.kinds import (
-    NOT_COUNTED,
     WHOLE_ONLY,
     daily,
     shares,
@@ -35,7 +34,7 @@ VERSIONS: Final = board(
     (
         Panel(
             kind="barchart",
-            title="Adoption: nodes by days since a version was first seen",
+            title="Adoption, by days since first seen",
             description=(
                 "For each AllStarLink version its nodes 7, 14, 21 … days after it first appeared"
                 " here (days on which it was published, of the last 400), under the filter. A"
@@ -45,7 +44,7 @@ VERSIONS: Final = board(
             height=9,
             targets=(daily(q.adoption(ASL_VERSION.name), table=True),),
             unit="locale",
-            no_value=NOT_COUNTED,
+            # No text for "no value": Grafana would write it at the foot of every bar.
             defaults={
                 "min": 0,
                 "color": {"mode": "palette-classic"},
@@ -75,7 +74,7 @@ VERSIONS: Final = board(
                 "legend": {
                     "showLegend": True,
                     "displayMode": "list",
-                    "placement": "right",
+                    "placement": "bottom",
                     "calcs": [],
                 },
                 "tooltip": {"mode": "multi", "sort": "none"},

@@ -11,8 +11,8 @@ from tools.dashboards.model import USAGE_DAILY, Override, Panel, Target
 from tools.dashboards.queries import IN_RANGE, breakdown
 
 COUNT: Final = "locale"
-WHOLE_ONLY: Final = "counted for the whole network only"
-NOT_COUNTED: Final = "not counted under this filter"
+WHOLE_ONLY: Final = "whole network only"
+NOT_COUNTED: Final = "not under this filter"
 
 _LAST: Final = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 # After every place that a column takes by itself: Grafana gives those the greatest safe integer.
@@ -34,7 +34,7 @@ def by_value(
     )
 
 
-def text(content: str, height: int = 2) -> Panel:
+def text(content: str, height: int = 3) -> Panel:
     """A sentence over the whole width, without a frame's title."""
     return Panel(
         kind="text",
@@ -105,7 +105,12 @@ def bars(
         targets=targets,
         unit=unit,
         no_value=no_value,
-        defaults={"min": 0, "color": {"mode": "fixed", "fixedColor": "blue"}},
+        defaults={
+            "min": 0,
+            "color": {"mode": "fixed", "fixedColor": "blue"},
+            # A bar that is alone would have no name.
+            "displayName": "${__field.name}",
+        },
         overrides=overrides,
         transformations=(
             ("reduce", {"reducers": ["lastNotNull"], "mode": "seriesToRows"}),
@@ -123,6 +128,8 @@ def bars(
             "minVizWidth": 0,
             "minVizHeight": 10,
             "reduceOptions": _LAST,
+            # By itself it grows with the panel until it pushes the bars aside.
+            "text": {"titleSize": 12, "valueSize": 16},
         },
     )
 
@@ -198,9 +205,8 @@ def shares(dimension: str, title: str, description: str, *, width: int, height: 
         height=height,
         overrides=colours(dimension),
         no_value=NOT_COUNTED,
-        step=True,
+        # Steps would end in a slope: a stacked area is closed on its last point.
         stacked="percent",
-        legend="right",
     )
 
 
@@ -228,7 +234,8 @@ def table(
         no_value=no_value,
         defaults={
             "color": {"mode": "fixed", "fixedColor": "text"},
-            "custom": {"align": "auto", "filterable": False, "inspect": False},
+            # Three columns on a phone.
+            "custom": {"align": "auto", "filterable": False, "inspect": False, "minWidth": 60},
         },
         transformations=(
             (

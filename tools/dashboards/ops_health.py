@@ -14,6 +14,7 @@ from collector.schema import (
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import daily, lines, stat, table
 from tools.dashboards.model import Dashboard, Override
+from tools.dashboards.ops_objectives import ROW as OBJECTIVES
 from tools.dashboards.ops_parts import (
     ALARM,
     BAD,
@@ -24,7 +25,7 @@ from tools.dashboards.ops_parts import (
     quantile,
     red,
 )
-from tools.dashboards.queries import COMPLETE_AFTER, LAST_DAY, OVER
+from tools.dashboards.queries import DONE, LAST_DAY, OVER
 
 HEALTH: Final = Dashboard(
     uid="collector-health",
@@ -37,7 +38,7 @@ HEALTH: Final = Dashboard(
     rows=(
         (
             stat(
-                "Reports against expectation",
+                "Reports in 3 hours",
                 "Reports of the last 3 full hours in the chosen time against what the same hours"
                 " had in the week before (median). Under 50 % is an alert.",
                 daily(
@@ -79,14 +80,15 @@ HEALTH: Final = Dashboard(
             stat(
                 "Days due",
                 "Days that the rollup has still to compute: missing, or changed since.",
-                prom("max(collector_rollup_days_due)"),
+                prom("max(collector_rollup_days_due)", now=True),
                 width=4,
+                line=False,
                 steps=((None, "green"), (3, "orange")),
             ),
             stat(
                 "Days refused",
                 "Final days that would lose over 20 %: an operator must decide.",
-                prom("max(collector_rollup_days_refused)"),
+                prom("max(collector_rollup_days_refused)", now=True),
                 width=4,
                 line=False,
                 steps=ALARM,
@@ -94,7 +96,7 @@ HEALTH: Final = Dashboard(
             stat(
                 "Last rollup",
                 "Time since days were last looked at with success; every 15 minutes is the rule.",
-                prom("time() - max(collector_rollup_last_success_timestamp_seconds > 0)"),
+                prom("time() - max(collector_rollup_last_success_timestamp_seconds > 0)", now=True),
                 width=4,
                 unit="s",
                 line=False,
@@ -102,6 +104,7 @@ HEALTH: Final = Dashboard(
                 steps=((None, "green"), (1800, "orange"), (7200, "red")),
             ),
         ),
+        OBJECTIVES,
         (
             lines(
                 "Reports an hour, and what was expected",
@@ -167,7 +170,7 @@ HEALTH: Final = Dashboard(
                 "Nodes by each value of each property, on the last complete day.",
                 daily(
                     f'SELECT "dimension", "value", "nodes" FROM "{DAILY_NODES.name}"'
-                    f" WHERE {LAST_DAY} AND \"within\" = '{ALL}'",
+                    f" WHERE {LAST_DAY} AND {DONE} AND \"within\" = '{ALL}'",
                     table=True,
                 ),
                 width=12,
@@ -181,7 +184,8 @@ HEALTH: Final = Dashboard(
                 "Nodes by each value of each property, a week before the last complete day.",
                 daily(
                     f'SELECT "dimension", "value", "nodes" FROM "{DAILY_NODES.name}"'
-                    f" WHERE time >= {OVER} - 8d AND time < {OVER} - 7d AND \"within\" = '{ALL}'",
+                    f" WHERE time >= {OVER} - 8d AND time < {OVER} - 7d AND {DONE}"
+                    f" AND \"within\" = '{ALL}'",
                     table=True,
                 ),
                 width=12,
@@ -199,7 +203,7 @@ HEALTH: Final = Dashboard(
                 (
                     daily(
                         f'SELECT sum("nodes") FROM "{DAILY_NODES.name}" WHERE $timeFilter'
-                        f" AND time < now() - {COMPLETE_AFTER}m AND \"within\" = '{ALL}'"
+                        f" AND time < {OVER} AND {DONE} AND \"within\" = '{ALL}'"
                         f" AND \"value\" = '{OTHER}'"
                         ' GROUP BY time(1d), "dimension" fill(none)',
                         "$tag_dimension",

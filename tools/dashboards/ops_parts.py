@@ -15,9 +15,9 @@ BAD: Final = "#f2495c"
 ALARM: Final[tuple[tuple[float | None, str], ...]] = ((None, "green"), (1, "red"))
 
 
-def prom(query: str, alias: str = "") -> Target:
-    """A query of Prometheus."""
-    return Target(PROMETHEUS, query, alias)
+def prom(query: str, alias: str = "", *, now: bool = False) -> Target:
+    """A query of Prometheus; `now` asks for the last value alone, however long the range."""
+    return Target(PROMETHEUS, query, alias, table=now)
 
 
 def quantile(share: float, histogram: str, alias: str) -> Target:

@@ -24,15 +24,16 @@ STORAGE: Final = Dashboard(
     description="How much is kept, for how long, and how much room is left.",
     file="ops/storage.json",
     tag=TAG,
-    range=("now-30d", "now"),
+    range=("now-30d/d", "now"),
     refresh="5m",
     rows=(
         (
             stat(
                 "Disk free",
                 "Free share of the disk that holds the outbox. Under 10 % is an alert.",
-                prom("min(collector_disk_free_bytes / collector_disk_size_bytes)"),
+                prom("min(collector_disk_free_bytes / collector_disk_size_bytes)", now=True),
                 width=6,
+                line=False,
                 unit="percentunit",
                 steps=((None, "red"), (0.1, "orange"), (0.2, "green")),
                 defaults={"min": 0, "max": 1},
@@ -40,15 +41,17 @@ STORAGE: Final = Dashboard(
             stat(
                 "Disk free, bytes",
                 "Room left for the collector on the disk of the outbox.",
-                prom("min(collector_disk_free_bytes)"),
+                prom("min(collector_disk_free_bytes)", now=True),
                 width=6,
+                line=False,
                 unit="bytes",
             ),
             stat(
                 "Outbox on disk",
                 "Size of the outbox, with the delivered lines that are kept for replay.",
-                prom("sum(collector_outbox_bytes)"),
+                prom("sum(collector_outbox_bytes)", now=True),
                 width=6,
+                line=False,
                 unit="bytes",
             ),
             stat(
@@ -82,7 +85,7 @@ STORAGE: Final = Dashboard(
             lines(
                 "Raw reports a day",
                 "Reports in usage_raw by the day (UTC) on which they came: what can still be"
-                " computed again.",
+                " computed again. The day under way is as far as it has come.",
                 (
                     Target(
                         USAGE_RAW,

@@ -15,9 +15,11 @@ from collector.schema import (
     DAILY_UPGRADES,
     DAILY_USAGE,
     DIMENSION,
+    FINAL,
     HOURLY_USAGE,
     NONE,
     OTHER,
+    UNKNOWN,
     VALUE,
     WITHIN,
     WITHIN_VALUE,
@@ -34,6 +36,9 @@ LAST_DAY: Final = f"time >= {OVER} - 1d AND time < {OVER}"
 WHOLE: Final = f"'$within' = '{ALL}'"
 """True without the filter: of what is counted for the whole network alone."""
 
+DONE: Final = f'"{FINAL.name}" = 1'
+"""Of days that were finished: one at which the rollup stopped is over, and not whole."""
+_A_VERSION: Final = f"\"{VALUE.name}\" != '{OTHER}' AND \"{VALUE.name}\" != '{UNKNOWN}'"
 _FILTER: Final = f"\"{WITHIN.name}\" = '$within' AND \"{WITHIN_VALUE.name}\" = '$within_value'"
 _HISTORY: Final = "400d"
 
@@ -69,7 +74,7 @@ def breakdown(
     """Units by value of a dimension and day: the named values, or `other` alone."""
     sign = "=" if other else "!="
     return (
-        f'SELECT sum("{_name(counted)}") FROM "{counted.name}" WHERE {time}'
+        f'SELECT sum("{_name(counted)}") FROM "{counted.name}" WHERE {time} AND {DONE}'
         f" AND \"{VALUE.name}\" {sign} '{OTHER}' AND {_of(dimension)}"
         f' GROUP BY time(1d), "{VALUE.name}" fill(none)'
     )
@@ -93,20 +98,27 @@ def change(days: int, counted: Measurement = DAILY_NODES) -> str:
 
 def _totals(counted: Measurement, time: str) -> str:
     return (
-        f'SELECT sum("{_name(counted)}") AS "all" FROM "{counted.name}" WHERE {time} AND {_FILTER}'
+        f'SELECT sum("{_name(counted)}") AS "all" FROM "{counted.name}" WHERE {time}'
+        f" AND {DONE} AND {_FILTER}"
         f' GROUP BY time(1d), "{DIMENSION.name}"'
     )
 
 
 def usage(field: str, time: str = IN_RANGE, *, final: bool = True) -> str:
     """A field of `daily_usage` by day, for the whole network alone."""
-    condition = ' AND "final" = 1' if final else ""
+    condition = f" AND {DONE}" if final else ""
     return f'SELECT "{field}" FROM "{DAILY_USAGE.name}" WHERE {time}{condition} AND {WHOLE}'
+
+
+def newcomers() -> str:
+    """New nodes by day; no day on which over half are: then counting began, and nothing else."""
+    # Its height would make a flat line of all other days.
+    return usage("new_nodes", f'{IN_RANGE} AND "new_nodes" < 0.5 * "nodes"')
 
 
 def freshness() -> str:
     """The last day that is final; its time is the answer, whatever the range and the filter."""
-    return f'SELECT last("nodes") FROM "{DAILY_USAGE.name}" WHERE time < now() AND "final" = 1'
+    return f'SELECT last("nodes") FROM "{DAILY_USAGE.name}" WHERE time < now() AND {DONE}'
 
 
 def adoption(dimension: str) -> str:
@@ -114,7 +126,7 @@ def adoption(dimension: str) -> str:
     inner = (
         f'SELECT cumulative_sum(count("nodes")) AS "day", sum("nodes") AS "nodes"'
         f' FROM "{DAILY_NODES.name}" WHERE time >= now() - {_HISTORY} AND time < {OVER}'
-        f" AND \"{VALUE.name}\" != '{OTHER}' AND {_of(dimension)}"
+        f" AND {DONE} AND {_A_VERSION} AND {_of(dimension)}"
         f' GROUP BY time(1d), "{VALUE.name}" fill(none)'
     )
     return (
@@ -128,7 +140,7 @@ def ages(dimension: str) -> str:
     days = (
         f'SELECT count("nodes") AS "day", sum("nodes") AS "now" FROM "{DAILY_NODES.name}"'
         f" WHERE time >= now() - {_HISTORY} AND time < {OVER}"
-        f" AND \"{VALUE.name}\" != '{OTHER}' AND {_of(dimension)}"
+        f" AND {DONE} AND {_A_VERSION} AND {_of(dimension)}"
         f' GROUP BY time(1d), "{VALUE.name}" fill(0)'
     )
     last = (
@@ -144,7 +156,7 @@ def upgrades(*, other: bool) -> str:
     sign = "=" if other else "!="
     group = "" if other else ' GROUP BY "from_version", "to_version"'
     return (
-        f'SELECT sum("nodes") AS "nodes" FROM "{DAILY_UPGRADES.name}" WHERE {IN_RANGE}'
+        f'SELECT sum("nodes") AS "nodes" FROM "{DAILY_UPGRADES.name}" WHERE {IN_RANGE} AND {DONE}'
         f" AND \"from_version\" {sign} '{OTHER}' AND {WHOLE}{group}"
     )
 
@@ -153,7 +165,7 @@ def package(*, other: bool, time: str = IN_RANGE) -> str:
     """Servers by version of the chosen package and day: the named ones, or `other` alone."""
     sign = "=" if other else "!="
     return (
-        f'SELECT sum("servers") FROM "{DAILY_PACKAGES.name}" WHERE {time}'
+        f'SELECT sum("servers") FROM "{DAILY_PACKAGES.name}" WHERE {time} AND {DONE}'
         f" AND \"package\" = '$package' AND \"version\" {sign} '{OTHER}' AND {WHOLE}"
         ' GROUP BY time(1d), "version" fill(none)'
     )
@@ -162,7 +174,7 @@ def package(*, other: bool, time: str = IN_RANGE) -> str:
 def packages() -> str:
     """Servers that have each package, on the last complete day."""
     return (
-        f'SELECT sum("servers") FROM "{DAILY_PACKAGES.name}" WHERE {LAST_DAY}'
+        f'SELECT sum("servers") FROM "{DAILY_PACKAGES.name}" WHERE {LAST_DAY} AND {DONE}'
         f' AND "version" != \'{NONE}\' AND {WHOLE} GROUP BY time(1d), "package" fill(none)'
     )
 

@@ -1,0 +1,55 @@
+"""The HTTP API of a running Grafana, as its pages use it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+
+from tests.grafana import Span
+
+
+@dataclass(frozen=True)
+class Api:
+    """A Grafana's HTTP API, as somebody (`user:password`) or as an anonymous viewer."""
+
+    url: str
+    who: str = ""
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        headers = {"Content-Type": "application/json"}
+        if self.who:
+            headers |= urllib3.make_headers(basic_auth=self.who)
+        with urllib3.PoolManager(retries=False, timeout=60) as http:
+            content = None if body is None else json.dumps(body)
+            answer = http.request(method, self.url + path, body=content, headers=headers)
+        try:
+            return answer.status, json.loads(answer.data)
+        except ValueError:
+            return answer.status, answer.data.decode(errors="replace")
+
+    def get(self, path: str) -> Any:
+        status, body = self.ask("GET", path)
+        assert status == 200, (path, status, body)
+        return body
+
+    def frames(self, uid: str, kind: str, target: dict[str, Any], span: Span) -> list[Any]:
+        """What a panel's query gives, by the route that panels use."""
+        status, body = self.ask(
+            "POST",
+            "/api/ds/query",
+            {
+                "queries": [
+                    target | {"datasource": {"uid": uid, "type": kind}, "maxDataPoints": 500}
+                ],
+                "from": str(span.since),
+                "to": str(span.until),
+            },
+        )
+        assert status == 200, (target, status, body)
+        result = body["results"][target["refId"]]
+        assert "error" not in result, (target, result)
+        found: list[Any] = result.get("frames", [])
+        return found
