@@ -96,7 +96,7 @@ def _words(
     times = halves[1].p99 / halves[0].p99
     waiting = ", ".join(f"{count:,.0f}" for count in backlog)
     return (
-        f"{_SERVERS} servers of a simulated fleet, the real client's bodies, 64 connections, one"
+        f"{_SERVERS} servers of a simulated fleet, the real client's bodies, 128 connections, one"
         f" thread of wrk; {_ROUNDS} rounds of {_ROUND_S} s each, the servers in turn. Reports that"
         " the fleet sends without a public node get 400, as they must.\n\n"
         f"{table(heads, rows)}\n\n"

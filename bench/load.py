@@ -68,7 +68,7 @@ class Wrk:
         self._bodies.write_bytes(b"".join(b"%d\n%b" % (len(body), body) for body in bodies))
 
     def run(
-        self, url: str, *, seconds: int, connections: int = 64, pause_ms: int | None = None
+        self, url: str, *, seconds: int, connections: int = 128, pause_ms: int | None = None
     ) -> Load:
         """Post for so many seconds; with a pause, each connection waits so long between answers."""
         script = self._directory / "load.lua"
