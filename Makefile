@@ -54,8 +54,9 @@ hostile: dev ## Attack a collector as strangers may, in the long form; its figur
 	$(BIN)/python -m tests.reliability hostile
 	$(BIN)/python -m tests.reliability hostile-cost
 
-bench: setup ## Measure how fast reports are taken in, on this machine
-	@$(BIN)/python -m bench
+bench: ## Measure everything on this machine, for docs/performance.md; NAME=… measures one section
+	$(SETUP) --bench
+	@$(BIN)/python -m bench $(NAME)
 
 # SITE=https://… where the community's Grafana is not on the host of the collector's own pages.
 dashboards: setup ## Write Grafana's dashboards and alert rules anew from tools/dashboards

@@ -7,12 +7,15 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from bench import intake, rollup
+from bench import drain, footprint, intake, rollup, workers
 from bench.report import SECTIONS
 
 MEASURE: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]]] = {
     "intake": lambda options: intake.main(options.peer),
+    "workers": lambda _options: workers.main(),
+    "drain": lambda _options: drain.main(),
     "rollup": lambda _options: rollup.main(),
+    "footprint": lambda _options: footprint.main(),
 }
 
 

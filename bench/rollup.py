@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from bench.report import middle, record, table
 from collector.embedded import EmbeddedInflux
 from collector.influx import Influx, Written
 from collector.influx.databases import ensure
@@ -25,6 +27,7 @@ from collector.schema import DAILY, NODE_REPORT, RAW, SERVER_REPORT
 
 BATCH = 10_000
 RUNS = 3
+SIZES = (10_000, 100_000, 1_000_000)
 
 
 def day_lines(reports: int, day: date, seed: int) -> Iterator[str]:
@@ -87,9 +90,38 @@ def stream_with_curl(url: str, day: date) -> float:
     return time.perf_counter() - begun
 
 
-async def main(reports: int = 1_000_000) -> None:
-    """Print the figures of one size."""
+async def main(sizes: Sequence[int] = SIZES) -> None:
+    """Measure, and write the section."""
+    rows = []
+    for reports in sizes:
+        # A process of its own, for the sake of its largest memory.
+        done = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bench.rollup", str(reports)), stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await done.communicate()
+        assert done.returncode == 0, said.decode()
+        measured: dict[str, float] = json.loads(said.splitlines()[-1])
+        rows.append(
+            (
+                f"{reports:,}",
+                f"{measured['curl']:.2f}",
+                f"{measured['rollup']:.2f}",
+                f"{measured['ratio']:.2f}",
+                f"{measured['memory']:.0f}",
+            )
+        )
+    text = (
+        "A UTC day of so many reports, of a node each, rolled up and stored, against InfluxDB"
+        f" streaming the same rows to curl, in turn; medians of {RUNS} runs.\n\n"
+        + table(("reports", "curl, s", "rollup, s", "ratio", "largest memory, MiB"), rows)
+    )
+    record("rollup", "Rollup", text)
+
+
+async def measure(reports: int) -> dict[str, float]:
+    """The medians of one size."""
     day = datetime.now(UTC).date() - timedelta(days=2)
+    runs: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as directory:
         async with (
             EmbeddedInflux(Path(directory) / "influx") as server,
@@ -98,26 +130,21 @@ async def main(reports: int = 1_000_000) -> None:
             await ensure(influx, {RAW: 0, DAILY: 0})
             await seed(influx, reports, day - timedelta(days=1), 1)
             await seed(influx, reports, day, 2)
-            ratios = []
             for _ in range(RUNS):
-                daily = Daily(
-                    influx, k=5, retention_s=0, cache=FactsCache(Path(directory) / "state", k=5)
-                )
+                cache = FactsCache(Path(directory) / "state", k=5)
+                daily = Daily(influx, k=5, retention_s=0, cache=cache)
                 await daily.roll(day - timedelta(days=1), datetime.now(UTC))
                 curl = stream_with_curl(server.url, day)
                 begun = time.perf_counter()
-                result = await daily.roll(day, datetime.now(UTC), force=True)
-                rolled = time.perf_counter() - begun
-                ratios.append(rolled / curl)
-                print(
-                    f"{result.reports} reports: curl {curl:.2f} s, rollup {rolled:.2f} s,"
-                    f" ratio {rolled / curl:.2f}",
-                    flush=True,
-                )
-            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            middle = sorted(ratios)[len(ratios) // 2]
-            print(f"median ratio {middle:.2f}, largest memory {most:.0f} MiB")
+                await daily.roll(day, datetime.now(UTC), force=True)
+                runs.append((curl, time.perf_counter() - begun))
+    return {
+        "curl": middle([curl for curl, _ in runs]),
+        "rollup": middle([rolled for _, rolled in runs]),
+        "ratio": middle([rolled / curl for curl, rolled in runs]),
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    print(json.dumps(asyncio.run(measure(int(sys.argv[1])))))

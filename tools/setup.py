@@ -31,6 +31,9 @@ MARIADB = ("mariadb-server-core", "mariadb-client", "libaio1", "liburing2", "lib
 CHROMIUM = ("chromium", "fonts-dejavu-core")
 """Debian's packages of a browser that can write, for the tests of the pages."""
 
+WRK = ("wrk", "libluajit-5.1-2")
+"""Debian's packages of what makes the load for the benchmarks."""
+
 REDIRECTING_PIP = ("TARGET", "PREFIX", "ROOT", "USER", "REQUIRE_VIRTUALENV", "PYTHON", "DRY_RUN")
 """Settings of pip that would lay packages elsewhere than into the virtual environment."""
 
@@ -361,10 +364,22 @@ def ensure_faketime(checkout: Checkout) -> None:
         say(f"there is no libfaketime for the tests of clocks, which are skipped: {error}")
 
 
+# wrk
+
+
+def ensure_wrk(checkout: Checkout) -> None:
+    """See to a wrk: the one on PATH, or Debian's, unpacked."""
+    if shutil.which("wrk"):
+        return
+    for package in WRK:
+        unpack(checkout, package)
+
+
 def main() -> int:
     """Prepare the checkout this file is in; the exit code is 1 where that cannot be done."""
     parser = argparse.ArgumentParser(prog="setup", description="Prepares this checkout.")
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
+    parser.add_argument("--bench", action="store_true", help="also what benchmarks need")
     options = parser.parse_args()
     checkout = Checkout(Path(__file__).resolve().parent.parent)
     try:
@@ -379,6 +394,8 @@ def main() -> int:
                 ensure_prometheus(checkout)
                 ensure_faketime(checkout)
                 ensure_chromium()
+            if options.bench:
+                ensure_wrk(checkout)
             # Lists grow old, and are fetched again where a later package needs them.
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)
     except SetupError as error:

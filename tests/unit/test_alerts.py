@@ -26,6 +26,7 @@ PROMISED = {
     "DiskLow",
     "CardinalityBudget",
     "ErasuresWaiting",
+    "OutboxSetAside",
     "AcceptanceBudgetFast",
     "AcceptanceBudgetSlow",
     "FreshnessBudget",

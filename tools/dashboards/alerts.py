@@ -309,13 +309,35 @@ ERASURES: Final = Rule(
     lasting="1h",
 )
 
+SET_ASIDE: Final = Rule(
+    title="OutboxSetAside",
+    severity="critical",
+    summary=(
+        f"{shown('files', '%.0f')} damaged outboxes are set aside: reports in them may be nowhere"
+        " else. The collector goes on with a new one."
+    ),
+    nodes=(
+        *number("files", "sum(collector_outboxes_set_aside)", PROMETHEUS, 600),
+        Math("firing", "$files > 0"),
+    ),
+    lasting="1m",
+)
+
 GROUPS: Final = (
     Group("hours", "5m", (NO_REPORTS, NODES_DROP_FAST, NODES_DROP_SLOW)),
     Group("days", "15m", (VANISHED, SERIES_LATE)),
     Group(
         "collector",
         "1m",
-        (OUTBOX_BACKLOG, DEAD_LETTERS, INFLUX_UNREACHABLE, DISK_LOW, CARDINALITY, ERASURES),
+        (
+            OUTBOX_BACKLOG,
+            SET_ASIDE,
+            DEAD_LETTERS,
+            INFLUX_UNREACHABLE,
+            DISK_LOW,
+            CARDINALITY,
+            ERASURES,
+        ),
     ),
     Group("objectives", "2m", OBJECTIVES),
 )

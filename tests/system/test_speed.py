@@ -1,0 +1,89 @@
+"""A guard against a slow path, as ratios to loops that do the least: no machine's speed counts.
+
+The margins are wide, twice what was measured and more: this finds an accident, `make bench` the
+rest.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import polars as pl
+
+from collector.admission import TagBudget
+from collector.app import tag_budgets
+from collector.intakes.asl import Report, Understanding
+from collector.lines import Stamper
+from collector.metrics import Metrics
+from collector.privacy import Pseudonymiser
+from collector.rollup.facts import Rows, gather
+from collector.schema import NODE_REPORT, SERVER_REPORT
+from collector.suspicion import Suspicions
+from tests.days import One, answer, node_rows, server_rows
+from tests.sender import KEY, encoded, report
+
+ROUNDS = 7
+
+
+class EveryNode:
+    """A node list on which every number stands."""
+
+    def lists(self, node: int) -> bool:
+        return node > 0
+
+
+def ratio(work: Callable[[], object], least: Callable[[], object]) -> float:
+    """How many times as long `work` takes, each at its best of some rounds taken in turn."""
+    best = [float("inf"), float("inf")]
+    for _ in range(ROUNDS):
+        for place, each in enumerate((work, least)):
+            begun = time.perf_counter()
+            each()
+            best[place] = min(best[place], time.perf_counter() - begun)
+    return best[0] / best[1]
+
+
+def test_a_report_costs_a_few_times_its_parsing() -> None:
+    metrics = Metrics()
+    understanding = Understanding(
+        pseudonyms=Pseudonymiser(KEY),
+        stamper=Stamper(instance=0),
+        budget=TagBudget(tag_budgets(), memory_days=90),
+        nodelist=EveryNode(),
+        suspicions=Suspicions(),
+        metrics=metrics,
+    )
+    bodies = [encoded(report([number, number + 1])) for number in range(2000, 4000, 2)]
+    found = ratio(
+        lambda: [understanding.of(body, time.time_ns()) for body in bodies],
+        lambda: [Report.model_validate_json(body) for body in bodies],
+    )
+    # 7 when this was written; 14 before tags were remembered.
+    assert found < 18
+
+
+def test_a_days_facts_cost_a_few_times_the_reading_of_its_rows() -> None:
+    chance = random.Random(1)
+    reports = [
+        One(
+            hour=number * 24 // 60_000,
+            server=chance.getrandbits(64),
+            nodes=(chance.getrandbits(64),),
+            asl=chance.choice(["asl3-1.3", "asl3-3.3", "asl3-3.6.1"]),
+            arch=chance.choice(["aarch64", "x86_64"]),
+        )
+        for number in range(60_000)
+    ]
+    of_nodes = answer(NODE_REPORT, node_rows(reports))
+    of_servers = answer(SERVER_REPORT, server_rows(reports))
+
+    def facts() -> object:
+        return gather(
+            Rows(NODE_REPORT).add(of_nodes).frame(), Rows(SERVER_REPORT).add(of_servers).frame()
+        )
+
+    found = ratio(facts, lambda: [pl.read_csv(text) for text in (of_nodes, of_servers)])
+    # 2.3 when this was written.
+    assert found < 7
