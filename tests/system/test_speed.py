@@ -7,6 +7,7 @@ rest.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable
 
@@ -37,11 +38,17 @@ class EveryNode:
 def ratio(work: Callable[[], object], least: Callable[[], object]) -> float:
     """How many times as long `work` takes, each at its best of some rounds taken in turn."""
     best = [float("inf"), float("inf")]
-    for _ in range(ROUNDS):
-        for place, each in enumerate((work, least)):
-            begun = time.perf_counter()
-            each()
-            best[place] = min(best[place], time.perf_counter() - begun)
+    # Coverage is counted line by line of Python, and would be what is measured.
+    tracing = sys.gettrace()
+    sys.settrace(None)
+    try:
+        for _ in range(ROUNDS):
+            for place, each in enumerate((work, least)):
+                begun = time.perf_counter()
+                each()
+                best[place] = min(best[place], time.perf_counter() - begun)
+    finally:
+        sys.settrace(tracing)
     return best[0] / best[1]
 
 
