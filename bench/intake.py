@@ -16,7 +16,7 @@ from bench.servers import Serving
 from collector.app import tag_budgets
 from collector.embedded import EmbeddedInflux
 from collector.history.simulate import understanding_of_past
-from collector.intakes.asl import Report
+from collector.intakes.understanding import Report
 from collector.outbox import Entry, OutboxFile
 from collector.problems import Refusal
 

@@ -26,10 +26,16 @@ end
 file:close()
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
+local requests = {{}}
+function init()
+  for number = 1, #bodies do
+    requests[number] = wrk.format(nil, nil, nil, bodies[number])
+  end
+end
 local number = 0
 function request()
-  number = number % #bodies + 1
-  return wrk.format(nil, nil, nil, bodies[number])
+  number = number % #requests + 1
+  return requests[number]
 end
 {pause}
 function done(summary, latency, requests)

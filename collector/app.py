@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import signal
 import socket
@@ -20,7 +21,8 @@ from collector.admission import Buckets, RateLimit, TagBudget
 from collector.connections import Guard, GuardedSite, Limits
 from collector.health import Health, private_site
 from collector.influx import Influx
-from collector.intakes.asl import AslIntake, Report, Understanding
+from collector.intakes.asl import AslIntake
+from collector.intakes.understanding import Report, Understanding
 from collector.lines import Stamper
 from collector.logs import place
 from collector.metrics import Metrics
@@ -284,6 +286,17 @@ async def _drain(directory: Path, settings: Settings, influx: Influx) -> None:
             await outbox.close()
 
 
+def spare_collections() -> None:
+    """Have the garbage collector look at less, and less often, in a process that serves.
+
+    What is there once it serves stays to the end. What a report needs lives until its answer: with
+    Python's 700 objects, a collection would find nearly all of it in use.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -293,6 +306,7 @@ async def serve(settings: Settings) -> None:
     # It starts workers anew, and there are none.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with running(settings):
+        spare_collections()
         await stop.wait()
 
 

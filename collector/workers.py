@@ -310,6 +310,7 @@ async def work(settings: Settings, share: Share, tell: int) -> None:
     # It never says a word: it ends.
     loop.add_reader(sys.stdin.fileno(), stop.set)
     async with app.running(settings, share) as at:
+        app.spare_collections()
         telling = asyncio.create_task(_tell(tell, at.health))
         await stop.wait()
         telling.cancel()

@@ -166,7 +166,8 @@ class Writer:
             why = _quiet(dead[0][2])
             log.error("lines set aside", reason="dead-letter", lines=len(dead), why=why)
         self._unblock()
-        if lines < _BATCH_LINES:
+        # A batch is cut where the next report would make it too large: a large one may not be all.
+        if lines < _BATCH_LINES // 2:
             await self._pause(_BATCH_S)
         return True
 

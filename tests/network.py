@@ -11,7 +11,7 @@ from pathlib import Path
 from collector.admission import TagBudget
 from collector.app import tag_budgets
 from collector.influx import Influx
-from collector.intakes.asl import Accepted, Understanding
+from collector.intakes.understanding import Accepted, Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser

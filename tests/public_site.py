@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from collector.influx import Influx
-from collector.intakes.asl import Report
+from collector.intakes.understanding import Report
 from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.settings import Settings

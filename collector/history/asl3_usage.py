@@ -29,7 +29,7 @@ from collector.history.asl3_rows import (
     old_reports,
 )
 from collector.influx import Influx, InfluxError, Written
-from collector.intakes.asl import Accepted, ListedNodes, Understanding
+from collector.intakes.understanding import Accepted, ListedNodes, Understanding
 from collector.lines import NS_PER_DAY, line
 from collector.metrics import Metrics
 from collector.outbox import Entry

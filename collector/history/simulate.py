@@ -20,7 +20,7 @@ import aiohttp
 from collector.admission import TagBudget
 from collector.history.fleet import Submission
 from collector.influx import Denied, Influx, InfluxError, TooLarge, Written
-from collector.intakes.asl import Understanding
+from collector.intakes.understanding import Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser

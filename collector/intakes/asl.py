@@ -7,137 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Annotated, Final, NamedTuple, Protocol, TypeGuard
+from typing import Final
 
-import pydantic_core
 import structlog
 from aiohttp import hdrs, web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from collector.admission import (
-    Buckets,
-    Network,
-    RateLimit,
-    TagBudget,
-    TagValue,
-    sender_address,
-)
-from collector.intakes.tags import Tags, registration
-from collector.lines import (
-    NS_PER_DAY,
-    Stamper,
-    escaped,
-    field_format,
-    label,
-    line,
-)
+from collector.admission import Network, RateLimit, sender_address
+from collector.intakes.bodies import body_of, encoding_refused
+from collector.intakes.understanding import Accepted, OptedOut, Outcome, Understanding
 from collector.logs import Sparing
 from collector.metrics import Metrics
-from collector.outbox import Entry, Outbox, OutboxUnavailable
-from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
+from collector.outbox import Outbox, OutboxUnavailable
+from collector.privacy import ServerPseudonym
 from collector.problems import Reason, Refusal
-from collector.schema import NODE_REPORT, SERVER_REPORT
-from collector.suspicion import Kind, Suspicions
 
 log = structlog.get_logger("collector.intakes.asl")
 
 NAME: Final = "asl"
-FIRST_PUBLIC_NODE: Final = 2000
-MOST_NODES: Final = 500
-_MOST_PACKAGES: Final = 300
-_MOST_TEXT: Final = 256
-_MOST_SECONDS: Final = 100 * 365 * 86_400
-_MOST_DIGITS: Final = len(str(_MOST_SECONDS))
 _RETRY_AFTER_S: Final = 60
-_TOO_LARGE: Final = Refusal(Reason.TOO_LARGE, "the body is over the limit")
-_TOO_SLOW: Final = Refusal(Reason.TOO_SLOW, "the body did not arrive whole in time")
-
-_UUID: Final = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
-_PLAIN_NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
-_IAX_ARRAY: Final = re.compile(rb'("nodes-reg-iax"\s*:\s*\[)([^][{}"]*)\]')
-
-_NODE_FIELDS: Final = field_format({"node": str, "server": str})
-_SERVER_FIELDS: Final = field_format(
-    {"server": str, "nodes": int, "nodes_http": int, "nodes_iax": int}
-)
-_TEXTS: Final = field_format({"kernel": str, "packages": str})
-_UPTIME: Final = "," + field_format({"uptime": int})
-_RELOAD_AGE: Final = "," + field_format({"reload_age": int})
-
-Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
-NodeNumber = Annotated[int, Field(ge=0, lt=1 << 31)]
-Nodes = Annotated[list[NodeNumber], Field(max_length=MOST_NODES)]
-
-
-class Report(BaseModel):
-    """What a client says, as far as it is understood; unknown fields are ignored."""
-
-    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
-
-    uuid: Annotated[str, Field(pattern=_UUID)]
-    nodes: Nodes
-    nodes_http: Annotated[Nodes | None, Field(alias="nodes-reg-http")] = None
-    nodes_iax: Annotated[
-        # Another provider's user may be a number too, and larger than any node's.
-        list[int | float | Text] | None,
-        Field(alias="nodes-reg-iax", max_length=MOST_NODES),
-    ] = None
-    channels: Annotated[
-        dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None,
-        Field(alias="nodes-channels", max_length=MOST_NODES),
-    ] = None
-    ast_ver: Annotated[Text, Field(alias="ast-ver")] = None
-    uptime: Text = None
-    reload_time: Annotated[Text, Field(alias="reload-time")] = None
-    distro: Text = None
-    release: Text = None
-    kernel: Text = None
-    arch: Text = None
-    packages: Annotated[
-        dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None,
-        Field(alias="pkgs", max_length=_MOST_PACKAGES),
-    ] = None
-
-
-class Accepted(NamedTuple):
-    """A report understood: what to store, the nodes stored, and those ignored, by reason."""
-
-    entry: Entry
-    nodes: int
-    ignored: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class OptedOut:
-    """A report whose owner wants none to be kept; how many nodes it had, by reason."""
-
-    ignored: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """Who sent a body and what it proves to know: all as it would be stored, but for `nodes`.
-
-    `nodes` gives the numbers that the body itself names, by pseudonym.
-    """
-
-    server: ServerPseudonym
-    kernel: str
-    packages: str
-    nodes: dict[NodePseudonym, int]
-
-
-class ListedNodes(Protocol):
-    """The public node list."""
-
-    def lists(self, node: int) -> bool:
-        """Whether a public node number counts."""
-        ...
 
 
 class AslIntake:
@@ -162,8 +52,10 @@ class AslIntake:
         self._read_timeout_s = read_timeout_s
         self._metrics = metrics
         self._sparing = Sparing()
+        self._gathered: list[tuple[bytes, asyncio.Future[Outcome]]] = []
         self._accepted = metrics.reports.labels(NAME, "accepted")
         self._opted_out = metrics.reports.labels(NAME, "opted-out")
+        self._stored = metrics.nodes.labels("stored")
 
     def routes(self) -> list[web.RouteDef]:
         """`/usage`, and `/usage/usage` where a proxy leaves its prefix on."""
@@ -184,7 +76,6 @@ class AslIntake:
             self._opted_out.inc()
             reply = _accepted(0, tuple(outcome.ignored.items()))
         else:
-            self._accepted.inc()
             reply = _accepted(outcome.nodes, tuple(outcome.ignored.items()))
         return web.Response(body=reply, content_type="application/json")
 
@@ -201,14 +92,68 @@ class AslIntake:
         body = await body_of(request, within_s=self._read_timeout_s)
         if isinstance(body, Refusal):
             return body
-        outcome = self._understanding.unless(self._is_opted_out, body, time.time_ns())
-        if not isinstance(outcome, Accepted):
-            return outcome
-        try:
-            await self._outbox.append(outcome.entry)
-        except OutboxUnavailable as error:
-            return Refusal(Reason.UNAVAILABLE, str(error), _RETRY_AFTER_S)
-        return outcome
+        return await self._understood(body)
+
+    def _understood(self, body: bytes) -> asyncio.Future[Outcome]:
+        """What a body means, once it is durable; together with all that came with it.
+
+        One after the other without anything between, reports cost about half: the processor's
+        caches hold what understanding one needs.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._gathered:
+            loop.call_soon(self._understand)
+        future: asyncio.Future[Outcome] = loop.create_future()
+        self._gathered.append((body, future))
+        return future
+
+    def _understand(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        now = time.time_ns()
+        accepted: list[tuple[asyncio.Future[Outcome], Accepted]] = []
+        for body, future in gathered:
+            try:
+                outcome = self._understanding.unless(self._is_opted_out, body, now)
+            except Exception as error:  # noqa: BLE001 - whoever waits for this one is told
+                _settle(future, error)
+                continue
+            if isinstance(outcome, Accepted):
+                accepted.append((future, outcome))
+            else:
+                _settle(future, outcome)
+        if not accepted:
+            return
+
+        appended = self._outbox.append(*[outcome.entry for _, outcome in accepted])
+        appended.add_done_callback(lambda done: self._settle_all(accepted, done.exception()))
+
+    def _settle_all(
+        self,
+        accepted: Sequence[tuple[asyncio.Future[Outcome], Accepted]],
+        error: BaseException | None,
+    ) -> None:
+        if error is None:
+            self._accepted.inc(len(accepted))
+            self._stored.inc(sum([outcome.nodes for _, outcome in accepted]))
+            for future, outcome in accepted:
+                _settle(future, outcome)
+            return
+        if isinstance(error, OutboxUnavailable):
+            told: Refusal | BaseException = Refusal(Reason.UNAVAILABLE, str(error), _RETRY_AFTER_S)
+        else:
+            told = error
+        for future, _ in accepted:
+            _settle(future, told)
+
+
+def _settle(future: asyncio.Future[Outcome], outcome: Outcome | BaseException) -> None:
+    """Tell whoever still waits."""
+    if future.done():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 @lru_cache(maxsize=256)
@@ -216,230 +161,3 @@ def _accepted(nodes: int, ignored: tuple[tuple[str, int], ...]) -> bytes:
     """The body of the answer to an accepted report."""
     reply = {"status": "accepted", "nodes": nodes, "ignored": dict(ignored)}
     return json.dumps(reply, separators=(",", ":")).encode() + b"\n"
-
-
-class _Read(NamedTuple):
-    """A body read: from whom, its public nodes, and how many were ignored, by reason."""
-
-    report: Report
-    server: ServerPseudonym
-    nodes: list[int]
-    ignored: dict[str, int]
-    body: int
-
-
-async def body_of(request: web.Request, *, within_s: float) -> bytes | Refusal:
-    """The body of a request, whole and as it was sent, or why it is not taken."""
-    try:
-        if request.content.is_eof():
-            # It came with its headers, as a report does: there is nothing to wait for.
-            body = await request.read()
-        else:
-            async with asyncio.timeout(within_s):
-                body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        return _TOO_LARGE
-    except TimeoutError:
-        return _TOO_SLOW
-    except (OSError, web.RequestPayloadError):
-        return Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole")
-    # Whether a body of just this size passes `read` differs between versions of aiohttp.
-    if len(body) >= request.client_max_size:
-        return _TOO_LARGE
-    return body
-
-
-def encoding_refused(request: web.Request) -> Refusal | None:
-    """The refusal of a request whose body is compressed."""
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity":
-        return None
-    return Refusal(
-        Reason.UNSUPPORTED_ENCODING, "send the body uncompressed, without Content-Encoding"
-    )
-
-
-class Understanding:
-    """What a body means: from the sender's bytes to pseudonymous lines, with a clock given."""
-
-    def __init__(
-        self,
-        *,
-        pseudonyms: Pseudonymiser,
-        stamper: Stamper,
-        budget: TagBudget,
-        nodelist: ListedNodes,
-        server_limit: Buckets | None = None,
-        suspicions: Suspicions | None = None,
-        metrics: Metrics,
-        max_nodes: int = MOST_NODES,
-    ) -> None:
-        self._pseudonyms = pseudonyms
-        self._stamper = stamper
-        self._tags = Tags(budget, metrics)
-        self._nodelist = nodelist
-        self._server_limit = Buckets(per_hour=0) if server_limit is None else server_limit
-        self._max_nodes = max_nodes
-        self._suspicions = suspicions
-        self._metrics = metrics
-        self._suspicious = {kind: metrics.suspicions.labels(kind.value) for kind in Kind}
-        self._stored = metrics.nodes.labels("stored")
-
-    def of(self, body: bytes, now_ns: int) -> Accepted | Refusal:
-        """The report in a body received at `now_ns` (UTC, ns since 1970)."""
-        read = self._read(body)
-        return read if isinstance(read, Refusal) else self._accept(read, now_ns)
-
-    def unless(
-        self, opted_out: Callable[[ServerPseudonym], bool], body: bytes, now_ns: int
-    ) -> Accepted | OptedOut | Refusal:
-        """The same, unless the server's owner wants no report to be kept, or it sent too many."""
-        read = self._read(body)
-        if isinstance(read, Refusal):
-            return read
-        if wait := self._server_limit.wait(read.server, now_ns / 10**9):
-            return Refusal(Reason.RATE_LIMITED, "too many reports of one server", wait)
-        if not opted_out(read.server):
-            return self._accept(read, now_ns)
-        self._metrics.nodes.labels("opted-out").inc(len(read.nodes))
-        return OptedOut(read.ignored | {"opted-out": len(read.nodes)})
-
-    def _read(self, body: bytes) -> _Read | Refusal:
-        report = self._parse(body)
-        if isinstance(report, Refusal):
-            return report
-        nodes, ignored = self._public_nodes(report.nodes)
-        for reason, count in ignored.items():
-            self._metrics.nodes.labels(reason).inc(count)
-        if not nodes:
-            return Refusal(Reason.NO_PUBLIC_NODES, "the report has no public node")
-        # Builtin hashes are keyed anew for each process.
-        alike = hash(body.replace(report.uuid.encode(), b"", 1))
-        server = self._pseudonyms.server(report.uuid.lower())
-        return _Read(report, server, nodes, ignored, alike)
-
-    def _accept(self, read: _Read, now_ns: int) -> Accepted:
-        self._stored.inc(len(read.nodes))
-        return Accepted(self._entry(read, now_ns), len(read.nodes), read.ignored)
-
-    def identify(self, body: bytes) -> Identified | Refusal:
-        """Who sent a body, by the same reading as a report's; nothing of it is kept."""
-        report = self._parse(body)
-        if isinstance(report, Refusal):
-            return report
-        return Identified(
-            self._pseudonyms.server(report.uuid.lower()),
-            label(report.kernel or ""),
-            _packages(report),
-            {self._pseudonyms.node(number): number for number in report.nodes},
-        )
-
-    def _parse(self, body: bytes) -> Report | Refusal:
-        report = self._validated(body)
-        if isinstance(report, Report) and len(report.nodes) > self._max_nodes:
-            return Refusal(Reason.INVALID_FIELD, f"nodes: at most {self._max_nodes} are taken")
-        return report
-
-    def _validated(self, body: bytes) -> Report | Refusal:
-        try:
-            # One pass, for nearly all; what it does not take is looked at in two, for the reason.
-            # These words are no JSON, but pydantic takes them in a field that it ignores.
-            if b"NaN" not in body and b"Infinity" not in body:
-                return Report.model_validate_json(body)
-        except ValidationError:
-            pass
-        try:
-            parsed = pydantic_core.from_json(body, allow_inf_nan=False)
-        except ValueError:
-            repaired, found = _IAX_ARRAY.subn(_numbers_only, body)
-            try:
-                parsed = pydantic_core.from_json(repaired, allow_inf_nan=False)
-            except ValueError:
-                return Refusal(Reason.MALFORMED_JSON, "the body is not JSON")
-            if found:
-                self._metrics.repaired.inc()
-        if not isinstance(parsed, dict):
-            return Refusal(Reason.MALFORMED_JSON, "the body is not a JSON object")
-        try:
-            return Report.model_validate(parsed)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            # Only the field's own name: deeper parts of `loc` may be the sender's words.
-            return Refusal(Reason.INVALID_FIELD, f"{first['loc'][0]}: {first['msg']}")
-
-    def _public_nodes(self, numbers: list[int]) -> tuple[list[int], dict[str, int]]:
-        ignored: dict[str, int] = {}
-        nodes: dict[int, None] = {}
-        for number in numbers:
-            if number < FIRST_PUBLIC_NODE:
-                why = "private"
-            elif number in nodes:
-                why = "duplicate"
-            elif not self._nodelist.lists(number):
-                why = "unlisted"
-            else:
-                nodes[number] = None
-                continue
-            ignored[why] = ignored.get(why, 0) + 1
-        return list(nodes), ignored
-
-    def _entry(self, read: _Read, now_ns: int) -> Entry:
-        report, server, nodes = read.report, read.server, read.nodes
-        stamps = self._stamper.take(now_ns, len(nodes) + 1)
-        day = stamps[0] // NS_PER_DAY
-        news: list[TagValue] = []
-        said = (report.ast_ver, report.distro, report.release, report.arch)
-        platform = self._tags.platform(said, day, news)
-        http = set(report.nodes_http or ())
-        iax = {int(word) for word in report.nodes_iax or () if _is_number(word)}
-        # What the server's line and each node's have in common.
-        ages = ""
-        if (uptime := seconds(report.uptime)) is not None:
-            ages += _UPTIME % uptime
-        if (reload_age := seconds(report.reload_time)) is not None:
-            ages += _RELOAD_AGE % reload_age
-        counts = (len(nodes), len(http.intersection(nodes)), len(iax.intersection(nodes)))
-        kernel, packages = escaped(label(report.kernel or "")), escaped(_packages(report))
-        fields = f"{_SERVER_FIELDS % (server, *counts)}{ages},{_TEXTS % (kernel, packages)}"
-        lines = [line(SERVER_REPORT.name, platform.server.text, fields, stamps[0])]
-        channels = report.channels or {}
-        names = [self._pseudonyms.node(node) for node in nodes]
-        for node, name, stamp in zip(nodes, names, stamps[1:], strict=True):
-            tags = self._tags.node(
-                platform,
-                channels.get(str(node)) or "",
-                registration(http=node in http, iax=node in iax),
-                day,
-                news,
-            )
-            fields = _NODE_FIELDS % (name, server) + ages
-            lines.append(line(NODE_REPORT.name, tags, fields, stamp))
-        if self._suspicions is not None:
-            for kind in self._suspicions.of(day, server, names, read.body, uptime, reload_age):
-                self._suspicious[kind].inc()
-        return Entry(now_ns, server, len(lines), "\n".join(lines).encode(), tuple(news))
-
-
-def _packages(report: Report) -> str:
-    return pydantic_core.to_json(report.packages or {}).decode()
-
-
-def _numbers_only(found: re.Match[bytes]) -> bytes:
-    """The array of IAX registrations without the bare words of other providers."""
-    words = (word.strip() for word in found[2].split(b","))
-    return found[1] + b",".join(word for word in words if _PLAIN_NUMBER.fullmatch(word)) + b"]"
-
-
-def _is_number(word: object) -> TypeGuard[int | str]:
-    return isinstance(word, int) or (isinstance(word, str) and word.isascii() and word.isdigit())
-
-
-def seconds(text: str | None) -> int | None:
-    """A time in whole seconds; None where it is not one, or over a hundred years."""
-    if text is None or len(text) > _MOST_DIGITS:
-        return None
-    digits = text.strip()
-    # Other scripts have digits too, which `int` would take.
-    if not (digits.isascii() and digits.isdigit()):
-        return None
-    value = int(digits)
-    return value if value <= _MOST_SECONDS else None

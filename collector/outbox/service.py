@@ -34,13 +34,13 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[OutboxFile], None] | Entry
+    work: Callable[[OutboxFile], None] | tuple[Entry, ...]
     future: asyncio.Future[None]
 
     @property
     def appends(self) -> bool:
-        """Whether it adds an entry, rather than doing something to the file."""
-        return isinstance(self.work, Entry)
+        """Whether it adds entries, rather than doing something to the file."""
+        return isinstance(self.work, tuple)
 
 
 class Outbox:
@@ -82,9 +82,9 @@ class Outbox:
         """Whether the outbox's thread runs."""
         return self._thread.is_alive()
 
-    def append(self, entry: Entry) -> asyncio.Future[None]:
-        """Done when the entry is on disk; raises OutboxUnavailable where it could not be stored."""
-        return self._submit(entry)
+    def append(self, *entries: Entry) -> asyncio.Future[None]:
+        """Done when they are on disk; raises OutboxUnavailable where they could not be stored."""
+        return self._submit(entries)
 
     def acknowledge(
         self, batch: Sequence[Pending], dead: Sequence[tuple[Pending, bytes, str]] = ()
@@ -154,7 +154,9 @@ class Outbox:
         self._damage = str(error)
         self._jobs.put(_Job(lambda _file: None, self._loop.create_future()))
 
-    def _submit(self, work: Callable[[OutboxFile], None] | Entry) -> asyncio.Future[None]:
+    def _submit(
+        self, work: Callable[[OutboxFile], None] | tuple[Entry, ...]
+    ) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()
         self._jobs.put(_Job(work, future))
         return future
@@ -217,8 +219,8 @@ class Outbox:
         with file.transaction():
             entries: list[Entry] = []
             for job in jobs:
-                if isinstance(job.work, Entry):
-                    entries.append(job.work)
+                if isinstance(job.work, tuple):
+                    entries += job.work
                 else:
                     # What was there before it is there for it.
                     file.insert(*entries)

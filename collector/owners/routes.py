@@ -18,7 +18,8 @@ from aiohttp import hdrs, web
 
 from collector.admission import Network, RateLimit, sender_address
 from collector.influx import InfluxError
-from collector.intakes.asl import Identified, body_of, encoding_refused
+from collector.intakes.bodies import body_of, encoding_refused
+from collector.intakes.understanding import Identified
 from collector.logs import Sparing
 from collector.outbox import OutboxUnavailable
 from collector.outbox.owners import Action

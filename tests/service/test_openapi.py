@@ -15,7 +15,7 @@ from schemathesis.checks import load_all_checks, positive_data_acceptance
 from schemathesis.core.result import Ok
 
 from collector.influx import Influx
-from collector.intakes.asl import Report
+from collector.intakes.understanding import Report
 from collector.problems import Reason
 from collector.public.series import PublicSeries
 from collector.public.site import Site

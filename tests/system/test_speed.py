@@ -15,7 +15,7 @@ import polars as pl
 
 from collector.admission import TagBudget
 from collector.app import tag_budgets
-from collector.intakes.asl import Report, Understanding
+from collector.intakes.understanding import Report, Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser

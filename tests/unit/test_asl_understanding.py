@@ -12,8 +12,8 @@ import pydantic_core
 import pytest
 
 from collector.admission import TagBudget
-from collector.intakes.asl import Accepted, Report, Understanding, seconds
 from collector.intakes.tags import channel, registration, versions
+from collector.intakes.understanding import Accepted, Report, Understanding, seconds
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser

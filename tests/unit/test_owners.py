@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.intakes.asl import Identified
+from collector.intakes.understanding import Identified
 from collector.lines import Point, label, line, parse, tag_set
 from collector.owners import texts
 from collector.owners.erasure import Receipt

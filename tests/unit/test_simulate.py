@@ -21,7 +21,7 @@ from collector.influx import (
     WriteResult,
     Written,
 )
-from collector.intakes.asl import Understanding
+from collector.intakes.understanding import Understanding
 
 START = date(2026, 3, 1)
 DAYS = [START + timedelta(days=n) for n in range(4)]
