@@ -10,14 +10,14 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from aiohttp import hdrs, web
 
 from collector.admission import Network, RateLimit, sender_address
 from collector.intakes.bodies import body_of, encoding_refused
-from collector.intakes.understanding import Accepted, OptedOut, Outcome, Understanding
+from collector.intakes.understanding import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.logs import Sparing
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable
@@ -28,6 +28,13 @@ log = structlog.get_logger("collector.intakes.asl")
 
 NAME: Final = "asl"
 _RETRY_AFTER_S: Final = 60
+
+
+Waiting = asyncio.Future[Outcome]
+"""A sender's, for what became of its report."""
+
+T = TypeVar("T")
+Made = TypeVar("Made")
 
 
 class AslIntake:
@@ -52,7 +59,7 @@ class AslIntake:
         self._read_timeout_s = read_timeout_s
         self._metrics = metrics
         self._sparing = Sparing()
-        self._gathered: list[tuple[bytes, asyncio.Future[Outcome]]] = []
+        self._gathered: list[tuple[bytes, Waiting]] = []
         self._accepted = metrics.reports.labels(NAME, "accepted")
         self._opted_out = metrics.reports.labels(NAME, "opted-out")
         self._stored = metrics.nodes.labels("stored")
@@ -94,7 +101,7 @@ class AslIntake:
             return body
         return await self._understood(body)
 
-    def _understood(self, body: bytes) -> asyncio.Future[Outcome]:
+    def _understood(self, body: bytes) -> Waiting:
         """What a body means, once it is durable; together with all that came with it.
 
         One after the other without anything between, reports cost about half: the processor's
@@ -103,50 +110,64 @@ class AslIntake:
         loop = asyncio.get_running_loop()
         if not self._gathered:
             loop.call_soon(self._understand)
-        future: asyncio.Future[Outcome] = loop.create_future()
+        future: Waiting = loop.create_future()
         self._gathered.append((body, future))
         return future
 
     def _understand(self) -> None:
         gathered, self._gathered = self._gathered, []
         now = time.time_ns()
-        accepted: list[tuple[asyncio.Future[Outcome], Accepted]] = []
-        for body, future in gathered:
-            try:
-                outcome = self._understanding.unless(self._is_opted_out, body, now)
-            except Exception as error:  # noqa: BLE001 - whoever waits for this one is told
-                _settle(future, error)
-                continue
+        # In two rounds, for the same reason.
+        reads = _each(self._understanding.read, gathered)
+        outcomes = _each(lambda read: self._outcome(read, now), reads)
+        accepted = []
+        for outcome, future in outcomes:
             if isinstance(outcome, Accepted):
-                accepted.append((future, outcome))
+                accepted.append((outcome, future))
             else:
                 _settle(future, outcome)
-        if not accepted:
-            return
+        if accepted:
+            appended = self._outbox.append(*[outcome.entry for outcome, _ in accepted])
+            appended.add_done_callback(lambda done: self._settle_all(accepted, done.exception()))
 
-        appended = self._outbox.append(*[outcome.entry for _, outcome in accepted])
-        appended.add_done_callback(lambda done: self._settle_all(accepted, done.exception()))
+    def _outcome(self, read: Read | Refusal, now_ns: int) -> Outcome:
+        if isinstance(read, Refusal):
+            return read
+        return self._understanding.admit(read, self._is_opted_out, now_ns)
 
     def _settle_all(
         self,
-        accepted: Sequence[tuple[asyncio.Future[Outcome], Accepted]],
+        accepted: Sequence[tuple[Accepted, Waiting]],
         error: BaseException | None,
     ) -> None:
         if error is None:
             self._accepted.inc(len(accepted))
-            self._stored.inc(sum([outcome.nodes for _, outcome in accepted]))
-            for future, outcome in accepted:
+            self._stored.inc(sum([outcome.nodes for outcome, _ in accepted]))
+            for outcome, future in accepted:
                 _settle(future, outcome)
             return
         if isinstance(error, OutboxUnavailable):
             told: Refusal | BaseException = Refusal(Reason.UNAVAILABLE, str(error), _RETRY_AFTER_S)
         else:
             told = error
-        for future, _ in accepted:
+        for _, future in accepted:
             _settle(future, told)
 
 
-def _settle(future: asyncio.Future[Outcome], outcome: Outcome | BaseException) -> None:
+def _each(
+    work: Callable[[T], Made], given: Iterable[tuple[T, Waiting]]
+) -> list[tuple[Made, Waiting]]:
+    """What `work` makes of each; who waits for one of which it makes an error is told that."""
+    made = []
+    for each, future in given:
+        try:
+            made.append((work(each), future))
+        except Exception as error:  # noqa: BLE001 - it is one report's; the others go on
+            _settle(future, error)
+    return made
+
+
+def _settle(future: Waiting, outcome: Outcome | BaseException) -> None:
     """Tell whoever still waits."""
     if future.done():
         return

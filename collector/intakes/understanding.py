@@ -116,7 +116,7 @@ class ListedNodes(Protocol):
         ...
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     """A body read: from whom, its public nodes, and how many were ignored, by reason."""
 
     report: Report
@@ -153,24 +153,11 @@ class Understanding:
 
     def of(self, body: bytes, now_ns: int) -> Accepted | Refusal:
         """The report in a body received at `now_ns` (UTC, ns since 1970)."""
-        read = self._read(body)
+        read = self.read(body)
         return read if isinstance(read, Refusal) else self._accept(read, now_ns)
 
-    def unless(
-        self, opted_out: Callable[[ServerPseudonym], bool], body: bytes, now_ns: int
-    ) -> Accepted | OptedOut | Refusal:
-        """The same, unless the server's owner wants no report to be kept, or it sent too many."""
-        read = self._read(body)
-        if isinstance(read, Refusal):
-            return read
-        if wait := self._server_limit.wait(read.server, now_ns / 10**9):
-            return Refusal(Reason.RATE_LIMITED, "too many reports of one server", wait)
-        if not opted_out(read.server):
-            return self._accept(read, now_ns)
-        self._metrics.nodes.labels("opted-out").inc(len(read.nodes))
-        return OptedOut(read.ignored | {"opted-out": len(read.nodes)})
-
-    def _read(self, body: bytes) -> _Read | Refusal:
+    def read(self, body: bytes) -> Read | Refusal:
+        """What a body says, and of which nodes."""
         report = self._parse(body)
         if isinstance(report, Refusal):
             return report
@@ -182,9 +169,23 @@ class Understanding:
         # Builtin hashes are keyed anew for each process.
         alike = hash(body.replace(report.uuid.encode(), b"", 1))
         server = self._pseudonyms.server(report.uuid.lower())
-        return _Read(report, server, nodes, ignored, alike)
+        return Read(report, server, nodes, ignored, alike)
 
-    def _accept(self, read: _Read, now_ns: int) -> Accepted:
+    def admit(
+        self, read: Read, opted_out: Callable[[ServerPseudonym], bool], now_ns: int
+    ) -> Outcome:
+        """What becomes of it, unless its owner wants no report kept, or its server sent too many.
+
+        It was received at `now_ns` (UTC, ns since 1970).
+        """
+        if wait := self._server_limit.wait(read.server, now_ns / 10**9):
+            return Refusal(Reason.RATE_LIMITED, "too many reports of one server", wait)
+        if not opted_out(read.server):
+            return self._accept(read, now_ns)
+        self._metrics.nodes.labels("opted-out").inc(len(read.nodes))
+        return OptedOut(read.ignored | {"opted-out": len(read.nodes)})
+
+    def _accept(self, read: Read, now_ns: int) -> Accepted:
         return Accepted(self._entry(read, now_ns), len(read.nodes), read.ignored)
 
     def identify(self, body: bytes) -> Identified | Refusal:
@@ -248,7 +249,7 @@ class Understanding:
             ignored[why] = ignored.get(why, 0) + 1
         return list(nodes), ignored
 
-    def _entry(self, read: _Read, now_ns: int) -> Entry:
+    def _entry(self, read: Read, now_ns: int) -> Entry:
         report, server, nodes = read.report, read.server, read.nodes
         stamps = self._stamper.take(now_ns, len(nodes) + 1)
         day = stamps[0] // NS_PER_DAY
