@@ -28,9 +28,9 @@ dev: ## The same, with the tools for tests and checks
 demo: setup ## Start InfluxDB and the collector with a simulated fleet; Ctrl-C stops all of it
 	@$(BIN)/python -m collector demo
 
-test: dev ## Run every test with branch coverage; skipped tests are listed at the end
+test: dev ## Run every test with branch coverage; skipped and failed tests are listed at the end
 	@$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered -rs
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered -rsxfE
 
 lint: dev ## Check style, types and layers
 	$(BIN)/ruff check .

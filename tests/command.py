@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def command(environment: Mapping[str, str], *arguments: str | Path, answer: str 
     settings |= environment
     # The consoles have taken their width from whoever runs the tests.
     out.width = err.width = 100
-    with _same_log_afterwards(), ThreadPoolExecutor(1) as thread:
+    with same_log_afterwards(), ThreadPoolExecutor(1) as thread:
         done = thread.submit(
             CliRunner().invoke, cli, [str(one) for one in arguments], input=answer, env=settings
         ).result()
@@ -48,7 +49,7 @@ def command(environment: Mapping[str, str], *arguments: str | Path, answer: str 
 
 
 @contextmanager
-def _same_log_afterwards() -> Iterator[None]:
+def same_log_afterwards() -> Iterator[None]:
     """A command sets up the process's log for itself; the tests after it have theirs."""
     root, configured = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
@@ -57,3 +58,7 @@ def _same_log_afterwards() -> Iterator[None]:
     finally:
         root.handlers[:], root.level = handlers, level
         structlog.configure(**configured)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("collector."):
+                # A logger remembers how it was set up when it first spoke.
+                getattr(getattr(module, "log", None), "__dict__", {}).pop("bind", None)

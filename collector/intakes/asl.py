@@ -23,6 +23,7 @@ from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable
 from collector.privacy import ServerPseudonym
 from collector.problems import Reason, Refusal
+from collector.receipts import Receipt
 
 log = structlog.get_logger("collector.intakes.asl")
 
@@ -84,7 +85,7 @@ class AslIntake:
             reply = _accepted(0, tuple(outcome.ignored.items()))
         else:
             reply = _accepted(outcome.nodes, tuple(outcome.ignored.items()))
-        return web.Response(body=reply, content_type="application/json")
+        return Receipt(reply)
 
     async def _take(self, request: web.Request) -> Accepted | OptedOut | Refusal:
         if (refused := encoding_refused(request)) is not None:

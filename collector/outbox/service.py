@@ -27,7 +27,9 @@ log = structlog.get_logger("collector.outbox")
 _RESERVE_BYTES: Final = 64 << 20
 _HOUSEKEEPING_S: Final = 5.0
 _LOOK_S: Final = 0.05
-"""Far less than it takes to fill what is held in reserve."""
+_LOOK_SHARE: Final = 32
+"""How often it is seen to that there is room: as often as so much time has gone by, or a so-many-th
+of what may be filled, or is held in reserve, was written."""
 
 T = TypeVar("T")
 
@@ -41,6 +43,11 @@ class _Job:
     def appends(self) -> bool:
         """Whether it adds entries, rather than doing something to the file."""
         return isinstance(self.work, tuple)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What it adds."""
+        return self.work if isinstance(self.work, tuple) else ()
 
 
 class Outbox:
@@ -165,17 +172,18 @@ class Outbox:
 
     def _run(self) -> None:
         tidied = looked = time.monotonic()
+        written, most = 0, min(self._max_bytes, _RESERVE_BYTES) // _LOOK_SHARE
         open_ = True
         while open_:
             jobs = self._waiting_jobs()
             open_ = None not in jobs
             if self._damage is not None:
                 self._begin_anew(self._damage)
-            self._commit([job for job in jobs if job is not None])
+            written += self._commit([job for job in jobs if job is not None])
             now = time.monotonic()
             due = now - tidied > _HOUSEKEEPING_S
-            if not due and self._unavailable is None and now - looked > _LOOK_S:
-                due, looked = self._must_look(), now
+            if not due and self._unavailable is None and (now - looked > _LOOK_S or written > most):
+                due, looked, written = self._must_look(), now, 0
             if open_ and due:
                 self._tidy()
                 tidied = time.monotonic()
@@ -189,13 +197,14 @@ class Outbox:
                 jobs.append(self._jobs.get_nowait())
         return jobs
 
-    def _commit(self, jobs: list[_Job]) -> None:
+    def _commit(self, jobs: list[_Job]) -> int:
+        """Do them; how many bytes of lines were added."""
         if self._unavailable is not None:
             refused = [job for job in jobs if job.appends]
             self._answer(refused, OutboxUnavailable(self._unavailable))
             jobs = [job for job in jobs if not job.appends]
         if not jobs:
-            return
+            return 0
         try:
             self._do(jobs)
         except OutboxUnavailable as error:
@@ -203,9 +212,10 @@ class Outbox:
             # The next senders are spared the wait for the same; `_tidy` tries again.
             self._block(str(error))
             self._answer(jobs, error)
-        else:
-            self._metrics.outbox_commits.inc()
-            self._answer(jobs, None)
+            return 0
+        self._metrics.outbox_commits.inc()
+        self._answer(jobs, None)
+        return sum([len(entry.lines) for job in jobs for entry in job.entries])
 
     def _do(self, jobs: list[_Job]) -> None:
         """In one commit; once more in a new file where the one in use is damaged."""

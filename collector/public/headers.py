@@ -1,4 +1,4 @@
-"""Headers that every public answer carries, whatever gave it."""
+"""Headers that every public answer carries, but for the receipts of senders."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 
 from collector.admission import Network, is_within
 from collector.problems import SERVER
+from collector.receipts import Receipt
 
 _HSTS: Final = "max-age=31536000"
 _NOTHING: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,6 +32,8 @@ def public_headers(trusted: Sequence[Network]) -> Prepared:
     """What aiohttp calls before an answer's headers are sent; `trusted` are our proxies."""
 
     async def prepared(request: web.Request, response: web.StreamResponse) -> None:
+        if isinstance(response, Receipt):
+            return
         headers = response.headers
         headers[hdrs.SERVER] = SERVER
         headers.setdefault("Content-Security-Policy", _NOTHING)

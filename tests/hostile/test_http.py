@@ -170,7 +170,8 @@ async def test_chunked_bombs_are_cut_off(victim: Serve, victim_databases: Databa
     with watching(victim, victim_databases) as watch:
         for size, count in sizes.values():
             await asyncio.gather(*(attack(size, count) for _ in range(times(4, 20))))
-    assert outcomes.keys() <= {413, 0}
+    # A busy machine may be too slow for a megabyte in the time there is.
+    assert outcomes.keys() <= {413, 408, 0}
     assert watch.grown < 60 * MIB
     settle(watch, "chunked bombs", outcomes)
 

@@ -40,10 +40,21 @@ def test_every_answer_is_strict_and_sets_no_cookie(collector: Serve, path: str) 
     assert "strict-transport-security" not in reply.headers
 
 
-def test_answer_to_a_report_has_them_too(collector: Serve) -> None:
+def test_receipt_of_a_report_has_what_a_program_needs(collector: Serve) -> None:
     reply = post(collector.url, encoded(report([2001])))
     assert reply.status == 200
-    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert {name: text for name, text in reply.headers.items() if name != "date"} == {
+        "server": "usage-collector",
+        "content-type": "application/json",
+        "content-length": str(len(reply.body)),
+        "x-content-type-options": "nosniff",
+    }
+
+
+def test_refusal_of_a_report_has_the_headers_of_a_page(collector: Serve) -> None:
+    reply = post(collector.url, b"no report")
+    assert reply.status == 400
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("path", ["/", "/method", "/es/api"])

@@ -36,6 +36,7 @@ from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.public.reports import basic_text, daily_text
 from collector.public.series import PublicSeries, Snapshot
 from collector.schema import DAILY, RAW
+from tests.command import same_log_afterwards
 from tests.conftest import Databases, InfluxServer, clean_environment
 from tests.conftest import Row as Point
 from tests.service.mariadb import MariaDb, running
@@ -124,7 +125,8 @@ class Importer:
             copy = self.state.parent / "sample.sql"
             copy.write_text(sample_text())
             words = tuple(copy if word == SAMPLE else word for word in words)
-        return CliRunner().invoke(cli, [str(word) for word in words], env=environment)
+        with same_log_afterwards():
+            return CliRunner().invoke(cli, [str(word) for word in words], env=environment)
 
     def run(self, *words: object, settings: Mapping[str, str] | None = None) -> str:
         """Import; the output, once the command has ended well."""

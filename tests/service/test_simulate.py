@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from collector.cli import cli
 from collector.history.fleet import Fleet
 from collector.history.timeline import DAY
+from tests.command import same_log_afterwards
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.sender import eventually
 
@@ -139,7 +140,8 @@ def test_history_without_a_day_to_lay_down_says_why(
 )
 def test_wrong_options_are_refused_with_words(arguments: tuple[str, ...], words: str) -> None:
     # In this process, as nothing is begun: what one sees is all there is.
-    done = CliRunner().invoke(cli, ["simulate", *arguments], env={"TERMINAL_WIDTH": "200"})
+    with same_log_afterwards():
+        done = CliRunner().invoke(cli, ["simulate", *arguments], env={"TERMINAL_WIDTH": "200"})
     assert done.exit_code == 2
     assert words in done.stderr
 
