@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -21,6 +21,7 @@ from collector.influx import (
     Unavailable,
     WriteResult,
     Written,
+    packed,
 )
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending
@@ -30,6 +31,7 @@ log = structlog.get_logger("collector.writer")
 
 _BATCH_LINES: Final = 5000
 _BATCH_S: Final = 1.0
+_IN_A_ROW: Final = 16
 _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 30.0
 _DRAIN_S: Final = 10.0
@@ -37,6 +39,19 @@ _PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
 
 Dead = tuple[Pending, bytes, str]
 """An entry, its line that InfluxDB refused, and why."""
+
+
+class _Batch(NamedTuple):
+    """Entries on their way: their lines compressed, and how many these are."""
+
+    entries: list[Pending]
+    body: bytes
+    lines: int
+
+    @property
+    def is_large(self) -> bool:
+        """Whether more may wait behind it."""
+        return self.lines >= _BATCH_LINES // 2
 
 
 def _quiet(words: str) -> str:
@@ -142,34 +157,67 @@ class Writer:
         self._prepared = True
 
     async def _deliver(self) -> bool:
-        """Deliver one batch; False where there is nothing to deliver. Raises _NoProgress."""
+        """Deliver some batches; False where there is nothing to deliver. Raises _NoProgress."""
         self._outbox.arrived.clear()
         try:
             async with self.lock:
-                batch = await self._outbox.read(max_lines=_BATCH_LINES)
-                if not batch:
-                    return False
-                dead: Sequence[Dead] = ()
-                result = await self._write(b"\n".join([entry.lines for entry in batch]))
-                if not isinstance(result, Written):
-                    dead = await self._isolate(
-                        [(entry, line) for entry in batch for line in entry.lines.split(b"\n")],
-                        result,
-                    )
-                await self._outbox.acknowledge(batch, dead)
+                last = await self._deliver_in_turn()
         except OutboxUnavailable as error:
             raise _NoProgress("outbox", str(error)) from error
-        lines = sum(entry.points for entry in batch)
-        self._metrics.writer_lines.labels("written").inc(lines - len(dead))
+        if last is None:
+            return False
+        # A batch is cut where the next report would make it too large: a large one may not be all.
+        if not last.is_large:
+            await self._pause(_BATCH_S)
+        return True
+
+    async def _deliver_in_turn(self) -> _Batch | None:
+        """Deliver batches while there are large ones; the last one, None where there was none.
+
+        While InfluxDB stores one, the next is made ready. At most some in a row: who deletes waits.
+        """
+        batch = await self._batch(after=0)
+        last = None
+        for turn in range(_IN_A_ROW):
+            if batch is None:
+                break
+            following = None
+            if batch.is_large and turn + 1 < _IN_A_ROW:
+                following = asyncio.create_task(self._batch(after=batch.entries[-1].id))
+            try:
+                await self._store(batch)
+            except BaseException:
+                if following is not None:
+                    following.cancel()
+                    await asyncio.gather(following, return_exceptions=True)
+                raise
+            last, batch = batch, None if following is None else await following
+        return last
+
+    async def _batch(self, *, after: int) -> _Batch | None:
+        """What is to be delivered next behind an entry, ready to be sent."""
+        entries = await self._outbox.read(max_lines=_BATCH_LINES, after=after)
+        if not entries:
+            return None
+        body = await packed(b"\n".join([entry.lines for entry in entries]))
+        return _Batch(entries, body, sum([entry.points for entry in entries]))
+
+    async def _store(self, batch: _Batch) -> None:
+        """Have InfluxDB store a batch, but for what it refuses. Raises _NoProgress."""
+        dead: Sequence[Dead] = ()
+        result = await self._write(batch.body)
+        if not isinstance(result, Written):
+            dead = await self._isolate(
+                [(entry, line) for entry in batch.entries for line in entry.lines.split(b"\n")],
+                result,
+            )
+        await self._outbox.acknowledge(batch.entries, dead)
+        self._metrics.writer_lines.labels("written").inc(batch.lines - len(dead))
         if dead:
             self._metrics.writer_lines.labels("dead-letter").inc(len(dead))
             why = _quiet(dead[0][2])
             log.error("lines set aside", reason="dead-letter", lines=len(dead), why=why)
         self._unblock()
-        # A batch is cut where the next report would make it too large: a large one may not be all.
-        if lines < _BATCH_LINES // 2:
-            await self._pause(_BATCH_S)
-        return True
 
     async def _isolate(self, lines: list[tuple[Pending, bytes]], result: WriteResult) -> list[Dead]:
         """Which of these lines InfluxDB refuses, when it answered `result` to all of them.
@@ -190,13 +238,13 @@ class Writer:
         middle = len(lines) // 2
         dead: list[Dead] = []
         for half in (lines[:middle], lines[middle:]):
-            answer = await self._write(b"\n".join([line for _, line in half]))
+            answer = await self._write(await packed(b"\n".join([line for _, line in half])))
             dead += await self._isolate(half, answer)
         return dead
 
-    async def _write(self, lines: bytes) -> WriteResult:
+    async def _write(self, body: bytes) -> WriteResult:
         begun = time.perf_counter()
-        result = await self._influx.write(RAW, lines)
+        result = await self._influx.write_packed(RAW, body)
         self._metrics.writer_seconds.observe(time.perf_counter() - begun)
         self._metrics.writer_requests.labels(type(result).__name__.lower()).inc()
         return result

@@ -16,6 +16,7 @@ from collector.influx.client import (
     Written,
     day_csv,
     identifier,
+    packed,
     string,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "Written",
     "day_csv",
     "identifier",
+    "packed",
     "string",
 ]

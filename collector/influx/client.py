@@ -144,8 +144,10 @@ class Influx:
 
     async def write(self, database: str, lines: bytes) -> WriteResult:
         """Send lines (line protocol, newlines between, times in ns), compressed. Never raises."""
-        # It takes some ms, for which the loop must not stand still.
-        body = await asyncio.to_thread(_packed, lines)
+        return await self.write_packed(database, await packed(lines))
+
+    async def write_packed(self, database: str, body: bytes) -> WriteResult:
+        """The same, of what `packed` gave."""
         params = {"db": self.name(database), "precision": "ns"}
         try:
             async with self.session.post(
@@ -262,9 +264,15 @@ class _Asked:
         await self._request.__aexit__(kind, error, trace)
 
 
-def _packed(lines: bytes) -> bytes:
-    packer = zlib.compressobj(1, wbits=_GZIP)
-    return packer.compress(lines) + packer.flush()
+async def packed(lines: bytes) -> bytes:
+    """Lines compressed, as they are sent."""
+
+    def work() -> bytes:
+        packer = zlib.compressobj(1, wbits=_GZIP)
+        return packer.compress(lines) + packer.flush()
+
+    # It takes some ms, for which the loop must not stand still.
+    return await asyncio.to_thread(work)
 
 
 def _refusal(status: int, message: str, retry_after: str | None) -> WriteResult:

@@ -33,7 +33,7 @@ _ROWS: Final = 100
 _BATCH: Final = """
 WITH waiting AS (
     SELECT id, sum(points) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS lines FROM entries
-    WHERE id > (SELECT delivered_id FROM cursor) ORDER BY id LIMIT :most
+    WHERE id > max(:after, (SELECT delivered_id FROM cursor)) ORDER BY id LIMIT :most
 ), last AS (
     SELECT coalesce(max(id) FILTER (WHERE lines <= :most), min(id)) AS id FROM waiting
 )
@@ -42,7 +42,8 @@ SELECT
     group_concat(CAST(lines AS TEXT), '')
 FROM (
     SELECT * FROM entries
-    WHERE id > (SELECT delivered_id FROM cursor) AND id <= (SELECT id FROM last) ORDER BY id
+    WHERE id > max(:after, (SELECT delivered_id FROM cursor)) AND id <= (SELECT id FROM last)
+    ORDER BY id
 )
 """
 _BUSY_S: Final = 30
@@ -158,14 +159,16 @@ class OutboxFile:
             (letter.received_ns, letter.server, letter.line, letter.reason, letter.set_aside_ns),
         )
 
-    def read(self, *, max_lines: int) -> list[Pending]:
+    def read(self, *, max_lines: int, after: int = 0) -> list[Pending]:
         """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one.
+
+        Of those behind number `after` where that is given.
 
         Raises OutboxDamaged where one is not as it was written.
         """
-        rows = self._rows_at_once(max_lines)
+        rows = self._rows_at_once(max_lines, after)
         if rows is None:
-            rows = self._rows_in_turn(max_lines)
+            rows = self._rows_in_turn(max_lines, after)
         batch: list[Pending] = []
         lines = 0
         for *row, sum_ in rows:
@@ -178,14 +181,16 @@ class OutboxFile:
             batch.append(entry)
         return batch
 
-    def _rows_at_once(self, max_lines: int) -> Iterable[tuple[Any, ...]] | None:
+    def _rows_at_once(self, max_lines: int, after: int) -> Iterable[tuple[Any, ...]] | None:
         """The rows of a batch as one row, or None where one of them is not what it should be.
 
         A row by itself costs a wait for the interpreter, which is busy with those who send.
         """
         try:
             with named():
-                told, text = self._database.execute(_BATCH, {"most": max_lines}).fetchone()
+                told, text = self._database.execute(
+                    _BATCH, {"most": max_lines, "after": after}
+                ).fetchone()
             if told == "[]":
                 return []
             facts, joined = pydantic_core.from_json(told), text.encode()
@@ -197,12 +202,12 @@ class OutboxFile:
         except (OutboxDamaged, ValueError, TypeError, AttributeError):
             return None
 
-    def _rows_in_turn(self, max_lines: int) -> list[tuple[Any, ...]]:
+    def _rows_in_turn(self, max_lines: int, after: int) -> list[tuple[Any, ...]]:
         with named():
             return self._database.execute(
                 "SELECT id, received_ns, server, points, lines, checksum FROM entries"
-                " WHERE id > (SELECT delivered_id FROM cursor) ORDER BY id LIMIT ?",
-                (max_lines,),
+                " WHERE id > max(?, (SELECT delivered_id FROM cursor)) ORDER BY id LIMIT ?",
+                (after, max_lines),
             ).fetchall()
 
     def replay(self, *, since_ns: int) -> int:

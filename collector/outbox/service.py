@@ -102,9 +102,12 @@ class Outbox:
         """
         return self._submit(lambda file: file.acknowledge(batch, dead))
 
-    async def read(self, *, max_lines: int) -> list[Pending]:
-        """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one."""
-        return await self.ask(lambda file: file.read(max_lines=max_lines))
+    async def read(self, *, max_lines: int, after: int = 0) -> list[Pending]:
+        """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one.
+
+        Of those behind number `after` where that is given.
+        """
+        return await self.ask(lambda file: file.read(max_lines=max_lines, after=after))
 
     async def ask(self, question: Callable[[OutboxFile], T]) -> T:
         """What the file answers, on a connection that changes nothing."""

@@ -118,6 +118,21 @@ async def test_batch_has_at_most_5000_lines(upstream: Upstream, tmp_path: Path) 
     assert max(len(seen.lines) for seen in upstream.seen) <= 5000
 
 
+async def test_a_refusal_in_the_middle_of_many_batches_leaves_none_out(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    lines = numbered(0, 20_000)
+    # The next batch is made ready while the one before it is under way.
+    upstream.script = deque([Answer(), Answer(503), Answer(), Answer(500), Answer(503)])
+    async with delivering(tmp_path, upstream.url) as delivery:
+        await asyncio.gather(
+            *(delivery.outbox.append(entry(*lines[n : n + 100])) for n in range(0, 20_000, 100))
+        )
+        await upstream.wait_stored(20_000)
+        await delivery.emptied()
+    assert upstream.stored == lines
+
+
 async def test_report_reaches_influxdb_within_about_a_second(
     upstream: Upstream, tmp_path: Path
 ) -> None:
