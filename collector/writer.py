@@ -21,7 +21,6 @@ from collector.influx import (
     Unavailable,
     WriteResult,
     Written,
-    packed,
 )
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending
@@ -176,22 +175,25 @@ class Writer:
 
         While InfluxDB stores one, the next is made ready. At most some in a row: who deletes waits.
         """
-        batch = await self._batch(after=0)
-        last = None
-        for turn in range(_IN_A_ROW):
-            if batch is None:
-                break
-            following = None
-            if batch.is_large and turn + 1 < _IN_A_ROW:
-                following = asyncio.create_task(self._batch(after=batch.entries[-1].id))
-            try:
-                await self._store(batch)
-            except BaseException:
-                if following is not None:
-                    following.cancel()
-                    await asyncio.gather(following, return_exceptions=True)
-                raise
-            last, batch = batch, None if following is None else await following
+        batch, last = await self._batch(after=0), None
+        under_way: list[asyncio.Future[None]] = []
+        following = None
+        try:
+            for turn in range(_IN_A_ROW):
+                if batch is None:
+                    break
+                following = None
+                if batch.is_large and turn + 1 < _IN_A_ROW:
+                    following = asyncio.create_task(self._batch(after=batch.entries[-1].id))
+                under_way.append(await self._store(batch))
+                last, batch = batch, None if following is None else await following
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            # Acknowledged in order, while the next was sent.
+            for acknowledged in under_way:
+                await acknowledged
         return last
 
     async def _batch(self, *, after: int) -> _Batch | None:
@@ -199,11 +201,14 @@ class Writer:
         entries = await self._outbox.read(max_lines=_BATCH_LINES, after=after)
         if not entries:
             return None
-        body = await packed(b"\n".join([entry.lines for entry in entries]))
+        body = await self._influx.packed(b"\n".join([entry.lines for entry in entries]))
         return _Batch(entries, body, sum([entry.points for entry in entries]))
 
-    async def _store(self, batch: _Batch) -> None:
-        """Have InfluxDB store a batch, but for what it refuses. Raises _NoProgress."""
+    async def _store(self, batch: _Batch) -> asyncio.Future[None]:
+        """Have InfluxDB store a batch, but for what it refuses. Raises _NoProgress.
+
+        Done when the outbox knows of it.
+        """
         dead: Sequence[Dead] = ()
         result = await self._write(batch.body)
         if not isinstance(result, Written):
@@ -211,13 +216,14 @@ class Writer:
                 [(entry, line) for entry in batch.entries for line in entry.lines.split(b"\n")],
                 result,
             )
-        await self._outbox.acknowledge(batch.entries, dead)
+        acknowledged = self._outbox.acknowledge(batch.entries, dead)
         self._metrics.writer_lines.labels("written").inc(batch.lines - len(dead))
         if dead:
             self._metrics.writer_lines.labels("dead-letter").inc(len(dead))
             why = _quiet(dead[0][2])
             log.error("lines set aside", reason="dead-letter", lines=len(dead), why=why)
         self._unblock()
+        return acknowledged
 
     async def _isolate(self, lines: list[tuple[Pending, bytes]], result: WriteResult) -> list[Dead]:
         """Which of these lines InfluxDB refuses, when it answered `result` to all of them.
@@ -238,7 +244,9 @@ class Writer:
         middle = len(lines) // 2
         dead: list[Dead] = []
         for half in (lines[:middle], lines[middle:]):
-            answer = await self._write(await packed(b"\n".join([line for _, line in half])))
+            answer = await self._write(
+                await self._influx.packed(b"\n".join([line for _, line in half]))
+            )
             dead += await self._isolate(half, answer)
         return dead
 

@@ -16,7 +16,6 @@ from collector.influx.client import (
     Written,
     day_csv,
     identifier,
-    packed,
     string,
 )
 
@@ -33,6 +32,5 @@ __all__ = [
     "Written",
     "day_csv",
     "identifier",
-    "packed",
     "string",
 ]

@@ -229,6 +229,9 @@ class Outbox:
             self._do_in(self._file, jobs)
 
     def _do_in(self, file: OutboxFile, jobs: list[_Job]) -> None:
+        if all(job.appends for job in jobs):
+            file.append(*[entry for job in jobs for entry in job.entries])
+            return
         with file.transaction():
             entries: list[Entry] = []
             for job in jobs:

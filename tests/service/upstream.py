@@ -96,8 +96,9 @@ class Upstream:
 
     async def _write(self, request: web.Request) -> web.Response:
         body = await request.read()
-        assert request.headers["Content-Encoding"] == "gzip"
-        lines = tuple(zlib.decompress(body, wbits=GZIP).decode().split("\n"))
+        if request.headers.get("Content-Encoding") == "gzip":
+            body = zlib.decompress(body, wbits=GZIP)
+        lines = tuple(body.decode().split("\n"))
         answer = self._answer_to(lines)
         self.seen.append(
             Seen(
