@@ -101,8 +101,11 @@ _PACKAGES: Final = board(
             "Share of the servers that reported on the day; `none` does not have the package."
             " Versions of too few servers are together in the grey `other`.",
             (
-                daily(q.package(other=False), "$tag_version", whole=True),
-                daily(q.package(other=True), OTHER, whole=True),
+                *(
+                    daily(q.package(other=other, time=time, weekly=weekly), alias, whole=True)
+                    for time, weekly in ((q.SHORT, False), (q.LONG, True))
+                    for other, alias in ((False, "$tag_version"), (True, OTHER))
+                ),
             ),
             width=24,
             height=9,

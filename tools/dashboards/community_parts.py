@@ -96,7 +96,7 @@ _MISSED: Final[Json] = {
     "hide": False,
     "iconColor": "orange",
     "query": q.missed_hours(),
-    "textColumn": "count",
+    "textColumn": "hours",
     "titleColumn": "",
     "tagsColumn": "",
     "timeEndColumn": "",

@@ -1,0 +1,271 @@
+"""Each query of the dashboards and pages over five years, against a query of one point."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from bench import servers
+from bench.report import middle, record, table
+from bench.years import DAYS, Shape, lay_years, sampled
+from collector.embedded import EmbeddedInflux
+from collector.influx import Influx, Series
+from collector.influx.databases import ensure
+from collector.public.series import PublicSeries
+from collector.schema import DAILY, OWNERS, RAW
+from tools.dashboards.asked import COMMUNITY, Span, boards, filled, queries
+
+_ROUNDS: Final = 11
+_SHOWN: Final = 14
+_LIMIT: Final = 20
+_SETTLED_S: Final = 45.0
+_DAY_MS: Final = 86_400_000
+_FILTERS: Final = (("all", "all"), ("arch", "aarch64"), ("distro", "Debian"))
+_WARM: Final = 200
+_PATHS: Final = (
+    "/",
+    "/es",
+    "/reports/basic",
+    "/reports/daily",
+    "/badge/nodes.json",
+    "/v1/freshness.json",
+    "/v1/daily.csv",
+    "/v1/upgrades.csv",
+    "/v1/daily/packages.csv",
+    "/v1/daily/nodes.csv?from=yesterday",
+    "/v1/daily/nodes.csv?dimension=arch&within=all",
+    "/v1/daily/nodes.csv",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query, and what asks it."""
+
+    asker: str
+    narrowed: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A question's median cost in s, in one-point queries, and the rows of its answer."""
+
+    question: Question
+    seconds: float
+    ratio: float
+    rows: int
+
+
+async def main() -> None:
+    """Measure, and write the section."""
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        samples = await sampled(folder)
+        async with (
+            # What a shard is compacted after: else most of the five years would lie as written.
+            EmbeddedInflux(folder / "influx", compact_after="5s") as server,
+            Influx(server.url) as influx,
+        ):
+            await ensure(influx, {RAW: 0, DAILY: 0, OWNERS: 0})
+            shape = await lay_years(influx, samples)
+            await asyncio.sleep(_SETTLED_S)
+            asked = [*_panels(), *await _pages(server.url)]
+            with Asking(server.port) as asking:
+                measured, point = asking.measure(asked)
+                text = _queries_text(shape, measured, point, asking)
+            pages = await _served(influx, folder, point)
+    record("queries", "Queries of five years", f"{text}\n\n{pages}")
+
+
+def _panels() -> Iterator[Question]:
+    """Every query of the community's Grafana over five years, as it fills them, each once."""
+    end = int(datetime.now(UTC).timestamp() * 1000) // _DAY_MS * _DAY_MS
+    span = Span(end - (DAYS - 1) * _DAY_MS, end - 1)
+    seen = set()
+    for within, value in _FILTERS:
+        variables = {"within": within, "within_value": value, "package": "asl3"}
+        for board in boards(COMMUNITY):
+            name = board["uid"].removeprefix("usage-")
+            found = [(f"{name} / {query.panel}", query.text) for query in queries(board)]
+            for kind in ("templating", "annotations"):
+                found += [
+                    (f"{name} / {each['name']}", each["query"])
+                    for each in board[kind]["list"]
+                    if each.get("datasource", {}).get("type") == "influxdb"
+                ]
+            for asker, text in found:
+                query = filled(text, variables, span)
+                if query not in seen:
+                    seen.add(query)
+                    yield Question(asker, "" if within == "all" else value, query)
+
+
+class Noting(Influx):
+    """A client that notes what is asked."""
+
+    asked: list[str]
+
+    async def query(self, database: str | None, statement: str) -> list[Series]:
+        """Note it, and ask."""
+        self.asked.append(statement)
+        return await super().query(database, statement)
+
+
+async def _pages(url: str) -> list[Question]:
+    """What the pages ask of InfluxDB."""
+    async with Noting(url) as influx:
+        influx.asked = []
+        await PublicSeries(influx).snapshot()
+    return [Question("the pages", "", text) for text in influx.asked]
+
+
+class Asking:
+    """One connection to InfluxDB, kept alive."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def __enter__(self) -> Asking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def measure(self, questions: Sequence[Question]) -> tuple[list[Measured], float]:
+        """Each in turn with a one-point query; costliest first. And a one-point query's cost."""
+        day = (datetime.now(UTC).date() - timedelta(days=3)).isoformat()
+        point = f"SELECT nodes FROM daily_usage WHERE time = '{day}'"
+        assert _rows(self.ask(point)[1]) == 1
+        found, points = [], []
+        for question in questions:
+            rounds = [(self.ask(point)[0], self.ask(question.text)[0]) for _ in range(_ROUNDS)]
+            one, its = (middle([pair[n] for pair in rounds]) for n in (0, 1))
+            points.append(one)
+            rows = _rows(self.ask(question.text)[1])
+            found.append(Measured(question, its, its / one, rows))
+        return sorted(found, key=lambda each: -each.ratio), middle(points)
+
+    def of_rows(self, rows: int) -> float:
+        """The median cost in s of merely being sent so many rows of one series."""
+        text = f"SELECT nodes FROM hourly_usage LIMIT {rows}"
+        return middle([self.ask(text)[0] for _ in range(_ROUNDS)])
+
+    def ask(self, text: str) -> tuple[float, bytes]:
+        """Seconds until the whole answer is there, and the answer."""
+        form = urllib.parse.urlencode({"q": text, "db": DAILY, "epoch": "ms"})
+        begun = time.perf_counter()
+        self._connection.request("GET", f"/query?{form}")
+        body = self._connection.getresponse().read()
+        return time.perf_counter() - begun, body
+
+
+def _rows(answer: bytes) -> int:
+    results: list[dict[str, Any]] = json.loads(answer)["results"]
+    assert not any("error" in result for result in results), answer
+    return sum(len(series["values"]) for one in results for series in one.get("series", ()))
+
+
+def _queries_text(shape: Shape, measured: Sequence[Measured], point: float, asking: Asking) -> str:
+    over = [each for each in measured if each.ratio > _LIMIT]
+    rows = [
+        (
+            each.question.asker,
+            each.question.narrowed or "-",
+            f"{each.rows:,}",
+            f"{each.seconds * 1000:.1f}",
+            f"{each.ratio:.1f}",
+            f"{asking.of_rows(each.rows) / point:.1f}" if each.rows else "-",
+        )
+        for each in measured[:_SHOWN]
+    ]
+    said = (
+        f"All {len(measured)} cost at most {_LIMIT} one-point queries."
+        if not over
+        else f"{len(measured) - len(over)} of {len(measured)} cost at most {_LIMIT} one-point"
+        f" queries; {len(over)} cost more, up to {measured[0].ratio:.0f}."
+    )
+    return (
+        f"{DAYS} days of the published series of a fleet that grows to {shape.nodes:,} nodes:"
+        f" {shape.points:,} points in {shape.series:,} series. {shape.samples} days of it are real"
+        " rollups of two simulated days' reports each; the days between repeat them with every"
+        " count up to 3 per cent more or less, and the older half under other versions' names. The"
+        f" last rolled-up day has {shape.rolled_points:,} points, a day laid down"
+        f" {shape.points // DAYS:,} on average.\n\n"
+        "Every query of the community's dashboards, filled as Grafana does over the five years,"
+        " without a filter and under two, and of the pages: each in turn with a query of one"
+        f" point ({point * 1000:.2f} ms) on one connection, medians of {_ROUNDS} rounds. {said}"
+        f" The {_SHOWN} that cost most; the last column is what it costs merely to be sent as"
+        " many rows.\n\n"
+        + table(("query of", "filter", "rows", "ms", "one-point queries", "its rows alone"), rows)
+    )
+
+
+async def _served(influx: Influx, folder: Path, point: float) -> str:
+    """The pages and downloads, of a collector begun for each: the first request, and many more."""
+    rows = []
+    for number, path in enumerate(_PATHS):
+        with servers.collector(influx.url, folder / f"state-{number}") as ours:
+            parts = urllib.parse.urlsplit(ours.url)
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
+            cold, size = _get(connection, path)
+            before = await _asked_of(influx)
+            times = 3 if size > 1 << 24 else _WARM
+            warm = middle([_get(connection, path)[0] for _ in range(times)])
+            more = await _asked_of(influx) - before
+            connection.close()
+        rows.append(
+            (
+                f"`{path}`",
+                _size(size),
+                f"{cold * 1000:.0f}",
+                f"{warm * 1000:.2f}",
+                f"{warm / point:.1f}",
+                f"{more} by {times}",
+            )
+        )
+    return (
+        "The pages and downloads of a running collector: the first request after it has begun,"
+        " when nothing is in its memory, and the median of those after it, until the rollup writes"
+        " again.\n\n"
+        + table(
+            (
+                "address",
+                "size (gzip)",
+                "first, ms",
+                "later, ms",
+                "one-point queries",
+                "queries of InfluxDB by later ones",
+            ),
+            rows,
+        )
+    )
+
+
+def _get(connection: http.client.HTTPConnection, path: str) -> tuple[float, int]:
+    begun = time.perf_counter()
+    connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
+    response = connection.getresponse()
+    size = len(response.read())
+    assert response.status == http.HTTPStatus.OK, (path, response.status)
+    return time.perf_counter() - begun, size
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 1 << 20 else f"{count / 1024:.1f} KiB"
+
+
+async def _asked_of(influx: Influx) -> int:
+    """How many queries InfluxDB was asked since it began, but for those that ask this."""
+    found = await influx.query(None, "SHOW STATS FOR 'queryExecutor'")
+    ran = dict(zip(found[0].columns, found[0].values[0], strict=True))
+    return int(ran["queriesExecuted"])
