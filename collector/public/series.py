@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -36,7 +36,7 @@ class Snapshot:
 
     `tables` maps a dimension to its values and counts; it is of `tables_day`, the last final day
     or, before there is one, the newest. `last_hour` is the start of the newest hour counted.
-    `revision` differs from that of any other snapshot.
+    `revision` differs from that of any snapshot that may differ.
     """
 
     days: list[UsageDay]
@@ -57,10 +57,14 @@ class Snapshot:
 
 
 class PublicSeries:
-    """Reads `usage_daily`, at most once between two changes of it."""
+    """Reads `usage_daily`, at most once between two changes of it.
 
-    def __init__(self, influx: Influx) -> None:
+    After `memory_s` it looks whether another collector has changed it.
+    """
+
+    def __init__(self, influx: Influx, *, memory_s: float = _MEMORY_S) -> None:
         self._influx = influx
+        self._memory_s = memory_s
         self._snapshot: Snapshot | None = None
         self._taken = 0.0
         self._changes = 0
@@ -74,10 +78,16 @@ class PublicSeries:
     async def snapshot(self) -> Snapshot:
         """The series as it is. Raises InfluxError."""
         async with self._lock:
-            if self._snapshot is not None and time.monotonic() - self._taken <= _MEMORY_S:
+            if self._snapshot is not None and time.monotonic() - self._taken <= self._memory_s:
                 return self._snapshot
             before, taken = self._changes, time.monotonic()
             snapshot = await self._read()
+            if (
+                self._snapshot is not None
+                and replace(snapshot, revision=self._snapshot.revision) == self._snapshot
+            ):
+                # Only its time was up. What was made of it may stay.
+                snapshot = self._snapshot
             if self._changes == before:
                 # Nothing was written while it was read.
                 self._snapshot, self._taken = snapshot, taken

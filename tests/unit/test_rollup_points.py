@@ -200,7 +200,7 @@ def test_count_is_told_again_on_sundays_that_are_complete(
 ) -> None:
     sunday = int(datetime(2026, 3, 29, tzinfo=UTC).timestamp()) * 10**9
     time = sunday + days_after_sunday * 86_400 * 10**9
-    facts = day(One((1,), server=1, packages='{"p":"1"}'), One((2,), server=2, packages='{"p":"1"}'))
+    facts = day(*(One((number,), server=number, packages='{"p":"1"}') for number in (1, 2)))
     (packages,) = package_points(facts, time, k=1, final=final).values()
     assert (packages["servers"], packages.get("weekly")) == (2, weekly)
     _, nodes, _ = usage_points(facts, time, k=1, final=final, windows={})
