@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +31,7 @@ _SETTLED_S: Final = 45.0
 _DAY_MS: Final = 86_400_000
 _FILTERS: Final = (("all", "all"), ("arch", "aarch64"), ("distro", "Debian"))
 _WARM: Final = 200
+_WARM_BYTES: Final = 50 << 20
 _PATHS: Final = (
     "/",
     "/es",
@@ -54,6 +55,7 @@ class Question:
     asker: str
     narrowed: str
     text: str
+    accept: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +115,17 @@ def _panels() -> Iterator[Question]:
 class Noting(Influx):
     """A client that notes what is asked."""
 
-    asked: list[str]
+    asked: list[Question]
 
     async def query(self, database: str | None, statement: str) -> list[Series]:
         """Note it, and ask."""
-        self.asked.append(statement)
+        self.asked.append(Question("the pages", "", statement))
         return await super().query(database, statement)
+
+    def stream_csv(self, database: str, statement: str) -> AsyncIterator[bytes]:
+        """Note it, and ask."""
+        self.asked.append(Question("the pages", "", statement, "application/csv"))
+        return super().stream_csv(database, statement)
 
 
 async def _pages(url: str) -> list[Question]:
@@ -126,7 +133,7 @@ async def _pages(url: str) -> list[Question]:
     async with Noting(url) as influx:
         influx.asked = []
         await PublicSeries(influx).snapshot()
-    return [Question("the pages", "", text) for text in influx.asked]
+        return influx.asked
 
 
 class Asking:
@@ -145,28 +152,34 @@ class Asking:
         """Each in turn with a one-point query; costliest first. And a one-point query's cost."""
         day = (datetime.now(UTC).date() - timedelta(days=3)).isoformat()
         point = f"SELECT nodes FROM daily_usage WHERE time = '{day}'"
-        assert _rows(self.ask(point)[1]) == 1
+        assert _rows(self.ask(point)) == 1
         found, points = [], []
         for question in questions:
-            rounds = [(self.ask(point)[0], self.ask(question.text)[0]) for _ in range(_ROUNDS)]
+            rounds = [
+                (self.seconds(point), self.seconds(question.text, question.accept))
+                for _ in range(_ROUNDS)
+            ]
             one, its = (middle([pair[n] for pair in rounds]) for n in (0, 1))
             points.append(one)
-            rows = _rows(self.ask(question.text)[1])
-            found.append(Measured(question, its, its / one, rows))
+            found.append(Measured(question, its, its / one, _rows(self.ask(question.text))))
         return sorted(found, key=lambda each: -each.ratio), middle(points)
 
     def of_rows(self, rows: int) -> float:
         """The median cost in s of merely being sent so many rows of one series."""
         text = f"SELECT nodes FROM hourly_usage LIMIT {rows}"
-        return middle([self.ask(text)[0] for _ in range(_ROUNDS)])
+        return middle([self.seconds(text) for _ in range(_ROUNDS)])
 
-    def ask(self, text: str) -> tuple[float, bytes]:
-        """Seconds until the whole answer is there, and the answer."""
-        form = urllib.parse.urlencode({"q": text, "db": DAILY, "epoch": "ms"})
+    def seconds(self, text: str, accept: str = "application/json") -> float:
+        """Until the whole answer is there."""
         begun = time.perf_counter()
-        self._connection.request("GET", f"/query?{form}")
-        body = self._connection.getresponse().read()
-        return time.perf_counter() - begun, body
+        self.ask(text, accept)
+        return time.perf_counter() - begun
+
+    def ask(self, text: str, accept: str = "application/json") -> bytes:
+        """The answer."""
+        form = urllib.parse.urlencode({"q": text, "db": DAILY, "epoch": "ms"})
+        self._connection.request("GET", f"/query?{form}", headers={"Accept": accept})
+        return self._connection.getresponse().read()
 
 
 def _rows(answer: bytes) -> int:
@@ -219,9 +232,10 @@ async def _served(influx: Influx, folder: Path, point: float) -> str:
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
             cold, size = _get(connection, path)
             before = await _asked_of(influx)
-            times = 3 if size > 1 << 24 else _WARM
+            times = min(_WARM, max(5, int(_WARM_BYTES / size)))
             warm = middle([_get(connection, path)[0] for _ in range(times)])
-            more = await _asked_of(influx) - before
+            # The question itself counts.
+            more = await _asked_of(influx) - before - 1
             connection.close()
         rows.append(
             (
@@ -265,7 +279,7 @@ def _size(count: int) -> str:
 
 
 async def _asked_of(influx: Influx) -> int:
-    """How many queries InfluxDB was asked since it began, but for those that ask this."""
+    """How many queries InfluxDB was asked since it began."""
     found = await influx.query(None, "SHOW STATS FOR 'queryExecutor'")
     ran = dict(zip(found[0].columns, found[0].values[0], strict=True))
     return int(ran["queriesExecuted"])

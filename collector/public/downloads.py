@@ -88,6 +88,7 @@ class Downloads:
         self._k = k
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._kept = Kept(_KEPT_BYTES)
+        self._marks: tuple[str, dict[date, str]] = ("", {})
 
     def routes(self) -> list[web.RouteDef]:
         """Each series, whole or by `from` and `to`, and a file a day."""
@@ -145,13 +146,14 @@ class Downloads:
     async def _send(
         self, request: web.Request, wanted: Wanted, snapshot: Snapshot, kept: str
     ) -> web.StreamResponse:
+        marks = await self._marks_of(snapshot)
         tag = etag(
             wanted.dataset.path,
             wanted.form,
             wanted.dataset.heading(),
             sorted(wanted.chosen.items()),
             self._k,
-            *((day.day, sorted(day.fields.items())) for day in wanted.days),
+            "".join(marks[day.day] for day in wanted.days),
             # An open day may change in its tables alone.
             "" if all(day.final for day in wanted.days) else snapshot.revision,
         )
@@ -196,6 +198,14 @@ class Downloads:
         await response.write_eof()
         return response
 
+    async def _marks_of(self, snapshot: Snapshot) -> dict[date, str]:
+        """What tells a day from the same day with other numbers, by day."""
+        made, marks = self._marks
+        if made != snapshot.revision:
+            marks = await asyncio.to_thread(_marks, snapshot)
+            self._marks = (snapshot.revision, marks)
+        return marks
+
     async def _pieces(self, wanted: Wanted, revision: str) -> AsyncIterator[Piece]:
         """The body in pieces, those of rows a month each. Raises InfluxError."""
         before, joint, after = _frame_of(wanted)
@@ -233,6 +243,10 @@ class Downloads:
             return b""
         statement = wanted.dataset.query(first, last, wanted.chosen)
         return b"".join([part async for part in self._influx.stream_csv(DATABASE, statement)])
+
+
+def _marks(snapshot: Snapshot) -> dict[date, str]:
+    return {day.day: etag(day.day, sorted(day.fields.items())) for day in snapshot.days}
 
 
 def _converted(wanted: Wanted, days: list[UsageDay], answer: bytes) -> Piece:
