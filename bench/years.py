@@ -42,7 +42,7 @@ _SERVERS: Final = 22_000
 _GROWTH: Final = 0.2
 _FLEET_DAYS: Final = int(RELEASES[0].age) + 13
 """The catalogue's releases span half of the time: the older half has older versions."""
-_SAMPLES: Final = 12
+_SAMPLES: Final = 10
 _PUBLISHED: Final = tuple(item for item in MEASUREMENTS if item.database == DAILY)
 _VERSIONS: Final = (ASL_VERSION.name, ASTERISK_VERSION.name)
 _NOISE: Final = 0.03

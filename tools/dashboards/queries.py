@@ -47,8 +47,12 @@ DONE: Final = f'"{FINAL.name}" = 1'
 _A_VERSION: Final = f"\"{VALUE.name}\" != '{OTHER}' AND \"{VALUE.name}\" != '{UNKNOWN}'"
 _FILTER: Final = f"\"{WITHIN.name}\" = '$within' AND \"{WITHIN_VALUE.name}\" = '$within_value'"
 _HISTORY: Final = "400d"
+# Wider than within: InfluxDB gives nothing where the first day begins before the range.
+_AROUND_HISTORY: Final = f"time >= now() - {_HISTORY} - 100d AND time < now()"
 _OVER_DAYS: Final = 1000
-"""More than the days of the history, to carry two numbers in one."""
+"""More than the days of the history, to carry them in one number with nodes."""
+_DAY: Final = 100_000_000
+"""More than all nodes, to carry them in one number with days."""
 
 
 def _counted(counted: Measurement, time: str, *, weekly: bool) -> str:
@@ -143,15 +147,21 @@ def freshness() -> str:
 
 def adoption(dimension: str) -> str:
     """Nodes on each version by the days that it had been seen, at every seventh day."""
-    inner = (
-        f'SELECT cumulative_sum(count("nodes")) AS "day", sum("nodes") AS "nodes"'
-        f' FROM "{DAILY_NODES.name}" WHERE time >= now() - {_HISTORY} AND time < {OVER}'
-        f" AND {DONE} AND {_A_VERSION} AND {_of(dimension)}"
-        f' GROUP BY time(1d), "{VALUE.name}" fill(none)'
+    # A version's n-th day becomes n * _DAY + nodes: a sum of one step a day, the first step from
+    # nothing. Counting days by GROUP BY time(1d) costs InfluxDB half as much again.
+    steps = ", ".join(
+        f'(SELECT {step}("nodes") + {_DAY} AS "both" FROM "{DAILY_NODES.name}"'
+        f" WHERE time >= now() - {_HISTORY} AND time < {OVER} AND {DONE} AND {_A_VERSION}"
+        f' AND {_of(dimension)} GROUP BY "{VALUE.name}")'
+        for step in ("first", "difference")
+    )
+    both = (
+        f'SELECT cumulative_sum("both") AS "both" FROM {steps}'
+        f' WHERE {_AROUND_HISTORY} GROUP BY "{VALUE.name}"'
     )
     return (
-        f'SELECT "day", "nodes" FROM ({inner}) WHERE time >= now() - {_HISTORY} AND time < {OVER}'
-        f' AND "day" % 7 = 0 GROUP BY "{VALUE.name}"'
+        f"SELECT {_apart('day', 'nodes', _DAY)} FROM ({both})"
+        f' WHERE "both" % {7 * _DAY} < {_DAY} GROUP BY "{VALUE.name}"'
     )
 
 
@@ -167,15 +177,18 @@ def ages(dimension: str) -> str:
         )
     )
     both = (
-        f'SELECT sum("both") AS "both" FROM {days}, {now}'
-        # Wider than within: InfluxDB gives nothing where the first day begins before the range.
-        f' WHERE time >= now() - {_HISTORY} - 100d AND time < now() GROUP BY "{VALUE.name}"'
+        f'SELECT sum("both") AS "both" FROM {days}, {now} WHERE {_AROUND_HISTORY}'
+        f' GROUP BY "{VALUE.name}"'
     )
     return (
-        f'SELECT "both" % {_OVER_DAYS} AS "days",'
-        f' ("both" - "both" % {_OVER_DAYS}) / {_OVER_DAYS} AS "nodes"'
-        f' FROM ({both}) WHERE "both" >= {_OVER_DAYS} GROUP BY "{VALUE.name}"'
+        f"SELECT {_apart('nodes', 'days', _OVER_DAYS)} FROM ({both})"
+        f' WHERE "both" >= {_OVER_DAYS} GROUP BY "{VALUE.name}"'
     )
+
+
+def _apart(high: str, low: str, place: int) -> str:
+    """The two numbers of which one was made: `high * place + low`."""
+    return f'("both" - "both" % {place}) / {place} AS "{high}", "both" % {place} AS "{low}"'
 
 
 def upgrades(*, other: bool) -> str:
