@@ -32,7 +32,7 @@ COMPLETE_AFTER: Final = int((timedelta(days=1) + FINAL_AFTER + EVERY) / timedelt
 OVER: Final = f"now() - {COMPLETE_AFTER}m"
 IN_RANGE: Final = f"$timeFilter AND time < {OVER}"
 """The dashboard's range as far as days are complete: an open day is never drawn as a drop."""
-_LONG_MS: Final = 400 * 86_400_000
+_LONG_MS: Final = 370 * 86_400_000
 SHORT: Final = f"{IN_RANGE} AND $__to - $__from <= {_LONG_MS}"
 """The range, where it is hardly more than a year: every day of it is drawn."""
 LONG: Final = f"{IN_RANGE} AND $__to - $__from > {_LONG_MS}"
