@@ -154,6 +154,9 @@ CHANNEL_FIELDS = ("dahdi", "simpleusb", "usbradio", "voter")
 _DAY = "00:00 UTC of the day"
 FINAL = _count("final", "", "1 where the day is complete, 0 while it is open")
 """On every row of a day, so that a query by itself can leave out a day that was never finished."""
+WEEKLY = _count(
+    "weekly", "", "the count again, on Sundays that are complete: all that a chart of years reads"
+)
 
 DAILY_USAGE = Measurement(
     DAILY,
@@ -199,7 +202,11 @@ DAILY_NODES = Measurement(
     "daily_nodes",
     _DAY,
     TABLE_TAGS,
-    (_count("nodes", "nodes", "distinct nodes with this value, by the day's last report"), FINAL),
+    (
+        _count("nodes", "nodes", "distinct nodes with this value, by the day's last report"),
+        FINAL,
+        WEEKLY,
+    ),
 )
 DAILY_SERVERS = Measurement(
     DAILY,
@@ -209,6 +216,7 @@ DAILY_SERVERS = Measurement(
     (
         _count("servers", "servers", "distinct servers with this value, by the day's last report"),
         FINAL,
+        WEEKLY,
     ),
 )
 
@@ -220,7 +228,7 @@ DAILY_PACKAGES = Measurement(
         Tag("package", "name of the Debian package"),
         Tag("version", "its version, `none` where it is not installed, or `other`"),
     ),
-    (_count("servers", "servers", "distinct servers, by the day's last report"), FINAL),
+    (_count("servers", "servers", "distinct servers, by the day's last report"), FINAL, WEEKLY),
 )
 DAILY_UPGRADES = Measurement(
     DAILY,
@@ -257,6 +265,7 @@ HOURLY_USAGE = Measurement(
             "nodes",
             "median of `nodes_24h` of the same hour in the last 7 days; absent under 3 of them",
         ),
+        _count("missed", "hours", "1 where none came though 5 or more were expected, else absent"),
     ),
 )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.alert_math import Labels, Value, computed, reduced
-from tests.grafana import RULES, Json, Span, filled
+from tools.dashboards.asked import RULES, Json, Span, filled
 
 S_MS: Final = 1000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -8,7 +8,7 @@ from typing import Any
 
 import urllib3
 
-from tests.grafana import Span
+from tools.dashboards.asked import Span
 
 
 @dataclass(frozen=True)

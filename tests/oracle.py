@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from itertools import groupby, pairwise
 from statistics import median
 from typing import Any
@@ -228,10 +229,9 @@ class Oracle:
         servers = self.days[day].servers.values()
         named = {package for server in servers for package in server.packages}
         return {
-            (day * DAY, (("package", package), ("version", version))): {
-                "servers": count,
-                "final": self.final(day),
-            }
+            (day * DAY, (("package", package), ("version", version))): _counted(
+                "servers", count, day, self.final(day)
+            )
             for package in named
             for version, count in Counter(s.packages.get(package, "none") for s in servers).items()
         }
@@ -249,7 +249,7 @@ class Oracle:
     def hours(self, day: int) -> Points:
         """`hourly_usage` of a day: its hours that are over."""
         return {
-            (start, ()): self._hour(start) | self._expected(start)
+            (start, ()): _and_missed(self._hour(start) | self._expected(start))
             for start in range(day * DAY, (day + 1) * DAY, HOUR)
             if start + HOUR <= self.now
         }
@@ -304,6 +304,11 @@ class Oracle:
         return found
 
 
+def _and_missed(hour: dict[str, Any]) -> dict[str, Any]:
+    missed = hour["reports"] == 0 and hour.get("expected_reports", 0) >= 5
+    return hour | ({"missed": 1} if missed else {})
+
+
 def _exact(reports: list[Said]) -> Exact:
     return Exact(
         reports,
@@ -314,6 +319,11 @@ def _exact(reports: list[Said]) -> Exact:
 
 def _known(values: Iterable[str]) -> set[str]:
     return set(values) - {"unknown"}
+
+
+def _counted(field: str, count: int, day: int, final: int) -> dict[str, int]:
+    sunday = (date(1970, 1, 1) + timedelta(days=day)).isoweekday() == 7
+    return {field: count, "final": final} | ({"weekly": count} if sunday and final else {})
 
 
 def _tables(
@@ -329,7 +339,7 @@ def _tables(
                     rows[dimension, unit[dimension], within, unit[within]] += 1
     names = ("dimension", "value", "within", "within_value")
     return {
-        (day * DAY, tuple(zip(names, row, strict=True))): {field: count, "final": final}
+        (day * DAY, tuple(zip(names, row, strict=True))): _counted(field, count, day, final)
         for row, count in rows.items()
         if isinstance(row, tuple)
     }

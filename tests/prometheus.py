@@ -15,7 +15,7 @@ from typing import Any
 import urllib3
 
 from collector import embedded
-from tests.grafana import ROOT
+from tools.dashboards.asked import ROOT
 
 UNPACKED = ROOT / ".local/prometheus/usr/bin"
 START_TIMEOUT = 30.0

@@ -16,6 +16,7 @@ from collector.schema import RAW
 
 _DAY_S: Final = 86_400
 _LONG_S: Final = 28 * _DAY_S
+_YEAR_S: Final = 52 * 7 * _DAY_S
 _GO_DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -23,11 +24,12 @@ def shard_seconds(database: str, retention: int) -> int:
     """How much time a shard of a database spans, which is the step in which it expires.
 
     A day for raw data: it is read, deleted and expired by the day. Daily series are small and
-    many years long: with a shard a day they would need thousands of files.
+    many years long, and a query opens each of its series in every shard: where nothing expires, a
+    shard is a year (docs/decisions/0051-queries-of-years.md).
     """
     if database == RAW or 0 < retention < 2 * _LONG_S:
         return _DAY_S
-    return _LONG_S
+    return _LONG_S if retention else _YEAR_S
 
 
 async def ensure(influx: Influx, retention: Mapping[str, int]) -> list[str]:

@@ -52,14 +52,9 @@ def takes_gzip(request: web.Request) -> bool:
     return False
 
 
-def packer() -> zlib._Compress:
-    """What packs one answer as gzip."""
-    return zlib.compressobj(6, wbits=_GZIP)
-
-
 def packed(body: bytes) -> bytes:
     """A whole answer as gzip."""
-    pack = packer()
+    pack = zlib.compressobj(6, wbits=_GZIP)
     return pack.compress(body) + pack.flush()
 
 

@@ -1,10 +1,12 @@
-"""`/v1/…`: every published series as JSON or CSV, streamed a month at a time."""
+"""`/v1/…`: every published series as JSON or CSV, streamed a month at a time.
+
+A month that was made is kept, packed, until the rollup writes again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +25,6 @@ from collector.public.answers import (
     etag,
     is_known,
     open_routes,
-    packer,
     takes_gzip,
 )
 from collector.public.datasets import (
@@ -37,6 +38,8 @@ from collector.public.datasets import (
 )
 from collector.public.definitions import MEASURES
 from collector.public.form import Form
+from collector.public.kept import Kept
+from collector.public.packing import Gzip, Piece
 from collector.public.series import PublicSeries, Snapshot, UsageDay
 from collector.schema import ALL, LABEL_LENGTH, NODE_DIMENSIONS
 from collector.schema import DAILY as DATABASE
@@ -45,6 +48,8 @@ _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _AT_ONCE: Final = 2
 """Months read and converted at once: downloads may not keep reports waiting."""
 _SLICE: Final = 1 << 18
+_KEPT_BYTES: Final = 64 << 20
+"""Five years of a 30 000-node fleet's largest series are 10 MiB as CSV, packed."""
 _CHOICES: Final = {
     "measure": frozenset(item.name for item in MEASURES),
     "dimension": frozenset(NODE_DIMENSIONS),
@@ -82,6 +87,8 @@ class Downloads:
         self._retention_s = retention_s
         self._k = k
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._kept = Kept(_KEPT_BYTES)
+        self._marks: tuple[str, dict[date, str]] = ("", {})
 
     def routes(self) -> list[web.RouteDef]:
         """Each series, whole or by `from` and `to`, and a file a day."""
@@ -139,13 +146,14 @@ class Downloads:
     async def _send(
         self, request: web.Request, wanted: Wanted, snapshot: Snapshot, kept: str
     ) -> web.StreamResponse:
+        marks = await self._marks_of(snapshot)
         tag = etag(
             wanted.dataset.path,
             wanted.form,
             wanted.dataset.heading(),
             sorted(wanted.chosen.items()),
             self._k,
-            *((day.day, sorted(day.fields.items())) for day in wanted.days),
+            "".join(marks[day.day] for day in wanted.days),
             # An open day may change in its tables alone.
             "" if all(day.final for day in wanted.days) else snapshot.revision,
         )
@@ -170,17 +178,18 @@ class Downloads:
         if request.method == hdrs.METH_HEAD:
             await response.prepare(request)
             return response
-        pieces = self._pieces(wanted, packer() if zipped else None)
+        pieces = self._pieces(wanted, snapshot.revision)
+        parts = _gzipped(pieces) if zipped else _plain(pieces)
         try:
-            # The first piece is there before 200 is said.
-            piece = await anext(pieces)
+            # The first part is there before 200 is said.
+            part = await anext(parts)
         except InfluxError:
             return UNREADABLE.response()
         await response.prepare(request)
         try:
-            await _write(response, piece)
-            async for piece in pieces:
-                await _write(response, piece)
+            await _write(response, part)
+            async for part in parts:
+                await _write(response, part)
         except InfluxError:
             # Too late to say so in words: a broken connection is not taken for the end.
             if request.transport is not None:
@@ -189,24 +198,45 @@ class Downloads:
         await response.write_eof()
         return response
 
-    async def _pieces(self, wanted: Wanted, pack: zlib._Compress | None) -> AsyncIterator[bytes]:
-        """The body in pieces, a month each. Raises InfluxError."""
-        before, after = _frame_of(wanted)
-        written = False
+    async def _marks_of(self, snapshot: Snapshot) -> dict[date, str]:
+        """What tells a day from the same day with other numbers, by day."""
+        made, marks = self._marks
+        if made != snapshot.revision:
+            marks = await asyncio.to_thread(_marks, snapshot)
+            self._marks = (snapshot.revision, marks)
+        return marks
+
+    async def _pieces(self, wanted: Wanted, revision: str) -> AsyncIterator[Piece]:
+        """The body in pieces, those of rows a month each. Raises InfluxError."""
+        before, joint, after = _frame_of(wanted)
         spans: Iterator[tuple[date, date]] = iter(())
         if wanted.first is not None and wanted.last is not None:
             spans = months(wanted.first, wanted.last)
         for first, last in spans:
-            days = [day for day in wanted.days if first <= day.day <= last]
-            async with self._turn:
-                answer = await self._read(wanted, first, last)
-                convert = partial(_convert, wanted, days, answer, before, written, pack)
-                piece, rows = await asyncio.to_thread(convert)
-            if rows:
-                before, written = b"", True
+            piece = await self._month(wanted, first, last, revision)
+            if piece.length:
+                if before:
+                    yield Piece.of(before)
                 yield piece
+                before = joint
         # Whatever was not said yet: the heading of a body without rows, and the end.
-        yield _packed(before + after, pack) + (pack.flush() if pack else b"")
+        yield Piece.of((b"" if before is joint else before) + after)
+
+    async def _month(self, wanted: Wanted, first: date, last: date, revision: str) -> Piece:
+        """The rows from one day of a month to another, kept or made. Raises InfluxError."""
+        chosen = tuple(sorted(wanted.chosen.items()))
+        key = (wanted.dataset.path, wanted.form, first, last, chosen)
+        if (kept := self._kept.get(revision, key)) is not None:
+            return kept
+        async with self._turn:
+            # Another reader may have waited for the same.
+            if (kept := self._kept.get(revision, key)) is not None:
+                return kept
+            days = [day for day in wanted.days if first <= day.day <= last]
+            answer = await self._read(wanted, first, last)
+            piece = await asyncio.to_thread(_converted, wanted, days, answer)
+        self._kept.put(revision, key, piece)
+        return piece
 
     async def _read(self, wanted: Wanted, first: date, last: date) -> bytes:
         if wanted.dataset.measurement is None:
@@ -215,48 +245,51 @@ class Downloads:
         return b"".join([part async for part in self._influx.stream_csv(DATABASE, statement)])
 
 
-def _convert(
-    wanted: Wanted,
-    days: list[UsageDay],
-    answer: bytes,
-    before: bytes,
-    written: bool,
-    pack: zlib._Compress | None,
-) -> tuple[bytes, int]:
-    """A month's rows as bytes to send, and how many there are."""
+def _marks(snapshot: Snapshot) -> dict[date, str]:
+    return {day.day: etag(day.day, sorted(day.fields.items())) for day in snapshot.days}
+
+
+def _converted(wanted: Wanted, days: list[UsageDay], answer: bytes) -> Piece:
+    """A month's rows; of no length where there are none."""
     frame: pl.DataFrame
     if wanted.dataset.measurement is None:
         frame = wanted.dataset.usage_frame(days, wanted.chosen)
     else:
         frame = wanted.dataset.table_frame(answer, (day.day for day in days if day.final))
     if frame.is_empty():
-        return b"", 0
-    if wanted.form is Form.CSV:
-        return _packed(before + as_csv(frame), pack), frame.height
-    joint = b",\n" if written else b""
-    return _packed(before + joint + as_json(frame), pack), frame.height
+        return Piece.of(b"")
+    return Piece.of(as_csv(frame) if wanted.form is Form.CSV else as_json(frame))
 
 
-def _frame_of(wanted: Wanted) -> tuple[bytes, bytes]:
-    """What stands before and after the rows."""
+def _frame_of(wanted: Wanted) -> tuple[bytes, bytes, bytes]:
+    """What stands before, between and after the rows of months."""
     if wanted.form is Form.CSV:
-        return (",".join(wanted.dataset.heading()) + "\n").encode(), b""
+        return (",".join(wanted.dataset.heading()) + "\n").encode(), b"", b""
     first = "null" if wanted.first is None else f'"{wanted.first}"'
     last = "null" if wanted.last is None else f'"{wanted.last}"'
     head = (
         f'{{"series":"{wanted.dataset.path}","licence":"{LICENCE}",'
         f'"from":{first},"to":{last},"rows":[\n'
     )
-    return head.encode(), b"\n]}\n"
+    return head.encode(), b",\n", b"\n]}\n"
 
 
-def _packed(body: bytes, pack: zlib._Compress | None) -> bytes:
-    return pack.compress(body) if pack else body
+async def _gzipped(pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
+    gzip, head = Gzip(), Gzip.head
+    async for piece in pieces:
+        yield head + gzip.add(piece)
+        head = b""
+    yield gzip.end()
 
 
-async def _write(response: web.StreamResponse, piece: bytes) -> None:
-    for start in range(0, len(piece), _SLICE):
-        await response.write(piece[start : start + _SLICE])
+async def _plain(pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        yield await asyncio.to_thread(piece.unpacked)
+
+
+async def _write(response: web.StreamResponse, part: bytes) -> None:
+    for start in range(0, len(part), _SLICE):
+        await response.write(part[start : start + _SLICE])
 
 
 def _asked(dataset: Dataset, request: web.Request) -> tuple[date, date, dict[str, str]] | Refusal:

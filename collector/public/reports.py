@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -90,6 +91,7 @@ class Reports:
 
     def __init__(self, series: PublicSeries) -> None:
         self._series = series
+        self._daily: tuple[str, str] = ("", "")
 
     def routes(self) -> list[web.RouteDef]:
         """`/reports/basic`, `/reports/daily`, and what became of `/reports/dump`."""
@@ -109,7 +111,11 @@ class Reports:
         snapshot = await self._snapshot()
         if isinstance(snapshot, Refusal):
             return snapshot.response()
-        return _text(daily_text(snapshot.days))
+        made, text = self._daily
+        if made != snapshot.revision:
+            text = await asyncio.to_thread(daily_text, snapshot.days)
+            self._daily = (snapshot.revision, text)
+        return _text(text)
 
     async def dump(self, _request: web.Request) -> web.Response:
         """Gone: who runs what is nobody else's business."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Final
 
-from collector.influx import Influx, Series
+import polars as pl
+
+from collector.influx import Influx, InfluxError, Series
 from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
 
 _NS_PER_S: Final = 10**9
@@ -36,7 +39,7 @@ class Snapshot:
 
     `tables` maps a dimension to its values and counts; it is of `tables_day`, the last final day
     or, before there is one, the newest. `last_hour` is the start of the newest hour counted.
-    `revision` differs from that of any other snapshot.
+    `revision` differs from that of any snapshot that may differ.
     """
 
     days: list[UsageDay]
@@ -57,10 +60,14 @@ class Snapshot:
 
 
 class PublicSeries:
-    """Reads `usage_daily`, at most once between two changes of it."""
+    """Reads `usage_daily`, at most once between two changes of it.
 
-    def __init__(self, influx: Influx) -> None:
+    After `memory_s` it looks whether another collector has changed it.
+    """
+
+    def __init__(self, influx: Influx, *, memory_s: float = _MEMORY_S) -> None:
         self._influx = influx
+        self._memory_s = memory_s
         self._snapshot: Snapshot | None = None
         self._taken = 0.0
         self._changes = 0
@@ -74,22 +81,25 @@ class PublicSeries:
     async def snapshot(self) -> Snapshot:
         """The series as it is. Raises InfluxError."""
         async with self._lock:
-            if self._snapshot is not None and time.monotonic() - self._taken <= _MEMORY_S:
+            if self._snapshot is not None and time.monotonic() - self._taken <= self._memory_s:
                 return self._snapshot
             before, taken = self._changes, time.monotonic()
             snapshot = await self._read()
+            if (
+                self._snapshot is not None
+                and replace(snapshot, revision=self._snapshot.revision) == self._snapshot
+            ):
+                # Only its time was up. What was made of it may stay.
+                snapshot = self._snapshot
             if self._changes == before:
                 # Nothing was written while it was read.
                 self._snapshot, self._taken = snapshot, taken
             return snapshot
 
     async def _read(self) -> Snapshot:
-        found = await self._influx.query(DAILY, f"SELECT * FROM {DAILY_USAGE.name}")
-        days = [
-            UsageDay(_day(row["time"]), {k: v for k, v in row.items() if k != "time"})
-            for series in found
-            for row in _rows(series)
-        ]
+        # InfluxDB needs a third less time for CSV than for JSON.
+        parts = self._influx.stream_csv(DAILY, f"SELECT * FROM {DAILY_USAGE.name}")
+        days = await asyncio.to_thread(_days, b"".join([part async for part in parts]))
         # An imported day has headline numbers, but no tables.
         own = [day for day in days if "imported" not in day.fields]
         newest = next((day for day in reversed(own) if day.final), days[-1] if days else None)
@@ -117,6 +127,22 @@ class PublicSeries:
             counts = tables.setdefault(series.tags["dimension"], {})
             counts[series.tags["value"]] = _rows(series)[0]["nodes"]
         return tables
+
+
+def _days(answer: bytes) -> list[UsageDay]:
+    """The days in InfluxDB's CSV. Raises InfluxError where it is something else."""
+    if not answer:
+        return []
+    try:
+        read = pl.read_csv(io.BytesIO(answer), infer_schema=False)
+        days = read["time"].cast(pl.Int64)
+        counts = read.drop("name", "tags", "time").cast(pl.Int64)
+    except pl.exceptions.PolarsError as error:
+        raise InfluxError(f"an answer that is not InfluxDB's: {answer[:100]!r}") from error
+    return [
+        UsageDay(_day(time), {name: count for name, count in row.items() if count is not None})
+        for time, row in zip(days, counts.iter_rows(named=True), strict=True)
+    ]
 
 
 def _rows(series: Series) -> list[dict[str, int]]:

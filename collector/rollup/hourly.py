@@ -14,6 +14,8 @@ from collector.rollup.facts import HOURS, DayFacts
 
 HISTORY_DAYS: Final = 7
 _HISTORY_LEAST: Final = 3
+_MISSED_FROM: Final = 5
+"""Expected reports from which on an hour without any is a fault of ours, not chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class Hour:
     servers_24h: int
     expected_reports: float | None = None
     expected_nodes_24h: float | None = None
+
+    @property
+    def missed(self) -> bool:
+        """Whether our own intake heard nothing though reports were to be expected."""
+        return self.reports == 0 and (self.expected_reports or 0) >= _MISSED_FROM
 
 
 def hours_of(before: DayFacts | None, day: DayFacts | None, count: int) -> list[Hour]:
@@ -111,5 +118,6 @@ def hourly_fields(hour: Hour) -> Mapping[str, int | float]:
         "servers_24h": hour.servers_24h,
         "expected_reports": hour.expected_reports,
         "expected_nodes_24h": hour.expected_nodes_24h,
+        "missed": 1 if hour.missed else None,
     }
     return {name: value for name, value in values.items() if value is not None}

@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from collector.lines import FieldValue, label
+from collector.lines import NS_PER_DAY, FieldValue, label
 from collector.privacy import suppress_line
 from collector.rollup.facts import DayFacts
 from collector.rollup.hourly import Hour, hourly_fields
@@ -29,6 +29,7 @@ from collector.schema import (
     RELEASE,
     SERVER_DIMENSIONS,
     UNKNOWN,
+    WEEKLY,
 )
 
 Tags = tuple[tuple[str, str], ...]
@@ -36,6 +37,9 @@ Tags = tuple[tuple[str, str], ...]
 Points = dict[tuple[int, Tags], dict[str, FieldValue]]
 """Points of one measurement: fields by time (ns since 1970) and tags."""
 
+_WEEK: Final = 7
+_SUNDAY: Final = 3
+"""Of the days of the week that began with 1970-01-01, a Thursday."""
 _SEPARATOR: Final = "\n"
 """Joins two labels to one name; no label holds it."""
 
@@ -107,10 +111,9 @@ def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
         if loss := servers - sum(published.values()):
             published[OTHER] = loss
         for version, count in published.items():
-            points[time, (("package", package), ("version", version))] = {
-                "servers": count,
-                FINAL.name: int(final),
-            }
+            points[time, (("package", package), ("version", version))] = _counted(
+                "servers", count, time, final=final
+            )
     return points
 
 
@@ -145,9 +148,16 @@ def _cells(cells: Iterable[Cell], time: int, field: str, *, final: bool) -> Poin
                 ("within", cell.within),
                 ("within_value", cell.within_value),
             ),
-        ): {field: cell.count, FINAL.name: int(final)}
+        ): _counted(field, cell.count, time, final=final)
         for cell in cells
     }
+
+
+def _counted(field: str, count: int, time: int, *, final: bool) -> dict[str, FieldValue]:
+    fields: dict[str, FieldValue] = {field: count, FINAL.name: int(final)}
+    if final and time // NS_PER_DAY % _WEEK == _SUNDAY:
+        fields[WEEKLY.name] = count
+    return fields
 
 
 def _versions(tables: TableInput, dimension: str) -> int:

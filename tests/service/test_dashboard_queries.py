@@ -15,9 +15,9 @@ import pytest
 
 from collector.history.fleet import Fleet
 from tests.conftest import Databases, InfluxServer
-from tests.grafana import COMMUNITY, OPS, Query, Span, boards, filled, queries
 from tests.network import Network, ns, number_of
 from tests.oracle import DAY, NODE_KEYS, Oracle, S, said
+from tools.dashboards.asked import COMMUNITY, OPS, Query, Span, boards, filled, queries
 
 DAYS = 120
 SERVERS = 160
@@ -30,6 +30,9 @@ EVERYTHING: Filter = ("all", "all")
 Rows = list[dict[str, Any]]
 
 QUERIES = [query for board in boards(COMMUNITY) for query in queries(board)]
+WEEKLY = [query for query in QUERIES if 'SELECT "weekly"' in query.text]
+"""Those that ask one day a week where the range is long, in the place of others."""
+DAILY = [query for query in QUERIES if query not in WEEKLY]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Published:
         """The dashboards' own range: a year, to the end of yesterday."""
         today = self.oracle.now // DAY * DAY
         return Span((today - 365 * DAY) // MS, today // MS - 1)
+
+    @property
+    def years(self) -> Span:
+        """A range of five years with the same end."""
+        return Span(self.span.until + 1 - 5 * 365 * DAY // MS, self.span.until)
 
     def ask(self, texts: Sequence[Query], narrowed: Filter, span: Span | None = None) -> list[Rows]:
         """Each query's rows under a filter, its tags among its columns."""
@@ -143,10 +151,12 @@ def whole_only(query: Query) -> bool:
 def test_every_query_of_the_community_returns_rows_without_the_filter(
     published: Published,
 ) -> None:
-    for query, rows in zip(QUERIES, published.ask(QUERIES, EVERYTHING), strict=True):
+    for query, rows in zip(DAILY, published.ask(DAILY, EVERYTHING), strict=True):
         if query.panel == "Other upgrades" and not rows:
             continue
-        assert rows or query.ref == "B", f"{query} has no rows"
+        asks_other = "= 'other'" in query.text and "!= 'other'" not in query.text
+        for_filter = "\"value\" = '$within_value'" in query.text and "OR" not in query.text
+        assert bool(rows) != for_filter or asks_other, f"{query} has no rows, or has"
 
 
 def test_what_is_counted_for_the_whole_network_alone_is_not_shown_under_a_filter(
@@ -163,8 +173,8 @@ def test_every_table_under_every_value_of_the_filter_sums_to_the_oracle(
     published: Published,
 ) -> None:
     tables: dict[tuple[str, str], list[Query]] = defaultdict(list)
-    for query in QUERIES:
-        if 'GROUP BY time(1d), "value"' in query.text and not query.table:
+    for query in DAILY:
+        if query.text.endswith('GROUP BY "value"') and not query.table:
             tables[query.board, query.panel].append(query)
     # A query that several panels ask is asked once.
     asked: dict[str, Query] = {query.text: query for both in tables.values() for query in both}
@@ -179,7 +189,10 @@ def test_every_table_under_every_value_of_the_filter_sums_to_the_oracle(
         for (board, title), both in tables.items():
             assert len(both) == 2
             text = both[0].text
-            found = by_day([row for each in both for row in rows[each.text]], "sum")
+            drawn = [row for each in both for row in rows[each.text]]
+            # A value's line has one point a day.
+            assert len({(row["value"], row["time"]) for row in drawn}) == len(drawn)
+            found = by_day(drawn, "nodes")
             if "'release' AND" in text and narrowed[0] == "distro":
                 # Of a distribution's releases, those of too few nodes are not drawn.
                 assert all(
@@ -224,21 +237,24 @@ def test_totals_under_every_value_of_the_filter_equal_the_oracle(published: Publ
     nodes = panel("Nodes, last day")
     servers = panel("Servers, last day")
     for narrowed in filters(published):
-        (node_rows,), (server_rows,) = (published.ask(q, narrowed) for q in (nodes, servers))
+        node_rows, server_rows = (
+            [row for rows in published.ask(both, narrowed) for row in rows]
+            for both in (nodes, servers)
+        )
         days = [
             day
             for day in range(published.first, published.complete + 1)
             if named(published, narrowed, day)
         ]
         wanted = {day: published.units(narrowed, day) for day in days}
-        assert by_day(node_rows, "max") == wanted, narrowed
+        assert by_day(node_rows, "nodes") == wanted, narrowed
         if narrowed[0] in ("channel", "registration"):
             assert not server_rows
         elif narrowed == EVERYTHING:
-            assert by_day(server_rows, "max") == {
+            assert by_day(server_rows, "servers") == {
                 day: published.units(narrowed, day, servers=True) for day in days
             }
-        for day, count in by_day(server_rows, "max").items():
+        for day, count in by_day(server_rows, "servers").items():
             assert count == published.units(narrowed, day, servers=True), (narrowed, day)
 
 
@@ -267,7 +283,8 @@ def test_headline_numbers_and_flows_equal_the_oracle(published: Published) -> No
     last_final = max(day for day, fields in exact.items() if fields["final"])
     assert rows[0]["time"] // DAY >= last_final
     for days in (7, 30):
-        (rows,) = published.ask(panel(f"Change, {days} d"), EVERYTHING)
+        rows, for_filter = published.ask(panel(f"Change, {days} d"), EVERYTHING)
+        assert not for_filter
         now, then = (exact[published.complete - back]["nodes"] for back in (0, days))
         assert list(rows[0].values())[-1] == pytest.approx(100 * (now - then) / then)
 
@@ -326,10 +343,39 @@ VERSIONS = "usage-versions"
 def test_packages_sum_to_the_servers_of_the_day(published: Published) -> None:
     for title in ("Versions of $package now", "Versions of $package, share of servers"):
         both = published.ask(panel(title, board="usage-packages"), EVERYTHING)
-        found = by_day([row for rows in both for row in rows], "sum")
+        found = by_day([row for rows in both for row in rows], "servers")
         assert published.complete in found
         for day, count in found.items():
             assert count == published.units(EVERYTHING, day, servers=True)
+
+
+@pytest.mark.parametrize("narrowed", [EVERYTHING, ("arch", "aarch64"), ("distro", "Debian")])
+def test_range_of_years_draws_the_sundays_of_what_a_year_draws(
+    published: Published, narrowed: Filter
+) -> None:
+    assert len(WEEKLY) == 2 * 9
+    drawn = 0
+    for query in WEEKLY:
+        same = [
+            each
+            for each in DAILY
+            if (each.board, each.panel) == (query.board, query.panel)
+            and ("!= 'other'" in each.text) == ("!= 'other'" in query.text)
+        ]
+        assert len(same) == 1
+        (of_year,) = published.ask(same, narrowed)
+        (of_years,) = published.ask([query], narrowed, published.years)
+        assert published.ask([query], narrowed) == [[]]
+        assert published.ask(same, narrowed, published.years) == [[]]
+        field = next(name for name in ("nodes", "servers") if f'SELECT "{name}"' in same[0].text)
+        sundays = [
+            {"weekly" if name == field else name: value for name, value in row.items()}
+            for row in of_year
+            if datetime.fromtimestamp(row["time"] // S, UTC).isoweekday() == 7
+        ]
+        assert of_years == sundays
+        drawn += len(sundays)
+    assert drawn > 100
 
 
 async def test_a_day_at_which_the_rollup_stopped_is_not_drawn_as_a_drop(

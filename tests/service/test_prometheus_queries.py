@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from collector.metrics import Metrics
-from tests.grafana import OPS, Span, boards, filled, queries
 from tests.prometheus import Sample, program, running
+from tools.dashboards.asked import OPS, Span, boards, filled, queries
 
 SINCE = 1_772_000_000
 UNTIL = SINCE + 2 * 3600

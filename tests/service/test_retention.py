@@ -242,7 +242,7 @@ async def test_start_makes_databases_with_the_shards_that_suit_them(databases: D
         pytest.skip("InfluxQL on InfluxDB 2 does not tell shard durations")
     async with influx_of(databases) as influx:
         await prepare(influx, RETENTION)
-        for name, wanted in ((RAW, "24h0m0s"), (DAILY, "672h0m0s")):
+        for name, wanted in ((RAW, "24h0m0s"), (DAILY, "8736h0m0s")):
             rows = databases.server.query(f'SHOW RETENTION POLICIES ON "{databases.prefix}{name}"')
             assert [row["shardGroupDuration"] for row in rows] == [wanted]
 
@@ -327,7 +327,7 @@ def test_series_that_a_plan_names_are_the_schemas() -> None:
 
 @pytest.mark.parametrize(
     ("database", "retention", "days"),
-    [(RAW, 90, 1), (RAW, 3650, 1), (DAILY, 0, 28), (DAILY, 3650, 28), (DAILY, 40, 1)],
+    [(RAW, 90, 1), (RAW, 3650, 1), (DAILY, 0, 364), (DAILY, 3650, 28), (DAILY, 40, 1)],
 )
 def test_shards_are_as_long_as_what_they_hold_allows(
     database: str, retention: int, days: int

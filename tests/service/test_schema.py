@@ -21,8 +21,9 @@ ELSEWHERE = {
     ("server_report", "imported"),
     ("daily_usage", "erased_reports"),
     ("daily_usage", "erased_node_reports"),
+    ("hourly_usage", "missed"),
 }
-"""Fields that an import, or an owner's erasure, writes and a day's ordinary run does not."""
+"""Fields that an import, an erasure or a failure writes and a day's ordinary run does not."""
 
 
 @pytest.fixture

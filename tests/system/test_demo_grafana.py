@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from collector.demo.grafana import Grafana, GrafanaError, find_grafana
-from tests.grafana import ROOT
+from tools.dashboards.asked import ROOT
 
 SERVES = f"""#!{sys.executable}
 import http.server, json, os, sys

@@ -27,9 +27,9 @@ from collector.demo.grafana import Grafana, find_grafana
 from collector.history.fleet import Fleet
 from tests.alerting import provisioned
 from tests.conftest import Databases, InfluxServer
-from tests.grafana import COMMUNITY, OPS, ROOT, Json, Span, boards, filled, queries
 from tests.grafana_api import Api
 from tests.network import Network, ns, number_of
+from tools.dashboards.asked import COMMUNITY, OPS, ROOT, Json, Span, boards, filled, queries
 
 HOME = os.environ.get("TEST_GRAFANA_HOME", "")
 URL = os.environ.get("TEST_GRAFANA_URL", "").rstrip("/")

@@ -24,9 +24,9 @@ from collector.demo.grafana import Grafana, find_grafana
 from tests.alert_scenarios import Scenario
 from tests.alerting import provisioned
 from tests.conftest import Databases
-from tests.grafana import ROOT, RULES
 from tests.grafana_api import Api
 from tests.prometheus import program, running
+from tools.dashboards.asked import ROOT, RULES
 
 HOME = os.environ.get("TEST_GRAFANA_HOME", "")
 DAYS = 16

@@ -10,9 +10,9 @@ import pytest
 
 from tests.alert_math import computed, number, reduced, series
 from tests.alerting import provisioned
-from tests.grafana import OPS, ROOT, boards
 from tests.unit.test_dashboards import metric_names
 from tools.dashboards import alerts
+from tools.dashboards.asked import OPS, ROOT, boards
 
 PROMISED = {
     "NodesDropFast",

@@ -12,8 +12,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from collector.metrics import Metrics
 from collector.schema import MEASUREMENTS, NODE_DIMENSIONS
-from tests.grafana import COMMUNITY, OPS, ROOT, Json, boards, queries
 from tools.dashboards.__main__ import BOARDS, dashboards, files
+from tools.dashboards.asked import COMMUNITY, OPS, ROOT, Json, boards, queries
 from tools.dashboards.colours import GREY
 from tools.dashboards.kinds import lines
 from tools.dashboards.model import Dashboard

@@ -19,8 +19,8 @@ import yaml
 
 from collector.influx.access import ROLES
 from collector.settings import SECRETS, Settings, variable
-from tests.grafana import ROOT, Json
 from tests.prometheus import program
+from tools.dashboards.asked import ROOT, Json
 
 SETTINGS = {variable(name) for name in Settings.model_fields}
 SETTINGS |= {f"{variable(name)}_FILE" for name in SECRETS}

@@ -99,3 +99,14 @@ def test_an_hour_survives_being_stored(told: Hour) -> None:
 
 def test_what_is_not_expected_is_absent_rather_than_zero() -> None:
     assert not [name for name in hourly_fields(Hour(0, 0, 0, 0)) if name.startswith("expected")]
+
+
+@pytest.mark.parametrize(
+    ("reports", "expected", "missed"),
+    [(0, 5.0, True), (0, 4.0, False), (0, None, False), (1, 5.0, False)],
+)
+def test_hour_is_missed_where_nothing_came_of_what_was_to_be_expected(
+    reports: int, expected: float | None, missed: bool
+) -> None:
+    hour = Hour(reports, 0, 0, 0, expected_reports=expected)
+    assert ("missed" in hourly_fields(hour)) is missed

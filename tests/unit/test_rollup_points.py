@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -188,3 +189,21 @@ def test_a_day_of_silence_is_zeros_without_tables() -> None:
     usage, nodes, servers = usage_points(day(), TIME, k=5, final=False, windows={"nodes_7d": 3})
     assert set(usage[TIME, ()].values()) == {0, 3}
     assert (nodes, servers) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("days_after_sunday", "final", "weekly"),
+    [(0, True, 2), (0, False, None), (1, True, None), (6, True, None), (7, True, 2)],
+)
+def test_count_is_told_again_on_sundays_that_are_complete(
+    days_after_sunday: int, final: bool, weekly: int | None
+) -> None:
+    sunday = int(datetime(2026, 3, 29, tzinfo=UTC).timestamp()) * 10**9
+    time = sunday + days_after_sunday * 86_400 * 10**9
+    facts = day(*(One((number,), server=number, packages='{"p":"1"}') for number in (1, 2)))
+    (packages,) = package_points(facts, time, k=1, final=final).values()
+    assert (packages["servers"], packages.get("weekly")) == (2, weekly)
+    _, nodes, _ = usage_points(facts, time, k=1, final=final, windows={})
+    assert all(
+        fields.get("weekly") == (fields["nodes"] if weekly else None) for fields in nodes.values()
+    )

@@ -99,10 +99,14 @@ _PACKAGES: Final = board(
         lines(
             "Versions of $package, share of servers",
             "Share of the servers that reported on the day; `none` does not have the package."
-            " Versions of too few servers are together in the grey `other`.",
+            " Versions of too few servers are together in the grey `other`. Of more than 370 days"
+            " every Sunday is drawn.",
             (
-                daily(q.package(other=False), "$tag_version", whole=True),
-                daily(q.package(other=True), OTHER, whole=True),
+                *(
+                    daily(q.package(other=other, time=time, weekly=weekly), alias, whole=True)
+                    for time, weekly in ((q.SHORT, False), (q.LONG, True))
+                    for other, alias in ((False, "$tag_version"), (True, OTHER))
+                ),
             ),
             width=24,
             height=9,

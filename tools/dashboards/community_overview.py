@@ -32,6 +32,7 @@ OVERVIEW: Final = board(
             "Nodes, last day",
             f"{NODES}, under the filter; behind it, the days of the chosen time.",
             daily(q.total()),
+            daily(q.filtered()),
             width=4,
         ),
         stat(
@@ -39,6 +40,7 @@ OVERVIEW: Final = board(
             "Servers that reported on the last complete day, each counted once, under the filter."
             " Servers have no channel and no registration of their own.",
             daily(q.total(DAILY_SERVERS)),
+            daily(q.filtered(DAILY_SERVERS)),
             width=4,
             no_value=NOT_COUNTED,
         ),
@@ -47,7 +49,8 @@ OVERVIEW: Final = board(
                 f"Change, {days} d",
                 f"Nodes of the last complete day against {days} days before, in per cent"
                 " of the latter, under the filter.",
-                daily(q.change(days)),
+                daily(q.change(days, whole=True)),
+                daily(q.change(days, whole=False)),
                 width=3,
                 unit="percent",
                 line=False,
@@ -94,6 +97,7 @@ OVERVIEW: Final = board(
                 daily(q.total(), "reported that day"),
                 daily(q.usage("nodes_7d"), "in 7 days", whole=True),
                 daily(q.usage("nodes_30d"), "in 30 days", whole=True),
+                daily(q.filtered(), "reported that day"),
             ),
             width=24,
             height=9,

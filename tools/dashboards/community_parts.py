@@ -37,7 +37,8 @@ _NAMES: Final = {
 NODES: Final = "Nodes that reported on the last complete day (UTC), each counted once"
 SHARE: Final = (
     "Share of the nodes that reported on the day, under the filter; a node counts once, by its"
-    " last report. Values of too few nodes are together in the grey `other`."
+    " last report. Values of too few nodes are together in the grey `other`. Of more than 370 days"
+    " every Sunday is drawn."
 )
 
 
@@ -96,7 +97,7 @@ _MISSED: Final[Json] = {
     "hide": False,
     "iconColor": "orange",
     "query": q.missed_hours(),
-    "textColumn": "count",
+    "textColumn": "hours",
     "titleColumn": "",
     "tagsColumn": "",
     "timeEndColumn": "",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from collector.schema import DAILY_NODES, OTHER, Measurement
 from tools.dashboards.colours import colours
 from tools.dashboards.model import USAGE_DAILY, Override, Panel, Target
-from tools.dashboards.queries import IN_RANGE, breakdown
+from tools.dashboards.queries import IN_RANGE, LONG, SHORT, breakdown
 
 COUNT: Final = "locale"
 WHOLE_ONLY: Final = "whole network only"
@@ -25,13 +26,15 @@ def daily(query: str, alias: str = "", *, table: bool = False, whole: bool = Fal
 
 
 def by_value(
-    dimension: str, *, counted: Measurement = DAILY_NODES, time: str = IN_RANGE
+    dimension: str,
+    *,
+    counted: Measurement = DAILY_NODES,
+    time: str = IN_RANGE,
+    weekly: bool = False,
 ) -> tuple[Target, Target]:
     """A dimension's values, and `other` apart so that it comes last."""
-    return (
-        daily(breakdown(dimension, other=False, counted=counted, time=time), "$tag_value"),
-        daily(breakdown(dimension, other=True, counted=counted, time=time), OTHER),
-    )
+    asked = partial(breakdown, dimension, counted=counted, time=time, weekly=weekly)
+    return daily(asked(other=False), "$tag_value"), daily(asked(other=True), OTHER)
 
 
 def text(content: str, height: int = 3) -> Panel:
@@ -196,11 +199,14 @@ def lines(
 
 
 def shares(dimension: str, title: str, description: str, *, width: int, height: int = 9) -> Panel:
-    """The share of each value of a dimension, day by day; all values of a day make 100 %."""
+    """The share of each value of a dimension, day by day; all values of a day make 100 %.
+
+    Of a range much longer than a year one day a week is drawn.
+    """
     return lines(
         title,
         description,
-        by_value(dimension),
+        (*by_value(dimension, time=SHORT), *by_value(dimension, time=LONG, weekly=True)),
         width=width,
         height=height,
         overrides=colours(dimension),
