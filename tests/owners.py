@@ -80,7 +80,11 @@ class World:
         ):  # fmt: skip
             rows = self.databases.server.query(f"SELECT * FROM {measurement}", self.databases.daily)
             kept = [
-                {name: said for name, said in row.items() if not name.startswith("erased_")}
+                {
+                    name: said
+                    for name, said in row.items()
+                    if said is not None and not name.startswith("erased_")
+                }
                 for row in rows
                 if days.get(row["time"] // DAY * DAY, False) is final
             ]
