@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from bench import servers
+from bench import servers, years
 from bench.load import Wrk, client_bodies
 from bench.report import record, table
 from collector.app import tag_budgets
@@ -18,8 +18,6 @@ from collector.history.fleet import Fleet
 from collector.history.simulate import lay_down, understanding_of_past
 from collector.influx import Influx
 from collector.influx.databases import ensure
-from collector.rollup.cache import FactsCache
-from collector.rollup.daily import Daily
 from collector.schema import DAILY, RAW
 
 _REQUESTS: Final = 1_000_000
@@ -27,7 +25,10 @@ _BURST_S: Final = 20
 _SERVERS: Final = 5000
 _DAYS: Final = 8
 _SIZES: Final = (10_000, 100_000, 1_000_000)
-_SETTLED_S: Final = 40.0
+_SAMPLES: Final = 3
+_YEAR_DAYS: Final = 364
+_LOOK_S: Final = 3.0
+_LOOKS, _AT_REST, _MOST_LOOKS = 10, 5, 100
 
 
 async def main() -> None:
@@ -64,42 +65,57 @@ async def _disk(folder: Path) -> str:
     first = today - timedelta(days=_DAYS)
     fleet = Fleet(seed=1, servers=_SERVERS, start=first, days=_DAYS, growth=0.0)
     days = [first + timedelta(days=n) for n in range(_DAYS)]
-    place = folder / "disk"
-    async with EmbeddedInflux(place) as server, Influx(server.url) as influx:
-        await ensure(influx, {RAW: 0, DAILY: 0})
+    raw_place, daily_place = folder / "raw", folder / "daily"
+    async with EmbeddedInflux(raw_place) as server, Influx(server.url) as influx:
+        await ensure(influx, {RAW: 0})
         understanding = understanding_of_past(
             bytes(32), instance=0, budgets=tag_budgets(), memory_days=90
         )
-        await lay_down((fleet.day(day) for day in days), understanding, influx, done=lambda: None)
-        daily = Daily(influx, k=5, retention_s=0, cache=FactsCache(folder / "rolled", k=5))
-        nodes = 0
-        for day in days:
-            nodes += (await daily.roll(day, datetime.now(UTC))).nodes
-    # Stopped and started again, InfluxDB writes what was in its log to its files.
-    async with EmbeddedInflux(place) as server:
-        await asyncio.sleep(_SETTLED_S)
-        bytes_of = {name: _size(place, name) for name in (RAW, DAILY)}
-    raw, series = bytes_of[RAW] / nodes, bytes_of[DAILY] / _DAYS
+        tally = await lay_down(
+            (fleet.day(day) for day in days), understanding, influx, done=lambda: None
+        )
+    samples = await years.sampled(folder, _SAMPLES)
+    async with EmbeddedInflux(daily_place) as server, Influx(server.url) as influx:
+        await ensure(influx, {DAILY: 0})
+        shape = await years.lay_years(influx, samples, _YEAR_DAYS)
+    nodes = tally.points - tally.accepted
+    raw = await _settled(raw_place, RAW) / nodes
+    series = await _settled(daily_place, DAILY) / _YEAR_DAYS
     rows = [
         (
             f"{size:,}",
             _written(raw * size),
             _written(raw * size * 90),
-            _written(series * 3650),
+            _written(raw * size * 90 + series * 3650),
+            _written(raw * size * 3650 + series * 3650),
         )
         for size in _SIZES
     ]
+    heads = ("nodes", "raw, a day", "raw, 90 days", "10 years, raw for 90 days", "10 years of both")
     return (
-        f"On InfluxDB's disk, of a simulated fleet of {nodes // _DAYS:,} nodes over {_DAYS} days:"
-        f" {raw:.0f} bytes a node and day of raw reports; {series / 1024:.0f} KiB a day of daily"
-        " series, which grow with the versions and platforms in use rather than with the nodes.\n\n"
-        + table(("nodes", "raw, a day", "raw, 90 days", "daily series, 10 years"), rows)
+        f"On InfluxDB's disk once it has compacted what it holds: {raw:.0f} bytes a node and day of"
+        f" raw reports, of a simulated fleet of {nodes // _DAYS:,} nodes over {_DAYS} days. The"
+        f" daily series of {shape.nodes:,} nodes take {series / 1024:.1f} KiB a day, laid down for"
+        f" {_YEAR_DAYS} days, {_written(series * 3650)} in 10 years: they grow with the versions"
+        " and platforms in use rather than with the nodes.\n\n" + table(heads, rows)
     )
 
 
+async def _settled(place: Path, database: str) -> int:
+    """Bytes on disk of a database when InfluxDB has moved its log to its files and is at rest."""
+    async with EmbeddedInflux(place, compact_after="5s"):
+        seen: list[int] = []
+        while len(seen) < _LOOKS or len(set(seen[-_AT_REST:])) > 1:
+            await asyncio.sleep(_LOOK_S)
+            seen.append(_size(place, database))
+            assert len(seen) < _MOST_LOOKS, seen
+    return seen[-1]
+
+
 def _size(place: Path, database: str) -> int:
+    # Files are preallocated: what counts is the blocks in use.
     return sum(
-        path.stat().st_size
+        path.stat().st_blocks * 512
         for path in place.rglob("*")
         if path.is_file() and database in path.parts
     )
