@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from tests.alerting import provisioned
 from tests.conftest import Databases, InfluxServer
 from tests.grafana_api import Api
 from tests.network import Network, ns, number_of
+from tests.sender import eventually
 from tools.dashboards.asked import COMMUNITY, OPS, ROOT, Json, Span, boards, filled, queries
 
 HOME = os.environ.get("TEST_GRAFANA_HOME", "")
@@ -141,9 +143,16 @@ def test_every_datasource_answers(ops: Api) -> None:
         assert frames
 
 
+def _is_there(grafana: Api, path: str) -> bool:
+    return grafana.ask("GET", path)[0] == 200
+
+
 def test_every_dashboard_is_loaded_as_it_is_committed(ops: Api) -> None:
     for board in [*boards(COMMUNITY), *boards(OPS)]:
-        found = ops.get(f"/api/dashboards/uid/{board['uid']}")
+        path = f"/api/dashboards/uid/{board['uid']}"
+        # Grafana answers before it has read its last dashboard.
+        eventually(partial(_is_there, ops, path))
+        found = ops.get(path)
         assert found["dashboard"]["title"] == board["title"]
         assert found["meta"]["provisioned"]
         assert len(found["dashboard"]["panels"]) == len(board["panels"])
