@@ -16,7 +16,7 @@ from collector.cli.common import load_settings, say, worded_errors
 from collector.settings import shown
 from collector.share import Share
 
-_SWITCH_S: Final = 0.0005
+_SWITCH_S: Final = 0.0002
 """How long a thread of the outbox waits for the interpreter when a commit has ended.
 
 With Python's 5 ms it would wait several times as long as the disk takes, and with it every sender.
