@@ -189,11 +189,14 @@ class Network:
         self, state: Path, *, k: int = 1, retention_s: int = 0
     ) -> AsyncIterator[Rollup]:
         """A rollup over these databases."""
-        server = self.databases.server
-        async with Influx(
-            server.url, token=server.token, org=server.org, prefix=self.databases.prefix
-        ) as influx:
+        async with influx_of(self.databases) as influx:
             yield Rollup(influx, k, retention_s, state)
+
+
+def influx_of(databases: Databases) -> Influx:
+    """The product's client for these databases."""
+    server = databases.server
+    return Influx(server.url, token=server.token, org=server.org, prefix=databases.prefix)
 
 
 def differences(found: Series, expected: Series) -> list[str]:

@@ -87,7 +87,7 @@ class AslIntake:
             reply = _accepted(outcome.nodes, tuple(outcome.ignored.items()))
         return Receipt(reply)
 
-    async def _take(self, request: web.Request) -> Accepted | OptedOut | Refusal:
+    async def _take(self, request: web.Request) -> Outcome:
         if (refused := encoding_refused(request)) is not None:
             return refused
         peer = sender_address(

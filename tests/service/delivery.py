@@ -16,6 +16,7 @@ from collector.outbox import FILE, Entry, Outbox, OutboxFile
 from collector.privacy import ServerPseudonym
 from collector.writer import Writer
 from tests.conftest import Databases
+from tests.network import influx_of
 from tests.sender import until
 
 SERVER = ServerPseudonym("0123456789abcdef")
@@ -69,11 +70,7 @@ async def delivering(
     retention_s: int = 90 * 86_400,
 ) -> AsyncIterator[Delivery]:
     """A writer to whatever listens at an address, or to the databases of a test."""
-    if isinstance(to, str):
-        influx_there = Influx(to)
-    else:
-        server = to.server
-        influx_there = Influx(server.url, token=server.token, org=server.org, prefix=to.prefix)
+    influx_there = Influx(to) if isinstance(to, str) else influx_of(to)
     metrics = Metrics()
     outbox = Outbox(directory / FILE, max_bytes=1 << 30, keep_seconds=3600, metrics=metrics)
     try:

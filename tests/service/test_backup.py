@@ -17,11 +17,11 @@ from collector.backup.manifest import BackupError
 from collector.backup.months import DailySeries, Month, months_between
 from collector.backup.restore import Comparison, Restore
 from collector.backup.save import save
-from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.schema import DAILY, RAW
 from tests.command import command
 from tests.conftest import Databases
+from tests.network import influx_of
 
 NS = 10**9
 FIRST = date(2023, 12, 30)
@@ -61,11 +61,6 @@ async def filled(databases: Databases) -> Databases:
 
 def silent(_done: object, _total: int) -> None:
     """Shows no progress."""
-
-
-def influx_of(databases: Databases) -> Influx:
-    server = databases.server
-    return Influx(server.url, token=server.token, org=server.org, prefix=databases.prefix)
 
 
 def content(databases: Databases) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collector.public.downloads import Downloads
 from collector.public.series import PublicSeries
 from collector.schema import DAILY
 from tests.conftest import Databases
-from tests.network import Network, number_of
+from tests.network import Network, influx_of, number_of
 from tests.oracle import DAY
 
 FIRST = date(2026, 3, 20)
@@ -35,10 +35,7 @@ def network(databases: Databases) -> Network:
 
 @pytest.fixture
 async def influx(databases: Databases) -> AsyncIterator[Influx]:
-    server = databases.server
-    async with Influx(
-        server.url, token=server.token, org=server.org, prefix=databases.prefix
-    ) as made:
+    async with influx_of(databases) as made:
         yield made
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 
 from collector.influx import (
@@ -22,22 +19,14 @@ from collector.influx import (
 )
 from collector.influx.databases import ensure
 from tests.conftest import Databases
+from tests.network import influx_of
 from tests.service.upstream import Answer, Upstream
 
 NASTY = ["it's", 'a "quote"', "back\\slash", "line\nline", "'; DROP DATABASE x; --", "ü 🐧", "\\'"]
 
 
-@asynccontextmanager
-async def client(databases: Databases) -> AsyncIterator[Influx]:
-    server = databases.server
-    async with Influx(
-        server.url, token=server.token, org=server.org, prefix=databases.prefix
-    ) as influx:
-        yield influx
-
-
 async def test_written_points_are_read_back(databases: Databases) -> None:
-    async with client(databases) as influx:
+    async with influx_of(databases) as influx:
         await ensure(influx, {"usage_raw": 0})
         assert await influx.write("usage_raw", b'm,t=a i=1i,s="x" 10\nm,t=b i=2i 20') == Written()
         (series,) = await influx.query("usage_raw", "SELECT i, s, t FROM m")
@@ -47,7 +36,7 @@ async def test_written_points_are_read_back(databases: Databases) -> None:
 
 @pytest.mark.parametrize("text", NASTY)
 async def test_text_in_a_query_is_only_text(databases: Databases, text: str) -> None:
-    async with client(databases) as influx:
+    async with influx_of(databases) as influx:
         await ensure(influx, {"usage_raw": 0})
         escaped = text.replace("\\", "\\\\").replace('"', '\\"').encode()
         await influx.write("usage_raw", b'm s="' + escaped + b'" 10\nm s="other" 20')
@@ -57,7 +46,7 @@ async def test_text_in_a_query_is_only_text(databases: Databases, text: str) -> 
 
 @pytest.mark.parametrize("name", ['a"b', "a b", "a\\b", "a,b=c", "ü"])
 async def test_name_in_a_query_is_only_a_name(databases: Databases, name: str) -> None:
-    async with client(databases) as influx:
+    async with influx_of(databases) as influx:
         await ensure(influx, {"usage_raw": 0})
         written = name.replace(",", "\\,").replace(" ", "\\ ").encode()
         assert await influx.write("usage_raw", written + b" f=1i 10") == Written()
@@ -66,7 +55,7 @@ async def test_name_in_a_query_is_only_a_name(databases: Databases, name: str) -
 
 
 async def test_answer_is_streamed_as_csv(databases: Databases) -> None:
-    async with client(databases) as influx:
+    async with influx_of(databases) as influx:
         await ensure(influx, {"usage_raw": 0})
         lines = b"\n".join(b"m i=%di %d" % (n, n) for n in range(1, 5001))
         assert await influx.write("usage_raw", lines) == Written()
@@ -78,7 +67,7 @@ async def test_answer_is_streamed_as_csv(databases: Databases) -> None:
 
 
 async def test_points_are_deleted_and_no_others(databases: Databases) -> None:
-    async with client(databases) as influx:
+    async with influx_of(databases) as influx:
         await ensure(influx, {"usage_raw": 0})
         await influx.write("usage_raw", b"m i=1i 10\nm i=2i 20\nn i=3i 10")
         await influx.delete("usage_raw", "m", "time = 10")
@@ -87,14 +76,14 @@ async def test_points_are_deleted_and_no_others(databases: Databases) -> None:
 
 
 async def test_databases_are_made_once(databases: Databases) -> None:
-    async with client(databases) as influx:
+    async with influx_of(databases) as influx:
         wanted = {"usage_raw": 90 * 86_400, "usage_daily": 0}
         assert await ensure(influx, wanted) == [databases.raw, databases.daily]
         assert await ensure(influx, wanted) == []
 
 
 async def test_wrong_query_is_an_error_with_influxdbs_words(databases: Databases) -> None:
-    async with client(databases) as influx:
+    async with influx_of(databases) as influx:
         await ensure(influx, {"usage_raw": 0})
         with pytest.raises(InfluxError, match="error parsing query"):
             await influx.query("usage_raw", "SELECT FROM")

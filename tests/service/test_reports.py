@@ -12,13 +12,12 @@ from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
 from collector.embedded import EmbeddedInflux
-from collector.influx import Influx
 from collector.metrics import Metrics
 from collector.public.reports import Reports
 from collector.public.series import PublicSeries
 from tests.conftest import Databases, StartServe
 from tests.fleets import EPOCH, random_fleet
-from tests.network import Network, number_of
+from tests.network import Network, influx_of, number_of
 from tests.oracle import DAY, HOUR
 from tests.sender import get
 
@@ -42,10 +41,7 @@ def network(databases: Databases) -> Network:
 
 @pytest.fixture
 async def series(databases: Databases) -> AsyncIterator[PublicSeries]:
-    server = databases.server
-    async with Influx(
-        server.url, token=server.token, org=server.org, prefix=databases.prefix
-    ) as influx:
+    async with influx_of(databases) as influx:
         yield PublicSeries(influx)
 
 

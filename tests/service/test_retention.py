@@ -15,22 +15,17 @@ import structlog
 from structlog.testing import capture_logs
 
 from collector import embedded
-from collector.influx import Influx
 from collector.influx.databases import ensure, keep, kept, shard_seconds
 from collector.influx.usage import usage
 from collector.retention import NEEDS, first_whole, outlasts, prepare, recomputable_from
 from collector.schema import DAILY, MEASUREMENTS, OWNERS, RAW
 from tests.command import command
 from tests.conftest import Databases, InfluxServer, StartServe
+from tests.network import influx_of
 
 DAY_S = 86_400
 NS = 10**9
 RETENTION = {RAW: 90 * DAY_S, DAILY: 0, OWNERS: 0}
-
-
-def influx_of(databases: Databases) -> Influx:
-    server = databases.server
-    return Influx(server.url, token=server.token, org=server.org, prefix=databases.prefix)
 
 
 def noon(days_back: int) -> int:

@@ -15,6 +15,7 @@ import polars as pl
 
 from collector.admission import TagBudget
 from collector.app import tag_budgets
+from collector.history.simulate import EveryNode
 from collector.intakes.understanding import Report, Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
@@ -26,13 +27,6 @@ from tests.days import One, answer, node_rows, server_rows
 from tests.sender import KEY, encoded, report
 
 ROUNDS = 7
-
-
-class EveryNode:
-    """A node list on which every number stands."""
-
-    def lists(self, node: int) -> bool:
-        return node > 0
 
 
 def ratio(work: Callable[[], object], least: Callable[[], object]) -> float:
