@@ -110,14 +110,37 @@ def sender_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     """The address that a request came from.
 
     It is the peer's or, behind trusted proxies, the one that they name in X-Forwarded-For
-    (`forwarded_for`: the header's lines, in order). The last address in the chain that is no
-    trusted proxy counts; what stands before it was written by the sender.
+    (`forwarded_for`: the header's lines, in order; ports and quotes are ignored). Read from its
+    end, the first address that is no trusted proxy counts: what stands before it was written by
+    the sender. Text that is no address ends the search, and the proxy that handed it on counts.
     """
-    chain = [part.strip() for line in forwarded_for for part in line.split(",")]
     address = peer
-    while chain and is_within(address, trusted):
-        address = chain.pop()
+    if not is_within(peer, trusted):
+        return address
+    for text in reversed(",".join(forwarded_for).split(",")):
+        named = _named_address(text)
+        if named is None:
+            return address
+        address = named
+        if not is_within(address, trusted):
+            return address
     return address
+
+
+def _named_address(text: str) -> str | None:
+    """The address in one part of X-Forwarded-For: `A`, `A:PORT`, `[A]`, `[A]:PORT`, quoted or not.
+
+    None where there is none.
+    """
+    plain = text.strip().strip('"').strip()
+    if plain.startswith("["):
+        plain = plain[1:].partition("]")[0]
+    elif plain.count(":") == 1:
+        plain = plain.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(plain))
+    except ValueError:
+        return None
 
 
 def is_within(address: str, networks: Sequence[Network]) -> bool:

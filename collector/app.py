@@ -22,6 +22,7 @@ from collector.connections import Guard, GuardedSite, Limits
 from collector.health import Health, private_site
 from collector.influx import Influx
 from collector.intakes.asl import AslIntake
+from collector.intakes.door import Door
 from collector.intakes.understanding import Report, Understanding
 from collector.lines import Stamper
 from collector.logs import place
@@ -220,17 +221,21 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
             understanding,
             opted_out=desk.choices.opted_out,
             outbox=outbox,
+            door=Door(
+                trusted_proxies=settings.trusted_proxies,
+                read_timeout_s=settings.read_timeout,
+                unavailable=lambda: outbox.unavailable,
+            ),
             rate_limit=rate_limit,
-            trusted_proxies=settings.trusted_proxies,
-            read_timeout_s=settings.read_timeout,
             metrics=metrics,
         )
         my_data = MyData(
             desk,
             understanding.identify,
             terms=Terms(settings.retention_raw, settings.outbox_keep, settings.backup_keep),
-            trusted_proxies=settings.trusted_proxies,
-            read_timeout_s=settings.read_timeout,
+            door=Door(
+                trusted_proxies=settings.trusted_proxies, read_timeout_s=settings.read_timeout
+            ),
             secret=secrets.token_bytes(32),
         )
         health = OwnHealth(outbox, ended)

@@ -94,7 +94,8 @@ def _parse_address(text: object) -> Address:
 def _parse_networks(text: object) -> object:
     if not isinstance(text, str):
         return text
-    return [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part]
+    parts = filter(None, map(str.strip, text.split(",")))
+    return [ipaddress.ip_network(part, strict=False) for part in parts]
 
 
 def _http_url(text: str) -> str:

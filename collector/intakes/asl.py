@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from collector.admission import Network, RateLimit, sender_address
-from collector.intakes.bodies import body_of, encoding_refused
+from collector.admission import RateLimit
+from collector.intakes.door import Door
 from collector.intakes.understanding import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.logs import Sparing
 from collector.metrics import Metrics
@@ -47,17 +47,15 @@ class AslIntake:
         *,
         opted_out: Callable[[ServerPseudonym], bool],
         outbox: Outbox,
+        door: Door,
         rate_limit: RateLimit,
-        trusted_proxies: Iterable[Network],
-        read_timeout_s: float,
         metrics: Metrics,
     ) -> None:
         self._understanding = understanding
         self._is_opted_out = opted_out
         self._outbox = outbox
         self._rate_limit = rate_limit
-        self._trusted = tuple(trusted_proxies)
-        self._read_timeout_s = read_timeout_s
+        self._door = door
         self._metrics = metrics
         self._sparing = Sparing()
         self._gathered: list[tuple[bytes, Waiting]] = []
@@ -88,16 +86,7 @@ class AslIntake:
         return Receipt(reply)
 
     async def _take(self, request: web.Request) -> Outcome:
-        if (refused := encoding_refused(request)) is not None:
-            return refused
-        peer = sender_address(
-            request.remote or "", request.headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted
-        )
-        if wait := self._rate_limit.wait(peer, time.time()):
-            return Refusal(Reason.RATE_LIMITED, "too many reports from one address", wait)
-        if (why := self._outbox.unavailable) is not None:
-            return Refusal(Reason.UNAVAILABLE, why, _RETRY_AFTER_S)
-        body = await body_of(request, within_s=self._read_timeout_s)
+        body = await self._door.body(request, self._rate_limit)
         if isinstance(body, Refusal):
             return body
         return await self._understood(body)

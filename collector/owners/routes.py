@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
 
-from collector.admission import Network, RateLimit, sender_address
+from collector.admission import RateLimit
 from collector.influx import InfluxError
-from collector.intakes.bodies import body_of, encoding_refused
+from collector.intakes.door import Door
 from collector.intakes.understanding import Identified
 from collector.logs import Sparing
 from collector.outbox import OutboxUnavailable
@@ -53,17 +53,15 @@ class MyData:
         identify: Callable[[bytes], Identified | Refusal],
         *,
         terms: Terms,
-        trusted_proxies: Iterable[Network],
-        read_timeout_s: float,
+        door: Door,
         secret: bytes,
     ) -> None:
         self._desk = desk
         self._identify = identify
         self._terms = terms
-        self._trusted = tuple(trusted_proxies)
+        self._door = door
         self._looks = RateLimit(per_hour=LOOKS_PER_HOUR, secret=secret)
         self._changes = RateLimit(per_hour=CHANGES_PER_HOUR, secret=secret)
-        self._read_timeout_s = read_timeout_s
         self._sparing = Sparing()
         self._busy = 0
 
@@ -114,16 +112,8 @@ class MyData:
         )
 
     async def _take(self, request: web.Request, act: _Act, *, changes: bool) -> Answer | Refusal:
-        if (refused := encoding_refused(request)) is not None:
-            return refused
-        peer = sender_address(
-            request.remote or "", request.headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted
-        )
-        now = time.time()
-        wait = self._looks.wait(peer, now) or (changes and self._changes.wait(peer, now))
-        if wait:
-            return Refusal(Reason.RATE_LIMITED, "too many requests from one address", int(wait))
-        body = await body_of(request, within_s=self._read_timeout_s)
+        limits = (self._looks, self._changes) if changes else (self._looks,)
+        body = await self._door.body(request, *limits)
         if isinstance(body, Refusal):
             return body
         who = self._identify(body)

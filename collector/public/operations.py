@@ -78,7 +78,7 @@ _REFUSALS: Final = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: problem("the body is over the limit: `too-large`"),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: problem("the body is compressed: `unsupported-encoding`"),
     HTTPStatus.TOO_MANY_REQUESTS: problem(
-        "too many reports from one address: `rate-limited`", "Retry-After"
+        "too many requests from one address: `rate-limited`", "Retry-After"
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: problem(
         "nothing can be stored now: `unavailable`", "Retry-After"

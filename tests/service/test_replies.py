@@ -240,6 +240,39 @@ def test_forwarded_address_counts_only_from_a_trusted_proxy(
     assert statuses("127.0.0.1") == [200, 429]
 
 
+def test_a_sender_behind_a_proxy_is_limited_alone_however_the_proxy_writes_its_address(
+    databases: Databases, serve: StartServe
+) -> None:
+    collector = serve(
+        databases.environment
+        | {"COLLECTOR_RATE_LIMIT": "2", "COLLECTOR_TRUSTED_PROXIES": "127.0.0.1, ,"}
+    )
+
+    def status(forwarded: str, **more: str) -> int:
+        return post(collector.url, BODY, headers={"X-Forwarded-For": forwarded} | more).status
+
+    def forms(address: str) -> list[str]:
+        return [f"{address}:4711", f'"{address}:4712"', f"noise, {address}:4713"]
+
+    assert [status(form) for form in forms("203.0.113.7")] == [200, 200, 429]
+    assert [status(form) for form in forms("[2001:db8::1]")] == [200, 200, 429]
+    # `Forwarded` may be the sender's own: proxies hand on what they do not write.
+    claims = [status("203.0.113.8", Forwarded=f"for=198.51.100.{n}") for n in range(3)]
+    assert claims == [200, 200, 429]
+    # Where the proxy names nobody, garbage is no way round the limit.
+    assert [status(f"garbage-{n}") for n in range(3)] == [200, 200, 429]
+    assert status("203.0.113.9") == 200
+    warning = "a trusted proxy names no sender"
+    assert collector.logs().count(warning) == 1
+
+
+def test_empty_content_encoding_is_none(collector: Serve) -> None:
+    for said in ("", " ", "identity", "IDENTITY"):
+        assert post(collector.url, BODY, headers={"Content-Encoding": said}).status == 200
+    reply = request(collector.url, "POST", "/v1/my-data", BODY, headers={"Content-Encoding": ""})
+    assert reply.status == 200
+
+
 def test_hundreds_behind_one_address_pass_under_the_default(
     databases: Databases, serve: StartServe
 ) -> None:

@@ -17,6 +17,7 @@ from collector.admission import RateLimit, TagBudget
 from collector.app import tag_budgets
 from collector.history.simulate import EveryNode
 from collector.intakes.asl import AslIntake
+from collector.intakes.door import Door
 from collector.intakes.understanding import Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
@@ -61,9 +62,8 @@ class Receiving:
             ),
             opted_out=self.choices.opted_out,
             outbox=self.outbox,
+            door=Door(trusted_proxies=(), read_timeout_s=10),
             rate_limit=RateLimit(per_hour=0, secret=bytes(32)),
-            trusted_proxies=(),
-            read_timeout_s=10,
             metrics=self.metrics,
         )
 

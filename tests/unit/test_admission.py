@@ -124,6 +124,16 @@ PROXIES = networks("10.0.0.0/8", "2001:db8::/32")
         pytest.param("2001:db8::1", ["198.51.100.1"], "198.51.100.1", id="proxy by IPv6"),
         pytest.param("::ffff:10.0.0.1", ["198.51.100.1"], "198.51.100.1", id="IPv4 as IPv6"),
         pytest.param("", ["198.51.100.1"], "", id="no peer"),
+        pytest.param("10.0.0.1", ["198.51.100.1:4711"], "198.51.100.1", id="port"),
+        pytest.param("10.0.0.1", ['"198.51.100.1:4711"'], "198.51.100.1", id="quoted"),
+        pytest.param("10.0.0.1", ["[2001:470::1]:443"], "2001:470::1", id="IPv6 with port"),
+        pytest.param("10.0.0.1", ['"[2001:470::1]"'], "2001:470::1", id="IPv6 in brackets"),
+        pytest.param("10.0.0.1", ["2001:470::1"], "2001:470::1", id="bare IPv6"),
+        pytest.param("10.0.0.1", ["198.51.100.1, 10.0.0.2:80"], "198.51.100.1", id="proxy's port"),
+        pytest.param("10.0.0.1", ["nonsense, 198.51.100.1"], "198.51.100.1", id="sender's garbage"),
+        pytest.param("10.0.0.1", ["198.51.100.1, unknown"], "10.0.0.1", id="proxy's garbage"),
+        pytest.param("10.0.0.1", ["198.51.100.1,"], "10.0.0.1", id="nothing at the end"),
+        pytest.param("10.0.0.1", ["198.51.100.1, 300.1.1.1"], "10.0.0.1", id="no address"),
     ],
 )
 def test_sender_is_the_last_address_that_is_no_trusted_proxy(
@@ -134,6 +144,34 @@ def test_sender_is_the_last_address_that_is_no_trusted_proxy(
 
 def test_without_trusted_proxies_nothing_forwarded_counts() -> None:
     assert sender_address("10.0.0.1", ["198.51.100.1"], []) == "10.0.0.1"
+
+
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+WRITTEN = st.sampled_from(["{}", " {} ", '"{}"', "{}:4711", '"{}:1"'])
+GARBAGE = st.lists(st.text(st.characters(max_codepoint=255), max_size=20), max_size=3)
+
+
+@given(ADDRESSES, WRITTEN, WRITTEN, GARBAGE, GARBAGE)
+def test_a_sender_behind_a_proxy_has_one_bucket_of_its_own_whatever_it_claims(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    one: str,
+    other: str,
+    first: list[str],
+    second: list[str],
+) -> None:
+    if any(address in network for network in PROXIES):
+        return
+    shown = str(address) if address.version == 4 else f"[{address}]"
+    found = {
+        sender_address("10.0.0.1", [*claimed, form.format(shown)], PROXIES)
+        for form, claimed in ((one, first), (other, second))
+    }
+    assert found == {str(address)}
+
+
+@given(GARBAGE)
+def test_text_that_names_no_address_gives_nobody_a_bucket_of_its_own(garbage: list[str]) -> None:
+    assert sender_address("10.0.0.1", [*garbage, "unknown"], PROXIES) == "10.0.0.1"
 
 
 def budget(size: int, *seen: TagValue) -> TagBudget:

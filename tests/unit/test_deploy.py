@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import ipaddress
 import json
 import os
 import re
@@ -48,6 +49,7 @@ SERVICE_KEYS = {
     "init",
     "logging",
     "network_mode",
+    "networks",
     "ports",
     "profiles",
     "read_only",
@@ -177,6 +179,19 @@ def test_the_settings_of_the_unit_and_the_compose_file_are_accepted(
             if not name.endswith("_FILE") and name in SETTINGS:
                 monkeypatch.setenv(name, value)
         assert Settings().listen.port
+
+
+def test_the_proxy_that_is_suggested_as_trusted_is_the_one_container_of_that_address() -> None:
+    (network,) = compose()["networks"]["default"]["ipam"]["config"]
+    proxy = services()["caddy"]["networks"]["default"]["ipv4_address"]
+    address = ipaddress.ip_address(proxy)
+    assert address in ipaddress.ip_network(network["subnet"])
+    assert address not in ipaddress.ip_network(network["ip_range"])
+    suggested = re.findall(
+        r"COLLECTOR_TRUSTED_PROXIES=(.+)", (ROOT / "docs/install.md").read_text()
+    )
+    assert suggested == [proxy]
+    assert f"profile `tls`: {proxy}," in (ROOT / ".env.example").read_text()
 
 
 def test_the_example_names_every_variable_of_the_compose_file_and_no_other() -> None:

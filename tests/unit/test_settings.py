@@ -89,6 +89,8 @@ def test_default_is_as_promised(name: str) -> None:
         ("influx_url", "https://influx.example.net/path/", "https://influx.example.net/path"),
         ("trusted_proxies", "10.0.0.0/8, ::1,192.0.2.7", "10.0.0.0/8,::1/128,192.0.2.7/32"),
         ("trusted_proxies", "10.1.2.3/8", "10.0.0.0/8"),
+        ("trusted_proxies", " 10.0.0.1 , ,::1, ", "10.0.0.1/32,::1/128"),
+        ("trusted_proxies", ",", ""),
         ("instance", "999", "999"),
         ("rate_limit", "0", "0"),
         ("k_anonymity", "1", "1"),
