@@ -34,6 +34,9 @@ from aiohttp import hdrs, web
 SERVER: Final = "usage-collector"
 """What answers call us: no version, of ours or of what we are built on."""
 
+RETRY_AFTER_S: Final = 60
+"""Seconds after which a sender that is told 503 may come back."""
+
 
 class Reason(StrEnum):
     """The one word of a refusal."""

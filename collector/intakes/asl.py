@@ -5,37 +5,61 @@ The client's source: https://github.com/AllStarLink (package asl3, script asl-te
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from aiohttp import web
 
 from collector.admission import RateLimit
 from collector.intakes.door import Door
+from collector.intakes.gather import Gather
 from collector.intakes.understanding import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.logs import Sparing
 from collector.metrics import Metrics
-from collector.outbox import Outbox, OutboxUnavailable
+from collector.outbox import Entry, Outbox
 from collector.privacy import ServerPseudonym
-from collector.problems import Reason, Refusal
+from collector.problems import Refusal
 from collector.receipts import Receipt
 
 log = structlog.get_logger("collector.intakes.asl")
 
 NAME: Final = "asl"
-_RETRY_AFTER_S: Final = 60
+
+Taken = Accepted | OptedOut
 
 
-Waiting = asyncio.Future[Outcome]
-"""A sender's, for what became of its report."""
+class _Handling:
+    """The steps of a report of `asl-telemetry` from its body to its outcome."""
 
-T = TypeVar("T")
-Made = TypeVar("Made")
+    def __init__(
+        self,
+        understanding: Understanding,
+        opted_out: Callable[[ServerPseudonym], bool],
+        metrics: Metrics,
+    ) -> None:
+        self.parse = understanding.read
+        self._understanding = understanding
+        self._is_opted_out = opted_out
+        self._accepted = metrics.reports.labels(NAME, "accepted")
+        self._nodes = metrics.nodes.labels("stored")
+
+    def decide(self, parsed: Read, now_ns: int) -> Outcome:
+        """What becomes of a report, received at `now_ns` (UTC, ns since 1970)."""
+        return self._understanding.admit(parsed, self._is_opted_out, now_ns)
+
+    def entries(self, outcome: Taken) -> tuple[Entry, ...]:
+        """The entry of a report that is accepted."""
+        return (outcome.entry,) if isinstance(outcome, Accepted) else ()
+
+    def stored(self, outcomes: Sequence[Taken]) -> None:
+        """Count reports that are durable, and their nodes."""
+        self._accepted.inc(len(outcomes))
+        nodes = [outcome.nodes for outcome in outcomes if isinstance(outcome, Accepted)]
+        self._nodes.inc(sum(nodes))
 
 
 class AslIntake:
@@ -51,17 +75,14 @@ class AslIntake:
         rate_limit: RateLimit,
         metrics: Metrics,
     ) -> None:
-        self._understanding = understanding
-        self._is_opted_out = opted_out
-        self._outbox = outbox
         self._rate_limit = rate_limit
         self._door = door
         self._metrics = metrics
         self._sparing = Sparing()
-        self._gathered: list[tuple[bytes, Waiting]] = []
-        self._accepted = metrics.reports.labels(NAME, "accepted")
+        self._gather: Gather[Read, Taken] = Gather(
+            outbox, _Handling(understanding, opted_out, metrics)
+        )
         self._opted_out = metrics.reports.labels(NAME, "opted-out")
-        self._stored = metrics.nodes.labels("stored")
 
     def routes(self) -> list[web.RouteDef]:
         """`/usage`, and `/usage/usage` where a proxy leaves its prefix on."""
@@ -89,82 +110,7 @@ class AslIntake:
         body = await self._door.body(request, self._rate_limit)
         if isinstance(body, Refusal):
             return body
-        return await self._understood(body)
-
-    def _understood(self, body: bytes) -> Waiting:
-        """What a body means, once it is durable; together with all that came with it.
-
-        One after the other without anything between, reports cost about half: the processor's
-        caches hold what understanding one needs.
-        """
-        loop = asyncio.get_running_loop()
-        if not self._gathered:
-            loop.call_soon(self._understand)
-        future: Waiting = loop.create_future()
-        self._gathered.append((body, future))
-        return future
-
-    def _understand(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        now = time.time_ns()
-        # In two rounds, for the same reason.
-        reads = _each(self._understanding.read, gathered)
-        outcomes = _each(lambda read: self._outcome(read, now), reads)
-        accepted = []
-        for outcome, future in outcomes:
-            if isinstance(outcome, Accepted):
-                accepted.append((outcome, future))
-            else:
-                _settle(future, outcome)
-        if accepted:
-            appended = self._outbox.append(*[outcome.entry for outcome, _ in accepted])
-            appended.add_done_callback(lambda done: self._settle_all(accepted, done.exception()))
-
-    def _outcome(self, read: Read | Refusal, now_ns: int) -> Outcome:
-        if isinstance(read, Refusal):
-            return read
-        return self._understanding.admit(read, self._is_opted_out, now_ns)
-
-    def _settle_all(
-        self,
-        accepted: Sequence[tuple[Accepted, Waiting]],
-        error: BaseException | None,
-    ) -> None:
-        if error is None:
-            self._accepted.inc(len(accepted))
-            self._stored.inc(sum([outcome.nodes for outcome, _ in accepted]))
-            for outcome, future in accepted:
-                _settle(future, outcome)
-            return
-        if isinstance(error, OutboxUnavailable):
-            told: Refusal | BaseException = Refusal(Reason.UNAVAILABLE, str(error), _RETRY_AFTER_S)
-        else:
-            told = error
-        for _, future in accepted:
-            _settle(future, told)
-
-
-def _each(
-    work: Callable[[T], Made], given: Iterable[tuple[T, Waiting]]
-) -> list[tuple[Made, Waiting]]:
-    """What `work` makes of each; who waits for one of which it makes an error is told that."""
-    made = []
-    for each, future in given:
-        try:
-            made.append((work(each), future))
-        except Exception as error:  # noqa: BLE001 - it is one report's; the others go on
-            _settle(future, error)
-    return made
-
-
-def _settle(future: Waiting, outcome: Outcome | BaseException) -> None:
-    """Tell whoever still waits."""
-    if future.done():
-        return
-    if isinstance(outcome, BaseException):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+        return await self._gather.outcome(body)
 
 
 @lru_cache(maxsize=256)

@@ -15,11 +15,10 @@ import structlog
 from aiohttp import hdrs, web
 
 from collector.admission import Network, RateLimit, is_within, sender_address
-from collector.problems import Reason, Refusal
+from collector.problems import RETRY_AFTER_S, Reason, Refusal
 
 log = structlog.get_logger("collector.intakes.door")
 
-_RETRY_AFTER_S: Final = 60
 _ENCODED: Final = Refusal(
     Reason.UNSUPPORTED_ENCODING, "send the body uncompressed, without Content-Encoding"
 )
@@ -61,7 +60,7 @@ class Door:
             if wait := limit.wait(address, now):
                 return Refusal(Reason.RATE_LIMITED, "too many requests from one address", wait)
         if (why := self._unavailable()) is not None:
-            return Refusal(Reason.UNAVAILABLE, why, _RETRY_AFTER_S)
+            return Refusal(Reason.UNAVAILABLE, why, RETRY_AFTER_S)
         return await _body_of(request, within_s=self._read_timeout_s)
 
     def _address(self, request: web.Request) -> str:

@@ -1,0 +1,133 @@
+"""Batching of request bodies: all that arrive in one pass of the event loop are handled together.
+
+Reports that are understood one right after the other cost about half: the processor's caches hold
+what that needs, and one commit makes many of them durable (docs/decisions/0052).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from collector.outbox import Entry, Outbox, OutboxUnavailable
+from collector.problems import RETRY_AFTER_S, Reason, Refusal
+
+Parsed = TypeVar("Parsed")
+Outcome = TypeVar("Outcome")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+Tell = Callable[[Outcome | Refusal | BaseException], None]
+"""Called once with what became of a body; must not raise."""
+
+
+class Handling(Protocol[Parsed, Outcome]):
+    """One sender's way from a body to an outcome, in two steps, and what to keep of an outcome."""
+
+    def parse(self, body: bytes) -> Parsed | Refusal:
+        """What a body says."""
+        ...
+
+    def decide(self, parsed: Parsed, now_ns: int) -> Outcome | Refusal:
+        """What becomes of it, received at `now_ns` (UTC, ns since 1970)."""
+        ...
+
+    def entries(self, outcome: Outcome) -> Sequence[Entry]:
+        """The entries that must be durable before the sender is told; none: it is told at once."""
+        ...
+
+    def stored(self, outcomes: Sequence[Outcome]) -> None:
+        """Called when the entries of these outcomes are durable, before their senders are told."""
+        ...
+
+
+class Gather(Generic[Parsed, Outcome]):
+    """Collects bodies during one pass of the event loop, then handles them as one batch.
+
+    The entries of a batch go to the outbox in one `append`. An exception that one body causes is
+    told to that body's sender only. Within a running event loop.
+    """
+
+    def __init__(self, outbox: Outbox, handling: Handling[Parsed, Outcome]) -> None:
+        self._outbox = outbox
+        self._handling = handling
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[bytes, Tell[Outcome]]] = []
+
+    def add(self, body: bytes, tell: Tell[Outcome]) -> None:
+        """Have a body handled with the others of this pass; `tell` gets what became of it."""
+        if not self._waiting:
+            self._loop.call_soon(self._handle)
+        self._waiting.append((body, tell))
+
+    def outcome(self, body: bytes) -> asyncio.Future[Outcome | Refusal]:
+        """Add a body; the future has its outcome, or raises what handling the body raised."""
+        future: asyncio.Future[Outcome | Refusal] = self._loop.create_future()
+
+        def tell(outcome: Outcome | Refusal | BaseException) -> None:
+            if future.done():
+                # Whoever waited has gone away.
+                return
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.add(body, tell)
+        return future
+
+    def _handle(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        now_ns = time.time_ns()
+
+        def decide(one: Parsed) -> Outcome | Refusal:
+            return self._handling.decide(one, now_ns)
+
+        # Each step for all before the next step: its code stays in the processor's caches.
+        parsed = _each(self._handling.parse, waiting)
+        decided = _each(decide, parsed)
+        entries: list[Entry] = []
+        stored: list[tuple[Outcome, Tell[Outcome]]] = []
+        for outcome, tell in decided:
+            if found := self._handling.entries(outcome):
+                entries += found
+                stored.append((outcome, tell))
+            else:
+                tell(outcome)
+        if entries:
+            appended = self._outbox.append(*entries)
+            appended.add_done_callback(lambda done: self._settle(stored, done.exception()))
+
+    def _settle(
+        self, stored: Sequence[tuple[Outcome, Tell[Outcome]]], error: BaseException | None
+    ) -> None:
+        if error is None:
+            self._handling.stored([outcome for outcome, _ in stored])
+            for outcome, tell in stored:
+                tell(outcome)
+            return
+        told: Refusal | BaseException = error
+        if isinstance(error, OutboxUnavailable):
+            told = Refusal(Reason.UNAVAILABLE, str(error), RETRY_AFTER_S)
+        for _, tell in stored:
+            tell(told)
+
+
+def _each(
+    step: Callable[[Given], Made | Refusal], given: Iterable[tuple[Given, Tell[Outcome]]]
+) -> list[tuple[Made, Tell[Outcome]]]:
+    """The results of a step for those that it neither refuses nor fails for; these are told."""
+    made: list[tuple[Made, Tell[Outcome]]] = []
+    for one, tell in given:
+        try:
+            result = step(one)
+        except Exception as error:  # noqa: BLE001 - it is one body's; the others go on
+            tell(error)
+            continue
+        if isinstance(result, Refusal):
+            tell(result)
+        else:
+            made.append((result, tell))
+    return made
