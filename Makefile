@@ -26,7 +26,7 @@ dev: ## The same, with the tools for tests and checks
 	$(SETUP) --dev
 
 demo: setup ## Start InfluxDB and the collector with a simulated fleet; Ctrl-C stops all of it
-	@$(BIN)/python -m collector demo
+	@$(BIN)/python -m tools.demo
 
 test: dev ## Run every test with branch coverage; skipped and failed tests are listed at the end
 	@$(BIN)/coverage erase
@@ -69,6 +69,7 @@ audit: dev ## Look at the locked dependencies: hashes, licences, and what is kno
 lock: dev ## Renew the lock files in requirements/ from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
 	$(COMPILE) --group build --output-file requirements/build.txt
+	$(COMPILE) --group demo --constraints requirements/runtime.txt --output-file requirements/demo.txt
 	$(COMPILE) --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
 
 clean: ## Remove what these targets made, but no data

@@ -16,8 +16,6 @@ from bench.load import client_bodies
 from bench.report import record, table
 from bench.servers import Serving
 from collector.app import retention, tag_budgets
-from collector.embedded import EmbeddedInflux
-from collector.history.simulate import understanding_of_past
 from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.outbox import FILE, Entry, OutboxFile
@@ -25,6 +23,8 @@ from collector.problems import Refusal
 from collector.schema import RAW
 from collector.settings import load
 from collector.state import KEY_BYTES
+from tools.embedded import EmbeddedInflux
+from tools.simulation.sending import understanding_of_past
 
 _SERVERS: Final = 3000
 _LINES: Final = 5000

@@ -13,12 +13,12 @@ from bench import servers, years
 from bench.load import Wrk, client_bodies
 from bench.report import record, table
 from collector.app import tag_budgets
-from collector.embedded import EmbeddedInflux
-from collector.history.fleet import Fleet
-from collector.history.simulate import lay_down, understanding_of_past
 from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.schema import DAILY, RAW
+from tools.embedded import EmbeddedInflux
+from tools.simulation.fleet import Fleet
+from tools.simulation.sending import lay_down, understanding_of_past
 
 _REQUESTS: Final = 1_000_000
 _BURST_S: Final = 20

@@ -14,11 +14,11 @@ from bench.load import Load, Wrk, client_bodies
 from bench.report import middle, record, table
 from bench.servers import Serving
 from collector.app import tag_budgets
-from collector.embedded import EmbeddedInflux
-from collector.history.simulate import understanding_of_past
 from collector.intakes.understanding import Read, Report
 from collector.outbox import OutboxFile
 from collector.problems import Refusal
+from tools.embedded import EmbeddedInflux
+from tools.simulation.sending import understanding_of_past
 
 _SERVERS: Final = 3000
 _ROUNDS: Final = 7

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from collector.history.fleet import Fleet
+from tools.simulation.fleet import Fleet
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _SCRIPT: Final = """

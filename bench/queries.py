@@ -18,12 +18,12 @@ from typing import Any, Final
 from bench import servers
 from bench.report import middle, record, table
 from bench.years import DAYS, Shape, lay_years, sampled
-from collector.embedded import EmbeddedInflux
 from collector.influx import Influx, Series
 from collector.influx.databases import ensure
 from collector.public.series import PublicSeries
 from collector.schema import DAILY, OWNERS, RAW
 from tools.dashboards.asked import COMMUNITY, Span, boards, filled, queries
+from tools.embedded import EmbeddedInflux
 
 _ROUNDS: Final = 25
 _SHOWN: Final = 14

@@ -10,7 +10,7 @@ from typing import Final
 from bench import servers
 from bench.load import Wrk, client_bodies
 from bench.report import middle, record, table
-from collector.embedded import EmbeddedInflux
+from tools.embedded import EmbeddedInflux
 
 _ROUNDS: Final = 5
 _ROUND_S: Final = 4

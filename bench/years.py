@@ -12,10 +12,6 @@ from random import Random
 from typing import Final
 
 from collector.app import tag_budgets
-from collector.embedded import EmbeddedInflux
-from collector.history.catalogue import RELEASES
-from collector.history.fleet import Fleet
-from collector.history.simulate import lay_down, understanding_of_past
 from collector.influx import Influx, Written
 from collector.influx.databases import ensure
 from collector.lines import FieldValue, line, tag_set
@@ -36,6 +32,10 @@ from collector.schema import (
     WEEKLY,
     Measurement,
 )
+from tools.embedded import EmbeddedInflux
+from tools.simulation.catalogue import RELEASES
+from tools.simulation.fleet import Fleet
+from tools.simulation.sending import lay_down, understanding_of_past
 
 DAYS: Final = 5 * 365 + 1
 _SERVERS: Final = 22_000

@@ -24,7 +24,7 @@ import pytest
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
 
-from collector import embedded
+from tools import embedded
 
 # How long an example takes says more of the machine than of the code: speed is the benchmark's.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
-from collector.embedded import free_port
+from tools.embedded import free_port
 
 GZIP = 16 + zlib.MAX_WBITS
 _PASSED_ON = ("Content-Encoding", "Content-Type", "Authorization", "Accept")

@@ -14,7 +14,7 @@ from typing import Any
 
 import urllib3
 
-from collector import embedded
+from tools import embedded
 from tools.dashboards.asked import ROOT
 
 UNPACKED = ROOT / ".local/prometheus/usr/bin"

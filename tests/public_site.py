@@ -22,17 +22,19 @@ from tests.conftest import Databases, clean_environment
 from tests.sender import Reply
 
 
-def run_collector(environment: Mapping[str, str], state: Path, *words: str) -> str:
-    """Run a command of the collector; what it printed."""
+def run_collector(
+    environment: Mapping[str, str], state: Path, *words: str, module: str = "collector"
+) -> str:
+    """Run a command of the collector, or of another module; returns its standard output."""
     done = subprocess.run(
-        [sys.executable, "-m", "collector", *words],
+        [sys.executable, "-m", module, *words],
         env=clean_environment() | {"COLLECTOR_STATE_DIR": str(state)} | dict(environment),
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, f"collector {' '.join(words)}:\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{module} {' '.join(words)}:\n{done.stdout}{done.stderr}"
     return done.stdout
 
 

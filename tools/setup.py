@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.embedded import UNPACKED, InfluxdNotFoundError, find_influxd
+from tools.embedded import UNPACKED, InfluxdNotFoundError, find_influxd
 
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 WHEEL_FOLDERS = (Path("/usr/share/python-wheels"),)
@@ -254,7 +254,7 @@ def install(checkout: Checkout, *words: str, pip: Sequence[str | Path] = ("-m", 
 
 def ensure_packages(checkout: Checkout, level: str) -> None:
     """Install a lock file, `runtime` or `dev`, unless that very content is installed already."""
-    locks = {"runtime": ("build", "runtime"), "dev": ("dev",)}[level]
+    locks = {"runtime": ("build", "runtime", "demo"), "dev": ("dev",)}[level]
     files = [checkout.lock_file(lock) for lock in locks]
     if level == "runtime":
         files.append(checkout.root / "pyproject.toml")

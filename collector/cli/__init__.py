@@ -6,7 +6,6 @@ import typer
 
 from collector.cli import (
     backup,
-    demo,
     import_,
     my_data,
     outbox,
@@ -15,7 +14,6 @@ from collector.cli import (
     retention,
     rollup,
     serve,
-    simulate,
 )
 
 cli = typer.Typer(
@@ -29,8 +27,6 @@ cli.command("worker", hidden=True)(serve.worker)
 cli.command("check")(serve.check)
 cli.command("rollup")(rollup.rollup)
 cli.command("verify")(rollup.verify_)
-cli.command("simulate")(simulate.simulate)
-cli.command("demo")(demo.demo)
 cli.command("backup")(backup.backup)
 cli.command("restore")(backup.restore)
 cli.command("provision")(provision.provision)

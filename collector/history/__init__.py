@@ -1,1 +1,1 @@
-"""Past days: the simulated fleet, and the import of an older server's database."""
+"""The import of an ASL3-Usage database: past days of the server in use before."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from tests.conftest import Databases, StartServe
 from tests.disks import fill
 from tests.ledger import Ledger, effort, settled
 from tests.sender import metric, until
+from tools.embedded import EmbeddedInflux
 
 ROUNDS = effort(5, 1)
 JUMPS = effort(10, 2)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
 from tests.faulty import Fault, Way, at_random, hanging, slow
 from tests.ledger import Ledger, delivered, effort, settled
 from tests.sender import metric
+from tools.embedded import EmbeddedInflux
 
 SEED = 20_241_107
 FAULT_S = effort(20, 4)

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from tests.conftest import Databases, StartServe
 from tests.ledger import Ledger, effort, settled
+from tools.embedded import EmbeddedInflux
 
 SEED = 20_240_607
 KILLS = effort(100, 10)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from collector.outbox import OutboxFile
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
 from tests.ledger import Ledger, delivered, effort, settled
 from tests.sender import eventually, metric, until
+from tools.embedded import EmbeddedInflux
 
 SEED = 20_241_122
 ROUNDS = effort(5, 1)

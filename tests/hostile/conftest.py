@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from collector import embedded
 from tests.conftest import Databases, InfluxServer, Serve, clean_environment
+from tools import embedded
 
 WAIT_S = 3
 """COLLECTOR_READ_TIMEOUT of the shared collector."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from collector import embedded
 from tests.conftest import Databases, InfluxServer, Serve, clean_environment
 from tests.sender import lay_key
+from tools import embedded
 
 
 @pytest.fixture(scope="module")

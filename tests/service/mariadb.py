@@ -17,7 +17,7 @@ import pymysql
 import pytest
 from pymysql.constants import CLIENT
 
-from collector import embedded
+from tools import embedded
 
 # What mariadb-install-db does, which does not find its helpers in an unpacked package.
 SYSTEM_TABLES = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from collector.history.fleet import Fleet
 from tests.conftest import Databases, InfluxServer
 from tests.network import Network, ns, number_of
 from tests.oracle import DAY, NODE_KEYS, Oracle, S, said
 from tools.dashboards.asked import COMMUNITY, OPS, Query, Span, boards, filled, queries
+from tools.simulation.fleet import Fleet
 
 DAYS = 120
 SERVERS = 160

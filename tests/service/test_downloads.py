@@ -57,8 +57,9 @@ def site(
         run_collector(
             environment,
             state,
-            *("simulate", "--history", "--force", "--servers", str(servers), "--seed", str(seed)),
+            *("--history", "--force", "--servers", str(servers), "--seed", str(seed)),
             *("--days", str(days + 1), "--to", str(TODAY - timedelta(days=last - 1))),
+            module="tools.simulation",
         )
     run_collector(environment, state, "rollup", "--from", str(FIRST), "--to", "yesterday")
     at = int(datetime(OLD.year, OLD.month, OLD.day, tzinfo=UTC).timestamp()) * 10**9

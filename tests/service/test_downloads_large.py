@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from collector import embedded
 from tests.conftest import Databases, Serve, StartServe
 from tests.public_site import served
 from tests.sender import get
+from tools import embedded
 
 FIRST = date(2016, 1, 1)
 DAYS = 5 * 365 + 2

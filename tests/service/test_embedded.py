@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from collector.embedded import (
+from tools.embedded import (
     EmbeddedInflux,
     InfluxdNotFoundError,
     InfluxdStartError,
@@ -114,7 +114,7 @@ def test_server_does_not_outlive_a_killed_owner(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import pathlib, sys, time; from collector.embedded import EmbeddedInflux\n"
+            "import pathlib, sys, time; from tools.embedded import EmbeddedInflux\n"
             "influx = EmbeddedInflux(pathlib.Path(sys.argv[1])); influx.start()\n"
             "print(influx.pid, flush=True); time.sleep(60)",
             str(tmp_path),
@@ -160,7 +160,7 @@ async def test_death_at_start_of_the_context_shows_the_log(tmp_path: Path) -> No
 def test_silent_server_is_given_up_and_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.embedded.START_TIMEOUT", 0.3)
+    monkeypatch.setattr("tools.embedded.START_TIMEOUT", 0.3)
     silent = EmbeddedInflux(tmp_path, influxd=program(tmp_path / "influxd", "exec sleep 60"))
     with pytest.raises(InfluxdStartError, match="did not answer"):
         silent.start()
@@ -168,7 +168,7 @@ def test_silent_server_is_given_up_and_killed(
 
 
 def test_server_deaf_to_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.embedded.STOP_TIMEOUT", 0.3)
+    monkeypatch.setattr("tools.embedded.STOP_TIMEOUT", 0.3)
     influx = EmbeddedInflux(tmp_path)
     influx.start()
     assert influx.pid is not None
@@ -219,7 +219,7 @@ def test_free_port_passes_over_a_taken_one(
 
 
 def test_no_free_port_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.embedded.is_free", lambda _port: False)
+    monkeypatch.setattr("tools.embedded.is_free", lambda _port: False)
     with pytest.raises(OSError, match="no free port"):
         free_port()
 

@@ -28,7 +28,6 @@ from collector.cli import cli
 from collector.history.asl3_dump import Row, dump_rows
 from collector.history.asl3_live import TABLES, DatabaseError, Dsn, live_rows
 from collector.history.asl3_usage import Import, OldData
-from collector.history.simulate import EveryNode
 from collector.influx import Influx
 from collector.lines import NS_PER_DAY
 from collector.outbox import FILE, Entry, OutboxFile
@@ -40,6 +39,7 @@ from tests.command import same_log_afterwards
 from tests.conftest import Databases, InfluxServer, clean_environment
 from tests.conftest import Row as Point
 from tests.service.mariadb import MariaDb, running
+from tools.simulation.sending import EveryNode
 
 CASES = Path(__file__).resolve().parents[1] / "cases/asl3-usage"
 SAMPLE = CASES / "dump.sql"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from collector.outbox import FILE, OutboxFile
 from tests.conftest import Databases, Serve, StartServe
 from tests.network import lines_of
@@ -26,6 +25,7 @@ from tests.owners import (
     uuid_of,
 )
 from tests.sender import encoded, eventually, get, lay_key, metric, post, report
+from tools.embedded import EmbeddedInflux
 
 JSON = {"Accept": "application/json"}
 SAMPLES = sorted((Path(__file__).parent.parent / "cases" / "asl").glob("*.json"))

@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from collector import embedded
 from collector.public.language import LANGUAGES
 from tests.conftest import Databases
 from tests.public_site import served
 from tests.sender import get, request
+from tools import embedded
 
 NOW = datetime.now(UTC)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -13,7 +13,6 @@ import structlog
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from collector import embedded
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Written
 from collector.influx.access import COLLECTOR, COMMUNITY, OPS, ROLES, Role, label
 from collector.influx.databases import ensure, keep, kept
@@ -25,6 +24,7 @@ from collector.schema import DAILY, OWNERS, RAW
 from tests.command import command
 from tests.conftest import InfluxServer
 from tests.influx_two import OPERATOR, ORG, InfluxTwo
+from tools import embedded
 
 RETENTION = {RAW: 90 * 86_400, DAILY: 0, OWNERS: 0}
 ADMIN = "admin:secret's"

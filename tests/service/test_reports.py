@@ -11,7 +11,6 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
-from collector.embedded import EmbeddedInflux
 from collector.metrics import Metrics
 from collector.public.reports import Reports
 from collector.public.series import PublicSeries
@@ -20,6 +19,7 @@ from tests.fleets import EPOCH, random_fleet
 from tests.network import Network, influx_of, number_of
 from tests.oracle import DAY, HOUR
 from tests.sender import get
+from tools.embedded import EmbeddedInflux
 
 CASES = Path(__file__).parent.parent / "cases" / "asl3-usage"
 FIELDS = (

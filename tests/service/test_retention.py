@@ -14,7 +14,6 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from collector import embedded
 from collector.influx.databases import ensure, keep, kept, shard_seconds
 from collector.influx.usage import usage
 from collector.retention import NEEDS, first_whole, outlasts, prepare, recomputable_from
@@ -22,6 +21,7 @@ from collector.schema import DAILY, MEASUREMENTS, OWNERS, RAW
 from tests.command import command
 from tests.conftest import Databases, InfluxServer, StartServe
 from tests.network import influx_of
+from tools import embedded
 
 DAY_S = 86_400
 NS = 10**9

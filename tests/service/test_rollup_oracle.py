@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.history.fleet import Fleet
 from tests.conftest import Databases
 from tests.fleets import EPOCH, Received, random_fleet
 from tests.network import Network, differences, number_of
 from tests.oracle import DAY, HOUR, Oracle, said
 from tests.safety import unsafe
+from tools.simulation.fleet import Fleet
 
 FLEETS = 100
 A_DAY = date(2026, 3, 2)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from collector.metrics import Metrics
 from collector.rollup.schedule import EVERY, next_run
 from tests.conftest import Databases
 from tests.fleets import EPOCH, Received, random_fleet
 from tests.network import Network, differences, moment, ns
 from tests.oracle import DAY, HOUR, Oracle, S, said
+from tools.embedded import EmbeddedInflux
 
 QUARTER = HOUR // 4
 

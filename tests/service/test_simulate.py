@@ -1,4 +1,4 @@
-"""`collector simulate` with a real InfluxDB and a real collector."""
+"""`python -m tools.simulation` with a real InfluxDB and a real collector."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from collector.cli import cli
-from collector.history.fleet import Fleet
-from collector.history.timeline import DAY
 from tests.command import same_log_afterwards
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.sender import eventually
+from tools.simulation.__main__ import cli
+from tools.simulation.fleet import Fleet
+from tools.simulation.timeline import DAY
 
 SERVERS = 110
 SEED = 5
@@ -27,9 +27,9 @@ SEED = 5
 def simulate(
     databases: Databases, state_dir: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `collector simulate` on the test's databases and state directory."""
+    """Run `python -m tools.simulation` on the test's databases and state directory."""
     return subprocess.run(
-        [sys.executable, "-m", "collector", "simulate", *arguments],
+        [sys.executable, "-m", "tools.simulation", *arguments],
         env=clean_environment()
         | databases.environment
         | {"COLLECTOR_STATE_DIR": str(state_dir), "COLUMNS": "200"},
@@ -141,7 +141,7 @@ def test_history_without_a_day_to_lay_down_says_why(
 def test_wrong_options_are_refused_with_words(arguments: tuple[str, ...], words: str) -> None:
     # In this process, as nothing is begun: what one sees is all there is.
     with same_log_afterwards():
-        done = CliRunner().invoke(cli, ["simulate", *arguments], env={"TERMINAL_WIDTH": "200"})
+        done = CliRunner().invoke(cli, [*arguments], env={"TERMINAL_WIDTH": "200"})
     assert done.exit_code == 2
     assert words in done.stderr
 

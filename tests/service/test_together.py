@@ -15,7 +15,6 @@ from pytest_aiohttp import AiohttpClient
 
 from collector.admission import RateLimit, TagBudget
 from collector.app import tag_budgets
-from collector.history.simulate import EveryNode
 from collector.intakes.asl import AslIntake
 from collector.intakes.door import Door
 from collector.intakes.understanding import Understanding
@@ -24,6 +23,7 @@ from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from tests.sender import KEY, encoded, report
+from tools.simulation.sending import EveryNode
 
 MANY = 40
 PSEUDONYMS = Pseudonymiser(KEY)

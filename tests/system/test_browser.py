@@ -15,10 +15,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-from collector import embedded
 from tests.conftest import Databases, InfluxServer, Serve, clean_environment
 from tests.public_site import run_collector
 from tests.sender import eventually, get
+from tools import embedded
 
 CHROMIUM = shutil.which("chromium")
 ABROAD = ("/es/method", "/es/privacy", "/es/my-data", "/es/api")
@@ -48,7 +48,7 @@ def collector(
         "COLLECTOR_CONTACT": "the test's club",
     }
     fleet = ("--servers", "120", "--days", "24")
-    run_collector(environment, directory / "state", "simulate", "--history", *fleet)
+    run_collector(environment, directory / "state", "--history", *fleet, module="tools.simulation")
     log = directory / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -65,7 +65,8 @@ def collector(
         run_collector(
             environment,
             directory / "client",
-            *("simulate", "--post", f"{running.url}/usage", *fleet, "--rate", "0"),
+            *("--post", f"{running.url}/usage", *fleet, "--rate", "0"),
+            module="tools.simulation",
         )
         # The collector counts what is due by itself.
         eventually(lambda: get(running.url, "/v1/freshness").json["days"] >= 24, within=90)

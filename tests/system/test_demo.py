@@ -1,4 +1,4 @@
-"""`python -m collector demo` as a stranger runs it: all of it real, and nothing left behind."""
+"""`make demo` as a stranger runs it: all of it real, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 import urllib3
 
 import collector
+import tools
 from tests.conftest import clean_environment
 
 # A fleet small enough for a busy machine; every step of the demo is taken all the same.
@@ -79,7 +80,7 @@ def start(tmp_path: Path, *arguments: str, environment: dict[str, str] | None = 
     temporary.mkdir()
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "collector", "demo", "--servers", str(SERVERS), *arguments],
+            [sys.executable, "-m", "tools.demo", "--servers", str(SERVERS), *arguments],
             env=clean_environment() | {"TMPDIR": str(temporary)} | (environment or {}),
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
@@ -196,8 +197,9 @@ def test_demo_without_influxd_says_what_to_do(
     # A copy outside the checkout, where no set-up has left an influxd. It is no second product
     # whose lines are to be covered.
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    package = Path(collector.__file__).parent
-    shutil.copytree(package, tmp_path / "copy" / "collector")
+    for package in (collector, tools):
+        folder = Path(str(package.__file__)).parent
+        shutil.copytree(folder, tmp_path / "copy" / folder.name)
     (tmp_path / "bin").mkdir()
     demo = start(
         tmp_path,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.demo.grafana import Grafana, GrafanaError, find_grafana
 from tools.dashboards.asked import ROOT
+from tools.demo.grafana import Grafana, GrafanaError, find_grafana
 
 SERVES = f"""#!{sys.executable}
 import http.server, json, os, sys

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from tests.conftest import Databases, Serve, StartServe
 from tests.disks import fill
 from tests.sender import (
@@ -24,6 +23,7 @@ from tests.sender import (
     post,
     report,
 )
+from tools.embedded import EmbeddedInflux
 
 FIRST = 100_000
 WIDE = {f"p{n:03}": "x" * 200 for n in range(200)}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from tests.conftest import Databases, InfluxServer, Serve, StartServe
 from tests.owners import DAYS_BACK, OWN, OWNER, World, ask, body_of, midnight, start_world, uuid_of
 from tests.sender import eventually, metric, node_name, post, server_name
+from tools.embedded import EmbeddedInflux
 
 JSON = {"Accept": "application/json"}
 KILLS = 6

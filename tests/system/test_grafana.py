@@ -24,14 +24,14 @@ import pytest
 import urllib3
 from playwright.sync_api import Browser, sync_playwright
 
-from collector.demo.grafana import Grafana, find_grafana
-from collector.history.fleet import Fleet
 from tests.alerting import provisioned
 from tests.conftest import Databases, InfluxServer
 from tests.grafana_api import Api
 from tests.network import Network, ns, number_of
 from tests.sender import eventually
 from tools.dashboards.asked import COMMUNITY, OPS, ROOT, Json, Span, boards, filled, queries
+from tools.demo.grafana import Grafana, find_grafana
+from tools.simulation.fleet import Fleet
 
 HOME = os.environ.get("TEST_GRAFANA_HOME", "")
 URL = os.environ.get("TEST_GRAFANA_URL", "").rstrip("/")

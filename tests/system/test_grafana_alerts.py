@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
-from collector.demo.grafana import Grafana, find_grafana
 from tests.alert_scenarios import Scenario
 from tests.alerting import provisioned
 from tests.conftest import Databases
 from tests.grafana_api import Api
 from tests.prometheus import program, running
 from tools.dashboards.asked import ROOT, RULES
+from tools.demo.grafana import Grafana, find_grafana
 
 HOME = os.environ.get("TEST_GRAFANA_HOME", "")
 DAYS = 16

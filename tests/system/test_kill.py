@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from collector.embedded import EmbeddedInflux
 from tests.conftest import Databases, StartServe
 from tests.ledger import Ledger, delivered, node_points
 from tests.sender import key_of, node_name
+from tools.embedded import EmbeddedInflux
 
 REPORTS = 5000
 

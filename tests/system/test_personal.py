@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.embedded import EmbeddedInflux
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import encoded, eventually, get, post, report
+from tools.embedded import EmbeddedInflux
 
 SENDER = "127.7.8.9"
 FORWARDED = "203.0.113.77"

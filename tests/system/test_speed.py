@@ -15,7 +15,6 @@ import polars as pl
 
 from collector.admission import TagBudget
 from collector.app import tag_budgets
-from collector.history.simulate import EveryNode
 from collector.intakes.understanding import Report, Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
@@ -25,6 +24,7 @@ from collector.schema import NODE_REPORT, SERVER_REPORT
 from collector.suspicion import Suspicions
 from tests.days import One, answer, node_rows, server_rows
 from tests.sender import KEY, encoded, report
+from tools.simulation.sending import EveryNode
 
 ROUNDS = 7
 

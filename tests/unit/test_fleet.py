@@ -15,10 +15,10 @@ from uuid import UUID
 
 import pytest
 
-from collector.history.bodies import Odd, Telemetry
-from collector.history.catalogue import PLATFORMS, RELEASES
-from collector.history.fleet import Fleet
-from collector.history.timeline import DAY, SECOND
+from tools.simulation.bodies import Odd, Telemetry
+from tools.simulation.catalogue import PLATFORMS, RELEASES
+from tools.simulation.fleet import Fleet
+from tools.simulation.timeline import DAY, SECOND
 
 SAMPLES = sorted((Path(__file__).parents[1] / "cases" / "asl").glob("*.json"))
 SAMPLE_NAMES = {

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import pytest
 from rich.console import Console, RenderableType
 
-from collector.demo.pictures import bars, beside, day_table, node_chart
 from collector.public.series import UsageDay
+from tools.demo.pictures import bars, beside, day_table, node_chart
 
 START = date(2026, 3, 1)
 

@@ -21,7 +21,7 @@ def checkout(tmp_path: Path) -> setup.Checkout:
     (root / "requirements").mkdir(parents=True)
     (root / ".local").mkdir()
     (root / "pyproject.toml").write_text("[project]\n")
-    for name in ("build", "runtime", "dev"):
+    for name in ("build", "runtime", "demo", "dev"):
         (root / "requirements" / f"{name}.txt").write_text(f"{name}==1\n")
     return setup.Checkout(root)
 
@@ -197,6 +197,7 @@ def test_packages_are_installed_by_hash_and_once(checkout: setup.Checkout, pip_c
     assert "--require-hashes" in packages
     assert "build.txt" in packages
     assert "runtime.txt" in packages
+    assert "demo.txt" in packages
     assert "--no-deps --no-build-isolation --editable" in project
     setup.ensure_packages(checkout, "runtime")
     assert len(pip_calls.read_text().splitlines()) == 2
@@ -231,7 +232,7 @@ def test_missing_program_is_an_error_in_words(tmp_path: Path) -> None:
 # The committed files
 
 
-@pytest.mark.parametrize("name", ["build", "runtime", "dev"])
+@pytest.mark.parametrize("name", ["build", "runtime", "demo", "dev"])
 def test_lock_file_pins_by_hash_and_names_no_address(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert "://" not in text

@@ -9,8 +9,6 @@ from datetime import date, timedelta
 import pytest
 
 from collector.app import tag_budgets
-from collector.history.fleet import Fleet, Submission
-from collector.history.simulate import Reply, Tally, days_kept, lay_down, understanding_of_past
 from collector.influx import (
     Denied,
     Influx,
@@ -22,6 +20,8 @@ from collector.influx import (
     Written,
 )
 from collector.intakes.understanding import Understanding
+from tools.simulation.fleet import Fleet, Submission
+from tools.simulation.sending import Reply, Tally, days_kept, lay_down, understanding_of_past
 
 START = date(2026, 3, 1)
 DAYS = [START + timedelta(days=n) for n in range(4)]

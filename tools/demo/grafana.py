@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from collector.embedded import HOST, free_port
+from tools.embedded import HOST, free_port
 
 HOME_VARIABLE: Final = "GRAFANA_HOME"
 """Names an unpacked Grafana."""

@@ -14,8 +14,8 @@ from math import log
 from random import Random
 from typing import Generic, TypeVar
 
-from collector.history.bodies import Node, Odd, Stencil, telemetry
-from collector.history.catalogue import RELEASES, Platform
+from tools.simulation.bodies import Node, Odd, Stencil, telemetry
+from tools.simulation.catalogue import RELEASES, Platform
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND

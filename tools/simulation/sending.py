@@ -18,7 +18,6 @@ from typing import Final
 import aiohttp
 
 from collector.admission import TagBudget
-from collector.history.fleet import Submission
 from collector.influx import Denied, Influx, InfluxError, TooLarge, Written
 from collector.intakes.understanding import Understanding
 from collector.lines import Stamper
@@ -26,6 +25,7 @@ from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
 from collector.problems import Refusal
 from collector.schema import NODE_REPORT, RAW, SERVER_REPORT
+from tools.simulation.fleet import Submission
 
 _BATCH: Final = 5000
 _IN_FLIGHT: Final = 8

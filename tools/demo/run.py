@@ -14,21 +14,21 @@ from typing import Final
 from rich.console import Console
 
 from collector import app
-from collector.demo.grafana import HOME_VARIABLE, Grafana, GrafanaError, find_grafana
-from collector.demo.screen import Screen
-from collector.demo.serving import ServeError, Serving
-from collector.demo.story import STEPS, Place, introduce, tell
-from collector.embedded import (
+from collector.influx import InfluxError
+from collector.settings import Address, Settings
+from collector.state import StateError
+from tools.demo.grafana import HOME_VARIABLE, Grafana, GrafanaError, find_grafana
+from tools.demo.screen import Screen
+from tools.demo.serving import ServeError, Serving
+from tools.demo.story import STEPS, Place, introduce, tell
+from tools.embedded import (
     HOST,
     EmbeddedInflux,
     InfluxdNotFoundError,
     InfluxdStartError,
     free_port,
 )
-from collector.history.simulate import PostError
-from collector.influx import InfluxError
-from collector.settings import Address, Settings
-from collector.state import StateError
+from tools.simulation.sending import PostError
 
 _LOOK_S: Final = 0.5
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
 
-from collector.history.catalogue import Platform, Release
+from tools.simulation.catalogue import Platform, Release
 
 
 @dataclass(frozen=True, slots=True)

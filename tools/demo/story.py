@@ -12,19 +12,18 @@ from typing import Final
 
 import aiohttp
 
-import collector
 from collector import app
-from collector.demo.pictures import bars, beside, day_table, node_chart
-from collector.demo.screen import Screen
-from collector.demo.serving import Serving
-from collector.embedded import EmbeddedInflux
-from collector.history.fleet import Fleet
-from collector.history.simulate import Tally, lay_down, post, send, understanding_of_past
 from collector.influx import Influx
 from collector.public.series import PublicSeries
 from collector.schema import ASL_VERSION, DAILY, RAW, RELEASE, SERVER_REPORT
 from collector.settings import Settings
 from collector.state import pseudonym_key
+from tools.demo.pictures import bars, beside, day_table, node_chart
+from tools.demo.screen import Screen
+from tools.demo.serving import Serving
+from tools.embedded import EmbeddedInflux
+from tools.simulation.fleet import Fleet
+from tools.simulation.sending import Tally, lay_down, post, send, understanding_of_past
 
 STEPS: Final = 6
 MOST_DAYS: Final = 90
@@ -34,7 +33,7 @@ _TABLE_DAYS: Final = 7
 _ARRIVES_S: Final = 20.0
 _LOOK_S: Final = 0.1
 _PORT_THERE: Final = 9080
-_SAMPLES: Final = Path(collector.__file__).resolve().parent.parent / "tests" / "cases" / "asl"
+_SAMPLES: Final = Path(__file__).resolve().parents[2] / "tests" / "cases" / "asl"
 _SAMPLE_WORDS: Final = {
     "readme-sample": "Raspberry Pi, one node",
     "multi-node-mixed": "PC, four nodes",
@@ -91,16 +90,13 @@ async def _post_samples(screen: Screen, place: Place) -> int:
     """Post the real reports and show each reply; returns how many were accepted."""
     begun = time.monotonic()
     found = {_SAMPLES / f"{name}.json": words for name, words in _SAMPLE_WORDS.items()}
-    found = {path: words for path, words in found.items() if path.exists()}
     async with aiohttp.ClientSession() as session:
         replies = [
             (words, await send(session, place.url, path.read_bytes()))
             for path, words in found.items()
         ]
     screen.step_done(
-        f"{len(found)} reports of the real client, posted over HTTP; the replies:"
-        if found
-        else f"the real client's reports are left out: they are in a checkout ({_SAMPLES})",
+        f"{len(found)} reports of the real client, posted over HTTP; the replies:",
         time.monotonic() - begun,
     )
     for words, reply in replies:
@@ -204,9 +200,8 @@ def _say_where(screen: Screen, place: Place) -> None:
     for name, address in addresses.items():
         screen.say(f"  {name:<17}{address}")
     sample = _from_here(_SAMPLES / "readme-sample.json")
-    if sample.exists():
-        screen.say("\nPost a report yourself:\n", style="bold")
-        screen.say(f"  curl -d @{sample} {place.url}")
+    screen.say("\nPost a report yourself:\n", style="bold")
+    screen.say(f"  curl -d @{sample} {place.url}")
     screen.say("\nLet a real AllStarLink node that you reach by ssh report to it:\n", style="bold")
     screen.say(
         f"  ssh -R {_PORT_THERE}:{settings.listen} NODE"

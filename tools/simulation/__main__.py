@@ -1,4 +1,4 @@
-"""`collector simulate`."""
+"""`python -m tools.simulation`: the command."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from collector import app
 from collector.cli.common import a_day, days_between, err, fail, load_settings, say, worded_errors
-from collector.history.fleet import Fleet
-from collector.history.simulate import (
+from collector.influx.databases import ensure
+from collector.settings import Settings, format_duration
+from collector.state import prepare, pseudonym_key
+from tools.simulation.fleet import Fleet
+from tools.simulation.sending import (
     NotEmptyError,
     PostError,
     Tally,
@@ -22,13 +25,13 @@ from collector.history.simulate import (
     refuse_if_not_empty,
     understanding_of_past,
 )
-from collector.influx.databases import ensure
-from collector.settings import Settings, format_duration
-from collector.state import prepare, pseudonym_key
 
 _RATE = 10.0
 
+cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+
+@cli.command()
 def simulate(  # noqa: PLR0913 - the options of a command are its arguments
     *,
     history: Annotated[
@@ -151,3 +154,7 @@ def _progress() -> Progress:
         console=err,
         disable=not err.is_terminal,
     )
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m tools.simulation")

@@ -1,4 +1,4 @@
-"""`collector demo`."""
+"""`make demo`: the command."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import typer
 
 from collector import logs
 from collector.cli.common import fail, out
-from collector.demo import MOST_DAYS, DemoError
-from collector.demo import demo as run_demo
+from tools.demo import MOST_DAYS, DemoError
+from tools.demo import demo as run_demo
+
+cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+@cli.command()
 def demo(
     *,
     servers: Annotated[int, typer.Option(min=1, help="made-up servers that report")] = 800,
@@ -31,3 +34,7 @@ def demo(
     except DemoError as error:
         fail(str(error))
     raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m tools.demo")

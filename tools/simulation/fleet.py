@@ -14,8 +14,8 @@ from math import log
 from random import Random
 from uuid import UUID
 
-from collector.history.bodies import Node, Odd, draw_nodes
-from collector.history.catalogue import (
+from tools.simulation.bodies import Node, Odd, draw_nodes
+from tools.simulation.catalogue import (
     OPTIONAL_PACKAGES,
     RARE_PLATFORMS,
     RELEASES,
@@ -24,7 +24,7 @@ from collector.history.catalogue import (
     platforms_at,
     successor,
 )
-from collector.history.timeline import DAY, HOUR, YEAR, Server, Steps, days_before, timeline
+from tools.simulation.timeline import DAY, HOUR, YEAR, Server, Steps, days_before, timeline
 
 _NEVER = 1 << 62
 

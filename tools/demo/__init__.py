@@ -1,0 +1,10 @@
+"""A demonstration of the whole product on one machine, for a first look: `make demo`.
+
+`run` starts an InfluxDB, a collector and Grafana where there is one, and removes their data at the
+end; `story` fills them with a simulated fleet and shows the published numbers.
+"""
+
+from tools.demo.run import DemoError, demo
+from tools.demo.story import MOST_DAYS
+
+__all__ = ["MOST_DAYS", "DemoError", "demo"]
