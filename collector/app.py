@@ -6,7 +6,6 @@ import asyncio
 import gc
 import secrets
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.admission import Buckets, RateLimit, TagBudget
-from collector.connections import Guard, GuardedSite, Limits
+from collector.connections import Guard, Limits
 from collector.health import Health, private_site
 from collector.influx import Influx
 from collector.intakes.asl import AslIntake
 from collector.intakes.door import Door
 from collector.intakes.understanding import Report, Understanding
 from collector.lines import Stamper
+from collector.listen import listening
 from collector.logs import place
 from collector.metrics import Metrics
 from collector.nodelist import NodeList
@@ -53,7 +53,6 @@ log = structlog.get_logger("collector.app")
 
 _SECONDS_PER_DAY: Final = 86_400
 _DRAIN_LOOK_S: Final = 5.0
-_LAST_WORDS_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,28 +312,6 @@ async def serve(settings: Settings) -> None:
     async with running(settings):
         spare_collections()
         await stop.wait()
-
-
-@asynccontextmanager
-async def listening(
-    application: web.Application,
-    address: Address,
-    guard: Guard,
-    *,
-    bound: socket.socket | None = None,
-) -> AsyncIterator[Address]:
-    """Serve an application, on a socket where one is bound to the address already."""
-    runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=5)
-    await runner.setup()
-    try:
-        site = GuardedSite(runner, (address.host, address.port), guard, bound=bound)
-        await site.start()
-        yield Address(address.host, runner.addresses[0][1])
-        # Nobody new is let in; who was, has a moment to say what for.
-        await site.stop()
-        await asyncio.sleep(_LAST_WORDS_S)
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -31,20 +30,14 @@ _GRACE_S: Final = 0.25
 """A connection that has waited for less is not closed for another: its request is on its way."""
 _LOOK_AGAIN_S: Final = 0.05
 _LINGER_S: Final = 5.0
-BACKLOG: Final = 1024
-_SPARE_FILES: Final = 256
-"""Descriptors for everything that is no connection from outside."""
 _RETRY_AFTER_S: Final = 60
 
 _FULL: Final = Refusal(Reason.TOO_MANY_CONNECTIONS, "no room for a connection", _RETRY_AFTER_S)
 _SLOW: Final = Refusal(Reason.TOO_SLOW, "the request did not arrive whole in time")
 _LONG_HEAD: Final = Refusal(Reason.HEAD_TOO_LARGE, "the head of the request is over the limit")
 _NO_HTTP: Final = Refusal(Reason.MALFORMED_HTTP, "this is no HTTP/1 request")
-_EXPECTED: Final = Refusal(Reason.UNSUPPORTED_EXPECTATION, "expect 100-continue, or nothing")
 _FAILED: Final = Refusal(Reason.INTERNAL_ERROR, "a fault of ours; it is logged")
 _CLOSING: Final = {hdrs.CONNECTION: "close"}
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,72 +241,6 @@ class Connection(web.RequestHandler):
         return response
 
 
-class GuardedSite(web.BaseSite):
-    """Listens on an address, or on a socket that is bound to it, within limits.
-
-    OSError where it cannot.
-    """
-
-    __slots__ = ("_address", "_guard", "_socket")
-
-    def __init__(
-        self,
-        runner: web.AppRunner,
-        address: tuple[str, int],
-        guard: Guard,
-        *,
-        bound: socket.socket | None = None,
-    ) -> None:
-        super().__init__(runner, backlog=BACKLOG)
-        self._address = address
-        self._guard = guard
-        self._socket = bound
-
-    @property
-    def name(self) -> str:
-        """The address, for a person."""
-        return "{}:{}".format(*self._address)
-
-    async def start(self) -> None:
-        """Listen."""
-        await super().start()
-        _raise_file_limit(self._guard.limits.connections + _SPARE_FILES)
-        # The runner has one: the constructor insists.
-        loop, server = asyncio.get_running_loop(), cast("web.Server", self._runner.server)
-        server.request_handler = _worded(server.request_handler)
-
-        def connection() -> Connection:
-            return Connection(server, self._guard, loop)
-
-        if self._socket is None:
-            self._server = await loop.create_server(
-                connection, *self._address, backlog=self._backlog
-            )
-        else:
-            self._server = await loop.create_server(
-                connection, sock=self._socket, backlog=self._backlog
-            )
-
-
-def _worded(handler: Handler) -> Handler:
-    """The same, its refusals in our form whoever made them: a route, or aiohttp."""
-
-    async def handled(request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except web.HTTPNotFound:
-            return Refusal(Reason.NOT_FOUND, "there is nothing at this address").response()
-        except web.HTTPMethodNotAllowed as error:
-            allowed = ", ".join(sorted(error.allowed_methods))
-            response = Refusal(Reason.METHOD_NOT_ALLOWED, f"use {allowed} here").response()
-            response.headers[hdrs.ALLOW] = allowed
-            return response
-        except web.HTTPExpectationFailed:
-            return _EXPECTED.response()
-
-    return handled
-
-
 def _written(refusal: Refusal) -> bytes:
     """A refusal as it goes over the wire, where there is no request to answer."""
     body = refusal.body()
@@ -327,10 +254,3 @@ def _written(refusal: Refusal) -> bytes:
     lines = [f"HTTP/1.1 {refusal.status.value} {refusal.status.phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def _raise_file_limit(wanted: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

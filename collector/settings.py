@@ -36,6 +36,7 @@ from pydantic_settings import (
 PREFIX: Final = "COLLECTOR_"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+)([smhdw])")
+_HOST: Final = re.compile(r"\*|[A-Za-z0-9_.-]+")
 _PORT_MAX: Final = 65_535
 _INSTANCES: Final = 1000
 _LONGEST: Final = 36_500 * 86_400
@@ -47,7 +48,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a host and a port (0: any free one)."""
+    """Where to listen: a host and a port (0: any free one). Host `*` or `::`: everywhere."""
 
     host: str
     port: int
@@ -84,11 +85,24 @@ def format_duration(seconds: int) -> str:
 def _parse_address(text: object) -> Address:
     if isinstance(text, Address):
         return text
-    host, colon, port = str(text).rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _PORT_MAX:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:16080 or [::1]:16080")
+    written = str(text).strip()
+    if "://" in written:
+        raise ValueError("must be HOST:PORT alone, without http:// or any other scheme")
+    host, colon, port = written.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = str(_ipv6(host[1:-1]))
+    elif not _HOST.fullmatch(host):
+        colon = ""
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _PORT_MAX:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:16080, [::1]:16080 or *:16080")
     return Address(host, int(port))
+
+
+def _ipv6(text: str) -> ipaddress.IPv6Address:
+    try:
+        return ipaddress.IPv6Address(text)
+    except ValueError:
+        raise ValueError("must hold an IPv6 address between its brackets") from None
 
 
 def _parse_networks(text: object) -> object:
@@ -154,7 +168,10 @@ class Settings(BaseSettings):
         arbitrary_types_allowed=True,
     )
 
-    listen: Listen = Field(Address("127.0.0.1", 16080), description="public address, HOST:PORT")
+    listen: Listen = Field(
+        Address("127.0.0.1", 16080),
+        description="public address, HOST:PORT; `*` or `[::]`: every address, IPv4 and IPv6",
+    )
     metrics_listen: Listen = Field(
         Address("127.0.0.1", 16081),
         description="address of /metrics, /healthz and /readyz, HOST:PORT; not for the public",

@@ -1,6 +1,6 @@
 """A worker's share of a collector that runs as several processes; see collector.workers.
 
-Every worker takes reports, on a socket of its own that the kernel gives its part of the
+Every worker takes reports, on sockets of its own that the kernel gives its part of the
 connections (SO_REUSEPORT), into an outbox of its own, and delivers them. The first also rolls up
 the days and fetches the node list.
 """
@@ -25,11 +25,11 @@ _LISTEN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one process does of the work. `listening`: its socket; None: it listens by itself."""
+    """One process's part of the work. `listening`: its bound sockets; none: it binds its own."""
 
     number: int = 0
     of: int = 1
-    listening: socket.socket | None = None
+    listening: tuple[socket.socket, ...] = ()
 
     @property
     def first(self) -> bool:

@@ -1,8 +1,8 @@
 """`serve` as several processes: started, watched, started again, and shown as one.
 
-The parent binds one socket for each worker and keeps it open: while a worker is started anew, the
-connections that the kernel gave its socket wait there and none is refused. A worker tells how it
-is in a line of JSON a second, on a pipe; its standard input ends when the parent does.
+The parent binds the sockets of each worker and keeps them open: while a worker is started anew,
+the connections that the kernel gave its sockets wait there and none is refused. A worker tells how
+it is in a line of JSON a second, on a pipe; its standard input ends when the parent does.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from collector import app
-from collector.connections import BACKLOG
 from collector.health import Handler, Health, private_site
+from collector.listen import accept, bind, listening
 from collector.metrics import Metrics
 from collector.settings import Address, Settings
 from collector.share import Share
@@ -55,7 +55,7 @@ class WorkersError(Exception):
 class Worker:
     """One worker as its parent knows it: started again whenever it ends."""
 
-    def __init__(self, number: int, bound: socket.socket, metrics: Path) -> None:
+    def __init__(self, number: int, bound: list[socket.socket], metrics: Path) -> None:
         self.number = number
         self._bound = bound
         self._metrics = metrics
@@ -121,13 +121,14 @@ class Worker:
         """From its start to its end."""
         self.ready.clear()
         read, write = os.pipe()
-        fd = self._bound.fileno()
+        fds = [one.fileno() for one in self._bound]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "collector", "worker", str(self.number)),
-                *("--listen", str(fd), "--tell", str(write)),
+                *(word for fd in fds for word in ("--listen", str(fd))),
+                *("--tell", str(write)),
                 stdin=asyncio.subprocess.PIPE,
-                pass_fds=(fd, write),
+                pass_fds=(*fds, write),
                 env=_environment(self._metrics),
                 # Ctrl-C at the terminal is for the parent, which stops all in its turn.
                 start_new_session=True,
@@ -220,22 +221,24 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
         folder = stack.enter_context(locked(settings.state_dir / FOLDER))
         figures = _emptied(folder / "metrics")
         bound = bind(settings.listen, settings.workers)
-        for one in bound:
-            stack.callback(one.close)
+        for sockets in bound:
+            accept(sockets)
+            for one in sockets:
+                stack.callback(one.close)
         workers = [Worker(number, one, figures) for number, one in enumerate(bound)]
         # The first makes the key and migrates what is old: the others come after it.
         for worker in workers:
             await stack.enter_async_context(_kept(worker))
         health: Health = AllHealth(workers)
         at = await stack.enter_async_context(
-            app.listening(
+            listening(
                 private_site(_metrics(figures), health),
                 settings.metrics_listen,
                 app.guard_of(settings, Metrics(), "metrics"),
             )
         )
-        host, port = bound[0].getsockname()[:2]
-        log.info("serving", public=str(Address(host, port)), metrics=str(at), workers=len(workers))
+        public = Address(settings.listen.host, bound[0][0].getsockname()[1])
+        log.info("serving", public=str(public), metrics=str(at), workers=len(workers))
         try:
             async with Notifier().serving(lambda: not health.gone()):
                 yield workers
@@ -272,33 +275,6 @@ async def _renew(workers: list[Worker], again: asyncio.Event) -> None:
                 break
         else:
             log.info("all workers are new")
-
-
-def bind(address: Address, count: int) -> list[socket.socket]:
-    """So many sockets on one address, among which the kernel shares connections out. OSError."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    host, port = address.host, address.port
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # With SO_REUSEPORT alone, a second collector of this user would take a part unnoticed.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-    bound: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            one = socket.socket(family, socket.SOCK_STREAM)
-            bound.append(one)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            one.bind((host, port))
-            port = one.getsockname()[1]
-        for one in bound:
-            # From now on the kernel takes connections, though nobody accepts them yet.
-            one.listen(BACKLOG)
-    except BaseException:
-        for one in bound:
-            one.close()
-        raise
-    return bound
 
 
 async def work(settings: Settings, share: Share, tell: int) -> None:

@@ -33,13 +33,14 @@ def serve() -> None:
 
 def worker(
     number: Annotated[int, typer.Argument(min=0)],
-    listen: Annotated[int, typer.Option()],
+    listen: Annotated[list[int], typer.Option()],
     tell: Annotated[int, typer.Option()],
 ) -> None:
     """One of the processes that `serve` starts where COLLECTOR_WORKERS is over 1."""
     configured = load_settings()
     sys.setswitchinterval(_SWITCH_S)
-    share = Share(number, configured.workers, socket.socket(fileno=listen))
+    bound = tuple(socket.socket(fileno=one) for one in listen)
+    share = Share(number, configured.workers, bound)
     with worded_errors():
         uvloop.run(workers.work(configured, share, tell))
 
