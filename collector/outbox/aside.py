@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,18 +23,20 @@ from collector.outbox.carve import log_is_damaged
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, named
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.holding import alone
+from collector.outbox.rows import Entry, Pending
 
 log = structlog.get_logger("collector.outbox")
 
 _FRESH: Final = "outbox.new"
 _LONGEST_CHECK_S: Final = 5.0
 _RECOVERED: Final = ".recovered-"
+_CARRIED: Final = ".carried"
 _FORM: Final = "%Y%m%dT%H%M%S.%fZ"
 
 
 def set_aside(directory: Path) -> list[Path]:
     """The damaged outboxes in a state directory that wait to be recovered, oldest first."""
-    found = directory.glob(f"{FILE}.damaged-*")
+    found = [path for path in directory.glob(f"{FILE}.damaged-*") if path.suffix != _CARRIED]
     return sorted({path.with_name(path.name.removesuffix("-wal")) for path in found})
 
 
@@ -58,11 +60,16 @@ def look_over(path: Path, metrics: Metrics) -> None:
 
 
 def begin_anew(
-    path: Path, why: str, known: Callable[[OutboxFile], None] = lambda _file: None
+    path: Path,
+    why: str,
+    known: Callable[[OutboxFile], None] = lambda _file: None,
+    carried: Sequence[Pending] = (),
 ) -> None:
     """Set the outbox at `path` aside and begin a new one; no connection to it may be open here.
 
     `known` is called with the new one, within a transaction, to add what a running process knows.
+    `carried` are undelivered entries of the damaged one: they go into the new one, and their
+    numbers into a file beside the damaged one, so that a recovery does not count them as lost.
     Raises OutboxUnavailable where that cannot be done now.
     """
     directory = path.parent
@@ -80,6 +87,7 @@ def begin_anew(
             # What is under way with a row of the old file must hit none of the new one.
             file.begin_at(max(kept.last + 1, time.time_ns() // 1000), kept.tag_values)
             file.owners.restore(kept.choices, kept.erasures, kept.notices, kept.erased)
+            file.insert(*(Entry(*entry[1:]) for entry in carried))
             known(file)
             choices = len(file.owners.choices())
         _replace(path, aside)
@@ -87,6 +95,9 @@ def begin_anew(
             _replace(_log_of(path), _log_of(aside))
         _log_of(path).unlink(missing_ok=True)
         Path(f"{path}-shm").unlink(missing_ok=True)
+        if carried:
+            numbers = "\n".join(str(entry.id) for entry in carried)
+            carried_of(aside).write_text(numbers, encoding="ascii")
         _finish(path)
     log.error(
         "the outbox is damaged: it is set aside and a new one begun; get the reports out with"
@@ -97,6 +108,7 @@ def begin_anew(
         why=why,
         choices=choices,
         erasures=len(kept.erasures),
+        carried=len(carried),
     )
 
 
@@ -139,6 +151,20 @@ def _damage(path: Path) -> str | None:
     return None
 
 
+def carried_of(aside: Path) -> Path:
+    """The file of the entries' numbers that went from a damaged outbox into the new one."""
+    return Path(f"{aside}{_CARRIED}")
+
+
+def carried_numbers(aside: Path) -> set[int]:
+    """The numbers of entries that went from a damaged outbox into the new one at once."""
+    try:
+        return {int(line) for line in carried_of(aside).read_text(encoding="ascii").splitlines()}
+    except (FileNotFoundError, ValueError):
+        # Without them the recovery stores these entries again, over themselves.
+        return set()
+
+
 def _log_of(path: Path) -> Path:
     return Path(f"{path}-wal")
 
@@ -158,6 +184,7 @@ def put_away(aside: Path) -> Path:
     with named():
         _replace(aside, done)
         _replace(_log_of(aside), _log_of(done))
+        _replace(carried_of(aside), carried_of(done))
     return done
 
 

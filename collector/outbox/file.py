@@ -6,11 +6,11 @@ needed. Entries are numbered without gaps, but for those an owner erased.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Self
@@ -19,7 +19,7 @@ import pydantic_core
 
 from collector.admission import TagValue
 from collector.outbox import layout, owners
-from collector.outbox.errors import OutboxDamaged, as_written, named
+from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, as_written, named
 from collector.outbox.holding import Hold
 from collector.outbox.rows import DeadLetter, Entry, Held, Pending, Stats, checksum, is_whole
 from collector.outbox.search import holds
@@ -46,6 +46,8 @@ FROM (
     ORDER BY id
 )
 """
+_ONE_BY_ONE: Final = "SELECT id, received_ns, server, points, lines, checksum FROM entries WHERE id"
+_MOST_READABLE: Final = 20_000
 _BUSY_S: Final = 30
 _PRUNE_ROWS: Final = 2000
 _RECENT: Final = 1000
@@ -106,7 +108,7 @@ class OutboxFile:
             self._database.execute("VACUUM INTO ?", (str(path),))
         self._fold()
 
-    @contextmanager
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is done inside is on disk at the end, or none of it."""
         with named(), self._database:
@@ -219,6 +221,27 @@ class OutboxFile:
                 " WHERE id > max(?, (SELECT delivered_id FROM cursor)) ORDER BY id LIMIT ?",
                 (after, max_lines),
             ).fetchall()
+
+    def readable_waiting(self) -> list[Pending]:
+        """The undelivered entries that this connection can still read of a damaged file.
+
+        Read one by one: what this connection wrote lately is in its page cache (2 MB) although
+        the file no longer has it. The newest 20 000 at most; empty where not even their numbers
+        can be read.
+        """
+        found: list[Pending] = []
+        with contextlib.suppress(OutboxUnavailable):
+            with named():
+                (delivered,) = self._database.execute("SELECT delivered_id FROM cursor").fetchone()
+                (last,) = self._database.execute("SELECT max(id) FROM entries").fetchone()
+            for id_ in range(last or 0, max(delivered, (last or 0) - _MOST_READABLE), -1):
+                # One whose page is damaged is left to `collector outbox recover`.
+                with contextlib.suppress(OutboxUnavailable), named():
+                    for *row, sum_ in self._database.execute(f"{_ONE_BY_ONE} = ?", (id_,)):
+                        if is_whole(entry := Pending(*row), sum_):
+                            found.append(entry)
+        found.reverse()
+        return found
 
     def replay(self, *, since_ns: int) -> int:
         """Have everything received since a time delivered again, where it is kept; how much is.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from collector.outbox.aside import check_recoverable
+from collector.outbox.aside import carried_numbers, check_recoverable
 from collector.outbox.errors import OutboxUnavailable
 from collector.outbox.file import OutboxFile
 from collector.outbox.rows import DeadLetter, Entry, Pending
@@ -45,12 +45,14 @@ def recover(
     """Put what is whole of an outbox that was set aside behind what the outbox in use holds.
 
     Safe beside a process that serves: some at a time, and what InfluxDB has already overwrites
-    itself. Raises OutboxUnavailable where that would fill the outbox, or a file cannot be used;
-    then the same again does the rest.
+    itself. Entries that the process put into the new outbox itself are left out. Raises
+    OutboxUnavailable where that would fill the outbox, or a file cannot be used; then the same
+    again does the rest.
     """
     check_recoverable(aside)
     erased = file.owners.erased()
     got, broken = _Got(file, max_bytes), set[int]()
+    got.seen |= {(Pending, id_) for id_ in carried_numbers(aside)}
     given = delivered = None
     left_out = 0
     try:

@@ -67,6 +67,7 @@ class Outbox:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._unavailable: str | None = None
         self._damage: str | None = None
+        self._carried: list[Pending] = []
         self._file = OutboxFile(path)
         self._read_file = OutboxFile(path)
         self.arrived = asyncio.Event()
@@ -249,8 +250,13 @@ class Outbox:
         self._damage = why
         try:
             self._reader.submit(self._read_file.close).result()
+            # A file that was moved away was copied whole beside the others.
+            if self._file.in_place:
+                # Kept for the next attempt where this one fails: the closed file tells nothing.
+                self._carried = self._file.readable_waiting() or self._carried
             self._file.close()
-            begin_anew(self._path, why, self._tell)
+            begin_anew(self._path, why, self._tell, self._carried)
+            self._carried = []
             self._file = OutboxFile(self._path)
             self._read_file = OutboxFile(self._path)
         except OutboxUnavailable as error:

@@ -1,0 +1,24 @@
+"""The settings that every chaos test's collector has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from tests.conftest import Serve, StartServe
+
+OUT_OF_REACH = str(10**9)
+
+
+@pytest.fixture
+def serve(serve: StartServe) -> StartServe:
+    """`serve` with a rate limit that no machine reaches: all senders have one address."""
+
+    def start(
+        settings: Mapping[str, str], *, ready: bool = True, under: Sequence[str] = ()
+    ) -> Serve:
+        chosen = {"COLLECTOR_RATE_LIMIT": OUT_OF_REACH, **settings}
+        return serve(chosen, ready=ready, under=under)
+
+    return start
