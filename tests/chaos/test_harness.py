@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from collector.embedded import free_port
 from tests.faulty import Fault, Way, at_random, slow
+from tools.embedded import free_port
 
 LINE = b"m f=1 1"
 BODY = b"\n".join([LINE] * (2 << 17))
