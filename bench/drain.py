@@ -15,10 +15,10 @@ from bench import servers
 from bench.load import client_bodies
 from bench.report import record, table
 from bench.servers import Serving
-from collector.app import retention, tag_budgets
 from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.outbox import FILE, Entry, OutboxFile
+from collector.parts import retention, tag_budgets
 from collector.problems import Refusal
 from collector.schema import RAW
 from collector.settings import load

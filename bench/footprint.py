@@ -12,9 +12,9 @@ from typing import Final
 from bench import servers, years
 from bench.load import Wrk, client_bodies
 from bench.report import record, table
-from collector.app import tag_budgets
 from collector.influx import Influx
 from collector.influx.databases import ensure
+from collector.parts import tag_budgets
 from collector.schema import DAILY, RAW
 from tools.embedded import EmbeddedInflux
 from tools.simulation.fleet import Fleet

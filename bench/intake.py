@@ -13,9 +13,9 @@ from bench import servers
 from bench.load import Load, Wrk, client_bodies
 from bench.report import middle, record, table
 from bench.servers import Serving
-from collector.app import tag_budgets
 from collector.intakes.understanding import Read, Report
 from collector.outbox import OutboxFile
+from collector.parts import tag_budgets
 from collector.problems import Refusal
 from tools.embedded import EmbeddedInflux
 from tools.simulation.sending import understanding_of_past

@@ -11,10 +11,10 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from collector.app import tag_budgets
 from collector.influx import Influx, Written
 from collector.influx.databases import ensure
 from collector.lines import FieldValue, line, tag_set
+from collector.parts import tag_budgets
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily
 from collector.rollup.points import Points, Tags

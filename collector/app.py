@@ -33,15 +33,12 @@ from collector.owners.desk import Desk, Parts
 from collector.owners.erasure import Locks
 from collector.owners.routes import MyData
 from collector.owners.texts import Terms
+from collector.parts import daily_of, influx_of, reconciler_of, retention, tag_budgets
 from collector.privacy import Pseudonymiser
 from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.retention import prepare
-from collector.rollup.cache import FactsCache
-from collector.rollup.daily import Daily
-from collector.rollup.reconcile import Reconciler
 from collector.rollup.schedule import Schedule
-from collector.schema import DAILY, NODE_TAGS, OWNERS, RAW, REGISTRATION
 from collector.settings import Address, Settings
 from collector.share import ALONE, Share, Signals, abandoned
 from collector.state import SharedLock, locked, pseudonym_key
@@ -78,45 +75,6 @@ class OwnHealth:
     def unavailable(self) -> str | None:
         """Why the outbox takes nothing."""
         return self._outbox.unavailable if self._outbox.alive else "the outbox's thread has ended"
-
-
-def retention(settings: Settings) -> dict[str, int]:
-    """Retention of each database, in seconds (0: for ever)."""
-    return {RAW: settings.retention_raw, DAILY: settings.retention_daily, OWNERS: 0}
-
-
-def influx_of(settings: Settings) -> Influx:
-    """The InfluxDB that the settings name."""
-    return Influx(
-        settings.influx_url,
-        token=settings.influx_token.get_secret_value(),
-        org=settings.influx_org,
-        prefix=settings.influx_prefix,
-    )
-
-
-def daily_of(settings: Settings, influx: Influx) -> Daily:
-    """The daily rollup that the settings describe."""
-    return Daily(
-        influx,
-        k=settings.k_anonymity,
-        retention_s=settings.retention_raw,
-        cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
-    )
-
-
-def reconciler_of(settings: Settings, influx: Influx) -> Reconciler:
-    """What finds the days that are due, as the settings describe."""
-    return Reconciler(
-        influx,
-        retention_s=settings.retention_raw,
-        cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
-    )
-
-
-def tag_budgets() -> dict[str, int]:
-    """How many values each open-ended tag may hold."""
-    return {tag.name: tag.budget for tag in NODE_TAGS if tag.budget and tag is not REGISTRATION}
 
 
 def guard_of(settings: Settings, metrics: Metrics, name: str) -> Guard:

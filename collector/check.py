@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from collector.app import influx_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.outbox import FILE, OutboxFile, OutboxUnavailable, set_aside
+from collector.parts import influx_of
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 from collector.share import directories

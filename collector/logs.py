@@ -11,7 +11,6 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
-from aiohttp.http_exceptions import HttpProcessingError
 
 _SPARING_S: Final = 60.0
 _FOREIGN_ADDRESS = "Error handling request from %s"
@@ -26,6 +25,9 @@ class _WithoutSender(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith("aiohttp"):
             return True
+        # The name says that aiohttp is loaded; a command without it shall not load it for its log.
+        from aiohttp.http_exceptions import HttpProcessingError  # noqa: PLC0415
+
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
             record.levelno, record.levelname = logging.INFO, "INFO"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import NewType, TypeVar
+from typing import TYPE_CHECKING, NewType, TypeVar
 
-import networkx as nx
+if TYPE_CHECKING:
+    import networkx as nx
 
 ServerPseudonym = NewType("ServerPseudonym", str)
 NodePseudonym = NewType("NodePseudonym", str)
@@ -135,6 +136,8 @@ def _cheapest_cover(
     published: Mapping[tuple[RowKey, str], int], rows: set[RowKey], columns: set[str]
 ) -> set[tuple[RowKey, str]]:
     """The cells of least weight that touch each of these lines; `published` is sorted."""
+    import networkx as nx  # noqa: PLC0415 - commands that only make pseudonyms start without it
+
     row_cheapest: dict[RowKey, tuple[RowKey, str]] = {}
     column_cheapest: dict[str, tuple[RowKey, str]] = {}
     for cell, count in published.items():

@@ -9,11 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from collector.admission import TagBudget
-from collector.app import tag_budgets
 from collector.influx import Influx
 from collector.intakes.understanding import Accepted, Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
+from collector.parts import tag_budgets
 from collector.privacy import Pseudonymiser
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily, DayResult

@@ -1,4 +1,8 @@
-"""The `collector` command: what each command takes and prints; the work is elsewhere."""
+"""The `collector` command: what each command takes and prints; the work is elsewhere.
+
+The modules of this package import at their top only what a command line's syntax needs. Each
+command imports the rest when it runs, so that help and short commands start quickly.
+"""
 
 from __future__ import annotations
 

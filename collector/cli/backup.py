@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
 
-from collector import app
-from collector.backup import manifest as about
-from collector.backup.manifest import BackupError, Manifest
-from collector.backup.months import Month
-from collector.backup.restore import Comparison, Restore, restore_key
-from collector.backup.save import save
 from collector.cli.common import err, fail, load_settings, say, worded_errors
-from collector.influx.databases import ensure, kept
-from collector.schema import DAILY
-from collector.settings import SECRETS, Settings, shown, variable
+
+if TYPE_CHECKING:
+    from collector.backup.manifest import Manifest
+    from collector.backup.months import Month
+    from collector.backup.restore import Comparison
+    from collector.settings import Settings
 
 _LISTED = 5
 
@@ -33,6 +30,8 @@ def backup(
     ] = False,
 ) -> None:
     """Write the daily series and the settings into a new directory; raw reports are not in it."""
+    from collector.backup.manifest import BackupError
+
     configured = load_settings()
     with worded_errors():
         try:
@@ -58,6 +57,9 @@ def restore(
     ] = False,
 ) -> None:
     """Put a backup's daily series back, and its pseudonym key where it has one."""
+    from collector.backup import manifest as about
+    from collector.backup.manifest import BackupError
+
     configured = load_settings()
     with worded_errors():
         try:
@@ -69,6 +71,10 @@ def restore(
 
 
 async def _save(configured: Settings, directory: Path, key: bytes | None) -> Manifest:
+    from collector import parts
+    from collector.backup.save import save
+    from collector.settings import SECRETS, shown, variable
+
     hidden = {variable(name) for name in SECRETS}
     settings = {name: value for name, value in shown(configured).items() if name not in hidden}
     with Progress(console=err, disable=not err.is_terminal) as bar:
@@ -77,7 +83,7 @@ async def _save(configured: Settings, directory: Path, key: bytes | None) -> Man
         def progress(month: Month, total: int) -> None:
             bar.update(task, advance=1, total=total, description=f"backing up {month}")
 
-        async with app.influx_of(configured) as influx:
+        async with parts.influx_of(configured) as influx:
             return await save(
                 influx,
                 directory,
@@ -90,15 +96,21 @@ async def _save(configured: Settings, directory: Path, key: bytes | None) -> Man
 async def _restore(
     configured: Settings, directory: Path, made: Manifest, *, force: bool, dry_run: bool
 ) -> None:
+    from collector import parts
+    from collector.backup import manifest as about
+    from collector.backup.restore import Restore, restore_key
+    from collector.influx.databases import ensure, kept
+    from collector.schema import DAILY
+
     with Progress(console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task("restoring", total=None)
 
         def progress(step: str, total: int) -> None:
             bar.update(task, advance=1, total=total, description=step)
 
-        async with app.influx_of(configured) as influx:
+        async with parts.influx_of(configured) as influx:
             if not dry_run:
-                await ensure(influx, app.retention(configured))
+                await ensure(influx, parts.retention(configured))
             elif (await kept(influx, (DAILY,)))[DAILY] is None:
                 say(f"{influx.name(DAILY)} is not there yet: all of it would be written")
                 return

@@ -6,15 +6,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
 
-from collector import logs, settings
-from collector.influx import InfluxError
-from collector.outbox import OutboxUnavailable
-from collector.state import StateError
+if TYPE_CHECKING:
+    from collector import settings
 
 WRONG_SETTING = 2
 
@@ -54,6 +52,8 @@ def a_day(text: str) -> date:
 
 def a_moment(text: str) -> datetime:
     """A time as commands take it: `YYYY-MM-DD[THH:MM[:SS]]` in UTC, or `6h` for so long ago."""
+    from collector import settings
+
     try:
         return datetime.now(UTC) - timedelta(seconds=settings.parse_duration(text))
     except ValueError:
@@ -75,6 +75,8 @@ def days_between(first: date, last: date | None) -> list[date]:
 
 def load_settings() -> settings.Settings:
     """The settings, with the log set up by them; exit 2 where they are wrong."""
+    from collector import logs, settings
+
     try:
         configured = settings.load()
     except settings.SettingsError as error:
@@ -92,7 +94,16 @@ def worded_errors() -> Iterator[None]:
     """Turn what can be expected to go wrong into a sentence and exit 1."""
     try:
         yield
-    except (StateError, OutboxUnavailable, InfluxError, OSError) as error:
+    except _expected() as error:
         fail(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """The errors whose text is for the operator. Imported only where one is raised."""
+    from collector.influx import InfluxError
+    from collector.outbox import OutboxUnavailable
+    from collector.state import StateError
+
+    return StateError, OutboxUnavailable, InfluxError, OSError

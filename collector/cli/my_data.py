@@ -9,25 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.table import Table
 
-from collector import app
 from collector.cli.common import fail, load_settings, out, say, worded_errors
-from collector.influx import InfluxError
-from collector.lines import Point
-from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, OutboxFile
-from collector.outbox.owners import Action, Asked, State
-from collector.owners.desk import Desk, Parts
-from collector.owners.erasure import Locks, Receipt
-from collector.owners.holdings import Place, outbox_points, raw_rows, reports_of
-from collector.privacy import Pseudonymiser, ServerPseudonym
-from collector.schema import ASL_VERSION, ASTERISK_VERSION
-from collector.settings import Settings
-from collector.state import StateInUse, locked, pseudonym_key
+
+if TYPE_CHECKING:
+    from collector.lines import Point
+    from collector.outbox import OutboxFile
+    from collector.outbox.owners import Action, Asked
+    from collector.owners.erasure import Receipt
+    from collector.privacy import ServerPseudonym
+    from collector.settings import Settings
 
 commands = typer.Typer(no_args_is_help=True, help="Show and erase what is held of a server.")
 
@@ -53,6 +48,9 @@ All = Annotated[bool, typer.Option("--all", help="all that are queued")]
 @commands.command()
 def show(server: Uuid) -> None:
     """List the reports that are held of a server."""
+    from collector.owners.holdings import Place, outbox_points, reports_of
+    from collector.schema import ASL_VERSION, ASTERISK_VERSION
+
     configured = load_settings()
     with worded_errors():
         name = _name(configured, server)
@@ -78,24 +76,32 @@ def show(server: Uuid) -> None:
 @commands.command()
 def erase(server: Uuid) -> None:
     """Erase all raw reports of a server, and print a receipt."""
+    from collector.outbox.owners import Action
+
     _ask(server, Action.ERASE)
 
 
 @commands.command("opt-out")
 def opt_out(server: Uuid) -> None:
     """Erase all raw reports of a server, and drop what it sends from now on."""
+    from collector.outbox.owners import Action
+
     _ask(server, Action.OPT_OUT)
 
 
 @commands.command("opt-in")
 def opt_in(server: Uuid) -> None:
     """End an opt-out."""
+    from collector.outbox.owners import Action
+
     _ask(server, Action.OPT_IN)
 
 
 @commands.command()
 def queue() -> None:
     """List the erasures over the hourly limit, which wait for an operator."""
+    from collector.outbox.owners import State
+
     with worded_errors(), _file(load_settings()) as file:
         asked = file.owners.asked(State.QUEUED)
     table = Table("id", "asked", "for")
@@ -123,12 +129,17 @@ def drop(numbers: Numbers = None, everything: All = False) -> None:
 
 
 def _chosen(file: OutboxFile, numbers: list[int] | None, everything: bool) -> list[int]:
+    from collector.outbox.owners import State
+
     if everything == bool(numbers):
         raise typer.BadParameter("give ids, or --all")
     return numbers or [one.id for one in file.owners.asked(State.QUEUED)]
 
 
 def _ask(server: str, action: Action) -> None:
+    from collector.owners.erasure import Receipt
+    from collector.state import StateInUse, locked
+
     configured = load_settings()
     with worded_errors():
         name = _name(configured, server)
@@ -146,6 +157,8 @@ def _ask(server: str, action: Action) -> None:
 
 
 def _have_done(file: OutboxFile, server: ServerPseudonym, action: Action) -> Asked | None:
+    from collector.outbox.owners import State
+
     number = _remember(file, server, action)
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
@@ -160,6 +173,16 @@ async def _do(
     configured: Settings, directory: Path, server: ServerPseudonym, action: Action
 ) -> Asked | None:
     """Do it here and now; None where it is only remembered."""
+    from collector.influx import InfluxError
+    from collector.metrics import Metrics
+    from collector.outbox import FILE, Outbox, OutboxFile
+    from collector.outbox.owners import State
+    from collector.owners.desk import Desk, Parts
+    from collector.owners.erasure import Locks
+    from collector.parts import daily_of, influx_of
+    from collector.privacy import Pseudonymiser
+    from collector.state import pseudonym_key
+
     path = directory / FILE
     with OutboxFile(path) as file:
         kept = file.owners.choices()
@@ -172,11 +195,11 @@ async def _do(
         metrics=metrics,
     )
     try:
-        async with app.influx_of(configured) as influx:
+        async with influx_of(configured) as influx:
             parts = Parts(
                 influx,
                 outbox,
-                app.daily_of(configured, influx),
+                daily_of(configured, influx),
                 Pseudonymiser(pseudonym_key(configured.key_file)),
                 metrics,
                 Locks(asyncio.Lock(), asyncio.Lock()),
@@ -194,11 +217,15 @@ async def _do(
 
 
 def _remember(file: OutboxFile, server: ServerPseudonym, action: Action) -> int:
+    from collector.outbox.owners import State
+
     with file.transaction():
         return file.owners.ask(server, action, State.ACCEPTED, time.time_ns())
 
 
 def _tell(receipt: Receipt, action: Action) -> None:
+    from collector.outbox.owners import Action
+
     if action is Action.OPT_IN:
         say("Reports are stored from now on.")
         return
@@ -214,11 +241,17 @@ def _tell(receipt: Receipt, action: Action) -> None:
 
 
 async def _raw(configured: Settings, server: ServerPseudonym) -> list[Point]:
-    async with app.influx_of(configured) as influx:
+    from collector.owners.holdings import raw_rows
+    from collector.parts import influx_of
+
+    async with influx_of(configured) as influx:
         return await raw_rows(influx, server, until_ns=_EVER_NS)
 
 
 def _name(configured: Settings, server: str) -> ServerPseudonym:
+    from collector.privacy import Pseudonymiser
+    from collector.state import pseudonym_key
+
     if not configured.key_file.exists():
         fail(f"there is no pseudonym key at {configured.key_file}")
     return Pseudonymiser(pseudonym_key(configured.key_file)).server(server)
@@ -230,6 +263,8 @@ def _moment(time_ns: int) -> str:
 
 @contextmanager
 def _file(configured: Settings) -> Iterator[OutboxFile]:
+    from collector.outbox import FILE, OutboxFile
+
     path = configured.state_dir / FILE
     if not path.exists():
         fail(f"there is no outbox at {path}: is COLLECTOR_STATE_DIR right?")

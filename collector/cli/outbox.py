@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from collector.cli.common import a_moment, fail, load_settings, out, say, warn, worded_errors
-from collector.outbox import (
-    FILE,
-    OutboxFile,
-    Recovered,
-    put_away,
-    set_aside,
-)
-from collector.outbox import recover as recover_into
-from collector.privacy import Pseudonymiser
-from collector.share import directories
-from collector.state import pseudonym_key
+
+if TYPE_CHECKING:
+    from collector.outbox import OutboxFile, Recovered
 
 T = TypeVar("T")
 
@@ -32,6 +24,8 @@ commands = typer.Typer(no_args_is_help=True, help="Look into the outbox; replay 
 @commands.command()
 def dead() -> None:
     """List the lines that InfluxDB refused for good, with its words."""
+    from collector.outbox import OutboxFile
+
     letters = [letter for found in _each(OutboxFile.dead_letters) for letter in found]
     table = Table("id", "received", "refused because", "line")
     for letter in letters:
@@ -47,6 +41,8 @@ def dead() -> None:
 @commands.command()
 def retry() -> None:
     """Send the dead letters again, as when the reason of their refusal is gone."""
+    from collector.outbox import OutboxFile
+
     count = sum(_each(OutboxFile.retry_dead_letters))
     say(f"{count} lines wait to be sent again")
 
@@ -67,6 +63,8 @@ def replay(
     What it has is written over itself. A running collector takes it up by itself, and computes the
     days concerned again. Owners' choices made since then are told again too.
     """
+    from collector.outbox import OutboxFile
+
     since_ns = int(since.timestamp() * 10**9)
     oldest = min((ns for ns in _each(OutboxFile.oldest_ns) if ns is not None), default=None)
     count = sum(_each(lambda file: file.replay(since_ns=since_ns)))
@@ -90,6 +88,12 @@ def recover(
     A running collector takes it up by itself. What is done is renamed, and deleted by the collector
     when it is as old as COLLECTOR_OUTBOX_KEEP.
     """
+    from collector.outbox import FILE, OutboxFile, put_away, set_aside
+    from collector.outbox import recover as recover_into
+    from collector.privacy import Pseudonymiser
+    from collector.share import directories
+    from collector.state import pseudonym_key
+
     settings = load_settings()
     if bool(files) == every:
         fail("name the outboxes that were set aside, or say --all")
@@ -132,6 +136,9 @@ def _time(ns: int) -> str:
 
 def _each(work: Callable[[OutboxFile], T]) -> list[T]:
     """What `work` returns for the outbox of each worker."""
+    from collector.outbox import FILE, OutboxFile
+    from collector.share import directories
+
     state_dir = load_settings().state_dir
     paths = [path for own in directories(state_dir) if (path := own / FILE).exists()]
     if not paths:

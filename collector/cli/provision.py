@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from collector import app
 from collector.cli.common import load_settings, out, say, warn, worded_errors
-from collector.influx.databases import ensure
-from collector.influx.v2 import speaks_v2
-from collector.provision import Issued, asks_for_password, issue
-from collector.retention import prepare
-from collector.settings import Settings
+
+if TYPE_CHECKING:
+    from collector.provision import Issued
+    from collector.settings import Settings
 
 
 def provision(
@@ -47,9 +45,15 @@ def provision(
 
 
 async def _provision(configured: Settings, directory: Path, *, rotate: bool) -> list[Issued]:
-    async with app.influx_of(configured) as influx:
+    from collector import parts
+    from collector.influx.databases import ensure
+    from collector.influx.v2 import speaks_v2
+    from collector.provision import asks_for_password, issue
+    from collector.retention import prepare
+
+    async with parts.influx_of(configured) as influx:
         version = await influx.ping()
-        wanted = app.retention(configured)
+        wanted = parts.retention(configured)
         for name in await ensure(influx, wanted):
             say(f"made {name}")
         await prepare(influx, wanted)

@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from collector import app
 from collector.cli.common import a_day, fail, load_settings, out, say, worded_errors
-from collector.quarantine.batch import Batch, Preview, Quarantine, QuarantineError, span_between
-from collector.quarantine.pattern import Pattern
-from collector.rollup.daily import DayResult
-from collector.rollup.raw import start_of
-from collector.rollup.store import Span
-from collector.settings import Settings
+
+if TYPE_CHECKING:
+    from collector.quarantine.batch import Batch, Preview, Quarantine
+    from collector.quarantine.pattern import Pattern
+    from collector.rollup.daily import DayResult
+    from collector.rollup.store import Span
+    from collector.settings import Settings
 
 commands = typer.Typer(
     no_args_is_help=True, help="Take reports out of the series, and put them back."
@@ -41,7 +41,7 @@ class Moment:
 def a_time(text: str) -> Moment:
     """A date, or `YYYY-MM-DDTHH:MM` in UTC."""
     if "T" not in text:
-        return Moment(start_of(a_day(text)), True)
+        return Moment(datetime.combine(a_day(text), time(), UTC), True)
     try:
         at = datetime.fromisoformat(text.removesuffix("Z"))
     except ValueError:
@@ -204,6 +204,8 @@ def resume() -> None:
 
 
 async def _batch(quarantine: Quarantine, number: int) -> Batch:
+    from collector.quarantine.batch import QuarantineError
+
     for batch in await quarantine.batches():
         if batch.number == number:
             return batch
@@ -211,6 +213,8 @@ async def _batch(quarantine: Quarantine, number: int) -> Batch:
 
 
 def _run(configured: Settings, work: Callable[[Quarantine], Awaitable[Found]]) -> Found:
+    from collector.quarantine.batch import QuarantineError
+
     async def worked() -> Found:
         async with _quarantine(configured) as quarantine:
             return await work(quarantine)
@@ -224,11 +228,14 @@ def _run(configured: Settings, work: Callable[[Quarantine], Awaitable[Found]]) -
 
 @asynccontextmanager
 async def _quarantine(configured: Settings) -> AsyncIterator[Quarantine]:
-    async with app.influx_of(configured) as influx:
+    from collector import parts
+    from collector.quarantine.batch import Quarantine
+
+    async with parts.influx_of(configured) as influx:
         yield Quarantine(
             influx,
-            app.daily_of(configured, influx),
-            app.reconciler_of(configured, influx),
+            parts.daily_of(configured, influx),
+            parts.reconciler_of(configured, influx),
             retention_s=configured.retention_raw,
         )
 
@@ -240,6 +247,8 @@ def _pattern(
     impossible_uptime: bool,
     servers: list[str] | None,
 ) -> Pattern:
+    from collector.quarantine.pattern import Pattern
+
     try:
         return Pattern(
             tuple(map(a_tag, tags or ())),
@@ -253,6 +262,8 @@ def _pattern(
 
 
 def _span(from_: Moment, to: Moment) -> Span:
+    from collector.quarantine.batch import QuarantineError, span_between
+
     try:
         return span_between(from_.at, to.at + timedelta(days=1) if to.is_day else to.at)
     except QuarantineError as error:

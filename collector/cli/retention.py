@@ -6,32 +6,19 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.table import Table
 
-from collector import app
 from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
-from collector.influx.databases import keep, kept
-from collector.retention import (
-    DAY_S,
-    LEAST_RAW_S,
-    NEEDS,
-    Kept,
-    Loss,
-    first_whole,
-    look,
-    loss,
-    outlasts,
-    recomputable_from,
-    spoken,
-)
-from collector.rollup.raw import day_of
 from collector.schema import DAILY, RAW
-from collector.settings import Settings, format_duration, parse_duration, variable
+
+if TYPE_CHECKING:
+    from collector.retention import Kept, Loss
+    from collector.settings import Settings
 
 commands = typer.Typer(no_args_is_help=True, help="Show and change how long what is kept.")
 
@@ -39,6 +26,8 @@ _UNKNOWN: Final = "unknown"
 
 
 def _raw(text: str) -> int:
+    from collector.retention import DAY_S
+
     seconds = _duration(text)
     if seconds < DAY_S:
         raise typer.BadParameter("raw reports are kept for 1d at least")
@@ -46,6 +35,8 @@ def _raw(text: str) -> int:
 
 
 def _duration(text: str) -> int:
+    from collector.settings import parse_duration
+
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -103,6 +94,9 @@ def set_(
     ] = False,
 ) -> None:
     """Change a retention. What is older is deleted by InfluxDB and cannot be brought back."""
+    from collector.retention import LEAST_RAW_S, outlasts, spoken
+    from collector.settings import format_duration
+
     configured = load_settings()
     wanted = _wanted(raw, daily)
     if raw is not None and raw < LEAST_RAW_S and not force:
@@ -136,15 +130,21 @@ def _wanted(raw: int | None, daily: int | None) -> dict[str, int]:
 
 
 async def _look(configured: Settings) -> list[Kept]:
-    async with app.influx_of(configured) as influx:
+    from collector import parts
+    from collector.retention import look
+
+    async with parts.influx_of(configured) as influx:
         return await look(influx)
 
 
 async def _plan(
     configured: Settings, wanted: Mapping[str, int]
 ) -> tuple[list[Loss], list[Kept], datetime]:
+    from collector import parts
+    from collector.retention import look, loss
+
     now = datetime.now(UTC)
-    async with app.influx_of(configured) as influx:
+    async with parts.influx_of(configured) as influx:
         losses = [
             await loss(influx, database, seconds, now) for database, seconds in wanted.items()
         ]
@@ -153,7 +153,10 @@ async def _plan(
 
 async def _apply(configured: Settings, changed: list[Loss]) -> None:
     """Set, and read back, since only what InfluxDB then says is kept."""
-    async with app.influx_of(configured) as influx:
+    from collector import parts
+    from collector.influx.databases import keep, kept
+
+    async with parts.influx_of(configured) as influx:
         for change in changed:
             await keep(influx, change.database, change.becomes)
         found = await kept(influx, [change.database for change in changed])
@@ -165,6 +168,8 @@ async def _apply(configured: Settings, changed: list[Loss]) -> None:
 
 
 def _check_order(held: list[Kept], wanted: Mapping[str, int]) -> None:
+    from collector.retention import outlasts, spoken
+
     seconds = {database.database: database.seconds for database in held} | dict(wanted)
     raw, daily = seconds[RAW], seconds[DAILY]
     if raw is not None and daily is not None and outlasts(raw, daily):
@@ -172,6 +177,9 @@ def _check_order(held: list[Kept], wanted: Mapping[str, int]) -> None:
 
 
 def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
+    from collector.retention import outlasts
+    from collector.settings import format_duration, variable
+
     settings = {RAW: "retention_raw", DAILY: "retention_daily"}
     for database, seconds in wanted.items():
         setting: int = getattr(configured, settings[database])
@@ -200,10 +208,14 @@ def _table(*columns: str) -> Table:
 
 
 def _day(time_ns: int | None) -> str | None:
+    from collector.rollup.raw import day_of
+
     return None if time_ns is None else day_of(time_ns).isoformat()
 
 
 def _row(database: Kept) -> list[str]:
+    from collector.retention import spoken
+
     if database.seconds is None or database.usage is None:
         return [database.name, "not there yet", "", "", "", "", ""]
     held = database.usage
@@ -235,6 +247,9 @@ def _recomputable(
     losses: list[Loss], held: list[Kept], now: datetime
 ) -> list[tuple[str, date | None, date | None]]:
     """Each series with the first day that can be computed again, now and under the plan."""
+    from collector.retention import NEEDS, first_whole, recomputable_from
+    from collector.rollup.raw import day_of
+
     raw = next((one for one in losses if one.database == RAW), None)
     usage = next(database.usage for database in held if database.database == RAW)
     if raw is None or usage is None or usage.oldest is None:
@@ -273,6 +288,8 @@ def _planned(losses: list[Loss], held: list[Kept], now: datetime) -> dict[str, A
 
 
 def _print_plan(losses: list[Loss], held: list[Kept], now: datetime) -> None:
+    from collector.retention import spoken
+
     table = _table("database", "kept for", "planned", "days lost", "which", "reports")
     for one in losses:
         days = sorted(one.reports)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from collector import app
 from collector.cli.common import (
     a_day,
     days_between,
@@ -21,10 +20,11 @@ from collector.cli.common import (
     say,
     worded_errors,
 )
-from collector.rollup.daily import DayResult, Outcome
-from collector.rollup.standing import FINAL_AFTER
-from collector.rollup.verify import Verified, verify
-from collector.settings import Settings
+
+if TYPE_CHECKING:
+    from collector.rollup.daily import DayResult
+    from collector.rollup.verify import Verified
+    from collector.settings import Settings
 
 First = Annotated[date, typer.Option("--from", parser=a_day, metavar="DATE", help="first day, UTC")]
 Last = Annotated[
@@ -44,6 +44,8 @@ def rollup(
     ] = False,
 ) -> None:
     """Compute the daily series of these days anew from their raw reports."""
+    from collector.rollup.daily import Outcome
+
     days = _days(from_, to)
     configured = load_settings()
     with worded_errors():
@@ -66,10 +68,12 @@ def rollup(
 async def _roll(
     configured: Settings, days: list[date], *, force: bool, resume: bool
 ) -> list[DayResult]:
-    async with app.influx_of(configured) as influx:
-        daily = app.daily_of(configured, influx)
+    from collector import parts
+
+    async with parts.influx_of(configured) as influx:
+        daily = parts.daily_of(configured, influx)
         if resume:
-            due = set(await app.reconciler_of(configured, influx).due(datetime.now(UTC)))
+            due = set(await parts.reconciler_of(configured, influx).due(datetime.now(UTC)))
             days = [day for day in days if day in due]
         with Progress(console=err, disable=not err.is_terminal) as progress:
             return [
@@ -101,6 +105,8 @@ def verify_(
     force: Force = False,
 ) -> None:
     """Count each day again and compare it with what is stored; exit 1 where a day is wrong."""
+    from collector.rollup.standing import FINAL_AFTER
+
     configured = load_settings()
     now = datetime.now(UTC)
     oldest = now.date() - timedelta(days=max(0, configured.retention_raw // 86_400 - 1))
@@ -130,8 +136,12 @@ async def _verify(
     configured: Settings, days: list[date], *, repair: bool, force: bool
 ) -> tuple[list[Verified], list[date]]:
     """The days' verdicts, after the repair if there is one, and the days it refused."""
-    async with app.influx_of(configured) as influx:
-        daily = app.daily_of(configured, influx)
+    from collector import parts
+    from collector.rollup.daily import Outcome
+    from collector.rollup.verify import verify
+
+    async with parts.influx_of(configured) as influx:
+        daily = parts.daily_of(configured, influx)
         refused = []
         found = []
         with Progress(console=err, disable=not err.is_terminal) as progress:

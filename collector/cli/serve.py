@@ -8,13 +8,8 @@ import sys
 from typing import Annotated, Final
 
 import typer
-import uvloop
 
-from collector import app, workers
-from collector.check import examine
 from collector.cli.common import load_settings, say, worded_errors
-from collector.settings import shown
-from collector.share import Share
 
 _SWITCH_S: Final = 0.0002
 """How long a thread of the outbox waits for the interpreter when a commit has ended.
@@ -25,6 +20,10 @@ With Python's 5 ms it would wait several times as long as the disk takes, and wi
 
 def serve() -> None:
     """Receive reports, deliver them to InfluxDB, and roll up the days, until SIGTERM."""
+    import uvloop
+
+    from collector import app, workers
+
     configured = load_settings()
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
@@ -37,6 +36,11 @@ def worker(
     tell: Annotated[int, typer.Option()],
 ) -> None:
     """One of the processes that `serve` starts where COLLECTOR_WORKERS is over 1."""
+    import uvloop
+
+    from collector import workers
+    from collector.share import Share
+
     configured = load_settings()
     sys.setswitchinterval(_SWITCH_S)
     bound = tuple(socket.socket(fileno=one) for one in listen)
@@ -47,6 +51,9 @@ def worker(
 
 def check() -> None:
     """Print the effective settings, try InfluxDB and the state directory, say what is wrong."""
+    from collector.check import examine
+    from collector.settings import shown
+
     configured = load_settings()
     for name, value in shown(configured).items():
         say(f"{name}={value}")

@@ -6,13 +6,14 @@ import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
-
-from influxdb_client import BucketRetentionRules
+from typing import TYPE_CHECKING, Final
 
 from collector.influx.client import Influx, InfluxError, identifier
 from collector.influx.v2 import api, bucket, speaks_v2
 from collector.schema import RAW
+
+if TYPE_CHECKING:
+    from influxdb_client import BucketRetentionRules
 
 _DAY_S: Final = 86_400
 _LONG_S: Final = 28 * _DAY_S
@@ -125,6 +126,8 @@ def _literal(seconds: int) -> str:
 
 
 def _rules(database: str, seconds: int) -> list[BucketRetentionRules]:
+    from influxdb_client import BucketRetentionRules
+
     return [
         BucketRetentionRules(
             type="expire",

@@ -1,17 +1,20 @@
-"""What only InfluxDB 2 has, through `influxdb-client`: errors in words, a bucket by name."""
+"""What only InfluxDB 2 has, through `influxdb-client`: errors in words, a bucket by name.
+
+`influxdb-client` is imported where it is called: it takes long to load, and 1.x does without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-
-from influxdb_client import Bucket, InfluxDBClient, Organization
-from influxdb_client.client.exceptions import InfluxDBError
-from influxdb_client.rest import ApiException
-from urllib3.exceptions import HTTPError
+from typing import TYPE_CHECKING
 
 from collector.influx.client import Influx, InfluxError, InfluxUnavailable
+
+if TYPE_CHECKING:
+    from influxdb_client import Bucket, InfluxDBClient, Organization
+    from influxdb_client.client.exceptions import InfluxDBError
 
 
 class NotPermitted(InfluxError):
@@ -30,6 +33,10 @@ def api(influx: Influx, doing: str, *, token: str | None = None) -> Iterator[Inf
     `doing` completes "may not …" in errors; `token` stands in for the one of `influx`. Raises
     InfluxUnavailable, NotPermitted, InfluxError.
     """
+    from influxdb_client import InfluxDBClient
+    from influxdb_client.client.exceptions import InfluxDBError
+    from urllib3.exceptions import HTTPError
+
     held = influx.token if token is None else token
     try:
         with InfluxDBClient(influx.url, token=held, org=influx.org) as client:
@@ -43,6 +50,8 @@ def api(influx: Influx, doing: str, *, token: str | None = None) -> Iterator[Inf
 
 
 def _worded(influx: Influx, doing: str, error: InfluxDBError) -> InfluxError:
+    from influxdb_client.rest import ApiException
+
     status = error.status if isinstance(error, ApiException) else None
     said = " ".join(str(error.message or getattr(error, "reason", "")).split())
     match status:
@@ -63,6 +72,8 @@ def _worded(influx: Influx, doing: str, error: InfluxDBError) -> InfluxError:
 
 def organisation(client: InfluxDBClient, influx: Influx) -> Organization:
     """The organisation that the settings name. Raises InfluxError where the token sees none."""
+    from influxdb_client.rest import ApiException
+
     if not influx.org:
         raise InfluxError("InfluxDB 2 needs an organisation: set COLLECTOR_INFLUX_ORG")
     try:
@@ -81,6 +92,8 @@ def organisation(client: InfluxDBClient, influx: Influx) -> Organization:
 
 def bucket(client: InfluxDBClient, influx: Influx, database: str) -> Bucket | None:
     """The bucket of a database of the schema, where there is one that the token may see."""
+    from influxdb_client.rest import ApiException
+
     try:
         buckets = client.buckets_api().find_buckets(name=influx.name(database)).buckets
     except ApiException as error:

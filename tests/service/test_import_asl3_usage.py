@@ -23,7 +23,6 @@ from typer.testing import CliRunner, Result
 
 from collector import nodelist
 from collector.admission import TagBudget, TagValue
-from collector.app import tag_budgets
 from collector.cli import cli
 from collector.history.asl3_dump import Row, dump_rows
 from collector.history.asl3_live import TABLES, DatabaseError, Dsn, live_rows
@@ -31,6 +30,7 @@ from collector.history.asl3_usage import Import, OldData
 from collector.influx import Influx
 from collector.lines import NS_PER_DAY
 from collector.outbox import FILE, Entry, OutboxFile
+from collector.parts import tag_budgets
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.public.reports import basic_text, daily_text
 from collector.public.series import PublicSeries, Snapshot

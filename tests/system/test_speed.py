@@ -14,10 +14,10 @@ from collections.abc import Callable
 import polars as pl
 
 from collector.admission import TagBudget
-from collector.app import tag_budgets
 from collector.intakes.understanding import Report, Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
+from collector.parts import tag_budgets
 from collector.privacy import Pseudonymiser
 from collector.rollup.facts import Rows, gather
 from collector.schema import NODE_REPORT, SERVER_REPORT

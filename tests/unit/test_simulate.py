@@ -8,7 +8,6 @@ from datetime import date, timedelta
 
 import pytest
 
-from collector.app import tag_budgets
 from collector.influx import (
     Denied,
     Influx,
@@ -20,6 +19,7 @@ from collector.influx import (
     Written,
 )
 from collector.intakes.understanding import Understanding
+from collector.parts import tag_budgets
 from tools.simulation.fleet import Fleet, Submission
 from tools.simulation.sending import Reply, Tally, days_kept, lay_down, understanding_of_past
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from rich.console import Console
 
-from collector import app
+from collector import parts
 from collector.influx import InfluxError
 from collector.settings import Address, Settings
 from collector.state import StateError
@@ -103,7 +103,7 @@ async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
         await stack.enter_async_context(server)
     with screen.step("the collector runs"):
         serving = await stack.enter_async_context(Serving(settings, directory / "collector.log"))
-    influx = await stack.enter_async_context(app.influx_of(settings))
+    influx = await stack.enter_async_context(parts.influx_of(settings))
     return Place(directory, settings, server, serving, influx)
 
 

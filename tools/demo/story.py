@@ -12,7 +12,7 @@ from typing import Final
 
 import aiohttp
 
-from collector import app
+from collector import parts
 from collector.influx import Influx
 from collector.public.series import PublicSeries
 from collector.schema import ASL_VERSION, DAILY, RAW, RELEASE, SERVER_REPORT
@@ -110,7 +110,7 @@ async def _lay_down(screen: Screen, place: Place, fleet: Fleet, days: list[date]
     understanding = understanding_of_past(
         pseudonym_key(settings.key_file),
         instance=settings.instance,
-        budgets=app.tag_budgets(),
+        budgets=parts.tag_budgets(),
         memory_days=len(days),
     )
     with screen.progress("past days", len(days)) as done:
@@ -151,7 +151,7 @@ async def _arrived(place: Place, *, since_ns: int, reports: int) -> None:
 
 async def _count(screen: Screen, place: Place, days: list[date]) -> None:
     begun = time.monotonic()
-    daily = app.daily_of(place.settings, place.influx)
+    daily = parts.daily_of(place.settings, place.influx)
     with screen.progress("counting days", len(days)) as done:
         for day in days:
             await daily.roll(day, datetime.now(UTC))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from collector import app
+from collector import parts
 from collector.cli.common import a_day, days_between, err, fail, load_settings, say, worded_errors
 from collector.influx.databases import ensure
 from collector.settings import Settings, format_duration
@@ -124,11 +124,11 @@ async def _lay_down(fleet: Fleet, days: list[date], configured: Settings, *, for
         # The key of `serve`: a node laid down is the same node when it is posted.
         pseudonym_key(configured.key_file),
         instance=configured.instance,
-        budgets=app.tag_budgets(),
+        budgets=parts.tag_budgets(),
         memory_days=len(days),
     )
-    async with app.influx_of(configured) as influx:
-        await ensure(influx, app.retention(configured))
+    async with parts.influx_of(configured) as influx:
+        await ensure(influx, parts.retention(configured))
         if not force:
             await refuse_if_not_empty(influx)
         with _progress() as progress:

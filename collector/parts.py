@@ -1,0 +1,61 @@
+"""Objects that the settings describe, as both the serving process and the commands need them.
+
+The rollup is imported only where it is asked for: a command that does without it starts quickly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collector.influx import Influx
+from collector.schema import DAILY, NODE_TAGS, OWNERS, RAW, REGISTRATION
+from collector.settings import Settings
+
+if TYPE_CHECKING:
+    from collector.rollup.daily import Daily
+    from collector.rollup.reconcile import Reconciler
+
+
+def retention(settings: Settings) -> dict[str, int]:
+    """Retention of each database, in seconds (0: for ever)."""
+    return {RAW: settings.retention_raw, DAILY: settings.retention_daily, OWNERS: 0}
+
+
+def influx_of(settings: Settings) -> Influx:
+    """The InfluxDB that the settings name."""
+    return Influx(
+        settings.influx_url,
+        token=settings.influx_token.get_secret_value(),
+        org=settings.influx_org,
+        prefix=settings.influx_prefix,
+    )
+
+
+def daily_of(settings: Settings, influx: Influx) -> Daily:
+    """The daily rollup that the settings describe."""
+    from collector.rollup.cache import FactsCache
+    from collector.rollup.daily import Daily
+
+    return Daily(
+        influx,
+        k=settings.k_anonymity,
+        retention_s=settings.retention_raw,
+        cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
+    )
+
+
+def reconciler_of(settings: Settings, influx: Influx) -> Reconciler:
+    """The reconciler, which finds the days that are due, that the settings describe."""
+    from collector.rollup.cache import FactsCache
+    from collector.rollup.reconcile import Reconciler
+
+    return Reconciler(
+        influx,
+        retention_s=settings.retention_raw,
+        cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
+    )
+
+
+def tag_budgets() -> dict[str, int]:
+    """How many values each open-ended tag may hold."""
+    return {tag.name: tag.budget for tag in NODE_TAGS if tag.budget and tag is not REGISTRATION}

@@ -1,0 +1,82 @@
+"""Commands start quickly: none imports what it does without.
+
+Held by the modules that a command has loaded, which is the same on every machine; time is not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.main import get_command
+
+from collector.cli import cli
+
+SLOW_TO_LOAD = {
+    "aiohttp",
+    "aiohttp_jinja2",
+    "influxdb_client",
+    "jinja2",
+    "networkx",
+    "plotext",
+    "polars",
+    "prometheus_client",
+    "pydantic_settings",
+    "structlog",
+    "uvloop",
+}
+LOADED = """
+import json, sys
+from collector.cli import cli
+
+for arguments in json.loads(sys.argv[1]):
+    try:
+        cli(arguments, prog_name="collector")
+    except SystemExit as ended:
+        code = ended.code
+    print(json.dumps([arguments, code, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+def test_help_loads_nothing_slow() -> None:
+    top = get_command(cli)
+    lines = [["--help"]]
+    for name, command in top.commands.items():  # type: ignore[attr-defined]
+        lines.append([name, "--help"])
+        lines += [[name, inner, "--help"] for inner in getattr(command, "commands", ())]
+    assert ["outbox", "dead", "--help"] in lines
+    for line, code, loaded in ran(lines):
+        assert code == 0, line
+        assert not loaded, line
+
+
+def test_a_command_loads_no_slow_library_that_it_does_without(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    # `check` makes the state directory that the others look into.
+    (done,) = ran([["check"]], state)
+    assert done[1:] == (1, {"aiohttp", "prometheus_client", "pydantic_settings", "structlog"})
+    for line, code, loaded in ran([["outbox", "dead"], ["my-data", "queue"]], state):
+        assert code == 0, line
+        assert loaded <= {"prometheus_client", "pydantic_settings", "structlog"}, line
+
+
+def ran(lines: list[list[str]], state: Path | None = None) -> list[tuple[list[str], int, set[str]]]:
+    """Run commands in one new process: each with its exit code, and the slow modules loaded."""
+    settings = {name: value for name, value in os.environ.items() if "COLLECTOR" not in name}
+    settings["COLLECTOR_INFLUX_URL"] = "http://127.0.0.1:1"
+    if state is not None:
+        settings["COLLECTOR_STATE_DIR"] = str(state)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, json.dumps(lines)],
+        env=settings,
+        cwd=state and state.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("[[")]
+    assert [line for line, _, _ in told] == lines, done.stderr
+    return [(line, code, SLOW_TO_LOAD.intersection(modules)) for line, code, modules in told]
