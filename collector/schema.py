@@ -236,7 +236,11 @@ DAILY_UPGRADES = Measurement(
     _DAY,
     (
         Tag("from_version", "AllStarLink's version in a report of a node, or `other`"),
-        Tag("to_version", "the version in its next report, within 30 days, or `other`"),
+        Tag(
+            "to_version",
+            "the version in its next report, if the node did not have it in the last 30 days,"
+            " or `other`",
+        ),
     ),
     (
         _count("nodes", "nodes", "distinct nodes that went from the one to the other that day"),

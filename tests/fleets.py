@@ -41,6 +41,39 @@ _PACKAGES = {
     "asl3-tts": ("1.0.1", None, None),
     "odd,one": ("1 2", "a=b"),
 }
+UNTIDY = (
+    *("X", "Y Z", "X Y", "Z", "X Y Z", "Y_Z", "", " ", "\t", "12", "Debian 12", "a,b=c", 'a"b'),
+    *("other", "Other", "0ther", "unknown", "UNKNOWN", "unknown 12", "all", "aIl", "none", "None"),
+    *(
+        "Debian",
+        "debian",
+        "Debian\u200b",
+        "Debian\ufe0f",
+        "D\u0435bian",
+        "\uff24ebian",
+        "D\u00e9bian",
+    ),
+    *(
+        "1",
+        "l",
+        "I",
+        "|",
+        "0",
+        "O",
+        "1 0",
+        "l O",
+        "\u3164",
+        "\u2800",
+        "\u202eneg",
+        "\ufdfa" * 9,
+        "x" * 80,
+    ),
+)
+"""Words that are blank, look alike, or are the tables' own."""
+_UNTIDY_VERSIONS = (
+    *(f"Asterisk {word}" for word in ("other", "all", "unknown", "2O.7.0", "20.7.\u0660", "|")),
+    *(f"Asterisk 20.7.{a}+asl3-{b}.3-1.deb12" for a in "0O" for b in "1lI2"),
+)
 _SILENCES = (1, 2, 6, 7, 8, 29, 30, 31, 32)
 
 
@@ -53,12 +86,17 @@ class _Server:
     platform: tuple[str, str, str]
     packages: dict[str, str]
     channels: dict[int, str]
+    untidy: bool = False
     silent: set[int] = field(default_factory=set)
 
     def body(self) -> bytes:
         """One report; now and then it is said in another's way."""
         rng = self.rng
         distro, release, arch = self.platform
+        if self.untidy and rng.random() < 0.5:
+            distro, release, arch = (
+                rng.choice((word, rng.choice(UNTIDY))) for word in self.platform
+            )
         nodes: list[int | str] = [*self.nodes]
         iax = [node for node in self.nodes if node % 5 == 0]
         words: list[int | str] = [*iax]
@@ -91,16 +129,22 @@ class _Server:
         return body.encode()
 
 
-def random_fleet(seed: int, *, days: int, servers: int, first: int = EPOCH) -> Received:
-    """All that such a fleet sends in its days (`first`: the first, of 1970), in order of time."""
+def random_fleet(
+    seed: int, *, days: int, servers: int, first: int = EPOCH, untidy: bool = False
+) -> Received:
+    """All that such a fleet sends in its days (`first`: the first, of 1970), in order of time.
+
+    In an untidy one much of what servers say of themselves is blank, looks alike or is reserved.
+    """
     rng = random.Random(f"fleet {seed}")
     numbers = iter(rng.sample(range(2000, 60_000), servers * 4 + days))
-    fleet = [_server(rng, [next(numbers) for _ in range(rng.choice((1, 1, 2, 3)))], days, 0)]
+    nodes = [next(numbers) for _ in range(rng.choice((1, 1, 2, 3)))]
+    fleet = [_server(rng, nodes, days, 0, untidy=untidy)]
     received: Received = [(first * DAY + 5 * HOUR, fleet[0].body())]
     while len(fleet) < servers:
         late = rng.choice((0, 0, 0, rng.randrange(days)))
         nodes = [next(numbers) for _ in range(rng.choice((1, 1, 2)))]
-        fleet.append(_server(rng, nodes, days, late))
+        fleet.append(_server(rng, nodes, days, late, untidy=untidy))
     for day in range(days):
         _happenings(rng, fleet)
         for server in fleet:
@@ -113,7 +157,7 @@ def random_fleet(seed: int, *, days: int, servers: int, first: int = EPOCH) -> R
     return sorted(received, key=lambda each: each[0])
 
 
-def _server(rng: random.Random, nodes: list[int], days: int, late: int) -> _Server:
+def _server(rng: random.Random, nodes: list[int], days: int, late: int, *, untidy: bool) -> _Server:
     odd = rng.random() < 0.2
     made = _Server(
         rng,
@@ -123,6 +167,7 @@ def _server(rng: random.Random, nodes: list[int], days: int, late: int) -> _Serv
         rng.choice(_ODD_PLATFORMS if rng.random() < 0.15 else _PLATFORMS),
         {},
         {node: rng.choice(_CHANNELS) for node in nodes},
+        untidy,
         set(range(late)),
     )
     _install(made)
@@ -135,6 +180,11 @@ def _server(rng: random.Random, nodes: list[int], days: int, late: int) -> _Serv
 def _install(server: _Server) -> None:
     drawn = {name: server.rng.choice(versions) for name, versions in _PACKAGES.items()}
     server.packages = {name: version for name, version in drawn.items() if version is not None}
+    if server.untidy:
+        rng = server.rng
+        server.version = rng.choice((server.version, *_UNTIDY_VERSIONS))
+        server.channels = {node: rng.choice((*_CHANNELS, *UNTIDY)) for node in server.channels}
+        server.packages |= {rng.choice(UNTIDY): rng.choice(UNTIDY) for _ in range(3)}
 
 
 def _happenings(rng: random.Random, fleet: list[_Server]) -> None:
@@ -166,6 +216,6 @@ def _reports(rng: random.Random, server: _Server, midnight: int) -> Received:
             received.append((instant, received[-1][1]))
             continue
         if received and rng.random() < 0.5:
-            server.version = rng.choice(_VERSIONS)
+            server.version = rng.choice((*_VERSIONS, *(_UNTIDY_VERSIONS if server.untidy else ())))
         received.append((instant, server.body()))
     return received

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -83,15 +84,11 @@ def _said(at: int, body: bytes) -> Said | None:
     if not public:
         return None
     asterisk, asl = _versions(told.get("ast-ver") or "")
-    distro, release = _clean(told.get("distro")), _clean(told.get("release"))
-    whole = release if (distro, release) == ("unknown", "unknown") else f"{distro} {release}"
-    is_a = dict(
-        zip(
-            SERVER_KEYS,
-            (asterisk, asl, distro, whole, _clean(told.get("arch"))),
-            strict=True,
-        )
-    )
+    plain = (_clean(told.get(name)) for name in ("distro", "release", "arch"))
+    is_a = {
+        name: _label(value)
+        for name, value in zip(SERVER_KEYS, (asterisk, asl, *plain), strict=True)
+    }
     http = {int(number) for number in told.get("nodes-reg-http") or ()}
     iax = {int(word) for word in told.get("nodes-reg-iax") or () if str(word).isdigit()}
     channels = told.get("nodes-channels") or {}
@@ -100,7 +97,7 @@ def _said(at: int, body: bytes) -> Said | None:
             number,
             is_a
             | {
-                "channel": _channel(channels.get(str(number))),
+                "channel": _label(_channel(channels.get(str(number)))),
                 "registration": {
                     (False, False): "none",
                     (True, False): "http",
@@ -111,7 +108,7 @@ def _said(at: int, body: bytes) -> Said | None:
         )
         for number in public
     )
-    packages = {_clean(p): _clean(v) for p, v in (told.get("pkgs") or {}).items() if v}
+    packages = {_label(p): _label(v) for p, v in sorted((told.get("pkgs") or {}).items()) if v}
     return Said(at, told["uuid"].lower(), is_a, nodes, packages)
 
 
@@ -138,6 +135,60 @@ def _versions(text: str) -> tuple[str, str]:
 def _channel(text: str | None) -> str:
     name = _clean((text or "").split("/")[0].lower())
     return {"radio": "usbradio"}.get(name, name)
+
+
+def _label(text: str) -> str:
+    """How a value is published: in ASCII, and never as a word that the tables use themselves."""
+    cleaned = _clean(unicodedata.normalize("NFKC", text))
+    plain = "".join(letter if " " <= letter <= "~" else "?" for letter in cleaned)
+    for word, meaning in {"all": "other", "other": "other", "none": "none"}.items():
+        if _word(plain) == word:
+            return meaning
+    return "unknown" if _word(plain) == "unknown" else plain
+
+
+def _word(text: str) -> str:
+    for digit, letter in ("1l", "Il", "|l", "0o"):
+        text = text.replace(digit, letter)
+    return text.lower()
+
+
+def _drawn(text: str) -> str:
+    """The same for two texts that only a careful reader tells apart."""
+    for one, other in ("1l", "Il", "|l", "O0", "`'"):
+        text = text.replace(one, other)
+    return text
+
+
+def _common(counts: Mapping[str, int]) -> dict[str, str]:
+    """One name for the values that are drawn alike: the one that most have."""
+    return {
+        value: min(
+            (other for other in counts if _drawn(other) == _drawn(value)),
+            key=lambda other: (-counts[other], other),
+        )
+        for value in counts
+    }
+
+
+def _named(units: Iterable[Mapping[str, str]], keys: Iterable[str]) -> list[dict[str, str]]:
+    """The units of one day as their tables name them, with the release inside its distribution."""
+    named = [dict(unit) for unit in units]
+    for key in keys:
+        if key != "release":
+            names = _common(Counter(unit[key] for unit in named))
+            for unit in named:
+                unit[key] = names[unit[key]]
+    for distro in {unit["distro"] for unit in named}:
+        inside = [unit for unit in named if unit["distro"] == distro]
+        names = _common(Counter(unit["release"] for unit in inside))
+        for unit in inside:
+            release = names[unit["release"]]
+            if "other" in {distro, release}:
+                unit["release"] = "other"
+            elif not distro == release == "unknown":
+                unit["release"] = f"{distro} {release.replace(' ', '_')}"
+    return named
 
 
 @dataclass(frozen=True)
@@ -183,9 +234,9 @@ class Oracle:
     def usage(self, day: int) -> Points:
         """`daily_usage` of a day."""
         exact = self.days[day]
-        nodes = exact.nodes.values()
-        channels = Counter(node.is_a["channel"] for node in nodes)
-        registered = Counter(node.is_a["registration"] for node in nodes)
+        nodes = _named((node.is_a for node in exact.nodes.values()), NODE_KEYS)
+        channels = Counter(node["channel"] for node in nodes)
+        registered = Counter(node["registration"] for node in nodes)
         before = self._nodes(day - WINDOW, day - 1)
         since = self._nodes(day - WINDOW + 1, day)
         fields = {
@@ -193,8 +244,8 @@ class Oracle:
             "node_reports": sum(len(report.nodes) for report in exact.reports),
             "servers": len(exact.servers),
             "nodes": len(exact.nodes),
-            "asterisk_versions": len(_known(node.is_a["asterisk_version"] for node in nodes)),
-            "asl_versions": len(_known(node.is_a["asl_version"] for node in nodes)),
+            "asterisk_versions": len(_known(node["asterisk_version"] for node in nodes)),
+            "asl_versions": len(_known(node["asl_version"] for node in nodes)),
             **{name: channels[name] for name in CHANNELS},
             "other_channels": sum(n for name, n in channels.items() if name not in CHANNELS),
             "registered_http": registered["http"] + registered["both"],
@@ -216,25 +267,31 @@ class Oracle:
 
     def node_tables(self, day: int) -> Points:
         """`daily_nodes` of a day."""
-        units = [node.is_a for node in self.days[day].nodes.values()]
+        units = _named((node.is_a for node in self.days[day].nodes.values()), NODE_KEYS)
         return _tables(units, NODE_KEYS, day, "nodes", self.final(day))
 
     def server_tables(self, day: int) -> Points:
         """`daily_servers` of a day."""
-        units = [server.is_a for server in self.days[day].servers.values()]
+        units = _named((server.is_a for server in self.days[day].servers.values()), SERVER_KEYS)
         return _tables(units, SERVER_KEYS, day, "servers", self.final(day))
 
     def packages(self, day: int) -> Points:
         """`daily_packages` of a day."""
-        servers = self.days[day].servers.values()
-        named = {package for server in servers for package in server.packages}
-        return {
-            (day * DAY, (("package", package), ("version", version))): _counted(
-                "servers", count, day, self.final(day)
-            )
-            for package in named
-            for version, count in Counter(s.packages.get(package, "none") for s in servers).items()
-        }
+        servers = [server.packages for server in self.days[day].servers.values()]
+        names = _common(Counter(package for server in servers for package in server))
+        servers = [{names[p]: v for p, v in server.items()} for server in servers]
+        points: Points = {}
+        for package in set(names.values()):
+            common = _common(Counter(server[package] for server in servers if package in server))
+            # What a server calls none is not that it has none.
+            common |= {"none": "other"} if "none" in common else {}
+            counts = Counter(common[s[package]] if package in s else "none" for s in servers)
+            if not set(counts) - {"none", "other"}:
+                continue
+            for version, count in counts.items():
+                tags = (("package", package), ("version", version))
+                points[day * DAY, tags] = _counted("servers", count, day, self.final(day))
+        return points
 
     def upgrades(self, day: int) -> Points:
         """`daily_upgrades` of a day."""
@@ -243,7 +300,7 @@ class Oracle:
                 "nodes": len(nodes),
                 "final": self.final(day),
             }
-            for (before, after), nodes in self._upgrades[day].items()
+            for (before, after), nodes in self._upgrades.get(day, {}).items()
         }
 
     def hours(self, day: int) -> Points:
@@ -296,11 +353,25 @@ class Oracle:
         for report in self.reports:
             for node in report.nodes:
                 told[node.number].append((report.day, node.is_a["asl_version"]))
-        found: dict[int, dict[tuple[str, str], set[int]]] = defaultdict(lambda: defaultdict(set))
+        moved: dict[int, list[tuple[int, str, str]]] = defaultdict(list)
         for number, versions in told.items():
-            for (since, before), (day, after) in pairwise(versions):
-                if before != after and "unknown" not in (before, after) and day - since <= WINDOW:
-                    found[day][before, after].add(number)
+            for at, ((since, before), (day, after)) in enumerate(pairwise(versions), 1):
+                had = {version for then, version in versions[:at] if day - then <= WINDOW}
+                known = "unknown" not in {before, after}
+                if known and after not in had and day - since <= WINDOW:
+                    moved[day].append((number, before, after))
+        return {day: self._flows(day, moves) for day, moves in moved.items()}
+
+    def _flows(
+        self, day: int, moves: list[tuple[int, str, str]]
+    ) -> dict[tuple[str, str], set[int]]:
+        """Who moved from which version to which on a day, under the names of that day."""
+        on_day = Counter(node.is_a["asl_version"] for node in self.days[day].nodes.values())
+        names = _common({v: 0 for _, *pair in moves for v in pair} | dict(on_day))
+        found: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for number, before, after in moves:
+            if names[before] != names[after]:
+                found[names[before], names[after]].add(number)
         return found
 
 
@@ -327,7 +398,7 @@ def _counted(field: str, count: int, day: int, final: int) -> dict[str, int]:
 
 
 def _tables(
-    units: list[Mapping[str, str]], keys: tuple[str, ...], day: int, field: str, final: int
+    units: Iterable[Mapping[str, str]], keys: tuple[str, ...], day: int, field: str, final: int
 ) -> Points:
     rows: Counter[Hashable] = Counter()
     for unit in units:

@@ -27,7 +27,7 @@ def unsafe(found: Series, exact: Series, k: int) -> list[str]:
     ):
         totals = {time: fields[unit] for (time, _), fields in exact["daily_usage"].items()}
         wrong += _cells(found[measurement], exact[measurement], unit, k, totals)
-        wrong += _tables(found[measurement], unit, keys, totals)
+        wrong += _tables(found[measurement], unit, keys, totals, k)
     wrong += _packages(found, exact, k)
     wrong += _upgrades(found, exact, k)
     return wrong
@@ -70,7 +70,7 @@ def _cells(
 
 
 def _tables(
-    found: Points, unit: str, keys: tuple[str, ...], totals: dict[int, int]
+    found: Points, unit: str, keys: tuple[str, ...], totals: dict[int, int], k: int
 ) -> Iterator[str]:
     sums: dict[Table, int] = defaultdict(int)
     for (time, tags), fields in found.items():
@@ -84,7 +84,8 @@ def _tables(
     }
     for (time, tags), fields in found.items():
         named = dict(tags)
-        if named["within"] == "all" and named["value"] != "other":
+        # With a k of 1 nothing is hidden, and what senders call other is a value as any.
+        if named["within"] == "all" and (k == 1 or named["value"] != "other"):
             for other in keys:
                 if other != named["dimension"] and {other, named["dimension"]} != {
                     "distro",

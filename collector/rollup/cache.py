@@ -26,6 +26,11 @@ log = structlog.get_logger("collector.rollup")
 
 DIRECTORY: Final = "rollup"
 _INDEX: Final = "index.json"
+_RULES: Final = 2
+"""The rules by which days are counted; what was kept under other ones counts as lost.
+
+2: labels as in `collector.rollup.labels`; a node goes to a version once in 30 days.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,9 @@ Basis = Mapping[date, RawCount]
 class FactsCache:
     """Facts by day, valid for the raw count that they were gathered at; bases, valid for one `k`.
 
+    Both are valid for the rules they were made under: a new version that counts by other rules
+    computes every day anew whose raw reports are whole.
+
     What cannot be written is not kept: a full disk must not stop the series.
     """
 
@@ -55,7 +63,7 @@ class FactsCache:
         folder = self._folder(day)
         try:
             kept = json.loads((folder / _INDEX).read_text())
-            if _count(kept["count"]) != count:
+            if kept.get("rules") != _RULES or _count(kept["count"]) != count:
                 return None
             return DayFacts(
                 **{
@@ -65,7 +73,14 @@ class FactsCache:
             )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, LookupError, PolarsError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            PolarsError,
+        ) as error:
             log.warning("kept facts are damaged", day=day.isoformat(), error=type(error).__name__)
             return None
 
@@ -82,7 +97,11 @@ class FactsCache:
                 getattr(facts, name).write_parquet(content, compression="lz4")
                 digests[name] = _digest(content.getvalue())
                 (new / f"{name}.parquet").write_bytes(content.getbuffer())
-            index = {"count": [count.reports, count.node_reports], "digests": digests}
+            index = {
+                "rules": _RULES,
+                "count": [count.reports, count.node_reports],
+                "digests": digests,
+            }
             (new / _INDEX).write_text(json.dumps(index))
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)
@@ -93,7 +112,7 @@ class FactsCache:
         """What a stored day was computed from; None where not known, or under another k."""
         try:
             kept = json.loads(self._basis_file(day).read_text())
-            if kept["k"] != self._k:
+            if (kept["k"], kept.get("rules")) != (self._k, _RULES):
                 return None
             counts = kept["counts"].items()
             return {date.fromisoformat(name): _count(value) for name, value in counts}
@@ -110,7 +129,7 @@ class FactsCache:
         new = file.with_suffix(".new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.write_text(json.dumps({"k": self._k, "counts": counts}))
+            new.write_text(json.dumps({"rules": _RULES, "k": self._k, "counts": counts}))
             new.replace(file)
         except OSError as error:
             log.warning("a basis cannot be kept", day=day.isoformat(), error=type(error).__name__)

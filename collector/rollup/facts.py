@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import polars as pl
 
+from collector.rollup.labels import published_label
 from collector.schema import (
     ASL_VERSION,
     NODE_DIMENSIONS,
@@ -39,12 +40,13 @@ def columns(measurement: Measurement) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DayFacts:
-    """A day, as frames; pseudonyms as unsigned 64-bit numbers.
+    """A day, as frames; pseudonyms as unsigned 64-bit numbers, tags as published labels.
 
     - `nodes`: `node`, `hours` (bit h set: reported in hour h), `first` and `last` (its AllStarLink
       version in its first and last report)
     - `servers`: `server`, `hours`
-    - `moves`: `node`, `from`, `to`: changes of AllStarLink version from report to report in the day
+    - `moves`: `node`, `from`, `to`: each version `to` that a node had later in the day than in its
+      first report, with the version `from` of the report before the first one that says so
     - `node_profiles`, `server_profiles`: how many (`count`) share each combination of tags
     - `package_sets`: how many servers (`count`) have each set of packages (`packages`, JSON)
     - `hourly`: `hour`, `reports`, `node_reports`, for the hours that have any
@@ -100,8 +102,13 @@ class Rows:
         return self
 
     def frame(self) -> pl.DataFrame:
-        """The rows in their order: the unit as a number, `hour` (0..23), tags, packages."""
-        return pl.concat([self._parse(b""), *self._frames])
+        """The rows in their order: the unit as a number, `hour` (0..23), labels, packages."""
+        rows = pl.concat([self._parse(b""), *self._frames])
+        return rows.with_columns(
+            pl.col(name).cast(pl.String).replace(changed).cast(pl.Categorical)
+            for name in self._names[1:]
+            if name != _PACKAGES and (changed := _relabelled(rows[name]))
+        )
 
     def _parse(self, csv: bytes) -> pl.DataFrame:
         unit, *others = self._names
@@ -122,6 +129,15 @@ class Rows:
                 for name in others
             ),
         ).collect()
+
+
+def _relabelled(column: pl.Series) -> dict[str, str]:
+    """The values of a column that are published under another label, with that label."""
+    return {
+        value: label
+        for value in column.unique().cast(pl.String)
+        if (label := published_label(value)) != value
+    }
 
 
 def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
@@ -176,11 +192,14 @@ def _moves(rows: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
         how="semi",
         maintain_order="left",
     )
-    moved = repeated.with_columns(pl.col("to").shift().over("node").alias("from"))
+    moved = repeated.with_columns(
+        pl.col("to").shift().over("node").alias("from"),
+        pl.col("to").first().over("node").alias("begun"),
+    )
     return (
-        moved.filter(pl.col("from").is_not_null() & (pl.col("from") != pl.col("to")))
+        moved.filter((pl.col("from") != pl.col("to")) & (pl.col("to") != pl.col("begun")))
         .select("node", "from", "to")
-        .unique()
+        .unique(["node", "to"], keep="first", maintain_order=True)
     )
 
 

@@ -11,10 +11,11 @@ from typing import Final
 
 import polars as pl
 
-from collector.lines import NS_PER_DAY, FieldValue, label
+from collector.lines import NS_PER_DAY, FieldValue
 from collector.privacy import suppress_line
 from collector.rollup.facts import DayFacts
 from collector.rollup.hourly import Hour, hourly_fields
+from collector.rollup.labels import one_name, published_label, release_label
 from collector.rollup.tables import Cell, TableInput, published_tables, usage_counts
 from collector.rollup.windows import WindowCounts
 from collector.schema import (
@@ -91,12 +92,8 @@ def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
     by the difference from the day's servers. A package that under k servers have is not named.
     """
     servers = day.servers.height
-    by_package: dict[str, Counter[str]] = {}
-    for packages, count in day.package_sets.iter_rows():
-        installed = {label(p): label(v) for p, v in json.loads(packages).items() if v}
-        for package, version in installed.items():
-            by_package.setdefault(package, Counter())[version] += count
     points: Points = {}
+    by_package = _packages(day.package_sets)
     for package, versions in sorted(by_package.items()):
         having = versions.total()
         if having < k:
@@ -115,6 +112,47 @@ def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
                 "servers", count, time, final=final
             )
     return points
+
+
+def _packages(sets: pl.DataFrame) -> dict[str, Counter[str]]:
+    """How many servers have each version of each package."""
+    installed = [(_installed(text), count) for text, count in sets.iter_rows()]
+    servers: Counter[str] = Counter()
+    for packages, count in installed:
+        servers.update(dict.fromkeys(packages, count))
+    names = one_name(servers)
+    found: dict[str, Counter[str]] = {}
+    for packages, count in installed:
+        for package, version in {names[p]: v for p, v in packages.items()}.items():
+            found.setdefault(package, Counter())[version] += count
+    return {package: _named(versions) for package, versions in found.items()}
+
+
+def _installed(text: str) -> dict[str, str]:
+    """The packages that a server has, with their versions; none where the text is no such object.
+
+    Of packages with one label the last by its name counts.
+    """
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(said, dict):
+        return {}
+    return {
+        published_label(package): published_label(version)
+        for package, version in sorted(said.items())
+        if version and isinstance(version, str)
+    }
+
+
+def _named(counts: Mapping[str, int]) -> Counter[str]:
+    """The counts with those of labels that look alike added up."""
+    names = one_name(counts)
+    found: Counter[str] = Counter()
+    for value, count in counts.items():
+        found[names[value]] += count
+    return found
 
 
 def upgrade_points(
@@ -165,7 +203,10 @@ def _versions(tables: TableInput, dimension: str) -> int:
 
 
 def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
-    labelled = profiles.with_columns(_release_label().alias(RELEASE.name))
+    for dimension in dimensions:
+        if dimension != RELEASE.name:
+            profiles = _renamed(profiles, dimension)
+    labelled = _with_release_labels(profiles)
     one_way = {d: dict(_summed(labelled, d).iter_rows()) for d in dimensions}
     two_way = {
         (d, e): {(v, w): count for v, w, count in _summed(labelled, d, e).iter_rows()}
@@ -182,16 +223,28 @@ def _summed(profiles: pl.DataFrame, *dimensions: str) -> pl.DataFrame:
     return profiles.group_by(dimensions).agg(pl.col("count").sum())
 
 
-def _release_label() -> pl.Expr:
-    """Release with its distribution, `Debian 12`, so that a value means one thing.
+def _renamed(profiles: pl.DataFrame, dimension: str) -> pl.DataFrame:
+    """The profiles with one name for the labels of a dimension that look alike."""
+    names = one_name(dict(_summed(profiles, dimension).iter_rows()))
+    changed = {label: name for label, name in names.items() if name != label}
+    return profiles.with_columns(pl.col(dimension).replace(changed)) if changed else profiles
 
-    `other` where either is; `unknown` where both are.
-    """
-    distro, release = pl.col(DISTRO.name), pl.col(RELEASE.name)
-    return (
-        pl.when((distro == OTHER) | (release == OTHER))
-        .then(pl.lit(OTHER))
-        .when((distro == UNKNOWN) & (release == UNKNOWN))
-        .then(pl.lit(UNKNOWN))
-        .otherwise(distro + " " + release)
+
+def _with_release_labels(profiles: pl.DataFrame) -> pl.DataFrame:
+    """The profiles with each release under its label, `Debian 12`."""
+    by_distro: dict[str, dict[str, int]] = {}
+    for distro, release, count in _summed(profiles, DISTRO.name, RELEASE.name).iter_rows():
+        by_distro.setdefault(distro, {})[release] = count
+    labels = [
+        (distro, release, release_label(distro, name))
+        for distro, counts in by_distro.items()
+        for release, name in one_name(counts).items()
+    ]
+    table = pl.DataFrame(
+        labels,
+        schema=dict.fromkeys([DISTRO.name, RELEASE.name, "label"], pl.String()),
+        orient="row",
+    )
+    return profiles.join(table, on=[DISTRO.name, RELEASE.name]).with_columns(
+        pl.col("label").alias(RELEASE.name)
     )

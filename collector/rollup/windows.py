@@ -1,8 +1,9 @@
 """Distinct nodes and servers over several days, who is new, who lapsed, who upgraded. Pure.
 
 A presence is what is known of the last 31 days at the end of one: for each pseudonym a number of
-which bit i says "seen i days before", and of a node the version in its last report. One step of
-`advance` takes it a day on, so that no window ever needs more than two days at a time.
+which bit i says "seen i days before", and of a node the version in its last report and those that
+it had before. One step of `advance` takes it a day on, so that no window ever needs more than two
+days at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Final
 import polars as pl
 
 from collector.rollup.facts import DayFacts
-from collector.schema import UNKNOWN
+from collector.rollup.labels import one_name
+from collector.schema import ASL_VERSION, UNKNOWN
 
 DAYS: Final = 31
 """Days that a presence spans: the day itself and the 30 before."""
@@ -22,17 +24,26 @@ _WEEK: Final = 2**7 - 1
 _MONTH: Final = 2**30 - 1
 _ALL: Final = 2**DAYS - 1
 _THIRTY_BACK: Final = 2**30
+_MONTH_DAYS: Final = 30
 
 _NODES: Final = {"node": pl.UInt64(), "days": pl.UInt32(), "version": pl.Categorical()}
 _SERVERS: Final = {"server": pl.UInt64(), "days": pl.UInt32()}
+_EARLIER: Final = {"node": pl.UInt64(), "version": pl.Categorical(), "age": pl.UInt32()}
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """The last 31 days: `nodes` (`node`, `days`, `version`) and `servers` (`server`, `days`)."""
+    """The last 31 days.
+
+    - `nodes`: `node`, `days`, `version` (in its last report)
+    - `servers`: `server`, `days`
+    - `earlier`: `node`, `version`, `age`: versions that a node had before its last one, and how
+      many days ago (0..29) it last had each
+    """
 
     nodes: pl.DataFrame
     servers: pl.DataFrame
+    earlier: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +60,14 @@ class WindowCounts:
 
 def nobody() -> Presence:
     """The presence before the first day."""
-    return Presence(pl.DataFrame(schema=_NODES), pl.DataFrame(schema=_SERVERS))
+    return Presence(*(pl.DataFrame(schema=schema) for schema in (_NODES, _SERVERS, _EARLIER)))
 
 
 def advance(before: Presence, day: DayFacts | None) -> Presence:
     """The presence a day later, after a day of these facts (None: nobody reported)."""
     nodes, servers = _aged(before.nodes), _aged(before.servers)
     if day is None:
-        return Presence(nodes.collect(), servers.collect())
+        return Presence(nodes.collect(), servers.collect(), _older(before.earlier))
     today = pl.lit(_TODAY, pl.UInt32).alias("today")
     nodes = nodes.join(
         day.nodes.lazy().select("node", today, "last"), on="node", how="full", coalesce=True
@@ -68,12 +79,40 @@ def advance(before: Presence, day: DayFacts | None) -> Presence:
     return Presence(
         nodes.select("node", days, pl.coalesce("last", "version").alias("version")).collect(),
         servers.select("server", days).collect(),
+        _earlier(before, day),
     )
 
 
 def _aged(presence: pl.DataFrame) -> pl.LazyFrame:
     older = (pl.col("days").cast(pl.UInt64) * 2 & _ALL).cast(pl.UInt32)
     return presence.lazy().with_columns(older.alias("days")).filter(pl.col("days") != 0)
+
+
+def _older(earlier: pl.DataFrame) -> pl.DataFrame:
+    return earlier.with_columns(pl.col("age") + 1).filter(pl.col("age") < _MONTH_DAYS)
+
+
+def _earlier(before: Presence, day: DayFacts) -> pl.DataFrame:
+    """The versions that nodes had before their last one, at the end of a day of these facts."""
+    today = day.nodes.lazy().filter(pl.col("first") != pl.col("last"))
+    moved = day.moves.lazy().join(day.nodes.lazy().select("node", "last"), on="node")
+    left = (
+        before.nodes.lazy()
+        .join(day.nodes.lazy().select("node", "last"), on="node")
+        .filter(pl.col("version") != pl.col("last"))
+    )
+    now = pl.lit(0, pl.UInt32).alias("age")
+    # The lowest bit that is set is the last day on which the node was seen.
+    seen = pl.col("days").bitwise_trailing_zeros().cast(pl.UInt32).alias("age")
+    found = [
+        _older(before.earlier).lazy(),
+        _older(left.select("node", "version", seen).collect()).lazy(),
+        today.select("node", pl.col("first").alias("version"), now),
+        moved.filter(pl.col("to") != pl.col("last")).select(
+            "node", pl.col("to").alias("version"), now
+        ),
+    ]
+    return pl.concat(found).group_by("node", "version").agg(pl.col("age").min()).collect()
 
 
 def window_counts(presence: Presence) -> WindowCounts:
@@ -96,8 +135,11 @@ def _seen(days: pl.Series, window: int) -> int:
 def upgrades(before: Presence, day: DayFacts) -> dict[tuple[str, str], int]:
     """How many nodes went from one AllStarLink version to another in a day.
 
-    From each report to the node's next: within the day, and from its last one in the 30 days before
-    (`before` is the presence at the end of the day before). A version that is unknown is none.
+    `before` is the presence at the end of the day before. A node goes to a version with the first
+    report that names it, from the version in the report before that one, if that is at most 30 days
+    old. A version that the node had in the 30 days before, or earlier in the day, is none that it
+    goes to, so that a pair of machines that report in turn is no stream of upgrades. An unknown
+    version is none. Versions that look alike are one (`collector.rollup.labels`).
     """
     recent = before.nodes.lazy().filter((pl.col("days") & _MONTH) != 0)
     overnight = (
@@ -106,17 +148,33 @@ def upgrades(before: Presence, day: DayFacts) -> dict[tuple[str, str], int]:
         .join(recent.select("node", pl.col("version").alias("from")), on="node")
         .filter(pl.col("from") != pl.col("to"))
     )
-    flows = (
-        pl.concat(
-            [
-                moves.select("node", pl.col("from", "to").cast(pl.String))
-                for moves in (overnight, day.moves.lazy())
-            ]
-        )
-        .unique()
+    had = pl.concat(
+        [
+            before.earlier.lazy().select("node", "version"),
+            recent.select("node", "version"),
+        ]
+    )
+    moves = (
+        pl.concat([each.select("node", "from", "to") for each in (overnight, day.moves.lazy())])
         .filter((pl.col("from") != UNKNOWN) & (pl.col("to") != UNKNOWN))
-        .group_by("from", "to")
-        .len()
+        .join(had, left_on=["node", "to"], right_on=["node", "version"], how="anti")
+        .with_columns(pl.col("from", "to").cast(pl.String))
         .collect()
     )
-    return {(before_, after): count for before_, after, count in flows.iter_rows()}
+    return _counted(moves, day)
+
+
+def _counted(moves: pl.DataFrame, day: DayFacts) -> dict[tuple[str, str], int]:
+    """The moves of a day by their versions, each under one name; those between look-alikes not."""
+    versions = dict.fromkeys([*moves["from"], *moves["to"]], 0)
+    versions |= dict(
+        day.node_profiles.group_by(ASL_VERSION.name).agg(pl.col("count").sum()).iter_rows()
+    )
+    flows = (
+        moves.with_columns(pl.col("from", "to").replace(one_name(versions)))
+        .unique()
+        .filter(pl.col("from") != pl.col("to"))
+        .group_by("from", "to")
+        .len()
+    )
+    return {(origin, target): count for origin, target, count in flows.iter_rows()}

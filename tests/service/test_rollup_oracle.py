@@ -64,7 +64,7 @@ async def test_every_number_of_a_random_fleet_equals_brute_force(
     k = rng.choice((1, 1, 2, 5))
     # A good part of the fleets live long enough for every window to close.
     days, servers = (rng.randint(33, 40), 3) if seed % 5 == 0 else (rng.randint(3, 9), 9)
-    received = random_fleet(seed, days=days, servers=servers)
+    received = random_fleet(seed, days=days, servers=servers, untidy=seed % 2 == 1)
     # The last day of some is open still.
     until = (EPOCH + days) * DAY
     now = until + rng.choice((2 * HOUR, HOUR, HOUR - 1000, -rng.randrange(DAY)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable
 from datetime import date
@@ -114,6 +115,23 @@ def test_a_basis_is_given_back_as_it_was_recorded(cache: FactsCache) -> None:
 def test_what_was_computed_under_another_k_has_no_basis(cache: FactsCache, tmp_path: Path) -> None:
     cache.record(DAY, BASIS)
     assert FactsCache(tmp_path, k=1).basis(DAY) is None
+
+
+def test_what_was_kept_under_other_rules_counts_as_lost(cache: FactsCache, tmp_path: Path) -> None:
+    cache.save(DAY, COUNT, FACTS)
+    cache.record(DAY, BASIS)
+    kept = [
+        tmp_path / "rollup" / DAY.isoformat() / "index.json",
+        tmp_path / "rollup" / f"{DAY}.basis",
+    ]
+    for file in kept:
+        said = json.loads(file.read_text())
+        del said["rules"]
+        file.write_text(json.dumps(said))
+    with structlog.testing.capture_logs() as logs:
+        assert cache.load(DAY, COUNT) is None
+        assert cache.basis(DAY) is None
+    assert logs == []
 
 
 def test_a_dropped_basis_is_not_known(cache: FactsCache) -> None:

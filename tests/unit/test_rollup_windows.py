@@ -15,7 +15,7 @@ from collector.rollup.windows import (
 )
 from tests.days import One, day
 
-A, B, UNKNOWN = "asl3-1", "asl3-2", "unknown"
+A, B, C, UNKNOWN = "asl3-1", "asl3-2", "asl3-3", "unknown"
 
 
 def presence(*days: DayFacts | None) -> Presence:
@@ -96,15 +96,48 @@ def test_an_upgrade_is_from_a_report_to_the_next_one_within_thirty_days(
 def test_an_upgrade_counts_from_the_version_of_the_last_report_before() -> None:
     before = presence(of(1, asl=A), of(1, asl=B), None)
     assert upgrades(before, of(1, asl=B)) == {}
-    assert upgrades(before, of(1, asl=A)) == {(B, A): 1}
+    assert upgrades(before, of(1, asl=C)) == {(B, C): 1}
 
 
-def test_upgrades_overnight_and_in_the_day_count_each_node_once_a_pair() -> None:
+def test_moves_overnight_and_in_the_day_count_each_node_once_a_version() -> None:
     before = presence(of(1, 2, asl=A))
     today = day(
-        One((1,), asl=B), One((1,), asl=A, hour=1), One((1,), asl=B, hour=2), One((2,), asl=A)
+        One((1,), asl=B),
+        One((1,), asl=A, hour=1),
+        One((1,), asl=B, hour=2),
+        One((1,), asl=C, hour=3),
+        One((2,), asl=A),
     )
-    assert upgrades(before, today) == {(A, B): 1, (B, A): 1}
+    assert upgrades(before, today) == {(A, B): 1, (B, C): 1}
+
+
+def test_a_pair_of_machines_that_report_in_turn_is_one_move() -> None:
+    now, moves = presence(of(1, asl=A)), []
+    for number in range(70):
+        today = of(1, asl=A if number % 2 else B)
+        moves.append(upgrades(now, today))
+        now = advance(now, today)
+    assert moves == [{(A, B): 1}, *[{}] * 69]
+    twice_a_day = day(One((1,), asl=B), One((1,), asl=A, hour=1), One((1,), asl=B, hour=2))
+    for _ in range(40):
+        assert upgrades(now, twice_a_day) == {}
+        now = advance(now, twice_a_day)
+
+
+@pytest.mark.parametrize(("days", "moves"), [(29, {}), (30, {(B, A): 1})])
+def test_a_node_that_returns_to_a_version_after_a_window_moves_again(
+    days: int, moves: dict[tuple[str, str], int]
+) -> None:
+    for between in ([of(1, asl=B)] * days, [of(1, asl=B), *quiet(days - 2), of(1, asl=B)]):
+        assert upgrades(presence(of(1, asl=A), *between), of(1, asl=A)) == moves
+    within = day(One((1,), asl=A), One((1,), asl=B, hour=1))
+    assert upgrades(presence(within, *[of(1, asl=B)] * days), of(1, asl=A)) == moves
+
+
+def test_versions_that_look_alike_are_one_under_the_name_that_most_nodes_have() -> None:
+    before = presence(of(1, 2, asl="asl3-1"))
+    today = day(One((1,), asl="asl3-l"), One((3, 4), asl="asl3-I.O"), One((2,), asl="asl3-1.0"))
+    assert upgrades(before, today) == {("asl3-l", "asl3-I.O"): 1}
 
 
 def test_an_unknown_version_is_no_upgrade_in_either_direction() -> None:
