@@ -17,7 +17,8 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.admission import Buckets, RateLimit, TagBudget
-from collector.connections import Guard, Limits
+from collector.connections import Listener
+from collector.guard import Limits
 from collector.health import Health, private_site
 from collector.influx import Influx
 from collector.intakes.asl import AslIntake
@@ -77,8 +78,8 @@ class OwnHealth:
         return self._outbox.unavailable if self._outbox.alive else "the outbox's thread has ended"
 
 
-def guard_of(settings: Settings, metrics: Metrics, name: str) -> Guard:
-    """The bounds of an address that is listened on, as the settings give them."""
+def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:
+    """An address that is listened on, with the limits that the settings give."""
     limits = Limits(
         connections=settings.max_connections,
         per_address=settings.max_connections_per_address,
@@ -86,7 +87,7 @@ def guard_of(settings: Settings, metrics: Metrics, name: str) -> Guard:
         seconds=settings.read_timeout,
         trusted=tuple(settings.trusted_proxies),
     )
-    return Guard(limits, metrics, name=name)
+    return Listener(limits, metrics, name=name)
 
 
 @asynccontextmanager
@@ -205,7 +206,7 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
                 listening(
                     public,
                     settings.listen,
-                    guard_of(settings, metrics, "public"),
+                    listener_of(settings, metrics, "public"),
                     bound=share.listening,
                 )
             ),
@@ -215,7 +216,7 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
                 listening(
                     private_site(make_aiohttp_handler(metrics.registry), health),
                     settings.metrics_listen,
-                    guard_of(settings, metrics, "metrics"),
+                    listener_of(settings, metrics, "metrics"),
                 )
             ),
             health=health,

@@ -1,8 +1,7 @@
-"""Connections of an address open to everyone: how many, for how long, and what is no HTTP.
+"""Connections of an address that is open to everyone: their limits, and what is no HTTP.
 
-aiohttp reads and answers; this bounds what it leaves open. A connection is *waiting* until the
-head of its next request is whole. Where there is no room for a new one, the one that has waited
-longest makes it, so that whoever opens connections and says nothing keeps nobody out.
+aiohttp reads and answers; this tells the guard (collector.guard) what each connection does, closes
+what is too slow, and words refusals in our form.
 """
 
 from __future__ import annotations
@@ -10,27 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from collector.admission import Network, is_within, site_of
+from collector.guard import Guard, Kind, Limits, Place, Stage
 from collector.logs import Sparing, place
 from collector.metrics import Metrics
 from collector.problems import SERVER, Reason, Refusal
 
 log = structlog.get_logger("collector.connections")
 
-_GRACE_S: Final = 0.25
-"""A connection that has waited for less is not closed for another: its request is on its way."""
-_LOOK_AGAIN_S: Final = 0.05
 _LINGER_S: Final = 5.0
 _RETRY_AFTER_S: Final = 60
+_FLUSH_FIRST_S: Final = 0.005
+_FLUSH_MOST_S: Final = 0.5
+"""Pauses between two looks whether a reader has taken its answer."""
 
 _FULL: Final = Refusal(Reason.TOO_MANY_CONNECTIONS, "no room for a connection", _RETRY_AFTER_S)
 _SLOW: Final = Refusal(Reason.TOO_SLOW, "the request did not arrive whole in time")
@@ -40,69 +36,15 @@ _FAILED: Final = Refusal(Reason.INTERNAL_ERROR, "a fault of ours; it is logged")
 _CLOSING: Final = {hdrs.CONNECTION: "close"}
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one address: connections in all and from one sender, bytes of a head, seconds.
-
-    `seconds` bounds the arrival of a request's head, that of its body, a silence between requests,
-    and the time for which a reader may take nothing of an answer. `trusted` are proxies, which
-    speak for many senders.
-    """
-
-    connections: int
-    per_address: int
-    head_bytes: int
-    seconds: int
-    trusted: Sequence[Network] = ()
-
-
-class Guard:
-    """The open connections of one address, and what becomes of one more."""
+class Listener:
+    """One address that is listened on: its limits, and the refusals made before a request."""
 
     def __init__(self, limits: Limits, metrics: Metrics, *, name: str) -> None:
         self.limits = limits
+        self.guard = Guard(limits)
         self._metrics = metrics
-        self._open: dict[Connection, bytes] = {}
-        self._by_site: Counter[bytes] = Counter()
-        self._looked: dict[bytes | None, float] = {}
         self._sparing = Sparing()
-        metrics.connections.labels(name).set_function(lambda: len(self._open))
-
-    def admit(self, connection: Connection, address: str, now: float) -> bool:
-        """Whether a connection may stay at `now` (s, of the loop's clock); makes room for it."""
-        site = b"" if is_within(address, self.limits.trusted) else site_of(address)
-        crowded = bool(site) and self._by_site[site] >= self.limits.per_address
-        if crowded and not self._make_room(site, now):
-            return False
-        if len(self._open) >= self.limits.connections and not self._make_room(None, now):
-            return False
-        self._open[connection] = site
-        self._by_site[site] += 1
-        return True
-
-    def release(self, connection: Connection) -> None:
-        """A connection is gone, or as good as gone."""
-        site = self._open.pop(connection, None)
-        if site is not None:
-            self._by_site[site] -= 1
-            if not self._by_site[site]:
-                del self._by_site[site]
-
-    def _make_room(self, site: bytes | None, now: float) -> bool:
-        """Close who has waited longest, of a site or of all."""
-        # Under attack most look in vain: they must not all look through all the others.
-        if now < self._looked.get(site, 0.0):
-            return False
-        for connection, its in self._open.items():
-            if (site is None or its == site) and connection.waited(now) > _GRACE_S:
-                self.release(connection)
-                self.refused(_FULL, "had waited longest")
-                connection.abort()
-                return True
-        if len(self._looked) > self.limits.connections:
-            self._looked.clear()
-        self._looked[site] = now + _LOOK_AGAIN_S
-        return False
+        metrics.connections.labels(name).set_function(lambda: len(self.guard))
 
     def refused(self, refusal: Refusal, detail: str | None = None) -> None:
         """Count a refusal, and log it sparingly."""
@@ -112,32 +54,49 @@ class Guard:
 
 
 class Connection(web.RequestHandler):
-    """One connection: aiohttp's, within its guard's limits, its refusals in our form."""
+    """One connection: aiohttp's, within the limits of its listener, its refusals in our form."""
 
     # What is set and read here of aiohttp's own, and not its interface: `_waiter` (waits for a
-    # head), `_request_count` (heads read), `_next_keepalive_close_time`, `_process_keepalive`.
-    __slots__ = ("_guard", "_head", "_slow_reader", "_wire")
+    # head), `_request_count` (heads read), `_messages` (heads not handled yet, and their bodies),
+    # `_current_request`, `_next_keepalive_close_time`, `_process_keepalive`; and that `log_access`
+    # is called when an answer has been written, with no access log too.
+    __slots__ = (
+        "_body",
+        "_guard",
+        "_head",
+        "_listener",
+        "_part",
+        "_place",
+        "_slow_reader",
+        "_wire",
+    )
 
-    def __init__(self, server: web.Server, guard: Guard, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, server: web.Server, listener: Listener, loop: asyncio.AbstractEventLoop
+    ) -> None:
         options: dict[str, Any] = {"access_log": None}
         super().__init__(
             server,
             loop=loop,
-            keepalive_timeout=guard.limits.seconds,
-            lingering_time=min(_LINGER_S, guard.limits.seconds),
+            keepalive_timeout=listener.limits.seconds,
+            lingering_time=min(_LINGER_S, listener.limits.seconds),
             auto_decompress=False,
             **options,
         )
-        self._guard = guard
+        self._listener = listener
+        self._guard = listener.guard
+        self._place: Place | None = None
         self._head = 0
+        self._part = False
+        self._body: StreamReader | None = None
         self._slow_reader: asyncio.TimerHandle | None = None
         self._wire: asyncio.Transport | None = None
 
-    def waited(self, now: float) -> float:
+    def _waited(self, now: float) -> float:
         """Seconds for which the next request's head has been awaited; 0 while one is answered."""
         if self._waiter is None or self._waiter.done():
             return 0.0
-        return now - self._next_keepalive_close_time + self._guard.limits.seconds
+        return now - self._next_keepalive_close_time + self._listener.limits.seconds
 
     def abort(self) -> None:
         """Close now, whatever is still to be sent."""
@@ -145,12 +104,30 @@ class Connection(web.RequestHandler):
         if self._wire is not None:
             self._wire.abort()
 
+    def make_room(self) -> None:
+        """Close for another connection; a request that is arriving is answered 503."""
+        unanswered = self._head if self._current_request is None else self._body is not None
+        if unanswered:
+            self._refuse(_FULL, "had waited longest")
+        else:
+            self._listener.refused(_FULL, "had waited longest")
+            self.abort()
+
+    def enter(self, method: str) -> Refusal | None:
+        """The refusal of a request for which its kind's share has no room."""
+        kind = Kind.SENDER if method == hdrs.METH_POST else Kind.READER
+        if self._place is None or self._guard.enter(self._place, kind, self._loop.time()):
+            return None
+        self._listener.refused(_FULL, f"no room for a {kind.name.lower()}")
+        return _FULL
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A sender has connected."""
+        """A sender or a reader has connected."""
         wire = cast("asyncio.Transport", transport)
         peer = wire.get_extra_info("peername")
-        if not self._guard.admit(self, peer[0] if peer else "", self._loop.time()):
-            self._guard.refused(_FULL)
+        self._place = self._guard.admit(self, peer[0] if peer else "", self._loop.time())
+        if self._place is None:
+            self._listener.refused(_FULL)
             wire.write(_written(_FULL))
             wire.close()
             return
@@ -158,13 +135,14 @@ class Connection(web.RequestHandler):
         with contextlib.suppress(OSError):
             # A peer that takes nothing, not even the end of an answer, is no peer.
             wire.get_extra_info("socket").setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._guard.limits.seconds * 1000
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._listener.limits.seconds * 1000
             )
         super().connection_made(wire)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is closed."""
-        self._guard.release(self)
+        if self._place is not None:
+            self._guard.release(self._place)
         if self._slow_reader is not None:
             self._slow_reader.cancel()
         if self._wire is not None:
@@ -173,25 +151,73 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        if self._wire is None:
+        place = self._place
+        if place is None:
             return
         heads = self._request_count
         # The first bytes may be here before aiohttp waits for them.
         waiting = self._waiter is not None or not heads
         super().data_received(data)
-        if not waiting:
-            return
         if self._request_count != heads:
-            self._head = 0
+            self._head_came(place)
+        elif self._body is not None:
+            if self._body.is_eof():
+                self._body = None
+                if place.stage is Stage.ARRIVING:
+                    self._guard.at_work(place)
+        elif waiting:
+            self._head += len(data)
+            self._guard.arriving(place, self._loop.time())
+            if self._head > self._listener.limits.head_bytes:
+                self._refuse(_LONG_HEAD)
+        elif data:
+            self._part = True
+
+    def _head_came(self, place: Place) -> None:
+        self._head, self._part = 0, False
+        payload = self._messages[-1][1]
+        self._body = None if payload.is_eof() else payload
+        if self._body is None:
+            self._guard.at_work(place)
+        elif place.stage is Stage.IDLE:
+            self._guard.arriving(place, self._loop.time())
+
+    def log_access(
+        self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
+    ) -> None:
+        """An answer has been written: the connection waits for the next request."""
+        if self._place is None or self._messages:
             return
-        self._head += len(data)
-        if self._head > self._guard.limits.head_bytes:
-            self._refuse(_LONG_HEAD)
+        if self._place.kind is Kind.READER:
+            self._rest_when_taken(self._place, self._loop.time(), _FLUSH_FIRST_S)
+        else:
+            self._rest(self._place)
+
+    def _rest_when_taken(self, place: Place, since: float, wait: float) -> None:
+        """Wait until a reader has taken its answer; until then it counts as at work."""
+        if self._wire is None or self._messages or self._current_request is not None:
+            return
+        if not self._wire.get_write_buffer_size():
+            self._rest(place)
+        elif self._loop.time() - since > self._listener.limits.seconds:
+            self._give_up()
+        else:
+            self._loop.call_later(
+                wait, self._rest_when_taken, place, since, min(2 * wait, _FLUSH_MOST_S)
+            )
+
+    def _rest(self, place: Place) -> None:
+        now = self._loop.time()
+        self._guard.idle(place, now)
+        if self._part:
+            # What has come of the next request came while this one was answered.
+            self._guard.arriving(place, now)
+            self._part = False
 
     def pause_writing(self) -> None:
         """The peer does not take what it asked for."""
         super().pause_writing()
-        self._slow_reader = self._loop.call_later(self._guard.limits.seconds, self._give_up)
+        self._slow_reader = self._loop.call_later(self._listener.limits.seconds, self._give_up)
 
     def resume_writing(self) -> None:
         """The peer takes again."""
@@ -201,19 +227,20 @@ class Connection(web.RequestHandler):
             self._slow_reader = None
 
     def _give_up(self) -> None:
-        self._guard.refused(_SLOW, "the answer was not taken in time")
+        self._listener.refused(_SLOW, "the answer was not taken in time")
         self.abort()
 
     def _process_keepalive(self) -> None:
         """The time for a head is over."""
         # Timers may fire a little early.
-        if self._head and self.waited(self._loop.time()) > self._guard.limits.seconds - 0.1:
+        waited = self._waited(self._loop.time())
+        if self._head and waited > self._listener.limits.seconds - 0.1:
             self._refuse(_SLOW)
         else:
             super()._process_keepalive()
 
-    def _refuse(self, refusal: Refusal) -> None:
-        self._guard.refused(refusal)
+    def _refuse(self, refusal: Refusal, detail: str | None = None) -> None:
+        self._listener.refused(refusal, detail)
         if self.transport is not None:
             self.transport.write(_written(refusal))
         self.force_close()
@@ -225,13 +252,19 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is no HTTP, and what none of our own code foresaw."""
+        """The answer to what is no HTTP, or to an error that none of our own code foresaw.
+
+        Raises ConnectionError where the answer cannot be given: it has begun, or the peer has gone.
+        """
+        if isinstance(exc, ConnectionError) and self._has_gone():
+            # Whoever stops a download, or is too slow for it, is no fault of ours.
+            raise exc
         if isinstance(exc, HttpProcessingError):
             refusal = _LONG_HEAD if isinstance(exc, LineTooLong) else _NO_HTTP
-            self._guard.refused(refusal, f"not HTTP: {type(exc).__name__}")
+            self._listener.refused(refusal, f"not HTTP: {type(exc).__name__}")
         else:
             refusal = _FAILED
-            self._guard.refused(refusal)
+            self._listener.refused(refusal)
             log.error("error handling a request", place=place(exc) if exc else "a time ran out")
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
@@ -239,6 +272,9 @@ class Connection(web.RequestHandler):
         response.headers.update(_CLOSING)
         response.force_close()
         return response
+
+    def _has_gone(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
 
 
 def _written(refusal: Refusal) -> bytes:

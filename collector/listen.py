@@ -17,7 +17,7 @@ from typing import Final, cast
 
 from aiohttp import hdrs, web
 
-from collector.connections import Connection, Guard
+from collector.connections import Connection, Listener
 from collector.problems import Reason, Refusal
 from collector.settings import Address
 
@@ -118,7 +118,7 @@ def accept(sockets: Sequence[socket.socket]) -> None:
 async def listening(
     application: web.Application,
     address: Address,
-    guard: Guard,
+    listener: Listener,
     *,
     bound: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Address]:
@@ -133,8 +133,8 @@ async def listening(
         # The runner has one once it is set up.
         server = cast("web.Server", runner.server)
         server.request_handler = _worded(server.request_handler)
-        _raise_file_limit(guard.limits.connections + _SPARE_FILES)
-        sites = [_Site(runner, one, guard) for one in sockets]
+        _raise_file_limit(listener.limits.connections + _SPARE_FILES)
+        sites = [_Site(runner, one, listener) for one in sockets]
         for site in sites:
             await site.start()
         yield Address(address.host, sockets[0].getsockname()[1])
@@ -151,11 +151,11 @@ async def listening(
 class _Site(web.BaseSite):
     """A listening socket whose connections are within limits."""
 
-    __slots__ = ("_guard", "_socket")
+    __slots__ = ("_listener", "_socket")
 
-    def __init__(self, runner: web.AppRunner, bound: socket.socket, guard: Guard) -> None:
+    def __init__(self, runner: web.AppRunner, bound: socket.socket, listener: Listener) -> None:
         super().__init__(runner, backlog=_BACKLOG)
-        self._guard = guard
+        self._listener = listener
         self._socket = bound
 
     @property
@@ -169,16 +169,21 @@ class _Site(web.BaseSite):
         # The runner has one: the constructor insists.
         loop, server = asyncio.get_running_loop(), cast("web.Server", self._runner.server)
         self._server = await loop.create_server(
-            lambda: Connection(server, self._guard, loop),
+            lambda: Connection(server, self._listener, loop),
             sock=self._socket,
             backlog=self._backlog,
         )
 
 
 def _worded(handler: Handler) -> Handler:
-    """The same handler, with refusals of aiohttp's own (404, 405, 417) in our form."""
+    """The same handler within its kind's share, and with aiohttp's refusals in our form."""
 
     async def handled(request: web.BaseRequest) -> web.StreamResponse:
+        refusal = cast("Connection", request.protocol).enter(request.method)
+        if refusal is not None:
+            response = refusal.response()
+            response.force_close()
+            return response
         try:
             return await handler(request)
         except web.HTTPNotFound:

@@ -234,7 +234,7 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
             listening(
                 private_site(_metrics(figures), health),
                 settings.metrics_listen,
-                app.guard_of(settings, Metrics(), "metrics"),
+                app.listener_of(settings, Metrics(), "metrics"),
             )
         )
         public = Address(settings.listen.host, bound[0][0].getsockname()[1])

@@ -20,15 +20,19 @@ GZIP = 16 + zlib.MAX_WBITS
 _PASSED_ON = ("Content-Encoding", "Content-Type", "Authorization", "Accept")
 
 Fault = Callable[["Way", web.Request, bytes], Awaitable[web.StreamResponse]]
-"""What becomes of a write, with its body as it came."""
+"""What becomes of a request, with its body as it came."""
 
 
 @dataclass
 class Way:
-    """Between a collector and a real InfluxDB at `target`; `fault` is what its writes meet."""
+    """Between a collector and a real InfluxDB at `target`.
+
+    `fault` is what its writes meet, `of_queries` what its queries meet.
+    """
 
     target: str
     fault: Fault | None = None
+    of_queries: Fault | None = None
     port: int = field(default_factory=free_port)
     met: Counter[str] = field(default_factory=Counter)
 
@@ -53,6 +57,9 @@ class Way:
         body = await request.read()
         if self.fault is not None and request.path == "/write":
             return await self.fault(self, request, body)
+        self.met["queries"] += request.path == "/query"
+        if self.of_queries is not None and request.path == "/query":
+            return await self.of_queries(self, request, body)
         return await self.hand_on(request, body)
 
     async def hand_on(self, request: web.Request, body: bytes) -> web.StreamResponse:

@@ -1,0 +1,86 @@
+"""Readers and senders keep out neither each other nor whoever has just spoken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+from tests.conftest import Databases, Serve, StartServe
+from tests.hostile.conftest import times
+from tests.hostile.wire import Wire, exchange, head, many, posted, source, split
+from tests.sender import encoded, metric, report
+
+BODY = posted(encoded(report([2001])))
+PROXY = "127.0.0.50"
+ANSWER_S = 5.0
+
+
+async def spoken(wire: Wire) -> int:
+    """The status of a report on a connection that is open."""
+    assert await wire.send(BODY)
+    async with asyncio.timeout(20):
+        received = await wire.reader.readuntil(b"}\n")
+    return split(received)[0].status
+
+
+async def test_keep_alive_connection_that_has_just_spoken_is_not_cut_for_another(
+    databases: Databases, serve: StartServe
+) -> None:
+    most = 40
+    collector = serve(
+        databases.environment
+        | {
+            "COLLECTOR_MAX_CONNECTIONS": str(most),
+            "COLLECTOR_READ_TIMEOUT": "60s",
+            "COLLECTOR_TRUSTED_PROXIES": PROXY,
+        }
+    )
+    async with many(collector.url, [PROXY, source(1)]) as (proxy, sender):
+        assert [await spoken(proxy), await spoken(sender)] == [200, 200]
+        async with many(collector.url, (source(n) for n in range(2, most))) as idle:
+            await asyncio.sleep(0.4)
+            assert await spoken(sender) == 200
+            await asyncio.sleep(0.4)
+            # Each makes one of the idle ones go, though both of the others are older.
+            for number in range(most - 2):
+                idle.append(await Wire.open(collector.url, source=source(100 + number)))
+            for wire in (proxy, sender):
+                assert await spoken(wire) == 200
+            # Now the sender has been silent for longest of all but the proxy, which goes last.
+            await asyncio.sleep(0.4)
+            for number in range(most - 1):
+                idle.append(await Wire.open(collector.url, source=source(200 + number)))
+            assert await spoken(proxy) == 200
+            assert await sender.rest() == b""
+
+
+def refused(collector: Serve) -> float:
+    reason = {"reason": "too-many-connections"}
+    return metric(collector.metrics_url, "collector_http_refusals_total", **reason)
+
+
+async def test_3000_slow_senders_keep_no_reader_out(
+    databases: Databases, serve: StartServe
+) -> None:
+    collector = serve(databases.environment | {"COLLECTOR_READ_TIMEOUT": "60s"})
+    begun_body = head(length=1000) + b"{"
+    page = head("Connection: close", method="GET", path="/privacy")
+    slowest, statuses = 0.0, Counter[int]()
+    async with many(collector.url, []) as wires:
+        for number in range(times(3000, 6000)):
+            wires.append(await Wire.open(collector.url, source=source(number // 50)))
+            await wires[-1].send(begun_body)
+            if number % 100 == 0:
+                at = time.monotonic()
+                (answer,) = await exchange(collector.url, page)
+                slowest = max(slowest, time.monotonic() - at)
+                statuses[answer.status] += 1
+        (honest,) = await exchange(
+            collector.url, posted(encoded(report([2001])), "Connection: close")
+        )
+    assert set(statuses) == {200}
+    assert slowest < ANSWER_S
+    assert refused(collector) > 0
+    # A body that has been coming for long makes room for it.
+    assert honest.status == 200
