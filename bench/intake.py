@@ -13,7 +13,8 @@ from bench import servers
 from bench.load import Load, Wrk, client_bodies
 from bench.report import middle, record, table
 from bench.servers import Serving
-from collector.intakes.understanding import Read, Report
+from collector.intakes.report import Report
+from collector.intakes.understanding import Read
 from collector.outbox import OutboxFile
 from collector.parts import tag_budgets
 from collector.problems import Refusal

@@ -23,7 +23,8 @@ from collector.health import Health, private_site
 from collector.influx import Influx
 from collector.intakes.asl import AslIntake
 from collector.intakes.door import Door
-from collector.intakes.understanding import Report, Understanding
+from collector.intakes.report import PublicReport, Report
+from collector.intakes.understanding import Understanding
 from collector.lines import Stamper
 from collector.listen import listening
 from collector.logs import place
@@ -198,7 +199,7 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
         )
         health = OwnHealth(outbox, ended)
         public = web.Application(client_max_size=settings.max_body + 1)
-        site = Site(settings, influx, series, report=Report)
+        site = Site(settings, influx, series, report=PublicReport, proof=Report)
         public.add_routes([*intake.routes(), *my_data.routes(), *site.routes()])
         public.on_response_prepare.append(site.headers)
         at = Running(

@@ -44,7 +44,14 @@ class Metrics:
         )
         self.repaired = Counter(
             "collector_repaired_bodies",
-            "Submissions whose nodes-reg-iax array held bare words and was repaired.",
+            "Submissions whose JSON was repaired, by what was wrong with it.",
+            ("repair",),
+            registry=registry,
+        )
+        self.ignored_values = Counter(
+            "collector_ignored_values",
+            "Submissions of which a value was ignored or cut, by its field.",
+            ("field",),
             registry=registry,
         )
         self.over_budget = Counter(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import codecs
 import json
 import time
 from dataclasses import dataclass
@@ -47,8 +48,9 @@ class Copy:
 def parse(text: bytes) -> frozenset[int]:
     """The node numbers in a list; lines that begin with no number are passed over.
 
-    Raises NodeListError where there is none at all.
+    A byte order mark before the first is no part of it. Raises NodeListError where there is none.
     """
+    text = text.removeprefix(codecs.BOM_UTF8)
     numbers = (row.partition(b"|")[0].strip() for row in text.split(b"\n") if b"|" in row)
     found = (int(s) for s in numbers if s.isdigit() and len(s) <= _DIGITS_MAX)
     nodes = frozenset(n for n in found if n <= _NODE_MAX)

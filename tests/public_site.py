@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from collector.influx import Influx
-from collector.intakes.understanding import Report
+from collector.intakes.report import PublicReport, Report
 from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.settings import Settings
@@ -60,7 +60,7 @@ def served(databases: Databases, **settings: Any) -> Iterator[str]:
             org=configured.influx_org,
             prefix=configured.influx_prefix,
         ) as influx:
-            site = Site(configured, influx, PublicSeries(influx), report=Report)
+            site = Site(configured, influx, PublicSeries(influx), report=PublicReport, proof=Report)
             application = web.Application()
             application.add_routes(site.routes())
             application.on_response_prepare.append(site.headers)

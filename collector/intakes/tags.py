@@ -116,13 +116,25 @@ class Tags:
             self._metrics.over_budget.labels(name).inc()
 
 
+def version_line(text: str) -> str:
+    """The line of `core show version` in `ast-ver`: the last one that begins with `Asterisk`.
+
+    Asterisk may print warnings before it. Text without such a line is given back as it is.
+    """
+    if "\n" not in text:
+        return text
+    lines = (line.strip() for line in text.split("\n"))
+    found = [line for line in lines if line.startswith("Asterisk ")]
+    return found[-1] if found else text
+
+
 def versions(text: str) -> tuple[str, str]:
     """Asterisk's and AllStarLink's version in the first two words of `core show version`.
 
     `Asterisk 20.7.0+asl3-1.3-1.deb12` gives `20.7.0`, `asl3-1.3`. Another build gives its second
     word as it is, and `unknown`.
     """
-    words = text.split()
+    words = version_line(text).split()
     if not words:
         return UNKNOWN, UNKNOWN
     build = words[1] if len(words) > 1 else words[0].removeprefix("Asterisk")

@@ -5,15 +5,14 @@ The client's source: https://github.com/AllStarLink (package asl3, script asl-te
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Final, NamedTuple, Protocol, TypeGuard
+from typing import Final, NamedTuple, Protocol
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from collector.admission import Buckets, TagBudget, TagValue
+from collector.intakes.report import FIRST_PUBLIC_NODE, MOST_NODES, Reading, Report, read
 from collector.intakes.tags import Tags, registration
 from collector.lines import NS_PER_DAY, Stamper, escaped, field_format, label, line
 from collector.metrics import Metrics
@@ -23,16 +22,8 @@ from collector.problems import Reason, Refusal
 from collector.schema import NODE_REPORT, SERVER_REPORT
 from collector.suspicion import Kind, Suspicions
 
-FIRST_PUBLIC_NODE: Final = 2000
-MOST_NODES: Final = 500
-_MOST_PACKAGES: Final = 300
-_MOST_TEXT: Final = 256
 _MOST_SECONDS: Final = 100 * 365 * 86_400
 _MOST_DIGITS: Final = len(str(_MOST_SECONDS))
-
-_UUID: Final = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
-_PLAIN_NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
-_IAX_ARRAY: Final = re.compile(rb'("nodes-reg-iax"\s*:\s*\[)([^][{}"]*)\]')
 
 _NODE_FIELDS: Final = field_format({"node": str, "server": str})
 _SERVER_FIELDS: Final = field_format(
@@ -41,40 +32,6 @@ _SERVER_FIELDS: Final = field_format(
 _TEXTS: Final = field_format({"kernel": str, "packages": str})
 _UPTIME: Final = "," + field_format({"uptime": int})
 _RELOAD_AGE: Final = "," + field_format({"reload_age": int})
-
-Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
-NodeNumber = Annotated[int, Field(ge=0, lt=1 << 31)]
-Nodes = Annotated[list[NodeNumber], Field(max_length=MOST_NODES)]
-
-
-class Report(BaseModel):
-    """What a client says, as far as it is understood; unknown fields are ignored."""
-
-    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
-
-    uuid: Annotated[str, Field(pattern=_UUID)]
-    nodes: Nodes
-    nodes_http: Annotated[Nodes | None, Field(alias="nodes-reg-http")] = None
-    nodes_iax: Annotated[
-        # Another provider's user may be a number too, and larger than any node's.
-        list[int | float | Text] | None,
-        Field(alias="nodes-reg-iax", max_length=MOST_NODES),
-    ] = None
-    channels: Annotated[
-        dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None,
-        Field(alias="nodes-channels", max_length=MOST_NODES),
-    ] = None
-    ast_ver: Annotated[Text, Field(alias="ast-ver")] = None
-    uptime: Text = None
-    reload_time: Annotated[Text, Field(alias="reload-time")] = None
-    distro: Text = None
-    release: Text = None
-    kernel: Text = None
-    arch: Text = None
-    packages: Annotated[
-        dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None,
-        Field(alias="pkgs", max_length=_MOST_PACKAGES),
-    ] = None
 
 
 class Accepted(NamedTuple):
@@ -158,10 +115,15 @@ class Understanding:
 
     def read(self, body: bytes) -> Read | Refusal:
         """What a body says, and of which nodes."""
-        report = self._parse(body)
-        if isinstance(report, Refusal):
-            return report
+        found = self._parse(body)
+        if isinstance(found, Refusal):
+            return found
+        report = found.report
         nodes, ignored = self._public_nodes(report.nodes)
+        if found.malformed:
+            ignored["malformed"] = found.malformed
+        if found.out_of_range:
+            ignored["out-of-range"] = found.out_of_range
         for reason, count in ignored.items():
             self._metrics.nodes.labels(reason).inc(count)
         if not nodes:
@@ -190,9 +152,10 @@ class Understanding:
 
     def identify(self, body: bytes) -> Identified | Refusal:
         """Who sent a body, by the same reading as a report's; nothing of it is kept."""
-        report = self._parse(body)
-        if isinstance(report, Refusal):
-            return report
+        found = self._parse(body)
+        if isinstance(found, Refusal):
+            return found
+        report = found.report
         return Identified(
             self._pseudonyms.server(report.uuid.lower()),
             label(report.kernel or ""),
@@ -200,38 +163,17 @@ class Understanding:
             {self._pseudonyms.node(number): number for number in report.nodes},
         )
 
-    def _parse(self, body: bytes) -> Report | Refusal:
-        report = self._validated(body)
-        if isinstance(report, Report) and len(report.nodes) > self._max_nodes:
+    def _parse(self, body: bytes) -> Reading | Refusal:
+        found = read(body)
+        if isinstance(found, Refusal):
+            return found
+        if len(found.report.nodes) > self._max_nodes:
             return Refusal(Reason.INVALID_FIELD, f"nodes: at most {self._max_nodes} are taken")
-        return report
-
-    def _validated(self, body: bytes) -> Report | Refusal:
-        try:
-            # One pass, for nearly all; what it does not take is looked at in two, for the reason.
-            # These words are no JSON, but pydantic takes them in a field that it ignores.
-            if b"NaN" not in body and b"Infinity" not in body:
-                return Report.model_validate_json(body)
-        except ValidationError:
-            pass
-        try:
-            parsed = pydantic_core.from_json(body, allow_inf_nan=False)
-        except ValueError:
-            repaired, found = _IAX_ARRAY.subn(_numbers_only, body)
-            try:
-                parsed = pydantic_core.from_json(repaired, allow_inf_nan=False)
-            except ValueError:
-                return Refusal(Reason.MALFORMED_JSON, "the body is not JSON")
-            if found:
-                self._metrics.repaired.inc()
-        if not isinstance(parsed, dict):
-            return Refusal(Reason.MALFORMED_JSON, "the body is not a JSON object")
-        try:
-            return Report.model_validate(parsed)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            # Only the field's own name: deeper parts of `loc` may be the sender's words.
-            return Refusal(Reason.INVALID_FIELD, f"{first['loc'][0]}: {first['msg']}")
+        for repair in found.repairs:
+            self._metrics.repaired.labels(repair.value).inc()
+        for name in found.ignored:
+            self._metrics.ignored_values.labels(name).inc()
+        return found
 
     def _public_nodes(self, numbers: list[int]) -> tuple[list[int], dict[str, int]]:
         ignored: dict[str, int] = {}
@@ -257,12 +199,12 @@ class Understanding:
         said = (report.ast_ver, report.distro, report.release, report.arch)
         platform = self._tags.platform(said, day, news)
         http = set(report.nodes_http or ())
-        iax = {int(word) for word in report.nodes_iax or () if _is_number(word)}
+        iax = set(report.nodes_iax or ())
         # What the server's line and each node's have in common.
         ages = ""
-        if (uptime := seconds(report.uptime)) is not None:
+        if (uptime := self._seconds("uptime", report.uptime)) is not None:
             ages += _UPTIME % uptime
-        if (reload_age := seconds(report.reload_time)) is not None:
+        if (reload_age := self._seconds("reload-time", report.reload_time)) is not None:
             ages += _RELOAD_AGE % reload_age
         counts = (len(nodes), len(http.intersection(nodes)), len(iax.intersection(nodes)))
         kernel, packages = escaped(label(report.kernel or "")), escaped(_packages(report))
@@ -285,19 +227,15 @@ class Understanding:
                 self._suspicious[kind].inc()
         return Entry(now_ns, server, len(lines), "\n".join(lines).encode(), tuple(news))
 
+    def _seconds(self, name: str, text: str | None) -> int | None:
+        found = seconds(text)
+        if found is None and text and not text.isspace():
+            self._metrics.ignored_values.labels(name).inc()
+        return found
+
 
 def _packages(report: Report) -> str:
     return pydantic_core.to_json(report.packages or {}).decode()
-
-
-def _numbers_only(found: re.Match[bytes]) -> bytes:
-    """The array of IAX registrations without the bare words of other providers."""
-    words = (word.strip() for word in found[2].split(b","))
-    return found[1] + b",".join(word for word in words if _PLAIN_NUMBER.fullmatch(word)) + b"]"
-
-
-def _is_number(word: object) -> TypeGuard[int | str]:
-    return isinstance(word, int) or (isinstance(word, str) and word.isascii() and word.isdigit())
 
 
 def seconds(text: str | None) -> int | None:

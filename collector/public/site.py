@@ -34,7 +34,7 @@ _KEPT: Final = "public, max-age=3600"
 
 
 class Site:
-    """The public side. `report` is what a client sends."""
+    """The public side. `report` is what a client sends, `proof` what an owner may send of it."""
 
     def __init__(
         self,
@@ -43,12 +43,13 @@ class Site:
         series: PublicSeries,
         *,
         report: type[BaseModel],
+        proof: type[BaseModel],
     ) -> None:
         self._settings = settings
         self.operations = [
             *data_operations(),
             *other_operations(),
-            *owner_operations(report),
+            *owner_operations(proof),
             *report_operations(report),
         ]
         self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"

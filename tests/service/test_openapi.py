@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -15,20 +17,22 @@ from schemathesis.checks import load_all_checks, positive_data_acceptance
 from schemathesis.core.result import Ok
 
 from collector.influx import Influx
-from collector.intakes.understanding import Report
+from collector.intakes.report import PublicReport, Report
+from collector.intakes.understanding import Accepted, Identified
 from collector.problems import Reason
 from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.settings import Settings
 from tests.conftest import Serve
 from tests.sender import encoded, get, post, report
+from tests.unit.test_asl_understanding import understanding
 
 load_all_checks()
 
 
 def _site() -> Site:
     influx = Influx("http://127.0.0.1:1")
-    return Site(Settings(), influx, PublicSeries(influx), report=Report)
+    return Site(Settings(), influx, PublicSeries(influx), report=PublicReport, proof=Report)
 
 
 def _operations(document: dict[str, Any]) -> list[Any]:
@@ -37,7 +41,18 @@ def _operations(document: dict[str, Any]) -> list[Any]:
     return [item.ok() for item in found if isinstance(item, Ok)]
 
 
-OPERATIONS = _operations(_site().openapi())
+DOCUMENT = _site().openapi()
+OPERATIONS = _operations(DOCUMENT)
+
+
+def _body_of(path: str) -> jsonschema_rs.Draft202012Validator:
+    """What the document says that the body of a POST may be."""
+    content = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]
+    schema = content["application/json"]["schema"] | {"components": DOCUMENT["components"]}
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
+REPORT, PROOF = _body_of("/usage"), _body_of("/v1/my-data")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda item: item.label)
@@ -47,7 +62,12 @@ def test_no_request_gets_an_error_or_an_undocumented_answer(
     # Owners are answered after a multiple of half a second.
     examples = 4 if "my-data" in operation.path else 15
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(data=st.data())
     def ask(data: st.DataObject) -> None:
         mode = data.draw(st.sampled_from(GenerationMode))
@@ -57,6 +77,41 @@ def test_no_request_gets_an_error_or_an_undocumented_answer(
 
     post(collector.url, encoded(report([2001])))
     ask()
+
+
+FIELDS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 2**40),
+    st.sampled_from(
+        [1999, 2000, 2**31 - 1, 2**31, 10**30, "2000", " 02000\n", "1999", "2147483648"]
+    ),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=300),
+)
+VALUES = st.recursive(
+    FIELDS,
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.data())
+def test_report_is_taken_just_where_it_fits_the_document(data: st.DataObject) -> None:
+    """Whatever stands in whichever field: the document and the intake say the same of it."""
+    said = report([511111])
+    names = data.draw(st.lists(st.sampled_from([*said, "unheard-of"]), max_size=3, unique=True))
+    for name in names:
+        if data.draw(st.booleans()):
+            said[name] = data.draw(VALUES)
+        else:
+            said.pop(name, None)
+    body = encoded(said)
+    taking = understanding()
+    stored = isinstance(taking.of(body, time.time_ns()), Accepted)
+    assert stored == REPORT.is_valid(said), said
+    assert isinstance(taking.identify(body), Identified) == PROOF.is_valid(said), said
 
 
 def test_document_is_valid(collector: Serve) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import polars as pl
 
 from collector.admission import TagBudget
-from collector.intakes.understanding import Report, Understanding
+from collector.intakes.report import Report
+from collector.intakes.understanding import Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.parts import tag_budgets

@@ -16,6 +16,7 @@ TEXT = b"2000|W1AW|Hub|Newington\n511111|N0CALL||\n"
         pytest.param(TEXT, {2000, 511111}, id="plain"),
         pytest.param(b"2000|a|b|c", {2000}, id="no line end"),
         pytest.param(b" 2000 |a|b|c\r\n", {2000}, id="spaces and CR"),
+        pytest.param(b"\xef\xbb\xbf" + TEXT, {2000, 511111}, id="byte order mark"),
         pytest.param(b"; comment | x\n\n2000|a|b|c\n", {2000}, id="comment and empty line"),
         pytest.param(b"2000|a|b|c\n2000|a|b|c\n", {2000}, id="twice"),
         pytest.param(b"2147483648|a\n2000|b\n", {2000}, id="over 31 bits"),

@@ -1,0 +1,277 @@
+"""A report of `asl-telemetry`, read from the bytes that its client sends. Pure.
+
+The client sends a report once, so one bad value must not cost the whole of it: what cannot be
+understood is ignored under the name of its field. Only `uuid` and `nodes` can make a report
+invalid. docs/http.md has the table. The client's source: https://github.com/AllStarLink (package
+asl3, script asl-telemetry).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
+from typing import Annotated, Any, Final, NamedTuple
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from collector.intakes.repair import Repair, repaired
+from collector.intakes.tags import version_line
+from collector.problems import Reason, Refusal
+
+MOST_NODES: Final = 500
+FIRST_PUBLIC_NODE: Final = 2000
+LAST_NODE: Final = (1 << 31) - 1
+_MOST_PACKAGES: Final = 300
+_MOST_TEXT: Final = 256
+_SPACE: Final = " \t\r\n"
+
+_UUID: Final = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
+_PUBLIC_AS_TEXT: Final = (
+    r"^[ \t\r\n]*0*([2-9][0-9]{3}|[1-9][0-9]{4,8}|1[0-9]{9}|20[0-9]{8}|21[0-3][0-9]{7}"
+    r"|214[0-6][0-9]{6}|2147[0-3][0-9]{5}|21474[0-7][0-9]{4}|214748[0-2][0-9]{3}"
+    r"|2147483[0-5][0-9]{2}|21474836[0-3][0-9]|214748364[0-7])[ \t\r\n]*$"
+)
+
+_TEXT_SCHEMA: Final = {
+    "description": "Text, or a number taken as text; of what is longer, 256 characters. Anything"
+    " else counts as unknown."
+}
+_SECONDS_SCHEMA: Final = {
+    "description": "Whole seconds, as text or a number. Anything else counts as unknown."
+}
+_NODES_SCHEMA: Final = {
+    "type": "array",
+    "maxItems": MOST_NODES,
+    "description": "The server's node numbers, as numbers or text. Anything else in the list, and"
+    f" a number over {LAST_NODE}, is ignored.",
+}
+_PUBLIC_NODES_SCHEMA: Final = _NODES_SCHEMA | {
+    "contains": {
+        "anyOf": [
+            {"type": "integer", "minimum": FIRST_PUBLIC_NODE, "maximum": LAST_NODE},
+            {"type": "string", "pattern": _PUBLIC_AS_TEXT},
+        ]
+    }
+}
+_REGISTERED_SCHEMA: Final = {
+    "description": "A list of node numbers, as numbers or text. Anything else in the list is"
+    " ignored, and so is what is no list."
+}
+_CHANNELS_SCHEMA: Final = {
+    "description": "An object: node number to the name of its channel driver. A driver that is no"
+    " text counts as unknown, and so do all where this is no object."
+}
+_PACKAGES_SCHEMA: Final = {
+    "description": f"An object: name of a Debian package to its version, at most {_MOST_PACKAGES}."
+    " A version that is no text is ignored, and so is what is no object."
+}
+
+Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
+Named = dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None
+Number = Annotated[int, Field(strict=True)]
+Node = Annotated[int, Field(strict=True, ge=0, le=LAST_NODE)]
+
+
+class Report(BaseModel):
+    """What a client says, as far as it is understood; further fields are ignored.
+
+    The schemas are those of what is taken, which is more than what these types hold: see `read`.
+    """
+
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    uuid: Annotated[
+        str,
+        Field(pattern=f"^{_UUID}$"),
+        WithJsonSchema({"type": "string", "pattern": rf"^[ \t\r\n]*{_UUID}[ \t\r\n]*$"}),
+    ]
+    nodes: Annotated[list[Node], Field(max_length=MOST_NODES), WithJsonSchema(_NODES_SCHEMA)]
+    nodes_http: Annotated[
+        list[Number] | None, Field(alias="nodes-reg-http"), WithJsonSchema(_REGISTERED_SCHEMA)
+    ] = None
+    nodes_iax: Annotated[
+        list[Number] | None, Field(alias="nodes-reg-iax"), WithJsonSchema(_REGISTERED_SCHEMA)
+    ] = None
+    channels: Annotated[Named, Field(alias="nodes-channels"), WithJsonSchema(_CHANNELS_SCHEMA)] = (
+        None
+    )
+    ast_ver: Annotated[Text, Field(alias="ast-ver"), WithJsonSchema(_TEXT_SCHEMA)] = None
+    uptime: Annotated[Text, WithJsonSchema(_SECONDS_SCHEMA)] = None
+    reload_time: Annotated[Text, Field(alias="reload-time"), WithJsonSchema(_SECONDS_SCHEMA)] = None
+    distro: Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)] = None
+    release: Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)] = None
+    kernel: Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)] = None
+    arch: Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)] = None
+    packages: Annotated[
+        Named,
+        Field(alias="pkgs", max_length=_MOST_PACKAGES),
+        WithJsonSchema(_PACKAGES_SCHEMA),
+    ] = None
+
+
+class PublicReport(Report):
+    """A report that is stored: at least one of its nodes is public."""
+
+    nodes: Annotated[list[Node], Field(max_length=MOST_NODES), WithJsonSchema(_PUBLIC_NODES_SCHEMA)]
+
+
+class Reading(NamedTuple):
+    """A report, and what its sender said that is not in it.
+
+    `malformed` and `out_of_range` count elements of `nodes`; `repairs` names what was wrong with
+    the JSON, `ignored` the fields of which something was left out.
+    """
+
+    report: Report
+    malformed: int = 0
+    out_of_range: int = 0
+    repairs: frozenset[Repair] = frozenset()
+    ignored: frozenset[str] = frozenset()
+
+
+def read(body: bytes) -> Reading | Refusal:
+    """The report in a body."""
+    try:
+        # One pass, for nearly all. NaN and Infinity are no JSON, but pydantic takes them in a
+        # field that it ignores.
+        if b"NaN" not in body and b"Infinity" not in body:
+            return Reading(Report.model_validate_json(body))
+    except ValidationError:
+        pass
+    return _read_with_patience(body)
+
+
+def _read_with_patience(body: bytes) -> Reading | Refusal:
+    repairs: frozenset[Repair] = frozenset()
+    try:
+        said = pydantic_core.from_json(body, allow_inf_nan=False)
+    except ValueError:
+        mended = repaired(body)
+        if mended is None:
+            return Refusal(Reason.MALFORMED_JSON, "the body is not a JSON object")
+        text, repairs = mended
+        try:
+            said = pydantic_core.from_json(text, allow_inf_nan=False)
+        except ValueError:
+            return Refusal(Reason.MALFORMED_JSON, "the body is not a JSON object")
+    if not isinstance(said, dict):
+        return Refusal(Reason.MALFORMED_JSON, "the body is not a JSON object")
+    numbers = said.get("nodes")
+    if not isinstance(numbers, list):
+        return Refusal(Reason.INVALID_FIELD, "nodes: a list of node numbers is required")
+    if len(numbers) > MOST_NODES:
+        return Refusal(Reason.INVALID_FIELD, f"nodes: at most {MOST_NODES} are taken")
+    found = [_number(value) for value in numbers]
+    ignored: set[str] = set()
+    tidy = {
+        name: understand(said[name], partial(ignored.add, name))
+        for name, understand in _FIELDS.items()
+        if said.get(name) is not None
+    }
+    uuid = said.get("uuid")
+    try:
+        report = Report.model_validate(
+            tidy
+            | {
+                "uuid": uuid.strip(_SPACE) if isinstance(uuid, str) else "",
+                "nodes": [number for number in found if number is not None and number <= LAST_NODE],
+            }
+        )
+    except ValidationError:
+        # Everything else has been made to fit.
+        return Refusal(Reason.INVALID_FIELD, "uuid: a UUID with dashes is required")
+    return Reading(
+        report,
+        sum(number is None for number in found),
+        sum(number is not None and number > LAST_NODE for number in found),
+        repairs,
+        frozenset(ignored),
+    )
+
+
+def _number(value: object) -> int | None:
+    """A node number, sent as a number or as text; None for anything else.
+
+    Text of over ten digits is some number over 31 bits.
+    """
+    if isinstance(value, str):
+        digits = value.strip(_SPACE)
+        if not (digits.isascii() and digits.isdigit()):
+            return None
+        digits = digits.lstrip("0")
+        return int(digits or "0") if len(digits) <= len(str(LAST_NODE)) else LAST_NODE + 1
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None
+
+
+_Note = Callable[[], object]
+"""Called where something is ignored."""
+
+
+def _text(value: object, ignored: _Note) -> str | None:
+    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        text = str(value)
+        if len(text) > _MOST_TEXT:
+            ignored()
+        return text[:_MOST_TEXT]
+    ignored()
+    return None
+
+
+def _version(value: object, ignored: _Note) -> str | None:
+    # Warnings may stand before it that are longer than what is taken of a text.
+    return _text(version_line(value) if isinstance(value, str) else value, ignored)
+
+
+def _registered(value: object, ignored: _Note) -> list[int]:
+    if not isinstance(value, list):
+        ignored()
+        return []
+    # Users of other providers are usual in such a list, and no fault.
+    return [number for number in map(_number, value) if number is not None]
+
+
+def _channels(value: object, ignored: _Note) -> dict[str, str | None]:
+    named = _named(value, ignored)
+    return {name.strip(_SPACE).lstrip("0"): driver for name, driver in named.items()}
+
+
+def _packages(value: object, ignored: _Note) -> dict[str, str | None]:
+    named = _named(value, ignored)
+    if len(named) > _MOST_PACKAGES:
+        ignored()
+    return dict(islice(named.items(), _MOST_PACKAGES))
+
+
+def _named(value: object, ignored: _Note) -> dict[str, str | None]:
+    if not isinstance(value, dict):
+        ignored()
+        return {}
+    named: dict[str, str | None] = {}
+    for name, text in value.items():
+        found = None if text is None else _text(text, ignored)
+        if len(name) > _MOST_TEXT:
+            ignored()
+        elif found is not None or text is None:
+            named[name] = found
+    return named
+
+
+_FIELDS: Final[Mapping[str, Callable[[Any, _Note], object]]] = {
+    "nodes-reg-http": _registered,
+    "nodes-reg-iax": _registered,
+    "nodes-channels": _channels,
+    "ast-ver": _version,
+    "uptime": _text,
+    "reload-time": _text,
+    "distro": _text,
+    "release": _text,
+    "kernel": _text,
+    "arch": _text,
+    "pkgs": _packages,
+}
