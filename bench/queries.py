@@ -121,15 +121,16 @@ class Noting(Influx):
 
     asked: list[Question]
 
-    async def query(self, database: str | None, statement: str) -> list[Series]:
-        """Note it, and ask."""
-        self.asked.append(Question("the pages", "all", "", statement))
-        return await super().query(database, statement)
+    async def answers(self, database: str | None, *statements: str) -> list[list[Series]]:
+        """Note them, and ask."""
+        self.asked.append(Question("the pages", "all", "", "; ".join(statements)))
+        return await super().answers(database, *statements)
 
-    def stream_csv(self, database: str, statement: str) -> AsyncIterator[bytes]:
-        """Note it, and ask."""
-        self.asked.append(Question("the pages", "all", "", statement, "application/csv"))
-        return super().stream_csv(database, statement)
+    def csv(self, database: str, *statements: str) -> AsyncIterator[bytes]:
+        """Note them, and ask."""
+        text = "; ".join(statements)
+        self.asked.append(Question("the pages", "all", "", text, "application/csv"))
+        return super().csv(database, *statements)
 
 
 async def _pages(url: str) -> list[Question]:

@@ -118,7 +118,7 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
             metrics=metrics,
         )
         stack.push_async_callback(outbox.close)
-        influx = await stack.enter_async_context(influx_of(settings))
+        influx = await stack.enter_async_context(influx_of(settings, patient=False))
         nodelist = NodeList(
             settings.nodelist_url,
             directory=whole.state_dir,

@@ -21,13 +21,14 @@ def retention(settings: Settings) -> dict[str, int]:
     return {RAW: settings.retention_raw, DAILY: settings.retention_daily, OWNERS: 0}
 
 
-def influx_of(settings: Settings) -> Influx:
-    """The InfluxDB that the settings name."""
+def influx_of(settings: Settings, *, patient: bool = True) -> Influx:
+    """The InfluxDB that the settings name, for a command; not `patient` for what has loops."""
     return Influx(
         settings.influx_url,
         token=settings.influx_token.get_secret_value(),
         org=settings.influx_org,
         prefix=settings.influx_prefix,
+        patient=patient,
     )
 
 

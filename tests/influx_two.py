@@ -85,7 +85,8 @@ class InfluxTwo:
         return web.Response(text="\n".join(["# TYPE storage_shard_disk_size gauge", *lines, ""]))
 
     async def _query(self, request: web.Request) -> web.Response:
-        name = (await request.post()).get("db", "")
+        form = await request.post()
+        name = form.get("db", "")
         allowed = [
             found["name"]
             for key, found in self.buckets.items()
@@ -93,7 +94,8 @@ class InfluxTwo:
         ]
         if name not in allowed:
             return _error(404, "not found", "no dbrp mapping found")
-        return web.json_response({"results": [{"statement_id": 0}]})
+        statements = str(form["q"]).split("; ")
+        return web.json_response({"results": [{"statement_id": n} for n in range(len(statements))]})
 
     async def _orgs(self, request: web.Request) -> web.Response:
         if PERMISSIONS in request:

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -149,7 +150,8 @@ class EmbeddedInflux:
     started it, however that ends. `port` is a free one unless given, and stays the same over
     restarts. `retention_check` is an InfluxDB duration: how often expired data is dropped;
     `compact_after` another: how long after its last write a shard is compacted, deleted data left
-    out.
+    out. `overrides` are influxd's own environment variables (`INFLUXDB_HTTP_MAX_ROW_LIMIT`): they
+    win over its configuration, from the next start on.
     Raises `InfluxdNotFoundError` if no server is given or found.
     """
 
@@ -161,11 +163,13 @@ class EmbeddedInflux:
         retention_check: str = "30m",
         compact_after: str = "4h",
         influxd: Path | None = None,
+        overrides: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.log = self.directory / "influxd.log"
         self._influxd = influxd or find_influxd()
         self.port = free_port() if port is None else port
+        self.overrides = dict(overrides or {})
         self._retention_check = retention_check
         self._compact_after = compact_after
         self._process: subprocess.Popen[bytes] | None = None
@@ -278,7 +282,8 @@ class EmbeddedInflux:
                 stdout=log,
                 stderr=log,
                 # An influxd setting in the caller's environment would win over the file.
-                env={k: v for k, v in os.environ.items() if not k.startswith("INFLUXDB_")},
+                env={k: v for k, v in os.environ.items() if not k.startswith("INFLUXDB_")}
+                | self.overrides,
                 # Ctrl-C at the terminal is for us: the server must outlast our own orderly stop.
                 start_new_session=True,
             )

@@ -9,13 +9,13 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from collector.backup.manifest import BackupError
-from collector.influx import Influx, Written, identifier
+from collector.influx import Influx, Select, identifier, read
 from collector.influx.usage import measurement_ends
+from collector.influx.writing import write_all
 from collector.lines import FieldValue, line, tag_set
 from collector.schema import DAILY
 
 _NS: Final = 10**9
-_BATCH: Final = 5000
 
 Moment = tuple[str, int]
 """A measurement and a time in ns."""
@@ -96,13 +96,13 @@ class DailySeries:
         values: Values = Counter()
         for name in await self._measurements():
             types = await self._types(name)
-            found = await self._influx.query(
-                DAILY, f"SELECT * FROM {identifier(name)} WHERE {month.where()} GROUP BY *"
+            select = Select(
+                DAILY, name, ["*"], month.where(), "GROUP BY *", counted=next(iter(types), "")
             )
+            found = await read(self._influx, select)
             for series in found:
                 tags = tag_set({key: value for key, value in series.tags.items() if value})
-                for row in series.values:
-                    held = dict(zip(series.columns, row, strict=True))
+                for held in series.rows():
                     time = int(held.pop("time"))
                     fields = {
                         key: _typed(value, types[key])
@@ -119,23 +119,16 @@ class DailySeries:
         """How many values a month holds, by InfluxDB's own counting. Raises InfluxError."""
         values: Values = Counter()
         for name in await self._measurements():
-            found = await self._influx.query(
-                DAILY, f"SELECT count(*) FROM {identifier(name)} WHERE {month.where()}"
-            )
+            found = await read(self._influx, Select(DAILY, name, ["count(*)"], month.where()))
             for series in found:
                 for column, number in zip(series.columns[1:], series.values[0][1:], strict=True):
                     values[name, column.removeprefix("count_")] += number or 0
         return +values
 
     async def write(self, points: Points) -> None:
-        """Store points. Raises BackupError where InfluxDB does not take them all."""
+        """Store points. Raises InfluxError where InfluxDB does not take them all."""
         lines = [line for moment in sorted(points) for line in points[moment]]
-        for first in range(0, len(lines), _BATCH):
-            batch = "\n".join(lines[first : first + _BATCH]).encode()
-            result = await self._influx.write(DAILY, batch)
-            if not isinstance(result, Written):
-                reason = getattr(result, "reason", "too large")
-                raise BackupError(f"InfluxDB did not take the daily series: {reason}")
+        await write_all(self._influx, DAILY, "the daily series", lines)
 
     async def remove(self, moment: Moment) -> None:
         """Remove every point of a measurement at a time."""

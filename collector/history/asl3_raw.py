@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 from collector.history.asl3_rows import IMPORTED, OldReport, PassedOver
-from collector.influx import Influx, InfluxError, day_csv
+from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.lines import NS_PER_DAY, Stamper, tag_set
 from collector.outbox import Entry
 from collector.schema import REGISTRATION, SERVER_REPORT, UNKNOWN
@@ -83,25 +81,18 @@ class DayReports:
 async def stored_reports(influx: Influx, day: int) -> DayReports:
     """The raw server reports of a day, in days since 1970. Raises InfluxError."""
     start = day * NS_PER_DAY
-    columns = ("server", "nodes", IMPORTED)
+    names = ("server", "nodes", IMPORTED)
+    where = f"time >= {start} AND time < {start + NS_PER_DAY}"
     try:
-        text = await day_csv(influx, SERVER_REPORT, columns, start, start + NS_PER_DAY)
-    except InfluxError as error:
-        if is_absent(error):
-            return DayReports()
-        raise
-    rows = csv.DictReader(io.StringIO(text.decode()))
+        found = await read(influx, Select.rows(SERVER_REPORT, names, where))
+    except NoDatabase:
+        return DayReports()
     return DayReports(
         *(
             StoredReport(int(row["time"]), row["server"], int(row["nodes"]), bool(row[IMPORTED]))
-            for row in rows
+            for row in rows_of(found)
         )
     )
-
-
-def is_absent(error: InfluxError) -> bool:
-    """Whether a database is yet to be made: 1.x and 2.x say so in different words."""
-    return str(error).startswith("database not found") or "no dbrp mapping found" in str(error)
 
 
 def marked(entry: Entry) -> bytes:

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from collector.admission import TagBudget
 from collector.history.asl3_dump import Row
-from collector.history.asl3_raw import DayReports, SecondStamper, is_absent, marked, stored_reports
+from collector.history.asl3_raw import DayReports, SecondStamper, marked, stored_reports
 from collector.history.asl3_rows import (
     IMPORTED,
     Gap,
@@ -28,7 +28,8 @@ from collector.history.asl3_rows import (
     old_node,
     old_reports,
 )
-from collector.influx import Influx, InfluxError, Written
+from collector.influx import Influx, NoDatabase, Select, read, rows_of
+from collector.influx.writing import write_all
 from collector.intakes.understanding import Accepted, ListedNodes, Understanding
 from collector.lines import NS_PER_DAY, line
 from collector.metrics import Metrics
@@ -159,16 +160,11 @@ class Import:
                 # A field cannot be taken out of a point, only the point removed and written anew.
                 await self._influx.delete(DAILY, DAILY_USAGE.name, f"time = {day_ns(day)}")
             lines = [line(DAILY_USAGE.name, "", plan.days[day], day_ns(day)) for day in batch]
-            await self._write(DAILY, "\n".join(lines).encode())
+            await write_all(self._influx, DAILY, DAILY, lines)
             advance(len(batch))
         for reports in _batches(plan.reports):
-            await self._write(RAW, b"\n".join(marked(entry) for entry in reports))
+            await write_all(self._influx, RAW, RAW, [marked(entry) for entry in reports])
             advance(len(reports))
-
-    async def _write(self, database: str, lines: bytes) -> None:
-        result = await self._influx.write(database, lines)
-        if not isinstance(result, Written):
-            raise InfluxError(f"{database} could not be written: {result}")
 
     async def _plan_days(self, plan: Plan, days: list[OldDay]) -> None:
         found = last_of_each_day(days)
@@ -196,7 +192,7 @@ class Import:
 
     async def _stored_days(self) -> dict[date, dict[str, int]]:
         """The fields of each day of `daily_usage`."""
-        found = await self._query(DAILY, f"SELECT * FROM {DAILY_USAGE.name}")  # noqa: S608
+        found = await self._rows(Select.rows(DAILY_USAGE))
         return {
             _day(int(row["time"])): {
                 name: value for name, value in row.items() if name != "time" and value is not None
@@ -210,11 +206,14 @@ class Import:
         Rolled up or not yet, these are days of our own.
         """
         start, end = day_ns(first), day_ns(last + timedelta(days=1))
-        found = await self._query(
-            RAW,
-            f"SELECT count(server) AS received, count({IMPORTED}) AS imported"  # noqa: S608
-            f" FROM {SERVER_REPORT.name} WHERE time >= {start} AND time < {end}"
-            " GROUP BY time(1d) fill(none)",
+        found = await self._rows(
+            Select(
+                RAW,
+                SERVER_REPORT.name,
+                ["count(server) AS received", f"count({IMPORTED}) AS imported"],
+                f"time >= {start} AND time < {end}",
+                "GROUP BY time(1d) fill(none)",
+            )
         )
         return {_day(row["time"]) for row in found if row["received"] > (row["imported"] or 0)}
 
@@ -265,17 +264,12 @@ class Import:
         kept = self._retention[database]
         return kept > 0 and moment < self._now - timedelta(seconds=kept) + _EXPIRY_MARGIN
 
-    async def _query(self, database: str, statement: str) -> list[dict[str, int]]:
+    async def _rows(self, select: Select) -> list[dict[str, Any]]:
         """Rows by column; none where the database is yet to be made."""
         try:
-            found = await self._influx.query(database, statement)
-        except InfluxError as error:
-            if is_absent(error):
-                return []
-            raise
-        return [
-            dict(zip(series.columns, row, strict=True)) for series in found for row in series.values
-        ]
+            return rows_of(await read(self._influx, select))
+        except NoDatabase:
+            return []
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,36 +1,40 @@
 """InfluxDB, 1.6 to 2.x: the only package that talks to it.
 
-`client` writes, queries and deletes; `databases` makes databases or buckets with their retention.
+`client` writes and asks, `reading` reads rows and proves that they are all there, `writing` stores
+points or raises, `databases` makes databases or buckets with their retention.
 """
 
+from collector.influx.answers import Series, rows_of
 from collector.influx.client import (
     Denied,
     Influx,
-    InfluxError,
-    InfluxUnavailable,
     Rejected,
-    Series,
     TooLarge,
     Unavailable,
     WriteResult,
     Written,
-    day_csv,
-    identifier,
-    string,
 )
+from collector.influx.errors import CutShort, InfluxError, InfluxUnavailable, NoDatabase
+from collector.influx.quoting import identifier, string
+from collector.influx.reading import Select, read, stream_csv
 
 __all__ = [
+    "CutShort",
     "Denied",
     "Influx",
     "InfluxError",
     "InfluxUnavailable",
+    "NoDatabase",
     "Rejected",
+    "Select",
     "Series",
     "TooLarge",
     "Unavailable",
     "WriteResult",
     "Written",
-    "day_csv",
     "identifier",
+    "read",
+    "rows_of",
+    "stream_csv",
     "string",
 ]

@@ -10,7 +10,9 @@ from typing import Final
 import aiohttp
 from influxdb_client import Authorization, InfluxDBClient, Permission, PermissionResource
 
-from collector.influx.client import Influx, InfluxError, InfluxUnavailable, identifier, string
+from collector.influx.client import Influx
+from collector.influx.errors import InfluxError, InfluxUnavailable
+from collector.influx.quoting import identifier, string
 from collector.influx.v2 import NotPermitted, api, bucket, organisation
 from collector.schema import DAILY, OWNERS, RAW
 

@@ -12,30 +12,28 @@ import json
 import re
 import urllib.parse
 import zlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
 
-from collector import schema
+from collector.influx.answers import Series, read_answers
+from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase, failure
+from collector.influx.patience import patiently
+from collector.influx.policies import Policies
+from collector.influx.quoting import identifier
 
 _CONNECT_S: Final = 5
 _WRITE_S: Final = 30
 _QUERY_S: Final = 600
+_CHUNK: Final = "20000"
+"""Rows in a piece of an answer."""
 _DROPPED: Final = re.compile(r"dropped=(\d+)")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _DETAIL_LENGTH: Final = 300
-
-
-class InfluxError(Exception):
-    """InfluxDB cannot be asked, or refused; the text says which."""
-
-
-class InfluxUnavailable(InfluxError):
-    """InfluxDB cannot be reached, or is not able to answer now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,41 +73,25 @@ class Denied:
 WriteResult = Written | Rejected | TooLarge | Unavailable | Denied
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One series of an answer: its tags, the columns' names, and rows (times in ns)."""
-
-    name: str
-    tags: dict[str, str]
-    columns: list[str]
-    values: list[list[Any]]
-
-
-def string(text: str) -> str:
-    """A string literal of InfluxQL."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return f"'{escaped}'"
-
-
-def identifier(text: str) -> str:
-    """A quoted identifier of InfluxQL."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
 class Influx:
     """A client for one InfluxDB. An async context manager; connections are kept alive.
 
-    `token` is a token of InfluxDB 2 or, where it holds a colon, `user:password` of 1.x.
+    `token` is a token of InfluxDB 2 or, where it holds a colon, `user:password` of 1.x. With
+    `patient`, `ping` too is tried again: for commands, which begin with it. Loops have pauses of
+    their own.
     """
 
-    def __init__(self, url: str, *, token: str = "", org: str = "", prefix: str = "") -> None:
+    def __init__(
+        self, url: str, *, token: str = "", org: str = "", prefix: str = "", patient: bool = False
+    ) -> None:
         self.url = url
         self.org = org
         self.token = token
         self._prefix = prefix
+        self._is_patient = patient
         self._is_near = _is_loopback(url)
         self._session: aiohttp.ClientSession | None = None
+        self.policies = Policies(self)
 
     async def __aenter__(self) -> Self:
         user, colon, password = self.token.partition(":")
@@ -145,6 +127,17 @@ class Influx:
         """The name in InfluxDB of a database of the schema."""
         return self._prefix + database
 
+    async def source(self, database: str, measurement: str, *, everywhere: bool = False) -> str:
+        """A measurement as it stands behind FROM, with its retention policy on InfluxDB 1.x.
+
+        `everywhere` names it in all policies. Raises NoDatabase, InfluxUnavailable.
+        """
+        held = await self.policies.of(database)
+        if held is None:
+            return identifier(measurement)
+        policies = (held.own, *(held.others if everywhere else ()))
+        return ",".join(f"{identifier(one.name)}.{identifier(measurement)}" for one in policies)
+
     async def write(self, database: str, lines: bytes) -> WriteResult:
         """Send lines (line protocol, newlines between, times in ns). Never raises."""
         return await self.write_packed(database, await self.packed(lines))
@@ -164,6 +157,18 @@ class Influx:
         encoding = {} if self._is_near else {"Content-Encoding": "gzip"}
         params = {"db": self.name(database), "precision": "ns"}
         try:
+            async with asyncio.timeout(_WRITE_S):
+                held = await self.policies.of(database)
+        except TimeoutError as error:
+            return Unavailable(_unreachable(error))
+        except NoDatabase:
+            # The write itself is answered so, in the words that are told apart below.
+            held = None
+        except InfluxError as error:
+            return Unavailable(str(error))
+        if held is not None:
+            params["rp"] = held.own.name
+        try:
             async with self.session.post(
                 f"{self.url}/write",
                 params=params,
@@ -173,55 +178,52 @@ class Influx:
             ) as response:
                 if response.status == HTTPStatus.NO_CONTENT:
                     return Written()
-                return _refusal(
-                    response.status,
-                    _message(await response.text(errors="replace")),
-                    response.headers.get("Retry-After"),
-                )
+                message = _message(await response.text(errors="replace"))
+                if response.status == HTTPStatus.NOT_FOUND:
+                    self.policies.forget(database)
+                self.policies.forget_if_gone(database, message)
+                return _refusal(response.status, message, response.headers.get("Retry-After"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Unavailable(_unreachable(error))
 
-    async def query(self, database: str | None, statement: str) -> list[Series]:
-        """Ask with InfluxQL; times are ns. Raises InfluxUnavailable, InfluxError."""
-        async with self._ask(database, statement, "application/json", {}) as response:
-            text = await response.text()
-        try:
-            answer = json.loads(text)
-            # InfluxDB 2 answers a DELETE with `{}`.
-            results: list[dict[str, Any]] = [] if answer == {} else answer["results"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InfluxError(f"an answer that is not InfluxDB's: {text[:100]!r}") from error
-        for result in results:
-            if "error" in result:
-                raise InfluxError(str(result["error"]))
-        return [
-            Series(
-                found.get("name", ""),
-                found.get("tags", {}),
-                found["columns"],
-                found.get("values", []),
-            )
-            for result in results
-            for found in result.get("series", [])
-        ]
+    async def query(self, database: str | None, *statements: str) -> list[Series]:
+        """Ask with InfluxQL what reads no rows (`SHOW`, `DELETE`, …); times are ns.
 
-    async def stream_csv(self, database: str, statement: str) -> AsyncIterator[bytes]:
-        """The answer to one SELECT as CSV, in pieces: a heading, then `name,tags,time,…` in ns.
-
-        Nothing at all where there are no rows. Raises InfluxUnavailable, InfluxError.
+        Rows are read with `collector.influx.reading`, which proves that they are all there. What
+        fails for a passing reason is tried again. Raises InfluxUnavailable, InfluxError.
         """
-        chunks = {"chunked": "true", "chunk_size": "20000"}
-        async with self._ask(database, statement, "application/csv", chunks) as response:
+        answers = await patiently(lambda: self.answers(database, *statements))
+        return [series for answer in answers for series in answer]
+
+    async def answers(self, database: str | None, *statements: str) -> list[list[Series]]:
+        """The series that answer each statement, for as many statements as were answered.
+
+        Asked once. Raises NoDatabase, CutShort, InfluxUnavailable, InfluxError.
+        """
+        async with self._ask(database, statements, "application/json") as response:
+            try:
+                body = await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise InfluxUnavailable(_unreachable(error)) from error
+        return read_answers(body)
+
+    async def csv(self, database: str, *statements: str) -> AsyncIterator[bytes]:
+        """The answers to statements as CSV, in pieces, times in ns; asked once, and not checked.
+
+        Each answer that has rows begins with its heading, and an empty line parts two of them.
+        Raises InfluxUnavailable, InfluxError.
+        """
+        async with self._ask(database, statements, "application/csv") as response:
             try:
                 async for piece in response.content.iter_chunked(1 << 20):
                     yield piece
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise InfluxUnavailable(_unreachable(error)) from error
 
-    def _ask(
-        self, database: str | None, statement: str, accept: str, more: dict[str, str]
-    ) -> _Asked:
-        form = {"q": statement, "epoch": "ns"} | more
+    def _ask(self, database: str | None, statements: Sequence[str], accept: str) -> _Asked:
+        # In chunks no row limit of the server applies, and an error comes with its own words.
+        form = {"q": "; ".join(statements), "epoch": "ns", "chunked": "true"}
+        form["chunk_size"] = _CHUNK
         if database is not None:
             form["db"] = self.name(database)
         return _Asked(self.session, f"{self.url}/query", form, accept)
@@ -232,6 +234,9 @@ class Influx:
 
     async def ping(self) -> str:
         """The server's version. Raises InfluxUnavailable where there is none."""
+        return await (patiently(self._ping) if self._is_patient else self._ping())
+
+    async def _ping(self) -> str:
         try:
             async with self.session.get(f"{self.url}/ping", allow_redirects=False) as response:
                 if response.status != HTTPStatus.NO_CONTENT:
@@ -264,10 +269,7 @@ class _Asked:
             message = _message(await response.text(errors="replace"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise InfluxUnavailable(_unreachable(error)) from error
-        words = f"InfluxDB answers {response.status}: {message}"
-        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise InfluxUnavailable(words)
-        raise InfluxError(words)
+        raise failure(message, response.status)
 
     async def __aexit__(
         self,
@@ -320,15 +322,3 @@ def _unreachable(error: Exception) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return "InfluxDB does not answer in time"
     return f"InfluxDB cannot be reached ({type(error).__name__})"
-
-
-async def day_csv(
-    influx: Influx, measurement: schema.Measurement, columns: Iterable[str], start: int, end: int
-) -> bytes:
-    """Rows of a raw measurement with `start` <= time < `end` (ns), oldest first, as CSV."""
-    chosen = ",".join(identifier(column) for column in columns)
-    statement = (
-        f"SELECT {chosen} FROM {identifier(measurement.name)}"
-        f" WHERE time >= {start} AND time < {end}"
-    )
-    return b"".join([piece async for piece in influx.stream_csv(measurement.database, statement)])

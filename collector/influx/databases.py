@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from collector.influx.client import Influx, InfluxError, identifier
+from collector.influx.client import Influx
+from collector.influx.errors import InfluxError
+from collector.influx.policies import Policy
+from collector.influx.quoting import identifier
 from collector.influx.v2 import api, bucket, speaks_v2
 from collector.schema import RAW
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _DAY_S: Final = 86_400
 _LONG_S: Final = 28 * _DAY_S
 _YEAR_S: Final = 52 * 7 * _DAY_S
-_GO_DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def shard_seconds(database: str, retention: int) -> int:
@@ -51,6 +51,7 @@ async def ensure(influx: Influx, retention: Mapping[str, int]) -> list[str]:
             f"CREATE DATABASE {identifier(name)} WITH DURATION {_literal(seconds)} REPLICATION 1"
             f" SHARD DURATION {shard_seconds(database, seconds)}s NAME autogen",
         )
+        influx.policies.forget(database)
         made.append(name)
     return made
 
@@ -95,30 +96,13 @@ async def names(influx: Influx) -> set[str]:
     return {row[0] for series in found for row in series.values}
 
 
-@dataclass(frozen=True, slots=True)
-class _Policy:
-    name: str
-    seconds: int
-
-
-async def _policy(influx: Influx, database: str) -> _Policy:
-    """The retention policy that a 1.x server writes to and reads from where none is named."""
-    name = influx.name(database)
-    for series in await influx.query(None, f"SHOW RETENTION POLICIES ON {identifier(name)}"):
-        for values in series.values:
-            row = dict(zip(series.columns, values, strict=True))
-            if row["default"]:
-                return _Policy(row["name"], _seconds(row["duration"]))
-    raise InfluxError(f"database {name} has no default retention policy")
-
-
-def _seconds(text: str) -> int:
-    """Seconds in a duration as Go writes it, `2160h0m0s`."""
-    found = _GO_DURATION.fullmatch(text)
-    if found is None:
-        raise InfluxError(f"a retention that is not InfluxDB's: {text!r}")
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds
+async def _policy(influx: Influx, database: str) -> Policy:
+    """The retention policy of a 1.x server that holds our points, as it is now."""
+    influx.policies.forget(database)
+    held = await influx.policies.of(database)
+    if held is None:
+        raise InfluxError(f"InfluxDB shows no retention policy of {influx.name(database)} to us")
+    return held.own
 
 
 def _literal(seconds: int) -> str:

@@ -10,7 +10,10 @@ from typing import Final
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.influx.client import Influx, InfluxError, InfluxUnavailable, identifier
+from collector.influx.client import Influx
+from collector.influx.errors import InfluxError, InfluxUnavailable
+from collector.influx.quoting import identifier
+from collector.influx.reading import Select, read
 from collector.influx.v2 import api, bucket, speaks_v2
 from collector.schema import MEASUREMENTS, Measurement
 
@@ -54,10 +57,8 @@ async def count(influx: Influx, measurement: Measurement, where: str = "") -> in
     # With tags, the first field is in every point. Without, there may be points that lack any
     # given one, but those measurements are small, and each point has the commonest.
     chosen = identifier(measurement.fields[0].name) if measurement.tags else "*"
-    condition = f" WHERE {where}" if where else ""
-    found = await influx.query(
-        measurement.database,
-        f"SELECT count({chosen}) FROM {identifier(measurement.name)}{condition}",
+    found = await read(
+        influx, Select(measurement.database, measurement.name, [f"count({chosen})"], where)
     )
     return max((int(n) for series in found for n in series.values[0][1:] if n), default=0)
 
@@ -66,8 +67,8 @@ async def measurement_ends(influx: Influx, database: str, measurement: str) -> l
     """The times (ns) of the oldest and the newest point of a measurement; none where empty."""
     times = []
     for order in ("ASC", "DESC"):
-        found = await influx.query(
-            database, f"SELECT * FROM {identifier(measurement)} ORDER BY time {order} LIMIT 1"
+        found = await read(
+            influx, Select(database, measurement, ["*"], more=f"ORDER BY time {order} LIMIT 1")
         )
         times += [int(series.values[0][0]) for series in found]
     return times

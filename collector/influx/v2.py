@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from collector.influx.client import Influx, InfluxError, InfluxUnavailable
+from collector.influx.client import Influx
+from collector.influx.errors import InfluxError, InfluxUnavailable
 
 if TYPE_CHECKING:
     from influxdb_client import Bucket, InfluxDBClient, Organization

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import structlog
 
-from collector.influx import Influx, InfluxError, InfluxUnavailable, Written, identifier, string
+from collector.influx import Influx, InfluxError, InfluxUnavailable, identifier, string
+from collector.influx.writing import write_all
 from collector.lines import Point, Stamper, line
 from collector.outbox import Outbox, OutboxFile
 from collector.outbox.owners import Action, Asked, Notice, State
@@ -247,7 +248,7 @@ class Eraser:
             conditions = [f"{identifier(k)} = {string(v)}" for k, v in point.tags.items()]
             where = " AND ".join([f"time = {point.time}", *conditions])
             statements.append(f"DELETE FROM {identifier(point.measurement)} WHERE {where}")
-        await self._influx.query(RAW, "; ".join(statements))
+        await self._influx.query(RAW, *statements)
 
     async def _tell_final_days(self, plan: _Plan) -> None:
         """They stay as published, and say how much of what they count is there no more."""
@@ -262,9 +263,7 @@ class Eraser:
             )
             for day, (reports, nodes) in plan.erased.items()
         ]
-        result = await self._influx.write(DAILY, "\n".join(lines).encode())
-        if not isinstance(result, Written):
-            raise InfluxUnavailable(f"{DAILY_USAGE.name} could not be written: {result}")
+        await write_all(self._influx, DAILY, DAILY_USAGE.name, lines)
 
     async def _finish(self, asked: Asked, receipt: Receipt) -> None:
         mark = self._pseudonyms.mark(asked.server)

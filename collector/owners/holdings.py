@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from collector.influx import Influx, identifier
+from collector.influx import Influx, Select, read, rows_of
 from collector.lines import Point, parse
 from collector.outbox import Held, Outbox
 from collector.privacy import ServerPseudonym
-from collector.schema import NODE_REPORT, RAW, SERVER_REPORT, Measurement
+from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
 
 _PREFIX: Final = 2
 """Digits of a pseudonym that InfluxDB is asked for, which one server in 256 shares.
@@ -63,23 +63,15 @@ async def _rows(
 ) -> list[Point]:
     tags = [tag.name for tag in measurement.tags]
     names = [*tags, *(field.name for field in measurement.fields)]
-    found = await influx.query(
-        RAW,
-        f"SELECT {','.join(map(identifier, names))} FROM {identifier(measurement.name)}"
-        f' WHERE "server" =~ /^{server[:_PREFIX]}/ AND time >= {first} AND time <= {last}',
-    )
+    where = f'"server" =~ /^{server[:_PREFIX]}/ AND time >= {first} AND time <= {last}'
+    found = await read(influx, Select.rows(measurement, names, where, everywhere=True))
     points = []
-    for series in found:
-        for row in series.values:
-            said = {
-                name: value
-                for name, value in zip(series.columns, row, strict=True)
-                if value is not None
-            }
-            if said.get("server") == server:
-                time = int(said.pop("time"))
-                own = {name: str(said.pop(name)) for name in tags if name in said}
-                points.append(Point(measurement.name, own, said, time))
+    for row in rows_of(found):
+        said = {name: value for name, value in row.items() if value is not None}
+        if said.get("server") == server:
+            time = int(said.pop("time"))
+            own = {name: str(said.pop(name)) for name in tags if name in said}
+            points.append(Point(measurement.name, own, said, time))
     return points
 
 

@@ -15,7 +15,8 @@ from typing import Final
 
 import structlog
 
-from collector.influx import Influx, InfluxError, InfluxUnavailable, Written
+from collector.influx import Influx, InfluxError, Select, read, rows_of
+from collector.influx.writing import write_all
 from collector.lines import line
 from collector.outbox import Outbox, OutboxFile, OutboxUnavailable
 from collector.outbox.owners import Choice, Notice
@@ -146,9 +147,7 @@ class Sync:
 
     async def _write(self, measurement: Measurement, said: Mapping[str, str], at_ns: int) -> None:
         text = line(measurement.name, "", dict(said), at_ns)
-        result = await self._influx.write(OWNERS, text.encode())
-        if not isinstance(result, Written):
-            raise InfluxUnavailable(f"{measurement.name} could not be written: {result}")
+        await write_all(self._influx, OWNERS, measurement.name, [text])
 
     async def _hear_choices(self) -> set[OwnerMark]:
         """Take over the choices that are there; who opted out and was not known to."""
@@ -175,14 +174,14 @@ class Sync:
 
     async def _points(self, measurement: Measurement, field: str) -> list[tuple[int, str, str]]:
         """Each point, oldest first: its time, its owner's mark, and a field."""
-        found = await self._influx.query(OWNERS, f"SELECT owner, {field} FROM {measurement.name}")
-        return [(int(at), owner, said) for series in found for at, owner, said in series.values]
+        found = await read(self._influx, Select.rows(measurement, ("owner", field)))
+        return [(int(row["time"]), row["owner"], row[field]) for row in rows_of(found)]
 
     async def _delete(self, measurement: Measurement, times: list[int]) -> None:
         for first in range(0, len(times), _STATEMENTS):
             await self._influx.query(
                 OWNERS,
-                "; ".join(
+                *(
                     f"DELETE FROM {measurement.name} WHERE time = {at}"
                     for at in times[first : first + _STATEMENTS]
                 ),

@@ -1,4 +1,4 @@
-"""The series that can be downloaded: their rows, and how InfluxDB's answer becomes them. Pure.
+"""The series that can be downloaded: their rows, and how stored points become them. Pure.
 
 Every row has a day, a count, the unit of the count, the time it counts over (`window`), and whether
 the day is complete (`final`). Rows of a month are sorted by their columns, so that the same numbers
@@ -8,7 +8,6 @@ are always the same bytes.
 from __future__ import annotations
 
 import calendar
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +15,8 @@ from typing import Final
 
 import polars as pl
 
-from collector.influx import identifier, string
+from collector.influx import Select, identifier, string
+from collector.influx.frames import Rows
 from collector.public.definitions import MEASURES
 from collector.public.series import UsageDay
 from collector.schema import (
@@ -57,30 +57,31 @@ class Dataset:
         last = ("final", "imported") if self.measurement is None else ("final",)
         return ("day", *self.columns, "count", "unit", "window", *last)
 
-    def query(self, first: date, last: date, chosen: Mapping[str, str]) -> str:
-        """The InfluxQL that gives the rows from one day to another."""
+    def select(self, first: date, last: date, chosen: Mapping[str, str]) -> Select:
+        """The rows from one day to another. Raises TypeError for `daily_usage`."""
         if self.measurement is None:
             raise TypeError("daily_usage is read whole")
-        columns = ",".join(identifier(name) for name in (self._field, *self.columns))
         narrowed = "".join(
             f" AND {identifier(name)} = {string(value)}" for name, value in chosen.items()
         )
-        return (
-            f"SELECT {columns} FROM {identifier(self.measurement.name)}"
-            f" WHERE time >= {_seconds(first)}s AND time < {_seconds(last + timedelta(days=1))}s"
-            f"{narrowed}"
+        return Select.rows(
+            self.measurement,
+            (self._field, *self.columns),
+            f"time >= {_seconds(first)}s AND time < {_seconds(last + timedelta(days=1))}s"
+            + narrowed,
         )
+
+    def rows(self) -> Rows:
+        """A parser of what `select` gives."""
+        types: dict[str, pl.DataType] = {self._field: pl.Int64()}
+        return Rows(types | dict.fromkeys(self.columns, pl.String()))
 
     @property
     def _field(self) -> str:
         return self.measurement.fields[0].name if self.measurement else ""
 
-    def table_frame(self, answer: bytes, final: Iterable[date]) -> pl.DataFrame:
-        """Rows from InfluxDB's CSV; `final` are the complete days."""
-        if not answer:
-            return pl.DataFrame()
-        types = {"time": pl.Int64, self._field: pl.Int64, **dict.fromkeys(self.columns, pl.String)}
-        read = pl.read_csv(io.BytesIO(answer), schema_overrides=types)
+    def table_frame(self, read: pl.DataFrame, final: Iterable[date]) -> pl.DataFrame:
+        """Rows from what `rows` parsed; `final` are the complete days."""
         days = pl.Series("final", sorted(final), dtype=pl.Date)
         return (
             read.select(

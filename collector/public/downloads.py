@@ -18,6 +18,7 @@ import polars as pl
 from aiohttp import hdrs, web
 
 from collector.influx import Influx, InfluxError
+from collector.influx.frames import read_frame
 from collector.problems import Reason, Refusal
 from collector.public.answers import (
     OPEN,
@@ -42,7 +43,6 @@ from collector.public.kept import Kept
 from collector.public.packing import Gzip, Piece
 from collector.public.series import PublicSeries, Snapshot, UsageDay
 from collector.schema import ALL, LABEL_LENGTH, NODE_DIMENSIONS
-from collector.schema import DAILY as DATABASE
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _AT_ONCE: Final = 2
@@ -233,29 +233,30 @@ class Downloads:
             if (kept := self._kept.get(revision, key)) is not None:
                 return kept
             days = [day for day in wanted.days if first <= day.day <= last]
-            answer = await self._read(wanted, first, last)
-            piece = await asyncio.to_thread(_converted, wanted, days, answer)
+            stored = await self._read(wanted, first, last)
+            piece = await asyncio.to_thread(_converted, wanted, days, stored)
         self._kept.put(revision, key, piece)
         return piece
 
-    async def _read(self, wanted: Wanted, first: date, last: date) -> bytes:
-        if wanted.dataset.measurement is None:
-            return b""
-        statement = wanted.dataset.query(first, last, wanted.chosen)
-        return b"".join([part async for part in self._influx.stream_csv(DATABASE, statement)])
+    async def _read(self, wanted: Wanted, first: date, last: date) -> pl.DataFrame:
+        dataset = wanted.dataset
+        if dataset.measurement is None:
+            return pl.DataFrame()
+        select = dataset.select(first, last, wanted.chosen)
+        return await read_frame(self._influx, select, dataset.rows)
 
 
 def _marks(snapshot: Snapshot) -> dict[date, str]:
     return {day.day: etag(day.day, sorted(day.fields.items())) for day in snapshot.days}
 
 
-def _converted(wanted: Wanted, days: list[UsageDay], answer: bytes) -> Piece:
+def _converted(wanted: Wanted, days: list[UsageDay], stored: pl.DataFrame) -> Piece:
     """A month's rows; of no length where there are none."""
     frame: pl.DataFrame
     if wanted.dataset.measurement is None:
         frame = wanted.dataset.usage_frame(days, wanted.chosen)
     else:
-        frame = wanted.dataset.table_frame(answer, (day.day for day in days if day.final))
+        frame = wanted.dataset.table_frame(stored, (day.day for day in days if day.final))
     if frame.is_empty():
         return Piece.of(b"")
     return Piece.of(as_csv(frame) if wanted.form is Form.CSV else as_json(frame))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from collector.influx import Influx, InfluxError, Series
+from collector.influx import Influx, Select, read, rows_of
+from collector.influx.frames import Rows, read_frame
 from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
 
 _NS_PER_S: Final = 10**9
@@ -98,8 +98,12 @@ class PublicSeries:
 
     async def _read(self) -> Snapshot:
         # InfluxDB needs a third less time for CSV than for JSON.
-        parts = self._influx.stream_csv(DAILY, f"SELECT * FROM {DAILY_USAGE.name}")
-        days = await asyncio.to_thread(_days, b"".join([part async for part in parts]))
+        names = [field.name for field in DAILY_USAGE.fields]
+        counts = dict.fromkeys(names, pl.Int64())
+        frame = await read_frame(
+            self._influx, Select.rows(DAILY_USAGE, names), lambda: Rows(counts)
+        )
+        days = await asyncio.to_thread(_days, frame)
         # An imported day has headline numbers, but no tables.
         own = [day for day in days if "imported" not in day.fields]
         newest = next((day for day in reversed(own) if day.final), days[-1] if days else None)
@@ -111,44 +115,34 @@ class PublicSeries:
         )
 
     async def _last_hour(self) -> datetime | None:
-        found = await self._influx.query(DAILY, f"SELECT last(reports) FROM {HOURLY_USAGE.name}")
-        times = [row["time"] for series in found for row in _rows(series)]
+        found = await read(self._influx, Select(DAILY, HOURLY_USAGE.name, ["last(reports)"]))
+        times = [row["time"] for row in rows_of(found)]
         return datetime.fromtimestamp(times[0] // _NS_PER_S, UTC) if times else None
 
     async def _tables(self, day: UsageDay) -> dict[str, dict[str, int]]:
         start = datetime(day.day.year, day.day.month, day.day.day, tzinfo=UTC)
-        found = await self._influx.query(
-            DAILY,
-            f"SELECT nodes FROM {DAILY_NODES.name} WHERE time = {int(start.timestamp())}s"
-            f" AND within = '{ALL}' GROUP BY dimension, value",
+        found = await read(
+            self._influx,
+            Select.rows(
+                DAILY_NODES,
+                ("nodes",),
+                f"time = {int(start.timestamp())}s AND within = '{ALL}'",
+                "GROUP BY dimension, value",
+            ),
         )
         tables: dict[str, dict[str, int]] = {}
         for series in found:
             counts = tables.setdefault(series.tags["dimension"], {})
-            counts[series.tags["value"]] = _rows(series)[0]["nodes"]
+            counts[series.tags["value"]] = next(series.rows())["nodes"]
         return tables
 
 
-def _days(answer: bytes) -> list[UsageDay]:
-    """The days in InfluxDB's CSV. Raises InfluxError where it is something else."""
-    if not answer:
-        return []
-    try:
-        read = pl.read_csv(io.BytesIO(answer), infer_schema=False)
-        days = read["time"].cast(pl.Int64)
-        counts = read.drop("name", "tags", "time").cast(pl.Int64)
-    except pl.exceptions.PolarsError as error:
-        raise InfluxError(f"an answer that is not InfluxDB's: {answer[:100]!r}") from error
+def _days(frame: pl.DataFrame) -> list[UsageDay]:
     return [
-        UsageDay(_day(time), {name: count for name, count in row.items() if count is not None})
-        for time, row in zip(days, counts.iter_rows(named=True), strict=True)
-    ]
-
-
-def _rows(series: Series) -> list[dict[str, int]]:
-    return [
-        {name: value for name, value in zip(series.columns, row, strict=True) if value is not None}
-        for row in series.values
+        UsageDay(
+            _day(row.pop("time")), {name: count for name, count in row.items() if count is not None}
+        )
+        for row in frame.iter_rows(named=True)
     ]
 
 

@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from collector.influx import Influx, InfluxError, Written
+from collector.influx import Influx, Select, read, rows_of
+from collector.influx.frames import Rows, read_frame
+from collector.influx.writing import write_all
 from collector.lines import FieldValue, line, tag_set
 from collector.quarantine.pattern import REPORT_NS, Pattern, Picked, pick
 from collector.rollup.cache import RawCount
@@ -36,13 +38,12 @@ from collector.schema import (
 )
 
 _NS: Final = 10**9
-_LINES: Final = 5000
 _EARLIER: Final = timedelta(days=30)
 _COLUMNS: Final = {
     SERVER_REPORT.name: ("server", *(t.name for t in SERVER_TAGS), "uptime", "reload_age"),
     NODE_REPORT.name: ("node", "server", *(t.name for t in NODE_TAGS)),
 }
-_NUMBERS: Final = ("uptime", "reload_age", QUARANTINE)
+_NUMBERS: Final = frozenset(("uptime", "reload_age", QUARANTINE))
 
 
 class QuarantineError(ValueError):
@@ -177,11 +178,8 @@ class Quarantine:
 
     async def batches(self) -> list[Batch]:
         """Every batch that raw retention has left, oldest first."""
-        found = await self._influx.query(RAW, f"SELECT * FROM {QUARANTINE_BATCH.name}")
-        rows = [
-            dict(zip(series.columns, row, strict=True)) for series in found for row in series.values
-        ]
-        return [_read(row) for row in rows]
+        found = await read(self._influx, Select.rows(QUARANTINE_BATCH))
+        return [_read(row) for row in rows_of(found)]
 
     async def _check(self, span: Span, now: datetime) -> None:
         first, last = day_of(span.start), day_of(span.end - 1)
@@ -248,17 +246,9 @@ class Quarantine:
 
     async def _rows(self, measurement: Measurement, span: Span) -> pl.DataFrame:
         names = [*_COLUMNS[measurement.name], QUARANTINE]
-        statement = f"SELECT {','.join(names)} FROM {measurement.name} WHERE {span.where()}"
-        pieces = [part async for part in self._influx.stream_csv(RAW, statement)]
-        schema = dict.fromkeys(["name", "tags", "time", *names], pl.String())
-        text = b"".join(pieces).partition(b"\n")[2]
-        frame = (
-            pl.read_csv(text, has_header=False, schema=schema)
-            if text
-            else pl.DataFrame(schema=schema)
-        )
-        numbers = [name for name in ("time", *_NUMBERS) if name in frame.columns]
-        return frame.drop("name", "tags").with_columns(pl.col(numbers).cast(pl.Int64)).sort("time")
+        types = {name: pl.Int64() if name in _NUMBERS else pl.String() for name in names}
+        select = Select.rows(measurement, names, span.where())
+        return (await read_frame(self._influx, select, lambda: Rows(types))).sort("time")
 
     async def _mark(self, picked: Picked, number: int) -> None:
         lines: list[str] = []
@@ -267,8 +257,7 @@ class Quarantine:
             for row in rows.select("time", *names).iter_rows(named=True):
                 tags = tag_set({name: row[name] for name in names if row[name]})
                 lines.append(line(measurement.name, tags, {QUARANTINE: number}, row["time"]))
-        for first in range(0, len(lines), _LINES):
-            await self._write("\n".join(lines[first : first + _LINES]))
+        await self._write(lines)
 
     async def _note(self, batch: Batch) -> None:
         said: dict[str, Any] = {"words": batch.words}
@@ -283,12 +272,10 @@ class Quarantine:
             "reports": batch.reports,
             "node_reports": batch.node_reports,
         }
-        await self._write(line(QUARANTINE_BATCH.name, "", fields, batch.number * _NS))
+        await self._write([line(QUARANTINE_BATCH.name, "", fields, batch.number * _NS)])
 
-    async def _write(self, lines: str) -> None:
-        result = await self._influx.write(RAW, lines.encode())
-        if not isinstance(result, Written):
-            raise InfluxError(f"the quarantine could not be written: {result}")
+    async def _write(self, lines: Sequence[str]) -> None:
+        await write_all(self._influx, RAW, "the quarantine", lines)
 
 
 def span_between(start: datetime, end: datetime) -> Span:

@@ -6,10 +6,11 @@ A node, or a server, counts once a day, as its last report of the day describes 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final, Self
+from typing import Final
 
 import polars as pl
 
+from collector.influx import frames
 from collector.rollup.labels import published_label
 from collector.schema import (
     ASL_VERSION,
@@ -29,8 +30,6 @@ _COLUMNS: Final = {
     NODE_REPORT.name: ("node", *NODE_DIMENSIONS),
     SERVER_REPORT.name: ("server", *SERVER_DIMENSIONS, _PACKAGES),
 }
-_LEADING: Final = ("name", "tags", "time")
-"""What InfluxDB's CSV puts before the columns that were asked for."""
 
 
 def columns(measurement: Measurement) -> tuple[str, ...]:
@@ -76,49 +75,29 @@ class DayFacts:
         return [field.name for field in fields(cls)]
 
 
-class Rows:
-    """Gathers the rows of one measurement from InfluxDB's CSV, in pieces cut anywhere.
+class Rows(frames.Rows):
+    """Parses the rows of one raw measurement.
 
-    Where they are `marked`, the last column tells which are in quarantine, and left out.
+    Its frame has the unit as a number, `hour` (0..23), the tags and, of servers, the packages.
+    Where rows are `marked`, the last column tells which are in quarantine, and they are left out.
     """
 
     def __init__(self, measurement: Measurement, *, marked: bool = False) -> None:
         self._names = columns(measurement)
         self._marks = (QUARANTINE,) if marked else ()
-        self._frames: list[pl.DataFrame] = []
-        self._rest = b""
-        self._headed = False
-
-    def add(self, piece: bytes) -> Self:
-        """Take the next piece."""
-        # No quoted value holds a line break: labels have none, and JSON escapes them.
-        whole, line_end, rest = (self._rest + piece).rpartition(b"\n")
-        self._rest = rest
-        if not self._headed and line_end:
-            whole = whole.partition(b"\n")[2]
-            self._headed = True
-        if whole:
-            self._frames.append(self._parse(whole))
-        return self
+        super().__init__(dict.fromkeys([*self._names, *self._marks], pl.String()), self._described)
 
     def frame(self) -> pl.DataFrame:
         """The rows in their order: the unit as a number, `hour` (0..23), labels, packages."""
-        rows = pl.concat([self._parse(b""), *self._frames])
+        rows = super().frame()
         return rows.with_columns(
             pl.col(name).cast(pl.String).replace(changed).cast(pl.Categorical)
             for name in self._names[1:]
             if name != _PACKAGES and (changed := _relabelled(rows[name]))
         )
 
-    def _parse(self, csv: bytes) -> pl.DataFrame:
+    def _described(self, raw: pl.LazyFrame) -> pl.LazyFrame:
         unit, *others = self._names
-        names = [*_LEADING, *self._names, *self._marks]
-        schema = dict.fromkeys(names, pl.String()) | {"time": pl.Int64()}
-        raw = (
-            pl.scan_csv(csv, has_header=False, schema=schema)
-            if csv
-            else pl.LazyFrame(schema=schema)
-        )
         for mark in self._marks:
             raw = raw.filter(pl.col(mark).is_null() | (pl.col(mark) == "0"))
         return raw.select(
@@ -128,7 +107,7 @@ class Rows:
                 pl.col(name).fill_null("{}" if name == _PACKAGES else UNKNOWN).cast(pl.Categorical)
                 for name in others
             ),
-        ).collect()
+        )
 
 
 def _relabelled(column: pl.Series) -> dict[str, str]:

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from collector.influx import Influx, InfluxError
+import polars as pl
+
+from collector.influx import Influx, InfluxError, Select, identifier, read
+from collector.influx.frames import read_frame
 from collector.rollup.cache import RawCount
 from collector.rollup.facts import DayFacts, Rows, columns, gather
 from collector.rollup.store import Span
 from collector.schema import NODE_REPORT, QUARANTINE, RAW, SERVER_REPORT, Measurement
 
 _NS: Final = 10**9
-_PIECE: Final = 8 << 20
 OUT_OF_SERIES: Final = f"{QUARANTINE} > 0"
 """Which rows are in quarantine, as a condition of InfluxQL."""
 
@@ -83,16 +85,19 @@ async def _counts(
     where: str = "",
 ) -> dict[date, int]:
     condition = f" AND {where}" if where else ""
-    found = await influx.query(
+    select = Select(
         RAW,
-        f"SELECT count({field}) FROM {measurement.name}"
-        f" WHERE {span_of(first, last).where()}{condition} GROUP BY time(1d) fill(none)",
+        measurement.name,
+        [f"count({identifier(field)})"],
+        span_of(first, last).where() + condition,
+        "GROUP BY time(1d) fill(none)",
     )
+    found = await read(influx, select)
     return {day_of(time): count for series in found for time, count in series.values if count}
 
 
 async def read_facts(influx: Influx, day: date) -> DayFacts:
-    """A day's facts from all of its raw rows. Raises InfluxError."""
+    """A day's facts from all of its raw rows. Raises InfluxError, also where rows are missing."""
     try:
         # InfluxDB reads one measurement on one core.
         async with asyncio.TaskGroup() as reading:
@@ -100,25 +105,12 @@ async def read_facts(influx: Influx, day: date) -> DayFacts:
             servers = reading.create_task(_rows(influx, SERVER_REPORT, day))
     except* InfluxError as failed:
         raise failed.exceptions[0] from None
-    return await asyncio.to_thread(lambda: gather(nodes.result().frame(), servers.result().frame()))
+    return await asyncio.to_thread(lambda: gather(nodes.result(), servers.result()))
 
 
-async def _rows(influx: Influx, measurement: Measurement, day: date) -> Rows:
+async def _rows(influx: Influx, measurement: Measurement, day: date) -> pl.DataFrame:
     # Hardly a day has such rows, and a column more costs every day.
     marked = bool(await _counts(influx, measurement, QUARANTINE, day, day, where=OUT_OF_SERIES))
-    chosen = ",".join([*columns(measurement), *([QUARANTINE] if marked else [])])
-    statement = f"SELECT {chosen} FROM {measurement.name} WHERE {span_of(day, day).where()}"
-    rows = Rows(measurement, marked=marked)
-    piece = bytearray()
-    # Parsing happens while InfluxDB prepares what comes next.
-    parsing: asyncio.Future[Rows] | None = None
-    async for part in influx.stream_csv(measurement.database, statement):
-        piece += part
-        if len(piece) >= _PIECE:
-            if parsing is not None:
-                await parsing
-            parsing = asyncio.ensure_future(asyncio.to_thread(rows.add, bytes(piece)))
-            piece.clear()
-    if parsing is not None:
-        await parsing
-    return await asyncio.to_thread(rows.add, bytes(piece))
+    names = [*columns(measurement), *([QUARANTINE] if marked else [])]
+    select = Select.rows(measurement, names, span_of(day, day).where())
+    return await read_frame(influx, select, lambda: Rows(measurement, marked=marked))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from collector.influx import Influx
+from collector.influx import Influx, Select, read
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
 from collector.rollup.facts import HOURS
@@ -43,7 +43,7 @@ async def first_whole_day(influx: Influx, now: datetime, retention_s: int) -> da
     Retention alone does not tell: after it was made longer, what was gone stays gone. Raises
     InfluxError.
     """
-    found = await influx.query(RAW, f"SELECT first(server) FROM {SERVER_REPORT.name}")
+    found = await read(influx, Select(RAW, SERVER_REPORT.name, ["first(server)"]))
     if not found:
         return None
     oldest = day_of(found[0].values[0][0])
@@ -91,8 +91,8 @@ async def stored_days(influx: Influx, first: date, last: date) -> dict[date, Sto
 
 async def own_days_before(influx: Influx, day: date) -> bool:
     """Whether a day of our own is stored before one; an imported one has no such field."""
-    statement = f"SELECT first(node_reports) FROM {DAILY_USAGE.name} WHERE time < {day_ns(day)}"
-    return bool(await influx.query(DAILY, statement))
+    before = Select(DAILY, DAILY_USAGE.name, ["first(node_reports)"], f"time < {day_ns(day)}")
+    return bool(await read(influx, before))
 
 
 def with_erased(

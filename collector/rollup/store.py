@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from collector.influx import Influx, InfluxError, Written, identifier, string
+from collector.influx import Influx, InfluxError, Select, identifier, read, string
+from collector.influx.writing import write_all
 from collector.lines import FieldValue, line, tag_set
 from collector.rollup.points import Points, Tags
 from collector.schema import Measurement
 
-_BATCH: Final = 5000
 _MANY: Final = 50
 """Points to remove from which on it is quicker to remove all and write those that stay anew."""
 
@@ -29,17 +29,13 @@ class Span:
 
 async def stored_points(influx: Influx, measurement: Measurement, span: Span) -> Points:
     """The points of a measurement in a span. Raises InfluxError."""
-    found = await influx.query(
-        measurement.database, f"SELECT * FROM {measurement.name} WHERE {span.where()} GROUP BY *"
-    )
+    found = await read(influx, Select.rows(measurement, where=span.where(), more="GROUP BY *"))
     points: Points = {}
     for series in found:
         tags: Tags = tuple(sorted(item for item in series.tags.items() if item[1]))
-        for row in series.values:
+        for row in series.rows():
             fields: dict[str, FieldValue] = {
-                name: value
-                for name, value in zip(series.columns, row, strict=True)
-                if value is not None
+                name: value for name, value in row.items() if value is not None
             }
             points[int(fields.pop("time")), tags] = fields
     return points
@@ -65,11 +61,7 @@ async def store(influx: Influx, measurement: Measurement, points: Points, span: 
         for (time, tags), fields in points.items()
         if (time, tags) in narrowed or stored.get((time, tags)) != fields
     ]
-    for first in range(0, len(lines), _BATCH):
-        batch = "\n".join(lines[first : first + _BATCH]).encode()
-        result = await influx.write(measurement.database, batch)
-        if not isinstance(result, Written):
-            raise InfluxError(f"{measurement.name} could not be written: {result}")
+    await write_all(influx, measurement.database, measurement.name, lines)
     for key in sorted(stale):
         await _remove(influx, measurement, *key)
     # A delete can report success and leave rows.

@@ -10,11 +10,13 @@ from collector.influx import (
     InfluxError,
     InfluxUnavailable,
     Rejected,
+    Select,
     TooLarge,
     Unavailable,
     WriteResult,
     Written,
-    identifier,
+    read,
+    stream_csv,
     string,
 )
 from collector.influx.databases import ensure
@@ -29,7 +31,7 @@ async def test_written_points_are_read_back(databases: Databases) -> None:
     async with influx_of(databases) as influx:
         await ensure(influx, {"usage_raw": 0})
         assert await influx.write("usage_raw", b'm,t=a i=1i,s="x" 10\nm,t=b i=2i 20') == Written()
-        (series,) = await influx.query("usage_raw", "SELECT i, s, t FROM m")
+        (series,) = await read(influx, Select("usage_raw", "m", ["i", "s", "t"], counted="i"))
     assert series.columns == ["time", "i", "s", "t"]
     assert series.values == [[10, 1, "x", "a"], [20, 2, None, "b"]]
 
@@ -40,7 +42,8 @@ async def test_text_in_a_query_is_only_text(databases: Databases, text: str) -> 
         await ensure(influx, {"usage_raw": 0})
         escaped = text.replace("\\", "\\\\").replace('"', '\\"').encode()
         await influx.write("usage_raw", b'm s="' + escaped + b'" 10\nm s="other" 20')
-        (series,) = await influx.query("usage_raw", f"SELECT s FROM m WHERE s = {string(text)}")
+        where = f"s = {string(text)}"
+        (series,) = await read(influx, Select("usage_raw", "m", ["s"], where, counted="s"))
     assert series.values == [[10, text]]
 
 
@@ -50,7 +53,7 @@ async def test_name_in_a_query_is_only_a_name(databases: Databases, name: str) -
         await ensure(influx, {"usage_raw": 0})
         written = name.replace(",", "\\,").replace(" ", "\\ ").encode()
         assert await influx.write("usage_raw", written + b" f=1i 10") == Written()
-        (series,) = await influx.query("usage_raw", f"SELECT f FROM {identifier(name)}")
+        (series,) = await read(influx, Select("usage_raw", name, ["f"], counted="f"))
     assert (series.name, series.values) == (name, [[10, 1]])
 
 
@@ -59,7 +62,10 @@ async def test_answer_is_streamed_as_csv(databases: Databases) -> None:
         await ensure(influx, {"usage_raw": 0})
         lines = b"\n".join(b"m i=%di %d" % (n, n) for n in range(1, 5001))
         assert await influx.write("usage_raw", lines) == Written()
-        pieces = [piece async for piece in influx.stream_csv("usage_raw", "SELECT i FROM m")]
+        pieces = [
+            piece
+            async for piece in stream_csv(influx, Select("usage_raw", "m", ["i"], counted="i"))
+        ]
     rows = b"".join(pieces).split()
     assert rows[0] == b"name,tags,time,i"
     assert [row for row in rows if row.startswith(b"m,")][-1] == b"m,,5000,5000"

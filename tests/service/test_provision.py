@@ -13,7 +13,7 @@ import structlog
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from collector.influx import Influx, InfluxError, InfluxUnavailable, Written
+from collector.influx import Influx, InfluxError, InfluxUnavailable, Written, reading
 from collector.influx.access import COLLECTOR, COMMUNITY, OPS, ROLES, Role, label
 from collector.influx.databases import ensure, keep, kept
 from collector.influx.usage import usage
@@ -100,7 +100,7 @@ def read(directory: Path, role: Role) -> str:
 async def can_read(given: Given, token: str, database: str) -> bool:
     async with given.influx(token) as influx:
         try:
-            await influx.query(database, "SELECT * FROM probe")
+            await reading.read(influx, reading.Select(database, "probe", ["*"]))
         except InfluxError:
             return False
     return True

@@ -11,11 +11,9 @@ from collector.history.asl3_raw import (
     DayReports,
     SecondStamper,
     StoredReport,
-    is_absent,
     marked,
 )
 from collector.history.asl3_rows import OldNode, OldReport, PassedOver
-from collector.influx import InfluxError
 from collector.outbox import Entry
 from collector.privacy import ServerPseudonym
 
@@ -90,17 +88,3 @@ def test_report_that_is_there_is_not_brought_again(
     there = DayReports(*([StoredReport(stored[0], stored[1], 1, stored[2])] if stored else []))
     node = OldNode("u", 2000, SECOND // 10**9, {}, {})
     assert there.has("s", OldReport((node,))) is why
-
-
-@pytest.mark.parametrize(
-    ("words", "absent"),
-    [
-        ("database not found: usage_daily", True),
-        ("InfluxDB answers 404: no dbrp mapping found", True),
-        ("InfluxDB answers 401: unauthorized", False),
-    ],
-)
-def test_database_that_is_yet_to_be_made_is_known_by_either_versions_words(
-    words: str, absent: bool
-) -> None:
-    assert is_absent(InfluxError(words)) is absent

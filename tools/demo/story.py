@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 
 from collector import parts
-from collector.influx import Influx
+from collector.influx import Influx, Select, read
 from collector.public.series import PublicSeries
 from collector.schema import ASL_VERSION, DAILY, RAW, RELEASE, SERVER_REPORT
 from collector.settings import Settings
@@ -139,10 +139,10 @@ async def _post_today(screen: Screen, place: Place, fleet: Fleet, today: date) -
 
 async def _arrived(place: Place, *, since_ns: int, reports: int) -> None:
     """Wait until the collector has delivered what it accepted."""
-    count = f"SELECT count(server) FROM {SERVER_REPORT.name} WHERE time >= {since_ns}"  # noqa: S608
+    count = Select(RAW, SERVER_REPORT.name, ["count(server)"], f"time >= {since_ns}")
     deadline = time.monotonic() + _ARRIVES_S
     while time.monotonic() < deadline:
-        found = await place.influx.query(RAW, count)
+        found = await read(place.influx, count)
         if reports == 0 or (found and found[0].values[0][1] >= reports):
             return
         await asyncio.sleep(_LOOK_S)

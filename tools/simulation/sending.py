@@ -18,7 +18,8 @@ from typing import Final
 import aiohttp
 
 from collector.admission import TagBudget
-from collector.influx import Denied, Influx, InfluxError, TooLarge, Written
+from collector.influx import Influx, Select, read
+from collector.influx.writing import write_all
 from collector.intakes.understanding import Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
@@ -106,7 +107,7 @@ def days_kept(days: Iterable[date], *, today: date, retention_s: int) -> list[da
 async def refuse_if_not_empty(influx: Influx) -> None:
     """Raise NotEmptyError where raw reports are stored already, InfluxError where none can be."""
     for measurement in (SERVER_REPORT, NODE_REPORT):
-        if await influx.query(RAW, f"SELECT * FROM {measurement.name} LIMIT 1"):  # noqa: S608
+        if await read(influx, Select(RAW, measurement.name, ["*"], more="LIMIT 1")):
             raise NotEmptyError(
                 f"{influx.name(RAW)} at {influx.url} holds reports already, perhaps of a real"
                 " network: made-up ones could never be told from them again. Choose an empty"
@@ -131,7 +132,7 @@ async def lay_down(
     while batch:
         # One batch is understood while InfluxDB stores the one before.
         _, batch = await asyncio.gather(
-            _store(influx, batch), asyncio.to_thread(next, batches, b"")
+            write_all(influx, RAW, "the past days", [batch]), asyncio.to_thread(next, batches, b"")
         )
     return tally
 
@@ -161,16 +162,6 @@ def _batches(
         done()
     if reports:
         yield b"\n".join(reports)
-
-
-async def _store(influx: Influx, batch: bytes) -> None:
-    result = await influx.write(RAW, batch)
-    if isinstance(result, Written):
-        return
-    if isinstance(result, TooLarge):
-        raise InfluxError(f"InfluxDB refuses a write of {_BATCH} points as too large")
-    status = f" ({result.status})" if isinstance(result, Denied) else ""
-    raise InfluxError(f"InfluxDB does not take the past days{status}: {result.reason}")
 
 
 async def send(session: aiohttp.ClientSession, url: str, body: bytes) -> Reply:

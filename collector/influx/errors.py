@@ -1,0 +1,60 @@
+"""The errors of InfluxDB, told apart by what may help: waiting, making a database, or neither."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+
+class InfluxError(Exception):
+    """InfluxDB cannot be asked, or refused; the text says which."""
+
+
+class InfluxUnavailable(InfluxError):
+    """InfluxDB cannot be reached, or is not able to answer now: the same may succeed later."""
+
+
+class CutShort(InfluxUnavailable):
+    """An answer lacks rows. What has come of it must not be used."""
+
+
+class NoDatabase(InfluxError):
+    """The database or bucket does not exist, or this token may not see it."""
+
+
+_PASSING: Final = (
+    # A shard or a database is being deleted, by retention as well.
+    "engine is closed",
+    "shard is closed",
+    "max-concurrent-queries limit exceeded",
+    "queue length exceeded",
+    "server shutting down",
+    "query aborted",
+    "query engine shutdown",
+)
+_LIMITS: Final = (
+    "limit exceeded",
+    "query killed",
+    "query interrupted",
+    # Statements after one that failed, or in the place of its own words.
+    "not executed",
+    "timeout",
+)
+_ABSENT: Final = ("database not found", "no dbrp mapping found")
+
+
+def failure(words: str, status: int | None = None) -> InfluxError:
+    """The error for what InfluxDB says of a query, and the HTTP status if that was not 200."""
+    text = words if status is None else f"InfluxDB answers {status}: {words}"
+    if any(part in words for part in _PASSING):
+        return InfluxUnavailable(text)
+    if any(part in words for part in _LIMITS):
+        return CutShort(text)
+    if any(part in words for part in _ABSENT):
+        return NoDatabase(text)
+    if status is not None and (
+        status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
+    ):
+        return InfluxUnavailable(text)
+    return InfluxError(text)

@@ -1,0 +1,186 @@
+"""Reads rows from InfluxDB. A read is whole or it is an error.
+
+InfluxDB ends an answer without a word where a limit or a time-out strikes in the middle: HTTP 200
+and some of the rows. So each request is three statements: a count of the rows, the rows, and a last
+one that always has an answer. InfluxDB stops at the first statement that fails, so the last answer
+proves that the rows before it were sent to their end; the count is a second proof, of the rows
+themselves. Rows may arrive after they were counted, so more than the count is no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from collector.influx.answers import Series, rows_of
+from collector.influx.client import Influx
+from collector.influx.errors import CutShort, InfluxError
+from collector.influx.patience import patiently
+from collector.influx.quoting import identifier
+from collector.schema import Measurement
+
+_LAST: Final = "SHOW MEASUREMENTS LIMIT 1"
+_COUNTED: Final = "counted_rows"
+_COUNT_HEADING: Final = f"name,tags,time,{_COUNTED}\n".encode()
+_LAST_HEADING: Final = b"name,tags,name\n"
+_LAST_ROW: Final = b"measurements,,"
+_HOLD: Final = 4096
+"""Bytes of a CSV answer in which the count, or the last answer, is found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A SELECT on one measurement.
+
+    `columns` are InfluxQL expressions; `more` follows the condition (`GROUP BY …`). `counted` is a
+    field that the rows are counted by, one that every row has or nearly every one; empty where the
+    columns are aggregates. `everywhere` reads all retention policies of InfluxDB 1.x, where a
+    change of the default policy may have put points.
+    """
+
+    database: str
+    measurement: str
+    columns: Sequence[str]
+    where: str = ""
+    more: str = ""
+    counted: str = ""
+    everywhere: bool = False
+
+    @classmethod
+    def rows(
+        cls,
+        measurement: Measurement,
+        names: Sequence[str] = (),
+        where: str = "",
+        more: str = "",
+        *,
+        everywhere: bool = False,
+    ) -> Select:
+        """Rows with the fields and tags of these `names`; all there are where none is given."""
+        fields = [field.name for field in measurement.fields]
+        return cls(
+            measurement.database,
+            measurement.name,
+            [identifier(name) for name in names] or ["*"],
+            where,
+            more,
+            next((name for name in names if name in fields), fields[0]),
+            everywhere,
+        )
+
+    async def statements(self, influx: Influx) -> list[str]:
+        """The request: the count if there is one, the rows, and what always has an answer."""
+        source = await influx.source(self.database, self.measurement, everywhere=self.everywhere)
+        condition = f" WHERE {self.where}" if self.where else ""
+        count = f"SELECT count({identifier(self.counted)}) AS {_COUNTED} FROM {source}{condition}"
+        more = f" {self.more}" if self.more else ""
+        rows = f"SELECT {','.join(self.columns)} FROM {source}{condition}{more}"
+        return [*([count] if self.counted else []), rows, _LAST]
+
+
+async def read(influx: Influx, select: Select) -> list[Series]:
+    """The series that answer a SELECT, whole. What fails for a passing reason is tried again.
+
+    Raises NoDatabase, CutShort, InfluxUnavailable, InfluxError.
+    """
+    return await patiently(lambda: _read(influx, select))
+
+
+async def read_rows(influx: Influx, select: Select) -> list[dict[str, object]]:
+    """The rows that answer a SELECT, by column. Raises as `read` does."""
+    return rows_of(await read(influx, select))
+
+
+async def _read(influx: Influx, select: Select) -> list[Series]:
+    statements = await select.statements(influx)
+    try:
+        answers = await influx.answers(select.database, *statements)
+    except InfluxError as error:
+        influx.policies.forget_if_gone(select.database, error)
+        raise
+    if len(answers) < len(statements):
+        raise CutShort(_short(sum(len(one.values) for answer in answers for one in answer)))
+    *counted, rows, _ = answers
+    if counted and (expected := _count(counted[0])) > (
+        got := sum(len(series.values) for series in rows)
+    ):
+        raise CutShort(_short(got, expected))
+    return rows
+
+
+async def stream_csv(influx: Influx, select: Select) -> AsyncIterator[bytes]:
+    """The rows that answer a SELECT with `counted`, as CSV in pieces cut anywhere.
+
+    A heading, then `name,tags,time,…` in ns; nothing at all where there are no rows. Asked once:
+    what was given before an error is to be thrown away. Raises as `read` does.
+    """
+    statements = await select.statements(influx)
+    expected, lines, begun = 0, 0, False
+    held = b""
+    async for piece in influx.csv(select.database, *statements):
+        held += piece
+        if len(held) < 2 * _HOLD:
+            continue
+        if not begun:
+            expected, held = _counted(held)
+            begun = True
+        given, held = held[:-_HOLD], held[-_HOLD:]
+        lines += given.count(b"\n")
+        yield given
+    if not begun:
+        expected, held = _counted(held)
+    rest, proven = _end(held)
+    lines += rest.count(b"\n")
+    got = max(0, lines - 1)
+    if not proven:
+        if not (expected or got):
+            # No database, no measurement in it, or an error: JSON tells which.
+            await _confirm_empty(influx, select)
+            return
+        raise CutShort(_short(got, expected))
+    if got < expected:
+        raise CutShort(_short(got, expected))
+    if rest:
+        yield rest
+
+
+async def _confirm_empty(influx: Influx, select: Select) -> None:
+    for series in await _read(influx, select):
+        if series.values:
+            raise CutShort(_short(0, len(series.values)))
+
+
+def _counted(held: bytes) -> tuple[int, bytes]:
+    """The count at the beginning of an answer, and what follows it."""
+    if not held.startswith(_COUNT_HEADING):
+        return 0, held
+    line, _, rest = held.removeprefix(_COUNT_HEADING).partition(b"\n")
+    number = line.rpartition(b",")[2]
+    return int(number) if number.isdigit() else 0, rest.removeprefix(b"\n")
+
+
+def _end(held: bytes) -> tuple[bytes, bool]:
+    """The rows in the end of an answer, and whether the last statement's answer follows them."""
+    rows, heading, row = held.rpartition(_LAST_HEADING)
+    proven = bool(heading) and row.startswith(_LAST_ROW) and row.endswith(b"\n")
+    return (
+        (rows.removesuffix(b"\n") if proven and rows else rows, proven)
+        if heading
+        else (
+            held,
+            False,
+        )
+    )
+
+
+def _count(series: Sequence[Series]) -> int:
+    return max((int(n or 0) for one in series for row in one.values for n in row[1:]), default=0)
+
+
+def _short(got: int, expected: int = 0) -> str:
+    of = f" of {expected}" if expected else ""
+    return (
+        f"InfluxDB's answer was cut short after {got}{of} rows, by one of its limits or time-outs"
+        " or on the way; nothing of it is used"
+    )

@@ -1,0 +1,158 @@
+"""A way to InfluxDB that cuts answers short as InfluxDB's own limits do, or as a proxy may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import unquote_plus
+
+import aiohttp
+from aiohttp import web
+
+from tools.embedded import free_port
+
+_PASSED_ON = ("Content-Encoding", "Content-Type", "Authorization", "Accept", "Accept-Encoding")
+Cut = Callable[[bytes], bytes]
+
+
+def csv_cut(body: bytes) -> bytes:
+    """The first half of the lines, and a clean end: HTTP 200 and no error."""
+    lines = body.splitlines(keepends=True)
+    return b"".join(lines[: max(1, len(lines) // 2)])
+
+
+def csv_rows_lost(body: bytes) -> bytes:
+    """All that an answer has but half of the rows of its longest part."""
+    parts = body.split(b"\n\n")
+    longest = max(range(len(parts)), key=lambda number: len(parts[number]))
+    lines = parts[longest].split(b"\n")
+    parts[longest] = b"\n".join(lines[: len(lines) // 2 + 1])
+    return b"\n\n".join(parts)
+
+
+def json_cut(body: bytes) -> bytes:
+    """The first half of the longest series and then the error, as 1.6.7 does on a time-out."""
+    documents, at = _longest(body)
+    result = documents[at]["results"][0]
+    series = result["series"][-1]
+    series["values"] = series["values"][: len(series["values"]) // 2]
+    number = result.get("statement_id", 0)
+    error = {"results": [{"statement_id": number, "error": "query-timeout limit exceeded"}]}
+    return _written([*documents[: at + 1], error])
+
+
+def json_partial(body: bytes) -> bytes:
+    """The first half of the longest series, marked as partial, as 1.x does at its row limit."""
+    documents, at = _longest(body)
+    series = documents[at]["results"][0]["series"][-1]
+    series["values"] = series["values"][: len(series["values"]) // 2]
+    series["partial"] = True
+    return _written(documents[: at + 1])
+
+
+def json_documents_lost(body: bytes) -> bytes:
+    """The documents up to the longest, which is whole, and a clean end."""
+    documents, at = _longest(body)
+    return _written(documents[: at + 1])
+
+
+def json_rows_lost(body: bytes) -> bytes:
+    """All documents, but half of the rows of the longest series, and nothing that says so."""
+    documents, at = _longest(body)
+    series = documents[at]["results"][0]["series"][-1]
+    series["values"] = series["values"][: len(series["values"]) // 2]
+    return _written(documents)
+
+
+CSV_CUTS: dict[str, Cut] = {"cut": csv_cut, "rows lost": csv_rows_lost, "empty": lambda _: b""}
+JSON_CUTS: dict[str, Cut] = {
+    "cut": json_cut,
+    "partial": json_partial,
+    "documents lost": json_documents_lost,
+    "rows lost": json_rows_lost,
+}
+
+
+def _longest(body: bytes) -> tuple[list[Any], int]:
+    """The documents of an answer, and which of them holds the series of the most rows."""
+    documents = [json.loads(line) for line in body.splitlines()]
+    return documents, max(range(len(documents)), key=lambda at: _rows(documents[at]))
+
+
+def _rows(document: Any) -> int:
+    return max(
+        (
+            len(series.get("values", ()))
+            for result in document.get("results", ())
+            for series in result.get("series", ())
+        ),
+        default=0,
+    )
+
+
+def _written(documents: list[Any]) -> bytes:
+    return b"".join(json.dumps(document).encode() + b"\n" for document in documents)
+
+
+@dataclass
+class Cutting:
+    """Between a collector and a real InfluxDB at `target`; cuts answers while `cutting`.
+
+    Only those of at least `least` rows, to queries that hold `only`.
+    """
+
+    target: str
+    cutting: bool = False
+    csv: Cut = csv_cut
+    json: Cut = json_cut
+    least: int = 4
+    only: str = ""
+    port: int = field(default_factory=free_port)
+    cuts: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        application = web.Application(client_max_size=1 << 30)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(application, auto_decompress=False, shutdown_timeout=0.1)
+        await runner.setup()
+        async with aiohttp.ClientSession(auto_decompress=False) as self._session:
+            try:
+                await web.TCPSite(runner, "127.0.0.1", self.port).start()
+                yield self
+            finally:
+                await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.read()
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        async with self._session.request(
+            request.method, f"{self.target}{request.path_qs}", data=asked, headers=headers
+        ) as answer:
+            body = await answer.read()
+            kept = {
+                name: value
+                for name, value in answer.headers.items()
+                if name.startswith("X-Influxdb") or name == "Content-Type"
+            }
+        if self.cutting and request.path == "/query" and self.only in unquote_plus(asked.decode()):
+            body = self._cut(body, is_csv="csv" in request.headers.get("Accept", ""))
+        return web.Response(status=answer.status, body=body, headers=kept)
+
+    def _cut(self, body: bytes, *, is_csv: bool) -> bytes:
+        if is_csv:
+            rows = max((part.count(b"\n") for part in body.split(b"\n\n")), default=0)
+        else:
+            documents, at = _longest(body)
+            rows = _rows(documents[at])
+        if rows < self.least:
+            return body
+        self.cuts += 1
+        return self.csv(body) if is_csv else self.json(body)
