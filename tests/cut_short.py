@@ -77,19 +77,18 @@ JSON_CUTS: dict[str, Cut] = {
 
 
 def _longest(body: bytes) -> tuple[list[Any], int]:
-    """The documents of an answer, and which of them holds the series of the most rows."""
+    """The documents of an answer, and the middle one of those that hold the most rows."""
     documents = [json.loads(line) for line in body.splitlines()]
-    return documents, max(range(len(documents)), key=lambda at: _rows(documents[at]))
+    most = max(map(_rows, documents))
+    longest = [at for at, document in enumerate(documents) if _rows(document) == most]
+    return documents, longest[len(longest) // 2]
 
 
 def _rows(document: Any) -> int:
-    return max(
-        (
-            len(series.get("values", ()))
-            for result in document.get("results", ())
-            for series in result.get("series", ())
-        ),
-        default=0,
+    return sum(
+        len(series.get("values", ()))
+        for result in document.get("results", ())
+        for series in result.get("series", ())
     )
 
 
@@ -150,8 +149,7 @@ class Cutting:
         if is_csv:
             rows = max((part.count(b"\n") for part in body.split(b"\n\n")), default=0)
         else:
-            documents, at = _longest(body)
-            rows = _rows(documents[at])
+            rows = sum(map(_rows, _longest(body)[0]))
         if rows < self.least:
             return body
         self.cuts += 1

@@ -1,0 +1,221 @@
+"""Nothing is stored, shown or promised from an answer that InfluxDB cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from collector.backup.save import save
+from collector.history.asl3_raw import stored_reports
+from collector.history.asl3_rows import OldNode, OldReport, PassedOver
+from collector.influx import CutShort
+from collector.metrics import Metrics
+from collector.owners.holdings import raw_rows
+from collector.privacy import ServerPseudonym
+from collector.public.series import PublicSeries
+from collector.quarantine.batch import Quarantine
+from collector.quarantine.pattern import Pattern
+from collector.rollup.store import Span
+from collector.rollup.verify import Verdict, verify
+from tests.conftest import Databases, InfluxServer, StartServe
+from tests.cut_short import Cutting
+from tests.network import Network, Rollup, day_of, influx_of
+from tests.owners import (
+    DAY,
+    DAYS_BACK,
+    NEIGHBOURS,
+    OWNER,
+    World,
+    ask,
+    lay_past,
+    midnight,
+    start_world,
+)
+from tests.public_site import served
+from tests.sender import get
+
+JSON = {"Accept": "application/json"}
+TODAY = midnight() // DAY
+YESTERDAY = TODAY - 1
+RETENTION_S = 90 * 86_400
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A network of a few days, and the way to its InfluxDB that cuts answers."""
+
+    network: Network
+    way: Cutting
+    rollup: Rollup
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@pytest.fixture
+async def behind(databases: Databases, tmp_path: Path) -> AsyncIterator[Behind]:
+    await asyncio.to_thread(lay_past, databases)
+    async with Cutting(databases.server.url).open() as way, influx_of(by(databases, way)) as influx:
+        rollup = Rollup(influx, 1, RETENTION_S, tmp_path / "state")
+        yield Behind(Network(databases), way, rollup)
+
+
+def by(databases: Databases, way: Cutting) -> Databases:
+    """The databases as they are reached on a way."""
+    server = databases.server
+    return Databases(InfluxServer(way.url, server.token, server.org), databases.prefix)
+
+
+async def rolled(behind: Behind) -> None:
+    await behind.rollup.roll(range(TODAY - DAYS_BACK, TODAY), midnight() + DAY // 2)
+
+
+@pytest.mark.parametrize("measurement", ["node_report", "server_report"])
+async def test_day_whose_rows_are_cut_is_not_stored(behind: Behind, measurement: str) -> None:
+    behind.way.only = f'"{measurement}"'
+    behind.way.cutting = True
+    schedule = behind.rollup.schedule(lambda: midnight() + DAY // 2, Metrics())
+    await schedule.once()
+    assert behind.way.cuts
+    assert await asyncio.to_thread(behind.network.found, "daily_usage") == {}
+    behind.way.cutting = False
+    assert await schedule.once()
+    stored = await asyncio.to_thread(behind.network.found, "daily_usage")
+    assert stored[YESTERDAY * DAY, ()]["reports"] == NEIGHBOURS + 1
+    assert stored[YESTERDAY * DAY, ()]["nodes"] == 2 * (NEIGHBOURS + 1)
+
+
+async def test_published_points_that_are_read_short_are_neither_removed_nor_doubled(
+    behind: Behind,
+) -> None:
+    await rolled(behind)
+    before = await asyncio.to_thread(behind.network.series)
+    behind.way.only, behind.way.cutting = '"daily_nodes"', True
+    with pytest.raises(CutShort):
+        await behind.rollup.roll([YESTERDAY], midnight() + DAY // 2, force=True)
+    assert await asyncio.to_thread(behind.network.series) == before
+
+
+async def test_verify_makes_no_verdict_of_half_a_day(behind: Behind) -> None:
+    await rolled(behind)
+    day = day_of(YESTERDAY)
+    behind.way.cutting = True
+    with pytest.raises(CutShort):
+        await verify(behind.rollup.daily(), day, behind.now)
+    behind.way.cutting = False
+    assert (await verify(behind.rollup.daily(), day, behind.now)).verdict is Verdict.GOOD
+
+
+async def test_pages_remember_no_half_series(behind: Behind) -> None:
+    await rolled(behind)
+    series = PublicSeries(behind.rollup.influx)
+    for only in ("daily_usage", "daily_nodes"):
+        behind.way.only, behind.way.cutting = f'"{only}"', True
+        with pytest.raises(CutShort):
+            await series.snapshot()
+        behind.way.cutting = False
+    found = await series.snapshot()
+    assert [day.day for day in found.days] == [day_of(TODAY - back) for back in (5, 4, 3, 2, 1)]
+
+
+async def test_download_that_is_cut_is_refused_or_visibly_broken(behind: Behind) -> None:
+    """The first month: 503. A later one, when 200 was said: the connection breaks."""
+    lines = []
+    for month in (1, 2, 3):
+        at = int(datetime(2020, month, 7, tzinfo=UTC).timestamp()) * 10**9
+        lines.append(f"daily_usage nodes=9i,servers=9i,reports=9i,final=1i {at}")
+        rows = 100 if month == 3 else 3
+        lines += [
+            f"daily_nodes,dimension=arch,within=all,within_value=all,value=v{row} nodes=1i {at}"
+            for row in range(rows)
+        ]
+    await asyncio.to_thread(behind.network.publish, lines)
+    behind.way.only, behind.way.least = '"within_value"', 50
+    path = "/v1/daily/nodes.csv"
+    with served(by(behind.network.databases, behind.way)) as url:
+        behind.way.cutting = True
+        for attempt in range(2):
+            with pytest.raises((http.client.HTTPException, OSError)):
+                await asyncio.to_thread(get, url, path)
+            assert behind.way.cuts, attempt
+        only_march = await asyncio.to_thread(get, url, f"{path}?from=2020-03-01")
+        assert only_march.status == 503
+        behind.way.cutting = False
+        whole = await asyncio.to_thread(get, url, path)
+        assert (whole.status, whole.body.count(b"\n")) == (200, 1 + 106)
+
+
+async def test_quarantine_takes_no_part_of_a_pattern(behind: Behind) -> None:
+    influx = behind.rollup.influx
+    quarantine = Quarantine(
+        influx, behind.rollup.daily(), behind.rollup.reconciler(), retention_s=RETENTION_S
+    )
+    span = Span(YESTERDAY * DAY, TODAY * DAY)
+    pattern = Pattern(tags=(("distro", "Debian"),))
+    whole = await quarantine.preview(pattern, span, behind.now)
+    behind.way.cutting = True
+    with pytest.raises(CutShort):
+        await quarantine.preview(pattern, span, behind.now)
+    with pytest.raises(CutShort):
+        await quarantine.add(pattern, span, "cut", behind.now)
+    behind.way.cutting = False
+    assert await quarantine.batches() == []
+    assert await quarantine.preview(pattern, span, behind.now) == whole
+
+
+async def test_import_does_not_take_a_report_for_missing(behind: Behind) -> None:
+    influx = behind.rollup.influx
+    behind.way.cutting = True
+    with pytest.raises(CutShort):
+        await stored_reports(influx, YESTERDAY)
+    behind.way.cutting = False
+    there = await stored_reports(influx, YESTERDAY)
+    old = OldReport((cast("OldNode", SimpleNamespace(written_s=YESTERDAY * 86_400)),))
+    assert there.has(OWNER, old) is PassedOver.REPORTED_TO_US
+
+
+async def test_backup_of_a_cut_answer_is_not_made(behind: Behind, tmp_path: Path) -> None:
+    await rolled(behind)
+    influx = behind.rollup.influx
+    target = tmp_path / "backup"
+    behind.way.cutting, behind.way.only = True, "GROUP BY *"
+
+    async def make() -> int:
+        made = await save(influx, target, settings={}, key=None, progress=lambda *_: None)
+        return made.total
+
+    with pytest.raises(CutShort):
+        await make()
+    assert not target.exists()
+    behind.way.cutting = False
+    total = sum(len(points) for points in (await asyncio.to_thread(behind.network.series)).values())
+    assert await make() == total
+
+
+async def test_owner_gets_neither_half_a_list_nor_a_receipt_for_half(
+    databases: Databases, serve: StartServe, state_dir: Path
+) -> None:
+    async with Cutting(databases.server.url).open() as way:
+        settings = {"COLLECTOR_INFLUX_URL": way.url}
+        world: World = await asyncio.to_thread(start_world, serve, databases, state_dir, settings)
+        way.only, way.cutting = "=~", True
+        async with influx_of(by(databases, way)) as influx:
+            with pytest.raises(CutShort):
+                await raw_rows(influx, ServerPseudonym(OWNER), until_ns=2**62)
+        assert (await asyncio.to_thread(ask, world.url, headers=JSON)).status == 503
+        answer = await asyncio.to_thread(ask, world.url, "/erase", headers=JSON)
+        assert "erased" not in answer.json
+        assert len(world.raw(own=True)) == 3 * (DAYS_BACK + 1)
+        way.cutting = False
+        answer = await asyncio.to_thread(ask, world.url, "/erase", headers=JSON)
+        assert answer.json["erased"]["reports"] == DAYS_BACK + 1
+        assert world.raw(own=True) == []
