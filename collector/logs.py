@@ -1,4 +1,4 @@
-"""Logs: one line an event, text or JSON. No address, UUID or node number ever gets in."""
+"""Logs: one line an event, text or JSON. No address, UUID, node number or secret ever gets in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
+
+from collector.redaction import redacted
 
 _SPARING_S: Final = 60.0
 _FOREIGN_ADDRESS = "Error handling request from %s"
@@ -84,6 +86,11 @@ def _on_one_line(
     }
 
 
+def _without_secrets(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - structlog's
+    """A finished line with every secret hidden, those in tracebacks too."""
+    return redacted(str(line))
+
+
 def configure(*, form: str, level: str) -> None:
     """Send every logger's events to stderr. `form`: text (logfmt) or json."""
     shared: list[structlog.typing.Processor] = [
@@ -105,7 +112,11 @@ def configure(*, form: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                renderer,
+                _without_secrets,
+            ],
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

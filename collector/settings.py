@@ -10,9 +10,11 @@ import difflib
 import ipaddress
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -33,12 +35,19 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from collector.redaction import HIDDEN, hide, hide_in_addresses, redacted
+
 PREFIX: Final = "COLLECTOR_"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+)([smhdw])")
+_URL_TEXT: Final = re.compile(r"[!#-;=?-Z\[\]_a-z~]*")
+_CONTROL: Final = frozenset(["Cc", "Cs", "Zl", "Zp"])
+"""Unicode's categories of control characters, halves of characters and line separators."""
+_SECRET_MAX: Final = 64 << 10
 _HOST: Final = re.compile(r"\*|[A-Za-z0-9_.-]+")
 _PORT_MAX: Final = 65_535
 _INSTANCES: Final = 1000
+_MYSQL: Final = "MYSQL_PWD"
 _LONGEST: Final = 36_500 * 86_400
 
 
@@ -112,20 +121,54 @@ def _parse_networks(text: object) -> object:
     return [ipaddress.ip_network(part, strict=False) for part in parts]
 
 
+def _url(text: str) -> SplitResult:
+    """The parts of an http:// or https:// URL. Raises ValueError for anything else."""
+    if not re.fullmatch(r"https?://[^\s/?#]+\S*", text):
+        raise ValueError("must be an http:// or https:// URL")
+    if not _URL_TEXT.fullmatch(text):
+        raise ValueError("must be a URL of ASCII: a host as xn--…, other special characters as %XX")
+    wrong = ValueError("must be a URL with a host and, if any, a port up to 65535")
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise wrong from None
+    if not host:
+        raise wrong
+    return parts
+
+
 def _http_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+    parts = _url(text)
+    if "@" in parts.netloc or "?" in text or "#" in text:
         raise ValueError("must be an http:// or https:// URL without user, query or fragment")
     return text.rstrip("/")
 
 
-def _http_url_or_empty(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[^\s#]+", text):
-        raise ValueError("must be an http:// or https:// URL, or empty")
+def _fetched_url(text: str) -> str:
+    if text and "#" in text:
+        raise ValueError("must be an http:// or https:// URL without fragment, or empty")
+    if text:
+        _url(text)
+    return text
+
+
+def _public_url(text: str) -> str:
+    if _fetched_url(text) and "@" in _url(text).netloc:
+        raise ValueError("must be a URL without user or password: everyone may read it")
     return text
 
 
 def _site_url(text: str) -> str:
     return _http_url(text) if text else ""
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    token = secret.get_secret_value()
+    # `user:password` of 1.x goes Base64-encoded: any character may be in it.
+    if ":" not in token and not re.fullmatch(r"[!-~]*", token):
+        raise ValueError("must be one word of ASCII: the token alone, or user:password")
+    return secret
 
 
 _BYTES: Final = TypeAdapter(ByteSize)
@@ -155,6 +198,15 @@ Networks = Annotated[
     BeforeValidator(_parse_networks),
     PlainSerializer(lambda networks: ",".join(map(str, networks))),
 ]
+
+
+_ONE_LINE: Final = "must be text in UTF-8, on one line and without control characters"
+
+
+def _has_control(value: object) -> bool:
+    return isinstance(value, str) and any(
+        unicodedata.category(character) in _CONTROL for character in value
+    )
 
 
 class Settings(BaseSettings):
@@ -193,7 +245,7 @@ class Settings(BaseSettings):
     influx_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "http://127.0.0.1:8086", description="InfluxDB, 1.6 to 2.x"
     )
-    influx_token: SecretStr = Field(
+    influx_token: Annotated[SecretStr, AfterValidator(_token)] = Field(
         SecretStr(""), description="token of InfluxDB 2, or `user:password` of 1.x; empty: none"
     )
     influx_org: str = Field("", description="organisation, InfluxDB 2 only")
@@ -209,7 +261,7 @@ class Settings(BaseSettings):
     k_anonymity: int = Field(
         5, ge=1, le=1000, description="smallest count published of a property; 1: no suppression"
     )
-    nodelist_url: Annotated[str, AfterValidator(_http_url_or_empty)] = Field(
+    nodelist_url: Annotated[str, AfterValidator(_fetched_url)] = Field(
         "", description="public node list; empty: any public node number counts"
     )
     max_body: Bytes = Field(
@@ -258,7 +310,7 @@ class Settings(BaseSettings):
     public_url: Annotated[str, AfterValidator(_site_url)] = Field(
         "", description="address by which the public reaches the pages, such as https://HOST"
     )
-    grafana_url: Annotated[str, AfterValidator(_http_url_or_empty)] = Field(
+    grafana_url: Annotated[str, AfterValidator(_public_url)] = Field(
         "", description="the community's Grafana, linked from the pages; empty: no link"
     )
     contact: str = Field(
@@ -282,6 +334,20 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Values given in code first, then the environment, then secrets' files."""
         return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cleaned(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Blanks and line ends around a value are taken off; what is in it must be one line."""
+        texts = {
+            name: value.strip() if isinstance(value, str) else value
+            for name, value in values.items()
+        }
+        wrong = [name for name, text in texts.items() if _has_control(text)]
+        if wrong:
+            raise ValueError("\n".join(f"{variable(name)}: {_ONE_LINE}" for name in wrong))
+        # A variable that is empty is as one that is not there.
+        return {name: text for name, text in texts.items() if text != ""}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
@@ -318,12 +384,22 @@ class _SecretFiles(PydanticBaseSettingsSource):
         file = os.environ.get(f"{variable(field_name)}_FILE", "") if field_name in SECRETS else ""
         if not file:
             return None, field_name, False
+        name = f"{variable(field_name)}_FILE"
         try:
-            return Path(file).read_text(encoding="utf-8").strip(), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"{variable(field_name)}_FILE={file!r}: cannot be read ({error})"
-            ) from error
+            with Path(file).open("rb") as opened:
+                read = opened.read(_SECRET_MAX + 1)
+            # Some editors begin a file with a byte order mark.
+            secret = read.decode("utf-8-sig").strip()
+        except UnicodeDecodeError:
+            raise SettingsError(f"{name}={file!r}: must be a file of UTF-8 text") from None
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{name}={file!r}: cannot be read ({error})") from error
+        if len(read) > _SECRET_MAX:
+            raise SettingsError(f"{name}={file!r}: must be a file of at most 64 KiB")
+        if not secret:
+            raise SettingsError(f"{name}={file!r}: the file is empty; unset it where there is none")
+        hide(secret)
+        return secret, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         found = ((name, self.get_field_value(f, name)[0]) for name, f in _FIELDS.items())
@@ -334,8 +410,11 @@ def load() -> Settings:
     """The settings that the process's environment gives.
 
     Raises SettingsError, whose text names every setting at fault, its value (never a secret's)
-    and what is allowed.
+    and what is allowed. From then on the secrets among them are hidden wherever redaction is.
     """
+    hide(*(os.environ.get(variable(name), "") for name in SECRETS), os.environ.get(_MYSQL, ""))
+    # Those of other programs too, such as that of a proxy.
+    hide_in_addresses(*os.environ.values())
     for name in sorted(SECRETS):
         if os.environ.get(variable(name)) and os.environ.get(f"{variable(name)}_FILE"):
             raise SettingsError(f"{variable(name)} and {variable(name)}_FILE: give one, not both")
@@ -346,11 +425,13 @@ def load() -> Settings:
 
 
 def _worded(error: dict[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
+    # Some of pydantic's own messages repeat the value.
+    message = redacted(str(error["msg"]).removeprefix("Value error, "))
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
-    shown = "(hidden)" if name in SECRETS else repr(os.environ.get(variable(name), ""))
+    value = os.environ.get(variable(name), "")
+    shown = HIDDEN if name in SECRETS else redacted(repr(value))
     allowed = Settings.model_fields[name].description
     return f"{variable(name)}={shown}: {message} ({allowed})"
 
@@ -372,13 +453,13 @@ def unknown_variables() -> dict[str, str | None]:
 
 
 def shown(settings: Settings) -> dict[str, str]:
-    """Each variable and its effective value as text, secrets hidden."""
+    """Each variable and its effective value as text, secrets hidden, those in addresses too."""
     values = settings.model_dump(mode="json")
     values["pseudonym_key_file"] = str(settings.key_file)
     return {
-        variable(name): ("(hidden)" if getattr(settings, name).get_secret_value() else "")
+        variable(name): (HIDDEN if getattr(settings, name).get_secret_value() else "")
         if name in SECRETS
-        else str(values[name])
+        else redacted(str(values[name]))
         for name in Settings.model_fields
     }
 

@@ -6,8 +6,11 @@ command imports the rest when it runs, so that help and short commands start qui
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
+from collector import redaction
 from collector.cli import (
     backup,
     import_,
@@ -42,5 +45,7 @@ cli.add_typer(retention.commands, name="retention")
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
+    """Run the command that the arguments name; no secret is printed, whatever goes wrong."""
+    redaction.hide_in_addresses(*sys.argv[1:])
+    redaction.redact_streams()
     cli(prog_name="collector")

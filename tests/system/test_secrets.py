@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from collector.settings import SECRETS, Settings
+from collector.settings import SECRETS, Settings, variable
 from tests.command import command
-from tests.conftest import Databases, StartServe
+from tests.conftest import Databases, StartServe, clean_environment
 from tests.sender import KEY, encoded, eventually, get, lay_key, post, report
+from tools.embedded import free_port
 
 USER, PASSWORD = "an-operator", "s3cret-of-influxdb"
 TOKEN = f"{USER}:{PASSWORD}"
@@ -160,3 +164,99 @@ def test_metrics_are_on_loopback_unless_told_otherwise() -> None:
     fields = Settings.model_fields
     assert str(fields["metrics_listen"].default) == "127.0.0.1:16081"
     assert str(fields["listen"].default) == "127.0.0.1:16080"
+
+
+HIDDEN_PASSWORD = "s3cret-of-the-node/list"
+
+
+def said_by(environment: dict[str, str], *program: str) -> tuple[int, bytes]:
+    """The exit code and the whole output of a program of the collector's Python."""
+    done = subprocess.run(
+        [sys.executable, *program],
+        env=clean_environment() | environment,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def leaks(output: bytes) -> list[str]:
+    forms = {
+        "as it is": HIDDEN_PASSWORD,
+        "encoded": quote(HIDDEN_PASSWORD, safe=""),
+        "last part": HIDDEN_PASSWORD.rpartition("/")[2] + "@",
+        "first part": HIDDEN_PASSWORD.partition("/")[0],
+    }
+    return [what for what, form in forms.items() if form.encode() in output]
+
+
+ADDRESSES = [name for name in Settings.model_fields if name.endswith("_url")]
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        *((name, HIDDEN_PASSWORD) for name in ADDRESSES),
+        ("nodelist_url", quote(HIDDEN_PASSWORD, safe="")),
+    ],
+)
+def test_password_in_an_address_is_not_printed(state_dir: Path, name: str, password: str) -> None:
+    """Whether the setting is right or refused."""
+    nowhere = free_port()
+    environment = {
+        "COLLECTOR_STATE_DIR": str(state_dir),
+        "COLLECTOR_INFLUX_URL": f"http://127.0.0.1:{nowhere}",
+        "COLLECTOR_LOG_LEVEL": "debug",
+        variable(name): f"http://reader:{password}@127.0.0.1:{nowhere}/x",
+    }
+    code, output = said_by(environment, "-m", "collector", "check")
+    assert code in (1, 2)
+    assert not leaks(output), output
+    assert b"Traceback" not in output
+
+
+def test_password_in_an_address_is_in_no_log(databases: Databases, serve: StartServe) -> None:
+    password = quote(HIDDEN_PASSWORD, safe="")
+    collector = serve(
+        databases.environment
+        | {
+            "COLLECTOR_NODELIST_URL": f"http://reader:{password}@127.0.0.1:{free_port()}/list",
+            "COLLECTOR_LOG_LEVEL": "debug",
+        }
+    )
+    eventually(lambda: "the node list could not be had" in collector.logs())
+    assert collector.terminate() == 0
+    assert not leaks(collector.logs().encode())
+
+
+@pytest.mark.parametrize("after", ["", "; logging.getLogger('x').exception('oh')"])
+def test_password_in_an_address_is_in_no_traceback(after: str) -> None:
+    """An error that nobody foresaw, printed by Python itself and by the log."""
+    program = f"""
+import logging, sys
+from collector import cli, settings
+def fail(*_arguments, **_more):
+    url = "http://reader:{HIDDEN_PASSWORD}@host"
+    try:
+        raise ValueError("cannot reach " + url + " as {HIDDEN_PASSWORD}")
+    except ValueError:
+        settings.load(){after}
+        raise
+cli.cli = fail
+cli.main()
+"""
+    environment = {"HTTPS_PROXY": f"http://reader:{HIDDEN_PASSWORD}@proxy:3128"}
+    code, output = said_by(environment, "-c", program)
+    assert code == 1
+    assert b"cannot reach" in output
+    assert not leaks(output), output
+
+
+def test_password_of_the_old_database_is_not_printed(state_dir: Path) -> None:
+    address = f"mysql://reader:{quote(HIDDEN_PASSWORD, safe='')}@127.0.0.1:{free_port()}/asl"
+    environment = {"COLLECTOR_STATE_DIR": str(state_dir)}
+    for dsn in (address, address + "?x=1"):
+        code, output = said_by(environment, "-m", "collector", "import", "asl3-usage", "--dsn", dsn)
+        assert code == 1
+        assert not leaks(output), output

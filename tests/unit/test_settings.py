@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from collector import settings
+from collector.redaction import redacted
 from collector.settings import Settings, SettingsError, default_of, load, shown, variable
 
 README = Path(__file__).parents[2] / "README.md"
@@ -155,7 +156,7 @@ def test_wrong_setting_is_named_with_its_value_and_what_is_allowed(
     with pytest.raises(SettingsError) as error:
         load()
     (words,) = str(error.value).splitlines()
-    assert words.startswith(f"{variable(name)}={value!r}: ")
+    assert words.startswith(f"{variable(name)}={redacted(repr(value))}: ")
     assert allowed in words
 
 
@@ -228,3 +229,121 @@ def test_key_is_in_the_state_directory_unless_it_is_elsewhere(
     assert load().key_file == tmp_path / "pseudonym.key"
     set_to(monkeypatch, pseudonym_key_file="/etc/collector.key")
     assert load().key_file == Path("/etc/collector.key")
+
+
+def loaded_or_refused() -> tuple[str, Settings | None]:
+    """The words of a refusal, or the settings."""
+    try:
+        return "", load()
+    except SettingsError as error:
+        return str(error), None
+
+
+NASTY = {
+    "line end inside": "a\nb",
+    "carriage return inside": "a\rb",
+    "tab inside": "a\tb",
+    "escape": "a\x1b[31mb",
+    "next line": "a\x85b",
+    "line separator": "a\u2028b",
+    "half a character": "a\udcffb",
+    "right-to-left mark": "a\u200fb",
+    "byte order mark": "\ufeffab",
+    "not ASCII": "gr\u00fc\u00df",
+    "blank inside": "a b",
+    "blanks alone": " \n ",
+    "line end after": "ab\n",
+    "address without end": "http://[::1",
+    "address with a far port": "http://host:99999",
+    "address with a line end": "http://host/\nx",
+    "address not in ASCII": "http://gr\u00fc\u00df.example",
+    "address with a quote": 'http://host/"x"',
+    "address without host": "http://:80",
+}
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_any_value_is_refused_in_a_sentence_or_becomes_clean(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """For each setting that there is: what is taken has no control character, and no blank ends."""
+    for what, value in NASTY.items():
+        set_to(monkeypatch, **{name: value})
+        refusal, loaded = loaded_or_refused()
+        if loaded is None:
+            assert refusal.startswith(variable(name)), what
+            assert len(refusal.splitlines()) == 1, what
+            continue
+        found = getattr(loaded, name)
+        text = found.get_secret_value() if name in settings.SECRETS else str(found)
+        assert text == text.strip(), what
+        assert not set(text) & set("\n\r\t\x1b\x85\u2028\udcff"), what
+        if name.endswith("_url"):
+            assert text.isascii(), what
+            assert "[" not in text, what
+        if name.endswith("_token") and ":" not in text:
+            assert text.isascii(), what
+            assert " " not in text, what
+
+
+def test_every_setting_with_blanks_round_it_is_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        default = default_of(name)
+        set_to(monkeypatch, **{name: f" {default}\n"})
+    assert shown(load()) == shown(Settings.model_construct())
+
+
+@pytest.mark.parametrize("name", sorted(settings.SECRETS))
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"one\ntwo\n", "one line"),
+        (b"one\0two", "one line"),
+        (b"Token one", "one word"),
+        ("gr\u00fc\u00df".encode(), "one word"),
+        (b"\xff\xfeo\0n\0e\0", "UTF-8"),
+        (b"\n \n", "is empty"),
+        (b"x" * 70_000, "at most 64 KiB"),
+        (None, "cannot be read"),
+    ],
+)
+def test_file_of_a_secret_that_cannot_be_used_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: bytes | None, words: str
+) -> None:
+    file = tmp_path / "secret"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    monkeypatch.setenv(f"{variable(name)}_FILE", str(file))
+    with pytest.raises(SettingsError, match=words) as error:
+        load()
+    assert str(error.value).startswith(variable(name))
+
+
+@pytest.mark.parametrize("content", ["\ufeffs3cr3t\r\n", " s3cr3t ", "s3cr3t\n\n"])
+def test_file_of_a_secret_may_have_what_editors_leave(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "secret").write_bytes(content.encode())
+    monkeypatch.setenv("COLLECTOR_INFLUX_TOKEN_FILE", str(tmp_path / "secret"))
+    assert load().influx_token.get_secret_value() == "s3cr3t"
+
+
+def test_password_of_influxdb_1_may_have_any_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to(monkeypatch, influx_token="reader:gr\u00fc\u00df gott")
+    assert load().influx_token.get_secret_value() == "reader:gr\u00fc\u00df gott"
+
+
+def test_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to(monkeypatch, nodelist_url="https://reader:t0p-s3cret@host/list")
+    assert shown(load())["COLLECTOR_NODELIST_URL"] == "https://(hidden)@host/list"
+
+
+def test_address_that_everyone_may_read_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grafana_url", "public_url"):
+        monkeypatch.undo()
+        set_to(monkeypatch, **{name: "https://reader:t0p-s3cret@host/list"})
+        with pytest.raises(SettingsError, match="without user") as error:
+            load()
+        assert "t0p-s3cret" not in str(error.value)

@@ -1,0 +1,128 @@
+"""Redaction: secrets are replaced by `(hidden)` in every text that people get to see.
+
+A secret is known by its content, wherever it stands: tokens and passwords from settings, and what
+stands before the `@` of an address. Known ones are hidden in each form in which they may be
+written (percent-encoded, quoted, Base64); the user and password of any address are hidden even
+where they are not known.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TextIO
+from urllib.parse import quote, quote_plus, unquote
+
+HIDDEN: Final = "(hidden)"
+_SHORTEST: Final = 4
+"""A shorter secret is hidden within addresses only: by content it would hide parts of words."""
+_USER: Final = re.compile(r"(?<=://)[^\s/?#'\"<>]*@")
+_PARAMETER: Final = re.compile(
+    r"(?i)(?<=[?&])([\w.-]*(?:token|secret|passw|pwd|key|sig|auth)[\w.-]*)=([^\s&#'\"]+)"
+)
+_PERCENT: Final = re.compile("%[0-9A-F]{2}")
+
+
+class _Known:
+    """The secrets that this process has been told, and the pattern that finds them."""
+
+    def __init__(self) -> None:
+        self.forms: set[str] = set()
+        self.pattern: re.Pattern[str] | None = None
+
+    def add(self, forms: Iterable[str]) -> None:
+        new = {form for form in forms if len(form) >= _SHORTEST} - self.forms
+        if new:
+            self.forms |= new
+            # The longest first: a password may be a part of a token.
+            longest = sorted(self.forms, key=len, reverse=True)
+            self.pattern = re.compile("|".join(map(re.escape, longest)))
+
+
+_known: Final = _Known()
+
+
+def hide(*secrets: str) -> None:
+    """Have these hidden from now on; of `user:password` the password by itself too."""
+    for secret in secrets:
+        for line in secret.splitlines():
+            whole = line.strip()
+            _known.add(_forms(whole))
+            _known.add(_forms(whole.partition(":")[2]))
+
+
+def hide_in_addresses(*texts: str) -> None:
+    """Have the passwords hidden that stand in texts which are or hold addresses."""
+    for text in texts:
+        for _, value in _PARAMETER.findall(text):
+            _known.add(_forms(value))
+        if user := _user_of(text):
+            _, colon, password = user.partition(":")
+            _known.add(_forms(user))
+            _known.add(_forms(password if colon else user))
+
+
+def redacted(text: str) -> str:
+    """The text with every secret hidden."""
+    if "://" in text:
+        text = _USER.sub(f"{HIDDEN}@", text)
+        text = _PARAMETER.sub(rf"\1={HIDDEN}", text)
+    return text if _known.pattern is None else _known.pattern.sub(HIDDEN, text)
+
+
+class RedactedStream:
+    """A text stream that hides secrets in what is written to it, and is otherwise as it was."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; each call must hold its secrets whole."""
+        self._stream.write(redacted(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self._stream, name)
+
+
+def redact_streams() -> None:
+    """Hide secrets in all that this process writes to standard output and error."""
+    sys.stdout = RedactedStream(sys.stdout)
+    sys.stderr = RedactedStream(sys.stderr)
+
+
+def _user_of(text: str) -> str:
+    """What stands before the `@` of an address, also where it is not percent-encoded as it must."""
+    _, found, rest = text.partition("://")
+    if not found or "@" not in rest:
+        return ""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        return authority.rpartition("@")[0]
+    # A password with one of `/?#` in it: what follows the colon is no port then.
+    port = authority.rpartition(":")[2] if ":" in authority else "0"
+    return "" if port.isdigit() else rest.rpartition("@")[0]
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it may be written."""
+    for plain in {secret, unquote(secret)}:
+        yield plain
+        # A value from the environment may be no UTF-8.
+        data = plain.encode(errors="surrogateescape")
+        for encoded in (quote(data, safe=""), quote(data), quote_plus(data)):
+            yield encoded
+            yield _PERCENT.sub(lambda found: found[0].lower(), encoded)
+        yield json.dumps(plain)[1:-1]
+        yield json.dumps(plain, ensure_ascii=False)[1:-1]
+        yield repr(plain)[1:-1]
+        yield repr(data)[2:-1]
+        yield base64.b64encode(data).decode().rstrip("=")

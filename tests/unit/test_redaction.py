@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from collector.redaction import HIDDEN, RedactedStream, hide, hide_in_addresses, redacted
+
+PASSWORD = 'p@ss/w0rd "ü" #1'
+FORMS = [
+    PASSWORD,
+    quote(PASSWORD, safe=""),
+    quote(PASSWORD, safe="").lower(),
+    quote_plus(PASSWORD),
+    json.dumps(PASSWORD),
+    repr(PASSWORD),
+    repr(PASSWORD.encode()),
+    base64.b64encode(f"an-operator:{PASSWORD}".encode()).decode(),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _told() -> None:
+    hide(f"an-operator:{PASSWORD}", "one-line\nand-another-line", "abc")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_secret_is_hidden_in_every_form(form: str) -> None:
+    assert redacted(f"<{form.strip(chr(34))}>").count(HIDDEN) >= 1
+    assert "w0rd" not in redacted(f"it says {form}, twice: {form}")
+
+
+def test_each_line_of_a_secret_is_hidden() -> None:
+    assert redacted("one-line, and-another-line") == f"{HIDDEN}, {HIDDEN}"
+
+
+def test_short_secret_hides_no_part_of_words() -> None:
+    assert redacted("abcdef") == "abcdef"
+    assert redacted("http://abc@host") == f"http://{HIDDEN}@host"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("to http://who:what@host/path", f"to http://{HIDDEN}@host/path"),
+        ("'https://t0ken@host'", f"'https://{HIDDEN}@host'"),
+        ("mysql://u:p@a/x and http://v:q@b", f"mysql://{HIDDEN}@a/x and http://{HIDDEN}@b"),
+        ("https://host/list?token=4711&x=1", f"https://host/list?token={HIDDEN}&x=1"),
+        ("https://host/@me", "https://host/@me"),
+        ("write to me@example.net", "write to me@example.net"),
+    ],
+)
+def test_password_of_an_address_is_hidden_although_nobody_told(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_password_of_an_address_is_hidden_elsewhere_too() -> None:
+    hide_in_addresses(
+        "http://reader:in%20its%2Fplace@host/", "http://me:un/encoded@host", "http://lone-t0ken@h"
+    )
+    for leaked in ("in its/place", "in%20its%2Fplace", "un/encoded", "lone-t0ken"):
+        assert redacted(f"password {leaked} refused") == f"password {HIDDEN} refused"
+    assert redacted("http://me:un/encoded@host") == f"http://{HIDDEN}@host"
+
+
+def test_address_without_password_hides_nothing() -> None:
+    hide_in_addresses("http://plain-host:8086/@path", "no address at all", "http://plain-host")
+    assert redacted("plain-host:8086/@path") == "plain-host:8086/@path"
+
+
+def test_stream_hides_what_is_written_and_is_else_as_it_was() -> None:
+    under = io.StringIO()
+    stream = RedactedStream(under)
+    assert stream.write(f"a {PASSWORD}\n") == len(PASSWORD) + 3
+    stream.writelines(["one-line", " of two"])
+    assert under.getvalue() == f"a {HIDDEN}\n{HIDDEN} of two"
+    assert stream.writable()
