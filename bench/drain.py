@@ -17,8 +17,9 @@ from bench.report import record, table
 from bench.servers import Serving
 from collector.influx import Influx
 from collector.influx.databases import ensure
+from collector.intakes.asl.tags import tag_budgets
 from collector.outbox import FILE, Entry, OutboxFile
-from collector.parts import retention, tag_budgets
+from collector.parts import retention
 from collector.problems import Refusal
 from collector.schema import RAW
 from collector.settings import load

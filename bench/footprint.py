@@ -14,7 +14,7 @@ from bench.load import Wrk, client_bodies
 from bench.report import record, table
 from collector.influx import Influx
 from collector.influx.databases import ensure
-from collector.parts import tag_budgets
+from collector.intakes.asl.tags import tag_budgets
 from collector.schema import DAILY, RAW
 from tools.embedded import EmbeddedInflux
 from tools.simulation.fleet import Fleet

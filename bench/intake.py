@@ -13,10 +13,10 @@ from bench import servers
 from bench.load import Load, Wrk, client_bodies
 from bench.report import middle, record, table
 from bench.servers import Serving
-from collector.intakes.report import Report
-from collector.intakes.understanding import Read
+from collector.intakes.asl.points import Read
+from collector.intakes.asl.report import Report
+from collector.intakes.asl.tags import tag_budgets
 from collector.outbox import OutboxFile
-from collector.parts import tag_budgets
 from collector.problems import Refusal
 from tools.embedded import EmbeddedInflux
 from tools.simulation.sending import understanding_of_past

@@ -13,8 +13,8 @@ from typing import Final
 
 from collector.influx import Influx, Written
 from collector.influx.databases import ensure
+from collector.intakes.asl.tags import tag_budgets
 from collector.lines import FieldValue, line, tag_set
-from collector.parts import tag_budgets
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily
 from collector.rollup.points import Points, Tags

@@ -6,9 +6,10 @@ import asyncio
 import gc
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,26 +17,24 @@ import structlog
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from collector.admission import Buckets, RateLimit, TagBudget
 from collector.connections import Listener
 from collector.guard import Limits
 from collector.health import Health, private_site
 from collector.influx import Influx
-from collector.intakes.asl import AslIntake
+from collector.intakes import INTAKES, Intake, Surroundings
 from collector.intakes.door import Door
-from collector.intakes.report import PublicReport, Report
-from collector.intakes.understanding import Understanding
+from collector.intakes.proof import prove
 from collector.lines import Stamper
 from collector.listen import listening
 from collector.logs import place
 from collector.metrics import Metrics
-from collector.nodelist import NodeList
 from collector.outbox import FILE, Outbox, OutboxFile, look_over
 from collector.owners.desk import Desk, Parts
 from collector.owners.erasure import Locks
+from collector.owners.operations import owner_operations
 from collector.owners.routes import MyData
 from collector.owners.texts import Terms
-from collector.parts import daily_of, influx_of, reconciler_of, retention, tag_budgets
+from collector.parts import daily_of, influx_of, reconciler_of, retention
 from collector.privacy import Pseudonymiser
 from collector.public.series import PublicSeries
 from collector.public.site import Site
@@ -44,13 +43,11 @@ from collector.rollup.schedule import Schedule
 from collector.settings import Address, Settings
 from collector.share import ALONE, Share, Signals, abandoned
 from collector.state import SharedLock, locked, pseudonym_key
-from collector.suspicion import Suspicions
 from collector.systemd import Notifier
 from collector.writer import Writer
 
 log = structlog.get_logger("collector.app")
 
-_SECONDS_PER_DAY: Final = 86_400
 _DRAIN_LOOK_S: Final = 5.0
 
 
@@ -79,6 +76,16 @@ class OwnHealth:
         return self._outbox.unavailable if self._outbox.alive else "the outbox's thread has ended"
 
 
+def site_of(
+    settings: Settings, influx: Influx, series: PublicSeries, intakes: Sequence[Intake] = INTAKES
+) -> Site:
+    """The public site; its API document describes the routes of senders and owners too."""
+    on = [intake for intake in intakes if intake.is_on(settings)]
+    proofs = [model for intake in on for model in intake.proofs]
+    reporting = [operation for intake in on for operation in intake.operations()]
+    return Site(settings, influx, series, operations=[*owner_operations(proofs), *reporting])
+
+
 def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:
     """An address that is listened on, with the limits that the settings give."""
     limits = Limits(
@@ -92,10 +99,13 @@ def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:
 
 
 @asynccontextmanager
-async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Running]:
+async def running(
+    whole: Settings, share: Share = ALONE, *, intakes: Sequence[Intake] = INTAKES
+) -> AsyncIterator[Running]:
     """Serve from entry to exit; at exit, requests end and the outbox drains for up to 10 s.
 
-    `share` is what of it this process does. Raises StateError, OutboxUnavailable, OSError (an
+    `share` is the part of it that this process does, `intakes` are the kinds of sender served where
+    the settings switch them on. Raises StateError, OutboxUnavailable, OSError (an
     address that cannot be listened on).
     """
     settings = share.settings(whole)
@@ -109,8 +119,6 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
             seen, newest = file.tag_values(), file.newest_ns()
             chosen = file.owners.choices()
             known = file.servers()
-        for tag, budget in tag_budgets().items():
-            metrics.tag_budget.labels(tag).set(budget)
         outbox = Outbox(
             path,
             max_bytes=settings.outbox_max,
@@ -119,16 +127,10 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
         )
         stack.push_async_callback(outbox.close)
         influx = await stack.enter_async_context(influx_of(settings, patient=False))
-        nodelist = NodeList(
-            settings.nodelist_url,
-            directory=whole.state_dir,
-            metrics=metrics,
-            fetches=share.first,
-        )
         ended: list[str] = []
-        await stack.enter_async_context(_task("nodelist", nodelist.run(), ended))
-
-        writer = Writer(outbox, influx, metrics, lambda: prepare(influx, retention(settings)))
+        writer = Writer(
+            outbox, influx, metrics, lambda: prepare(influx, retention(settings, intakes))
+        )
         writing = asyncio.create_task(writer.run(), name="writer")
         writing.add_done_callback(lambda task: _note_if_failed(task, ended))
         stack.push_async_callback(_stop, writer.stop, writing)
@@ -160,37 +162,32 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
                     _task("abandoned", _drain(path, settings, influx), ended)
                 )
 
-        understanding = Understanding(
-            pseudonyms=pseudonyms,
-            stamper=Stamper(instance=settings.instance, last=newest),
-            budget=TagBudget(
-                tag_budgets(),
-                memory_days=settings.retention_raw // _SECONDS_PER_DAY,
-                seen=seen,
-            ),
-            nodelist=nodelist,
-            server_limit=Buckets(per_hour=settings.server_rate_limit if settings.rate_limit else 0),
-            suspicions=Suspicions(known=known),
-            max_nodes=settings.max_nodes,
-            metrics=metrics,
-        )
-        rate_limit = RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32))
-        metrics.rate_limited_addresses.set_function(lambda: len(rate_limit))
-        intake = AslIntake(
-            understanding,
-            opted_out=desk.choices.opted_out,
+        surroundings = Surroundings(
+            settings=settings,
+            shared_dir=whole.state_dir,
+            is_first=share.first,
             outbox=outbox,
             door=Door(
                 trusted_proxies=settings.trusted_proxies,
                 read_timeout_s=settings.read_timeout,
                 unavailable=lambda: outbox.unavailable,
             ),
-            rate_limit=rate_limit,
+            pseudonyms=pseudonyms,
+            stamper=Stamper(instance=settings.instance, last=newest),
+            opted_out=desk.choices.opted_out,
+            tag_values=seen,
+            servers=known,
             metrics=metrics,
+            loop=lambda name, work: _task(name, work, ended),
         )
+        opened = [
+            await stack.enter_async_context(intake.open(surroundings))
+            for intake in intakes
+            if intake.is_on(settings)
+        ]
         my_data = MyData(
             desk,
-            understanding.identify,
+            partial(prove, [intake.identify for intake in opened]),
             terms=Terms(settings.retention_raw, settings.outbox_keep, settings.backup_keep),
             door=Door(
                 trusted_proxies=settings.trusted_proxies, read_timeout_s=settings.read_timeout
@@ -199,8 +196,9 @@ async def running(whole: Settings, share: Share = ALONE) -> AsyncIterator[Runnin
         )
         health = OwnHealth(outbox, ended)
         public = web.Application(client_max_size=settings.max_body + 1)
-        site = Site(settings, influx, series, report=PublicReport, proof=Report)
-        public.add_routes([*intake.routes(), *my_data.routes(), *site.routes()])
+        site = site_of(settings, influx, series, intakes)
+        for routes in (*(each.routes() for each in opened), my_data.routes(), site.routes()):
+            public.add_routes(routes)
         public.on_response_prepare.append(site.headers)
         at = Running(
             public=await stack.enter_async_context(

@@ -5,10 +5,12 @@ The rollup is imported only where it is asked for: a command that does without i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from collector.influx import Influx
-from collector.schema import DAILY, NODE_TAGS, OWNERS, RAW, REGISTRATION
+from collector.intakes import INTAKES, Intake
+from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
     from collector.rollup.reconcile import Reconciler
 
 
-def retention(settings: Settings) -> dict[str, int]:
+def retention(settings: Settings, intakes: Sequence[Intake] = INTAKES) -> dict[str, int]:
     """Retention of each database, in seconds (0: for ever)."""
-    return {RAW: settings.retention_raw, DAILY: settings.retention_daily, OWNERS: 0}
+    found = {RAW: settings.retention_raw, DAILY: settings.retention_daily, OWNERS: 0}
+    for intake in intakes:
+        if intake.is_on(settings):
+            found.update(intake.retention(settings))
+    return found
 
 
 def influx_of(settings: Settings, *, patient: bool = True) -> Influx:
@@ -55,8 +61,3 @@ def reconciler_of(settings: Settings, influx: Influx) -> Reconciler:
         retention_s=settings.retention_raw,
         cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
     )
-
-
-def tag_budgets() -> dict[str, int]:
-    """How many values each open-ended tag may hold."""
-    return {tag.name: tag.budget for tag in NODE_TAGS if tag.budget and tag is not REGISTRATION}

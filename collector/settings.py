@@ -191,6 +191,7 @@ def _format_bytes(size: ByteSize) -> str:
 Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Bytes = Annotated[ByteSize, BeforeValidator(_parse_bytes), PlainSerializer(_format_bytes)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(_parse_address), PlainSerializer(str)]
+Switch = Annotated[bool, PlainSerializer(lambda on: "1" if on else "0")]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Networks = Annotated[
     list[Network],
@@ -253,6 +254,9 @@ class Settings(BaseSettings):
         "",
         pattern=r"^[A-Za-z0-9_-]{0,64}$",
         description="put before the names of both databases, to share one InfluxDB",
+    )
+    asl: Switch = Field(
+        True, description="1: take the reports of AllStarLink's asl-telemetry; 0: do not"
     )
     retention_raw: Duration = Field(
         90 * 86_400, ge=86_400, description="how long raw reports are kept, such as 90d"

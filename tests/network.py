@@ -10,10 +10,10 @@ from pathlib import Path
 
 from collector.admission import TagBudget
 from collector.influx import Influx
-from collector.intakes.understanding import Accepted, Understanding
+from collector.intakes.asl.points import Accepted, Understanding
+from collector.intakes.asl.tags import tag_budgets
 from collector.lines import Stamper
 from collector.metrics import Metrics
-from collector.parts import tag_budgets
 from collector.privacy import Pseudonymiser
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily, DayResult

@@ -13,10 +13,9 @@ from typing import Any
 
 from aiohttp import web
 
+from collector.app import site_of
 from collector.influx import Influx
-from collector.intakes.report import PublicReport, Report
 from collector.public.series import PublicSeries
-from collector.public.site import Site
 from collector.settings import Settings
 from tests.conftest import Databases, clean_environment
 from tests.sender import Reply
@@ -60,7 +59,7 @@ def served(databases: Databases, **settings: Any) -> Iterator[str]:
             org=configured.influx_org,
             prefix=configured.influx_prefix,
         ) as influx:
-            site = Site(configured, influx, PublicSeries(influx), report=PublicReport, proof=Report)
+            site = site_of(configured, influx, PublicSeries(influx))
             application = web.Application()
             application.add_routes(site.routes())
             application.on_response_prepare.append(site.headers)

@@ -157,10 +157,10 @@ def _importer(
 ) -> Import:
     from collector.admission import TagBudget
     from collector.history.asl3_usage import Import
+    from collector.intakes.asl.tags import tag_budgets
     from collector.metrics import Metrics
     from collector.nodelist import NodeList
     from collector.outbox import FILE, OutboxFile
-    from collector.parts import tag_budgets
     from collector.privacy import Pseudonymiser
     from collector.state import KEY_BYTES, pseudonym_key
 

@@ -30,7 +30,7 @@ from collector.history.asl3_rows import (
 )
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.influx.writing import write_all
-from collector.intakes.understanding import Accepted, ListedNodes, Understanding
+from collector.intakes.asl.points import Accepted, ListedNodes, Understanding
 from collector.lines import NS_PER_DAY, line
 from collector.metrics import Metrics
 from collector.outbox import Entry

@@ -1,8 +1,22 @@
-"""Intakes: one module a sender, all of one shape.
+"""Intakes: a package for each kind of sender, all of one shape.
 
-An intake owns its routes, takes a request's body, and answers only after the outbox has made the
-report durable. It may read the clock and its collaborators (pseudonyms, stamps, budgets, outbox,
-metrics); it may not talk to InfluxDB, write files, or let a sender's identity past itself. What
-a sender's words mean is a pure method `understand(body, now_ns)`, so that past days can be laid
-down through the same code. A new sender is a new module here, and its cases in tests/cases.
+`intake` is the contract that a sender's package fulfils, `INTAKES` the one list of them. `door` is
+what every HTTP request with a body passes, `gather` handles bodies that arrive together as one
+batch, `proof` says whose data a body is.
+
+An intake answers only after the outbox has made the report durable. It may read the clock and use
+its surroundings (pseudonyms, stamps, outbox, metrics); it does not talk to InfluxDB, write files,
+or let a sender's identity past itself. Its parser is pure and apart from the socket, so that past
+days can be stored through the same code.
 """
+
+from collections.abc import Sequence
+from typing import Final
+
+from collector.intakes.asl import Asl
+from collector.intakes.intake import Intake, OpenIntake, Surroundings
+
+INTAKES: Final[Sequence[Intake]] = (Asl(),)
+"""Every kind of sender that this collector knows."""
+
+__all__ = ["INTAKES", "Intake", "OpenIntake", "Surroundings"]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
 
 from collector.admission import Network, RateLimit, is_within, sender_address
+from collector.operations import problem
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
 
 log = structlog.get_logger("collector.intakes.door")
@@ -25,6 +27,18 @@ _ENCODED: Final = Refusal(
 _TOO_LARGE: Final = Refusal(Reason.TOO_LARGE, "the body is over the limit")
 _TOO_SLOW: Final = Refusal(Reason.TOO_SLOW, "the body did not arrive whole in time")
 _CUT: Final = Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole")
+
+ANSWERS: Final = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: problem("the body is over the limit: `too-large`"),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: problem("the body is compressed: `unsupported-encoding`"),
+    HTTPStatus.TOO_MANY_REQUESTS: problem(
+        "too many requests from one address: `rate-limited`", "Retry-After"
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: problem(
+        "nothing can be stored now: `unavailable`", "Retry-After"
+    ),
+}
+"""The refusals of a door, for OpenAPI."""
 
 
 class Door:

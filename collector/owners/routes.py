@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from collector.admission import RateLimit
 from collector.influx import InfluxError
 from collector.intakes.door import Door
-from collector.intakes.understanding import Identified
+from collector.intakes.proof import Proof
 from collector.logs import Sparing
 from collector.outbox import OutboxUnavailable
 from collector.outbox.owners import Action
@@ -41,7 +41,7 @@ _MOST_WAITING: Final = 20
 _RETRY_AFTER_S: Final = 60
 _EVER_NS: Final = 2**62
 
-_Act = Callable[[Identified], Awaitable[Answer | Refusal]]
+_Act = Callable[[Proof], Awaitable[Answer | Refusal]]
 
 
 class MyData:
@@ -50,7 +50,7 @@ class MyData:
     def __init__(
         self,
         desk: Desk,
-        identify: Callable[[bytes], Identified | Refusal],
+        identify: Callable[[bytes], Proof | Refusal],
         *,
         terms: Terms,
         door: Door,
@@ -136,19 +136,19 @@ class MyData:
             steps = math.ceil((time.monotonic() - begun) / _STEP_S)
             await asyncio.sleep(max(0.0, begun + steps * _STEP_S - time.monotonic()))
 
-    async def _show(self, who: Identified) -> Answer:
-        reports = await self._desk.holdings.of(who.server, until_ns=_EVER_NS)
+    async def _show(self, who: Proof) -> Answer:
+        reports = await self._desk.holdings.of(who.owner, until_ns=_EVER_NS)
         proven = [report for report in reports if is_proven(report, who)]
         return texts.shown(reports, proven, who.nodes, self._terms)
 
-    async def _erase(self, who: Identified) -> Answer:
+    async def _erase(self, who: Proof) -> Answer:
         return await self._asked(who, Action.ERASE)
 
-    async def _opt_out(self, who: Identified) -> Answer:
+    async def _opt_out(self, who: Proof) -> Answer:
         return await self._asked(who, Action.OPT_OUT)
 
-    async def _asked(self, who: Identified, action: Action) -> Answer:
-        match await self._desk.erasures.ask(who.server, action):
+    async def _asked(self, who: Proof, action: Action) -> Answer:
+        match await self._desk.erasures.ask(who.owner, action):
             case Later.QUEUED:
                 return texts.QUEUED
             case Later.DELAYED:
@@ -156,15 +156,15 @@ class MyData:
             case receipt:
                 return texts.erased(receipt, self._terms, opted_out=action is Action.OPT_OUT)
 
-    async def _opt_in(self, who: Identified) -> Answer:
-        await self._desk.choices.choose(who.server, out=False)
+    async def _opt_in(self, who: Proof) -> Answer:
+        await self._desk.choices.choose(who.owner, out=False)
         self._desk.sync.wake()
         return texts.OPTED_IN
 
 
-def is_proven(report: Report, who: Identified) -> bool:
-    """Whether a report holds what the asker's body says of kernel and packages."""
+def is_proven(report: Report, who: Proof) -> bool:
+    """Whether a report holds all that the asker's body says of itself."""
     if report.server is None:
         return False
-    said = report.server.fields
-    return said.get("kernel") == who.kernel and said.get("packages") == who.packages
+    fields = report.server.fields
+    return all(fields.get(name) == value for name, value in who.known.items())

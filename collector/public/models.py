@@ -7,7 +7,6 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from collector.problems import Reason
 from collector.public.datasets import DAILY, LICENCE, NODES, PACKAGES, SERVERS, UPGRADES, Dataset
 from collector.public.definitions import MEASURES
 from collector.schema import (
@@ -120,21 +119,3 @@ MODELS: Final[dict[Dataset, tuple[type[Row], type[Download]]]] = {
     UPGRADES: (UpgradeRow, UpgradeDownload),
 }
 """Each series' rows, and its JSON answer."""
-
-
-class Problem(BaseModel):
-    """A refusal, RFC 9457."""
-
-    type: Literal["about:blank"]
-    title: str = Field(description="the status in words")
-    status: int = Field(description="the HTTP status")
-    reason: Reason = Field(description="why, in one word")
-    detail: str = Field(description="a sentence for a person")
-
-
-class Accepted(BaseModel):
-    """A report that is durable."""
-
-    status: Literal["accepted"]
-    nodes: int = Field(ge=0, description="nodes stored")
-    ignored: dict[str, int] = Field(description="nodes that were not, by reason")

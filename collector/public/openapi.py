@@ -1,69 +1,18 @@
-"""`/openapi.json`: every public route, made from the models. Form: OpenAPI 3.1."""
+"""`/openapi.json`: the OpenAPI 3.1 document, made from the descriptions of all routes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from collector.operations import JSON, Answer, Operation
 from collector.public.datasets import LICENCE_URL
-from collector.public.models import Problem
-
-PROBLEM: Final = "application/problem+json"
-HTML: Final = "text/html"
-TEXT: Final = "text/plain"
-JSON: Final = "application/json"
-CSV: Final = "text/csv"
-SVG: Final = "image/svg+xml"
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 _TEXT_SCHEMA: Final = {"type": "string"}
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of the query, or of the path where `path` is set."""
-
-    name: str
-    meaning: str
-    schema: Mapping[str, Any]
-    path: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer: its meaning, and what it holds by media type (None: text, or any object)."""
-
-    meaning: str
-    media: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One route: `name` is its operationId; `body` what is sent to it, as JSON.
-
-    `variant_of` names the operation that it is another address or form of.
-    """
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    group: str
-    answers: Mapping[int, Answer]
-    parameters: tuple[Parameter, ...] = ()
-    body: type[BaseModel] | None = None
-    variant_of: str = ""
-
-
-def problem(meaning: str, *headers: str) -> Answer:
-    """A refusal; `headers` name those that come with it."""
-    return Answer(meaning, {PROBLEM: Problem}, dict.fromkeys(headers, ""))
 
 
 def document(
@@ -78,7 +27,7 @@ def document(
         for model in answer.media.values()
         if model is not None
     }
-    sent = {operation.body for operation in known if operation.body is not None}
+    sent = {body for operation in known for body in operation.bodies}
     _, schemas = models_json_schema(
         [
             *((model, "serialization") for model in sorted(models, key=lambda m: m.__name__)),
@@ -122,12 +71,17 @@ def _operation(operation: Operation) -> dict[str, Any]:
             str(status): _answer(answer) for status, answer in sorted(operation.answers.items())
         },
     }
-    if operation.body is not None:
+    if operation.bodies:
         told["requestBody"] = {
             "required": True,
-            "content": {JSON: {"schema": _schema(operation.body, JSON)}},
+            "content": {JSON: {"schema": _any_of(operation.bodies)}},
         }
     return told
+
+
+def _any_of(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    schemas = [_schema(model, JSON) for model in models]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
@@ -148,32 +102,3 @@ def _schema(model: type[BaseModel] | None, kind: str) -> dict[str, Any]:
     if model is None:
         return {"type": "object"} if kind == JSON else dict(_TEXT_SCHEMA)
     return {"$ref": _REFERENCE.format(model=model.__name__)}
-
-
-NOT_MODIFIED: Final = Answer("what you have (If-None-Match) is still so")
-NOT_READABLE: Final = problem("the series cannot be read now", "Retry-After")
-
-
-def get(
-    path: str,
-    name: str,
-    summary: str,
-    group: str,
-    media: Mapping[str, type[BaseModel] | None],
-    *,
-    parameters: tuple[Parameter, ...] = (),
-    more: Mapping[HTTPStatus, Answer] | None = None,
-    variant_of: str = "",
-) -> Operation:
-    """A GET that answers 200 with `media`, or with one of `more`."""
-    answers = {HTTPStatus.OK: Answer("as asked", media), **(more or {})}
-    return Operation(
-        "get",
-        path,
-        name,
-        summary,
-        group,
-        {int(status): answer for status, answer in answers.items()},
-        parameters,
-        variant_of=variant_of,
-    )

@@ -1,4 +1,4 @@
-"""Every public route of the collector, described once for `/openapi.json` and `/api`."""
+"""The routes of downloads, badges, pages and text reports, described for OpenAPI."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from collector.public.badge import Badge
-from collector.public.datasets import DATASETS, Dataset
-from collector.public.definitions import MEASURES
-from collector.public.form import Form
-from collector.public.freshness import Freshness
-from collector.public.language import DEFAULT, LANGUAGES
-from collector.public.models import MODELS, Accepted
-from collector.public.openapi import (
+from collector.operations import (
     CSV,
     HTML,
     JSON,
-    NOT_MODIFIED,
-    NOT_READABLE,
     SVG,
     TEXT,
     Answer,
@@ -29,10 +20,16 @@ from collector.public.openapi import (
     get,
     problem,
 )
+from collector.public.badge import Badge
+from collector.public.datasets import DATASETS, Dataset
+from collector.public.definitions import MEASURES
+from collector.public.form import Form
+from collector.public.freshness import Freshness
+from collector.public.language import DEFAULT, LANGUAGES
+from collector.public.models import MODELS
 from collector.schema import ALL, NODE_DIMENSIONS
 
 DATA, BADGES, PAGES, REPORTS = "data", "badges", "pages", "reports"
-OWNERS, REPORTING = "my-data", "reporting"
 
 Media = dict[str, type[BaseModel] | None]
 
@@ -65,25 +62,13 @@ _SPAN: Final = (
     Parameter("from", "first day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
     Parameter("to", "last day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
 )
+NOT_MODIFIED: Final = Answer("what you have (If-None-Match) is still so")
+NOT_READABLE: Final = problem("the series cannot be read now", "Retry-After")
 _READ: Final = {
     HTTPStatus.NOT_MODIFIED: NOT_MODIFIED,
     HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE,
 }
 _WRONG: Final = problem("a parameter is unknown or has no such value: `invalid-parameter`")
-
-_REFUSALS: Final = {
-    HTTPStatus.BAD_REQUEST: problem(
-        "`malformed-json`, `invalid-field` or `no-public-nodes`: do not send it again"
-    ),
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: problem("the body is over the limit: `too-large`"),
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: problem("the body is compressed: `unsupported-encoding`"),
-    HTTPStatus.TOO_MANY_REQUESTS: problem(
-        "too many requests from one address: `rate-limited`", "Retry-After"
-    ),
-    HTTPStatus.SERVICE_UNAVAILABLE: problem(
-        "nothing can be stored now: `unavailable`", "Retry-After"
-    ),
-}
 
 
 def data_operations() -> Iterator[Operation]:
@@ -218,43 +203,3 @@ def other_operations() -> Iterator[Operation]:
         REPORTS,
         {int(HTTPStatus.GONE): problem("this report is no longer made")},
     )
-
-
-def owner_operations(report: type[BaseModel]) -> Iterator[Operation]:
-    """What owners of servers ask, with the report that their client sends as the proof."""
-    refusals = {
-        int(status): Answer(answer.meaning, {TEXT: None, **answer.media}, answer.headers)
-        for status, answer in _REFUSALS.items()
-    }
-    later = Answer("remembered, and done later", {TEXT: None, JSON: None})
-    for name, summary, more in (
-        ("", "Show what is held of a server", {}),
-        ("/erase", "Erase it", {int(HTTPStatus.ACCEPTED): later}),
-        ("/opt-out", "Erase it, and drop what comes", {int(HTTPStatus.ACCEPTED): later}),
-        ("/opt-in", "End an opt-out", {}),
-    ):
-        yield Operation(
-            "post",
-            f"/v1/my-data{name}",
-            f"my-data{name.replace('/', '-')}",
-            summary,
-            OWNERS,
-            {int(HTTPStatus.OK): Answer("as asked", {TEXT: None, JSON: None}), **refusals, **more},
-            body=report,
-        )
-
-
-def report_operations(report: type[BaseModel]) -> Iterator[Operation]:
-    """The intake's routes; `report` is what a client sends."""
-    answers = {HTTPStatus.OK: Answer("the report is durable", {JSON: Accepted}), **_REFUSALS}
-    for path, name in (("/usage", "report"), ("/usage/usage", "report-behind-prefix")):
-        yield Operation(
-            "post",
-            path,
-            name,
-            "Take a server's report, as `asl-telemetry` sends it",
-            REPORTING,
-            {int(status): answer for status, answer in answers.items()},
-            body=report,
-            variant_of="" if name == "report" else "report",
-        )

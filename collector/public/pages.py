@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from collector.influx import InfluxError
+from collector.operations import Operation
 from collector.public.answers import UNREADABLE, etag, is_known, packed, takes_gzip
 from collector.public.datasets import DATASETS
 from collector.public.explained import (
@@ -27,7 +28,6 @@ from collector.public.explained import (
 from collector.public.freshness import Freshness, freshness
 from collector.public.headers import page_policy
 from collector.public.language import LANGUAGES, Language, language
-from collector.public.openapi import Operation
 from collector.public.overview import Kind, Overview, ShareRow, overview
 from collector.public.series import PublicSeries
 from collector.schema import CHANNEL, REGISTRATION, UNKNOWN

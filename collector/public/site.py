@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final, NoReturn
 
 from aiohttp import hdrs, web
-from pydantic import BaseModel
 
 from collector.influx import Influx
+from collector.operations import Operation
 from collector.public.answers import Handler, etag, is_known, open_routes
 from collector.public.badge import Badges
 from collector.public.downloads import Downloads
@@ -22,8 +23,6 @@ from collector.public.openapi import document
 from collector.public.operations import (
     data_operations,
     other_operations,
-    owner_operations,
-    report_operations,
 )
 from collector.public.pages import LONG_PAGES, Pages
 from collector.public.reports import Reports
@@ -34,7 +33,7 @@ _KEPT: Final = "public, max-age=3600"
 
 
 class Site:
-    """The public side. `report` is what a client sends, `proof` what an owner may send of it."""
+    """The public side. `operations` describe the routes to which senders and owners post."""
 
     def __init__(
         self,
@@ -42,16 +41,10 @@ class Site:
         influx: Influx,
         series: PublicSeries,
         *,
-        report: type[BaseModel],
-        proof: type[BaseModel],
+        operations: Iterable[Operation],
     ) -> None:
         self._settings = settings
-        self.operations = [
-            *data_operations(),
-            *other_operations(),
-            *owner_operations(proof),
-            *report_operations(report),
-        ]
+        self.operations = [*data_operations(), *other_operations(), *operations]
         self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
         self._parts = (
             Pages(settings, series, self.operations),

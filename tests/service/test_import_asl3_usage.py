@@ -28,9 +28,9 @@ from collector.history.asl3_dump import Row, dump_rows
 from collector.history.asl3_live import TABLES, DatabaseError, Dsn, live_rows
 from collector.history.asl3_usage import Import, OldData
 from collector.influx import Influx
+from collector.intakes.asl.tags import tag_budgets
 from collector.lines import NS_PER_DAY
 from collector.outbox import FILE, Entry, OutboxFile
-from collector.parts import tag_budgets
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.public.reports import basic_text, daily_text
 from collector.public.series import PublicSeries, Snapshot

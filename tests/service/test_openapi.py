@@ -16,9 +16,10 @@ from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks, positive_data_acceptance
 from schemathesis.core.result import Ok
 
+from collector.app import site_of
 from collector.influx import Influx
-from collector.intakes.report import PublicReport, Report
-from collector.intakes.understanding import Accepted, Identified
+from collector.intakes.asl.points import Accepted
+from collector.intakes.proof import Proof
 from collector.problems import Reason
 from collector.public.series import PublicSeries
 from collector.public.site import Site
@@ -32,7 +33,7 @@ load_all_checks()
 
 def _site() -> Site:
     influx = Influx("http://127.0.0.1:1")
-    return Site(Settings(), influx, PublicSeries(influx), report=PublicReport, proof=Report)
+    return site_of(Settings(), influx, PublicSeries(influx))
 
 
 def _operations(document: dict[str, Any]) -> list[Any]:
@@ -111,7 +112,7 @@ def test_report_is_taken_just_where_it_fits_the_document(data: st.DataObject) ->
     taking = understanding()
     stored = isinstance(taking.of(body, time.time_ns()), Accepted)
     assert stored == REPORT.is_valid(said), said
-    assert isinstance(taking.identify(body), Identified) == PROOF.is_valid(said), said
+    assert isinstance(taking.identify(body), Proof) == PROOF.is_valid(said), said
 
 
 def test_document_is_valid(collector: Serve) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from collector.intakes.understanding import Understanding
+from collector.intakes.asl.points import Understanding
 from tests.conftest import Databases
 from tests.fleets import EPOCH
 from tests.network import Network, lines_of, understanding

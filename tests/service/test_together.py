@@ -14,13 +14,13 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
 from collector.admission import RateLimit, TagBudget
-from collector.intakes.asl import AslIntake
+from collector.intakes.asl.intake import AslIntake
+from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.tags import tag_budgets
 from collector.intakes.door import Door
-from collector.intakes.understanding import Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile
-from collector.parts import tag_budgets
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from tests.sender import KEY, encoded, report
 from tools.simulation.sending import EveryNode

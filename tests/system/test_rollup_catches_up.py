@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.intakes.understanding import Accepted
+from collector.intakes.asl.points import Accepted
 from collector.outbox import FILE, OutboxFile
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe, clean_environment

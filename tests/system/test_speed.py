@@ -14,11 +14,11 @@ from collections.abc import Callable
 import polars as pl
 
 from collector.admission import TagBudget
-from collector.intakes.report import Report
-from collector.intakes.understanding import Understanding
+from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.report import Report
+from collector.intakes.asl.tags import tag_budgets
 from collector.lines import Stamper
 from collector.metrics import Metrics
-from collector.parts import tag_budgets
 from collector.privacy import Pseudonymiser
 from collector.rollup.facts import Rows, gather
 from collector.schema import NODE_REPORT, SERVER_REPORT

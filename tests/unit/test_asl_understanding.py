@@ -13,10 +13,10 @@ import pydantic_core
 import pytest
 
 from collector.admission import TagBudget
-from collector.intakes.repair import Repair, repaired
-from collector.intakes.report import Report
-from collector.intakes.tags import channel, registration, versions
-from collector.intakes.understanding import Accepted, Understanding, seconds
+from collector.intakes.asl.points import Accepted, Understanding, seconds
+from collector.intakes.asl.repair import Repair, repaired
+from collector.intakes.asl.report import Report
+from collector.intakes.asl.tags import channel, registration, versions
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser

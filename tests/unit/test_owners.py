@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.intakes.understanding import Identified
+from collector.intakes.proof import Proof
 from collector.lines import Point, label, line, parse, tag_set
 from collector.owners import texts
 from collector.owners.erasure import Receipt
@@ -86,12 +86,16 @@ def test_points_of_a_report_come_together_and_others_stay_apart() -> None:
     assert found[1].places == {Place.RAW, Place.DELIVERED}
 
 
+def proof(kernel: str, packages: str) -> Proof:
+    return Proof(SERVER, {"kernel": kernel, "packages": packages})
+
+
 def test_report_is_proven_by_kernel_and_packages_alike() -> None:
     report = Report(T0, frozenset({Place.RAW}), server_point(T0, packages='{"a":"1"}'), ())
-    assert is_proven(report, Identified(SERVER, "6.1", '{"a":"1"}', {}))
-    assert not is_proven(report, Identified(SERVER, "6.2", '{"a":"1"}', {}))
-    assert not is_proven(report, Identified(SERVER, "6.1", '{"a":"2"}', {}))
-    assert not is_proven(Report(T0, frozenset(), None, ()), Identified(SERVER, "", "{}", {}))
+    assert is_proven(report, proof("6.1", '{"a":"1"}'))
+    assert not is_proven(report, proof("6.2", '{"a":"1"}'))
+    assert not is_proven(report, proof("6.1", '{"a":"2"}'))
+    assert not is_proven(Report(T0, frozenset(), None, ()), proof("", "{}"))
 
 
 def test_only_nodes_that_the_asker_named_are_shown_by_number() -> None:

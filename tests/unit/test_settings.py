@@ -347,3 +347,10 @@ def test_address_that_everyone_may_read_has_no_password(monkeypatch: pytest.Monk
         with pytest.raises(SettingsError, match="without user") as error:
             load()
         assert "t0p-s3cret" not in str(error.value)
+
+
+def test_sender_is_switched_by_one_and_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().asl
+    monkeypatch.setenv("COLLECTOR_ASL", "0")
+    assert not load().asl
+    assert shown(load())["COLLECTOR_ASL"] == "0"

@@ -18,8 +18,8 @@ from collector.influx import (
     WriteResult,
     Written,
 )
-from collector.intakes.understanding import Understanding
-from collector.parts import tag_budgets
+from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.tags import tag_budgets
 from tools.simulation.fleet import Fleet, Submission
 from tools.simulation.sending import Reply, Tally, days_kept, lay_down, understanding_of_past
 

@@ -14,6 +14,7 @@ import aiohttp
 
 from collector import parts
 from collector.influx import Influx, Select, read
+from collector.intakes.asl.tags import tag_budgets
 from collector.public.series import PublicSeries
 from collector.schema import ASL_VERSION, DAILY, RAW, RELEASE, SERVER_REPORT
 from collector.settings import Settings
@@ -110,7 +111,7 @@ async def _lay_down(screen: Screen, place: Place, fleet: Fleet, days: list[date]
     understanding = understanding_of_past(
         pseudonym_key(settings.key_file),
         instance=settings.instance,
-        budgets=parts.tag_budgets(),
+        budgets=tag_budgets(),
         memory_days=len(days),
     )
     with screen.progress("past days", len(days)) as done:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from collector import parts
 from collector.cli.common import a_day, days_between, err, fail, load_settings, say, worded_errors
 from collector.influx.databases import ensure
+from collector.intakes.asl.tags import tag_budgets
 from collector.settings import Settings, format_duration
 from collector.state import prepare, pseudonym_key
 from tools.simulation.fleet import Fleet
@@ -124,7 +125,7 @@ async def _lay_down(fleet: Fleet, days: list[date], configured: Settings, *, for
         # The key of `serve`: a node laid down is the same node when it is posted.
         pseudonym_key(configured.key_file),
         instance=configured.instance,
-        budgets=parts.tag_budgets(),
+        budgets=tag_budgets(),
         memory_days=len(days),
     )
     async with parts.influx_of(configured) as influx:

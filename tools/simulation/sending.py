@@ -20,7 +20,7 @@ import aiohttp
 from collector.admission import TagBudget
 from collector.influx import Influx, Select, read
 from collector.influx.writing import write_all
-from collector.intakes.understanding import Understanding
+from collector.intakes.asl.points import Understanding
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser

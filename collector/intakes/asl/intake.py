@@ -15,9 +15,10 @@ import structlog
 from aiohttp import web
 
 from collector.admission import RateLimit
+from collector.intakes.asl.points import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.intakes.door import Door
 from collector.intakes.gather import Gather
-from collector.intakes.understanding import Accepted, OptedOut, Outcome, Read, Understanding
+from collector.intakes.proof import Proof
 from collector.logs import Sparing
 from collector.metrics import Metrics
 from collector.outbox import Entry, Outbox
@@ -76,6 +77,7 @@ class AslIntake:
         metrics: Metrics,
     ) -> None:
         self._rate_limit = rate_limit
+        self._understanding = understanding
         self._door = door
         self._metrics = metrics
         self._sparing = Sparing()
@@ -87,6 +89,10 @@ class AslIntake:
     def routes(self) -> list[web.RouteDef]:
         """`/usage`, and `/usage/usage` where a proxy leaves its prefix on."""
         return [web.post("/usage", self.receive), web.post("/usage/usage", self.receive)]
+
+    def identify(self, body: bytes) -> Proof | Refusal:
+        """Whose data a body is, read as a report is; nothing of it is stored."""
+        return self._understanding.identify(body)
 
     async def receive(self, request: web.Request) -> web.Response:
         """Answer one submission; 200 only when it is durable."""

@@ -19,6 +19,7 @@ from collector.schema import (
     ASTERISK_VERSION,
     CHANNEL,
     DISTRO,
+    NODE_TAGS,
     REGISTRATION,
     RELEASE,
     UNKNOWN,
@@ -126,6 +127,11 @@ def version_line(text: str) -> str:
     lines = (line.strip() for line in text.split("\n"))
     found = [line for line in lines if line.startswith("Asterisk ")]
     return found[-1] if found else text
+
+
+def tag_budgets() -> dict[str, int]:
+    """How many values each open-ended tag may hold."""
+    return {tag.name: tag.budget for tag in NODE_TAGS if tag.budget and tag is not REGISTRATION}
 
 
 def versions(text: str) -> tuple[str, str]:

@@ -12,12 +12,13 @@ from typing import Final, NamedTuple, Protocol
 import pydantic_core
 
 from collector.admission import Buckets, TagBudget, TagValue
-from collector.intakes.report import FIRST_PUBLIC_NODE, MOST_NODES, Reading, Report, read
-from collector.intakes.tags import Tags, registration
+from collector.intakes.asl.report import FIRST_PUBLIC_NODE, MOST_NODES, Reading, Report, read
+from collector.intakes.asl.tags import Tags, registration
+from collector.intakes.proof import Proof
 from collector.lines import NS_PER_DAY, Stamper, escaped, field_format, label, line
 from collector.metrics import Metrics
 from collector.outbox import Entry
-from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
+from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import NODE_REPORT, SERVER_REPORT
 from collector.suspicion import Kind, Suspicions
@@ -50,19 +51,6 @@ class OptedOut:
 
 
 Outcome = Accepted | OptedOut | Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """Who sent a body and what it proves to know: all as it would be stored, but for `nodes`.
-
-    `nodes` gives the numbers that the body itself names, by pseudonym.
-    """
-
-    server: ServerPseudonym
-    kernel: str
-    packages: str
-    nodes: dict[NodePseudonym, int]
 
 
 class ListedNodes(Protocol):
@@ -150,16 +138,15 @@ class Understanding:
     def _accept(self, read: Read, now_ns: int) -> Accepted:
         return Accepted(self._entry(read, now_ns), len(read.nodes), read.ignored)
 
-    def identify(self, body: bytes) -> Identified | Refusal:
-        """Who sent a body, by the same reading as a report's; nothing of it is kept."""
+    def identify(self, body: bytes) -> Proof | Refusal:
+        """Whose data a body is, read as a report is; nothing of it is stored."""
         found = self._parse(body)
         if isinstance(found, Refusal):
             return found
         report = found.report
-        return Identified(
+        return Proof(
             self._pseudonyms.server(report.uuid.lower()),
-            label(report.kernel or ""),
-            _packages(report),
+            {"kernel": label(report.kernel or ""), "packages": _packages(report)},
             {self._pseudonyms.node(number): number for number in report.nodes},
         )
 

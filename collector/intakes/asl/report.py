@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final, NamedTuple
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from collector.intakes.repair import Repair, repaired
-from collector.intakes.tags import version_line
+from collector.intakes.asl.repair import Repair, repaired
+from collector.intakes.asl.tags import version_line
 from collector.problems import Reason, Refusal
 
 MOST_NODES: Final = 500
