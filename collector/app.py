@@ -42,7 +42,7 @@ from collector.retention import prepare
 from collector.rollup.schedule import Schedule
 from collector.settings import Address, Settings
 from collector.share import ALONE, Share, Signals, abandoned
-from collector.state import SharedLock, locked, pseudonym_key
+from collector.state import ROLLUP_LOCK, SharedLock, locked, pseudonym_key
 from collector.systemd import Notifier
 from collector.writer import Writer
 
@@ -137,7 +137,7 @@ async def running(
 
         series = PublicSeries(influx)
         daily = daily_of(settings, influx)
-        rolling = SharedLock(whole.state_dir / "rollup.lock")
+        rolling = SharedLock(whole.state_dir / ROLLUP_LOCK)
         signals = Signals(whole.state_dir, share)
         schedule = Schedule(
             daily,

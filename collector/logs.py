@@ -44,7 +44,12 @@ class _WithoutSender(logging.Filter):
 
 
 def place(error: BaseException) -> str:
-    """Where an exception came from, without its words: they may repeat what was sent."""
+    """Where an exception came from, without its words: they may repeat what was sent.
+
+    Of a group it is the first one's.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)
     path = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
     return f"{type(error).__name__} in {path}" if path else type(error).__name__

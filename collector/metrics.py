@@ -259,6 +259,18 @@ class Metrics:
             multiprocess_mode=_MAX,
             registry=registry,
         )
+        self.rollup_days_failing = Gauge(
+            "collector_rollup_days_failing",
+            "Days whose computation failed; all others go on, and these are tried again.",
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
+        self.loop_failures = Counter(
+            "collector_loop_failures",
+            "Failures of a loop that was then started again, by loop.",
+            ("loop",),
+            registry=registry,
+        )
         self.rollup_last_success = Gauge(
             "collector_rollup_last_success_timestamp_seconds",
             "When a day was last rolled up, in seconds since 1970; 0 for not since the start.",

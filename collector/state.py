@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 KEY_BYTES: Final = 32
 VERSION: Final = 2
+ROLLUP_LOCK: Final = "rollup.lock"
+"""The file of the SharedLock that is held while the series are computed, or raw reports deleted."""
 _LOCK: Final = "lock"
 _POLL_S: Final = 0.05
 _VERSION_FILE: Final = "version"
@@ -57,35 +60,92 @@ def locked(directory: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+class LockBusy(StateError):
+    """Another process holds a lock for longer than was to be waited."""
+
+
+class Held:
+    """Possession of a SharedLock: given back by `release`, or at the end of a `with` block.
+
+    Releasing it again does nothing, so that a holder may do it in every way out.
+    """
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+
+    def release(self) -> None:
+        """Let the next one have the lock."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
+
 class SharedLock:
-    """An asyncio.Lock that the other workers of a state directory take too, through a file."""
+    """An asyncio.Lock that other processes of a state directory take too, through a file.
+
+    `async with` is the way to hold it: it is given back whatever happens inside. The kernel gives
+    back the lock of a process that ends.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._here = asyncio.Lock()
-        self._file = -1
+        self._held: Held | None = None
+
+    async def take(
+        self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None
+    ) -> Held:
+        """Wait until no other task or process holds it; `busy` is called once if one does.
+
+        Raises LockBusy after `limit_s`, OSError where the file cannot be made.
+        """
+        try:
+            async with asyncio.timeout(None if limit_s == math.inf else limit_s):
+                if self._here.locked():
+                    busy()
+                await self._here.acquire()
+                try:
+                    file = await self._locked_file(busy)
+                except BaseException:
+                    self._here.release()
+                    raise
+        except TimeoutError:
+            raise LockBusy(f"{self._path} is held by another process") from None
+
+        def release() -> None:
+            os.close(file)
+            self._here.release()
+
+        return Held(release)
+
+    async def _locked_file(self, busy: Callable[[], None]) -> int:
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not _taken(file):
+                busy()
+                while not _taken(file):  # noqa: ASYNC110 - other processes set no event of ours
+                    # A thread that waits in flock(2) could not be called back.
+                    await asyncio.sleep(_POLL_S)
+        except BaseException:
+            os.close(file)
+            raise
+        return file
 
     async def acquire(self) -> None:
-        """Wait until no other task or process holds it. OSError where the file cannot be made."""
-        await self._here.acquire()
-        file = -1
-        try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            while not _taken(file):  # noqa: ASYNC110 - other processes set no event of ours
-                # A thread that waits in flock(2) could not be called back.
-                await asyncio.sleep(_POLL_S)
-        except BaseException:
-            if file >= 0:
-                os.close(file)
-            self._here.release()
-            raise
-        self._file = file
+        """Take it, to be given back with `release`: `async with` and `take` are safer."""
+        self._held = await self.take()
 
     def release(self) -> None:
-        """Let the next one have it."""
-        os.close(self._file)
-        self._file = -1
-        self._here.release()
+        """Give back what `acquire` took, if it is not given back yet."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
 
     async def __aenter__(self) -> None:
         await self.acquire()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collector.cli.common import a_day, fail, load_settings, out, say, worded_errors
+from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
 
 if TYPE_CHECKING:
     from collector.quarantine.batch import Batch, Preview, Quarantine
@@ -127,6 +128,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     server: Servers = None,
     below_k: BelowK = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
     """Take all reports of the servers like that out of the series, and compute the days anew."""
     pattern = _pattern(tag, first_seen, disputed, impossible_uptime, server)
@@ -137,7 +139,11 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     _guard(found, configured, below_k=below_k)
     if not (yes or typer.confirm("Take these reports out of the series?")):
         raise typer.Exit(1)
-    batch, results = _run(configured, lambda q: q.add(pattern, span, note, datetime.now(UTC)))
+    batch, results = _run(
+        configured,
+        lambda q: q.add(pattern, span, note, datetime.now(UTC)),
+        Turns(configured, wait),
+    )
     say(f"batch {batch.number}: {batch.reports} reports are out of the series")
     _outcomes(results)
 
@@ -168,6 +174,7 @@ def release(
     number: Number,
     below_k: BelowK = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
     """Put a batch back into the series, and compute the days anew."""
     configured = load_settings()
@@ -181,13 +188,15 @@ def release(
     _guard(found, configured, below_k=below_k)
     if not (yes or typer.confirm("Put these reports back into the series?")):
         raise typer.Exit(1)
-    _, results = _run(configured, lambda q: q.release(batch, datetime.now(UTC)))
+    _, results = _run(
+        configured, lambda q: q.release(batch, datetime.now(UTC)), Turns(configured, wait)
+    )
     say(f"batch {number} is back in the series")
     _outcomes(results)
 
 
 @commands.command()
-def resume() -> None:
+def resume(wait: Wait = DEFAULT_WAIT_S) -> None:
     """Do the rest of what was stopped half-way; without any, do nothing."""
     configured = load_settings()
 
@@ -195,7 +204,7 @@ def resume() -> None:
         left = [batch for batch in await quarantine.batches() if batch.unfinished]
         return [await quarantine.finish(batch, datetime.now(UTC)) for batch in left]
 
-    done = _run(configured, finish)
+    done = _run(configured, finish, Turns(configured, wait))
     for batch, results in done:
         say(f"batch {batch.number} is {batch.state.value}")
         _outcomes(results)
@@ -212,11 +221,16 @@ async def _batch(quarantine: Quarantine, number: int) -> Batch:
     raise QuarantineError(f"there is no batch {number}")
 
 
-def _run(configured: Settings, work: Callable[[Quarantine], Awaitable[Found]]) -> Found:
+def _run(
+    configured: Settings,
+    work: Callable[[Quarantine], Awaitable[Found]],
+    turns: Turns | None = None,
+) -> Found:
+    """Do the work, in one turn where it changes something."""
     from collector.quarantine.batch import QuarantineError
 
     async def worked() -> Found:
-        async with _quarantine(configured) as quarantine:
+        async with _quarantine(configured) as quarantine, turns.one() if turns else nullcontext():
             return await work(quarantine)
 
     with worded_errors():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.progress import Progress
@@ -14,17 +15,22 @@ from collector.cli.common import (
     a_day,
     days_between,
     err,
-    fail,
     load_settings,
     out,
     say,
+    warn,
     worded_errors,
 )
+from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
+from collector.logs import place
+from collector.state import StateError
 
 if TYPE_CHECKING:
     from collector.rollup.daily import DayResult
     from collector.rollup.verify import Verified
     from collector.settings import Settings
+
+Done = TypeVar("Done")
 
 First = Annotated[date, typer.Option("--from", parser=a_day, metavar="DATE", help="first day, UTC")]
 Last = Annotated[
@@ -42,6 +48,7 @@ def rollup(
     resume: Annotated[
         bool, typer.Option("--resume", help="leave out days that are stored and unchanged")
     ] = False,
+    wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
     """Compute the daily series of these days anew from their raw reports."""
     from collector.rollup.daily import Outcome
@@ -49,7 +56,9 @@ def rollup(
     days = _days(from_, to)
     configured = load_settings()
     with worded_errors():
-        results = asyncio.run(_roll(configured, days, force=force, resume=resume))
+        results, failed = asyncio.run(
+            _roll(configured, days, Turns(configured, wait), force=force, resume=resume)
+        )
     table = Table("day", "outcome", "reports", "servers", "nodes", "final")
     for result in results:
         table.add_row(
@@ -61,13 +70,18 @@ def rollup(
             "yes" if result.final else "no",
         )
     out.print(table)
-    if any(result.outcome is Outcome.REFUSED for result in results):
-        fail("a final day that would lose over 20 % stays as it is; --force stores it all the same")
+    _tell_failed(failed)
+    refused = any(result.outcome is Outcome.REFUSED for result in results)
+    if refused:
+        warn("a final day that would lose over 20 % stays as it is; --force stores it all the same")
+    if failed or refused:
+        raise typer.Exit(1)
 
 
 async def _roll(
-    configured: Settings, days: list[date], *, force: bool, resume: bool
-) -> list[DayResult]:
+    configured: Settings, days: list[date], turns: Turns, *, force: bool, resume: bool
+) -> tuple[list[DayResult], dict[date, str]]:
+    """What came of each day, and why some could not be computed."""
     from collector import parts
 
     async with parts.influx_of(configured) as influx:
@@ -75,11 +89,51 @@ async def _roll(
         if resume:
             due = set(await parts.reconciler_of(configured, influx).due(datetime.now(UTC)))
             days = [day for day in days if day in due]
-        with Progress(console=err, disable=not err.is_terminal) as progress:
-            return [
-                await daily.roll(day, datetime.now(UTC), force=force)
-                for day in progress.track(days, description="rolling up")
-            ]
+
+        async def one(day: date) -> DayResult:
+            async with turns.one():
+                return await daily.roll(day, datetime.now(UTC), force=force)
+
+        results, failed = await _each(days, one, "rolling up")
+    return results, failed | {
+        result.day: f"its windows or hours stay as they were: {place(result.failed)}"
+        for result in results
+        if result.failed is not None
+    }
+
+
+async def _each(
+    days: list[date], work: Callable[[date], Awaitable[Done]], doing: str
+) -> tuple[list[Done], dict[date, str]]:
+    """Do the work for each day; those for which it fails are left behind, with the reason.
+
+    Raises InfluxUnavailable where InfluxDB gives no answer for several days in a row.
+    """
+    from collector.influx import InfluxError
+    from collector.rollup.schedule import AWAY_AFTER, is_away
+
+    done, failed, silent = [], {}, 0
+    with Progress(console=err, disable=not err.is_terminal) as progress:
+        for day in progress.track(days, description=doing):
+            try:
+                done.append(await work(day))
+                silent = 0
+            except StateError:
+                raise
+            except InfluxError as error:
+                silent = silent + 1 if is_away(error) else 0
+                if silent == min(AWAY_AFTER, len(days)):
+                    raise
+                failed[day] = str(error)
+            # One day's trouble must not keep the others from being computed.
+            except Exception as error:  # noqa: BLE001
+                failed[day] = place(error)
+    return done, failed
+
+
+def _tell_failed(failed: dict[date, str]) -> None:
+    for day, why in failed.items():
+        warn(f"{day} could not be computed: {why}")
 
 
 def verify_(
@@ -103,6 +157,7 @@ def verify_(
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="compute wrong days anew")] = False,
     force: Force = False,
+    wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
     """Count each day again and compare it with what is stored; exit 1 where a day is wrong."""
     from collector.rollup.standing import FINAL_AFTER
@@ -115,7 +170,9 @@ def verify_(
     last = to or max(over, from_ or over)
     days = _days(from_ or min(oldest, last), last)
     with worded_errors():
-        found, refused = asyncio.run(_verify(configured, days, repair=repair, force=force))
+        turns = Turns(configured, wait) if repair else None
+        checked, failed = asyncio.run(_verify(configured, days, turns, force=force))
+    found = [item for item, _ in checked]
     table = Table("day", "stored", "recounted", "verdict", "points that differ")
     for item in found:
         table.add_row(
@@ -126,34 +183,40 @@ def verify_(
             ", ".join(f"{name} {count}" for name, count in item.differing.items()),
         )
     out.print(table)
-    for day in refused:
-        say(f"{day} would lose over 20 % and stays as it is; --force mends it all the same")
-    if any(item.verdict.bad for item in found):
+    for item, refused in checked:
+        if refused:
+            say(
+                f"{item.day} would lose over 20 % and stays as it is; --force mends it all the same"
+            )
+    _tell_failed(failed)
+    if failed or any(item.verdict.bad for item in found):
         raise typer.Exit(1)
 
 
 async def _verify(
-    configured: Settings, days: list[date], *, repair: bool, force: bool
-) -> tuple[list[Verified], list[date]]:
-    """The days' verdicts, after the repair if there is one, and the days it refused."""
+    configured: Settings, days: list[date], turns: Turns | None, *, force: bool
+) -> tuple[list[tuple[Verified, bool]], dict[date, str]]:
+    """Each day's verdict and whether its repair was refused, and why some could not be computed.
+
+    Days are repaired, in the turns given; with none they are not.
+    """
     from collector import parts
     from collector.rollup.daily import Outcome
     from collector.rollup.verify import verify
 
     async with parts.influx_of(configured) as influx:
         daily = parts.daily_of(configured, influx)
-        refused = []
-        found = []
-        with Progress(console=err, disable=not err.is_terminal) as progress:
-            for day in progress.track(days, description="verifying"):
-                item = await verify(daily, day, datetime.now(UTC))
-                if repair and item.verdict.bad:
-                    result = await daily.roll(day, datetime.now(UTC), force=force)
-                    if result.outcome is Outcome.REFUSED:
-                        refused.append(day)
-                    item = await verify(daily, day, datetime.now(UTC))
-                found.append(item)
-    return found, refused
+
+        async def one(day: date) -> tuple[Verified, bool]:
+            item = await verify(daily, day, datetime.now(UTC))
+            if turns is None or not item.verdict.bad:
+                return item, False
+            async with turns.one():
+                result = await daily.roll(day, datetime.now(UTC), force=force)
+                again = await verify(daily, day, datetime.now(UTC))
+            return again, result.outcome is Outcome.REFUSED
+
+        return await _each(days, one, "verifying")
 
 
 def _days(first: date, last: date | None) -> list[date]:

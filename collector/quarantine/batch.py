@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from collector.influx import Influx, Select, read, rows_of
+from collector.influx import Influx, InfluxError, Select, read, rows_of
 from collector.influx.frames import Rows, read_frame
 from collector.influx.writing import write_all
 from collector.lines import FieldValue, line, tag_set
+from collector.logs import place
 from collector.quarantine.pattern import REPORT_NS, Pattern, Picked, pick
 from collector.rollup.cache import RawCount
 from collector.rollup.daily import Daily, DayResult
@@ -197,10 +198,33 @@ class Quarantine:
     async def _compute(self, days: Sequence[date], now: datetime) -> list[DayResult]:
         # Counts alone cannot tell one batch from another of the same size.
         self._daily.forget(days)
-        results = [await self._daily.roll(day, now, force=True) for day in days]
-        # Windows of the days after reach back to these.
+        results, failed = await self._roll(days, now, force=True)
+        # Windows of the days after reach back to these; what fails is due for the collector too.
         after = [day for day in await self._reconciler.due(now) if day not in days]
-        return results + [await self._daily.roll(day, now) for day in after]
+        more, _ = await self._roll(after, now, force=False)
+        if failed:
+            left = ", ".join(day.isoformat() for day in failed)
+            raise InfluxError(
+                f"{left} could not be computed ({failed[min(failed)]}); the batch is half done:"
+                " `collector quarantine resume` does the rest"
+            )
+        return results + more
+
+    async def _roll(
+        self, days: Sequence[date], now: datetime, *, force: bool
+    ) -> tuple[list[DayResult], dict[date, str]]:
+        """What came of each day, and why some could not be computed."""
+        results: list[DayResult] = []
+        failed: dict[date, str] = {}
+        for day in days:
+            try:
+                results.append(await self._daily.roll(day, now, force=force))
+            except InfluxError as error:
+                failed[day] = str(error)
+            # One day's trouble must not keep the others from being computed.
+            except Exception as error:  # noqa: BLE001
+                failed[day] = place(error)
+        return results, failed
 
     async def _pick(self, pattern: Pattern, span: Span, *, batch: int = 0) -> Picked:
         reports = await self._rows(SERVER_REPORT, span)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -13,7 +14,7 @@ from collector.influx import Influx
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.facts import DayFacts
-from collector.rollup.hourly import HISTORY_DAYS, expect, history_of, hour_of, hours_of
+from collector.rollup.hourly import HISTORY_DAYS, expect, history_of, hours_of, stored_hours
 from collector.rollup.points import (
     Points,
     hourly_points,
@@ -85,11 +86,16 @@ class DayResult:
     servers: int = 0
     nodes: int = 0
     final: bool = False
+    failed: Exception | None = None
+    """What kept its windows or its hours from being computed; these stay as they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComputedDay:
-    """All that a day should be: points by measurement, each over its span, and their basis."""
+    """All that a day should be: points by measurement, each over its span, and their basis.
+
+    What failed (`result.failed`) is not among the points.
+    """
 
     result: DayResult
     points: Mapping[Measurement, Points]
@@ -111,7 +117,8 @@ class Daily:
         """Compute a day from all of its raw reports and store it. Doing it again changes nothing.
 
         A day without reports is stored as zeros, unless it is before the first day of the series.
-        Raises InfluxError.
+        Where an earlier day or its hours cannot be read, the rest of it is stored all the same, and
+        it stays due. Raises InfluxError.
         """
         around = await self.look(day, now)
         if (kept := await self.kept(around, now, force=force)) is not None:
@@ -134,6 +141,8 @@ class Daily:
         if day < now.date():
             count = computed.basis.get(day, RawCount())
             await asyncio.to_thread(self._cache.save, day, count, computed.facts)
+        if result.failed is not None:
+            return result
         await asyncio.to_thread(self._cache.record, day, computed.basis)
         return result
 
@@ -188,31 +197,45 @@ class Daily:
             points |= {m: {} for m in MEASUREMENTS if m.database == DAILY}
             return ComputedDay(replace(result, outcome=Outcome.EMPTY), points, facts, basis)
 
-        windows: dict[str, FieldValue]
+        # What reaches back over expired days is as it was computed while they were there.
+        found = (around.itself or StoredDay()).fields
+        windows = {name: found[name] for name in WINDOW_FIELDS if name in found}
+        failed: list[Exception] = []
         if first >= around.whole_from:
-            before = await self._presence_before(day, basis)
-            moves = await asyncio.to_thread(upgrades, before, facts)
-            after = await asyncio.to_thread(advance, before, facts)
-            windows = window_fields(window_counts(after))
-            points[DAILY_UPGRADES] = upgrade_points(moves, start, k=self._k, final=final)
-            if day < now.date():
-                self._presence = (day, basis, after)
-        else:
-            # What reaches back over expired days is as it was computed while they were there.
-            found = (around.itself or StoredDay()).fields
-            windows = {name: found[name] for name in WINDOW_FIELDS if name in found}
+            with _left_behind(failed):
+                windows, points[DAILY_UPGRADES] = await self._over_days(day, now, facts, basis)
         if day - _ONE_DAY >= around.whole_from:
-            points[HOURLY_USAGE] = await self._hours(day, now, facts, basis)
+            with _left_behind(failed):
+                points[HOURLY_USAGE] = await self._hours(day, now, facts, basis)
         usage, nodes, servers = await asyncio.to_thread(
             lambda: usage_points(facts, start, k=self._k, final=final, windows=windows)
         )
         points[DAILY_USAGE], points[DAILY_NODES], points[DAILY_SERVERS] = usage, nodes, servers
         points[DAILY_PACKAGES] = package_points(facts, start, k=self._k, final=final)
-        return ComputedDay(result, points, facts, basis)
+        return ComputedDay(
+            replace(result, failed=failed[0] if failed else None), points, facts, basis
+        )
+
+    async def _over_days(
+        self, day: date, now: datetime, facts: DayFacts, basis: Basis
+    ) -> tuple[dict[str, FieldValue], Points]:
+        """The fields that reach over several days, and `daily_upgrades`. Raises InfluxError."""
+        before = await self._presence_before(day, basis)
+        moves = await asyncio.to_thread(upgrades, before, facts)
+        after = await asyncio.to_thread(advance, before, facts)
+        if day < now.date():
+            self._presence = (day, basis, after)
+        windows = window_fields(window_counts(after))
+        return windows, upgrade_points(moves, day_ns(day), k=self._k, final=is_final(day, now))
 
     async def differences(self, around: Standing, now: datetime) -> dict[str, int]:
-        """How many points of each measurement are not what they should be; nothing is changed."""
+        """How many points of each measurement are not what they should be; nothing is changed.
+
+        Raises InfluxError, and what goes wrong with the day's windows or hours.
+        """
         computed = await self._compute(around, now)
+        if computed.result.failed is not None:
+            raise computed.result.failed
         day, found = around.day, {}
         for measurement, points in computed.points.items():
             stored = await stored_points(self._influx, measurement, self._span(measurement, day))
@@ -275,12 +298,22 @@ class Daily:
             span_of(day - timedelta(days=HISTORY_DAYS), day - _ONE_DAY),
         )
         start = day_ns(day)
-        known = {time: hour_of(fields) for (time, _), fields in past.items()}
+        known = stored_hours({time: fields for (time, _), fields in past.items()})
         expected = [
             expect(hour, history_of(known, start + number * _HOUR_NS))
             for number, hour in enumerate(hours)
         ]
         return hourly_points(expected, start, _HOUR_NS)
+
+
+@contextmanager
+def _left_behind(failed: list[Exception]) -> Iterator[None]:
+    """Note what goes wrong with a part of a day, so that the rest is computed."""
+    try:
+        yield
+    # The part may need another day, which may hold anything, or be cut short each time.
+    except Exception as error:  # noqa: BLE001
+        failed.append(error)
 
 
 def _would_lose(stored: StoredDay | None, result: DayResult) -> bool:

@@ -88,7 +88,10 @@ class Rows(frames.Rows):
         super().__init__(dict.fromkeys([*self._names, *self._marks], pl.String()), self._described)
 
     def frame(self) -> pl.DataFrame:
-        """The rows in their order: the unit as a number, `hour` (0..23), labels, packages."""
+        """The rows in their order: the unit as a number, `hour` (0..23), labels, packages.
+
+        A unit that is no pseudonym is null: such a row is a report of nobody.
+        """
         rows = super().frame()
         return rows.with_columns(
             pl.col(name).cast(pl.String).replace(changed).cast(pl.Categorical)
@@ -101,7 +104,7 @@ class Rows(frames.Rows):
         for mark in self._marks:
             raw = raw.filter(pl.col(mark).is_null() | (pl.col(mark) == "0"))
         return raw.select(
-            pl.col(unit).str.to_integer(base=16, dtype=pl.UInt64),
+            pl.col(unit).str.to_integer(base=16, dtype=pl.UInt64, strict=False),
             (pl.col("time") // _NS_PER_HOUR % HOURS).cast(pl.UInt8).alias("hour"),
             *(
                 pl.col(name).fill_null("{}" if name == _PACKAGES else UNKNOWN).cast(pl.Categorical)
@@ -153,6 +156,7 @@ def _units(rows: pl.DataFrame, unit: str) -> pl.DataFrame:
     return (
         rows.lazy()
         .select(unit, hour.alias("hours"), row.alias("row"))
+        .filter(pl.col(unit).is_not_null())
         .group_by(unit)
         .agg(
             pl.col("hours").bitwise_or(),

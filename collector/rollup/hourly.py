@@ -14,6 +14,8 @@ from collector.rollup.facts import HOURS, DayFacts
 
 HISTORY_DAYS: Final = 7
 _HISTORY_LEAST: Final = 3
+_COUNTS: Final = dict.fromkeys(("reports", "nodes", "nodes_24h", "servers_24h"))
+_EXPECTED: Final = ("expected_reports", "expected_nodes_24h")
 _MISSED_FROM: Final = 5
 """Expected reports from which on an hour without any is a fault of ours, not chance."""
 
@@ -95,18 +97,16 @@ def history_of(hours: Mapping[int, Hour], start: int) -> list[Hour]:
     return [hours[time] for time in times if time in hours]
 
 
-def hour_of(fields: Mapping[str, FieldValue]) -> Hour:
-    """The hour that a stored point tells of."""
-    return Hour(
-        int(fields["reports"]),
-        int(fields["nodes"]),
-        int(fields["nodes_24h"]),
-        int(fields["servers_24h"]),
-        *(
-            float(fields[name]) if name in fields else None
-            for name in ("expected_reports", "expected_nodes_24h")
-        ),
-    )
+def stored_hours(points: Mapping[int, Mapping[str, FieldValue]]) -> dict[int, Hour]:
+    """The hours that stored points tell of, by time; a point that is not whole tells of none."""
+    return {
+        time: Hour(
+            *(int(fields[name]) for name in _COUNTS),
+            *(float(fields[name]) if name in fields else None for name in _EXPECTED),
+        )
+        for time, fields in points.items()
+        if fields.keys() >= _COUNTS.keys()
+    }
 
 
 def hourly_fields(hour: Hour) -> Mapping[str, int | float]:

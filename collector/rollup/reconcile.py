@@ -12,7 +12,7 @@ from collector.influx import Influx
 from collector.lines import NS_PER_DAY
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.facts import HOURS
-from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, hour_of
+from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, stored_hours
 from collector.rollup.raw import day_ns, imported_days, raw_counts, span_of
 from collector.rollup.standing import (
     StoredDay,
@@ -137,7 +137,7 @@ class Reconciler:
         state = State(
             counts=counts,
             stored=stored,
-            hours={time: hour_of(fields) for (time, _), fields in hourly.items()},
+            hours=stored_hours({time: fields for (time, _), fields in hourly.items()}),
             imported=await imported_days(self._influx, counts),
             bases=await asyncio.to_thread(lambda: {d: self._cache.basis(d) for d in stored}),
         )

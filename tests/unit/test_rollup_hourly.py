@@ -11,9 +11,9 @@ from collector.rollup.hourly import (
     Hour,
     expect,
     history_of,
-    hour_of,
     hourly_fields,
     hours_of,
+    stored_hours,
 )
 from tests.days import One, day
 from tests.oracle import DAY, HOUR
@@ -94,7 +94,14 @@ def test_days_without_points_are_left_out_of_an_hour_s_history() -> None:
 
 @pytest.mark.parametrize("told", [Hour(1, 2, 3, 4), Hour(1, 2, 3, 4, 0.0, 2.5), Hour(0, 0, 0, 0)])
 def test_an_hour_survives_being_stored(told: Hour) -> None:
-    assert hour_of(hourly_fields(told)) == told
+    assert stored_hours({7: hourly_fields(told)}) == {7: told}
+
+
+@pytest.mark.parametrize("lost", ["reports", "nodes", "nodes_24h", "servers_24h"])
+def test_a_stored_hour_that_is_not_whole_tells_of_none(lost: str) -> None:
+    whole = dict(hourly_fields(Hour(1, 2, 3, 4)))
+    torn = {name: value for name, value in whole.items() if name != lost}
+    assert stored_hours({7: whole, 8: torn}).keys() == {7}
 
 
 def test_what_is_not_expected_is_absent_rather_than_zero() -> None:
