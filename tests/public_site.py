@@ -38,7 +38,7 @@ def run_collector(
 
 
 @contextlib.contextmanager
-def served(databases: Databases, **settings: Any) -> Iterator[str]:
+def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) -> Iterator[str]:
     """The public side alone, on a thread of its own; its address."""
     configured = Settings(
         influx_url=databases.server.url,
@@ -59,7 +59,7 @@ def served(databases: Databases, **settings: Any) -> Iterator[str]:
             org=configured.influx_org,
             prefix=configured.influx_prefix,
         ) as influx:
-            site = site_of(configured, influx, PublicSeries(influx))
+            site = site_of(configured, influx, PublicSeries(influx, memory_s=memory_s))
             application = web.Application()
             application.add_routes(site.routes())
             application.on_response_prepare.append(site.headers)

@@ -353,6 +353,20 @@ def ensure_prometheus(checkout: Checkout) -> None:
         say(f"there is no Prometheus for the tests of the alerts, some are skipped: {error}")
 
 
+# Proxies
+
+
+def ensure_proxies(checkout: Checkout) -> None:
+    """See to nginx and Caddy: those on PATH, or Debian's. Without, the examples go untested."""
+    for name in ("nginx", "caddy"):
+        if shutil.which(name):
+            continue
+        try:
+            unpack(checkout, name)
+        except SetupError as error:
+            say(f"there is no {name} for the tests of proxies, some of which are skipped: {error}")
+
+
 # libfaketime
 
 
@@ -392,6 +406,7 @@ def main() -> int:
             if options.dev:
                 ensure_mariadb(checkout)
                 ensure_prometheus(checkout)
+                ensure_proxies(checkout)
                 ensure_faketime(checkout)
                 ensure_chromium()
             if options.bench:

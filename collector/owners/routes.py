@@ -38,6 +38,8 @@ CHANGES_PER_HOUR: Final = 10
 """Erasures and opt-outs from one address, fewer than the brake lets through from all."""
 _STEP_S: Final = 0.5
 _MOST_WAITING: Final = 20
+_LOOK_S: Final = 4.0
+"""How long a search for what is held may take; changes have a patience of their own."""
 _RETRY_AFTER_S: Final = 60
 _EVER_NS: Final = 2**62
 
@@ -127,7 +129,7 @@ class MyData:
             return await act(who)
         except OutboxUnavailable:
             return Refusal(Reason.UNAVAILABLE, "nothing can be stored now", _RETRY_AFTER_S)
-        except InfluxError:
+        except (InfluxError, TimeoutError):
             return Refusal(
                 Reason.UNAVAILABLE, "the database cannot be asked now; try again", _RETRY_AFTER_S
             )
@@ -137,7 +139,8 @@ class MyData:
             await asyncio.sleep(max(0.0, begun + steps * _STEP_S - time.monotonic()))
 
     async def _show(self, who: Proof) -> Answer:
-        reports = await self._desk.holdings.of(who.owner, until_ns=_EVER_NS)
+        async with asyncio.timeout(_LOOK_S):
+            reports = await self._desk.holdings.of(who.owner, until_ns=_EVER_NS)
         proven = [report for report in reports if is_proven(report, who)]
         return texts.shown(reports, proven, who.nodes, self._terms)
 

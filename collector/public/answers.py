@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Final
@@ -15,9 +17,12 @@ from collector.problems import Reason, Refusal
 _RETRY_AFTER_S: Final = 60
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
+ANSWER_S: Final = 4.5
+"""Within this an answer begins, or is 503, however InfluxDB does."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-OPEN: Final = {
+OPEN: Final[dict[str, str]] = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "ETag, Link, Retry-After",
 }
@@ -34,6 +39,14 @@ def etag(*parts: object) -> str:
     for part in parts:
         digest.update(blake2b(str(part).encode(), digest_size=16).digest())
     return f'W/"{digest.hexdigest()}"'
+
+
+def aged(as_of: datetime | None) -> dict[str, str]:
+    """Headers of an answer made of numbers as they were, since they cannot be read now."""
+    if as_of is None:
+        return {}
+    told = format_datetime(as_of.astimezone(UTC), usegmt=True)
+    return {hdrs.LAST_MODIFIED: told, hdrs.CACHE_CONTROL: "no-cache"}
 
 
 def is_known(request: web.Request, tag: str) -> bool:

@@ -5,6 +5,7 @@ Form: https://shields.io/badges/endpoint-badge
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Final, Literal
 
@@ -12,7 +13,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field
 
 from collector.influx import InfluxError
-from collector.public.answers import UNREADABLE, open_routes
+from collector.public.answers import UNREADABLE, aged, open_routes
 from collector.public.series import PublicSeries, Snapshot
 
 LABEL: Final = "AllStarLink nodes"
@@ -78,25 +79,18 @@ class Badges:
 
     async def json(self, _request: web.Request) -> web.Response:
         """The badge as shields.io wants it."""
-        shown = await self._badge()
-        if shown is None:
-            return UNREADABLE.response()
-        return _answer(shown.model_dump_json(by_alias=True) + "\n", "application/json")
+        return await self._answer(
+            lambda shown: shown.model_dump_json(by_alias=True) + "\n", "application/json"
+        )
 
     async def svg(self, _request: web.Request) -> web.Response:
         """The badge as a picture."""
-        shown = await self._badge()
-        return (
-            UNREADABLE.response() if shown is None else _answer(badge_svg(shown), "image/svg+xml")
-        )
+        return await self._answer(badge_svg, "image/svg+xml")
 
-    async def _badge(self) -> Badge | None:
+    async def _answer(self, text: Callable[[Badge], str], kind: str) -> web.Response:
         try:
-            return badge(await self._series.snapshot())
+            snapshot = await self._series.snapshot()
         except InfluxError:
-            return None
-
-
-def _answer(text: str, kind: str) -> web.Response:
-    headers = {hdrs.CACHE_CONTROL: f"public, max-age={_KEPT_S}"}
-    return web.Response(text=text, content_type=kind, headers=headers)
+            return UNREADABLE.response()
+        headers = {hdrs.CACHE_CONTROL: f"public, max-age={_KEPT_S}", **aged(snapshot.as_of)}
+        return web.Response(text=text(badge(snapshot)), content_type=kind, headers=headers)

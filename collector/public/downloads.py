@@ -21,8 +21,10 @@ from collector.influx import Influx, InfluxError
 from collector.influx.frames import read_frame
 from collector.problems import Reason, Refusal
 from collector.public.answers import (
+    ANSWER_S,
     OPEN,
     UNREADABLE,
+    aged,
     etag,
     is_known,
     open_routes,
@@ -48,6 +50,8 @@ _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _AT_ONCE: Final = 2
 """Months read and converted at once: downloads may not keep reports waiting."""
 _SLICE: Final = 1 << 18
+_STALL_S: Final = 30.0
+"""How long the next month may take, once an answer has begun."""
 _KEPT_BYTES: Final = 64 << 20
 """Five years of a 30 000-node fleet's largest series are 10 MiB as CSV, packed."""
 _CHOICES: Final = {
@@ -107,6 +111,7 @@ class Downloads:
 
     async def span(self, dataset: Dataset, request: web.Request) -> web.StreamResponse:
         """Rows from `from` to `to`, both included; without them all there are."""
+        until = _until()
         asked = _asked(dataset, request)
         if isinstance(asked, Refusal):
             return asked.response()
@@ -118,10 +123,11 @@ class Downloads:
         days = [day for day in snapshot.days if first <= day.day <= last]
         ends = (days[0].day, days[-1].day) if days else (None, None)
         wanted = Wanted(dataset, Form.of(request), ends[0], ends[1], chosen, days)
-        return await self._send(request, wanted, snapshot, _SHORT)
+        return await self._send(request, wanted, snapshot, _SHORT, until)
 
     async def whole_day(self, dataset: Dataset, request: web.Request) -> web.StreamResponse:
         """All rows of one complete day."""
+        until = _until()
         if request.query:
             return _no_such_parameter(()).response()
         try:
@@ -141,10 +147,10 @@ class Downloads:
         # While its raw reports are there, a day is mended if one turns up late.
         settled = datetime.now(UTC).date() - timedelta(seconds=self._retention_s, days=1)
         kept = _FOR_EVER if self._retention_s and day < settled else _DAYS_OLD
-        return await self._send(request, wanted, snapshot, kept)
+        return await self._send(request, wanted, snapshot, kept, until)
 
     async def _send(
-        self, request: web.Request, wanted: Wanted, snapshot: Snapshot, kept: str
+        self, request: web.Request, wanted: Wanted, snapshot: Snapshot, kept: str, until: float
     ) -> web.StreamResponse:
         marks = await self._marks_of(snapshot)
         tag = etag(
@@ -157,12 +163,13 @@ class Downloads:
             # An open day may change in its tables alone.
             "" if all(day.final for day in wanted.days) else snapshot.revision,
         )
-        headers = {
+        headers: dict[str, str] = {
             **OPEN,
             hdrs.ETAG: tag,
             hdrs.CACHE_CONTROL: kept,
             hdrs.VARY: "Accept, Accept-Encoding",
             hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
+            **aged(snapshot.as_of),
         }
         if is_known(request, tag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
@@ -182,15 +189,17 @@ class Downloads:
         parts = _gzipped(pieces) if zipped else _plain(pieces)
         try:
             # The first part is there before 200 is said.
-            part = await anext(parts)
-        except InfluxError:
+            async with asyncio.timeout_at(until):
+                part: bytes | None = await anext(parts)
+        except (InfluxError, TimeoutError):
             return UNREADABLE.response()
         await response.prepare(request)
         try:
-            await _write(response, part)
-            async for part in parts:
+            while part is not None:
                 await _write(response, part)
-        except InfluxError:
+                async with asyncio.timeout(_STALL_S):
+                    part = await anext(parts, None)
+        except (InfluxError, TimeoutError):
             # Too late to say so in words: a broken connection is not taken for the end.
             if request.transport is not None:
                 request.transport.abort()
@@ -244,6 +253,11 @@ class Downloads:
             return pl.DataFrame()
         select = dataset.select(first, last, wanted.chosen)
         return await read_frame(self._influx, select, dataset.rows)
+
+
+def _until() -> float:
+    """The moment, of the loop's clock, by which an answer must have begun."""
+    return asyncio.get_running_loop().time() + ANSWER_S
 
 
 def _marks(snapshot: Snapshot) -> dict[date, str]:

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
 from collector.influx import InfluxError
-from collector.public.answers import UNREADABLE, open_routes
+from collector.public.answers import UNREADABLE, aged, open_routes
 from collector.public.datasets import LICENCE_URL
 from collector.public.form import Form
 from collector.public.series import PublicSeries, Snapshot
@@ -33,6 +33,9 @@ class Freshness(BaseModel):
     days: int = Field(ge=0, description="days that there are")
     missing_days: int = Field(ge=0, description="days between the first and the last that lack")
     late: bool = Field(description="whether the last day that should be complete is not")
+    as_of: datetime | None = Field(
+        description="when all this was read, where the series cannot be read now; else null"
+    )
 
 
 def freshness(snapshot: Snapshot, now: datetime) -> Freshness:
@@ -47,6 +50,7 @@ def freshness(snapshot: Snapshot, now: datetime) -> Freshness:
         days=len(days),
         missing_days=(days[-1].day - days[0].day).days + 1 - len(days) if days else 0,
         late=final is None or final.day < due,
+        as_of=snapshot.as_of.replace(microsecond=0) if snapshot.as_of else None,
     )
 
 
@@ -78,6 +82,7 @@ class FreshnessRoutes:
                 hdrs.CACHE_CONTROL: _KEPT,
                 hdrs.VARY: hdrs.ACCEPT,
                 hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
+                **aged(found.as_of),
             },
         )
 

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from collector.influx import InfluxError
 from collector.operations import Operation
-from collector.public.answers import UNREADABLE, etag, is_known, packed, takes_gzip
+from collector.public.answers import UNREADABLE, aged, etag, is_known, packed, takes_gzip
 from collector.public.datasets import DATASETS
 from collector.public.explained import (
     ANY_HOST,
@@ -102,7 +102,11 @@ class Pages:
         def body() -> str:
             return self._home(spoken, overview(snapshot), fresh, snapshot.open_day)
 
-        return self._answer(request, f"home-{spoken.code}", (snapshot.revision, fresh), body, _KEPT)
+        response = self._answer(
+            request, f"home-{spoken.code}", (snapshot.revision, fresh), body, _KEPT
+        )
+        response.headers.update(aged(snapshot.as_of))
+        return response
 
     def _home(self, spoken: Language, shown: Overview, fresh: Freshness, open_day: object) -> str:
         recent = fresh.last_final_day or datetime.now(UTC).date()

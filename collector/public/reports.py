@@ -10,6 +10,7 @@ from aiohttp import web
 
 from collector.influx import InfluxError
 from collector.problems import Reason, Refusal
+from collector.public.answers import aged
 from collector.public.series import PublicSeries, Snapshot, UsageDay
 from collector.schema import OTHER, UNKNOWN
 
@@ -104,7 +105,9 @@ class Reports:
     async def basic(self, _request: web.Request) -> web.Response:
         """The headline numbers and two tables."""
         snapshot = await self._snapshot()
-        return snapshot.response() if isinstance(snapshot, Refusal) else _text(basic_text(snapshot))
+        if isinstance(snapshot, Refusal):
+            return snapshot.response()
+        return _text(basic_text(snapshot), snapshot)
 
     async def daily(self, _request: web.Request) -> web.Response:
         """A row a day."""
@@ -115,7 +118,7 @@ class Reports:
         if made != snapshot.revision:
             text = await asyncio.to_thread(daily_text, snapshot.days)
             self._daily = (snapshot.revision, text)
-        return _text(text)
+        return _text(text, snapshot)
 
     async def dump(self, _request: web.Request) -> web.Response:
         """Gone: who runs what is nobody else's business."""
@@ -131,5 +134,7 @@ class Reports:
             return Refusal(Reason.UNAVAILABLE, "the series cannot be read now", _RETRY_AFTER_S)
 
 
-def _text(text: str) -> web.Response:
-    return web.Response(text=text, content_type="text/plain", charset="utf-8")
+def _text(text: str, snapshot: Snapshot) -> web.Response:
+    return web.Response(
+        text=text, content_type="text/plain", charset="utf-8", headers=aged(snapshot.as_of)
+    )

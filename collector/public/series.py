@@ -11,13 +11,17 @@ from typing import Final
 
 import polars as pl
 
-from collector.influx import Influx, Select, read, rows_of
+from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, read, rows_of
 from collector.influx.frames import Rows, read_frame
 from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
 
 _NS_PER_S: Final = 10**9
 _MEMORY_S: Final = 300.0
 """Another collector of the same InfluxDB may write too, without our knowing."""
+_PATIENCE_S: Final = 3.0
+"""How long readers wait for one reading of the series, before they are told of the last."""
+_READ_S: Final = 20.0
+"""After so long a reading is given up for another: whatever it waits for may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ class Snapshot:
 
     `tables` maps a dimension to its values and counts; it is of `tables_day`, the last final day
     or, before there is one, the newest. `last_hour` is the start of the newest hour counted.
-    `revision` differs from that of any snapshot that may differ.
+    `revision` differs from that of any snapshot that may differ. `as_of` is set where the series
+    cannot be read now: the moment at which these, the last known numbers, were read.
     """
 
     days: list[UsageDay]
@@ -47,6 +52,7 @@ class Snapshot:
     tables: dict[str, dict[str, int]]
     last_hour: datetime | None = None
     revision: str = field(default_factory=lambda: secrets.token_hex(8))
+    as_of: datetime | None = None
 
     @property
     def last_final(self) -> UsageDay | None:
@@ -60,41 +66,65 @@ class Snapshot:
 
 
 class PublicSeries:
-    """Reads `usage_daily`, at most once between two changes of it.
+    """Reads `usage_daily`, at most once between two changes of it, for all readers at once.
 
-    After `memory_s` it looks whether another collector has changed it.
+    After `memory_s` it looks whether another collector has changed it. A reading that takes longer
+    than `patience_s` goes on, and its readers are told the last known numbers meanwhile.
     """
 
-    def __init__(self, influx: Influx, *, memory_s: float = _MEMORY_S) -> None:
+    def __init__(
+        self, influx: Influx, *, memory_s: float = _MEMORY_S, patience_s: float = _PATIENCE_S
+    ) -> None:
         self._influx = influx
         self._memory_s = memory_s
-        self._snapshot: Snapshot | None = None
-        self._taken = 0.0
+        self._patience_s = patience_s
+        self._last: Snapshot | None = None
+        self._last_read = datetime.min.replace(tzinfo=UTC)
+        self._last_begun = 0.0
+        self._fresh_until = 0.0
         self._changes = 0
-        self._lock = asyncio.Lock()
+        self._reading: _Reading | None = None
 
     def forget(self) -> None:
         """The series has changed."""
-        self._snapshot = None
+        self._fresh_until = 0.0
         self._changes += 1
 
     async def snapshot(self) -> Snapshot:
-        """The series as it is. Raises InfluxError."""
-        async with self._lock:
-            if self._snapshot is not None and time.monotonic() - self._taken <= self._memory_s:
-                return self._snapshot
-            before, taken = self._changes, time.monotonic()
+        """The series as it is or, where it cannot be read now, as it was, with `as_of` set.
+
+        Raises InfluxError where it has never been read.
+        """
+        now = time.monotonic()
+        if self._last is not None and now <= self._fresh_until:
+            return self._last
+        reading = self._reading
+        if reading is None or reading.task.done() or reading.changes != self._changes:
+            # What was begun before a change may have missed it.
+            task = asyncio.create_task(self._refresh(self._changes), name="series")
+            task.add_done_callback(_retrieved)
+            reading = self._reading = _Reading(task, self._changes, now + self._patience_s)
+        try:
+            async with asyncio.timeout(max(0.0, reading.until - now)):
+                return await asyncio.shield(reading.task)
+        except (InfluxError, TimeoutError) as error:
+            if self._last is None:
+                raise InfluxUnavailable("the series cannot be read now") from error
+            return replace(self._last, as_of=self._last_read)
+
+    async def _refresh(self, changes: int) -> Snapshot:
+        begun, at = time.monotonic(), datetime.now(UTC)
+        async with asyncio.timeout(_READ_S):
             snapshot = await self._read()
-            if (
-                self._snapshot is not None
-                and replace(snapshot, revision=self._snapshot.revision) == self._snapshot
-            ):
-                # Only its time was up. What was made of it may stay.
-                snapshot = self._snapshot
-            if self._changes == before:
+        if self._last is not None and replace(snapshot, revision=self._last.revision) == self._last:
+            # Only its time was up. What was made of it may stay.
+            snapshot = self._last
+        if begun >= self._last_begun:
+            self._last, self._last_read, self._last_begun = snapshot, at, begun
+            if self._changes == changes:
                 # Nothing was written while it was read.
-                self._snapshot, self._taken = snapshot, taken
-            return snapshot
+                self._fresh_until = begun + self._memory_s
+        return snapshot
 
     async def _read(self) -> Snapshot:
         # InfluxDB needs a third less time for CSV than for JSON.
@@ -135,6 +165,21 @@ class PublicSeries:
             counts = tables.setdefault(series.tags["dimension"], {})
             counts[series.tags["value"]] = next(series.rows())["nodes"]
         return tables
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One reading of the series under way: after which change, and until when readers wait."""
+
+    task: asyncio.Task[Snapshot]
+    changes: int
+    until: float
+
+
+def _retrieved(task: asyncio.Task[Snapshot]) -> None:
+    """Take note of an error that no reader waits for any more: the next reading tells it again."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _days(frame: pl.DataFrame) -> list[UsageDay]:

@@ -7,9 +7,11 @@ import time
 from collections import Counter
 
 from tests.conftest import Databases, Serve, StartServe
+from tests.faulty import Way, hanging
 from tests.hostile.conftest import times
+from tests.hostile.watch import settle, watching
 from tests.hostile.wire import Wire, exchange, head, many, posted, source, split
-from tests.sender import encoded, metric, report
+from tests.sender import encoded, metric, report, until
 
 BODY = posted(encoded(report([2001])))
 PROXY = "127.0.0.50"
@@ -60,6 +62,34 @@ def refused(collector: Serve) -> float:
     return metric(collector.metrics_url, "collector_http_refusals_total", **reason)
 
 
+async def test_3000_readers_of_a_database_that_hangs_keep_no_sender_out(
+    databases: Databases, serve: StartServe
+) -> None:
+    readers = 3000
+    async with Way(databases.server.url).open() as way:
+        settings = {"COLLECTOR_INFLUX_URL": way.url, "COLLECTOR_RATE_LIMIT": "0"}
+        collector = serve(databases.environment | settings)
+        await until(lambda: way.met["queries"] > 0)
+        way.of_queries = hanging
+        asked = head(method="GET", path="/v1/daily/nodes.csv")
+        with watching(collector, databases) as watch:
+            async with many(collector.url, []) as wires:
+                begun = time.monotonic()
+                while len(wires) < readers:
+                    wires.append(await Wire.open(collector.url, source=source(len(wires) // 50)))
+                    await wires[-1].send(asked)
+                answers = [await wire.reader.read(1 << 16) for wire in wires]
+                seconds = time.monotonic() - begun
+        way.of_queries = None
+        statuses = Counter(split(answer)[0].status if answer else 0 for answer in answers)
+        assert statuses == {503: readers}
+        assert seconds < 60
+        assert watch.slowest_s < ANSWER_S
+        attack = f"{readers:,} readers of a database that hangs".replace(",", " ")
+        # The way to InfluxDB is in this loop.
+        await asyncio.to_thread(settle, watch, attack, statuses, posts=False)
+
+
 async def test_3000_slow_senders_keep_no_reader_out(
     databases: Databases, serve: StartServe
 ) -> None:
@@ -76,11 +106,12 @@ async def test_3000_slow_senders_keep_no_reader_out(
                 (answer,) = await exchange(collector.url, page)
                 slowest = max(slowest, time.monotonic() - at)
                 statuses[answer.status] += 1
+        # A body that has been coming for 2 s makes room for another.
+        await asyncio.sleep(2.1)
         (honest,) = await exchange(
             collector.url, posted(encoded(report([2001])), "Connection: close")
         )
     assert set(statuses) == {200}
     assert slowest < ANSWER_S
     assert refused(collector) > 0
-    # A body that has been coming for long makes room for it.
     assert honest.status == 200
