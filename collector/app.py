@@ -19,7 +19,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.connections import Listener
 from collector.guard import Limits
-from collector.health import Health, private_site
+from collector.health import Handler, Health, private_site
 from collector.influx import Influx
 from collector.intakes import INTAKES, Intake, Surroundings
 from collector.intakes.door import Door
@@ -53,11 +53,26 @@ _DRAIN_LOOK_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A collector that serves: where, and how it is. A worker tells its metrics nobody itself."""
+    """A collector that serves: where, and how it is. A worker tells its metrics nobody itself.
+
+    `refresh`: brings the gauges up to date that follow something.
+    """
 
     public: Address
     metrics: Address | None
     health: Health
+    refresh: Callable[[], None]
+
+
+def metrics_page(metrics: Metrics) -> Handler:
+    """The page of one process's metrics."""
+    page = make_aiohttp_handler(metrics.registry)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        metrics.refresh()
+        return await page(request)
+
+    return handler
 
 
 class OwnHealth:
@@ -213,12 +228,13 @@ async def running(
             if share.of > 1
             else await stack.enter_async_context(
                 listening(
-                    private_site(make_aiohttp_handler(metrics.registry), health),
+                    private_site(metrics_page(metrics), health),
                     settings.metrics_listen,
                     listener_of(settings, metrics, "metrics"),
                 )
             ),
             health=health,
+            refresh=metrics.refresh,
         )
         log.info("serving", public=str(at.public), metrics=str(at.metrics), worker=share.number)
         async with Notifier().serving(lambda: not health.gone()):

@@ -44,7 +44,7 @@ class Listener:
         self.guard = Guard(limits)
         self._metrics = metrics
         self._sparing = Sparing()
-        metrics.connections.labels(name).set_function(lambda: len(self.guard))
+        metrics.follow(metrics.connections.labels(name), lambda: len(self.guard))
 
     def refused(self, refusal: Refusal, detail: str | None = None) -> None:
         """Count a refusal, and log it sparingly."""

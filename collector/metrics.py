@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import (
@@ -28,6 +29,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._followed: list[tuple[Gauge, Callable[[], float]]] = []
         registry = self.registry
 
         self.reports = Counter(
@@ -277,3 +279,17 @@ class Metrics:
             multiprocess_mode=_MAX,
             registry=registry,
         )
+
+    def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
+        """Have a gauge, or one of its labels, show what a function returns, from each `refresh` on.
+
+        Not `Gauge.set_function`: where several processes share their metrics, it tells the others
+        nothing and they show 0.
+        """
+        self._followed.append((gauge, value))
+        gauge.set(value())
+
+    def refresh(self) -> None:
+        """Read the functions that gauges follow; in the thread in which they may be called."""
+        for gauge, value in self._followed:
+            gauge.set(value())

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,9 @@ from typing import Final
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from collector import app
 from collector.health import Handler, Health, private_site
@@ -230,11 +232,12 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
         for worker in workers:
             await stack.enter_async_context(_kept(worker))
         health: Health = AllHealth(workers)
+        own = Metrics()
         at = await stack.enter_async_context(
             listening(
-                private_site(_metrics(figures), health),
+                private_site(_metrics(figures, own), health),
                 settings.metrics_listen,
-                app.listener_of(settings, Metrics(), "metrics"),
+                app.listener_of(settings, own, "metrics"),
             )
         )
         public = Address(settings.listen.host, bound[0][0].getsockname()[1])
@@ -287,27 +290,46 @@ async def work(settings: Settings, share: Share, tell: int) -> None:
     loop.add_reader(sys.stdin.fileno(), stop.set)
     async with app.running(settings, share) as at:
         app.spare_collections()
-        telling = asyncio.create_task(_tell(tell, at.health))
+        telling = asyncio.create_task(_tell(tell, at))
         await stop.wait()
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
 
 
-async def _tell(pipe: int, health: Health) -> None:
+async def _tell(pipe: int, at: app.Running) -> None:
     while True:
-        said = {"gone": health.gone(), "unavailable": health.unavailable()}
+        # Into the files of which the parent makes the page.
+        at.refresh()
+        said = {"gone": at.health.gone(), "unavailable": at.health.unavailable()}
         with contextlib.suppress(BrokenPipeError):
             os.write(pipe, json.dumps(said).encode() + b"\n")
         await asyncio.sleep(_TELL_S)
 
 
-def _metrics(figures: Path) -> Handler:
+class _AllMetrics(Collector):
+    """The metrics of all workers as one, and of the connections that come to the parent itself."""
+
+    def __init__(self, figures: Path, own: Metrics) -> None:
+        self._own = own
+        self._workers = MultiProcessCollector(None, str(figures))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        """Each metric once, with all its samples."""
+        (own,) = self._own.connections.collect()
+        for metric in self._workers.collect():  # type: ignore[no-untyped-call]
+            if metric.name == own.name:
+                metric.samples = [*metric.samples, *own.samples]
+            yield metric
+
+
+def _metrics(figures: Path, own: Metrics) -> Handler:
     def page() -> bytes:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, str(figures))  # type: ignore[no-untyped-call]
+        registry.register(_AllMetrics(figures, own))
         return generate_latest(registry)
 
     async def metrics(_request: web.Request) -> web.Response:
+        own.refresh()
         return web.Response(
             body=await asyncio.to_thread(page), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )

@@ -9,10 +9,14 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
+from prometheus_client import Gauge
+from prometheus_client.parser import text_string_to_metric_families
 
+from collector.metrics import Metrics
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.ledger import Ledger, node_points
 from tests.sender import encoded, eventually, get, key_of, metric, node_name, post, report
@@ -155,3 +159,54 @@ def test_numbers_of_workers_that_cannot_be(workers: str, tmp_path: Path) -> None
     done = run({"COLLECTOR_WORKERS": workers, "COLLECTOR_STATE_DIR": str(tmp_path)})
     assert done.returncode == 2
     assert "COLLECTOR_WORKERS" in done.stderr
+
+
+GaugeName = tuple[str, frozenset[tuple[str, str]]]
+
+
+def gauges(collector: Serve) -> dict[GaugeName, bool]:
+    """Each sample of each gauge, by name and labels: whether it is other than 0."""
+    page = get(collector.metrics_url, "/metrics").body.decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value != 0
+        for family in text_string_to_metric_families(page)
+        if family.type == "gauge"
+        for sample in family.samples
+    }
+
+
+def test_every_gauge_says_the_same_with_several_workers(
+    databases: Databases, serve: StartServe, tmp_path: Path
+) -> None:
+    """Which gauges there are, and which are not 0: those that follow a function too."""
+    not_zero = {
+        ("collector_rate_limit_addresses", frozenset[tuple[str, str]]()),
+        ("collector_connections", frozenset({("address", "public")})),
+        ("collector_connections", frozenset({("address", "metrics")})),
+        ("collector_outbox_bytes", frozenset()),
+    }
+
+    def settled(collector: Serve) -> bool:
+        found = gauges(collector)
+        waiting = found["collector_outbox_reports", frozenset()]
+        return not waiting and all(found.get(one) for one in not_zero)
+
+    seen: list[dict[GaugeName, bool]] = []
+    for workers in ("1", "3"):
+        own = {"COLLECTOR_STATE_DIR": str(tmp_path / workers), "COLLECTOR_WORKERS": workers}
+        collector = serve(databases.environment | own)
+        host, port = collector.environment["COLLECTOR_LISTEN"].split(":")
+        assert post(collector.url, encoded(report([2000]))).status == 200
+        with socket.create_connection((host, int(port))):
+            eventually(partial(settled, collector))
+            seen.append(gauges(collector))
+        assert collector.terminate() == 0
+    # When a day is rolled up is no matter of the workers.
+    by_time = {name for name, _ in seen[0] if name.startswith("collector_rollup_")}
+    one, three = ({k: v for k, v in found.items() if k[0] not in by_time} for found in seen)
+    assert one == three
+    declared = [one for one in vars(Metrics()).values() if isinstance(one, Gauge)]
+    for gauge in declared:
+        (family,) = gauge.describe()
+        # One with labels has a sample once something has happened.
+        assert family.name in {name for name, _ in seen[1]} or gauge._labelnames, family.name  # noqa: SLF001

@@ -80,7 +80,7 @@ class Asl:
             metrics=metrics,
         )
         rate_limit = RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32))
-        metrics.rate_limited_addresses.set_function(lambda: len(rate_limit))
+        metrics.follow(metrics.rate_limited_addresses, lambda: len(rate_limit))
         async with surroundings.loop("nodelist", nodelist.run()):
             yield AslIntake(
                 understanding,
