@@ -101,6 +101,24 @@ def test_every_service_is_confined_limited_and_pinned() -> None:
         assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+(-\w+)?", service["image"]), name
 
 
+def test_limits_leave_room_for_the_workers() -> None:
+    """768 MiB, and 256 MiB and 64 threads for each worker: measured, docs/install.md says it."""
+    unit = (ROOT / "deploy/systemd/collector.service").read_text(encoding="utf-8")
+    (memory,) = re.findall(r"^MemoryMax=(.*)$", unit, re.MULTILINE)
+    (tasks,) = re.findall(r"^TasksMax=(.*)$", unit, re.MULTILINE)
+    limits = services()["collector"]["deploy"]["resources"]["limits"]
+    assert defaults(limits["memory"]) == memory == "1G"
+    (most,) = (
+        bound.le for bound in Settings.model_fields["workers"].metadata if hasattr(bound, "le")
+    )
+    assert int(tasks) >= 64 * most
+    install = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    for words in ("768 MiB", "256 MiB", "`MemoryMax=`", "`LIMIT_MEMORY`", "`LIMIT_CPUS`"):
+        assert words in install
+    for place in ("docker-compose.yml", ".env.example", "deploy/systemd/collector.service"):
+        assert "768M and 256M for each" in (ROOT / place).read_text(encoding="utf-8"), place
+
+
 def test_only_public_ports_are_published() -> None:
     published = {
         name: [defaults(port) for port in service["ports"]]
