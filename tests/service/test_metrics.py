@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+import collector as collector_package
 from collector.metrics import Metrics
 from tests.conftest import Serve, StartServe
 from tests.sender import encoded, get, post, report
@@ -30,6 +33,12 @@ def test_metric_has_our_prefix_and_says_what_it_counts(name: str) -> None:
     (family,) = DECLARED[name].describe()
     assert family.name.startswith("collector_")
     assert family.documentation.endswith(".")
+
+
+def test_no_gauge_has_a_function_that_other_processes_cannot_read() -> None:
+    """`Metrics.follow` is for that: `set_function` reads 0 with several workers."""
+    for source in Path(collector_package.__file__).parent.rglob("*.py"):
+        assert ".set_function(" not in source.read_text(encoding="utf-8"), source
 
 
 def test_page_has_no_metric_that_is_not_declared(collector: Serve) -> None:
