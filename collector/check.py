@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from collector.influx import Influx, InfluxError, InfluxUnavailable
+from collector.influx import Influx, InfluxError, InfluxUnavailable, NoDatabase
+from collector.influx.databases import kept
+from collector.influx.trouble import NotSupported, explained
+from collector.influx.v2 import awaits_setup, speaks_v2
 from collector.outbox import FILE, OutboxFile, OutboxUnavailable, set_aside
 from collector.parts import influx_of
 from collector.schema import DAILY, OWNERS, RAW
@@ -60,36 +64,89 @@ def _state(settings: Settings) -> list[Finding]:
 
 
 async def _influx(settings: Settings) -> list[Finding]:
-    findings = []
     async with influx_of(settings) as influx:
         try:
             version = await influx.ping()
-            findings.append(Finding(True, f"InfluxDB {version} answers at {influx.url}"))
-            findings += [await _database(influx, database) for database in (RAW, DAILY, OWNERS)]
+            findings = [Finding(True, f"InfluxDB {version} answers at {influx.url}")]
+            if speaks_v2(version) and (missing := await _set_up(influx)):
+                return [*findings, missing]
+            kept_s = await _kept(influx)
+            for database in (RAW, DAILY, OWNERS):
+                findings.append(await _database(influx, database, kept_s.get(database)))
+                findings += await _default_policy(influx, database)
+        except NotSupported as error:
+            return [Finding(False, f"InfluxDB at {influx.url}: {error}")]
         except InfluxUnavailable as error:
-            findings.append(
+            words = await explained(influx.url, error)
+            remedy = "" if ":" in words else "; start it or set COLLECTOR_INFLUX_URL"
+            return [
                 Finding(
                     False,
-                    f"InfluxDB at {influx.url}: {error}; start it or set COLLECTOR_INFLUX_URL"
+                    f"InfluxDB at {influx.url}: {words}{remedy}"
                     " (reports are taken in meanwhile and wait in the outbox)",
                 )
-            )
+            ]
     return findings
 
 
-async def _database(influx: Influx, database: str) -> Finding:
+async def _set_up(influx: Influx) -> Finding | None:
+    """What is missing before an InfluxDB 2 can be asked anything at all."""
+    if await awaits_setup(influx):
+        return Finding(
+            False,
+            f"InfluxDB at {influx.url} has not been set up yet: run `influx setup` (or open its"
+            " page, or start its container with DOCKER_INFLUXDB_INIT_MODE=setup), then"
+            " `collector provision` with the token that it gives",
+        )
+    if not influx.token:
+        return Finding(
+            False,
+            "InfluxDB 2 answers nobody without a token: set COLLECTOR_INFLUX_TOKEN or"
+            " COLLECTOR_INFLUX_TOKEN_FILE; `collector provision` makes one",
+        )
+    return None
+
+
+async def _kept(influx: Influx) -> Mapping[str, int | None]:
+    """The databases that are there with their retention; none where we may not see that."""
+    try:
+        return await kept(influx, (RAW, DAILY, OWNERS))
+    except InfluxUnavailable:
+        raise
+    except InfluxError:
+        return {}
+
+
+async def _database(influx: Influx, database: str, seconds: int | None) -> Finding:
     name = influx.name(database)
     try:
         await influx.query(database, "SHOW MEASUREMENTS LIMIT 1")
+    except NoDatabase:
+        if seconds is None:
+            return Finding(
+                True,
+                f"{name} is not there yet, or not shown to this token: `collector serve` makes it"
+                " at its start if the token may, `collector provision` with an administrator's",
+            )
+        return Finding(
+            False,
+            f"bucket {name} is there, but this token may not read it: see to"
+            " COLLECTOR_INFLUX_TOKEN",
+        )
     except InfluxUnavailable:
         raise
     except InfluxError as error:
-        if "not found" in str(error):
-            return Finding(
-                True, f"database {name} is not there yet; `collector serve` makes it at its start"
-            )
         return Finding(
             False,
             f"database {name}: {error}; see to COLLECTOR_INFLUX_TOKEN and COLLECTOR_INFLUX_ORG",
         )
     return Finding(True, f"database {name} can be read")
+
+
+async def _default_policy(influx: Influx, database: str) -> list[Finding]:
+    try:
+        held = await influx.policies.of(database)
+    except NoDatabase:
+        return []
+    words = "" if held is None else held.hidden_from_others(influx.name(database))
+    return [Finding(False, words)] if words else []

@@ -125,7 +125,8 @@ class NodeList:
         if not self._fetches:
             await self._follow()
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        # With the usual variables for proxies: HTTPS_PROXY, NO_PROXY.
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
             while True:
                 try:
                     outcome = await self._fetch(session)

@@ -34,6 +34,7 @@ def influx_of(settings: Settings, *, patient: bool = True) -> Influx:
         token=settings.influx_token.get_secret_value(),
         org=settings.influx_org,
         prefix=settings.influx_prefix,
+        ca_file=settings.influx_ca_file,
         patient=patient,
     )
 

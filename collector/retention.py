@@ -155,6 +155,10 @@ async def prepare(influx: Influx, wanted: Mapping[str, int]) -> None:
     InfluxUnavailable, InfluxError (a database that could not be made).
     """
     await ensure(influx, wanted)
+    for database in wanted:
+        held = await influx.policies.of(database)
+        if held is not None and (words := held.hidden_from_others(influx.name(database))):
+            log.warning("another default retention policy", why=words)
     for database, was in (await kept(influx, wanted)).items():
         setting = wanted[database]
         if was is None or was == setting:

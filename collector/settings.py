@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import os
 import re
+import ssl
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,15 @@ def _public_url(text: str) -> str:
     return text
 
 
+def _certificates(path: str) -> str:
+    if path:
+        try:
+            ssl.create_default_context().load_verify_locations(path)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"must be a file of certificates in PEM ({error})") from None
+    return path
+
+
 def _site_url(text: str) -> str:
     return _http_url(text) if text else ""
 
@@ -250,6 +260,11 @@ class Settings(BaseSettings):
         SecretStr(""), description="token of InfluxDB 2, or `user:password` of 1.x; empty: none"
     )
     influx_org: str = Field("", description="organisation, InfluxDB 2 only")
+    influx_ca_file: Annotated[str, AfterValidator(_certificates)] = Field(
+        "",
+        description="file of certificates (PEM) that InfluxDB's is checked by, beside the system's;"
+        " for a self-signed one, that itself; empty: none",
+    )
     influx_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9_-]{0,64}$",

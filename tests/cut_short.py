@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -100,7 +101,8 @@ def _written(documents: list[Any]) -> bytes:
 class Cutting:
     """Between a collector and a real InfluxDB at `target`; cuts answers while `cutting`.
 
-    Only those of at least `least` rows, to queries that hold `only`.
+    Only those of at least `least` rows, to queries that hold `only`. With `tls` it is reached by
+    https:// alone.
     """
 
     target: str
@@ -109,6 +111,7 @@ class Cutting:
     json: Cut = json_cut
     least: int = 4
     only: str = ""
+    tls: ssl.SSLContext | None = None
     port: int = field(default_factory=free_port)
     cuts: int = 0
 
@@ -124,7 +127,7 @@ class Cutting:
         await runner.setup()
         async with aiohttp.ClientSession(auto_decompress=False) as self._session:
             try:
-                await web.TCPSite(runner, "127.0.0.1", self.port).start()
+                await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls).start()
                 yield self
             finally:
                 await runner.cleanup()

@@ -28,6 +28,7 @@ class InfluxTwo:
         self.buckets: dict[str, Json] = {}
         self.authorizations: dict[str, Json] = {}
         self._hides_tokens = hides_tokens
+        self.allows_setup = False
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[self._authorized])
@@ -36,6 +37,7 @@ class InfluxTwo:
                 web.get("/ping", self._ping),
                 web.get("/metrics", self._metrics),
                 web.post("/query", self._query),
+                web.get("/api/v2/setup", self._setup),
                 web.get("/api/v2/orgs", self._orgs),
                 web.get("/api/v2/buckets", self._find_buckets),
                 web.post("/api/v2/buckets", self._make_bucket),
@@ -54,7 +56,7 @@ class InfluxTwo:
     async def _authorized(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if request.path in ("/ping", "/metrics"):
+        if request.path in ("/ping", "/metrics", "/api/v2/setup"):
             return await handler(request)
         token = request.headers.get("Authorization", "").removeprefix("Token ")
         known = {found["token"]: found for found in self.authorizations.values()}
@@ -75,6 +77,9 @@ class InfluxTwo:
 
     async def _ping(self, _request: web.Request) -> web.Response:
         return web.Response(status=204, headers={"X-Influxdb-Version": "v2.8.0"})
+
+    async def _setup(self, _request: web.Request) -> web.Response:
+        return web.json_response({"allowed": self.allows_setup})
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         lines = [

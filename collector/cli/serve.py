@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collector.cli.common import load_settings, say, worded_errors
+from collector.cli.common import WRONG_SETTING, load_settings, say, warn, worded_errors
 
+if TYPE_CHECKING:
+    from collector.settings import Settings
+
+_LOOK_S: Final = 3.0
+"""How long InfluxDB has to say its version before `serve` starts without."""
 _SWITCH_S: Final = 0.0002
 """How long a thread of the outbox waits for the interpreter when a commit has ended.
 
@@ -25,9 +30,32 @@ def serve() -> None:
     from collector import app, workers
 
     configured = load_settings()
+    _refuse_unsupported(configured)
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
         uvloop.run((app if configured.workers == 1 else workers).serve(configured))
+
+
+def _refuse_unsupported(configured: Settings) -> None:
+    """Exit as for a wrong setting where InfluxDB is of a line that cannot do what is needed.
+
+    An InfluxDB that is away, or slow to answer, is no reason not to take in reports.
+    """
+    from collector.influx import InfluxError
+    from collector.influx.trouble import NotSupported
+    from collector.parts import influx_of
+
+    async def look() -> None:
+        async with asyncio.timeout(_LOOK_S), influx_of(configured, patient=False) as influx:
+            await influx.ping()
+
+    try:
+        asyncio.run(look())
+    except NotSupported as error:
+        warn(f"COLLECTOR_INFLUX_URL={configured.influx_url}: {error}")
+        raise typer.Exit(WRONG_SETTING) from None
+    except (InfluxError, TimeoutError):
+        pass
 
 
 def worker(

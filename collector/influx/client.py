@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import json
 import re
+import ssl
 import urllib.parse
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -25,10 +26,12 @@ from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase, 
 from collector.influx.patience import patiently
 from collector.influx.policies import Policies
 from collector.influx.quoting import identifier
+from collector.influx.trouble import unreachable, version_of
 
 _CONNECT_S: Final = 5
 _WRITE_S: Final = 30
 _QUERY_S: Final = 600
+_PING_BYTES: Final = 4096
 _CHUNK: Final = "20000"
 """Rows in a piece of an answer."""
 _DROPPED: Final = re.compile(r"dropped=(\d+)")
@@ -76,17 +79,26 @@ WriteResult = Written | Rejected | TooLarge | Unavailable | Denied
 class Influx:
     """A client for one InfluxDB. An async context manager; connections are kept alive.
 
-    `token` is a token of InfluxDB 2 or, where it holds a colon, `user:password` of 1.x. With
-    `patient`, `ping` too is tried again: for commands, which begin with it. Loops have pauses of
-    their own.
+    `token` is a token of InfluxDB 2 or, where it holds a colon, `user:password` of 1.x. `ca_file`
+    holds certificates (PEM) that are trusted beside the system's. With `patient`, `ping` too is
+    tried again: for commands, which begin with it. Loops have pauses of their own. No proxy is
+    used, whatever the environment says.
     """
 
     def __init__(
-        self, url: str, *, token: str = "", org: str = "", prefix: str = "", patient: bool = False
+        self,
+        url: str,
+        *,
+        token: str = "",
+        org: str = "",
+        prefix: str = "",
+        ca_file: str = "",
+        patient: bool = False,
     ) -> None:
         self.url = url
         self.org = org
         self.token = token
+        self.ca_file = ca_file
         self._prefix = prefix
         self._is_patient = patient
         self._is_near = _is_loopback(url)
@@ -102,6 +114,7 @@ class Influx:
             headers["Authorization"] = f"Token {self.token}"
         self._session = aiohttp.ClientSession(
             headers=headers,
+            connector=aiohttp.TCPConnector(ssl=self.tls() or True),
             timeout=aiohttp.ClientTimeout(total=_WRITE_S, sock_connect=_CONNECT_S),
             # An answer to a request with a token must not lead elsewhere.
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -115,6 +128,16 @@ class Influx:
         trace: TracebackType | None,
     ) -> None:
         await self.session.close()
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What certificates are checked by; None for http://. Raises OSError, ssl.SSLError."""
+        if not self.url.startswith("https:"):
+            return None
+        # Heeds SSL_CERT_FILE too.
+        context = ssl.create_default_context()
+        if self.ca_file:
+            context.load_verify_locations(self.ca_file)
+        return context
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -160,7 +183,7 @@ class Influx:
             async with asyncio.timeout(_WRITE_S):
                 held = await self.policies.of(database)
         except TimeoutError as error:
-            return Unavailable(_unreachable(error))
+            return Unavailable(unreachable(error))
         except NoDatabase:
             # The write itself is answered so, in the words that are told apart below.
             held = None
@@ -184,7 +207,7 @@ class Influx:
                 self.policies.forget_if_gone(database, message)
                 return _refusal(response.status, message, response.headers.get("Retry-After"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Unavailable(_unreachable(error))
+            return Unavailable(unreachable(error))
 
     async def query(self, database: str | None, *statements: str) -> list[Series]:
         """Ask with InfluxQL what reads no rows (`SHOW`, `DELETE`, …); times are ns.
@@ -204,7 +227,7 @@ class Influx:
             try:
                 body = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise InfluxUnavailable(_unreachable(error)) from error
+                raise InfluxUnavailable(unreachable(error)) from error
         return read_answers(body)
 
     async def csv(self, database: str, *statements: str) -> AsyncIterator[bytes]:
@@ -218,7 +241,7 @@ class Influx:
                 async for piece in response.content.iter_chunked(1 << 20):
                     yield piece
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise InfluxUnavailable(_unreachable(error)) from error
+                raise InfluxUnavailable(unreachable(error)) from error
 
     def _ask(self, database: str | None, statements: Sequence[str], accept: str) -> _Asked:
         # In chunks no row limit of the server applies, and an error comes with its own words.
@@ -233,17 +256,19 @@ class Influx:
         await self.query(database, f"DELETE FROM {identifier(measurement)} WHERE {where}")
 
     async def ping(self) -> str:
-        """The server's version. Raises InfluxUnavailable where there is none."""
+        """The server's version.
+
+        Raises InfluxUnavailable where there is none, NotSupported where it is 3 or later.
+        """
         return await (patiently(self._ping) if self._is_patient else self._ping())
 
     async def _ping(self) -> str:
         try:
             async with self.session.get(f"{self.url}/ping", allow_redirects=False) as response:
-                if response.status != HTTPStatus.NO_CONTENT:
-                    raise InfluxUnavailable(f"/ping answers {response.status}, not 204")
-                return response.headers.get("X-Influxdb-Version", "unknown").removeprefix("v")
+                body = await response.content.read(_PING_BYTES)
+                return version_of(response.status, response.headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise InfluxUnavailable(_unreachable(error)) from error
+            raise InfluxUnavailable(unreachable(error)) from error
 
 
 class _Asked:
@@ -268,7 +293,7 @@ class _Asked:
                 return response
             message = _message(await response.text(errors="replace"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise InfluxUnavailable(_unreachable(error)) from error
+            raise InfluxUnavailable(unreachable(error)) from error
         raise failure(message, response.status)
 
     async def __aexit__(
@@ -316,9 +341,3 @@ def _message(body: str) -> str:
     except (ValueError, AttributeError):
         words = body
     return " ".join(words.split())[:_DETAIL_LENGTH]
-
-
-def _unreachable(error: Exception) -> str:
-    if isinstance(error, asyncio.TimeoutError):
-        return "InfluxDB does not answer in time"
-    return f"InfluxDB cannot be reached ({type(error).__name__})"

@@ -42,6 +42,17 @@ class Held:
         """The policy that is used where none is named."""
         return next((one for one in self.others if one.is_default), self.own)
 
+    def hidden_from_others(self, database: str) -> str:
+        """That another policy is the default, and the remedy; empty where ours is."""
+        if self.default == self.own:
+            return ""
+        own, default = identifier(self.own.name), identifier(self.default.name)
+        return (
+            f"database {database}: its default retention policy is {default}, but our points are in"
+            f" {own}, where the collector reads and writes. Grafana reads the default: run"
+            f" ALTER RETENTION POLICY {own} ON {identifier(database)} DEFAULT"
+        )
+
 
 class Policies:
     """Finds the policies of the databases of one InfluxDB and remembers them."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from collector.influx.client import Influx
 from collector.influx.errors import InfluxError, InfluxUnavailable
+from collector.influx.trouble import unreachable
 
 if TYPE_CHECKING:
     from influxdb_client import Bucket, InfluxDBClient, Organization
@@ -27,6 +28,22 @@ def speaks_v2(version: str) -> bool:
     return version.startswith("2")
 
 
+async def awaits_setup(influx: Influx) -> bool:
+    """Whether an InfluxDB 2 has neither organisation nor token yet. Raises InfluxUnavailable."""
+    import aiohttp
+
+    try:
+        async with influx.session.get(f"{influx.url}/api/v2/setup") as response:
+            if response.status != HTTPStatus.OK:
+                return False
+            said = await response.json()
+    except ValueError:
+        return False
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise InfluxUnavailable(unreachable(error)) from error
+    return isinstance(said, dict) and said.get("allowed") is True
+
+
 @contextmanager
 def api(influx: Influx, doing: str, *, token: str | None = None) -> Iterator[InfluxDBClient]:
     """A client of the v2 API, which blocks: for a thread.
@@ -40,7 +57,9 @@ def api(influx: Influx, doing: str, *, token: str | None = None) -> Iterator[Inf
 
     held = influx.token if token is None else token
     try:
-        with InfluxDBClient(influx.url, token=held, org=influx.org) as client:
+        with InfluxDBClient(
+            influx.url, token=held, org=influx.org, ssl_context=influx.tls()
+        ) as client:
             yield client
     except HTTPError as error:
         raise InfluxUnavailable(
