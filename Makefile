@@ -12,8 +12,14 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Test files that run at a time: most of them wait for servers rather than compute.
 JOBS ?= $(shell nproc)
 
+# One worker runs the tests of a file; what is skipped or fails is listed at the end.
+APART = -n $(JOBS) --dist loadfile --no-loadscope-reorder -rsxfE
+
+# Every seed of a `make long` comes from this number: the same number gives the same run.
+SEED := $(or $(SEED),$(shell date +%s))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test chaos hostile audit lint format bench dashboards lock clean
+.PHONY: help setup dev demo check test long chaos hostile audit lint format bench dashboards lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -28,9 +34,15 @@ dev: ## The same, with the tools for tests and checks
 demo: setup ## Start InfluxDB and the collector with a simulated fleet; Ctrl-C stops all of it
 	@$(BIN)/python -m tools.demo
 
+check: lint ## Lint, and run the tests that need no server: what to run after each change
+	$(BIN)/python -m pytest tests/unit -n $(JOBS) -q -rsxfE
+
 test: dev ## Run every test with branch coverage; skipped and failed tests are listed at the end
 	@$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered -rsxfE
+	$(BIN)/python -m pytest $(APART) --cov --cov-report=term-missing:skip-covered
+
+long: dev ## The same with all repetitions, from new seeds (SEED=… runs one again)
+	TEST_LONG=$(SEED) $(BIN)/python -m pytest $(APART) --hypothesis-seed=$(SEED) --timeout 3600
 
 lint: dev ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -44,13 +56,13 @@ format: dev ## Rewrite the code in the house's format, and mend what can be mend
 
 chaos: dev ## Break everything while reports come in, under 10 minutes; docs/reliability.md tells
 	@$(BIN)/python -m tests.reliability --forget chaos
-	CHAOS=full $(BIN)/python -m pytest tests/chaos -n $(JOBS) --dist load --timeout 400 --session-timeout 580 -rs
+	TEST_LONG=$(SEED) $(BIN)/python -m pytest tests/chaos -n $(JOBS) --dist load --timeout 400 --session-timeout 580 -rs
 	@$(BIN)/python -m tests.reliability chaos
 
 hostile: dev ## Attack a collector as strangers may, in the long form; its figures go to docs/reliability.md
 	$(BIN)/python -m tests.reliability hostile --forget
 	$(BIN)/python -m tests.reliability hostile-cost --forget
-	CHAOS=full $(BIN)/python -m pytest tests/hostile -n 0 -q
+	TEST_LONG=$(SEED) $(BIN)/python -m pytest tests/hostile -n 0 -q
 	$(BIN)/python -m tests.reliability hostile
 	$(BIN)/python -m tests.reliability hostile-cost
 

@@ -19,16 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import hypothesis
 import pytest
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
 
+from tests import length
 from tools import embedded
 
-# How long an example takes says more of the machine than of the code: speed is the benchmark's.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+length.set_up_hypothesis()
 
 pytest_plugins = ["tests.disks"]
 

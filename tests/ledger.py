@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,13 +20,6 @@ FIRST = 100_000
 SENDERS = 10
 WITHIN_S = 90.0
 ANSWER_S = 20.0
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether `make chaos` runs this; else it is the short form."""
-
-
-def effort(full: int, short: int) -> int:
-    """How many rounds of a fault there are to be."""
-    return full if FULL else short
 
 
 @dataclass

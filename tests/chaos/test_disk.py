@@ -12,12 +12,13 @@ import pytest
 
 from tests.conftest import Databases, StartServe
 from tests.disks import fill
-from tests.ledger import Ledger, effort, settled
+from tests.ledger import Ledger, settled
+from tests.length import repeat, seed
 from tests.sender import metric, until
 from tools.embedded import EmbeddedInflux
 
-ROUNDS = effort(5, 1)
-JUMPS = effort(10, 2)
+ROUNDS = repeat(1, 5)
+JUMPS = repeat(2, 10)
 SEED = 20_241_122
 HOUR = 3600
 CONNECTIONS = 300
@@ -115,7 +116,7 @@ def faketime() -> Path:
 async def test_reports_acked_while_the_clock_jumps_are_all_there_once(
     databases: Databases, serve: StartServe, faketime: Path, tmp_path: Path
 ) -> None:
-    chance = random.Random(SEED)
+    chance = random.Random(seed(SEED))
     clock = tmp_path / "clock"
     clock.write_text("+0")
     collector = await asyncio.to_thread(

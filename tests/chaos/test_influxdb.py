@@ -14,13 +14,14 @@ import pytest
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
 from tests.faulty import Fault, Way, at_random, hanging, slow
-from tests.ledger import Ledger, delivered, effort, settled
+from tests.ledger import Ledger, delivered, settled
+from tests.length import repeat, seed
 from tests.sender import metric
 from tools.embedded import EmbeddedInflux
 
 SEED = 20_241_107
-FAULT_S = effort(20, 4)
-GONE_S = effort(60, 5)
+FAULT_S = repeat(4, 20)
+GONE_S = repeat(5, 60)
 MOST_WAIT_S = 30 + 15
 """The writer's longest pause, and time to deliver."""
 
@@ -40,7 +41,7 @@ async def begun(databases: Databases, serve: StartServe, way: Way) -> tuple[Serv
         (slow(2.0), "InfluxDB takes 2 s a write"),
         (hanging, "InfluxDB accepts and never answers"),
         (
-            at_random(random.Random(SEED)),
+            at_random(random.Random(seed(SEED))),
             "InfluxDB answers 500, 503, 429, in part, or is cut off, at random",
         ),
     ],

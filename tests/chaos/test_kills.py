@@ -9,19 +9,20 @@ import time
 import pytest
 
 from tests.conftest import Databases, StartServe
-from tests.ledger import Ledger, effort, settled
+from tests.ledger import Ledger, settled
+from tests.length import repeat, seed
 from tools.embedded import EmbeddedInflux
 
 SEED = 20_240_607
-KILLS = effort(100, 10)
-STOPS = effort(10, 2)
+KILLS = repeat(10, 100)
+STOPS = repeat(2, 10)
 
 
 @pytest.mark.timeout(400)
 async def test_reports_acked_during_random_kills_are_all_there_once(
     own_influx: EmbeddedInflux, own_databases: Databases, serve: StartServe
 ) -> None:
-    chance = random.Random(SEED)
+    chance = random.Random(seed(SEED))
     collector = await asyncio.to_thread(serve, own_databases.environment)
     ledger = Ledger(collector.url)
     async with ledger.sending():

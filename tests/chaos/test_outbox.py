@@ -15,12 +15,13 @@ import pytest
 from collector.outbox import OutboxFile
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
-from tests.ledger import Ledger, delivered, effort, settled
+from tests.ledger import Ledger, delivered, settled
+from tests.length import repeat, seed
 from tests.sender import eventually, metric, until
 from tools.embedded import EmbeddedInflux
 
 SEED = 20_241_122
-ROUNDS = effort(5, 1)
+ROUNDS = repeat(1, 5)
 WAITING = 1500
 NOBODY = 65_534
 ROOT = os.geteuid() == 0
@@ -47,7 +48,7 @@ def junked(path: Path, chance: random.Random) -> None:
 
 
 CASES = [(flipped, "bit-flipped"), (truncated, "truncated"), (junked, "replaced by junk")]
-DAMAGES = pytest.mark.parametrize(("damage", "words"), CASES[: effort(3, 1)])
+DAMAGES = pytest.mark.parametrize(("damage", "words"), CASES[: repeat(1, 3)])
 Damage = Callable[[Path, random.Random], None]
 
 
@@ -67,7 +68,7 @@ async def test_outbox_damaged_while_serving_stops_nothing(
     databases: Databases, serve: StartServe, damage: Damage, words: str
 ) -> None:
     """InfluxDB takes what comes, so that what is waiting is little; nobody is refused."""
-    chance = random.Random(SEED)
+    chance = random.Random(seed(SEED))
     collector = await asyncio.to_thread(serve, databases.environment)
     ledger = Ledger(collector.url)
     ended = 0.0
@@ -103,7 +104,7 @@ async def test_reports_waiting_in_a_damaged_outbox_are_recovered_or_told_lost(
     words: str,
 ) -> None:
     """InfluxDB is away: what the damaged part held is nowhere else, and is counted."""
-    chance = random.Random(SEED)
+    chance = random.Random(seed(SEED))
     collector = await asyncio.to_thread(serve, own_databases.environment)
     own_influx.terminate()
     ledger = Ledger(collector.url)
@@ -139,7 +140,7 @@ async def test_reports_waiting_in_a_damaged_outbox_are_recovered_or_told_lost(
         assert row.lost < WAITING / 5
 
 
-@pytest.mark.parametrize(("damage", "words"), CASES[1 : effort(3, 2)])
+@pytest.mark.parametrize(("damage", "words"), CASES[1 : repeat(2, 3)])
 async def test_outbox_damaged_under_a_running_collector_refuses_nobody(
     own_influx: EmbeddedInflux,
     own_databases: Databases,
@@ -157,7 +158,7 @@ async def test_outbox_damaged_under_a_running_collector_refuses_nobody(
     own_influx.terminate()
     ledger = Ledger(collector.url)
     await ledger.send_all(WAITING)
-    await asyncio.to_thread(damage, outbox_of(collector), random.Random(SEED))
+    await asyncio.to_thread(damage, outbox_of(collector), random.Random(seed(SEED)))
     async with ledger.sending():
         await ledger.more(20)
         own_influx.start()

@@ -1,11 +1,7 @@
-"""A collector that attackers share: short waits, no rate limit, everything else by default.
-
-`CHAOS=full` (`make hostile`) gives the long forms; without it the suite takes about a minute.
-"""
+"""A collector that attackers share: short waits, no rate limit, everything else by default."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
 import sys
@@ -18,12 +14,6 @@ from tools import embedded
 
 WAIT_S = 3
 """COLLECTOR_READ_TIMEOUT of the shared collector."""
-LONG = os.environ.get("CHAOS") == "full"
-
-
-def times(short: int, long: int) -> int:
-    """How often: in the short form, and in the long one."""
-    return long if LONG else short
 
 
 @pytest.fixture(scope="module")

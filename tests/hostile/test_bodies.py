@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 
 from tests.conftest import Databases, Serve
-from tests.hostile.conftest import times
 from tests.hostile.watch import settle, watching
+from tests.length import repeat
 from tests.sender import encoded, eventually, key_of, metric, node_name, post, report
 
 MIB = 1 << 20
@@ -111,7 +111,7 @@ def test_no_body_made_to_break_a_parser_breaks_ours(
     outcomes: Counter[int] = Counter()
     wrong = []
     with watching(victim, victim_databases) as watch:
-        for _ in range(times(1, 20)):
+        for _ in range(repeat(1, 20)):
             for name, body, allowed in bodies():
                 assert len(body) <= LIMIT, name
                 answer = post(victim.url, body)
@@ -198,7 +198,7 @@ def test_nothing_injected_reaches_line_protocol_or_the_log(
 async def test_10000_versions_make_no_more_series_than_the_budget(
     victim: Serve, victim_databases: Databases
 ) -> None:
-    wanted = times(2_000, 10_000)
+    wanted = repeat(2_000, 10_000)
     numbers = iter(range(wanted))
     outcomes: Counter[int] = Counter()
 

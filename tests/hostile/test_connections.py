@@ -10,9 +10,10 @@ from collections import Counter
 import pytest
 
 from tests.conftest import Databases, Serve, StartServe
-from tests.hostile.conftest import WAIT_S, times
+from tests.hostile.conftest import WAIT_S
 from tests.hostile.watch import descriptors, settle, watching
 from tests.hostile.wire import Wire, exchange, head, many, posted, source, split
+from tests.length import repeat
 from tests.sender import encoded, metric, report, until
 
 PROMPT_S = 2.0
@@ -43,7 +44,7 @@ async def test_slow_heads_are_ended_in_time(victim: Serve, victim_databases: Dat
         ended = await asyncio.gather(
             *(
                 drip(victim.url, head(f"X-Slow: {'y' * 400}"), from_=source(n))
-                for n in range(times(100, 200))
+                for n in range(repeat(100, 200))
             )
         )
     assert max(seconds for seconds, _, _ in ended) < WAIT_S + SLACK_S
@@ -68,7 +69,7 @@ async def test_slow_bodies_are_ended_in_time(victim: Serve, victim_databases: Da
         return seconds, first.status if first else 0, first.reason if first else ""
 
     with watching(victim, victim_databases) as watch:
-        ended = await asyncio.gather(*(attack(n) for n in range(times(100, 200))))
+        ended = await asyncio.gather(*(attack(n) for n in range(repeat(100, 200))))
     # After its answer a connection may linger, in case the sender only now reads it.
     assert max(seconds for seconds, _, _ in ended) < 2 * WAIT_S + SLACK_S
     assert {(status, reason) for _, status, reason in ended} == {(408, "too-slow")}
@@ -126,7 +127,7 @@ async def test_address_whose_connections_are_all_at_work_is_told_to_come_back(
 async def test_more_connections_than_there_is_room_for_use_no_more(
     databases: Databases, serve: StartServe
 ) -> None:
-    most, tried = 200, times(600, 2000)
+    most, tried = 200, repeat(600, 2000)
     collector = serve(
         databases.environment
         | {"COLLECTOR_MAX_CONNECTIONS": str(most), "COLLECTOR_READ_TIMEOUT": "60s"}
@@ -170,7 +171,7 @@ async def test_a_million_tiny_requests_cost_time_and_nothing_else(
     victim: Serve, victim_databases: Databases
 ) -> None:
     """The short form sends 4 000."""
-    wanted, at_once = times(4_000, 1_000_000), 8
+    wanted, at_once = repeat(4_000, 1_000_000), 8
     tiny, burst = posted(b"{}"), 25
     log_before = victim.log.stat().st_size
     answered = 0

@@ -10,9 +10,10 @@ from collections import Counter
 import pytest
 
 from tests.conftest import Databases, Serve
-from tests.hostile.conftest import WAIT_S, times
+from tests.hostile.conftest import WAIT_S
 from tests.hostile.watch import settle, watching
 from tests.hostile.wire import Answer, Wire, exchange, head, posted, split
+from tests.length import repeat
 from tests.sender import encoded, metric, report
 
 BODY = encoded(report([2001]))
@@ -169,7 +170,7 @@ async def test_chunked_bombs_are_cut_off(victim: Serve, victim_databases: Databa
 
     with watching(victim, victim_databases) as watch:
         for size, count in sizes.values():
-            await asyncio.gather(*(attack(size, count) for _ in range(times(4, 20))))
+            await asyncio.gather(*(attack(size, count) for _ in range(repeat(4, 20))))
     # A busy machine may be too slow for a megabyte in the time there is.
     assert outcomes.keys() <= {413, 408, 0}
     assert watch.grown < 60 * MIB
@@ -188,7 +189,7 @@ async def test_gzip_bomb_is_never_unpacked(victim: Serve, victim_databases: Data
     bomb = gzip.compress(b"[" * (50 * MIB))
     sent = posted(bomb, CLOSE, "Content-Encoding: gzip")
     with watching(victim, victim_databases) as watch:
-        answers = [await exchange(victim.url, sent) for _ in range(times(10, 200))]
+        answers = [await exchange(victim.url, sent) for _ in range(repeat(10, 200))]
     outcomes = Counter(one[0].status if one else 0 for one in answers)
     assert outcomes.keys() <= {415, 0}
     assert outcomes[415] > 0

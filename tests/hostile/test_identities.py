@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 
 from tests.conftest import Databases, Serve, StartServe
-from tests.hostile.conftest import times
 from tests.hostile.watch import settle, watching
 from tests.hostile.wire import source
+from tests.length import repeat
 from tests.sender import encoded, eventually, metric, post, report
 
 LIST = [2000 + n for n in range(1000)]
@@ -50,7 +50,7 @@ def test_mass_erasure_with_uuids_from_a_list_is_held_by_the_brake(
     databases: Databases, serve: StartServe
 ) -> None:
     collector = serve(databases.environment | {"COLLECTOR_ERASURES_PER_HOUR": "3"})
-    victims = [str(uuid.uuid4()) for _ in range(times(9, 60))]
+    victims = [str(uuid.uuid4()) for _ in range(repeat(9, 60))]
     for n, one in enumerate(victims):
         assert post(collector.url, encoded(report([5000 + n], one))).status == 200
     server = databases.server
@@ -94,7 +94,7 @@ async def test_10000_senders_behind_one_address_all_pass(
 ) -> None:
     """The short form has 1 500."""
     collector = serve(databases.environment)
-    wanted, numbers = times(1_500, 10_000), iter(range(times(1_500, 10_000)))
+    wanted, numbers = repeat(1_500, 10_000), iter(range(repeat(1_500, 10_000)))
     outcomes: Counter[int] = Counter()
 
     async def senders(connector: aiohttp.TCPConnector) -> None:
@@ -109,7 +109,7 @@ async def test_10000_senders_behind_one_address_all_pass(
     with watching(collector, databases) as watch:
         # Each has a connection of its own, as each node behind a NAT has.
         await asyncio.gather(
-            *(senders(aiohttp.TCPConnector(force_close=True)) for _ in range(times(50, 200)))
+            *(senders(aiohttp.TCPConnector(force_close=True)) for _ in range(repeat(50, 200)))
         )
     assert outcomes == {200: wanted}
     attack = f"{wanted:,} honest senders behind one address".replace(",", " ")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Databases, InfluxServer, Serve, StartServe
+from tests.length import seed
 from tests.owners import DAYS_BACK, OWN, OWNER, World, ask, body_of, midnight, start_world, uuid_of
 from tests.sender import eventually, metric, node_name, post, server_name
 from tools.embedded import EmbeddedInflux
@@ -121,7 +122,7 @@ def test_killed_at_random_moments_it_comes_to_the_same_end(
     last = server_name(uuid_of(KILLS))
     before = world.published(final=True)
     neighbour = [row for row in world.raw(own=False) if row["server"] == last]
-    rng = random.Random(SEED)
+    rng = random.Random(seed(SEED))
     collector: Serve = world.collector
     with ThreadPoolExecutor(1) as pool:
         for number in range(KILLS):

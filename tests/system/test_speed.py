@@ -1,7 +1,7 @@
-"""A guard against a slow path, as ratios to loops that do the least: no machine's speed counts.
+"""Limits of two hot paths, as ratios of processor time to loops that do the least.
 
-The margins are wide, twice what was measured and more: this finds an accident, `make bench` the
-rest.
+Neither the machine's speed nor its other work counts: on a machine with ten times as much to do as
+it has processors, the ratios varied by a tenth. `make bench` measures the paths as a whole.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.days import One, answer, node_rows, server_rows
 from tests.sender import KEY, encoded, report
 from tools.simulation.sending import EveryNode
 
-ROUNDS = 7
+ROUNDS = 15
 
 
 def ratio(work: Callable[[], object], least: Callable[[], object]) -> float:
-    """How many times as long `work` takes, each at its best of some rounds taken in turn."""
+    """Processor time of `work` by that of `least`, each the best of some rounds taken in turn."""
     best = [float("inf"), float("inf")]
     # Coverage is counted line by line of Python, and would be what is measured.
     tracing = sys.gettrace()
@@ -39,9 +39,9 @@ def ratio(work: Callable[[], object], least: Callable[[], object]) -> float:
     try:
         for _ in range(ROUNDS):
             for place, each in enumerate((work, least)):
-                begun = time.perf_counter()
+                begun = time.process_time()
                 each()
-                best[place] = min(best[place], time.perf_counter() - begun)
+                best[place] = min(best[place], time.process_time() - begun)
     finally:
         sys.settrace(tracing)
     return best[0] / best[1]
@@ -62,8 +62,8 @@ def test_a_report_costs_a_few_times_its_parsing() -> None:
         lambda: [understanding.of(body, time.time_ns()) for body in bodies],
         lambda: [Report.model_validate_json(body) for body in bodies],
     )
-    # 7 when this was written; 14 before tags were remembered.
-    assert found < 18
+    # 4.5 to 4.8 when this was written; twice that before tags were remembered.
+    assert found < 6.5
 
 
 def test_a_days_facts_cost_a_few_times_the_reading_of_its_rows() -> None:
@@ -87,5 +87,5 @@ def test_a_days_facts_cost_a_few_times_the_reading_of_its_rows() -> None:
         )
 
     found = ratio(facts, lambda: [pl.read_csv(text) for text in (of_nodes, of_servers)])
-    # 2.3 when this was written.
-    assert found < 7
+    # 2.3 to 2.6 when this was written.
+    assert found < 3.5
