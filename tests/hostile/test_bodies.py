@@ -42,61 +42,61 @@ EVIL = [
 TEXTS = ("ast-ver", "distro", "release", "kernel", "arch", "uptime", "reload-time")
 
 
-def bodies() -> Iterator[tuple[str, bytes, set[int]]]:
-    """What it is, the body, and what may be answered."""
+def bodies() -> Iterator[tuple[str, bytes, int]]:
+    """Name, body and status of the answer."""
     whole = encoded(report([2001]))
     said = report([2001])
-    yield "deep arrays", b"[" * 30_000 + b"]" * 30_000, {400}
-    yield "deep objects", b'{"a":' * 10_000 + b"1" + b"}" * 10_000, {400}
+    yield "deep arrays", b"[" * 30_000 + b"]" * 30_000, 400
+    yield "deep objects", b'{"a":' * 10_000 + b"1" + b"}" * 10_000, 400
     yield (
         "deep within a field",
         whole[:-1] + b',"pkgs":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
-        {400},
+        400,
     )
     yield (
         "deep within an unknown field",
         whole[:-1] + b',"z":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
-        {400},
+        400,
     )
-    yield "endless digits", whole.replace(b"[2001]", b"[" + b"9" * 60_000 + b"]", 1), {400}
+    yield "endless digits", whole.replace(b"[2001]", b"[" + b"9" * 60_000 + b"]", 1), 400
     yield (
         "endless fraction",
         whole.replace(b"[2001]", b"[2001." + b"9" * 60_000 + b"]", 1),
-        {200, 400},
+        200,
     )
-    yield "great exponent", whole.replace(b"[2001]", b"[1e999999999]", 1), {400}
-    yield "small exponent", whole.replace(b"[2001]", b"[1e-999999999]", 1), {400}
+    yield "great exponent", whole.replace(b"[2001]", b"[1e999999999]", 1), 400
+    yield "small exponent", whole.replace(b"[2001]", b"[1e-999999999]", 1), 400
     for word in (b"NaN", b"Infinity", b"-Infinity", b"nan", b"1e400", b"-0", b"0x7d1", b"true"):
-        yield f"node {word.decode()}", whole.replace(b"[2001]", b"[" + word + b"]", 1), {400}
-    yield "node over 31 bits", encoded(said | {"nodes": [2**31]}), {400}
-    yield "node over 64 bits", encoded(said | {"nodes": [2**64 + 2001]}), {400}
-    yield "501 nodes", encoded(said | {"nodes": list(range(2000, 2501))}), {400}
-    yield "10 000 nodes", encoded(said | {"nodes": list(range(2000, 12_000))}), {400}
+        yield f"node {word.decode()}", whole.replace(b"[2001]", b"[" + word + b"]", 1), 400
+    yield "node over 31 bits", encoded(said | {"nodes": [2**31]}), 400
+    yield "node over 64 bits", encoded(said | {"nodes": [2**64 + 2001]}), 400
+    yield "501 nodes", encoded(said | {"nodes": list(range(2000, 2501))}), 400
+    yield "10 000 nodes", encoded(said | {"nodes": list(range(2000, 12_000))}), 400
     yield (
         "10 000 channels",
         encoded(said | {"nodes-channels": {str(n): "x" for n in range(5000)}}),
-        {400},
+        200,
     )
-    yield "lone surrogate", whole.replace(b'"Debian"', b'"\\ud800"'), {400, 200}
-    yield "surrogates in reverse", whole.replace(b'"Debian"', b'"\\udc00\\ud800"'), {400, 200}
-    yield "surrogate as a key", whole.replace(b'"asl3"', b'"\\udfff"'), {400, 200}
-    yield "raw surrogate", whole.replace(b'"Debian"', b'"\xed\xa0\x80"'), {400}
-    yield "overlong UTF-8", whole.replace(b'"Debian"', b'"\xc0\xaf"'), {400}
-    yield "UTF-16", json.dumps(said).encode("utf-16"), {400}
-    yield "byte order mark", b"\xef\xbb\xbf" + whole, {400, 200}
-    yield "NUL outside", whole + b"\0", {400}
-    yield "two documents", whole + whole, {400}
+    yield "lone surrogate", whole.replace(b'"Debian"', b'"\\ud800"'), 200
+    yield "surrogates in reverse", whole.replace(b'"Debian"', b'"\\udc00\\ud800"'), 200
+    yield "surrogate as a key", whole.replace(b'"asl3"', b'"\\udfff"'), 200
+    yield "raw surrogate", whole.replace(b'"Debian"', b'"\xed\xa0\x80"'), 200
+    yield "overlong UTF-8", whole.replace(b'"Debian"', b'"\xc0\xaf"'), 200
+    yield "UTF-16", json.dumps(said).encode("utf-16"), 400
+    yield "byte order mark", b"\xef\xbb\xbf" + whole, 200
+    yield "NUL outside", whole + b"\0", 200
+    yield "two documents", whole + whole, 400
     yield (
         "long bare words",
         whole.replace(b'"nodes-reg-iax": []', b'"nodes-reg-iax": [' + b"a," * 25_000 + b"b]"),
-        {200, 400},
+        400,
     )
-    yield "brackets without end", b'"nodes-reg-iax": [' * 3500, {400}
-    yield "UUID with a newline", encoded(said | {"uuid": f"{uuid.uuid4()}\n"}), {400}
+    yield "brackets without end", b'"nodes-reg-iax": [' * 3500, 400
+    yield "UUID with a newline", encoded(said | {"uuid": f"{uuid.uuid4()}\n"}), 200
     yield (
         "UUID of other digits",
         encoded(said | {"uuid": str(uuid.uuid4()).replace("4", "\u0664")}),
-        {400},
+        400,
     )
 
 
@@ -112,11 +112,11 @@ def test_no_body_made_to_break_a_parser_breaks_ours(
     wrong = []
     with watching(victim, victim_databases) as watch:
         for _ in range(repeat(1, 20)):
-            for name, body, allowed in bodies():
+            for name, body, status in bodies():
                 assert len(body) <= LIMIT, name
                 answer = post(victim.url, body)
                 outcomes[answer.status] += 1
-                if answer.status not in allowed:
+                if answer.status != status:
                     wrong.append((name, answer.status, answer.body[:200]))
     assert wrong == []
     assert watch.grown < 60 * MIB

@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 
 from tests.conftest import Databases, Serve, StartServe
-from tests.hostile.conftest import times
 from tests.hostile.wire import Wire, head, posted, source
+from tests.length import repeat
 from tests.sender import encoded, eventually, get, metric, post, report
 
 DAYS = 600
@@ -64,7 +64,7 @@ async def test_readers_who_go_away_are_no_error(databases: Databases, serve: Sta
         (head(length=1000) + b"{", 0),
         (b"GET / HT", 0),
     ]
-    for number in range(times(4, 100)):
+    for number in range(repeat(4, 100)):
         await asyncio.gather(
             *(left(collector.url, sent, taken, number) for sent, taken in asked * 3)
         )

@@ -8,9 +8,9 @@ from collections import Counter
 
 from tests.conftest import Databases, Serve, StartServe
 from tests.faulty import Way, hanging
-from tests.hostile.conftest import times
 from tests.hostile.watch import settle, watching
 from tests.hostile.wire import Wire, exchange, head, many, posted, source, split
+from tests.length import repeat
 from tests.sender import encoded, metric, report, until
 
 BODY = posted(encoded(report([2001])))
@@ -98,7 +98,7 @@ async def test_3000_slow_senders_keep_no_reader_out(
     page = head("Connection: close", method="GET", path="/privacy")
     slowest, statuses = 0.0, Counter[int]()
     async with many(collector.url, []) as wires:
-        for number in range(times(3000, 6000)):
+        for number in range(repeat(3000, 6000)):
             wires.append(await Wire.open(collector.url, source=source(number // 50)))
             await wires[-1].send(begun_body)
             if number % 100 == 0:
