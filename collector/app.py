@@ -18,10 +18,11 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.connections import Listener
+from collector.fast import FAST_PATH, FastPath
 from collector.guard import Limits
 from collector.health import Handler, Health, private_site
 from collector.influx import Influx
-from collector.intakes import INTAKES, Intake, Surroundings
+from collector.intakes import INTAKES, Intake, OpenIntake, Surroundings
 from collector.intakes.door import Door
 from collector.intakes.proof import prove
 from collector.lines import Stamper
@@ -111,6 +112,19 @@ def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:
         trusted=tuple(settings.trusted_proxies),
     )
     return Listener(limits, metrics, name=name)
+
+
+def public_site(
+    settings: Settings, intakes: Sequence[OpenIntake], my_data: MyData, site: Site
+) -> web.Application:
+    """The application that everyone can reach."""
+    public = web.Application(client_max_size=settings.max_body + 1)
+    for routes in (*(each.routes() for each in intakes), my_data.routes(), site.routes()):
+        public.add_routes(routes)
+    public.on_response_prepare.append(site.headers)
+    fast = {path: one for each in intakes for path, one in each.fast_handlers().items()}
+    public[FAST_PATH] = FastPath(fast, max_body=settings.max_body)
+    return public
 
 
 @asynccontextmanager
@@ -210,15 +224,11 @@ async def running(
             secret=secrets.token_bytes(32),
         )
         health = OwnHealth(outbox, ended)
-        public = web.Application(client_max_size=settings.max_body + 1)
         site = site_of(settings, influx, series, intakes)
-        for routes in (*(each.routes() for each in opened), my_data.routes(), site.routes()):
-            public.add_routes(routes)
-        public.on_response_prepare.append(site.headers)
         at = Running(
             public=await stack.enter_async_context(
                 listening(
-                    public,
+                    public_site(settings, opened, my_data, site),
                     settings.listen,
                     listener_of(settings, metrics, "public"),
                     bound=share.listening,

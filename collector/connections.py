@@ -15,6 +15,7 @@ import structlog
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
+from collector.fast import FastPath, FastRequestHandler
 from collector.guard import Guard, Kind, Limits, Place, Stage
 from collector.logs import Sparing, place
 from collector.metrics import Metrics
@@ -53,7 +54,7 @@ class Listener:
         self._sparing.info(log, "refused", reason=reason, detail=detail or refusal.detail)
 
 
-class Connection(web.RequestHandler):
+class Connection(FastRequestHandler):
     """One connection: aiohttp's, within the limits of its listener, its refusals in our form."""
 
     # What is set and read here of aiohttp's own, and not its interface: `_waiter` (waits for a
@@ -72,11 +73,16 @@ class Connection(web.RequestHandler):
     )
 
     def __init__(
-        self, server: web.Server, listener: Listener, loop: asyncio.AbstractEventLoop
+        self,
+        server: web.Server,
+        listener: Listener,
+        loop: asyncio.AbstractEventLoop,
+        fast_path: FastPath,
     ) -> None:
         options: dict[str, Any] = {"access_log": None}
         super().__init__(
             server,
+            fast_path=fast_path,
             loop=loop,
             keepalive_timeout=listener.limits.seconds,
             lingering_time=min(_LINGER_S, listener.limits.seconds),
@@ -115,11 +121,16 @@ class Connection(web.RequestHandler):
 
     def enter(self, method: str) -> Refusal | None:
         """The refusal of a request for which its kind's share has no room."""
-        kind = Kind.SENDER if method == hdrs.METH_POST else Kind.READER
-        if self._place is None or self._guard.enter(self._place, kind, self._loop.time()):
+        if self.may_answer(method):
             return None
-        self._listener.refused(_FULL, f"no room for a {kind.name.lower()}")
+        self._listener.refused(_FULL, f"no room for a {_kind(method).name.lower()}")
         return _FULL
+
+    def may_answer(self, method: str) -> bool:
+        """Whether the share of a request's kind has room for it."""
+        return self._place is None or self._guard.enter(
+            self._place, _kind(method), self._loop.time()
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A sender or a reader has connected."""
@@ -185,6 +196,10 @@ class Connection(web.RequestHandler):
     def log_access(
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
     ) -> None:
+        """An answer has been written."""
+        self.has_answered()
+
+    def has_answered(self) -> None:
         """An answer has been written: the connection waits for the next request."""
         if self._place is None or self._messages:
             return
@@ -275,6 +290,10 @@ class Connection(web.RequestHandler):
 
     def _has_gone(self) -> bool:
         return self.transport is None or self.transport.is_closing()
+
+
+def _kind(method: str) -> Kind:
+    return Kind.SENDER if method == hdrs.METH_POST else Kind.READER
 
 
 def _written(refusal: Refusal) -> bytes:

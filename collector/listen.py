@@ -18,6 +18,7 @@ from typing import Final, cast
 from aiohttp import hdrs, web
 
 from collector.connections import Connection, Listener
+from collector.fast import FAST_PATH, FastPath
 from collector.problems import Reason, Refusal
 from collector.settings import Address
 
@@ -168,8 +169,9 @@ class _Site(web.BaseSite):
         await super().start()
         # The runner has one: the constructor insists.
         loop, server = asyncio.get_running_loop(), cast("web.Server", self._runner.server)
+        fast_path = cast("web.AppRunner", self._runner).app.get(FAST_PATH, FastPath())
         self._server = await loop.create_server(
-            lambda: Connection(server, self._listener, loop),
+            lambda: Connection(server, self._listener, loop, fast_path),
             sock=self._socket,
             backlog=self._backlog,
         )

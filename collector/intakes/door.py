@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
 
 from collector.admission import Network, RateLimit, is_within, sender_address
 from collector.operations import problem
@@ -65,25 +66,34 @@ class Door:
 
         Each of `limits` counts the request for its sender's address.
         """
-        encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
-        if encoding not in ("", "identity"):
+        refused = self.refusal(request.headers, request.remote or "", *limits)
+        if refused is not None:
+            return refused
+        return await _body_of(request, within_s=self._read_timeout_s)
+
+    def refusal(
+        self, headers: CIMultiDictProxy[str], peer: str, *limits: RateLimit
+    ) -> Refusal | None:
+        """Why a request with these headers, from the address `peer`, is not taken; None: it is.
+
+        Each of `limits` counts the request for its sender's address. The body remains to be read.
+        """
+        encoding = headers.get(hdrs.CONTENT_ENCODING)
+        if encoding and encoding.strip().lower() not in ("", "identity"):
             return _ENCODED
-        address = self._address(request)
+        address = self._address(headers, peer)
         now = time.time()
         for limit in limits:
             if wait := limit.wait(address, now):
                 return Refusal(Reason.RATE_LIMITED, "too many requests from one address", wait)
         if (why := self._unavailable()) is not None:
             return Refusal(Reason.UNAVAILABLE, why, RETRY_AFTER_S)
-        return await _body_of(request, within_s=self._read_timeout_s)
+        return None
 
-    def _address(self, request: web.Request) -> str:
-        peer = request.remote or ""
+    def _address(self, headers: CIMultiDictProxy[str], peer: str) -> str:
         if not self._trusted:
             return peer
-        address = sender_address(
-            peer, request.headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted
-        )
+        address = sender_address(peer, headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted)
         if not self._warned and is_within(address, self._trusted):
             self._warned = True
             # No address in the log: not even a proxy's.

@@ -17,6 +17,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from collector.admission import TagValue
+from collector.fast import FastHandler
 from collector.intakes.door import Door
 from collector.intakes.proof import Proof
 from collector.lines import Stamper
@@ -58,6 +59,13 @@ class OpenIntake(Protocol):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Its routes on the public address; none for a sender that does not speak HTTP."""
+        ...
+
+    def fast_handlers(self) -> Mapping[str, FastHandler]:
+        """Its handlers on the fast path, by the path of a POST; none where all go through aiohttp.
+
+        The same paths are in `routes`: a request that is not plain goes there.
+        """
         ...
 
     def identify(self, body: bytes) -> Proof | Refusal:

@@ -13,67 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
-from collector.admission import RateLimit, TagBudget
-from collector.intakes.asl.intake import AslIntake
-from collector.intakes.asl.points import Understanding
-from collector.intakes.asl.tags import tag_budgets
-from collector.intakes.door import Door
-from collector.lines import Stamper
-from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, OutboxFile
-from collector.privacy import Pseudonymiser, ServerPseudonym
-from tests.sender import KEY, encoded, report
-from tools.simulation.sending import EveryNode
+from collector.outbox import OutboxFile
+from collector.privacy import ServerPseudonym
+from tests.receiving import PSEUDONYMS, Receiving
+from tests.sender import encoded, report
 
 MANY = 40
-PSEUDONYMS = Pseudonymiser(KEY)
 
 Client = TestClient[web.Request, web.Application]
-
-
-class Choices:
-    """What owners chose; to look up a broken one fails."""
-
-    def __init__(self) -> None:
-        self.out: set[ServerPseudonym] = set()
-        self.broken: set[ServerPseudonym] = set()
-
-    def opted_out(self, server: ServerPseudonym) -> bool:
-        if server in self.broken:
-            raise KeyError(server)
-        return server in self.out
-
-
-class Receiving:
-    """An intake on an outbox of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.metrics = Metrics()
-        self.choices = Choices()
-        self.path = path / FILE
-        self.outbox = Outbox(self.path, max_bytes=1 << 30, keep_seconds=60, metrics=self.metrics)
-        self.intake = AslIntake(
-            Understanding(
-                pseudonyms=PSEUDONYMS,
-                stamper=Stamper(instance=0),
-                budget=TagBudget(tag_budgets(), memory_days=90),
-                nodelist=EveryNode(),
-                metrics=self.metrics,
-            ),
-            opted_out=self.choices.opted_out,
-            outbox=self.outbox,
-            door=Door(trusted_proxies=(), read_timeout_s=10),
-            rate_limit=RateLimit(per_hour=0, secret=bytes(32)),
-            metrics=self.metrics,
-        )
-
-    def metric(self, name: str, **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value(name, labels)
-
-    def servers(self) -> list[str]:
-        """Of each stored report, in order."""
-        with OutboxFile(self.path) as file:
-            return [one.server for one in file.read(max_lines=10_000)]
 
 
 @pytest.fixture

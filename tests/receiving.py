@@ -1,0 +1,76 @@
+"""An intake of reports on an outbox of its own, without the rest of a collector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from collector.admission import Network, RateLimit, TagBudget
+from collector.intakes.asl.intake import AslIntake
+from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.tags import tag_budgets
+from collector.intakes.door import Door
+from collector.lines import Stamper
+from collector.metrics import Metrics
+from collector.outbox import FILE, Outbox, OutboxFile
+from collector.privacy import Pseudonymiser, ServerPseudonym
+from tests.sender import KEY
+from tools.simulation.sending import EveryNode
+
+PSEUDONYMS = Pseudonymiser(KEY)
+
+
+class Choices:
+    """What owners chose; to look up a broken one fails."""
+
+    def __init__(self) -> None:
+        self.out: set[ServerPseudonym] = set()
+        self.broken: set[ServerPseudonym] = set()
+
+    def opted_out(self, server: ServerPseudonym) -> bool:
+        if server in self.broken:
+            raise KeyError(server)
+        return server in self.out
+
+
+class Receiving:
+    """An intake on an outbox in the directory `path`; within a running event loop."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rate_limit: int = 0,
+        trusted_proxies: Sequence[Network] = (),
+        read_timeout_s: float = 10,
+    ) -> None:
+        self.metrics = Metrics()
+        self.choices = Choices()
+        self.path = path / FILE
+        self.outbox = Outbox(self.path, max_bytes=1 << 30, keep_seconds=60, metrics=self.metrics)
+        self.intake = AslIntake(
+            Understanding(
+                pseudonyms=PSEUDONYMS,
+                stamper=Stamper(instance=0),
+                budget=TagBudget(tag_budgets(), memory_days=90),
+                nodelist=EveryNode(),
+                metrics=self.metrics,
+            ),
+            opted_out=self.choices.opted_out,
+            outbox=self.outbox,
+            door=Door(
+                trusted_proxies=trusted_proxies,
+                read_timeout_s=read_timeout_s,
+                unavailable=lambda: self.outbox.unavailable,
+            ),
+            rate_limit=RateLimit(per_hour=rate_limit, secret=bytes(32)),
+            metrics=self.metrics,
+        )
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def servers(self) -> list[str]:
+        """Of each stored report, in order."""
+        with OutboxFile(self.path) as file:
+            return [one.server for one in file.read(max_lines=10_000)]
