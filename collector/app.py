@@ -11,12 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from collector.abandoned import Abandoned
 from collector.connections import Listener
 from collector.fast import FAST_PATH, FastPath
 from collector.guard import Limits
@@ -28,14 +29,16 @@ from collector.intakes.proof import prove
 from collector.lines import Stamper
 from collector.listen import listening
 from collector.logs import place
+from collector.memory import Memory
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile, look_over
+from collector.outbox.delivering import DeliveryLock
 from collector.owners.desk import Desk, Parts
 from collector.owners.erasure import Locks
 from collector.owners.operations import owner_operations
 from collector.owners.routes import MyData
 from collector.owners.texts import Terms
-from collector.parts import daily_of, influx_of, reconciler_of, retention
+from collector.parts import daily_of, influx_of, outboxes_of, reconciler_of, retention
 from collector.privacy import Pseudonymiser
 from collector.public.series import PublicSeries
 from collector.public.site import Site
@@ -45,11 +48,10 @@ from collector.settings import Address, Settings
 from collector.share import ALONE, Share, Signals, abandoned
 from collector.state import ROLLUP_LOCK, SharedLock, locked, pseudonym_key
 from collector.systemd import Notifier
+from collector.upgrade import take_over, take_over_all
 from collector.writer import Writer
 
 log = structlog.get_logger("collector.app")
-
-_DRAIN_LOOK_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,22 +136,19 @@ async def running(
     """Serve from entry to exit; at exit, requests end and the outbox drains for up to 10 s.
 
     `share` is the part of it that this process does, `intakes` are the kinds of sender served where
-    the settings switch them on. Raises StateError, OutboxUnavailable, OSError (an
-    address that cannot be listened on).
+    the settings switch them on. Raises StateError, OutboxUnavailable, MemoryUnavailable, OSError
+    (an address that cannot be listened on).
     """
     settings = share.settings(whole)
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(locked(settings.state_dir))
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
         metrics = Metrics()
-        path = directory / FILE
-        look_over(path, metrics)
-        with OutboxFile(path) as file:
-            seen, newest = file.tag_values(), file.newest_ns()
-            chosen = file.owners.choices()
-            known = file.servers()
+        memory = _memory(directory, whole, share, metrics)
+        with OutboxFile(directory / FILE) as file:
+            newest, known = file.newest_ns(), file.servers()
         outbox = Outbox(
-            path,
+            directory / FILE,
             max_bytes=settings.outbox_max,
             keep_seconds=settings.outbox_keep,
             metrics=metrics,
@@ -157,9 +156,9 @@ async def running(
         stack.push_async_callback(outbox.close)
         influx = await stack.enter_async_context(influx_of(settings, patient=False))
         ended: list[str] = []
-        writer = Writer(
-            outbox, influx, metrics, lambda: prepare(influx, retention(settings, intakes))
-        )
+        databases = partial(prepare, influx, retention(settings, intakes))
+        delivery = DeliveryLock(whole.state_dir)
+        writer = Writer(outbox, influx, metrics, databases, delivery)
         writing = asyncio.create_task(writer.run(), name="writer")
         writing.add_done_callback(lambda task: _note_if_failed(task, ended))
         stack.push_async_callback(_stop, writer.stop, writing)
@@ -177,19 +176,27 @@ async def running(
         )
         desk = Desk(
             settings,
-            Parts(influx, outbox, daily, pseudonyms, metrics, Locks(writer.lock, rolling)),
-            kept=chosen,
+            Parts(
+                influx,
+                memory,
+                outboxes_of(whole),
+                daily,
+                pseudonyms,
+                metrics,
+                Locks(delivery, rolling),
+            ),
+            kept=memory.choices.all(),
             changed=signals.erased(schedule.wake),
+            first=share.first,
         )
         await desk.open()
         await stack.enter_async_context(_task("my-data", desk.run(), ended))
         await stack.enter_async_context(_task("signals", signals.run(), ended))
         if share.first:
             await stack.enter_async_context(_task("rollup", schedule.run(), ended))
-            for path in abandoned(whole.state_dir, share.of):
-                await stack.enter_async_context(
-                    _task("abandoned", _drain(path, settings, influx), ended)
-                )
+            former = Abandoned(settings, influx, delivery, databases)
+            for left in abandoned(whole.state_dir, share.of):
+                await stack.enter_async_context(_task("abandoned", former.see_to(left), ended))
 
         surroundings = Surroundings(
             settings=settings,
@@ -204,7 +211,7 @@ async def running(
             pseudonyms=pseudonyms,
             stamper=Stamper(instance=settings.instance, last=newest),
             opted_out=desk.choices.opted_out,
-            tag_values=seen,
+            memory=memory,
             servers=known,
             metrics=metrics,
             loop=lambda name, work: _task(name, work, ended),
@@ -252,26 +259,15 @@ async def running(
         log.info("stopping", worker=share.number)
 
 
-async def _drain(directory: Path, settings: Settings, influx: Influx) -> None:
-    """Deliver what is left in the outbox of a worker that is no more."""
-    metrics = Metrics()
-    with locked(directory):
-        look_over(directory / FILE, metrics)
-        outbox = Outbox(
-            directory / FILE,
-            max_bytes=settings.outbox_max,
-            keep_seconds=settings.outbox_keep,
-            metrics=metrics,
-        )
-        writer = Writer(outbox, influx, metrics, lambda: prepare(influx, retention(settings)))
-        writing = asyncio.create_task(writer.run(), name="writer of a former worker")
-        try:
-            while left := (await outbox.ask(lambda file: file.stats())).reports:
-                log.info("delivering what a former worker left", reports=left)
-                await asyncio.sleep(_DRAIN_LOOK_S)
-        finally:
-            await _stop(writer.stop, writing)
-            await outbox.close()
+def _memory(directory: Path, whole: Settings, share: Share, metrics: Metrics) -> Memory:
+    """The memory, with all that outboxes of earlier versions remember; this process's is whole."""
+    memory = Memory(whole.state_dir)
+    look_over(directory / FILE, metrics)
+    take_over(directory / FILE, memory)
+    if share.first:
+        # Of workers that do not run, or not yet: their choices hold from the first report on.
+        take_over_all(whole.state_dir, memory, but=directory)
+    return memory
 
 
 def spare_collections() -> None:

@@ -14,6 +14,7 @@ from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 
 if TYPE_CHECKING:
+    from collector.outbox import Outboxes
     from collector.rollup.daily import Daily
     from collector.rollup.reconcile import Reconciler
 
@@ -37,6 +38,14 @@ def influx_of(settings: Settings, *, patient: bool = True) -> Influx:
         ca_file=settings.influx_ca_file,
         patient=patient,
     )
+
+
+def outboxes_of(whole: Settings) -> Outboxes:
+    """The outboxes of all workers of a state directory, of former ones too."""
+    from collector.outbox import Outboxes
+    from collector.share import directories
+
+    return Outboxes(lambda: directories(whole.state_dir))
 
 
 def daily_of(settings: Settings, influx: Influx) -> Daily:

@@ -24,6 +24,7 @@ from collector.influx import (
 )
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending
+from collector.outbox.delivering import DeliveryLock
 from collector.schema import RAW
 
 log = structlog.get_logger("collector.writer")
@@ -82,7 +83,7 @@ class Writer:
     """Delivers one outbox.
 
     `prepare` makes the databases; it is called until it succeeds once, and again whenever
-    InfluxDB denies a write.
+    InfluxDB denies a write. `lock` is held while entries are in hand.
     """
 
     def __init__(
@@ -91,14 +92,14 @@ class Writer:
         influx: Influx,
         metrics: Metrics,
         prepare: Callable[[], Awaitable[object]],
+        lock: DeliveryLock,
     ) -> None:
         self._outbox = outbox
         self._influx = influx
         self._metrics = metrics
         self._prepare = prepare
         self._prepared = False
-        self.lock = asyncio.Lock()
-        """Held while entries are in hand: who deletes some takes it, or they come back."""
+        self._lock = lock
         self._stopping = asyncio.Event()
         self._deadline = float("inf")
         self._limit: asyncio.Timeout | None = None
@@ -161,9 +162,9 @@ class Writer:
         """Deliver some batches; False where there is nothing to deliver. Raises _NoProgress."""
         self._outbox.arrived.clear()
         try:
-            async with self.lock:
+            async with self._lock.delivering():
                 last = await self._deliver_in_turn()
-        except OutboxUnavailable as error:
+        except (OutboxUnavailable, OSError) as error:
             raise _NoProgress("outbox", str(error)) from error
         if last is None:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from collector.admission import Network, RateLimit, TagBudget
+from collector.admission import Network, RateLimit, TagBudget, TagValue
 from collector.intakes.asl.intake import AslIntake
 from collector.intakes.asl.points import Understanding
 from collector.intakes.asl.tags import tag_budgets
@@ -46,6 +46,7 @@ class Receiving:
     ) -> None:
         self.metrics = Metrics()
         self.choices = Choices()
+        self.remembered: list[TagValue] = []
         self.path = path / FILE
         self.outbox = Outbox(self.path, max_bytes=1 << 30, keep_seconds=60, metrics=self.metrics)
         self.intake = AslIntake(
@@ -57,6 +58,7 @@ class Receiving:
                 metrics=self.metrics,
             ),
             opted_out=self.choices.opted_out,
+            remember=self.remembered.extend,
             outbox=self.outbox,
             door=Door(
                 trusted_proxies=trusted_proxies,
@@ -73,4 +75,4 @@ class Receiving:
     def servers(self) -> list[str]:
         """Of each stored report, in order."""
         with OutboxFile(self.path) as file:
-            return [one.server for one in file.read(max_lines=10_000)]
+            return [one.server or "" for one in file.read(max_lines=10_000)]

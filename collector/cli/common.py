@@ -103,7 +103,7 @@ def worded_errors() -> Iterator[None]:
 def _expected() -> tuple[type[Exception], ...]:
     """The errors whose text is for the operator. Imported only where one is raised."""
     from collector.influx import InfluxError
-    from collector.outbox import OutboxUnavailable
+    from collector.sqlite.errors import StoreUnavailable
     from collector.state import StateError
 
-    return StateError, OutboxUnavailable, InfluxError, OSError
+    return StateError, StoreUnavailable, InfluxError, OSError

@@ -158,22 +158,23 @@ def _importer(
     from collector.admission import TagBudget
     from collector.history.asl3_usage import Import
     from collector.intakes.asl.tags import tag_budgets
+    from collector.memory import path_in
     from collector.metrics import Metrics
     from collector.nodelist import NodeList
-    from collector.outbox import FILE, OutboxFile
+    from collector.outbox import FILE
     from collector.privacy import Pseudonymiser
     from collector.state import KEY_BYTES, pseudonym_key
+    from collector.upgrade import migrated
 
-    # A dry run makes no key; where there is none, no pseudonym is stored that could be met.
+    # A dry run makes neither key nor memory; without a key, no pseudonym is stored to be met.
     known = apply or configured.key_file.exists()
     key = pseudonym_key(configured.key_file) if known else secrets.token_bytes(KEY_BYTES)
-    outbox = configured.state_dir / FILE
     seen: Sequence[TagValue] = ()
     out: set[OwnerMark] = set()
-    if outbox.exists():
-        with OutboxFile(outbox) as file:
-            seen = file.tag_values()
-            out = {choice.owner for choice in file.owners.choices() if choice.out}
+    if path_in(configured.state_dir).exists() or (configured.state_dir / FILE).exists():
+        memory = migrated(configured.state_dir)
+        seen = memory.tags.values()
+        out = {choice.owner for choice in memory.choices.all() if choice.out}
     pseudonyms = Pseudonymiser(key)
     return Import(
         influx,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -18,8 +16,7 @@ from collector.cli.common import fail, load_settings, out, say, worded_errors
 
 if TYPE_CHECKING:
     from collector.lines import Point
-    from collector.outbox import OutboxFile
-    from collector.outbox.owners import Action, Asked
+    from collector.memory import Action, Asked, Memory
     from collector.owners.erasure import Receipt
     from collector.privacy import ServerPseudonym
     from collector.settings import Settings
@@ -49,13 +46,13 @@ All = Annotated[bool, typer.Option("--all", help="all that are queued")]
 def show(server: Uuid) -> None:
     """List the reports that are held of a server."""
     from collector.owners.holdings import Place, outbox_points, reports_of
+    from collector.parts import outboxes_of
     from collector.schema import ASL_VERSION, ASTERISK_VERSION
 
     configured = load_settings()
     with worded_errors():
         name = _name(configured, server)
-        with _file(configured) as file:
-            points = outbox_points(file.held(name))
+        points = outbox_points(outboxes_of(configured).held(name).values())
         rows = asyncio.run(_raw(configured, name))
     reports = reports_of([*points, *((Place.RAW, point) for point in rows)])
     table = Table("received", "held in", "nodes", "Asterisk", "AllStarLink", "kernel")
@@ -76,7 +73,7 @@ def show(server: Uuid) -> None:
 @commands.command()
 def erase(server: Uuid) -> None:
     """Erase all raw reports of a server, and print a receipt."""
-    from collector.outbox.owners import Action
+    from collector.memory import Action
 
     _ask(server, Action.ERASE)
 
@@ -84,7 +81,7 @@ def erase(server: Uuid) -> None:
 @commands.command("opt-out")
 def opt_out(server: Uuid) -> None:
     """Erase all raw reports of a server, and drop what it sends from now on."""
-    from collector.outbox.owners import Action
+    from collector.memory import Action
 
     _ask(server, Action.OPT_OUT)
 
@@ -92,7 +89,7 @@ def opt_out(server: Uuid) -> None:
 @commands.command("opt-in")
 def opt_in(server: Uuid) -> None:
     """End an opt-out."""
-    from collector.outbox.owners import Action
+    from collector.memory import Action
 
     _ask(server, Action.OPT_IN)
 
@@ -100,10 +97,10 @@ def opt_in(server: Uuid) -> None:
 @commands.command()
 def queue() -> None:
     """List the erasures over the hourly limit, which wait for an operator."""
-    from collector.outbox.owners import State
+    from collector.memory import State
 
-    with worded_errors(), _file(load_settings()) as file:
-        asked = file.owners.asked(State.QUEUED)
+    with worded_errors():
+        asked = _memory().erasures.all(State.QUEUED)
     table = Table("id", "asked", "for")
     for one in asked:
         table.add_row(str(one.id), _moment(one.asked_ns), one.action.value)
@@ -113,27 +110,27 @@ def queue() -> None:
 @commands.command()
 def release(numbers: Numbers = None, everything: All = False) -> None:
     """Let queued erasures be done; a running collector takes them up by itself."""
-    with worded_errors(), _file(load_settings()) as file, file.transaction():
-        count = file.owners.release(_chosen(file, numbers, everything))
+    with worded_errors():
+        memory = _memory()
+        count = memory.erasures.release(_chosen(memory, numbers, everything))
     say(f"{count} released")
 
 
 @commands.command()
 def drop(numbers: Numbers = None, everything: All = False) -> None:
     """Forget queued erasures, undone."""
-    with worded_errors(), _file(load_settings()) as file:
-        with file.transaction():
-            count = file.owners.drop(_chosen(file, numbers, everything))
-        file.scrub([])
+    with worded_errors():
+        memory = _memory()
+        count = memory.erasures.drop(_chosen(memory, numbers, everything))
     say(f"{count} dropped")
 
 
-def _chosen(file: OutboxFile, numbers: list[int] | None, everything: bool) -> list[int]:
-    from collector.outbox.owners import State
+def _chosen(memory: Memory, numbers: list[int] | None, everything: bool) -> list[int]:
+    from collector.memory import State
 
     if everything == bool(numbers):
         raise typer.BadParameter("give ids, or --all")
-    return numbers or [one.id for one in file.owners.asked(State.QUEUED)]
+    return numbers or [one.id for one in memory.erasures.all(State.QUEUED)]
 
 
 def _ask(server: str, action: Action) -> None:
@@ -143,88 +140,70 @@ def _ask(server: str, action: Action) -> None:
     configured = load_settings()
     with worded_errors():
         name = _name(configured, server)
+        memory = _memory()
+        number = memory.erasures.ask(name, action, time.time_ns())
         try:
-            with locked(configured.state_dir) as directory:
-                done = asyncio.run(_do(configured, directory, name, action))
+            with locked(configured.state_dir):
+                asyncio.run(_do(configured, memory))
+                done = _if_done(memory, number)
         except StateInUse:
-            # A collector runs: it alone may touch what it holds.
-            with _file(configured) as file:
-                done = _have_done(file, name, action)
+            # A collector runs: it does it.
+            done = _awaited(memory, number)
     if done is None:
         say("Remembered: InfluxDB cannot do it now. `collector serve` does it as soon as it can.")
         raise typer.Exit(1)
     _tell(Receipt.read(done.plan), action)
 
 
-def _have_done(file: OutboxFile, server: ServerPseudonym, action: Action) -> Asked | None:
-    from collector.outbox.owners import State
+def _if_done(memory: Memory, number: int) -> Asked | None:
+    from collector.memory import State
 
-    number = _remember(file, server, action)
-    deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline:
-        asked = file.owners.one(number)
-        if asked is None or asked.state is State.DONE:
-            return asked
-        time.sleep(_LOOK_S)
-    return None
-
-
-async def _do(
-    configured: Settings, directory: Path, server: ServerPseudonym, action: Action
-) -> Asked | None:
-    """Do it here and now; None where it is only remembered."""
-    from collector.influx import InfluxError
-    from collector.metrics import Metrics
-    from collector.outbox import FILE, Outbox, OutboxFile
-    from collector.outbox.owners import State
-    from collector.owners.desk import Desk, Parts
-    from collector.owners.erasure import Locks
-    from collector.parts import daily_of, influx_of
-    from collector.privacy import Pseudonymiser
-    from collector.state import pseudonym_key
-
-    path = directory / FILE
-    with OutboxFile(path) as file:
-        kept = file.owners.choices()
-        number = _remember(file, server, action)
-    metrics = Metrics()
-    outbox = Outbox(
-        path,
-        max_bytes=configured.outbox_max,
-        keep_seconds=configured.outbox_keep,
-        metrics=metrics,
-    )
-    try:
-        async with influx_of(configured) as influx:
-            parts = Parts(
-                influx,
-                outbox,
-                daily_of(configured, influx),
-                Pseudonymiser(pseudonym_key(configured.key_file)),
-                metrics,
-                Locks(asyncio.Lock(), asyncio.Lock()),
-            )
-            desk = Desk(configured, parts, kept=kept, changed=lambda: None)
-            await desk.open()
-            if await desk.erasures.once():
-                # Where that fails, the next start of the collector does it.
-                with suppress(InfluxError):
-                    await desk.sync.share()
-            asked = await outbox.ask(lambda file: file.owners.one(number))
-    finally:
-        await outbox.close()
+    asked = memory.erasures.one(number)
     return asked if asked is not None and asked.state is State.DONE else None
 
 
-def _remember(file: OutboxFile, server: ServerPseudonym, action: Action) -> int:
-    from collector.outbox.owners import State
+def _awaited(memory: Memory, number: int) -> Asked | None:
+    """The erasure when it is done; None where that takes too long."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while (done := _if_done(memory, number)) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+    return done
 
-    with file.transaction():
-        return file.owners.ask(server, action, State.ACCEPTED, time.time_ns())
+
+async def _do(configured: Settings, memory: Memory) -> None:
+    """Do all that is asked here and now, where InfluxDB lets it be done."""
+    from collector.influx import InfluxError
+    from collector.metrics import Metrics
+    from collector.outbox.delivering import DeliveryLock
+    from collector.owners.desk import Desk, Parts
+    from collector.owners.erasure import Locks
+    from collector.parts import daily_of, influx_of, outboxes_of
+    from collector.privacy import Pseudonymiser
+    from collector.state import ROLLUP_LOCK, SharedLock, pseudonym_key
+
+    async with influx_of(configured) as influx:
+        parts = Parts(
+            influx,
+            memory,
+            outboxes_of(configured),
+            daily_of(configured, influx),
+            Pseudonymiser(pseudonym_key(configured.key_file)),
+            Metrics(),
+            Locks(
+                DeliveryLock(configured.state_dir),
+                SharedLock(configured.state_dir / ROLLUP_LOCK),
+            ),
+        )
+        desk = Desk(configured, parts, kept=memory.choices.all(), changed=lambda: None)
+        await desk.open()
+        if await desk.erasures.once():
+            # Where that fails, the next start of the collector does it.
+            with suppress(InfluxError):
+                await desk.sync.share()
 
 
 def _tell(receipt: Receipt, action: Action) -> None:
-    from collector.outbox.owners import Action
+    from collector.memory import Action
 
     if action is Action.OPT_IN:
         say("Reports are stored from now on.")
@@ -261,12 +240,8 @@ def _moment(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns // 10**9, UTC).isoformat(sep=" ")[:19]
 
 
-@contextmanager
-def _file(configured: Settings) -> Iterator[OutboxFile]:
-    from collector.outbox import FILE, OutboxFile
+def _memory() -> Memory:
+    """The memory that all workers share."""
+    from collector.upgrade import migrated
 
-    path = configured.state_dir / FILE
-    if not path.exists():
-        fail(f"there is no outbox at {path}: is COLLECTOR_STATE_DIR right?")
-    with OutboxFile(path) as file:
-        yield file
+    return migrated(load_settings().state_dir)

@@ -64,10 +64,15 @@ def replay(
     days concerned again. Owners' choices made since then are told again too.
     """
     from collector.outbox import OutboxFile
+    from collector.upgrade import migrated
 
     since_ns = int(since.timestamp() * 10**9)
     oldest = min((ns for ns in _each(OutboxFile.oldest_ns) if ns is not None), default=None)
+    with worded_errors():
+        memory = migrated(load_settings().state_dir)
     count = sum(_each(lambda file: file.replay(since_ns=since_ns)))
+    with worded_errors():
+        memory.choices.tell_again(since_ns=since_ns)
     say(f"{count} reports wait to be delivered, again or for the first time")
     if oldest is None or oldest > since_ns:
         kept = "none" if oldest is None else _time(oldest)
@@ -93,6 +98,7 @@ def recover(
     from collector.privacy import Pseudonymiser
     from collector.share import directories
     from collector.state import pseudonym_key
+    from collector.upgrade import migrated
 
     settings = load_settings()
     if bool(files) == every:
@@ -103,13 +109,16 @@ def recover(
         return
     with worded_errors():
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
+        erased = migrated(settings.state_dir).erasures.erased()
         for aside in asides:
             # A worker's own, where it lies beside it.
             beside = aside.parent / FILE
             place = beside if beside.exists() else settings.state_dir / FILE
             place.stat()
             with OutboxFile(place) as file:
-                found = recover_into(aside, file, pseudonyms.mark, max_bytes=settings.outbox_max)
+                found = recover_into(
+                    aside, file, pseudonyms.mark, erased, max_bytes=settings.outbox_max
+                )
             _tell(aside.name, found)
             say(f"  it is {put_away(aside).name} now")
 

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import BaseModel
 
-from collector.admission import TagValue
 from collector.fast import FastHandler
 from collector.intakes.door import Door
 from collector.intakes.proof import Proof
 from collector.lines import Stamper
+from collector.memory import Memory
 from collector.metrics import Metrics
 from collector.operations import Operation
 from collector.outbox import Outbox
@@ -36,8 +36,9 @@ class Surroundings:
 
     `shared_dir` is the state directory of all workers; `is_first` is set in the one process that
     does what must be done once for all of them. `opted_out` tells whose reports are dropped.
-    `tag_values` and `servers` are what the outbox knows from earlier runs. `loop` runs a coroutine
-    for as long as its context is open, under a name for the log.
+    `memory` is shared by all workers; its calls block. `servers` are those that the outbox holds
+    reports of. `loop` runs a coroutine for as long as its context is open, under a name for the
+    log.
     """
 
     settings: Settings
@@ -48,7 +49,7 @@ class Surroundings:
     pseudonyms: Pseudonymiser
     stamper: Stamper
     opted_out: Callable[[ServerPseudonym], bool]
-    tag_values: Iterable[TagValue]
+    memory: Memory
     servers: Iterable[str]
     metrics: Metrics
     loop: Callable[[str, Coroutine[Any, Any, None]], AbstractAsyncContextManager[None]]

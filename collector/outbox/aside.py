@@ -1,8 +1,7 @@
-"""A damaged outbox is set aside under a name of its own, and a new one begun in its place.
+"""Sets a damaged outbox aside under a name of its own, and begins a new one in its place.
 
-What the damaged one still tells of owners goes into the new one at once; its reports wait for
-`collector outbox recover`. The new file is whole before the old one is moved, so that a crash in
-between loses neither.
+Its reports wait for `collector outbox recover`. The new file is whole before the old one is moved,
+so that a crash in between loses neither.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,15 +18,16 @@ import structlog
 
 from collector.metrics import Metrics
 from collector.outbox import salvage
-from collector.outbox.carve import log_is_damaged
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, named
 from collector.outbox.file import FILE, OutboxFile
-from collector.outbox.holding import alone
 from collector.outbox.rows import Entry, Pending
+from collector.sqlite.carve import log_is_damaged
+from collector.sqlite.holding import alone
 
 log = structlog.get_logger("collector.outbox")
 
 _FRESH: Final = "outbox.new"
+_SUSPECT: Final = "outbox.suspect"
 _LONGEST_CHECK_S: Final = 5.0
 _RECOVERED: Final = ".recovered-"
 _CARRIED: Final = ".carried"
@@ -53,21 +53,27 @@ def look_over(path: Path, metrics: Metrics) -> None:
     """
     with named():
         _finish(path)
-        why = _damage(path)
+        why = suspicion(path) or _damage(path)
     if why is not None:
         begin_anew(path, why)
     metrics.outboxes_set_aside.set(len(set_aside(path.parent)))
 
 
-def begin_anew(
-    path: Path,
-    why: str,
-    known: Callable[[OutboxFile], None] = lambda _file: None,
-    carried: Sequence[Pending] = (),
-) -> None:
+def suspect(path: Path) -> None:
+    """Tell the process whose outbox this is that it was found damaged. Raises OSError."""
+    path.with_name(_SUSPECT).touch(mode=0o600)
+
+
+def suspicion(path: Path) -> str | None:
+    """Why the outbox is to be set aside, where another process said so by `suspect`."""
+    if path.with_name(_SUSPECT).exists():
+        return "another process found it damaged"
+    return None
+
+
+def begin_anew(path: Path, why: str, carried: Sequence[Pending] = ()) -> None:
     """Set the outbox at `path` aside and begin a new one; no connection to it may be open here.
 
-    `known` is called with the new one, within a transaction, to add what a running process knows.
     `carried` are undelivered entries of the damaged one: they go into the new one, and their
     numbers into a file beside the damaged one, so that a recovery does not count them as lost.
     Raises OutboxUnavailable where that cannot be done now.
@@ -81,15 +87,14 @@ def begin_anew(
             kept = salvage.Kept()
             why = f"{why}; {error.strerror}"
         fresh = directory / _FRESH
-        shutil.rmtree(fresh, ignore_errors=True)
+        if fresh.exists():
+            shutil.rmtree(fresh)
         fresh.mkdir(mode=0o700)
         with OutboxFile(fresh / FILE) as file, file.transaction():
-            # What is under way with a row of the old file must hit none of the new one.
-            file.begin_at(max(kept.last + 1, time.time_ns() // 1000), kept.tag_values)
-            file.owners.restore(kept.choices, kept.erasures, kept.notices, kept.erased)
+            # A batch of the old file that is under way must hit no row of the new one.
+            file.begin_at(max(kept.last + 1, time.time_ns() // 1000))
+            file.put_legacy(kept.legacy)
             file.insert(*(Entry(*entry[1:]) for entry in carried))
-            known(file)
-            choices = len(file.owners.choices())
         _replace(path, aside)
         if _has_bytes(_log_of(path)):
             _replace(_log_of(path), _log_of(aside))
@@ -99,15 +104,13 @@ def begin_anew(
             numbers = "\n".join(str(entry.id) for entry in carried)
             carried_of(aside).write_text(numbers, encoding="ascii")
         _finish(path)
+        path.with_name(_SUSPECT).unlink(missing_ok=True)
     log.error(
         "the outbox is damaged: it is set aside and a new one begun; get the reports out with"
-        " `collector outbox recover`. An owner's choice or erasure that was in the damaged part"
-        " and that InfluxDB does not have is lost",
+        " `collector outbox recover`",
         reason="set-aside",
         file=aside.name,
         why=why,
-        choices=choices,
-        erasures=len(kept.erasures),
         carried=len(carried),
     )
 

@@ -1,4 +1,4 @@
-"""The outbox's file: SQLite, WAL, synchronous=FULL.
+"""The outbox's file, a queue of reports: SQLite, WAL, synchronous=FULL.
 
 Delivery moves a cursor; delivered entries stay for replay until they are old or the space is
 needed. Entries are numbered without gaps, but for those an owner erased.
@@ -10,24 +10,24 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Self
 
 import pydantic_core
 
-from collector.admission import TagValue
-from collector.outbox import layout, owners
+from collector.outbox import layout
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, as_written, named
-from collector.outbox.holding import Hold
-from collector.outbox.rows import DeadLetter, Entry, Held, Pending, Stats, checksum, is_whole
-from collector.outbox.search import holds
+from collector.outbox.rows import ASL, DeadLetter, Entry, Held, Pending, Stats, checksum, is_whole
 from collector.privacy import ServerPseudonym
+from collector.schema import RAW
+from collector.sqlite.holding import Hold
+from collector.sqlite.search import holds
 
 FILE: Final = "outbox.sqlite3"
-_INSERT: Final = "INSERT INTO entries (received_ns, server, points, lines, checksum) VALUES "
-_ROW: Final = "(?, ?, ?, ?, ?)"
 _ROWS: Final = 100
 """Rows in one statement; as many statements are kept prepared, and SQLite keeps 128."""
 _BATCH: Final = """
@@ -36,23 +36,50 @@ WITH waiting AS (
     WHERE id > max(:after, (SELECT delivered_id FROM cursor)) ORDER BY id LIMIT :most
 ), last AS (
     SELECT coalesce(max(id) FILTER (WHERE lines <= :most), min(id)) AS id FROM waiting
+), kind AS (
+    SELECT target, sender FROM entries WHERE id = (SELECT id FROM last)
 )
 SELECT
-    json_group_array(json_array(id, received_ns, server, points, checksum, length(lines))),
-    group_concat(CAST(lines AS TEXT), '')
+    json_group_array(
+        json_array(id, received_ns, nullif(server, ''), points, checksum, length(lines))
+    ),
+    group_concat(CAST(lines AS TEXT), ''),
+    (SELECT target FROM kind), (SELECT sender FROM kind),
+    sum(target != (SELECT target FROM kind) OR sender != (SELECT sender FROM kind))
 FROM (
     SELECT * FROM entries
     WHERE id > max(:after, (SELECT delivered_id FROM cursor)) AND id <= (SELECT id FROM last)
     ORDER BY id
 )
 """
-_ONE_BY_ONE: Final = "SELECT id, received_ns, server, points, lines, checksum FROM entries WHERE id"
+_PENDING: Final = "id, received_ns, nullif(server, ''), points, lines, target, sender"
+_ONE_BY_ONE: Final = f"SELECT {_PENDING}, checksum FROM entries WHERE id"  # noqa: S608 - constants
+_IN_TURN: Final = (
+    f"SELECT {_PENDING}, checksum FROM entries"  # noqa: S608 - constants
+    " WHERE id > max(?, (SELECT delivered_id FROM cursor)) ORDER BY id LIMIT ?"
+)
+_DEFAULT_KIND: Final = [RAW, ASL]
 _MOST_READABLE: Final = 20_000
 _BUSY_S: Final = 30
 _PRUNE_ROWS: Final = 2000
 _RECENT: Final = 1000
 _MOST_VACUUM: Final = 256 << 20
 _ERASED: Final = "the words named what was erased"
+_LETTER: Final = "received_ns, server, line, reason, set_aside_ns, target, sender"
+
+Legacy = Mapping[str, Sequence[tuple[Any, ...]]]
+"""Rows of the tables of `layout.LEGACY`, by table."""
+
+
+@cache
+def _insertion(rows: int) -> str:
+    """The statement that inserts so many entries of one target (?1) and one sender (?2)."""
+    values = [
+        "(" + ",".join([f"?{number}" for number in range(first, first + 5)]) + ",?1,?2)"
+        for first in range(3, 3 + 5 * rows, 5)
+    ]
+    columns = "received_ns, server, points, lines, checksum, target, sender"
+    return f"INSERT INTO entries ({columns}) VALUES {','.join(values)}"  # noqa: S608 - constants
 
 
 class OutboxFile:
@@ -78,7 +105,6 @@ class OutboxFile:
             try:
                 layout.prepare(self._database, path)
                 self._identity = _identity(path)
-                self.owners = owners.OwnersTables(self._database)
             except BaseException:
                 self.close()
                 raise
@@ -117,32 +143,30 @@ class OutboxFile:
 
     def append(self, *entries: Entry) -> None:
         """Put entries behind all others, in a transaction of their own; on disk at the end."""
-        if len(entries) <= _ROWS and not any(entry.tag_values for entry in entries):
+        chunks = list(_chunks(entries))
+        if len(chunks) == 1:
             with named():
                 # A statement by itself is a transaction: two waits for the interpreter less.
-                self.insert(*entries)
-        else:
+                self._insert(chunks[0])
+        elif chunks:
             with self.transaction():
-                self.insert(*entries)
+                for chunk in chunks:
+                    self._insert(chunk)
 
     def insert(self, *entries: Entry) -> None:
         """Put entries behind all others, within a transaction."""
-        for first in range(0, len(entries), _ROWS):
-            rows = entries[first : first + _ROWS]
-            # Each call gives the interpreter away and waits for it: one for many rows.
-            values: list[object] = []
-            for entry in rows:
-                told = entry[:4]
-                values += (*told, checksum(*told))
-            self._database.execute(_INSERT + ",".join([_ROW] * len(rows)), values)
-        if seen := [value for entry in entries for value in entry.tag_values]:
-            self._see(seen)
+        for chunk in _chunks(entries):
+            self._insert(chunk)
 
-    def _see(self, tag_values: Iterable[TagValue]) -> None:
-        self._database.executemany(
-            "INSERT INTO tag_values VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET day = excluded.day",
-            [(item.tag, item.value, item.day) for item in tag_values],
-        )
+    def _insert(self, rows: Sequence[Entry]) -> None:
+        """Insert at most `_ROWS` entries of one target and one sender."""
+        # Each call gives the interpreter away and waits for it: one for many rows.
+        values: list[object] = [*rows[0][4:]]
+        for received_ns, server, points, lines, target, sender in rows:
+            name = server or ""
+            sum_ = checksum(received_ns, name, points, lines, target, sender)
+            values += (received_ns, name, points, lines, sum_)
+        self._database.execute(_insertion(len(rows)), values)
 
     def acknowledge(
         self, batch: Sequence[Pending], dead: Iterable[tuple[Pending, bytes, str]]
@@ -161,14 +185,24 @@ class OutboxFile:
         if moved:
             now = time.time_ns()
             for entry, line, why in dead:
-                self.put_dead_letter(DeadLetter(0, entry.received_ns, entry.server, line, why, now))
+                self.put_dead_letter(
+                    DeadLetter(0, entry.received_ns, entry.server, line, why, now, *entry[5:])
+                )
 
     def put_dead_letter(self, letter: DeadLetter) -> None:
         """Put a dead letter behind all others; its own number is not kept."""
         self._database.execute(
-            "INSERT INTO dead_letters (received_ns, server, line, reason, set_aside_ns)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (letter.received_ns, letter.server, letter.line, letter.reason, letter.set_aside_ns),
+            f"INSERT INTO dead_letters ({_LETTER})"  # noqa: S608 - a constant
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                letter.received_ns,
+                letter.server or "",
+                letter.line,
+                letter.reason,
+                letter.set_aside_ns,
+                letter.target,
+                letter.sender,
+            ),
         )
 
     def read(self, *, max_lines: int, after: int = 0) -> list[Pending]:
@@ -196,19 +230,25 @@ class OutboxFile:
     def _rows_at_once(self, max_lines: int, after: int) -> Iterable[tuple[Any, ...]] | None:
         """The rows of a batch as one row, or None where one of them is not what it should be.
 
-        A row by itself costs a wait for the interpreter, which is busy with those who send.
+        Nor where they are not all of one target and one sender. A row by itself costs a wait for
+        the interpreter, which is busy with those who send.
         """
         try:
             with named():
-                told, text = self._database.execute(
+                told, text, *rest = self._database.execute(
                     _BATCH, {"most": max_lines, "after": after}
                 ).fetchone()
             if told == "[]":
                 return []
+            *kind, others = rest
+            if others:
+                return None
+            # Most are of the default kind, which costs nothing to say.
+            kind = [] if kind == _DEFAULT_KIND else kind
             facts, joined = pydantic_core.from_json(told), text.encode()
             ends = accumulate(length for *_, length in facts)
             return sorted(
-                (id_, at, server, points, joined[end - length : end], sum_)
+                (id_, at, server, points, joined[end - length : end], *kind, sum_)
                 for (id_, at, server, points, sum_, length), end in zip(facts, ends, strict=True)
             )
         except (OutboxDamaged, ValueError, TypeError, AttributeError):
@@ -217,8 +257,7 @@ class OutboxFile:
     def _rows_in_turn(self, max_lines: int, after: int) -> list[tuple[Any, ...]]:
         with named():
             return self._database.execute(
-                "SELECT id, received_ns, server, points, lines, checksum FROM entries"
-                " WHERE id > max(?, (SELECT delivered_id FROM cursor)) ORDER BY id LIMIT ?",
+                _IN_TURN,
                 (after, max_lines),
             ).fetchall()
 
@@ -262,7 +301,6 @@ class OutboxFile:
             (count,) = self._database.execute(
                 "SELECT count(*) FROM entries WHERE id >= ?", (first,)
             ).fetchone()
-            self.owners.tell_again(since_ns=since_ns)
         return int(count)
 
     def oldest_ns(self) -> int | None:
@@ -294,9 +332,7 @@ class OutboxFile:
         """
         deadline = time.monotonic() + most_s
         self.newest_ns()
-        self.tag_values()
         self.stats()
-        self.owners.check()
         with named():
             self._database.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
             try:
@@ -310,12 +346,37 @@ class OutboxFile:
         if found != [("ok",)]:
             raise OutboxDamaged(f"the outbox cannot be used: {found[0][0]}")
 
-    def begin_at(self, number: int, tag_values: Iterable[TagValue]) -> None:
-        """Give a new file's rows numbers from there on, and what is known of tags."""
-        for table in ("entries", "dead_letters", "erasures"):
+    def begin_at(self, number: int) -> None:
+        """Give a new file's rows numbers from there on, within a transaction."""
+        for table in ("entries", "dead_letters"):
             self._database.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, number))
         self._database.execute("UPDATE cursor SET delivered_id = ?", (number,))
-        self._see(tag_values)
+
+    def legacy(self) -> Legacy:
+        """The rows that versions 1 and 2 kept here for the memory; empty where none are left."""
+        with named():
+            return {
+                table: self._database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+                for table in layout.LEGACY.keys() & layout.tables(self._database)
+            }
+
+    def put_legacy(self, rows: Legacy) -> None:
+        """Keep rows of an earlier version until the memory has them, within a transaction."""
+        for table, found in rows.items():
+            columns = layout.LEGACY[table]
+            self._database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+            marks = ",".join("?" * (columns.count(",") + 1))
+            self._database.executemany(
+                f"INSERT OR REPLACE INTO {table} VALUES ({marks})",  # noqa: S608 - constants
+                found,
+            )
+
+    def drop_legacy(self) -> None:
+        """Drop what `legacy` gives: the memory has it."""
+        with self.transaction():
+            for table in layout.LEGACY:
+                self._database.execute(f"DROP TABLE IF EXISTS {table}")
+        self._fold()
 
     def probe(self) -> None:
         """Write and change nothing: whether that can be done is what it tells."""
@@ -353,27 +414,32 @@ class OutboxFile:
         with as_written():
             return max((int(lines.rpartition(b" ")[2]) for (lines,) in rows), default=0)
 
-    def tag_values(self) -> list[TagValue]:
-        """The values of tags that earlier runs saw."""
-        with named():
-            rows = self._database.execute("SELECT tag, value, day FROM tag_values").fetchall()
-        return [TagValue(*row) for row in rows]
-
     def dead_letters(self) -> list[DeadLetter]:
         """Every dead letter, oldest first."""
         with named():
             rows = self._database.execute(
-                "SELECT id, received_ns, server, line, reason, set_aside_ns FROM dead_letters"
-                " ORDER BY id"
+                f"SELECT id, {_LETTER} FROM dead_letters ORDER BY id"  # noqa: S608 - a constant
             ).fetchall()
-        return [DeadLetter(*row) for row in rows]
+        return [
+            DeadLetter(id_, at, ServerPseudonym(server) if server else None, *rest)
+            for id_, at, server, *rest in rows
+        ]
 
     def retry_dead_letters(self) -> int:
         """Put every dead letter behind the undelivered entries again; how many there were."""
         with self.transaction():
             letters = self.dead_letters()
             for letter in letters:
-                self.insert(Entry(letter.received_ns, letter.server, 1, letter.line))
+                self.insert(
+                    Entry(
+                        letter.received_ns,
+                        letter.server,
+                        1,
+                        letter.line,
+                        letter.target,
+                        letter.sender,
+                    )
+                )
             self._database.execute("DELETE FROM dead_letters")
         return len(letters)
 
@@ -382,8 +448,7 @@ class OutboxFile:
         with named():
             (cursor,) = self._database.execute("SELECT delivered_id FROM cursor").fetchone()
             rows = self._database.execute(
-                "SELECT id, received_ns, server, points, lines FROM entries WHERE server = ?"
-                " ORDER BY id",
+                f"SELECT {_PENDING} FROM entries WHERE server = ? ORDER BY id",  # noqa: S608
                 (server,),
             ).fetchall()
         entries = [Pending(*row) for row in rows]
@@ -398,23 +463,23 @@ class OutboxFile:
         with named():
             rows = self._database.execute(
                 "SELECT server, min(received_ns) FROM (SELECT server, received_ns FROM entries"
-                " UNION ALL SELECT server, received_ns FROM dead_letters) GROUP BY server"
+                " UNION ALL SELECT server, received_ns FROM dead_letters)"
+                " WHERE server != '' GROUP BY server"
             ).fetchall()
         return {ServerPseudonym(server): oldest for server, oldest in rows}
 
-    def erase(self, server: ServerPseudonym, held: Held, *, until_ns: int) -> None:
-        """Delete those of `held` that were received up to a time, within a transaction."""
-        for table, found in (
-            ("entries", (*held.waiting, *held.delivered)),
-            ("dead_letters", held.dead),
-        ):
-            with named():
+    def erase(self, server: ServerPseudonym, held: Held) -> None:
+        """Delete these rows of a server, in a transaction of its own."""
+        with self.transaction():
+            for table, found in (
+                ("entries", (*held.waiting, *held.delivered)),
+                ("dead_letters", held.dead),
+            ):
                 self._database.executemany(
-                    f"DELETE FROM {table} WHERE id = ? AND received_ns <= ?",  # noqa: S608
-                    [(item.id, until_ns) for item in found],
+                    f"DELETE FROM {table} WHERE id = ? AND server = ?",  # noqa: S608 - a constant
+                    [(item.id, server) for item in found],
                 )
-        # InfluxDB's words about a batch may repeat a line of another server in it.
-        with named():
+            # InfluxDB's words about a batch may repeat a line of another server in it.
             self._database.execute(
                 "UPDATE dead_letters SET reason = ? WHERE server != ? AND instr(reason, ?)",
                 (_ERASED, server, server),
@@ -445,6 +510,14 @@ class OutboxFile:
     def _pragma(self, name: str) -> int:
         (value,) = self._database.execute(f"PRAGMA {name}").fetchone()
         return int(value)
+
+
+def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries in order, in lists of at most `_ROWS` that share target and sender."""
+    for _, alike in groupby(entries, itemgetter(4, 5)):
+        rows = list(alike)
+        for first in range(0, len(rows), _ROWS):
+            yield rows[first : first + _ROWS]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

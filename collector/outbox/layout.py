@@ -2,6 +2,9 @@
 
 A version is the file's `user_version`. A step of `_STEPS` leads from its version to the next, from
 0 (nothing) to this one, in place and in one transaction.
+
+Versions 1 and 2 held the memory's tables too (`LEGACY`). They stay until their rows are in the
+memory: see `collector.upgrade`.
 """
 
 from __future__ import annotations
@@ -10,10 +13,9 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from collector.outbox import owners
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 
-VERSION: Final = 2
+VERSION: Final = 3
 _ENTRIES: Final = """
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -21,7 +23,9 @@ CREATE TABLE entries (
     server TEXT NOT NULL,
     points INTEGER NOT NULL,
     lines BLOB NOT NULL,
-    checksum INTEGER
+    checksum INTEGER,
+    target TEXT NOT NULL DEFAULT 'usage_raw',
+    sender TEXT NOT NULL DEFAULT 'asl'
 );
 CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), delivered_id INTEGER NOT NULL);
 INSERT INTO cursor VALUES (1, 0);
@@ -31,28 +35,46 @@ CREATE TABLE dead_letters (
     server TEXT NOT NULL,
     line BLOB NOT NULL,
     reason TEXT NOT NULL,
-    set_aside_ns INTEGER NOT NULL
-);
-CREATE TABLE tag_values (
-    tag TEXT NOT NULL, value TEXT NOT NULL, day INTEGER NOT NULL, PRIMARY KEY (tag, value)
-) WITHOUT ROWID;
+    set_aside_ns INTEGER NOT NULL,
+    target TEXT NOT NULL DEFAULT 'usage_raw',
+    sender TEXT NOT NULL DEFAULT 'asl'
+)
 """
 _STEPS: Final = {
-    0: _ENTRIES + owners.SCHEMA + owners.ERASED,
+    0: _ENTRIES,
     # Entries of version 1 have no checksum.
-    1: "ALTER TABLE entries ADD COLUMN checksum INTEGER;" + owners.ERASED,
+    1: "ALTER TABLE entries ADD COLUMN checksum INTEGER",
+    2: """
+ALTER TABLE entries ADD COLUMN target TEXT NOT NULL DEFAULT 'usage_raw';
+ALTER TABLE entries ADD COLUMN sender TEXT NOT NULL DEFAULT 'asl';
+ALTER TABLE dead_letters ADD COLUMN target TEXT NOT NULL DEFAULT 'usage_raw';
+ALTER TABLE dead_letters ADD COLUMN sender TEXT NOT NULL DEFAULT 'asl'
+""",
 }
-TABLES: Final = frozenset(
-    {"entries", "cursor", "dead_letters", "tag_values"} | {"erasures", "owner_choices"}
-)
+TABLES: Final = frozenset({"entries", "cursor", "dead_letters"})
+
+LEGACY: Final = {
+    "erasures": "id INTEGER PRIMARY KEY, asked_ns, server, action, state, until_ns, found, plan",
+    "owner_choices": "owner TEXT PRIMARY KEY, choice, at_ns, told",
+    "erasure_notices": "at_ns INTEGER PRIMARY KEY, owner, days",
+    "erased": "owner TEXT PRIMARY KEY, at_ns",
+    "tag_values": "tag, value, day",
+}
+"""Tables of versions 1 and 2 that the memory holds now: name and columns."""
 
 
 def prepare(database: sqlite3.Connection, path: Path) -> None:
     """Give a connection our pragmas, and the file the tables of this version.
 
-    Raises OutboxUnavailable for a newer version, OutboxDamaged for what is no outbox, and
+    Raises OutboxUnavailable for a newer version, OutboxDamaged for a file that is no outbox, and
     SQLite's errors.
     """
+    version = _version(database)
+    if version > VERSION:
+        raise OutboxUnavailable(
+            f"{path} is of version {version}, newer than this one's ({VERSION}): install the"
+            " collector that wrote it, or one after it"
+        )
     for pragma in (
         "auto_vacuum=INCREMENTAL",
         "journal_mode=WAL",
@@ -61,18 +83,16 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
         "secure_delete=FAST",
     ):
         database.execute(f"PRAGMA {pragma}").fetchall()
-    version = _version(database)
-    if version > VERSION:
-        raise OutboxUnavailable(
-            f"{path} is of version {version}, newer than this one's ({VERSION}): install the"
-            " collector that wrote it, or one after it"
-        )
+    if version and not tables(database) >= TABLES:
+        raise OutboxDamaged(f"{path} is no outbox: it lacks tables")
     while version < VERSION:
         _step(database, version)
         version = _version(database)
-    found = {name for (name,) in database.execute("SELECT name FROM sqlite_master").fetchall()}
-    if not found >= TABLES:
-        raise OutboxDamaged(f"{path} is no outbox: it lacks tables")
+
+
+def tables(database: sqlite3.Connection) -> set[str]:
+    """The names of a file's tables."""
+    return {name for (name,) in database.execute("SELECT name FROM sqlite_master").fetchall()}
 
 
 def _step(database: sqlite3.Connection, version: int) -> None:

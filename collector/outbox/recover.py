@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,18 +39,18 @@ def recover(
     aside: Path,
     file: OutboxFile,
     mark: Callable[[ServerPseudonym], OwnerMark],
+    erased: Mapping[OwnerMark, int],
     *,
     max_bytes: int,
 ) -> Recovered:
     """Put what is whole of an outbox that was set aside behind what the outbox in use holds.
 
-    Safe beside a process that serves: some at a time, and what InfluxDB has already overwrites
-    itself. Entries that the process put into the new outbox itself are left out. Raises
-    OutboxUnavailable where that would fill the outbox, or a file cannot be used; then the same
-    again does the rest.
+    `erased` says up to when (ns) what an owner sent is erased: that is left out. Safe beside a
+    process that serves: some at a time, and what InfluxDB has already overwrites itself.
+    Entries that the process put into the new outbox itself are left out. Raises OutboxUnavailable
+    where that would fill the outbox, or a file cannot be used; then the same again does the rest.
     """
     check_recoverable(aside)
-    erased = file.owners.erased()
     got, broken = _Got(file, max_bytes), set[int]()
     got.seen |= {(Pending, id_) for id_ in carried_numbers(aside)}
     given = delivered = None
@@ -62,7 +62,7 @@ def recover(
                 delivered = row.delivered if row.delivered is not None else delivered
             elif not isinstance(row, Pending | DeadLetter):
                 broken.add(row.id)
-            elif row.received_ns <= erased.get(mark(row.server), 0):
+            elif row.server and row.received_ns <= erased.get(mark(row.server), 0):
                 left_out += 1
                 got.seen.add((type(row), row.id))
             else:
@@ -117,6 +117,6 @@ class _Got:
                     self._file.put_dead_letter(row)
                     self.dead_letters += 1
                 else:
-                    self._file.insert(Entry(row.received_ns, row.server, row.points, row.lines))
+                    self._file.insert(Entry(*row[1:]))
                     self.reports += 1
         self._waiting.clear()

@@ -1,25 +1,22 @@
-"""What the rows of a damaged outbox were, told by their shape alone: its schema may be gone."""
+"""Finds the rows of a damaged outbox by their shape alone: its schema may be gone."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from collector.admission import TagValue
 from collector.lines import parse
-from collector.outbox.carve import Carved, Types, Value
-from collector.outbox.owners import Action, Asked, Choice, Notice, State
-from collector.outbox.rows import DeadLetter, Pending, is_whole
-from collector.privacy import OwnerMark, ServerPseudonym
+from collector.outbox.rows import ASL, DeadLetter, Pending, is_whole
+from collector.privacy import ServerPseudonym
 from collector.schema import NODE_REPORT, SERVER_REPORT, FieldType
+from collector.sqlite.carve import Carved, Types, Value, shape
 
 _PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
-_ENTRY: Final = {"nitib", "nitibi", "nitibn"}
-_DEAD_LETTER: Final = "nitbti"
+_ENTRY: Final = {"nitib", "nitibi", "nitibn", "nitibitt"}
+_DEAD_LETTER: Final = {"nitbti", "nitbtitt"}
 _CURSOR: Final = "ni"
 _TYPES: Final = {FieldType.INTEGER: int, FieldType.FLOAT: float, FieldType.STRING: str}
 _RAW: Final = {measurement.name: measurement for measurement in (NODE_REPORT, SERVER_REPORT)}
@@ -27,13 +24,13 @@ _RAW: Final = {measurement.name: measurement for measurement in (NODE_REPORT, SE
 
 @dataclass(slots=True)
 class Kept:
-    """What a damaged outbox still tells beside its reports; `last` is its highest row number."""
+    """What a damaged outbox still tells beside its reports.
 
-    choices: list[Choice] = field(default_factory=list)
-    erasures: list[Asked] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
-    erased: list[Notice] = field(default_factory=list)
-    tag_values: list[TagValue] = field(default_factory=list)
+    `legacy` are rows of an earlier version that the memory does not have yet, by table; `last` is
+    the file's highest row number.
+    """
+
+    legacy: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     last: int = 0
 
 
@@ -53,39 +50,34 @@ class Numbers:
 
 
 def kept(path: Path) -> Kept:
-    """What can be read for owners, and of tags. Raises OSError where nothing can be."""
+    """What can be read beside reports. Raises OSError where nothing can be."""
     found = Kept()
     with Carved(path) as carved:
-        for number, values in carved.rows(lambda types: _shape(types) not in _ENTRY):
+        for number, values in carved.rows(lambda types: shape(types) not in _ENTRY):
             found.last = max(found.last, number)
-            try:
-                _keep(found, number, values)
-            except (ValueError, TypeError):
-                continue
+            if len(values) == 2 and values[0] == "entries" and isinstance(values[1], int):
+                found.last = max(found.last, values[1])
+            elif (row := _legacy(number, values)) is not None:
+                table, content = row
+                found.legacy.setdefault(table, []).append(content)
     return found
 
 
-def _keep(found: Kept, number: int, values: tuple[Value, ...]) -> None:
+def _legacy(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
+    """The table of an earlier version that a row is of, and its content."""
     match values:
-        case (str(owner), "opt-out" | "opt-in" as choice, int(at), int()) if _is_name(owner):
-            found.choices.append(Choice(OwnerMark(owner), choice == "opt-out", at))
-        case (None, int(asked), str(server), str(action), str(state), int(until), str(f), str(p)):
-            json.loads(f or "{}")
-            json.loads(p or "{}")
-            if server and not _is_name(server):
-                return
-            known = ServerPseudonym(server)
-            found.erasures.append(
-                Asked(number, asked, known, Action(action), State(state), until, f, p)
-            )
-        case (None, str(owner), str(days)) if _is_name(owner):
-            found.notices.append(Notice(OwnerMark(owner), number, days))
-        case (str(owner), int(at)) if not number and _is_name(owner):
-            found.erased.append(Notice(OwnerMark(owner), at, ""))
-        case ("entries", int(last)) if number:
-            found.last = max(found.last, last)
-        case (str(tag), str(value), int(day)):
-            found.tag_values.append(TagValue(tag, value, day))
+        case (str(owner), "opt-out" | "opt-in", int(), int()) if _is_name(owner):
+            return "owner_choices", values
+        case (None, int(), str(server), str(), str(), int(), str(), str()):
+            if not server or _is_name(server):
+                return "erasures", (number, *values[1:])
+        case (None, str(owner), str()) if _is_name(owner):
+            return "erasure_notices", (number, *values[1:])
+        case (str(owner), int()) if not number and _is_name(owner):
+            return "erased", values
+        case (str(), str(), int()):
+            return "tag_values", values
+    return None
 
 
 def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Numbers]:
@@ -97,17 +89,28 @@ def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Numbers]:
         for number, values in carved.rows(_may_be_report):
             match values:
                 case (None, int(at), str(server), int(points), bytes(lines), *rest):
-                    entry = Pending(number, at, ServerPseudonym(server), points, lines)
-                    (sum_,) = rest or (None,)
+                    sum_, *whence = rest or (None,)
+                    owner = ServerPseudonym(server) if server else None
+                    entry = Pending(number, at, owner, points, lines, *map(str, whence))
                     whole = isinstance(sum_, int | None) and is_whole(entry, sum_)
-                    yield entry if whole and are_ours(lines, points) else Broken(number)
-                case (None, int(at), str(server), bytes(line), str(reason), int(aside)):
-                    letter = DeadLetter(number, at, ServerPseudonym(server), line, reason, aside)
-                    yield letter if are_ours(line, 1) else Broken(number)
+                    yield entry if whole and _may_be_sent(entry) else Broken(number)
+                case (None, int(at), str(server), bytes(line), str(reason), int(aside), *rest):
+                    owner = ServerPseudonym(server) if server else None
+                    letter = DeadLetter(number, at, owner, line, reason, aside, *map(str, rest))
+                    yield letter if _may_be_sent(letter) else Broken(number)
                 case ("entries", int(last)) if number:
                     yield Numbers(given=last)
                 case (None, int(last)) if number == 1:
                     yield Numbers(delivered=last)
+
+
+def _may_be_sent(row: Pending | DeadLetter) -> bool:
+    """Whether the lines of a report of `asl` are as that intake makes them; others' may be any."""
+    if row.sender != ASL:
+        return True
+    if isinstance(row, DeadLetter):
+        return are_ours(row.line, 1)
+    return are_ours(row.lines, row.points)
 
 
 def are_ours(lines: bytes, points: int) -> bool:
@@ -135,15 +138,7 @@ def _is_ours(line: str) -> bool:
 
 
 def _may_be_report(types: Types) -> bool:
-    return _shape(types) in {*_ENTRY, _DEAD_LETTER, _CURSOR, "ti"}
-
-
-def _shape(types: Types) -> str:
-    """A letter a column: null, integer, float, text, blob."""
-    return "".join(
-        "n" if t == 0 else "f" if t == 7 else "i" if t < 12 else "t" if t % 2 else "b"
-        for t in types
-    )
+    return shape(types) in {*_ENTRY, *_DEAD_LETTER, _CURSOR, "ti"}
 
 
 def _is_name(text: str) -> bool:

@@ -10,17 +10,23 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
 
 from collector.metrics import Metrics
-from collector.outbox.aside import aside_name, begin_anew, forget_recovered, set_aside
+from collector.outbox.aside import (
+    aside_name,
+    begin_anew,
+    forget_recovered,
+    set_aside,
+    suspicion,
+)
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 from collector.outbox.file import OutboxFile, disk, disk_is_short
-from collector.outbox.rows import Entry, Pending
-from collector.outbox.search import holds
+from collector.outbox.rows import Entry, Pending, Stats
 
 log = structlog.get_logger("collector.outbox")
 
@@ -35,19 +41,29 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Job:
-    work: Callable[[OutboxFile], None] | tuple[Entry, ...]
+class _Append:
+    """Entries to be put behind all others."""
+
+    entries: tuple[Entry, ...]
     future: asyncio.Future[None]
 
-    @property
-    def appends(self) -> bool:
-        """Whether it adds entries, rather than doing something to the file."""
-        return isinstance(self.work, tuple)
 
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """What it adds."""
-        return self.work if isinstance(self.work, tuple) else ()
+@dataclass(slots=True)
+class _Acknowledge:
+    """A batch that is delivered, but for `dead`."""
+
+    batch: Sequence[Pending]
+    dead: Sequence[tuple[Pending, bytes, str]]
+    future: asyncio.Future[None]
+
+
+_Job = _Append | _Acknowledge
+
+
+class _Wake(Enum):
+    """Has the outbox's thread look after its file at once."""
+
+    NOW = "now"
 
 
 class Outbox:
@@ -64,7 +80,7 @@ class Outbox:
         self._keep_ns = keep_seconds * 10**9
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | _Wake | None] = queue.SimpleQueue()
         self._unavailable: str | None = None
         self._damage: str | None = None
         self._carried: list[Pending] = []
@@ -72,9 +88,6 @@ class Outbox:
         self._read_file = OutboxFile(path)
         self.arrived = asyncio.Event()
         """Set when an entry has become durable; the writer clears it."""
-        self.known: list[Callable[[OutboxFile], None]] = []
-        """What a new file is told in the place of a damaged one, by whoever knows; in a thread of
-        the outbox's own."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="outbox-read")
         self._tidy()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -92,7 +105,7 @@ class Outbox:
 
     def append(self, *entries: Entry) -> asyncio.Future[None]:
         """Done when they are on disk; raises OutboxUnavailable where they could not be stored."""
-        return self._submit(entries)
+        return self._submit(_Append(entries, self._loop.create_future()))
 
     def acknowledge(
         self, batch: Sequence[Pending], dead: Sequence[tuple[Pending, bytes, str]] = ()
@@ -101,55 +114,28 @@ class Outbox:
 
         Where it is to be replayed meanwhile, nothing happens: it will come again.
         """
-        return self._submit(lambda file: file.acknowledge(batch, dead))
+        return self._submit(_Acknowledge(batch, dead, self._loop.create_future()))
 
     async def read(self, *, max_lines: int, after: int = 0) -> list[Pending]:
         """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one.
 
         Of those behind number `after` where that is given.
         """
-        return await self.ask(lambda file: file.read(max_lines=max_lines, after=after))
+        # Looked up in the thread: meanwhile a new file may have been begun.
+        return await self._read(lambda: self._read_file.read(max_lines=max_lines, after=after))
 
-    async def ask(self, question: Callable[[OutboxFile], T]) -> T:
-        """What the file answers, on a connection that changes nothing."""
+    async def stats(self) -> Stats:
+        """Its size."""
+        # Looked up in the thread, as in `read`.
+        return await self._read(lambda: self._read_file.stats())  # noqa: PLW0108 - see above
 
-        def answer() -> T:
-            # Looked up here: meanwhile a new file may have been begun.
-            return question(self._read_file)
-
+    async def _read(self, work: Callable[[], T]) -> T:
+        """The result of `work` in the thread that reads; damage that it meets is seen to."""
         try:
-            return await self._loop.run_in_executor(self._reader, answer)
+            return await self._loop.run_in_executor(self._reader, work)
         except OutboxDamaged as error:
-            self._report(error)
-            raise
-
-    async def change(self, work: Callable[[OutboxFile], T]) -> T:
-        """What `work` returned, when all that it did is on disk."""
-        returned: list[T] = []
-        await self._submit(lambda file: returned.append(work(file)))
-        return returned[-1]
-
-    async def scrub(self, *traces: bytes) -> bool:
-        """Leave nothing of deleted rows on the disk; whether none of these byte strings is there.
-
-        While it lasts, what is appended waits.
-        """
-
-        def work() -> bool:
-            with OutboxFile(self._path) as file:
-                clean = file.scrub(traces)
-            if any(holds(aside, traces) for aside in set_aside(self._path.parent)):
-                log.warning(
-                    "a damaged outbox that is set aside holds what was erased, which a recovery"
-                    " leaves out: recover it or delete it",
-                    reason="set-aside",
-                )
-            return clean
-
-        try:
-            return await asyncio.to_thread(work)
-        except OutboxDamaged as error:
-            self._report(error)
+            self._damage = str(error)
+            self._jobs.put(_Wake.NOW)
             raise
 
     async def close(self) -> None:
@@ -160,17 +146,9 @@ class Outbox:
         self._read_file.close()
         self._file.close()
 
-    def _report(self, error: OutboxDamaged) -> None:
-        """Have the outbox's own thread look after it."""
-        self._damage = str(error)
-        self._jobs.put(_Job(lambda _file: None, self._loop.create_future()))
-
-    def _submit(
-        self, work: Callable[[OutboxFile], None] | tuple[Entry, ...]
-    ) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put(_Job(work, future))
-        return future
+    def _submit(self, job: _Job) -> asyncio.Future[None]:
+        self._jobs.put(job)
+        return job.future
 
     # From here on: the outbox's own thread.
 
@@ -183,7 +161,7 @@ class Outbox:
             open_ = None not in jobs
             if self._damage is not None:
                 self._begin_anew(self._damage)
-            written += self._commit([job for job in jobs if job is not None])
+            written += self._commit([job for job in jobs if isinstance(job, _Job)])
             now = time.monotonic()
             due = now - tidied > _HOUSEKEEPING_S
             if not due and self._unavailable is None and (now - looked > _LOOK_S or written > most):
@@ -192,9 +170,9 @@ class Outbox:
                 self._tidy()
                 tidied = time.monotonic()
 
-    def _waiting_jobs(self) -> list[_Job | None]:
+    def _waiting_jobs(self) -> list[_Job | _Wake | None]:
         """All that waits; where nothing does, what comes first within a few seconds."""
-        jobs: list[_Job | None] = []
+        jobs: list[_Job | _Wake | None] = []
         with contextlib.suppress(queue.Empty):
             jobs.append(self._jobs.get(timeout=_HOUSEKEEPING_S))
             while True:
@@ -204,9 +182,9 @@ class Outbox:
     def _commit(self, jobs: list[_Job]) -> int:
         """Do them; how many bytes of lines were added."""
         if self._unavailable is not None:
-            refused = [job for job in jobs if job.appends]
+            refused = [job for job in jobs if isinstance(job, _Append)]
             self._answer(refused, OutboxUnavailable(self._unavailable))
-            jobs = [job for job in jobs if not job.appends]
+            jobs = [job for job in jobs if not isinstance(job, _Append)]
         if not jobs:
             return 0
         try:
@@ -219,7 +197,7 @@ class Outbox:
             return 0
         self._metrics.outbox_commits.inc()
         self._answer(jobs, None)
-        return sum([len(entry.lines) for job in jobs for entry in job.entries])
+        return sum([len(entry.lines) for entry in _entries(jobs)])
 
     def _do(self, jobs: list[_Job]) -> None:
         """In one commit; once more in a new file where the one in use is damaged."""
@@ -230,19 +208,14 @@ class Outbox:
             self._do_in(self._file, jobs)
 
     def _do_in(self, file: OutboxFile, jobs: list[_Job]) -> None:
-        if all(job.appends for job in jobs):
-            file.append(*[entry for job in jobs for entry in job.entries])
+        acknowledged = [job for job in jobs if isinstance(job, _Acknowledge)]
+        entries = _entries(jobs)
+        if not acknowledged:
+            file.append(*entries)
             return
         with file.transaction():
-            entries: list[Entry] = []
-            for job in jobs:
-                if isinstance(job.work, tuple):
-                    entries += job.work
-                else:
-                    # What was there before it is there for it.
-                    file.insert(*entries)
-                    entries.clear()
-                    job.work(file)
+            for job in acknowledged:
+                file.acknowledge(job.batch, job.dead)
             file.insert(*entries)
 
     def _begin_anew(self, why: str) -> bool:
@@ -255,7 +228,7 @@ class Outbox:
                 # Kept for the next attempt where this one fails: the closed file tells nothing.
                 self._carried = self._file.readable_waiting() or self._carried
             self._file.close()
-            begin_anew(self._path, why, self._tell, self._carried)
+            begin_anew(self._path, why, self._carried)
             self._carried = []
             self._file = OutboxFile(self._path)
             self._read_file = OutboxFile(self._path)
@@ -266,11 +239,7 @@ class Outbox:
         self._see_to_set_aside()
         return True
 
-    def _tell(self, file: OutboxFile) -> None:
-        for tell in self.known:
-            tell(file)
-
-    def _answer(self, jobs: list[_Job], error: OutboxUnavailable | None) -> None:
+    def _answer(self, jobs: Sequence[_Job], error: OutboxUnavailable | None) -> None:
         def tell() -> None:
             # A future is done already where its waiter has gone away.
             for future in [job.future for job in jobs if not job.future.done()]:
@@ -278,7 +247,7 @@ class Outbox:
                     future.set_result(None)
                 else:
                     future.set_exception(error)
-            if error is None and any(job.appends for job in jobs):
+            if error is None and any(isinstance(job, _Append) for job in jobs):
                 self.arrived.set()
 
         self._loop.call_soon_threadsafe(tell)
@@ -311,6 +280,8 @@ class Outbox:
             # What it holds is on the disk as long as it is open here, and no longer.
             self._file.copy_to(aside_name(self._path))
             raise OutboxDamaged("the outbox's file was moved away or replaced")
+        if (why := suspicion(self._path)) is not None:
+            raise OutboxDamaged(why)
         self._prune()
         self._see_to_set_aside()
         if self._unavailable is not None:
@@ -354,3 +325,8 @@ class Outbox:
                 log.error("outbox refuses reports", reason="unavailable", why=why)
         self._unavailable = why
         self._metrics.outbox_accepting.set(why is None)
+
+
+def _entries(jobs: Sequence[_Job]) -> list[Entry]:
+    """The entries that jobs append, in order."""
+    return [entry for job in jobs if isinstance(job, _Append) for entry in job.entries]

@@ -1,71 +1,123 @@
-"""Whose reports are dropped: in memory for the intake, on our disk for the next start."""
+"""Owners' choices in a running process: in RAM for the intake, in the memory for all workers."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Iterable
+
+import structlog
 
 from collector.lines import Stamper
+from collector.memory import Choice, Memory, MemoryUnavailable
 from collector.metrics import Metrics
-from collector.outbox import Outbox, OutboxFile
-from collector.outbox.owners import Choice
 from collector.privacy import OwnerMark, Pseudonymiser, ServerPseudonym
+
+log = structlog.get_logger("collector.owners")
+
+LOOK_S = 0.2
+"""Pause between two looks at the memory: a choice holds at every worker after so long."""
+HEARD_S = 0.5
+"""Time in which every worker has taken over a choice."""
+_LOOK_ANYWAY_S = 5.0
 
 
 class Choices:
-    """The choices that this collector knows of; `kept` are those of earlier runs."""
+    """The choices that this process knows of; `kept` are those in the memory at its start."""
 
     def __init__(
         self,
         kept: list[Choice],
-        outbox: Outbox,
+        memory: Memory,
         metrics: Metrics,
         *,
         pseudonyms: Pseudonymiser,
         stamper: Stamper,
     ) -> None:
-        self._outbox = outbox
+        self._memory = memory
         self._metrics = metrics
         self._pseudonyms = pseudonyms
         self._stamper = stamper
-        self._latest = {choice.owner: choice for choice in kept}
-        self._out: set[OwnerMark] = {choice.owner for choice in kept if choice.out}
-        self._measure()
-        outbox.known.append(self._keep_again)
+        self._latest: dict[OwnerMark, Choice] = {}
+        self._out: set[OwnerMark] = set()
+        self.untold = False
+        """Whether the memory has choices that InfluxDB does not have yet."""
+        self._take(kept)
 
     def opted_out(self, server: ServerPseudonym) -> bool:
         """Whether a server's reports are to be dropped."""
         return bool(self._out) and self._pseudonyms.mark(server) in self._out
 
     async def choose(self, server: ServerPseudonym, *, out: bool) -> None:
-        """Remember an owner's choice. Raises OutboxUnavailable."""
+        """Remember an owner's choice. Raises MemoryUnavailable."""
         if not out and not self.opted_out(server):
             return
         stamp = self._stamper.take(time.time_ns(), 1)[0]
         await self._keep(Choice(self._pseudonyms.mark(server), out, stamp), told=False)
 
     async def hear(self, choice: Choice) -> bool:
-        """Take over a choice made elsewhere, unless a later one is known; whether it was news."""
+        """Take over a choice made elsewhere, unless a later one is known; whether it was news.
+
+        Raises MemoryUnavailable.
+        """
         known = self._latest.get(choice.owner)
         if known is not None and known.at_ns >= choice.at_ns:
             return False
         await self._keep(choice, told=True)
         return True
 
+    async def refresh(self) -> None:
+        """Take over what other processes have put into the memory. Raises MemoryUnavailable.
+
+        Choices that it lacks, as after it was damaged, are put into it again.
+        """
+        known = list(self._latest.values())
+        kept = {
+            choice.owner: choice for choice in await asyncio.to_thread(self._memory.choices.all)
+        }
+        self._take(kept.values())
+        lost = [
+            choice
+            for choice in known
+            if choice.owner not in kept or kept[choice.owner].at_ns < choice.at_ns
+        ]
+        self.untold = bool(await asyncio.to_thread(self._memory.choices.all, untold=True))
+        if lost:
+            await asyncio.to_thread(self._memory.choices.keep, *lost, told=False)
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Refresh at each change of the memory, then call `changed`; until cancelled."""
+        seen: object = None
+        looked = time.monotonic()
+        failed = False
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                stamp = self._memory.store.stamp()
+                # A change within one tick of the disk's clock may leave no trace there.
+                if stamp == seen and time.monotonic() - looked < _LOOK_ANYWAY_S:
+                    continue
+                await self.refresh()
+            except MemoryUnavailable as error:
+                if not failed:
+                    log.error("the memory cannot be read", reason="unavailable", why=str(error))
+                failed = True
+                continue
+            if failed:
+                log.info("the memory can be read again")
+            failed = False
+            seen, looked = stamp, time.monotonic()
+            changed()
+
     async def _keep(self, choice: Choice, *, told: bool) -> None:
-        # In memory at once, so that no report that comes from now on is taken.
-        self._latest[choice.owner] = choice
-        (self._out.add if choice.out else self._out.discard)(choice.owner)
-        self._measure()
+        # In RAM at once, so that no report that comes from now on is taken.
+        self._take([choice])
+        await asyncio.to_thread(self._memory.choices.keep, choice, told=told)
 
-        def work(file: OutboxFile) -> None:
-            file.owners.choose(choice, told=told)
-
-        await self._outbox.change(work)
-
-    def _keep_again(self, file: OutboxFile) -> None:
-        """Into the file that takes the place of a damaged one."""
-        for choice in list(self._latest.values()):
-            file.owners.choose(choice, told=False)
-
-    def _measure(self) -> None:
+    def _take(self, choices: Iterable[Choice]) -> None:
+        for choice in choices:
+            known = self._latest.get(choice.owner)
+            if known is None or known.at_ns <= choice.at_ns:
+                self._latest[choice.owner] = choice
+                (self._out.add if choice.out else self._out.discard)(choice.owner)
         self._metrics.opted_out.set(len(self._out))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from collector.influx import Influx
 from collector.lines import Stamper
+from collector.memory import Choice, Memory
 from collector.metrics import Metrics
-from collector.outbox import Outbox
-from collector.outbox.owners import Choice
-from collector.owners.choices import Choices
+from collector.outbox import Outboxes
+from collector.owners.choices import HEARD_S, Choices
 from collector.owners.erasure import Eraser, Locks
 from collector.owners.holdings import Holdings
 from collector.owners.requests import Erasures
@@ -26,7 +26,8 @@ class Parts:
     """What there is of a collector. `daily` is the one that the rollup's schedule runs."""
 
     influx: Influx
-    outbox: Outbox
+    memory: Memory
+    outboxes: Outboxes
     daily: Daily
     pseudonyms: Pseudonymiser
     metrics: Metrics
@@ -34,7 +35,10 @@ class Parts:
 
 
 class Desk:
-    """Serves owners. `kept` are the choices of earlier runs; `changed` is called after erasures."""
+    """Serves owners. `kept` are the choices of earlier runs; `changed` is called after erasures.
+
+    `first`: whether this process does erasures and shares choices, for all workers.
+    """
 
     def __init__(
         self,
@@ -43,18 +47,21 @@ class Desk:
         *,
         kept: list[Choice],
         changed: Callable[[], None],
+        first: bool = True,
     ) -> None:
+        self._first = first
         # The newest choice gives the first stamp, should the clock have been set back since.
         stamper = Stamper(
             instance=settings.instance, last=max((choice.at_ns for choice in kept), default=0)
         )
-        self.holdings = Holdings(parts.influx, parts.outbox)
+        self.holdings = Holdings(parts.influx, parts.outboxes)
         self.choices = Choices(
-            kept, parts.outbox, parts.metrics, pseudonyms=parts.pseudonyms, stamper=stamper
+            kept, parts.memory, parts.metrics, pseudonyms=parts.pseudonyms, stamper=stamper
         )
         eraser = Eraser(
             parts.influx,
-            parts.outbox,
+            parts.memory,
+            parts.outboxes,
             self.holdings,
             parts.daily,
             parts.locks,
@@ -67,16 +74,18 @@ class Desk:
             self.sync.wake()
 
         self.erasures = Erasures(
-            parts.outbox,
+            parts.memory,
+            parts.outboxes,
             eraser,
             self.choices,
             parts.metrics,
             per_hour=settings.erasures_per_hour,
+            heard_s=HEARD_S if settings.workers > 1 else 0.0,
             done=done,
         )
         self.sync = Sync(
             parts.influx,
-            parts.outbox,
+            parts.memory,
             self.choices,
             self.erasures,
             parts.daily,
@@ -87,8 +96,19 @@ class Desk:
 
     async def open(self) -> None:
         """Before the rollup runs: it waits where an earlier run left an erasure half done."""
-        await self.erasures.open()
+        if self._first:
+            await self.erasures.open()
 
     async def run(self) -> None:
         """Do what owners ask and share what they chose, until cancelled."""
-        await asyncio.gather(self.erasures.run(), self.sync.run())
+        if self._first:
+            await asyncio.gather(
+                self.erasures.run(), self.sync.run(), self.choices.watch(self._woken)
+            )
+        else:
+            await self.choices.watch(self.erasures.wake)
+
+    def _woken(self) -> None:
+        self.erasures.wake()
+        if self.choices.untold:
+            self.sync.wake()

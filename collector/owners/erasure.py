@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
 
 from collector.influx import Influx, InfluxError, InfluxUnavailable, identifier, string
 from collector.influx.writing import write_all
 from collector.lines import Point, Stamper, line
-from collector.outbox import Outbox, OutboxFile
-from collector.outbox.owners import Action, Asked, Notice, State
+from collector.memory import Action, Asked, Memory, Notice, State
+from collector.outbox import Held, Outboxes
+from collector.outbox.delivering import DeliveryLock
 from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
@@ -85,9 +86,9 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """`writing` is the writer's, held while entries are in hand; `rolling` the rollup's."""
+    """`writing` is shared by the loops that deliver; `rolling` is the rollup's."""
 
-    writing: asyncio.Lock
+    writing: DeliveryLock
     rolling: asyncio.Lock | SharedLock
 
 
@@ -97,7 +98,8 @@ class Eraser:
     def __init__(
         self,
         influx: Influx,
-        outbox: Outbox,
+        memory: Memory,
+        outboxes: Outboxes,
         holdings: Holdings,
         daily: Daily,
         locks: Locks,
@@ -106,85 +108,87 @@ class Eraser:
         stamper: Stamper,
     ) -> None:
         self._influx = influx
-        self._outbox = outbox
+        self._memory = memory
+        self._outboxes = outboxes
         self._holdings = holdings
         self._daily = daily
         self._locks = locks
         self._pseudonyms = pseudonyms
         self._stamper = stamper
-        self._holds_rollup = False
+        self._begun: set[int] = set()
 
-    async def hold_rollup(self) -> None:
-        """Keep the rollup from looking until an erasure begun by an earlier run is at its end."""
-        if not self._holds_rollup:
+    async def hold_rollup(self, number: int) -> None:
+        """Keep the rollup from looking until an erasure that is begun is at its end."""
+        if not self._begun:
             await self._locks.rolling.acquire()
-            self._holds_rollup = True
+        self._begun.add(number)
 
-    def let_rollup_go(self) -> None:
-        """The opposite."""
-        if self._holds_rollup:
-            self._holds_rollup = False
-            self._locks.rolling.release()
+    def let_rollup_go(self, number: int) -> None:
+        """The rollup need not wait for an erasure any more."""
+        if number in self._begun:
+            self._begun.remove(number)
+            if not self._begun:
+                self._locks.rolling.release()
 
     async def erase(self, asked: Asked) -> Receipt:
         """Erase all that is held of a server, and remember what was done.
 
-        Raises InfluxError, OutboxUnavailable: then the same is to be asked again. Where raw reports
-        may have been deleted by then, the rollup is held until it is done.
+        Raises InfluxError, StoreUnavailable, OSError: then the same is to be asked again. Where raw
+        reports may have been deleted by then, the rollup is held until it is done.
         """
-        asked = await self._clear_outbox(asked)
-        await self.hold_rollup()
+        asked = await self._clear_outboxes(asked)
+        await self.hold_rollup(asked.id)
         rows: Sequence[Point] = ()
         if asked.state is not State.PLANNED:
             try:
                 rows = await self._holdings.raw(asked.server, until_ns=asked.until_ns)
                 asked = await self._begin(asked, rows)
             except BaseException:
-                self.let_rollup_go()
+                self.let_rollup_go(asked.id)
                 raise
         plan = _Plan.read(asked.plan)
         await self._delete_raw(asked, plan, rows)
         await self._tell_final_days(plan)
-        await asyncio.to_thread(self._daily.forget, [date.fromisoformat(day) for day in plan.days])
-        found = Counter(json.loads(asked.found))
+        found = _Found.read(asked.found)
         receipt = Receipt(
             plan.reports,
             plan.node_reports,
-            found[Place.WAITING],
-            found[Place.DELIVERED],
-            found[Place.DEAD],
+            found.counts[Place.WAITING],
+            found.counts[Place.DELIVERED],
+            found.counts[Place.DEAD],
             plan.days,
             tuple(plan.erased),
         )
-        await self._finish(asked, receipt)
-        self.let_rollup_go()
+        try:
+            days = [date.fromisoformat(day) for day in plan.days]
+            await asyncio.to_thread(self._daily.forget, days)
+            await self._finish(asked, receipt)
+        finally:
+            # What the rollup reads is as it is to be, whatever files could not be deleted here.
+            self.let_rollup_go(asked.id)
         return receipt
 
-    async def _clear_outbox(self, asked: Asked) -> Asked:
-        """Take it out of the outbox, so that the writer can bring none of it back."""
-        async with self._locks.writing:
-            held = await self._outbox.ask(lambda file: file.held(asked.server))
+    async def _clear_outboxes(self, asked: Asked) -> Asked:
+        """Take it out of every outbox, so that no loop can bring any of it back.
+
+        What is found is noted before it is deleted, up to which number of each outbox: begun again
+        after a crash, it is counted once.
+        """
+        async with self._locks.writing.alone():
+            held = await asyncio.to_thread(self._outboxes.held, asked.server)
             until = asked.until_ns
             if not until:
                 # A clock that was set back leaves timestamps that are ahead of it.
-                until = max(time.time_ns(), await self._outbox.ask(OutboxFile.newest_ns))
-            held = replace(
-                held,
-                waiting=tuple(entry for entry in held.waiting if entry.received_ns <= until),
-                delivered=tuple(entry for entry in held.delivered if entry.received_ns <= until),
-                dead=tuple(letter for letter in held.dead if letter.received_ns <= until),
+                until = max(time.time_ns(), await asyncio.to_thread(self._outboxes.newest_ns))
+            held = {name: _up_to(found, until) for name, found in held.items()}
+            found = _Found.read(asked.found)
+            for name, rows in held.items():
+                found.add(name, rows)
+            said = found.written()
+            await asyncio.to_thread(
+                self._memory.erasures.note, asked.id, until_ns=until, found=said
             )
-            found = Counter(json.loads(asked.found or "{}"))
-            found[Place.WAITING] += len(held.waiting)
-            found[Place.DELIVERED] += len(held.delivered)
-            found[Place.DEAD] += len(held.dead)
-            said = json.dumps(found)
-
-            def work(file: OutboxFile) -> None:
-                file.erase(asked.server, held, until_ns=until)
-                file.owners.note(asked.id, found=said)
-
-            await self._outbox.change(work)
+            await asyncio.to_thread(self._outboxes.erase, asked.server, held)
         return replace(asked, until_ns=until, found=said)
 
     async def _begin(self, asked: Asked, rows: Sequence[Point]) -> Asked:
@@ -207,9 +211,7 @@ class Eraser:
         plan = _Plan(
             reports.total(), nodes.total(), tuple(day.isoformat() for day in days), erased
         ).written()
-        await self._outbox.change(
-            lambda file: file.owners.begin(asked.id, until_ns=asked.until_ns, plan=plan)
-        )
+        await asyncio.to_thread(self._memory.erasures.begin, asked.id, plan=plan)
         return replace(asked, state=State.PLANNED, plan=plan)
 
     async def _delete_raw(self, asked: Asked, plan: _Plan, rows: Sequence[Point]) -> None:
@@ -221,15 +223,15 @@ class Eraser:
             for first in range(0, len(rows), _STATEMENTS):
                 try:
                     # Deleting from a series that is being written to has lost points in 1.x.
-                    async with self._locks.writing:
+                    async with self._locks.writing.alone():
                         await self._delete(rows[first : first + _STATEMENTS])
                 except InfluxUnavailable:
                     raise
                 except InfluxError:
                     if fresh and first == 0:
                         # Refused, and nothing is gone: the rollup need not wait for this.
-                        await self._outbox.change(lambda file: file.owners.take_back(asked.id))
-                        self.let_rollup_go()
+                        await asyncio.to_thread(self._memory.erasures.take_back, asked.id)
+                        self.let_rollup_go(asked.id)
                     raise
             rows = await self._left(asked, plan)
             fresh = False
@@ -269,14 +271,61 @@ class Eraser:
         mark = self._pseudonyms.mark(asked.server)
         stamp = self._stamper.take(max(time.time_ns(), asked.until_ns), 1)[0]
 
-        def work(file: OutboxFile) -> None:
-            file.owners.finish(asked.id, receipt=receipt.written())
-            if asked.action is not Action.NOTICE:
-                file.owners.give_notice(Notice(mark, stamp, ",".join(receipt.days)))
+        notice = None
+        if asked.action is not Action.NOTICE:
+            notice = Notice(mark, stamp, ",".join(receipt.days))
+        trace = asked.server.encode()
+        # Before it is said to be done: what is left is looked for again at the next try.
+        clean = await asyncio.to_thread(self._outboxes.scrub, trace)
+        await asyncio.to_thread(
+            self._memory.erasures.finish, asked, receipt=receipt.written(), notice=notice
+        )
+        clean &= await asyncio.to_thread(self._memory.scrub, trace)
+        if not clean:
+            log.warning("files hold remains of erased rows until their pages are used again")
 
-        await self._outbox.change(work)
-        if not await self._outbox.scrub(asked.server.encode()):
-            log.warning("the outbox holds remains of erased rows until its pages are used again")
+
+class _Found:
+    """Rows of outboxes that an erasure removes: how many, by place, and up to which numbers.
+
+    `upto` gives, by the name of the outbox's directory, the highest number of an entry and of a
+    dead letter that is counted.
+    """
+
+    def __init__(self, counts: Counter[str], upto: dict[str, tuple[int, int]]) -> None:
+        self.counts = counts
+        self._upto = upto
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """What `written` gave; of the earlier version, which had no `upto`, too."""
+        said: dict[str, Any] = json.loads(text or "{}")
+        upto = {name: (int(a), int(b)) for name, (a, b) in said.pop("upto", {}).items()}
+        return cls(Counter(said), upto)
+
+    def written(self) -> str:
+        """The same as JSON."""
+        return json.dumps({**self.counts, "upto": self._upto})
+
+    def add(self, name: str, held: Held) -> None:
+        """Count the rows of an outbox that are not counted yet."""
+        entry, letter = self._upto.get(name, (0, 0))
+        self.counts[Place.WAITING] += sum(one.id > entry for one in held.waiting)
+        self.counts[Place.DELIVERED] += sum(one.id > entry for one in held.delivered)
+        self.counts[Place.DEAD] += sum(one.id > letter for one in held.dead)
+        self._upto[name] = (
+            max([entry, *(one.id for one in (*held.waiting, *held.delivered))]),
+            max([letter, *(one.id for one in held.dead)]),
+        )
+
+
+def _up_to(held: Held, until_ns: int) -> Held:
+    """The rows that were received up to a time."""
+    return Held(
+        tuple(entry for entry in held.waiting if entry.received_ns <= until_ns),
+        tuple(entry for entry in held.delivered if entry.received_ns <= until_ns),
+        tuple(letter for letter in held.dead if letter.received_ns <= until_ns),
+    )
 
 
 def _by_day(rows: Sequence[Point]) -> tuple[Counter[date], Counter[date]]:

@@ -1,4 +1,4 @@
-"""What is held of one server: its raw rows, and its entries and dead letters in the outbox."""
+"""Finds the reports of one server: its raw rows, and its rows in the outboxes of all workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from collector.influx import Influx, Select, read, rows_of
 from collector.lines import Point, parse
-from collector.outbox import Held, Outbox
+from collector.outbox import Held, Outboxes
 from collector.privacy import ServerPseudonym
 from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
 
@@ -75,12 +75,14 @@ async def _rows(
     return points
 
 
-def outbox_points(held: Held) -> list[tuple[Place, Point]]:
-    """The points of entries and dead letters, as they would be in InfluxDB."""
-    entries = [(Place.WAITING, entry.lines) for entry in held.waiting]
-    entries += [(Place.DELIVERED, entry.lines) for entry in held.delivered]
-    lines = [(place, line) for place, block in entries for line in block.split(b"\n")]
-    lines += [(Place.DEAD, letter.line) for letter in held.dead]
+def outbox_points(found: Iterable[Held]) -> list[tuple[Place, Point]]:
+    """The points of entries and dead letters of any outboxes, as they would be in InfluxDB."""
+    lines: list[tuple[Place, bytes]] = []
+    for held in found:
+        entries = [(Place.WAITING, entry.lines) for entry in held.waiting]
+        entries += [(Place.DELIVERED, entry.lines) for entry in held.delivered]
+        lines += [(place, line) for place, block in entries for line in block.split(b"\n")]
+        lines += [(Place.DEAD, letter.line) for letter in held.dead]
     return [(place, parse(line.decode())) for place, line in lines]
 
 
@@ -132,15 +134,16 @@ def _head(heads: Sequence[int], known: dict[tuple[str, int], Point], time: int) 
 class Holdings:
     """Finds what is held. One search of InfluxDB at a time: each reads all of a column."""
 
-    def __init__(self, influx: Influx, outbox: Outbox) -> None:
+    def __init__(self, influx: Influx, outboxes: Outboxes) -> None:
         self._influx = influx
-        self._outbox = outbox
+        self._outboxes = outboxes
         self.searching = asyncio.Lock()
 
     async def of(self, server: ServerPseudonym, *, until_ns: int) -> list[Report]:
         """All reports held of a server, oldest first. Raises InfluxError, OutboxUnavailable."""
-        # The outbox first: what is on its way meanwhile is then seen twice rather than not at all.
-        points = outbox_points(await self._outbox.ask(lambda file: file.held(server)))
+        # The outboxes first: what is on its way meanwhile is seen twice rather than not at all.
+        held = await asyncio.to_thread(self._outboxes.held, server)
+        points = outbox_points(held.values())
         rows = await self.raw(server, until_ns=until_ns)
         return reports_of([*points, *((Place.RAW, point) for point in rows)])
 

@@ -21,14 +21,14 @@ from collector.influx import InfluxError
 from collector.intakes.door import Door
 from collector.intakes.proof import Proof
 from collector.logs import Sparing
-from collector.outbox import OutboxUnavailable
-from collector.outbox.owners import Action
+from collector.memory import Action
 from collector.owners import texts
 from collector.owners.desk import Desk
 from collector.owners.holdings import Report
 from collector.owners.requests import Later
 from collector.owners.texts import Answer, Terms
 from collector.problems import Reason, Refusal
+from collector.sqlite.errors import StoreUnavailable
 
 log = structlog.get_logger("collector.owners")
 
@@ -127,7 +127,7 @@ class MyData:
         self._busy += 1
         try:
             return await act(who)
-        except OutboxUnavailable:
+        except StoreUnavailable:
             return Refusal(Reason.UNAVAILABLE, "nothing can be stored now", _RETRY_AFTER_S)
         except (InfluxError, TimeoutError):
             return Refusal(

@@ -18,13 +18,13 @@ import structlog
 from collector.influx import Influx, InfluxError, Select, read, rows_of
 from collector.influx.writing import write_all
 from collector.lines import line
-from collector.outbox import Outbox, OutboxFile, OutboxUnavailable
-from collector.outbox.owners import Choice, Notice
+from collector.memory import Choice, Memory, Notice
 from collector.owners.choices import Choices
 from collector.owners.requests import Erasures
 from collector.privacy import OwnerMark, Pseudonymiser
 from collector.rollup.daily import Daily
 from collector.schema import ERASURE_NOTICE, OWNER_CHOICE, OWNERS, Measurement
+from collector.sqlite.errors import StoreUnavailable
 from collector.state import SharedLock
 
 log = structlog.get_logger("collector.owners")
@@ -44,7 +44,7 @@ class Sync:
     def __init__(
         self,
         influx: Influx,
-        outbox: Outbox,
+        memory: Memory,
         choices: Choices,
         erasures: Erasures,
         daily: Daily,
@@ -54,7 +54,7 @@ class Sync:
         keep_seconds: int,
     ) -> None:
         self._influx = influx
-        self._outbox = outbox
+        self._memory = memory
         self._choices = choices
         self._erasures = erasures
         self._daily = daily
@@ -81,7 +81,7 @@ class Sync:
     async def _tried(self) -> bool:
         try:
             await self.once()
-        except (InfluxError, OutboxUnavailable) as error:
+        except (InfluxError, StoreUnavailable) as error:
             self._failures += 1
             # At a start the database may be about to be made.
             if self._failures == 2:
@@ -93,7 +93,7 @@ class Sync:
         return True
 
     async def once(self) -> None:
-        """Give and take. Raises InfluxError, OutboxUnavailable."""
+        """Give and take. Raises InfluxError, StoreUnavailable."""
         await self.share()
         out = await self._hear_choices()
         fresh = await self._hear_notices()
@@ -108,13 +108,11 @@ class Sync:
 
     async def _remember(self, notices: list[Notice]) -> None:
         """What an outbox that was set aside holds of these owners must not come back."""
-        oldest = time.time_ns() - self._keep_ns
-
-        def work(file: OutboxFile) -> None:
-            file.owners.remember_erased(notices)
-            file.owners.forget_erased(before_ns=oldest)
-
-        await self._outbox.change(work)
+        await asyncio.to_thread(
+            self._memory.erasures.remember_erased,
+            notices,
+            oldest_ns=time.time_ns() - self._keep_ns,
+        )
 
     def _forget(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
@@ -122,28 +120,15 @@ class Sync:
             self._daily.forget(days)
 
     async def share(self) -> None:
-        """Give InfluxDB what it does not have yet. Raises InfluxError, OutboxUnavailable."""
-        choices = await self._outbox.ask(lambda file: file.owners.choices(untold=True))
-        for choice in choices:
+        """Give InfluxDB what it does not have yet. Raises InfluxError, StoreUnavailable."""
+        for choice in await asyncio.to_thread(self._memory.choices.all, untold=True):
             said = {"owner": choice.owner, "choice": "opt-out" if choice.out else "opt-in"}
             await self._write(OWNER_CHOICE, said, choice.at_ns)
-            await self._told(choice)
-        for notice in await self._outbox.ask(lambda file: file.owners.notices()):
+            await asyncio.to_thread(self._memory.choices.keep, choice, told=True)
+        for notice in await asyncio.to_thread(self._memory.erasures.notices):
             said = {"owner": notice.owner, "days": notice.days}
             await self._write(ERASURE_NOTICE, said, notice.at_ns)
-            await self._given(notice)
-
-    async def _told(self, choice: Choice) -> None:
-        def work(file: OutboxFile) -> None:
-            file.owners.choose(choice, told=True)
-
-        await self._outbox.change(work)
-
-    async def _given(self, notice: Notice) -> None:
-        def work(file: OutboxFile) -> None:
-            file.owners.notice_given(notice)
-
-        await self._outbox.change(work)
+            await asyncio.to_thread(self._memory.erasures.notice_given, notice)
 
     async def _write(self, measurement: Measurement, said: Mapping[str, str], at_ns: int) -> None:
         text = line(measurement.name, "", dict(said), at_ns)
@@ -189,7 +174,7 @@ class Sync:
 
     async def _follow(self, out: set[OwnerMark], notices: Iterable[Notice]) -> None:
         """Have erased here what is held of these owners."""
-        held = await self._outbox.ask(OutboxFile.servers)
+        held = await self._erasures.held()
         if not held:
             return
         until = dict.fromkeys(out, time.time_ns())

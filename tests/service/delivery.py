@@ -13,6 +13,7 @@ from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, Outbox, OutboxFile
+from collector.outbox.delivering import DeliveryLock
 from collector.privacy import ServerPseudonym
 from collector.writer import Writer
 from tests.conftest import Databases
@@ -76,7 +77,11 @@ async def delivering(
     try:
         async with influx_there as influx:
             writer = Writer(
-                outbox, influx, metrics, lambda: ensure(influx, {"usage_raw": retention_s})
+                outbox,
+                influx,
+                metrics,
+                lambda: ensure(influx, {"usage_raw": retention_s}),
+                DeliveryLock(directory),
             )
             task = asyncio.create_task(writer.run())
             try:

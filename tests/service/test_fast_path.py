@@ -11,7 +11,6 @@ import contextlib
 import ipaddress
 import random
 import re
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -28,6 +27,7 @@ from collector.connections import Connection, Listener
 from collector.fast import FAST_PATH, FastHandler, FastPath
 from collector.guard import Limits
 from collector.listen import listening
+from collector.outbox import OutboxFile
 from collector.public.headers import public_headers
 from collector.settings import Address
 from tests.hostile.test_http import NO_HTTP, SMUGGLED
@@ -347,13 +347,9 @@ def on_both(path: Path, check: Callable[[Server], Awaitable[object]], **options:
 @contextmanager
 def held(server: Server) -> Iterator[None]:
     """Nothing becomes durable while the block runs."""
-    go_on = threading.Event()
-    holding = asyncio.ensure_future(server.receiving.outbox.change(lambda _file: go_on.wait()))
-    try:
+    # Another connection's transaction: the outbox waits for its end.
+    with OutboxFile(server.receiving.path) as file, file.transaction():
         yield
-    finally:
-        go_on.set()
-    holding.add_done_callback(lambda done: done.result())
 
 
 def accepted(server: Server) -> float:
@@ -513,7 +509,7 @@ def test_sender_that_takes_no_answers_is_waited_for(tmp_path: Path) -> None:
             await client.send(PLAIN * 3)
             got += await client.answer()
             # Its answer is not taken: the next request waits.
-            await server.receiving.outbox.ask(lambda file: file.stats())
+            await server.receiving.outbox.stats()
             await asyncio.sleep(0.1)
             assert accepted(server) == 2
             client.connection.resume_writing()

@@ -44,7 +44,7 @@ class Words:
         return len(parsed)
 
     def entries(self, outcome: int) -> Sequence[Entry]:
-        return [Entry(1, SERVER, 1, b"m f=1i %d" % n, ()) for n in range(outcome)]
+        return [Entry(1, SERVER, 1, b"m f=1i %d" % n) for n in range(outcome)]
 
     def stored(self, outcomes: Sequence[int]) -> None:
         self.durable += outcomes

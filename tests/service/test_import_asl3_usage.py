@@ -30,8 +30,8 @@ from collector.history.asl3_usage import Import, OldData
 from collector.influx import Influx
 from collector.intakes.asl.tags import tag_budgets
 from collector.lines import NS_PER_DAY
-from collector.outbox import FILE, Entry, OutboxFile
-from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.memory import Memory
+from collector.privacy import Pseudonymiser
 from collector.public.reports import basic_text, daily_text
 from collector.public.series import PublicSeries, Snapshot
 from collector.schema import DAILY, RAW
@@ -634,8 +634,7 @@ def test_nodes_outside_the_public_list_do_not_count(importer: Importer) -> None:
 def test_tag_values_of_a_collector_beside_are_minded(importer: Importer) -> None:
     importer.lay_key()
     values = tuple(TagValue("arch", f"arch{n}", 20_000_000) for n in range(40))
-    with OutboxFile(importer.state / FILE) as file, file.transaction():
-        file.insert(Entry(1, ServerPseudonym("s"), 1, b"x", values))
+    Memory(importer.state).tags.admit(values)
     importer.run("--dump", SAMPLE, "--apply")
     assert {row["arch"] for row in importer.points()["nodes"]} == {"other"}
 

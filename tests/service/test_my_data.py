@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.outbox import FILE, OutboxFile
+from collector.memory import Memory
 from tests.conftest import Databases, Serve, StartServe
 from tests.network import lines_of
 from tests.owners import (
@@ -189,9 +189,9 @@ def test_another_collector_drops_and_forgets_too(
     assert neighbour["held"]["copies"] == 1
     # So that no outbox that was set aside brings any of it back.
     for state in (world.collector.state_dir, second.state_dir):
-        with OutboxFile(state / FILE) as file:
-            (choice,) = file.owners.choices()
-            assert file.owners.erased().keys() == {choice.owner}
+        memory = Memory(state)
+        (choice,) = memory.choices.all()
+        assert memory.erasures.erased().keys() == {choice.owner}
 
 
 def test_more_erasures_than_usual_wait_for_an_operator(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from collector.admission import TagValue
 from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, Outbox, OutboxFile, OutboxUnavailable
 from collector.privacy import ServerPseudonym
@@ -72,15 +71,6 @@ def test_delivered_entries_stay_for_replay_until_they_are_old(tmp_path: Path) ->
         assert file.prune(older_than_ns=time.time_ns() - 10**12) == 0
         assert file.prune(older_than_ns=time.time_ns()) == 4
         assert file.stats().reports == 6
-
-
-def test_values_of_tags_are_remembered_with_their_last_day(tmp_path: Path) -> None:
-    seen = [TagValue("arch", "mips", 10), TagValue("arch", "x86_64", 10)]
-    again = [TagValue("arch", "mips", 11)]
-    for values in (seen, again):
-        put(tmp_path / FILE, Entry(1, SERVER, 1, b"m f=1i 1", tuple(values)))
-    with OutboxFile(tmp_path / FILE) as file:
-        assert set(file.tag_values()) == {again[0], seen[1]}
 
 
 def test_newest_timestamp_is_found_behind_an_old_dead_letter_sent_again(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from collector.admission import TagValue
 from collector.metrics import Metrics
 from collector.outbox import (
     FILE,
@@ -29,7 +28,6 @@ from collector.outbox import (
     recover,
     set_aside,
 )
-from collector.outbox.owners import Action, Choice, Notice, State
 from collector.privacy import OwnerMark, Pseudonymiser, ServerPseudonym
 from tests.length import seed
 from tests.sender import KEY, until
@@ -45,27 +43,26 @@ PAGE = 4096
 def entry(number: int, *, server: ServerPseudonym = SERVER, wide: int = 0) -> Entry:
     packages = f',packages="{"x" * wide}"' if wide else ""
     line = f'server_report,arch=x86_64 server="{server}",nodes={number}i{packages} {number + 1}'
-    return Entry(number + 1, server, 1, line.encode(), (TagValue("arch", "x86_64", 20_000),))
+    return Entry(number + 1, server, 1, line.encode())
 
 
 def fill(path: Path, count: int = MANY, *, delivered: int = 0) -> None:
-    """Entries 0 to `count`, now and then one that overflows into other pages; and an owner's."""
+    """Entries 0 to `count`, now and then one that overflows into other pages."""
     with OutboxFile(path) as file:
         with file.transaction():
             for number in range(count):
                 file.insert(entry(number, wide=20_000 if number % 100 == 50 else 0))
-        with file.transaction():
-            file.owners.choose(Choice(MARKS(OTHER), True, 5), told=True)
-            file.owners.ask(OTHER, Action.ERASE, State.QUEUED, 7)
         if delivered:
             with file.transaction():
                 file.acknowledge(file.read(max_lines=delivered), [])
 
 
-def get_out(path: Path, aside: Path) -> tuple[Recovered, list[bytes]]:
+def get_out(
+    path: Path, aside: Path, erased: dict[OwnerMark, int] | None = None
+) -> tuple[Recovered, list[bytes]]:
     """Recover it; what is to be delivered then."""
     with OutboxFile(path) as file:
-        found = recover(aside, file, MARKS, max_bytes=1 << 30)
+        found = recover(aside, file, MARKS, erased or {}, max_bytes=1 << 30)
         return found, [one.lines for one in file.read(max_lines=1 << 30)]
 
 
@@ -242,29 +239,6 @@ def test_torn_last_commit_is_no_damage(tmp_path: Path) -> None:
             assert set_aside(crashed) == []
 
 
-@pytest.mark.parametrize("damage", [truncated, beheaded])
-def test_owners_choices_and_erasures_are_in_the_new_file(
-    tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    path = tmp_path / FILE
-    fill(path, 0)
-    with OutboxFile(path) as file, file.transaction():
-        file.owners.give_notice(Notice(MARKS(SERVER), 11, "2024-06-01"))
-    # What comes behind is cut off.
-    with OutboxFile(path) as file, file.transaction():
-        for number in range(MANY):
-            file.insert(entry(number))
-    damage(path)
-    look_over(path, Metrics())
-    with OutboxFile(path) as file:
-        assert file.owners.choices(untold=True) == [Choice(MARKS(OTHER), True, 5)]
-        (asked,) = file.owners.asked(*State)
-        assert (asked.server, asked.action, asked.state) == (OTHER, Action.ERASE, State.QUEUED)
-        assert file.owners.notices() == [Notice(MARKS(SERVER), 11, "2024-06-01")]
-        assert file.owners.erased() == {MARKS(SERVER): 11}
-        assert file.tag_values() == [TagValue("arch", "x86_64", 20_000)]
-
-
 def test_what_an_owner_erased_since_does_not_come_back(tmp_path: Path) -> None:
     path = tmp_path / FILE
     with OutboxFile(path) as file, file.transaction():
@@ -272,10 +246,8 @@ def test_what_an_owner_erased_since_does_not_come_back(tmp_path: Path) -> None:
             file.insert(entry(number, server=OTHER if number < 4 else SERVER))
     beheaded(path)
     look_over(path, Metrics())
-    with OutboxFile(path) as file, file.transaction():
-        # Up to its second report.
-        file.owners.remember_erased([Notice(MARKS(OTHER), 2, "")])
-    found, lines = get_out(path, set_aside(tmp_path)[0])
+    # Up to its second report.
+    found, lines = get_out(path, set_aside(tmp_path)[0], {MARKS(OTHER): 2})
     assert (found.erased, found.reports, found.missing) == (2, 8, 0)
     assert len(lines) == 8
 
@@ -288,7 +260,7 @@ def test_recovery_stops_before_it_fills_the_outbox(tmp_path: Path) -> None:
     (aside,) = set_aside(tmp_path)
     with OutboxFile(path) as file:
         with pytest.raises(OutboxUnavailable, match="COLLECTOR_OUTBOX_MAX"):
-            recover(aside, file, MARKS, max_bytes=200_000)
+            recover(aside, file, MARKS, {}, max_bytes=200_000)
         assert 0 < file.stats().reports < MANY
 
 
@@ -297,7 +269,7 @@ def test_outbox_in_use_is_not_taken_for_one_set_aside(tmp_path: Path) -> None:
     with OutboxFile(tmp_path / FILE) as file:
         for wrong, words in ((FILE, "in use"), ("none", "is not there")):
             with pytest.raises(OutboxUnavailable, match=words):
-                recover(tmp_path / wrong, file, MARKS, max_bytes=1 << 30)
+                recover(tmp_path / wrong, file, MARKS, {}, max_bytes=1 << 30)
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2])
@@ -312,7 +284,7 @@ def test_crash_while_an_outbox_is_set_aside_loses_neither(tmp_path: Path, moved:
         assert file.stats().reports == 10
     (tmp_path / "outbox.new").mkdir()
     with OutboxFile(tmp_path / "outbox.new" / FILE) as file, file.transaction():
-        file.begin_at(1000, [])
+        file.begin_at(1000)
     if moved >= 1:
         path.rename(aside)
     if moved >= 2:
@@ -343,8 +315,6 @@ async def damaged_in_use(path: Path, damage: Callable[[Path], None]) -> Metrics:
     metrics = Metrics()
     fill(path)
     outbox = outbox_at(path, metrics)
-    choice = Choice(OwnerMark("ab" * 8), True, 9)
-    outbox.known.append(lambda file: file.owners.choose(choice, told=False))
     try:
         batch = await outbox.read(max_lines=10)
         damage(path)
@@ -358,7 +328,6 @@ async def damaged_in_use(path: Path, damage: Callable[[Path], None]) -> Metrics:
         # What was under way with the old file does nothing to the new one.
         await outbox.acknowledge(batch)
         assert entry(1).lines in [one.lines for one in await outbox.read(max_lines=5000)]
-        assert await outbox.ask(lambda file: choice in file.owners.choices())
         assert outbox.unavailable is None
     finally:
         await outbox.close()
@@ -409,7 +378,7 @@ async def test_waiting_reports_survive_damage_to_a_file_in_use(
         damage(path)
         with contextlib.suppress(OutboxDamaged):
             await outbox.read(max_lines=2 * MANY)
-        await outbox.change(OutboxFile.stats)
+        await outbox.append()
         waiting = [one.lines for one in await outbox.read(max_lines=2 * MANY)]
         assert waiting == [entry(number).lines for number in range(MANY)]
     finally:
@@ -448,9 +417,7 @@ def test_replay_sends_what_was_received_since_a_time_again(tmp_path: Path) -> No
         again = [one.received_ns for one in file.read(max_lines=100)]
         assert again == [16, 17, 18, 19, 20]
         assert file.replay(since_ns=time.time_ns()) == 0
-        assert file.owners.choices(untold=True) == []
         assert file.replay(since_ns=0) == 20
-        assert len(file.owners.choices(untold=True)) == 1
 
 
 def test_replay_is_not_undone_by_a_batch_that_was_under_way(tmp_path: Path) -> None:
@@ -473,8 +440,7 @@ def test_replay_of_what_an_owner_erased_sends_nothing_of_it(tmp_path: Path) -> N
             file.insert(entry(30, server=OTHER))
         with file.transaction():
             file.acknowledge(file.read(max_lines=10), [])
-        with file.transaction():
-            file.erase(OTHER, file.held(OTHER), until_ns=1000)
+        file.erase(OTHER, file.held(OTHER))
         assert file.replay(since_ns=0) == 20
         assert {one.server for one in file.read(max_lines=100)} == {SERVER}
 
@@ -532,10 +498,9 @@ def test_outbox_of_version_1_is_migrated_in_place(tmp_path: Path) -> None:
         with file.transaction():
             file.insert(entry(3))
         assert [one.lines for one in file.read(max_lines=10)] == [entry(2).lines, entry(3).lines]
-        assert file.owners.choices() == [Choice(MARKS(OTHER), True, 5)]
-        assert file.owners.erased() == {}
+        assert file.legacy()["owner_choices"] == [(MARKS(OTHER), "opt-out", 5, 1)]
     with closing(sqlite3.connect(tmp_path / FILE)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        assert database.execute("PRAGMA user_version").fetchone() == (3,)
     assert set_aside(tmp_path) == []
 
 

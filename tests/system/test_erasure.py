@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.memory import Memory, State
 from tests.conftest import Databases, InfluxServer, Serve, StartServe
 from tests.length import seed
 from tests.owners import DAYS_BACK, OWN, OWNER, World, ask, body_of, midnight, start_world, uuid_of
@@ -37,12 +37,7 @@ def wait_begun(collector: Serve, before: int) -> None:
     """Until a collector remembers one erasure more than `before`."""
 
     def begun() -> bool:
-        database = sqlite3.connect(collector.state_dir / "outbox.sqlite3", timeout=10)
-        try:
-            (count,) = database.execute("SELECT count(*) FROM erasures").fetchone()
-        finally:
-            database.close()
-        return bool(count > before)
+        return len(Memory(collector.state_dir).erasures.all(*State)) > before
 
     eventually(begun, within=10)
 

@@ -12,7 +12,6 @@ from collector.lines import Point, label, line, parse, tag_set
 from collector.owners import texts
 from collector.owners.erasure import Receipt
 from collector.owners.holdings import Place, Report, reports_of
-from collector.owners.requests import Brake
 from collector.owners.routes import is_proven
 from collector.owners.texts import Terms
 from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
@@ -57,13 +56,6 @@ def test_a_line_read_is_the_point_it_was_made_of(
 ) -> None:
     labels = {name: label(value) for name, value in tags.items()}
     assert parse(line("m x", tag_set(labels), fields, at)) == Point("m x", labels, fields, at)
-
-
-def test_brake_lets_so_many_go_in_an_hour_and_counts_only_those() -> None:
-    brake = Brake(per_hour=2)
-    assert [brake.lets(now) for now in (0, 1, 2, 3599, 3600, 3601, 3602)] == [
-        True, True, False, False, True, True, False,
-    ]  # fmt: skip
 
 
 def test_points_of_a_report_come_together_and_others_stay_apart() -> None:

@@ -20,6 +20,7 @@ from collector.intakes.asl.points import Understanding
 from collector.intakes.asl.report import Report
 from collector.intakes.asl.tags import tag_budgets
 from collector.intakes.intake import Surroundings
+from collector.intakes.remember import TagNews
 from collector.nodelist import NodeList
 from collector.operations import Operation
 from collector.schema import (
@@ -71,7 +72,7 @@ class Asl:
             budget=TagBudget(
                 budgets,
                 memory_days=settings.retention_raw // _SECONDS_PER_DAY,
-                seen=surroundings.tag_values,
+                seen=surroundings.memory.tags.values(),
             ),
             nodelist=nodelist,
             server_limit=Buckets(per_hour=settings.server_rate_limit if settings.rate_limit else 0),
@@ -81,10 +82,15 @@ class Asl:
         )
         rate_limit = RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32))
         metrics.follow(metrics.rate_limited_addresses, lambda: len(rate_limit))
-        async with surroundings.loop("nodelist", nodelist.run()):
+        news = TagNews(surroundings.memory)
+        async with (
+            surroundings.loop("nodelist", nodelist.run()),
+            surroundings.loop("tags", news.run()),
+        ):
             yield AslIntake(
                 understanding,
                 opted_out=surroundings.opted_out,
+                remember=news.add,
                 outbox=surroundings.outbox,
                 door=surroundings.door,
                 rate_limit=rate_limit,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from collector.admission import RateLimit
+from collector.admission import RateLimit, TagValue
 from collector.fast import DECIDED, FastHandler, Reply
 from collector.intakes.asl.points import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.intakes.door import Door
@@ -44,11 +44,13 @@ class _Handling:
         self,
         understanding: Understanding,
         opted_out: Callable[[ServerPseudonym], bool],
+        remember: Callable[[Iterable[TagValue]], None],
         metrics: Metrics,
     ) -> None:
         self.parse = understanding.read
         self._understanding = understanding
         self._is_opted_out = opted_out
+        self._remember = remember
         self._accepted = metrics.reports.labels(NAME, "accepted")
         self._nodes = metrics.nodes.labels("stored")
 
@@ -65,16 +67,23 @@ class _Handling:
         self._accepted.inc(len(outcomes))
         nodes = [outcome.nodes for outcome in outcomes if isinstance(outcome, Accepted)]
         self._nodes.inc(sum(nodes))
+        for outcome in outcomes:
+            if isinstance(outcome, Accepted) and outcome.tag_values:
+                self._remember(outcome.tag_values)
 
 
 class AslIntake:
-    """Receives reports of `asl-telemetry`; `opted_out` tells whose are dropped."""
+    """Receives reports of `asl-telemetry`; `opted_out` tells whose are dropped.
+
+    `remember` is given the values of tags that stored reports say for the first time on a day.
+    """
 
     def __init__(
         self,
         understanding: Understanding,
         *,
         opted_out: Callable[[ServerPseudonym], bool],
+        remember: Callable[[Iterable[TagValue]], None],
         outbox: Outbox,
         door: Door,
         rate_limit: RateLimit,
@@ -86,7 +95,7 @@ class AslIntake:
         self._metrics = metrics
         self._sparing = Sparing()
         self._gather: Gather[Read, Taken] = Gather(
-            outbox, _Handling(understanding, opted_out, metrics)
+            outbox, _Handling(understanding, opted_out, remember, metrics)
         )
         self._opted_out = metrics.reports.labels(NAME, "opted-out")
 

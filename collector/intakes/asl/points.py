@@ -36,11 +36,15 @@ _RELOAD_AGE: Final = "," + field_format({"reload_age": int})
 
 
 class Accepted(NamedTuple):
-    """A report understood: what to store, the nodes stored, and those ignored, by reason."""
+    """A report understood: what to store, the nodes stored, and those ignored, by reason.
+
+    `tag_values` are values of tags that are said for the first time on this day.
+    """
 
     entry: Entry
     nodes: int
     ignored: dict[str, int]
+    tag_values: tuple[TagValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,9 @@ class Understanding:
         return OptedOut(read.ignored | {"opted-out": len(read.nodes)})
 
     def _accept(self, read: Read, now_ns: int) -> Accepted:
-        return Accepted(self._entry(read, now_ns), len(read.nodes), read.ignored)
+        news: list[TagValue] = []
+        entry = self._entry(read, now_ns, news)
+        return Accepted(entry, len(read.nodes), read.ignored, tuple(news))
 
     def identify(self, body: bytes) -> Proof | Refusal:
         """Whose data a body is, read as a report is; nothing of it is stored."""
@@ -178,11 +184,10 @@ class Understanding:
             ignored[why] = ignored.get(why, 0) + 1
         return list(nodes), ignored
 
-    def _entry(self, read: Read, now_ns: int) -> Entry:
+    def _entry(self, read: Read, now_ns: int, news: list[TagValue]) -> Entry:
         report, server, nodes = read.report, read.server, read.nodes
         stamps = self._stamper.take(now_ns, len(nodes) + 1)
         day = stamps[0] // NS_PER_DAY
-        news: list[TagValue] = []
         said = (report.ast_ver, report.distro, report.release, report.arch)
         platform = self._tags.platform(said, day, news)
         http = set(report.nodes_http or ())
@@ -212,7 +217,7 @@ class Understanding:
         if self._suspicions is not None:
             for kind in self._suspicions.of(day, server, names, read.body, uptime, reload_age):
                 self._suspicious[kind].inc()
-        return Entry(now_ns, server, len(lines), "\n".join(lines).encode(), tuple(news))
+        return Entry(now_ns, server, len(lines), "\n".join(lines).encode())
 
     def _seconds(self, name: str, text: str | None) -> int | None:
         found = seconds(text)

@@ -1,4 +1,4 @@
-"""Whether bytes are anywhere in the outbox's files, rows or not: looked for by another process.
+"""A search for bytes anywhere in an SQLite file and its log, made by another process.
 
 SQLite's locks are the process's: whoever opens and closes the file beside SQLite drops them, and
 another process may then take the log away from under us (https://sqlite.org/howtocorrupt.html,
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from collector.outbox.errors import OutboxUnavailable
+from collector.sqlite.errors import StoreUnavailable
 
 _FOUND: Final = 10
 _LONGEST_S: Final = 120
@@ -36,9 +36,9 @@ for path in sys.argv[1:]:
 
 
 def holds(path: Path, traces: Iterable[bytes]) -> bool:
-    """Whether an outbox's file or its log holds any of these strings of two bytes or more.
+    """Whether a file or its log holds any of these strings of two bytes or more.
 
-    Raises OutboxUnavailable where that cannot be told.
+    Raises StoreUnavailable where that cannot be told.
     """
     wanted = " ".join(trace.hex() for trace in traces)
     if not wanted:
@@ -54,7 +54,7 @@ def holds(path: Path, traces: Iterable[bytes]) -> bool:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise OutboxUnavailable(f"the outbox cannot be searched: {error}") from error
+        raise StoreUnavailable(f"{path.name} cannot be searched: {error}") from error
     if ended.returncode not in (0, _FOUND):
-        raise OutboxUnavailable("the outbox cannot be searched")
+        raise StoreUnavailable(f"{path.name} cannot be searched")
     return ended.returncode == _FOUND

@@ -1,4 +1,4 @@
-"""Who has the outbox's file open: none may while it is put in another's place.
+"""A lock on the SQLite file of a directory: shared by its users, exclusive while it is replaced.
 
 SQLite removes the log by its name when the last connection closes: one to a file that was moved
 away would remove the log of the file that took its place. The lock (flock) is on the directory:
@@ -15,16 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from collector.outbox.errors import OutboxUnavailable
+from collector.sqlite.errors import StoreUnavailable
 
 _PATIENCE_S: Final = 15.0
 _PAUSE_S: Final = 0.02
 
 
 class Hold:
-    """One share in the outboxes of a directory, from construction to `let_go`.
+    """One share in the file of a directory, from construction to `let_go`.
 
-    Raises OutboxUnavailable where it cannot be had in 15 s, OSError where the directory cannot be
+    Raises StoreUnavailable where it cannot be had in 15 s, OSError where the directory cannot be
     opened.
     """
 
@@ -38,8 +38,8 @@ class Hold:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     self.let_go()
-                    raise OutboxUnavailable(
-                        f"another command is at work on the outbox in {directory}"
+                    raise StoreUnavailable(
+                        f"another command is at work on the files in {directory}"
                     ) from None
                 time.sleep(_PAUSE_S)
             else:
@@ -52,7 +52,7 @@ class Hold:
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """While it lasts no outbox of a directory is open, in any process. Raises as Hold does."""
+    """While it lasts no process has the file of a directory open. Raises as Hold does."""
     hold = Hold(directory, alone=True)
     try:
         yield

@@ -285,3 +285,11 @@ def _sum(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
         first = first + words[at] + second & 0xFFFFFFFF
         second = second + words[at + 1] + first & 0xFFFFFFFF
     return first, second
+
+
+def shape(types: Types) -> str:
+    """The kinds of a row's columns, a letter each: null, integer, float, text, blob."""
+    return "".join(
+        "n" if t == 0 else "f" if t == 7 else "i" if t < 12 else "t" if t % 2 else "b"
+        for t in types
+    )

@@ -1,0 +1,99 @@
+"""Brings the outbox of a worker that is no more to its end: delivered, expired, then deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from collector.influx import Influx
+from collector.metrics import Metrics
+from collector.outbox import FILE, Outbox, OutboxFile, look_over
+from collector.outbox.delivering import DeliveryLock
+from collector.settings import Settings
+from collector.state import locked
+from collector.writer import Writer
+
+log = structlog.get_logger("collector.abandoned")
+
+_DRAIN_LOOK_S: Final = 1.0
+_LOOK_S: Final = 5.0
+_OWN: Final = frozenset({"lock", "version"})
+
+
+class Abandoned:
+    """Sees to such outboxes. `prepare` makes InfluxDB's databases; `lock` is that of all loops."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        influx: Influx,
+        lock: DeliveryLock,
+        prepare: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._settings = settings
+        self._influx = influx
+        self._lock = lock
+        self._prepare = prepare
+
+    async def see_to(self, directory: Path) -> None:
+        """Deliver what is left in a directory, keep it as long as any outbox does, then delete it.
+
+        Raises StateError, OutboxUnavailable, OSError.
+        """
+        with locked(directory):
+            while True:
+                metrics = Metrics()
+                await asyncio.to_thread(look_over, directory / FILE, metrics)
+                if await asyncio.to_thread(_waiting, directory / FILE):
+                    await self._drain(directory / FILE, metrics)
+                if await asyncio.to_thread(self._is_over, directory):
+                    await asyncio.to_thread(_delete, directory)
+                    return
+                await asyncio.sleep(_LOOK_S)
+
+    async def _drain(self, path: Path, metrics: Metrics) -> None:
+        outbox = Outbox(
+            path,
+            max_bytes=self._settings.outbox_max,
+            keep_seconds=self._settings.outbox_keep,
+            metrics=metrics,
+        )
+        writer = Writer(outbox, self._influx, metrics, self._prepare, self._lock)
+        writing = asyncio.create_task(writer.run(), name="writer of a former worker")
+        try:
+            while left := (await outbox.stats()).reports:
+                log.info("delivering what a former worker left", reports=left)
+                await asyncio.sleep(_DRAIN_LOOK_S)
+        finally:
+            writer.stop()
+            await asyncio.gather(writing, return_exceptions=True)
+            await outbox.close()
+
+    def _is_over(self, directory: Path) -> bool:
+        """Drop what is as old as COLLECTOR_OUTBOX_KEEP; whether nothing is left."""
+        with OutboxFile(directory / FILE) as file:
+            before = time.time_ns() - self._settings.outbox_keep * 10**9
+            while file.prune(older_than_ns=before):
+                pass
+            empty = file.oldest_ns() is None and not file.stats().dead_letters
+        # One that was set aside or recovered has a name of its own.
+        return empty and not list(directory.glob(f"{FILE}.*"))
+
+
+def _waiting(path: Path) -> bool:
+    with OutboxFile(path) as file:
+        return file.stats().reports > 0
+
+
+def _delete(directory: Path) -> None:
+    """Delete what a worker makes; a directory with anything else in it stays. Raises OSError."""
+    for path in directory.iterdir():
+        if path.name in _OWN or path.name.startswith(FILE):
+            path.unlink()
+    directory.rmdir()
+    log.info("a former worker's outbox is empty and deleted", outbox=directory.name)

@@ -1,0 +1,60 @@
+"""The memory of a state directory, table by table."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from collector.admission import TagValue
+from collector.memory import choices, erasures, tags
+from collector.memory.choices import ChoicesTable
+from collector.memory.erasures import ErasuresTable
+from collector.memory.records import Asked, Choice, Notice
+from collector.memory.store import Store, Table, operation
+from collector.memory.tags import TagsTable
+
+_DIRECTORY: Final = "memory"
+_FILE: Final = "memory.sqlite3"
+
+
+def path_in(state_dir: Path) -> Path:
+    """The memory's file in a state directory."""
+    return state_dir / _DIRECTORY / _FILE
+
+
+class Memory(Table):
+    """The memory of a state directory; may be used from any thread.
+
+    Each call is a transaction of its own, blocks, and raises MemoryUnavailable where the file
+    cannot be used.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__(Store(path_in(state_dir)))
+        self.choices = ChoicesTable(self.store)
+        self.erasures = ErasuresTable(self.store)
+        self.tags = TagsTable(self.store)
+
+    @operation
+    def absorb(
+        self,
+        database: sqlite3.Connection,
+        *,
+        choices_told: Iterable[Choice],
+        choices_untold: Iterable[Choice],
+        asked: Iterable[Asked],
+        notices: Iterable[Notice],
+        erased: Iterable[Notice],
+        values: Iterable[TagValue],
+    ) -> None:
+        """Take over what an earlier version's outbox remembers, all at once; twice as once."""
+        choices.keep(database, choices_told, told=True)
+        choices.keep(database, choices_untold, told=False)
+        erasures.absorb(database, asked, notices, erased)
+        tags.admit(database, values)
+
+    def scrub(self, *traces: bytes) -> bool:
+        """Leave nothing of deleted rows on the disk; whether none of these strings is there."""
+        return self.store.scrub(*traces)

@@ -1,0 +1,53 @@
+"""Finds the rows of a damaged memory by their shape alone: its schema may be gone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from collector.memory.records import Action, State
+from collector.sqlite.carve import Carved, Value
+
+_NAME: Final = re.compile(r"[0-9a-f]{16}")
+
+Rows = dict[str, list[tuple[Value, ...]]]
+"""Rows by the table that they belong to."""
+
+
+def salvaged(path: Path) -> Rows:
+    """The rows that can still be read; none where nothing can be."""
+    found: Rows = {}
+    try:
+        with Carved(path) as carved:
+            for number, values in carved.rows(lambda _types: True):
+                if (one := _row(number, values)) is not None:
+                    table, row = one
+                    found.setdefault(table, []).append(row)
+    except OSError:
+        # Not one page can be read.
+        return found
+    return found
+
+
+def _row(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
+    match values:
+        case (str(owner), "opt-out" | "opt-in", int(), int()) if _is_name(owner):
+            # InfluxDB is told again: it may lack those of the damaged part.
+            return "owner_choices", (*values[:3], 0)
+        case (None, int(), str(server), str(action), str(state), int(), str(), str(), int()):
+            if (not server or _is_name(server)) and action in [*Action] and state in [*State]:
+                return "erasures", (number, *values[1:])
+        case (None, str(owner), str()) if _is_name(owner):
+            return "erasure_notices", (number, *values[1:])
+        case (str(owner), int()) if not number and _is_name(owner):
+            return "erased", values
+        case (str(), str(), int()) if not number:
+            return "tag_values", values
+        case (str(), str(), bytes(), int()) if not number:
+            return "tag_sightings", values
+    return None
+
+
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None

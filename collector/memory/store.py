@@ -1,0 +1,214 @@
+"""Opens the memory's file for one transaction at a time; a damaged file is set aside.
+
+Each operation has a connection of its own. So a process that has nothing to do holds no lock, and
+a damaged file can be replaced beside any number of running processes. SQLite's log goes with the
+last connection.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+import structlog
+
+from collector.memory import layout
+from collector.memory.errors import MemoryDamaged, MemoryUnavailable
+from collector.memory.salvage import salvaged
+from collector.sqlite.errors import raised_as
+from collector.sqlite.holding import Hold, alone
+from collector.sqlite.search import holds
+
+log = structlog.get_logger("collector.memory")
+
+_BUSY_S: Final = 30
+_ABSENT: Final = (0, 0, 0)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Store:
+    """The file at `path`, in a directory of its own that is made where it is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction that is on disk at the end, or was not.
+
+        Raises MemoryDamaged, MemoryUnavailable.
+        """
+        with _named(), self._held():
+            if not self.path.exists():
+                self._finish()
+            with closing(_connected(self.path)) as database, database:
+                database.execute("BEGIN IMMEDIATE")
+                yield database
+
+    def stamp(self) -> object:
+        """A value that is another one after each change of the file. Blocks for no other process.
+
+        Raises MemoryUnavailable where it cannot be told.
+        """
+        with _named():
+            return _seen(self.path), _seen(_log_of(self.path))[1:]
+
+    def scrub(self, *traces: bytes) -> bool:
+        """Leave nothing of deleted rows on the disk; whether none of these byte strings is there.
+
+        Raises MemoryDamaged, MemoryUnavailable.
+        """
+        with _named(), self._held():
+            if not holds(self.path, traces):
+                return True
+            # Remains of rows that were moved inside a page are in no row any more.
+            with closing(_connected(self.path)) as database:
+                database.execute("VACUUM")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return not holds(self.path, traces)
+
+    def set_aside(self, why: str) -> None:
+        """Put a new file in the place of a damaged one, with the rows that can still be read.
+
+        Does nothing where another process has just done it. Raises MemoryUnavailable.
+        """
+        directory = self.path.parent
+        with _named(), alone(directory):
+            if self._is_whole():
+                return
+            fresh, draft = _fresh(self.path), self.path.with_name(f"{self.path.name}.draft")
+            draft.unlink(missing_ok=True)
+            rows = salvaged(self.path)
+            draft.touch(mode=0o600)
+            with closing(_connected(draft)) as database:
+                with database:
+                    for table, found in rows.items():
+                        marks = ",".join("?" * len(found[0]))
+                        database.executemany(
+                            f"INSERT OR REPLACE INTO {table} VALUES ({marks})",  # noqa: S608
+                            found,
+                        )
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            draft.replace(fresh)
+            aside = f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+            log_file = _log_of(self.path)
+            if log_file.exists():
+                log_file.replace(self.path.with_name(f"{aside}-wal"))
+            Path(f"{self.path}-shm").unlink(missing_ok=True)
+            self.path.replace(self.path.with_name(aside))
+            self._finish()
+        log.error(
+            "the memory is damaged: it is set aside and a new one begun. Choices come back from"
+            " InfluxDB and from running workers; an erasure that waited and is not among `erasures`"
+            " is lost",
+            reason="set-aside",
+            file=aside,
+            why=why,
+            choices=len(rows.get("owner_choices", ())),
+            erasures=len(rows.get("erasures", ())),
+        )
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        hold = Hold(self.path.parent)
+        try:
+            yield
+        finally:
+            hold.let_go()
+
+    def _is_whole(self) -> bool:
+        try:
+            with closing(_connected(self.path)) as database:
+                return database.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+        except (sqlite3.Error, MemoryDamaged):
+            return False
+
+    def _finish(self) -> None:
+        """Put a new file that is whole into its place, also after a crash."""
+        fresh = _fresh(self.path)
+        if fresh.exists() and not self.path.exists():
+            fresh.replace(self.path)
+        handle = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class Table:
+    """Some tables of a store. Each method decorated with `operation` is one transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def store(self) -> Store:
+        """The file that the tables are in."""
+        return self._store
+
+
+S = TypeVar("S", bound=Table)
+
+
+def operation(
+    work: Callable[Concatenate[S, sqlite3.Connection, P], T],
+) -> Callable[Concatenate[S, P], T]:
+    """Make a method whose first argument is a connection one that opens it by itself.
+
+    It blocks. Where the file is damaged, that is set aside and the same done in a new one. Raises
+    MemoryUnavailable.
+    """
+
+    @functools.wraps(work)
+    def done(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with self.store.transaction() as database:
+                return work(self, database, *args, **kwargs)
+        except MemoryDamaged as error:
+            self.store.set_aside(str(error))
+        with self.store.transaction() as database:
+            return work(self, database, *args, **kwargs)
+
+    return done
+
+
+def _named() -> AbstractContextManager[None]:
+    return raised_as("the memory", MemoryUnavailable, MemoryDamaged)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # SQLite gives its log and index the mode of the file that they belong to.
+    path.touch(mode=0o600)
+    database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        layout.prepare(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _seen(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return _ABSENT
+    # A reader makes an empty log and takes it away again.
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if found.st_size else _ABSENT
+
+
+def _log_of(path: Path) -> Path:
+    return Path(f"{path}-wal")
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
