@@ -1,15 +1,18 @@
 """Tokens (2.x) or users (1.x) for the collector and both Grafanas, kept in files.
 
 Of each role `NAME.token` holds the credential as COLLECTOR_INFLUX_TOKEN takes it, and
-`NAME.header` the whole `Authorization` header, as Grafana's `$__file{}` needs it.
+`NAME.header` the whole `Authorization` header, as Grafana's `$__file{}` needs it. `NAME.rotation`
+is there between a rotation and its end: it names what ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +20,7 @@ from io import TextIOBase
 from pathlib import Path
 from typing import Final
 
-from collector.influx import Influx
+from collector.influx import Influx, InfluxError
 from collector.influx.access import (
     ROLES,
     Role,
@@ -41,6 +44,10 @@ class Outcome(StrEnum):
     REPLACED = "replaced"
 
 
+class RotationError(InfluxError):
+    """The old credentials cannot be ended now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Issued:
     """A role's credential: where it is, and what became of it."""
@@ -59,35 +66,66 @@ async def asks_for_password(influx: Influx) -> bool:
 async def issue(influx: Influx, directory: Path, *, rotate: bool) -> list[Issued]:
     """See to a working credential of every role in `directory`, which is made where missing.
 
-    One that works and permits what it should is kept unless `rotate`; any other is replaced, and
-    the old one ends with it. The databases must be there. Raises InfluxError, OSError.
+    One that works and permits what it should is kept, any other is replaced, and the old one ends
+    with it. With `rotate` each is replaced, and the old ones go on working until `finish`; what was
+    rotated and is not finished is kept. The databases must be there. Raises InfluxError, OSError.
     """
     await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
-    if speaks_v2(await influx.ping()):
-        return [await _issue_token(influx, role, directory, rotate=rotate) for role in ROLES]
-    return [await _issue_user(influx, role, directory, rotate=rotate) for role in ROLES]
+    one = _issue_token if speaks_v2(await influx.ping()) else _issue_user
+    return [await one(influx, role, directory, rotate=rotate) for role in ROLES]
+
+
+async def finish(influx: Influx, directory: Path) -> dict[Role, int]:
+    """End the credentials that a rotation replaced; how many of each role.
+
+    Raises RotationError, before anything is ended, where a credential in `directory` does not work;
+    InfluxError, OSError.
+    """
+    begun = {role: found for role in ROLES if (found := _rotation(directory, role))}
+    for role in begun:
+        if not await works(influx, _held(directory, role)[1]):
+            raise RotationError(
+                f"{role.name}.token in {directory} does not work, so that the old one is not ended:"
+                " run `collector provision` without --finish first"
+            )
+    is_v2 = speaks_v2(await influx.ping())
+    for role, rotation in begun.items():
+        for old in rotation.ended:
+            if is_v2:
+                tokens = Tokens(influx)
+                # Another may have removed it meanwhile.
+                if old in await asyncio.to_thread(tokens.ids, role):
+                    await asyncio.to_thread(tokens.remove, old)
+            else:
+                await Users(influx).remove(old)
+        _rotation_file(directory, role).unlink()
+    return {role: len(rotation.ended) for role, rotation in begun.items()}
 
 
 async def _issue_token(influx: Influx, role: Role, directory: Path, *, rotate: bool) -> Issued:
     tokens = Tokens(influx)
     file, held = _held(directory, role)
-    if (
-        held
-        and not rotate
+    good = (
+        bool(held)
         and await works(influx, held)
         and await asyncio.to_thread(tokens.holds, role, held)
-    ):
+    )
+    if good and not (rotate and _rotation(directory, role) is None):
         return _issued(influx, role, file, held, Outcome.KEPT)
+    before = await asyncio.to_thread(tokens.ids, role) if good else []
     # The file first: a token that could not be kept would be a secret that nobody has.
     with _replacing(file) as writer:
         token_id, token = await asyncio.to_thread(tokens.make, role)
         try:
             writer.write(token)
             writer.flush()
+            _begin(directory, role, token, before)
         except OSError:
             await asyncio.to_thread(tokens.remove, token_id)
             raise
-    removed = await asyncio.to_thread(tokens.remove_others, role, but=token_id)
+    removed = 0
+    if not good:
+        removed = await asyncio.to_thread(tokens.remove_others, role, but=token_id)
     outcome = Outcome.REPLACED if held or removed else Outcome.MADE
     return _issued(influx, role, file, token, outcome)
 
@@ -95,20 +133,64 @@ async def _issue_token(influx: Influx, role: Role, directory: Path, *, rotate: b
 async def _issue_user(influx: Influx, role: Role, directory: Path, *, rotate: bool) -> Issued:
     users = Users(influx)
     file, held = _held(directory, role)
-    name = label(influx, role)
-    known = name in await users.names()
-    if known:
-        await users.grant(role)
-    if known and held.startswith(f"{name}:") and not rotate and await works(influx, held):
+    known = set(users.of(role)) & await users.names()
+    for name in known:
+        await users.grant(name, role)
+    name = held.partition(":")[0]
+    good = name in known and await works(influx, held)
+    if good and not (rotate and _rotation(directory, role) is None):
         return _issued(influx, role, file, held, Outcome.KEPT)
-    credential = f"{name}:{new_password()}"
+    first, second = users.of(role)
+    new = second if good and name == first else first
+    credential = f"{new}:{new_password()}"
     with _replacing(file) as writer:
         writer.write(credential)
         writer.flush()
-        await users.put(role, credential.removeprefix(f"{name}:"))
-        await users.grant(role)
+        _begin(directory, role, credential, [name] if good else [])
+        await users.put(new, credential.removeprefix(f"{new}:"))
+        await users.grant(new, role)
+    if not good:
+        for old in known - {new}:
+            await users.remove(old)
     outcome = Outcome.REPLACED if known or held else Outcome.MADE
     return _issued(influx, role, file, credential, outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rotation:
+    """A rotation that is not finished: the ids or names of the credentials that it ends."""
+
+    ended: tuple[str, ...]
+
+
+def _begin(directory: Path, role: Role, credential: str, ended: Sequence[str]) -> None:
+    """Note what is to be ended once a new credential is in its file; nothing, if nothing is."""
+    file = _rotation_file(directory, role)
+    if not ended:
+        file.unlink(missing_ok=True)
+        return
+    with _replacing(file) as writer:
+        json.dump({"credential": _digest(credential), "ended": list(ended)}, writer)
+
+
+def _rotation(directory: Path, role: Role) -> _Rotation | None:
+    """The rotation that is not finished, if the credential in the file is the one that it made."""
+    try:
+        said = json.loads(_rotation_file(directory, role).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if said["credential"] != _digest(_held(directory, role)[1]):
+        # It was stopped before the new credential was in its place.
+        return None
+    return _Rotation(tuple(said["ended"]))
+
+
+def _rotation_file(directory: Path, role: Role) -> Path:
+    return directory / f"{role.name}.rotation"
+
+
+def _digest(credential: str) -> str:
+    return hashlib.sha256(credential.encode()).hexdigest()
 
 
 def _held(directory: Path, role: Role) -> tuple[Path, str]:

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Makes databases and scoped tokens, and lays each reader's own into a folder of its own: nobody is
-# given a folder that holds another's.
+# given a folder that holds another's. Options are those of `collector provision`: --rotate, --finish.
 set -eu
-collector provision --tokens-dir "$TOKENS/all"
+collector provision --tokens-dir "$TOKENS/all" "$@"
 hand() {
     mkdir -p "$TOKENS/$2"
     install -m 0400 "$TOKENS/all/$1" "$TOKENS/$2/.new"

@@ -12,6 +12,7 @@ from rich.table import Table
 from collector.cli.common import load_settings, out, say, warn, worded_errors
 
 if TYPE_CHECKING:
+    from collector.influx.access import Role
     from collector.provision import Issued
     from collector.settings import Settings
 
@@ -21,7 +22,12 @@ def provision(
         Path, typer.Option("--tokens-dir", file_okay=False, help="where the credentials are kept")
     ],
     rotate: Annotated[
-        bool, typer.Option("--rotate", help="replace every credential; the old ones end at once")
+        bool,
+        typer.Option("--rotate", help="replace every credential; the old ones work until --finish"),
+    ] = False,
+    finish: Annotated[
+        bool,
+        typer.Option("--finish", help="end what --rotate replaced; with --rotate, at once"),
     ] = False,
 ) -> None:
     """Make databases, and scoped tokens (InfluxDB 2) or users (1.x), with an administrator's token.
@@ -30,7 +36,7 @@ def provision(
     """
     configured = load_settings()
     with worded_errors():
-        issued = asyncio.run(_provision(configured, tokens_dir, rotate=rotate))
+        issued, ended = asyncio.run(_provision(configured, tokens_dir, rotate=rotate, end=finish))
     if not issued:
         return
     table = Table("file", "for", "outcome")
@@ -42,13 +48,24 @@ def provision(
         " is a `.header`, as Grafana's $__file{} takes it. What uses a replaced one is to be"
         " restarted."
     )
+    if ended:
+        say(f"{sum(ended.values())} old credentials were ended.")
+    elif rotate:
+        say(
+            "The old ones go on working. Restart the collector and both Grafanas with the new ones,"
+            " then run this with --finish in the place of --rotate."
+        )
+    elif finish:
+        say("No rotation was begun: nothing was ended.")
 
 
-async def _provision(configured: Settings, directory: Path, *, rotate: bool) -> list[Issued]:
+async def _provision(
+    configured: Settings, directory: Path, *, rotate: bool, end: bool
+) -> tuple[list[Issued], dict[Role, int]]:
     from collector import parts
     from collector.influx.databases import ensure
     from collector.influx.v2 import speaks_v2
-    from collector.provision import asks_for_password, issue
+    from collector.provision import asks_for_password, finish, issue
     from collector.retention import prepare
 
     async with parts.influx_of(configured) as influx:
@@ -63,10 +80,17 @@ async def _provision(configured: Settings, directory: Path, *, rotate: bool) -> 
                     "no users were made: COLLECTOR_INFLUX_TOKEN holds no administrator's"
                     " `user:password`"
                 )
-                return []
+                return [], {}
             if not await asks_for_password(influx):
                 warn(
                     f"InfluxDB at {influx.url} asks nobody for a password: what the users below"
                     " may do holds only once `auth-enabled` is set in its configuration"
                 )
-        return await issue(influx, directory, rotate=rotate)
+        ended: dict[Role, int] = {}
+        if end and not rotate:
+            # Before a look that would replace, and so end, what does not work.
+            ended = await finish(influx, directory)
+        issued = await issue(influx, directory, rotate=rotate)
+        if end and rotate:
+            ended = await finish(influx, directory)
+        return issued, ended

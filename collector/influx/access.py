@@ -112,6 +112,11 @@ class Tokens:
         with api(self._influx, "remove tokens") as client:
             client.authorizations_api().delete_authorization(token_id)
 
+    def ids(self, role: Role) -> list[str]:
+        """The ids of all tokens of a role."""
+        with api(self._influx, "list tokens") as client:
+            return [str(found.id) for found in self._of(client, role)]
+
     def _of(self, client: InfluxDBClient, role: Role) -> list[Authorization]:
         found: Iterable[Authorization] = client.authorizations_api().find_authorizations(
             org_id=organisation(client, self._influx).id
@@ -156,18 +161,30 @@ class Users:
             ) from error
         return {row[0] for series in found for row in series.values}
 
-    async def put(self, role: Role, password: str) -> None:
-        """Make a role's user with this password, or give it to the user that is there."""
+    def of(self, role: Role) -> tuple[str, str]:
+        """The names that a role's user may have: a rotation goes from one to the other.
+
+        A user has one password, so that two that work at a time are two users.
+        """
         name = label(self._influx, role)
+        return name, f"{name}-2"
+
+    async def put(self, name: str, password: str) -> None:
+        """Make a user with this password, or give it to the user that is there."""
         if name in await self.names():
             statement = f"SET PASSWORD FOR {identifier(name)} = {string(password)}"
         else:
             statement = f"CREATE USER {identifier(name)} WITH PASSWORD {string(password)}"
         await self._influx.query(None, statement)
 
-    async def grant(self, role: Role) -> bool:
-        """Give a role's user exactly what the role needs; False where that was so already."""
-        name = identifier(label(self._influx, role))
+    async def remove(self, name: str) -> None:
+        """Remove a user, if it is there."""
+        if name in await self.names():
+            await self._influx.query(None, f"DROP USER {identifier(name)}")
+
+    async def grant(self, user: str, role: Role) -> bool:
+        """Give a user exactly what a role needs; False where that was so already."""
+        name = identifier(user)
         wanted = {
             self._influx.name(database): "ALL PRIVILEGES" if may_write else "READ"
             for database, may_write in role.databases

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -14,11 +16,11 @@ from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Written, reading
-from collector.influx.access import COLLECTOR, COMMUNITY, OPS, ROLES, Role, label
+from collector.influx.access import COLLECTOR, COMMUNITY, OPS, ROLES, Role, Tokens, label
 from collector.influx.databases import ensure, keep, kept
 from collector.influx.usage import usage
 from collector.influx.v2 import NotPermitted
-from collector.provision import Outcome, issue
+from collector.provision import Outcome, RotationError, finish, issue
 from collector.retention import prepare
 from collector.schema import DAILY, OWNERS, RAW
 from tests.command import command
@@ -185,15 +187,65 @@ async def test_token_of_a_wider_scope_in_a_file_is_replaced(two: Given, tmp_path
     assert not await can_read(two, read(tmp_path, COMMUNITY), RAW)
 
 
-async def test_rotation_ends_every_old_token(two: Given, tmp_path: Path) -> None:
+async def rotated_in_two_steps(given: Given, directory: Path) -> None:
+    """A rotation: old and new work until it is finished, then the new ones alone."""
+    async with given.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, directory, rotate=False)
+        for _ in range(3):
+            old = [read(directory, role) for role in ROLES]
+            again = await issue(influx, directory, rotate=True)
+            assert [one.outcome for one in again] == [Outcome.REPLACED] * 3
+            new = [read(directory, role) for role in ROLES]
+            assert not set(old) & set(new)
+            assert [await can_read(given, token, DAILY) for token in [*old, *new]] == [True] * 6
+            # Neither a start of the one-shot nor a second rotation ends what readers hold.
+            for rotate in (False, True):
+                kept_all = await issue(influx, directory, rotate=rotate)
+                assert [one.outcome for one in kept_all] == [Outcome.KEPT] * 3
+            assert [await can_read(given, token, DAILY) for token in [*old, *new]] == [True] * 6
+            await assert_scopes(given, directory)
+            assert await finish(influx, directory) == dict.fromkeys(ROLES, 1)
+            assert [await can_read(given, token, DAILY) for token in old] == [False] * 3
+            await assert_scopes(given, directory)
+            assert await finish(influx, directory) == {}
+
+
+async def test_rotated_token_works_until_the_rotation_is_finished(
+    two: Given, tmp_path: Path
+) -> None:
+    await rotated_in_two_steps(two, tmp_path)
+
+
+async def test_rotation_is_not_finished_with_a_new_token_that_does_not_work(
+    two: Given, tmp_path: Path
+) -> None:
     async with two.influx() as influx:
         await ensure(influx, RETENTION)
         await issue(influx, tmp_path, rotate=False)
-        old = [read(tmp_path, role) for role in ROLES]
-        again = await issue(influx, tmp_path, rotate=True)
-    assert [one.outcome for one in again] == [Outcome.REPLACED] * 3
-    assert [await can_read(two, token, DAILY) for token in old] == [False] * 3
-    await assert_scopes(two, tmp_path)
+        old = read(tmp_path, OPS)
+        await issue(influx, tmp_path, rotate=True)
+        new = read(tmp_path, OPS)
+        for identity in await asyncio.to_thread(Tokens(influx).ids, OPS):
+            if identity not in json.loads((tmp_path / "grafana-ops.rotation").read_text())["ended"]:
+                await asyncio.to_thread(Tokens(influx).remove, identity)
+        assert not await can_read(two, new, DAILY)
+        with pytest.raises(RotationError, match=r"grafana-ops\.token .* does not work"):
+            await finish(influx, tmp_path)
+    assert await can_read(two, old, DAILY)
+
+
+async def test_rotation_that_stopped_before_its_new_token_was_laid_down_ends_nothing(
+    two: Given, tmp_path: Path
+) -> None:
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        await issue(influx, tmp_path, rotate=False)
+        old = read(tmp_path, OPS)
+        await issue(influx, tmp_path, rotate=True)
+        (tmp_path / "grafana-ops.token").write_text(old)
+        assert OPS not in await finish(influx, tmp_path)
+        assert await can_read(two, old, DAILY)
 
 
 async def test_collectors_own_token_may_change_retention_but_make_nothing(
@@ -274,18 +326,50 @@ async def test_second_run_keeps_every_password(guarded: Given, tmp_path: Path) -
     assert [read(tmp_path, role) for role in ROLES] == before
 
 
-async def test_lost_and_rotated_passwords_end(guarded: Given, tmp_path: Path) -> None:
+async def test_lost_password_ends_and_nobody_else_s(guarded: Given, tmp_path: Path) -> None:
     async with guarded.influx() as influx:
         await ensure(influx, RETENTION)
         await issue(influx, tmp_path, rotate=False)
-        lost, rotated = read(tmp_path, OPS), read(tmp_path, COLLECTOR)
+        lost = read(tmp_path, OPS)
         (tmp_path / "grafana-ops.token").unlink()
         again = {one.role: one.outcome for one in await issue(influx, tmp_path, rotate=False)}
         assert again == {COLLECTOR: Outcome.KEPT, COMMUNITY: Outcome.KEPT, OPS: Outcome.REPLACED}
         assert not await can_read(guarded, lost, DAILY)
+        # Lost in the middle of a rotation: both that there were end.
+        rotated = read(tmp_path, OPS)
         await issue(influx, tmp_path, rotate=True)
-    assert not await can_read(guarded, rotated, DAILY)
+        (tmp_path / "grafana-ops.token").unlink()
+        await issue(influx, tmp_path, rotate=False)
+        assert not await can_read(guarded, rotated, DAILY)
+        assert (await finish(influx, tmp_path)).keys() == {COLLECTOR, COMMUNITY}
     await assert_scopes(guarded, tmp_path)
+
+
+async def test_rotated_user_works_until_the_rotation_is_finished(
+    guarded: Given, tmp_path: Path
+) -> None:
+    await rotated_in_two_steps(guarded, tmp_path)
+
+
+def test_command_rotates_without_a_gap_and_finishes(guarded: Given, tmp_path: Path) -> None:
+    def run(*options: str) -> str:
+        done = command(guarded.environment, "provision", "--tokens-dir", tmp_path, *options)
+        assert done.code == 0, done.err
+        return done.out
+
+    async def reads(*tokens: str) -> list[bool]:
+        return [await can_read(guarded, token, DAILY) for token in tokens]
+
+    run()
+    old = read(tmp_path, COMMUNITY)
+    assert "run this with --finish" in run("--rotate")
+    new = read(tmp_path, COMMUNITY)
+    assert asyncio.run(reads(old, new)) == [True, True]
+    assert "3 old credentials were ended" in run("--finish")
+    assert asyncio.run(reads(old, new)) == [False, True]
+    assert "nothing was ended" in run("--finish")
+    assert "3 old credentials were ended" in run("--rotate", "--finish")
+    assert asyncio.run(reads(new, read(tmp_path, COMMUNITY))) == [False, True]
 
 
 async def test_grants_that_grew_are_taken_back(guarded: Given, tmp_path: Path) -> None:

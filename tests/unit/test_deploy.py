@@ -119,6 +119,22 @@ def test_limits_leave_room_for_the_workers() -> None:
         assert "768M and 256M for each" in (ROOT / place).read_text(encoding="utf-8"), place
 
 
+def test_influxdbs_queries_are_bounded_within_its_memory() -> None:
+    service = services()["influxdb"]
+    given = {
+        name.removeprefix("INFLUXD_"): int(value)
+        for name, value in service["environment"].items()
+        if name.startswith(("INFLUXD_QUERY_", "INFLUXD_INFLUXQL_"))
+    }
+    # InfluxDB 2 does not start with less for all than for each.
+    each = given["QUERY_MEMORY_BYTES"] * given["QUERY_CONCURRENCY"]
+    assert given["QUERY_MAX_MEMORY_BYTES"] == each
+    assert service["deploy"]["resources"]["limits"]["memory"] == "2G"
+    assert each <= 1 << 30
+    assert given["INFLUXQL_MAX_SELECT_BUCKETS"] == 100_000
+    assert given["INFLUXQL_MAX_SELECT_POINT"] == 50_000_000
+
+
 def test_only_public_ports_are_published() -> None:
     published = {
         name: [defaults(port) for port in service["ports"]]
@@ -229,13 +245,14 @@ def test_the_one_shot_hands_each_reader_its_own_token_and_no_other(tmp_path: Pat
     files = [f"{role.name}.{end}" for role in ROLES for end in ("token", "header")]
     lay = "\n".join(f'echo {name} > "$3/{name}"' for name in files)
     (fake / "collector").write_text(
-        f'#!/bin/sh\n[ "$1 $2" = "provision --tokens-dir" ] || exit 1\nmkdir -p "$3"\n{lay}\n'
+        f'#!/bin/sh\n[ "$1 $2" = "provision --tokens-dir" ] || exit 1\n'
+        f'echo "$4" >> {tmp_path}/options\nmkdir -p "$3"\n{lay}\n'
     )
     (fake / "collector").chmod(0o755)
     tokens = tmp_path / "tokens"
-    for _ in range(2):
+    for options in ((), ("--rotate",), ("--finish",)):
         subprocess.run(
-            ["/bin/sh", "-c", script],
+            ["/bin/sh", "-c", script, "provision.sh", *options],
             env={"PATH": f"{fake}:{os.environ['PATH']}", "TOKENS": str(tokens)},
             check=True,
         )
@@ -250,6 +267,7 @@ def test_the_one_shot_hands_each_reader_its_own_token_and_no_other(tmp_path: Pat
         "ops/authorization": "grafana-ops.header",
     }
     assert (tokens / "ops/authorization").stat().st_mode & 0o777 == 0o400
+    assert (tmp_path / "options").read_text().split("\n") == ["", "--rotate", "--finish", ""]
 
 
 def test_each_container_has_the_folder_of_its_own_token_alone() -> None:
