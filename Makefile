@@ -9,8 +9,8 @@ SETUP = @$(if $(PYTHON),"$(PYTHON)" -E -m tools.setup,echo "setup: Python 3.11 o
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate
 
-# Test files that run at a time: most of them wait for servers rather than compute.
-JOBS ?= $(shell nproc)
+# Test files that run at a time: more than processors, since tests wait for servers more than they compute.
+JOBS ?= $(shell echo $$((2 * $$(nproc))))
 
 # One worker runs the tests of a file; what is skipped or fails is listed at the end.
 APART = -n $(JOBS) --dist loadfile --no-loadscope-reorder -rsxfE

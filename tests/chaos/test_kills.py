@@ -14,7 +14,7 @@ from tests.length import repeat, seed
 from tools.embedded import EmbeddedInflux
 
 SEED = 20_240_607
-KILLS = repeat(10, 100)
+KILLS = repeat(6, 100)
 STOPS = repeat(2, 10)
 
 

@@ -20,6 +20,7 @@ from collector.public.datasets import DATASETS, Dataset
 from collector.public.models import MODELS
 from collector.schema import NODE_DIMENSIONS, SERVER_DIMENSIONS
 from tests.conftest import Databases
+from tests.length import repeat
 from tests.public_site import problem_of, run_collector, served
 from tests.sender import Reply, get, request
 
@@ -189,9 +190,7 @@ def test_page_and_reports_show_what_is_published(site: Published) -> None:
     assert str(K - 1) not in [line.rpartition(":")[2].strip() for line in basic.splitlines()]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=repeat(20, 200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_filter_gives_those_rows_and_no_others(site: Published, data: st.DataObject) -> None:
     dataset = data.draw(st.sampled_from(DATASETS))

@@ -25,6 +25,7 @@ from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.settings import Settings
 from tests.conftest import Serve
+from tests.length import repeat
 from tests.sender import encoded, get, post, report
 from tests.unit.test_asl_understanding import understanding
 
@@ -61,14 +62,9 @@ def test_no_request_gets_an_error_or_an_undocumented_answer(
     operation: Any, collector: Serve
 ) -> None:
     # Owners are answered after a multiple of half a second.
-    examples = 4 if "my-data" in operation.path else 15
+    examples = repeat(2, 20) if "my-data" in operation.path else repeat(6, 100)
 
-    @settings(
-        max_examples=examples,
-        derandomize=True,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def ask(data: st.DataObject) -> None:
         mode = data.draw(st.sampled_from(GenerationMode))

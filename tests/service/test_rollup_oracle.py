@@ -10,12 +10,12 @@ import pytest
 
 from tests.conftest import Databases
 from tests.fleets import EPOCH, Received, random_fleet
+from tests.length import seeds
 from tests.network import Network, differences, number_of
 from tests.oracle import DAY, HOUR, Oracle, said
 from tests.safety import unsafe
 from tools.simulation.fleet import Fleet
 
-FLEETS = 100
 A_DAY = date(2026, 3, 2)
 
 
@@ -56,7 +56,7 @@ async def test_every_number_of_ten_days_of_a_large_fleet_equals_brute_force(
         assert not differences(found, exact)
 
 
-@pytest.mark.parametrize("seed", range(FLEETS))
+@pytest.mark.parametrize("seed", seeds(15, 100))
 async def test_every_number_of_a_random_fleet_equals_brute_force(
     databases: Databases, state_dir: Path, seed: int
 ) -> None:

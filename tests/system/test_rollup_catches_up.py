@@ -19,6 +19,7 @@ from collector.outbox import FILE, OutboxFile
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.fleets import Received, random_fleet
+from tests.length import seeds
 from tests.network import Network, day_of, differences, understanding
 from tests.oracle import DAY, Oracle, Series, said
 from tests.sender import encoded, eventually, lay_key, metric, post, report
@@ -113,7 +114,7 @@ def test_a_service_that_stood_still_for_a_week_fills_the_days_it_missed(
     assert not differences(stored(network), past(received))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(1, 10))
 def test_a_rollup_killed_at_any_moment_is_finished_by_the_next(
     network: Network, environment: dict[str, str], serve: StartServe, seed: int
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.history import asl3_dump
@@ -176,7 +176,6 @@ TEXTS = st.lists(st.none() | st.text(max_size=20), max_size=20)
 
 
 @given(texts=TEXTS, chunk=st.integers(1, 40))
-@settings(deadline=None)
 def test_any_text_survives_whatever_is_read_at_once(texts: list[str | None], chunk: int) -> None:
     given_rows = ",\n".join(f"({n},{escaped(text)})" for n, text in enumerate(texts))
     text = CREATE + (f"INSERT INTO `t` VALUES {given_rows};" if texts else "")

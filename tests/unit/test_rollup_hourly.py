@@ -16,6 +16,7 @@ from collector.rollup.hourly import (
     stored_hours,
 )
 from tests.days import One, day
+from tests.length import repeat
 from tests.oracle import DAY, HOUR
 
 Report = tuple[int, int]
@@ -28,7 +29,7 @@ def facts(of: list[Report]) -> DayFacts | None:
     return day(*(One((node,), server=node % 3, hour=hour) for hour, node in of)) if of else None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=repeat(25, 250))
 @given(reports, reports, st.integers(0, 24))
 def test_hours_of_any_two_days_equal_those_of_plain_sets(
     before: list[Report], today: list[Report], over: int

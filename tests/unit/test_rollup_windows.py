@@ -14,6 +14,7 @@ from collector.rollup.windows import (
     window_counts,
 )
 from tests.days import One, day
+from tests.length import repeat
 
 A, B, C, UNKNOWN = "asl3-1", "asl3-2", "asl3-3", "unknown"
 
@@ -34,7 +35,7 @@ def of(*nodes: int, asl: str = A, server: int = 1) -> DayFacts:
     return day(One(nodes, server=server, asl=asl))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=repeat(15, 150))
 @given(st.lists(st.frozensets(st.integers(1, 5), max_size=4), min_size=33, max_size=40))
 def test_windows_of_any_history_equal_those_of_plain_sets(history: list[frozenset[int]]) -> None:
     now = nobody()
