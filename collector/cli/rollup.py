@@ -22,7 +22,6 @@ from collector.cli.common import (
     worded_errors,
 )
 from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
-from collector.logs import place
 from collector.state import StateError
 
 if TYPE_CHECKING:
@@ -83,6 +82,7 @@ async def _roll(
 ) -> tuple[list[DayResult], dict[date, str]]:
     """What came of each day, and why some could not be computed."""
     from collector import parts
+    from collector.logs import place
 
     async with parts.influx_of(configured) as influx:
         daily = parts.daily_of(configured, influx)
@@ -110,6 +110,7 @@ async def _each(
     Raises InfluxUnavailable where InfluxDB gives no answer for several days in a row.
     """
     from collector.influx import InfluxError
+    from collector.logs import place
     from collector.rollup.schedule import AWAY_AFTER, is_away
 
     done, failed, silent = [], {}, 0

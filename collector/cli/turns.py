@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collector.cli.common import warn
-from collector.settings import Settings, format_duration, parse_duration
 from collector.state import ROLLUP_LOCK, LockBusy, SharedLock, StateError, prepare
+
+if TYPE_CHECKING:
+    from collector.settings import Settings
 
 DEFAULT_WAIT_S: Final = 600
 
 
 def _a_duration(text: str | int) -> int:
+    from collector.settings import parse_duration
+
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -61,6 +65,8 @@ class Turns:
 
     def _tell(self) -> None:
         if not self._told:
+            from collector.settings import format_duration
+
             warn(
                 "the running collector is at work on the series;"
                 f" waiting for at most {format_duration(self._wait_s)}"

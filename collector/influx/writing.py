@@ -28,7 +28,9 @@ async def write_all(influx: Influx, database: str, what: str, lines: Sequence[st
                 continue
             case Unavailable(reason):
                 raise InfluxUnavailable(f"{what} could not be written: {reason}")
-            case Rejected(reason) | Denied(_, reason):
+            case Rejected(reason):
                 raise InfluxError(f"{what} could not be written: {reason}")
+            case Denied(status, reason):
+                raise InfluxError(f"{what} could not be written ({status}): {reason}")
             case TooLarge():
                 raise InfluxError(f"{what} could not be written: too large for InfluxDB")
