@@ -26,11 +26,10 @@ from collector.influx.access import (
     Role,
     Tokens,
     Users,
-    header,
     label,
-    new_password,
     works,
 )
+from collector.influx.credentials import authorization, new_password
 from collector.influx.v2 import speaks_v2
 
 _SECRET_MODE: Final = 0o600
@@ -204,7 +203,7 @@ def _held(directory: Path, role: Role) -> tuple[Path, str]:
 
 def _issued(influx: Influx, role: Role, file: Path, credential: str, outcome: Outcome) -> Issued:
     with _replacing(file.with_suffix(".header")) as writer:
-        writer.write(header(credential))
+        writer.write(authorization(credential))
     file.chmod(_SECRET_MODE)
     return Issued(role, label(influx, role), file, outcome)
 

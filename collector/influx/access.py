@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 from influxdb_client import Authorization, InfluxDBClient, Permission, PermissionResource
 
 from collector.influx.client import Influx
@@ -15,8 +13,6 @@ from collector.influx.errors import InfluxError, InfluxUnavailable
 from collector.influx.quoting import identifier, string
 from collector.influx.v2 import NotPermitted, api, bucket, organisation
 from collector.schema import DAILY, OWNERS, RAW
-
-_PASSWORD_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +41,6 @@ ROLES: Final = (COLLECTOR, COMMUNITY, OPS)
 def label(influx: Influx, role: Role) -> str:
     """The name of a role's user, or the description of its token, which tells it from others."""
     return f"{influx.name('usage')}-{role.name}"
-
-
-def header(credential: str) -> str:
-    """The `Authorization` header of a token of InfluxDB 2, or of `user:password` of 1.x."""
-    user, colon, password = credential.partition(":")
-    return aiohttp.encode_basic_auth(user, password) if colon else f"Token {credential}"
 
 
 async def works(influx: Influx, credential: str) -> bool:
@@ -206,8 +196,3 @@ class Users:
             # A grant replaces the one before it, a narrower one too.
             await self._influx.query(None, f"GRANT {privilege} ON {identifier(database)} TO {name}")
         return True
-
-
-def new_password() -> str:
-    """A password that nobody guesses, in letters, digits, - and _."""
-    return secrets.token_urlsafe(_PASSWORD_BYTES)

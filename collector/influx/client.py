@@ -22,6 +22,7 @@ from typing import Final, Self
 import aiohttp
 
 from collector.influx.answers import Series, read_answers
+from collector.influx.credentials import authorization
 from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase, failure
 from collector.influx.patience import patiently
 from collector.influx.policies import Policies
@@ -106,12 +107,7 @@ class Influx:
         self.policies = Policies(self)
 
     async def __aenter__(self) -> Self:
-        user, colon, password = self.token.partition(":")
-        headers = {}
-        if colon:
-            headers["Authorization"] = aiohttp.encode_basic_auth(user, password)
-        elif self.token:
-            headers["Authorization"] = f"Token {self.token}"
+        headers = {"Authorization": authorization(self.token)} if self.token else {}
         self._session = aiohttp.ClientSession(
             headers=headers,
             connector=aiohttp.TCPConnector(ssl=self.tls() or True),

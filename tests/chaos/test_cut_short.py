@@ -1,0 +1,93 @@
+"""InfluxDB cuts queries short while reports come in, in CSV or in JSON.
+
+Two properties: everything acknowledged is there once, and no published number is ever made of a
+part of its reports, neither while the fault lasts nor after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.command import command
+from tests.conftest import Databases, InfluxServer, StartServe
+from tests.cut_short import Cut, Cutting, csv_cut, json_cut
+from tests.ledger import Ledger, settled
+from tests.length import repeat
+from tests.network import day_of
+from tests.owners import DAY, DAYS_BACK, NEIGHBOURS, lay_past, midnight
+from tests.sender import get
+from tools.embedded import EmbeddedInflux
+
+FAULT_S = repeat(4, 20)
+PAST = {(NEIGHBOURS + 1, 2 * (NEIGHBOURS + 1))}
+"""The reports and nodes of each past day."""
+
+
+def whole(body: bytes) -> bytes:
+    return body
+
+
+def past_days(server: InfluxServer) -> list[tuple[int, int]]:
+    """Reports and nodes of each past day that is published."""
+    rows = server.query("SELECT reports, nodes FROM daily_usage", "usage_daily")
+    return [(row["reports"], row["nodes"]) for row in rows if row["time"] < midnight()]
+
+
+@pytest.mark.parametrize(
+    ("csv", "json", "form"), [(csv_cut, whole, "CSV"), (whole, json_cut, "JSON")]
+)
+async def test_no_number_is_made_of_a_part_while_influxdb_cuts_queries_short(
+    own_influx: EmbeddedInflux,
+    own_databases: Databases,
+    serve: StartServe,
+    csv: Cut,
+    json: Cut,
+    form: str,
+) -> None:
+    server = own_databases.server
+    began_at = midnight()
+    await asyncio.to_thread(lay_past, own_databases)
+    way = Cutting(own_influx.url, cutting=True, csv=csv, json=json)
+    async with way.open():
+        settings = own_databases.environment | {
+            "COLLECTOR_INFLUX_URL": way.url,
+            "COLLECTOR_K_ANONYMITY": "1",
+        }
+        collector = await asyncio.to_thread(serve, settings)
+        ledger = Ledger(collector.url)
+        async with ledger.sending():
+            ends = time.monotonic() + FAULT_S
+            while time.monotonic() < ends or not way.cuts:
+                assert set(await asyncio.to_thread(past_days, server)) <= PAST
+                page = await asyncio.to_thread(get, collector.url, "/v1/daily.json")
+                assert page.status in (200, 503)
+                if page.status == 200:
+                    shown = {
+                        row["count"]
+                        for row in page.json["rows"]
+                        if row["measure"] == "reports" and row["final"]
+                    }
+                    assert shown <= {NEIGHBOURS + 1}
+            way.cutting = False
+            ended = time.monotonic()
+        days = [str(day_of(began_at // DAY - back)) for back in (DAYS_BACK, 1)]
+        done = await asyncio.to_thread(
+            command, collector.environment, "rollup", "--from", days[0], "--to", days[1]
+        )
+        assert done.code == 0, done.err
+        assert await asyncio.to_thread(past_days, server) == list(PAST) * DAYS_BACK
+        # The past has done its work, and its nodes reported many times.
+        past = f"DELETE FROM node_report WHERE time < {began_at + 60 * 10**9}"
+        await asyncio.to_thread(server.query, past, "usage_raw")
+        row = await settled(
+            ledger,
+            own_databases,
+            collector,
+            fault=f"InfluxDB cuts queries short, in {form}",
+            rounds=way.cuts,
+            ended=ended,
+        )
+    assert row.refused == row.unanswered == 0
