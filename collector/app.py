@@ -19,6 +19,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.abandoned import Abandoned
 from collector.connections import Listener
+from collector.expiry import Expiry
 from collector.fast import FAST_PATH, FastPath
 from collector.guard import Limits
 from collector.health import Handler, Health, private_site
@@ -194,6 +195,13 @@ async def running(
         await stack.enter_async_context(_task("signals", signals.run(), ended))
         if share.first:
             await stack.enter_async_context(_task("rollup", schedule.run(), ended))
+            expiry = Expiry(
+                whole.state_dir,
+                metrics,
+                retention_s=settings.retention_raw,
+                keep_s=settings.outbox_keep,
+            )
+            await stack.enter_async_context(_task("expiry", expiry.run(), ended))
             former = Abandoned(settings, influx, delivery, databases)
             for left in abandoned(whole.state_dir, share.of):
                 await stack.enter_async_context(_task("abandoned", former.see_to(left), ended))

@@ -167,6 +167,19 @@ class Metrics:
             registry=registry,
         )
 
+        self.expiring = Gauge(
+            "collector_expiring",
+            "Dead letters and set-aside files that are deleted within 7 days, for their age.",
+            multiprocess_mode=_SUM,
+            registry=registry,
+        )
+        self.expired = Counter(
+            "collector_expired",
+            "Dead letters and set-aside files deleted for their age: as old as raw reports may be.",
+            ("kind",),
+            registry=registry,
+        )
+
         self.writer_lines = Counter(
             "collector_writer_lines",
             "Lines by what became of them: written, or set aside as dead letters.",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-commands = typer.Typer(no_args_is_help=True, help="Look into the outbox; replay and recover.")
+commands = typer.Typer(no_args_is_help=True, help="Look into the outbox; replay, recover, drop.")
 
 
 @commands.command()
@@ -121,6 +121,40 @@ def recover(
                 )
             _tell(aside.name, found)
             say(f"  it is {put_away(aside).name} now")
+
+
+@commands.command()
+def drop(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="set aside, by its name")
+    ] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="all dead letters")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Delete dead letters, or outboxes that were set aside: what is in them is lost.
+
+    They go by themselves when they are as old as COLLECTOR_RETENTION_RAW.
+    """
+    from collector.outbox import OutboxFile
+    from collector.outbox.aside import check_droppable, delete_aside
+
+    if not files and not dead:
+        fail("name the outboxes that were set aside, or say --dead")
+    with worded_errors():
+        for file in files or ():
+            check_droppable(file)
+    count = sum(len(letters) for letters in _each(OutboxFile.dead_letters)) if dead else 0
+    what = [f"{count} dead letters"] if dead else []
+    what += [str(file) for file in files or ()]
+    if not yes and not typer.confirm(f"Delete {', '.join(what)}? What is in there is lost."):
+        say("nothing is deleted")
+        raise typer.Exit(1)
+    if dead:
+        say(f"{sum(_each(OutboxFile.drop_dead_letters))} dead letters deleted")
+    with worded_errors():
+        for file in files or ():
+            delete_aside(file)
+            say(f"{file.name} is deleted")
 
 
 def _tell(name: str, found: Recovered) -> None:

@@ -191,12 +191,40 @@ def put_away(aside: Path) -> Path:
     return done
 
 
-def forget_recovered(directory: Path, *, older_than_s: float) -> None:
-    """Delete outboxes that were recovered so long ago. Raises OSError."""
-    for path in directory.glob(f"{FILE}{_RECOVERED}*"):
-        # The time of its last renaming.
-        if time.time() - path.stat().st_ctime > older_than_s:
-            path.unlink()
+def all_aside(directory: Path) -> list[Path]:
+    """The outboxes of a directory that were set aside, and those recovered since."""
+    found = [*directory.glob(f"{FILE}.damaged-*"), *directory.glob(f"{FILE}{_RECOVERED}*")]
+    return sorted(
+        {
+            path.with_name(path.name.removesuffix("-wal"))
+            for path in found
+            if path.suffix != _CARRIED
+        }
+    )
+
+
+def moment_of(aside: Path) -> int:
+    """When a file was set aside, by its name; else when it was last renamed. ns since 1970."""
+    try:
+        moment = datetime.strptime(aside.name.rpartition("-")[2], _FORM).replace(tzinfo=UTC)
+    except ValueError:
+        return aside.stat().st_ctime_ns if aside.exists() else 0
+    return int(moment.timestamp() * 1e9)
+
+
+def delete_aside(aside: Path) -> None:
+    """Delete a file that was set aside and what belongs to it. Raises OSError."""
+    for path in (aside, _log_of(aside), carried_of(aside)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def check_droppable(path: Path) -> None:
+    """Raises OutboxUnavailable where `path` is no outbox that was set aside or recovered."""
+    if path not in all_aside(path.parent):
+        raise OutboxUnavailable(f"{path} is no outbox that was set aside")
 
 
 def check_recoverable(path: Path) -> None:

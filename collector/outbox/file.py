@@ -443,6 +443,19 @@ class OutboxFile:
             self._database.execute("DELETE FROM dead_letters")
         return len(letters)
 
+    def drop_dead_letters(self, numbers: Iterable[int] | None = None) -> int:
+        """Delete the dead letters of these numbers, or all of them; how many there were."""
+        with self.transaction():
+            if numbers is None:
+                count = self._database.execute("DELETE FROM dead_letters").rowcount
+            else:
+                count = self._database.executemany(
+                    "DELETE FROM dead_letters WHERE id = ?", [(number,) for number in numbers]
+                ).rowcount
+        if count:
+            self._fold()
+        return count
+
     def held(self, server: ServerPseudonym) -> Held:
         """All that the outbox holds of a server. Reads the whole file."""
         with named():

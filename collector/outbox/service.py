@@ -20,7 +20,6 @@ from collector.metrics import Metrics
 from collector.outbox.aside import (
     aside_name,
     begin_anew,
-    forget_recovered,
     set_aside,
     suspicion,
 )
@@ -311,10 +310,9 @@ class Outbox:
         self._metrics.dead_letters.set(found.dead_letters)
 
     def _see_to_set_aside(self) -> None:
-        """Count what was set aside; delete what was recovered long ago."""
+        """Count what was set aside."""
         # No reason to refuse reports, whatever comes between.
         with contextlib.suppress(OSError):
-            forget_recovered(self._path.parent, older_than_s=self._keep_ns / 1e9)
             self._metrics.outboxes_set_aside.set(len(set_aside(self._path.parent)))
 
     def _block(self, why: str | None) -> None:

@@ -62,6 +62,7 @@ class Sync:
         self._pseudonyms = pseudonyms
         self._keep_ns = keep_seconds * 10**9
         self._seen: set[int] = set()
+        self._owed: set[OwnerMark] = set()
         self._failures = 0
         self._woken = asyncio.Event()
 
@@ -81,7 +82,7 @@ class Sync:
     async def _tried(self) -> bool:
         try:
             await self.once()
-        except (InfluxError, StoreUnavailable) as error:
+        except (InfluxError, StoreUnavailable, OSError) as error:
             self._failures += 1
             # At a start the database may be about to be made.
             if self._failures == 2:
@@ -93,14 +94,16 @@ class Sync:
         return True
 
     async def once(self) -> None:
-        """Give and take. Raises InfluxError, StoreUnavailable."""
+        """Give and take. Raises InfluxError, StoreUnavailable, OSError (a file that stays)."""
         await self.share()
-        out = await self._hear_choices()
+        # A choice is news once: it is owed an erasure until that is asked for.
+        self._owed |= await self._hear_choices()
         fresh = await self._hear_notices()
         if fresh:
             await self._remember(fresh)
-        if out or fresh:
-            await self._follow(out, fresh)
+        if self._owed or fresh:
+            await self._follow(self._owed, fresh)
+            self._owed.clear()
             # Facts are written by the rollup, which must not be at it.
             async with self._rolling:
                 await asyncio.to_thread(self._forget, fresh)

@@ -103,7 +103,8 @@ def _shown_words(held: Mapping[str, Any], whole: list[dict[str, Any]], terms: Te
             f"  waiting to be written there        {held['waiting']:>6}",
             f"  copies kept in case it is lost     {held['copies']:>6}   deleted "
             f"{_span(terms.copies)} after they came",
-            f"  refused by it and set aside        {held['set_aside']:>6}   until an operator acts",
+            f"  refused by it and set aside        {held['set_aside']:>6}   deleted "
+            f"{_span(terms.raw)} after they came",
             "",
         ]
         hidden = held["reports"] - len(whole)

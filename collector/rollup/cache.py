@@ -6,6 +6,7 @@ raw data, and is dropped with it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -142,23 +143,34 @@ class FactsCache:
             log.warning("a basis stays", day=day.isoformat(), error=type(error).__name__)
 
     def forget(self, day: date) -> None:
-        """Drop a day's facts, half-written ones too.
+        """Drop a day's facts, half-written ones too. Raises OSError where some stay.
 
         Whenever they were saved: they may have been read before an owner's rows were gone.
         """
         folder = self._folder(day)
         for path in (folder, folder.with_suffix(".new")):
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(path)
 
     def drop_before(self, facts_from: date, bases_from: date) -> None:
-        """Drop facts, and bases, of days before these."""
+        """Drop facts, and bases, of days before these; what cannot be is told, and tried again."""
         for path in self._directory.glob("????-??-??*"):
             first = facts_from if path.is_dir() else bases_from
             if path.name[:10] < first.isoformat():
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+                try:
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    log.error(
+                        "pseudonyms that are past their time cannot be deleted",
+                        reason="undeletable",
+                        file=path.name,
+                        why=error.strerror,
+                    )
 
     def _folder(self, day: date) -> Path:
         return self._directory / day.isoformat()

@@ -245,10 +245,19 @@ class Daily:
         return found
 
     def forget(self, days: Iterable[date]) -> None:
-        """Keep nothing of what these days' raw reports said of anyone."""
+        """Keep nothing of what these days' raw reports said of anyone.
+
+        Raises OSError where files of some stay; those of the others go.
+        """
         self._presence = None
+        failed: OSError | None = None
         for day in days:
-            self._cache.forget(day)
+            try:
+                self._cache.forget(day)
+            except OSError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     def forget_expired(self, now: datetime) -> None:
         """Drop what is kept in the state directory of days whose raw data expires."""

@@ -218,6 +218,27 @@ def test_more_erasures_than_usual_wait_for_an_operator(
     assert metric(metrics, "collector_erasures_total", outcome="queued") == 2
 
 
+def test_erasure_that_cannot_delete_a_file_is_not_said_to_be_done_and_is_tried_again(
+    world: World, tmp_path: Path
+) -> None:
+    kept = min((world.collector.state_dir / "rollup").glob("????-??-??"))
+    elsewhere = kept.rename(tmp_path / "elsewhere")
+    # No user may delete a tree through a link, root neither.
+    kept.symlink_to(elsewhere)
+    neighbours = world.raw(own=False)
+    answer = ask(world.url, "/erase", headers=JSON)
+    assert (answer.status, answer.json) == (202, {"status": "delayed"})
+    assert metric(world.collector.metrics_url, "collector_erasures_total", outcome="done") == 0
+    # It holds nobody up whose reports are not in there.
+    assert ask(world.url, "/erase", body_of(50), source="127.0.0.5").status == 200
+    kept.unlink()
+    eventually(
+        lambda: metric(world.collector.metrics_url, "collector_erasures_total", outcome="done") == 2
+    )
+    assert world.raw(own=True) == []
+    assert world.raw(own=False) == neighbours
+
+
 def test_one_address_may_ask_only_so_often(collector: Serve) -> None:
     statuses = [
         ask(collector.url, "/erase", body_of(500 + number), source="127.0.0.77").status

@@ -1,0 +1,144 @@
+"""Deletes what was set aside once it is as old as raw reports may be: it holds pseudonyms.
+
+Dead letters, outboxes that were set aside or recovered, and memories that were set aside. A week
+before the first goes, the log and a metric say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from collector.memory import path_in
+from collector.metrics import Metrics
+from collector.outbox import FILE, OutboxFile, OutboxUnavailable
+from collector.outbox.aside import all_aside, delete_aside, moment_of
+from collector.share import directories
+
+log = structlog.get_logger("collector.expiry")
+
+_PAUSE_S: Final = 60.0
+_DAY_NS: Final = 86_400 * 10**9
+WARNING_NS: Final = 7 * _DAY_NS
+"""How long before the end it is told."""
+_LEAST_NS: Final = _DAY_NS
+"""How long a dead letter stays at least: its report may have been old when it was set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A file, or the dead letters of an outbox up to a number, and when (ns) they are deleted."""
+
+    at_ns: int
+    path: Path
+    kind: str
+
+
+class Expiry:
+    """Sees to all that is set aside in a state directory; one process does.
+
+    `retention_s` is that of raw reports, `keep_s` that of delivered copies, which recovered
+    outboxes are.
+    """
+
+    def __init__(self, state_dir: Path, metrics: Metrics, *, retention_s: int, keep_s: int) -> None:
+        self._state_dir = state_dir
+        self._metrics = metrics
+        self._retention_ns = retention_s * 10**9
+        self._keep_ns = min(keep_s, retention_s) * 10**9
+        self._told_ns = 0
+
+    async def run(self) -> None:
+        """Look every minute, until cancelled."""
+        while True:
+            await asyncio.to_thread(self.once, time.time_ns())
+            await asyncio.sleep(_PAUSE_S)
+
+    def once(self, now_ns: int) -> None:
+        """Delete what is due at a time, and tell what soon is. Blocks."""
+        soon: list[int] = []
+        for directory in directories(self._state_dir):
+            soon += self._dead_letters(directory / FILE, now_ns)
+        for due in self._files():
+            if due.at_ns <= now_ns:
+                self._delete(due)
+            elif due.kind != "recovered" and due.at_ns - now_ns <= WARNING_NS:
+                soon.append(due.at_ns)
+        self._metrics.expiring.set(len(soon))
+        if soon and now_ns - self._told_ns >= _DAY_NS:
+            self._told_ns = now_ns
+            log.warning(
+                "what is set aside will be deleted: it is nearly as old as raw reports may be; see"
+                " `collector outbox dead`, `retry` and `recover`",
+                reason="expiring",
+                count=len(soon),
+                first=_spoken(min(soon)),
+            )
+
+    def _dead_letters(self, path: Path, now_ns: int) -> list[int]:
+        """Delete those of an outbox that are due; when those go that are due within a week."""
+        if not path.exists():
+            return []
+        try:
+            with OutboxFile(path) as file:
+                ends = {
+                    letter.id: max(
+                        letter.received_ns + self._retention_ns, letter.set_aside_ns + _LEAST_NS
+                    )
+                    for letter in file.dead_letters()
+                }
+                due = [number for number, at in ends.items() if at <= now_ns]
+                if due:
+                    file.drop_dead_letters(due)
+                    self._tell("dead-letter", len(due), path.parent.name)
+        except OutboxUnavailable as error:
+            log.warning("dead letters could not be looked at", why=str(error))
+            return []
+        return [at for at in ends.values() if now_ns < at <= now_ns + WARNING_NS]
+
+    def _files(self) -> Iterator[_Due]:
+        for directory in directories(self._state_dir):
+            for path in all_aside(directory):
+                recovered = ".recovered-" in path.name
+                keep = self._keep_ns if recovered else self._retention_ns
+                kind = "recovered" if recovered else "set-aside"
+                yield _Due(moment_of(path) + keep, path, kind)
+        memory = path_in(self._state_dir)
+        for path in memory.parent.glob(f"{memory.name}.damaged-*"):
+            if not path.name.endswith("-wal"):
+                yield _Due(moment_of(path) + self._retention_ns, path, "set-aside")
+
+    def _delete(self, due: _Due) -> None:
+        try:
+            delete_aside(due.path)
+        except OSError as error:
+            log.error(
+                "a file that is past its time cannot be deleted",
+                reason="undeletable",
+                file=due.path.name,
+                why=error.strerror,
+            )
+        else:
+            self._tell(due.kind, 1, due.path.name)
+
+    def _tell(self, kind: str, count: int, where: str) -> None:
+        self._metrics.expired.labels(kind).inc(count)
+        if kind != "recovered":
+            log.error(
+                "what was set aside is deleted: it was as old as raw reports may be",
+                reason="expired",
+                kind=kind,
+                count=count,
+                where=where,
+            )
+
+
+def _spoken(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="seconds")
