@@ -41,6 +41,7 @@ from collector.owners.routes import MyData
 from collector.owners.texts import Terms
 from collector.parts import daily_of, influx_of, outboxes_of, reconciler_of, retention
 from collector.privacy import Pseudonymiser
+from collector.public.links import mounted
 from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.retention import prepare
@@ -122,8 +123,9 @@ def public_site(
 ) -> web.Application:
     """The application that everyone can reach."""
     public = web.Application(client_max_size=settings.max_body + 1)
-    for routes in (*(each.routes() for each in intakes), my_data.routes(), site.routes()):
-        public.add_routes(routes)
+    groups = (*(each.routes() for each in intakes), my_data.routes(), site.routes())
+    routes = [route for group in groups for route in group]
+    public.add_routes(mounted(routes, settings.public_url))
     public.on_response_prepare.append(site.headers)
     fast = {path: one for each in intakes for path, one in each.fast_handlers().items()}
     public[FAST_PATH] = FastPath(fast, max_body=settings.max_body)

@@ -186,6 +186,9 @@ class Connection(FastRequestHandler):
 
     def _head_came(self, place: Place) -> None:
         self._head, self._part = 0, False
+        if not self._messages:
+            # The fast path has answered it by now.
+            return
         payload = self._messages[-1][1]
         self._body = None if payload.is_eof() else payload
         if self._body is None:

@@ -46,6 +46,7 @@ _CONTROL: Final = frozenset(["Cc", "Cs", "Zl", "Zp"])
 """Unicode's categories of control characters, halves of characters and line separators."""
 _SECRET_MAX: Final = 64 << 10
 _HOST: Final = re.compile(r"\*|[A-Za-z0-9_.-]+")
+_SITE_PATH: Final = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
 _PORT_MAX: Final = 65_535
 _INSTANCES: Final = 1000
 _MYSQL: Final = "MYSQL_PWD"
@@ -170,7 +171,14 @@ def _certificates(path: str) -> str:
 
 
 def _site_url(text: str) -> str:
-    return _http_url(text) if text else ""
+    if not text:
+        return ""
+    url = _http_url(text)
+    if not _SITE_PATH.fullmatch(urlsplit(url).path):
+        raise ValueError(
+            "may have a path of letters, digits and `-._~`, such as https://HOST/usage"
+        )
+    return url
 
 
 def _token(secret: SecretStr) -> SecretStr:

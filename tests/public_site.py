@@ -15,6 +15,7 @@ from aiohttp import web
 
 from collector.app import site_of
 from collector.influx import Influx
+from collector.public.links import mounted
 from collector.public.series import PublicSeries
 from collector.settings import Settings
 from tests.conftest import Databases, clean_environment
@@ -61,7 +62,7 @@ def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) ->
         ) as influx:
             site = site_of(configured, influx, PublicSeries(influx, memory_s=memory_s))
             application = web.Application()
-            application.add_routes(site.routes())
+            application.add_routes(mounted(site.routes(), configured.public_url))
             application.on_response_prepare.append(site.headers)
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()

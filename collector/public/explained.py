@@ -7,17 +7,13 @@ from typing import Any, Final
 
 from collector.privacy import suppress_line
 from collector.public.definitions import DEFINITIONS, SUPPRESSED, Definition
-from collector.public.language import DEFAULT, Language
+from collector.public.language import Language
+from collector.public.links import path_of, reference
 from collector.schema import DAILY, MEASUREMENTS, OTHER, Measurement
 from collector.settings import Settings, variable
 
 ANY_HOST: Final = "https://HOST"
 """Stands for our address where the operator has not told it."""
-
-
-def path_of(page: str, language: str) -> str:
-    """The address of a page in a language; the first page's name is empty."""
-    return ("" if language == DEFAULT else f"/{language}") + (f"/{page}" if page else "") or "/"
 
 
 def privacy_values(
@@ -44,8 +40,8 @@ def privacy_values(
 def privacy_page(settings: Settings, language: Language) -> dict[str, Any]:
     """What fills it on the page."""
     links = {
-        "my_data": path_of("my-data", language.code),
-        "method": path_of("method", language.code),
+        "my_data": _reference("my-data", language, at="privacy"),
+        "method": _reference("method", language, at="privacy"),
         "method_name": language.text("nav.method"),
     }
     return privacy_values(settings, links=links)
@@ -54,7 +50,7 @@ def privacy_page(settings: Settings, language: Language) -> dict[str, Any]:
 def my_data_values(settings: Settings, language: Language) -> dict[str, Any]:
     """What fills `my-data.md`."""
     links = {
-        "privacy": path_of("privacy", language.code),
+        "privacy": _reference("privacy", language, at="my-data"),
         "privacy_name": language.text("nav.privacy"),
     }
     return {"host": settings.public_url or ANY_HOST, "link": links}
@@ -76,8 +72,12 @@ def method_values(settings: Settings, language: Language) -> dict[str, Any]:
             for measurement in MEASUREMENTS
             if measurement.database == DAILY
         ],
-        "link": {name: path_of(name, language.code) for name in ("api", "privacy")},
+        "link": {name: _reference(name, language, at="method") for name in ("api", "privacy")},
     }
+
+
+def _reference(page: str, language: Language, *, at: str) -> str:
+    return reference(path_of(page, language.code), at=path_of(at, language.code))
 
 
 def meaning(item: Definition, language: Language) -> str:

@@ -46,7 +46,8 @@ def document(
             "description": description,
             "license": {"name": "CC0 1.0 (the data)", "url": LICENCE_URL},
         },
-        "servers": [{"url": server or "/"}],
+        # Relative to the document, wherever a proxy puts it.
+        "servers": [{"url": server or "."}],
         "paths": paths,
         "components": {"schemas": schemas.get("$defs", {})},
     }

@@ -22,12 +22,12 @@ from collector.public.explained import (
     ANY_HOST,
     method_values,
     my_data_values,
-    path_of,
     privacy_page,
 )
 from collector.public.freshness import Freshness, freshness
 from collector.public.headers import page_policy
 from collector.public.language import LANGUAGES, Language, language
+from collector.public.links import path_of, reference
 from collector.public.overview import Kind, Overview, ShareRow, overview
 from collector.public.series import PublicSeries
 from collector.schema import CHANNEL, REGISTRATION, UNKNOWN
@@ -195,6 +195,7 @@ class Pages:
             language=spoken,
             languages=[language(code) for code in LANGUAGES],
             page=page,
+            to=partial(reference, at=path_of(page, spoken.code)),
             path=lambda name: path_of(name, spoken.code),
             path_in=partial(path_of, page),
             origin=self._settings.public_url,

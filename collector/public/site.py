@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
 from collector.influx import Influx
 from collector.operations import Operation
-from collector.public.answers import Handler, etag, is_known, open_routes
+from collector.public.answers import etag, is_known, open_routes
 from collector.public.badge import Badges
 from collector.public.downloads import Downloads
-from collector.public.explained import path_of
 from collector.public.freshness import FreshnessRoutes
 from collector.public.headers import Prepared, public_headers
 from collector.public.language import LANGUAGES
+from collector.public.links import moved_to, path_of
 from collector.public.openapi import document
 from collector.public.operations import (
     data_operations,
@@ -59,7 +59,7 @@ class Site:
         return [
             *(route for part in self._parts for route in part.routes()),
             *open_routes([("/openapi.json", self._openapi)]),
-            *(web.get(old, _moved_to(new)) for old, new in _old_addresses().items()),
+            *(web.get(old, moved_to(new)) for old, new in _old_addresses().items()),
         ]
 
     @property
@@ -89,24 +89,8 @@ class Site:
 
 
 def _old_addresses() -> dict[str, str]:
-    """Addresses that people may have kept, and where they lead now.
-
-    ASL3-Usage took a slash at the end of its reports, and stood behind the prefix `/usage`.
-    """
-    moved = {}
-    for report in ("basic", "daily", "dump"):
-        for old in (f"/reports/{report}/", f"/usage/reports/{report}", f"/usage/reports/{report}/"):
-            moved[old] = f"/reports/{report}"
+    """Addresses with a slash at their end, as ASL3-Usage took them, and the reference to ours."""
+    ours = [f"/reports/{report}" for report in ("basic", "daily", "dump")]
     for code in LANGUAGES:
-        for page in LONG_PAGES:
-            moved[f"{path_of(page, code)}/"] = path_of(page, code)
-        if path_of("", code) != "/":
-            moved[f"{path_of('', code)}/"] = path_of("", code)
-    return moved
-
-
-def _moved_to(address: str) -> Handler:
-    async def moved(_request: web.Request) -> NoReturn:
-        raise web.HTTPMovedPermanently(address)
-
-    return moved
+        ours += [path_of(page, code) for page in ("", *LONG_PAGES)]
+    return {f"{path}/": f"..{path[path.rindex('/') :]}" for path in ours if path != "/"}

@@ -222,7 +222,7 @@ def test_the_proxy_that_is_suggested_as_trusted_is_the_one_container_of_that_add
     assert address in ipaddress.ip_network(network["subnet"])
     assert address not in ipaddress.ip_network(network["ip_range"])
     suggested = re.findall(
-        r"COLLECTOR_TRUSTED_PROXIES=(.+)", (ROOT / "docs/install.md").read_text()
+        r"(?m)^COLLECTOR_TRUSTED_PROXIES=(.+)", (ROOT / "docs/install.md").read_text()
     )
     assert suggested == [proxy]
     assert f"profile `tls`: {proxy}," in (ROOT / ".env.example").read_text()

@@ -11,9 +11,10 @@ from markupsafe import Markup
 from collector.public.badge import badge, badge_svg
 from collector.public.charts import chart
 from collector.public.definitions import DEFINITIONS
-from collector.public.explained import method_values, path_of, privacy_page
+from collector.public.explained import method_values, privacy_page
 from collector.public.freshness import freshness
 from collector.public.language import LANGUAGES, Language, language
+from collector.public.links import path_of
 from collector.public.overview import Kind, overview, shares
 from collector.public.pages import with_code
 from collector.public.series import Snapshot, UsageDay
