@@ -15,13 +15,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from bench.report import middle, record, table
+from collector.days import day_ns
 from collector.influx import Influx, Written
 from collector.influx.databases import ensure
 from collector.lines import line, tag_set
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily
 from collector.rollup.facts import columns
-from collector.rollup.raw import day_ns, span_of
+from collector.rollup.raw import span_of
 from collector.schema import DAILY, NODE_REPORT, RAW, SERVER_REPORT
 from tools.embedded import EmbeddedInflux
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from collector.days import day_ns
 from collector.influx import Influx, Written
 from collector.influx.databases import ensure
 from collector.intakes.asl.tags import tag_budgets
@@ -18,7 +19,7 @@ from collector.lines import FieldValue, line, tag_set
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily
 from collector.rollup.points import Points, Tags
-from collector.rollup.raw import day_ns, span_of
+from collector.rollup.raw import span_of
 from collector.rollup.store import stored_points
 from collector.schema import (
     ASL_VERSION,

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Final
+from datetime import date
 
 from collector.backup.manifest import BackupError
+from collector.days import day_ns, day_of, months
 from collector.influx import Influx, Select, identifier, read
 from collector.influx.usage import measurement_ends
 from collector.influx.writing import write_all
 from collector.lines import FieldValue, line, tag_set
 from collector.schema import DAILY
-
-_NS: Final = 10**9
 
 Moment = tuple[str, int]
 """A measurement and a time in ns."""
@@ -49,7 +47,7 @@ class Month:
 
     def start(self) -> int:
         """Its first moment, in ns since 1970."""
-        return int(datetime(self.year, self.month, 1, tzinfo=UTC).timestamp()) * _NS
+        return day_ns(date(self.year, self.month, 1))
 
     def where(self) -> str:
         """The month as a condition of InfluxQL."""
@@ -62,17 +60,10 @@ def month_of(time_ns: int) -> Month:
     return Month(day.year, day.month)
 
 
-def day_of(time_ns: int) -> date:
-    """The UTC day of a time."""
-    return datetime.fromtimestamp(time_ns // _NS, UTC).date()
-
-
 def months_between(first_ns: int, last_ns: int) -> Iterator[Month]:
     """Every month from that of one time to that of another."""
-    month, last = month_of(first_ns), month_of(last_ns)
-    while month <= last:
-        yield month
-        month = month.following()
+    for first, _ in months(day_of(first_ns), day_of(last_ns)):
+        yield Month(first.year, first.month)
 
 
 class DailySeries:

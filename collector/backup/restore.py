@@ -18,9 +18,9 @@ from collector.backup.months import (
     Month,
     Points,
     counted,
-    day_of,
     month_of,
 )
+from collector.days import day_of
 from collector.influx import Influx
 
 _LINE: Final = re.compile(r"((?:[^\\, ]|\\.)+)[, ].* (-?\d+)")

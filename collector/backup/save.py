@@ -17,7 +17,8 @@ from typing import Final
 
 from collector.backup import manifest as about
 from collector.backup.manifest import BackupError, File, Manifest
-from collector.backup.months import DailySeries, Month, Points, counted, day_of, months_between
+from collector.backup.months import DailySeries, Month, Points, counted, months_between
+from collector.days import day_of
 from collector.influx import Influx
 from collector.influx.databases import kept
 from collector.schema import DAILY

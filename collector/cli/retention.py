@@ -208,7 +208,7 @@ def _table(*columns: str) -> Table:
 
 
 def _day(time_ns: int | None) -> str | None:
-    from collector.rollup.raw import day_of
+    from collector.days import day_of
 
     return None if time_ns is None else day_of(time_ns).isoformat()
 
@@ -247,8 +247,8 @@ def _recomputable(
     losses: list[Loss], held: list[Kept], now: datetime
 ) -> list[tuple[str, date | None, date | None]]:
     """Each series with the first day that can be computed again, now and under the plan."""
+    from collector.days import day_of
     from collector.retention import NEEDS, first_whole, recomputable_from
-    from collector.rollup.raw import day_of
 
     raw = next((one for one in losses if one.database == RAW), None)
     usage = next(database.usage for database in held if database.database == RAW)

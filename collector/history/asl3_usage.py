@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final, Self, TypeVar
 
 from collector.admission import TagBudget
+from collector.days import day_ns, day_of
 from collector.history.asl3_dump import Row
 from collector.history.asl3_raw import DayReports, SecondStamper, marked, stored_reports
 from collector.history.asl3_rows import (
@@ -36,7 +37,6 @@ from collector.metrics import Metrics
 from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Refusal
-from collector.rollup.raw import day_ns
 from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT
 
 T = TypeVar("T")
@@ -194,7 +194,7 @@ class Import:
         """The fields of each day of `daily_usage`."""
         found = await self._rows(Select.rows(DAILY_USAGE))
         return {
-            _day(int(row["time"])): {
+            day_of(int(row["time"])): {
                 name: value for name, value in row.items() if name != "time" and value is not None
             }
             for row in found
@@ -215,7 +215,7 @@ class Import:
                 "GROUP BY time(1d) fill(none)",
             )
         )
-        return {_day(row["time"]) for row in found if row["received"] > (row["imported"] or 0)}
+        return {day_of(row["time"]) for row in found if row["received"] > (row["imported"] or 0)}
 
     async def _plan_reports(self, plan: Plan, nodes: list[OldNode]) -> None:
         kept = []
@@ -275,7 +275,3 @@ class Import:
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     for first in range(0, len(items), _BATCH):
         yield items[first : first + _BATCH]
-
-
-def _day(time_ns: int) -> date:
-    return datetime.fromtimestamp(time_ns // _NS, UTC).date()

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import structlog
 
+from collector.days import day_ns, day_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable, identifier, string
 from collector.influx.writing import write_all
 from collector.lines import Point, Stamper, line
@@ -22,7 +23,6 @@ from collector.outbox.delivering import DeliveryLock
 from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
-from collector.rollup.raw import day_ns, day_of
 from collector.rollup.standing import stored_days
 from collector.schema import DAILY, DAILY_USAGE, QUARANTINE, RAW, SERVER_REPORT
 from collector.state import SharedLock

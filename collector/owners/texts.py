@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from collector.days import day_of
 from collector.owners.erasure import Receipt
 from collector.owners.holdings import Place, Report
 from collector.privacy import NodePseudonym
@@ -67,8 +68,8 @@ def shown(
     counts = {place: sum(place in report.places for report in reports) for place in Place}
     held = {
         "reports": len(reports),
-        "first_day": _day(reports[0].received_ns) if reports else None,
-        "last_day": _day(reports[-1].received_ns) if reports else None,
+        "first_day": day_of(reports[0].received_ns).isoformat() if reports else None,
+        "last_day": day_of(reports[-1].received_ns).isoformat() if reports else None,
         "in_database": counts[Place.RAW],
         "waiting": counts[Place.WAITING],
         "copies": counts[Place.DELIVERED],
@@ -301,7 +302,3 @@ def _moment(time_ns: int) -> str:
     return (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time_ns // 1000)).strftime(
         "%Y-%m-%dT%H:%M:%SZ"
     )
-
-
-def _day(time_ns: int) -> str:
-    return _moment(time_ns)[:10]

@@ -7,14 +7,14 @@ are always the same bytes.
 
 from __future__ import annotations
 
-import calendar
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
 
+from collector.days import day_ns
 from collector.influx import Select, identifier, string
 from collector.influx.frames import Rows
 from collector.public.definitions import MEASURES
@@ -67,8 +67,7 @@ class Dataset:
         return Select.rows(
             self.measurement,
             (self._field, *self.columns),
-            f"time >= {_seconds(first)}s AND time < {_seconds(last + timedelta(days=1))}s"
-            + narrowed,
+            f"time >= {day_ns(first)} AND time < {day_ns(last + timedelta(days=1))}" + narrowed,
         )
 
     def rows(self) -> Rows:
@@ -128,14 +127,6 @@ UPGRADES: Final = Dataset("upgrades", DAILY_UPGRADES, ("from_version", "to_versi
 DATASETS: Final = (DAILY, NODES, SERVERS, PACKAGES, UPGRADES)
 
 
-def months(first: date, last: date) -> Iterator[tuple[date, date]]:
-    """The time from one day to another, both included, cut at the ends of months."""
-    while first <= last:
-        end = first.replace(day=calendar.monthrange(first.year, first.month)[1])
-        yield first, min(end, last)
-        first = end + timedelta(days=1)
-
-
 def as_csv(frame: pl.DataFrame) -> bytes:
     """Rows as CSV without a heading.
 
@@ -150,7 +141,3 @@ def as_csv(frame: pl.DataFrame) -> bytes:
 def as_json(frame: pl.DataFrame) -> bytes:
     """Rows as JSON objects, a comma and a line's end between."""
     return frame.write_ndjson().encode().rstrip(b"\n").replace(b"}\n{", b"},\n{")
-
-
-def _seconds(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())

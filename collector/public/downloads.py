@@ -17,6 +17,7 @@ from typing import Final
 import polars as pl
 from aiohttp import hdrs, web
 
+from collector.days import months
 from collector.influx import Influx, InfluxError
 from collector.influx.frames import read_frame
 from collector.problems import Reason, Refusal
@@ -37,7 +38,6 @@ from collector.public.datasets import (
     Dataset,
     as_csv,
     as_json,
-    months,
 )
 from collector.public.definitions import MEASURES
 from collector.public.form import Form

@@ -11,11 +11,11 @@ from typing import Final
 
 import polars as pl
 
+from collector.days import NS_PER_S, day_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, read, rows_of
 from collector.influx.frames import Rows, read_frame
 from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
 
-_NS_PER_S: Final = 10**9
 _MEMORY_S: Final = 300.0
 """Another collector of the same InfluxDB may write too, without our knowing."""
 _PATIENCE_S: Final = 3.0
@@ -147,7 +147,7 @@ class PublicSeries:
     async def _last_hour(self) -> datetime | None:
         found = await read(self._influx, Select(DAILY, HOURLY_USAGE.name, ["last(reports)"]))
         times = [row["time"] for row in rows_of(found)]
-        return datetime.fromtimestamp(times[0] // _NS_PER_S, UTC) if times else None
+        return datetime.fromtimestamp(times[0] // NS_PER_S, UTC) if times else None
 
     async def _tables(self, day: UsageDay) -> dict[str, dict[str, int]]:
         start = datetime(day.day.year, day.day.month, day.day.day, tzinfo=UTC)
@@ -185,11 +185,8 @@ def _retrieved(task: asyncio.Task[Snapshot]) -> None:
 def _days(frame: pl.DataFrame) -> list[UsageDay]:
     return [
         UsageDay(
-            _day(row.pop("time")), {name: count for name, count in row.items() if count is not None}
+            day_of(row.pop("time")),
+            {name: count for name, count in row.items() if count is not None},
         )
         for row in frame.iter_rows(named=True)
     ]
-
-
-def _day(time_ns: int) -> date:
-    return datetime.fromtimestamp(time_ns // _NS_PER_S, UTC).date()

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from collector.days import day_of
 from collector.influx import Influx, InfluxError, Select, read, rows_of
 from collector.influx.frames import Rows, read_frame
 from collector.influx.writing import write_all
@@ -23,7 +24,7 @@ from collector.logs import place
 from collector.quarantine.pattern import REPORT_NS, Pattern, Picked, pick
 from collector.rollup.cache import RawCount
 from collector.rollup.daily import Daily, DayResult
-from collector.rollup.raw import day_of, imported_days, raw_counts
+from collector.rollup.raw import imported_days, raw_counts
 from collector.rollup.reconcile import Reconciler
 from collector.rollup.standing import first_whole_day, is_final
 from collector.rollup.store import Span

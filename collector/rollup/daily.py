@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from collector.days import day_ns
 from collector.influx import Influx
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, FactsCache, RawCount
@@ -23,7 +24,7 @@ from collector.rollup.points import (
     usage_points,
     window_fields,
 )
-from collector.rollup.raw import day_ns, read_facts, span_of
+from collector.rollup.raw import read_facts, span_of
 from collector.rollup.standing import (
     Standing,
     StoredDay,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
 
+from collector.days import day_ns, day_of
 from collector.influx import Influx, InfluxError, Select, identifier, read
 from collector.influx.frames import read_frame
 from collector.rollup.cache import RawCount
@@ -16,24 +17,8 @@ from collector.rollup.facts import DayFacts, Rows, columns, gather
 from collector.rollup.store import Span
 from collector.schema import NODE_REPORT, QUARANTINE, RAW, SERVER_REPORT, Measurement
 
-_NS: Final = 10**9
 OUT_OF_SERIES: Final = f"{QUARANTINE} > 0"
 """Which rows are in quarantine, as a condition of InfluxQL."""
-
-
-def start_of(day: date) -> datetime:
-    """The first moment of a UTC day."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-def day_ns(day: date) -> int:
-    """The start of a UTC day, in ns since 1970."""
-    return int(start_of(day).timestamp()) * _NS
-
-
-def day_of(time_ns: int) -> date:
-    """The UTC day of a time in ns since 1970."""
-    return datetime.fromtimestamp(time_ns // _NS, UTC).date()
 
 
 def span_of(first: date, last: date) -> Span:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from collector.days import day_ns
 from collector.influx import Influx
 from collector.lines import NS_PER_DAY
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.facts import HOURS
 from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, stored_hours
-from collector.rollup.raw import day_ns, imported_days, raw_counts, span_of
+from collector.rollup.raw import imported_days, raw_counts, span_of
 from collector.rollup.standing import (
     StoredDay,
     first_whole_day,

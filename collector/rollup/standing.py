@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from collector.days import day_ns, day_of, start_of
 from collector.influx import Influx, Select, read
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
 from collector.rollup.facts import HOURS
-from collector.rollup.raw import day_ns, day_of, imported_days, raw_counts, span_of, start_of
+from collector.rollup.raw import imported_days, raw_counts, span_of
 from collector.rollup.store import stored_points
 from collector.rollup.windows import DAYS
 from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT

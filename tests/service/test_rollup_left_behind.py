@@ -11,9 +11,9 @@ import pytest
 import structlog
 from aiohttp import web
 
+from collector.days import day_ns
 from collector.influx import Influx
 from collector.metrics import Metrics
-from collector.rollup.raw import day_ns
 from collector.rollup.schedule import Failures
 from collector.state import ROLLUP_LOCK, SharedLock
 from tests.command import Done, command

@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from collector.days import day_ns
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
 from collector.rollup.hourly import Hour, expect, history_of
-from collector.rollup.raw import day_ns
 from collector.rollup.reconcile import State, days_due
 from collector.rollup.standing import StoredDay
 from tests.oracle import HOUR
