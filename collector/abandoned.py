@@ -10,13 +10,13 @@ from typing import Final
 
 import structlog
 
+from collector.delivery import Delivery, InfluxTarget
 from collector.influx import Influx
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile, look_over
 from collector.outbox.delivering import DeliveryLock
 from collector.settings import Settings
 from collector.state import locked
-from collector.writer import Writer
 
 log = structlog.get_logger("collector.abandoned")
 
@@ -63,14 +63,15 @@ class Abandoned:
             keep_seconds=self._settings.outbox_keep,
             metrics=metrics,
         )
-        writer = Writer(outbox, self._influx, metrics, self._prepare, self._lock)
-        writing = asyncio.create_task(writer.run(), name="writer of a former worker")
+        target = InfluxTarget(self._influx, metrics, self._prepare)
+        delivery = Delivery(outbox, target, metrics, self._lock)
+        writing = asyncio.create_task(delivery.run(), name="delivery of a former worker")
         try:
             while left := (await outbox.stats()).reports:
                 log.info("delivering what a former worker left", reports=left)
                 await asyncio.sleep(_DRAIN_LOOK_S)
         finally:
-            writer.stop()
+            delivery.stop()
             await asyncio.gather(writing, return_exceptions=True)
             await outbox.close()
 

@@ -19,6 +19,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.abandoned import Abandoned
 from collector.connections import Listener
+from collector.delivery import Delivery, InfluxTarget
 from collector.expiry import Expiry
 from collector.fast import FAST_PATH, FastPath
 from collector.guard import Limits
@@ -51,7 +52,6 @@ from collector.share import ALONE, Share, Signals, abandoned
 from collector.state import ROLLUP_LOCK, SharedLock, locked, pseudonym_key
 from collector.systemd import Notifier
 from collector.upgrade import take_over, take_over_all
-from collector.writer import Writer
 
 log = structlog.get_logger("collector.app")
 
@@ -160,11 +160,11 @@ async def running(
         influx = await stack.enter_async_context(influx_of(settings, patient=False))
         ended: list[str] = []
         databases = partial(prepare, influx, retention(settings, intakes))
-        delivery = DeliveryLock(whole.state_dir)
-        writer = Writer(outbox, influx, metrics, databases, delivery)
-        writing = asyncio.create_task(writer.run(), name="writer")
-        writing.add_done_callback(lambda task: _note_if_failed(task, ended))
-        stack.push_async_callback(_stop, writer.stop, writing)
+        in_hand = DeliveryLock(whole.state_dir)
+        delivery = Delivery(outbox, InfluxTarget(influx, metrics, databases), metrics, in_hand)
+        delivering = asyncio.create_task(delivery.run(), name="delivery")
+        delivering.add_done_callback(lambda task: _note_if_failed(task, ended))
+        stack.push_async_callback(_stop, delivery.stop, delivering)
 
         series = PublicSeries(influx)
         daily = daily_of(settings, influx)
@@ -186,7 +186,7 @@ async def running(
                 daily,
                 pseudonyms,
                 metrics,
-                Locks(delivery, rolling),
+                Locks(in_hand, rolling),
             ),
             kept=memory.choices.all(),
             changed=signals.erased(schedule.wake),
@@ -204,7 +204,7 @@ async def running(
                 keep_s=settings.outbox_keep,
             )
             await stack.enter_async_context(_task("expiry", expiry.run(), ended))
-            former = Abandoned(settings, influx, delivery, databases)
+            former = Abandoned(settings, influx, in_hand, databases)
             for left in abandoned(whole.state_dir, share.of):
                 await stack.enter_async_context(_task("abandoned", former.see_to(left), ended))
 

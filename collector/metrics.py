@@ -200,7 +200,7 @@ class Metrics:
         )
         self.writer_blocked = Gauge(
             "collector_writer_blocked",
-            "1 while the writer makes no progress, by reason.",
+            "1 while delivery makes no progress, by reason.",
             ("reason",),
             multiprocess_mode=_MAX,
             registry=registry,

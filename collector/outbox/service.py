@@ -86,7 +86,7 @@ class Outbox:
         self._file = OutboxFile(path)
         self._read_file = OutboxFile(path)
         self.arrived = asyncio.Event()
-        """Set when an entry has become durable; the writer clears it."""
+        """Set when an entry has become durable; delivery clears it."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="outbox-read")
         self._tidy()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)

@@ -30,7 +30,7 @@ from collector.state import SharedLock
 log = structlog.get_logger("collector.owners")
 
 _STATEMENTS: Final = 10
-"""Deletes in one request, for which the writer waits; each looks at every shard."""
+"""Deletes in one request, for which delivery waits; each looks at every shard."""
 _TRIES: Final = 3
 
 

@@ -1,4 +1,4 @@
-"""A writer at work between an outbox of its own and whatever listens at a URL."""
+"""A delivery loop between an outbox of its own and whatever listens at a URL."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from collector.delivery import Delivery, InfluxTarget
 from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, Outbox, OutboxFile
 from collector.outbox.delivering import DeliveryLock
 from collector.privacy import ServerPseudonym
-from collector.writer import Writer
 from tests.conftest import Databases
 from tests.network import influx_of
 from tests.sender import until
@@ -32,11 +33,11 @@ def numbered(first: int, last: int) -> list[str]:
 
 
 @dataclass
-class Delivery:
-    """A writer at work on an outbox of its own."""
+class Delivering:
+    """A delivery loop at work on an outbox of its own."""
 
     outbox: Outbox
-    writer: Writer
+    loop: Delivery[Any]
     metrics: Metrics
     path: Path
 
@@ -69,25 +70,22 @@ async def delivering(
     to: str | Databases,
     *,
     retention_s: int = 90 * 86_400,
-) -> AsyncIterator[Delivery]:
-    """A writer to whatever listens at an address, or to the databases of a test."""
+) -> AsyncIterator[Delivering]:
+    """Deliver to whatever listens at an address, or to the databases of a test."""
     influx_there = Influx(to) if isinstance(to, str) else influx_of(to)
     metrics = Metrics()
     outbox = Outbox(directory / FILE, max_bytes=1 << 30, keep_seconds=3600, metrics=metrics)
     try:
         async with influx_there as influx:
-            writer = Writer(
-                outbox,
-                influx,
-                metrics,
-                lambda: ensure(influx, {"usage_raw": retention_s}),
-                DeliveryLock(directory),
+            target = InfluxTarget(
+                influx, metrics, lambda: ensure(influx, {"usage_raw": retention_s})
             )
-            task = asyncio.create_task(writer.run())
+            loop = Delivery(outbox, target, metrics, DeliveryLock(directory))
+            task = asyncio.create_task(loop.run())
             try:
-                yield Delivery(outbox, writer, metrics, directory / FILE)
+                yield Delivering(outbox, loop, metrics, directory / FILE)
             finally:
-                writer.stop()
+                loop.stop()
                 await task
     finally:
         await outbox.close()

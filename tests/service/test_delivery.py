@@ -1,4 +1,4 @@
-"""The writer: from a real outbox to an InfluxDB in trouble, and what is left where."""
+"""Delivery: from a real outbox to an InfluxDB in trouble, and what is left where."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.writer import backoff
+from collector.delivery.loop import backoff
 
 MOST = 30.0
 

@@ -1,0 +1,122 @@
+"""The InfluxDB as a target: each entry's lines go to the database that the entry names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+
+import structlog
+
+from collector.delivery.target import Blocked, Dead
+from collector.influx import (
+    Denied,
+    Influx,
+    InfluxError,
+    InfluxUnavailable,
+    Rejected,
+    TooLarge,
+    Unavailable,
+    WriteResult,
+    Written,
+)
+from collector.metrics import Metrics
+from collector.outbox import Pending
+
+log = structlog.get_logger("collector.delivery")
+
+
+class _Request(NamedTuple):
+    """Entries of one database, and the body of the write request that stores them."""
+
+    database: str
+    entries: list[Pending]
+    body: bytes
+
+
+class InfluxTarget:
+    """Stores entries in an InfluxDB.
+
+    `make_databases` is called until it succeeds once, and again after each denied write.
+    """
+
+    def __init__(
+        self, influx: Influx, metrics: Metrics, make_databases: Callable[[], Awaitable[object]]
+    ) -> None:
+        self._influx = influx
+        self._metrics = metrics
+        self._make_databases = make_databases
+        self._prepared = False
+
+    async def prepare(self) -> None:
+        """Make the databases where that was not done yet. Raises Blocked while InfluxDB is away."""
+        if self._prepared:
+            return
+        try:
+            await self._make_databases()
+        except InfluxUnavailable as error:
+            raise Blocked("unavailable", str(error)) from error
+        except InfluxError as error:
+            # A token that may only write is enough: the write itself tells whether it may.
+            log.warning("databases could not be made or looked at", why=str(error))
+        self._prepared = True
+
+    async def pack(self, entries: Sequence[Pending]) -> list[_Request]:
+        """One request for each database, in the order of the entries."""
+        requests = []
+        # Sorting keeps the order of entries of one database.
+        for database, alike in groupby(
+            sorted(entries, key=attrgetter("target")), attrgetter("target")
+        ):
+            rows = list(alike)
+            body = await self._influx.packed(b"\n".join([entry.lines for entry in rows]))
+            requests.append(_Request(database, rows, body))
+        return requests
+
+    async def store(self, packed: list[_Request]) -> Sequence[Dead]:
+        """Store entries, but for the lines that InfluxDB refuses. Raises Blocked."""
+        dead: list[Dead] = []
+        for request in packed:
+            result = await self._write(request.database, request.body)
+            if not isinstance(result, Written):
+                lines = [
+                    (entry, line) for entry in request.entries for line in entry.lines.split(b"\n")
+                ]
+                dead += await self._isolate(request.database, lines, result)
+        return dead
+
+    async def _isolate(
+        self, database: str, lines: list[tuple[Pending, bytes]], result: WriteResult
+    ) -> list[Dead]:
+        """The lines that InfluxDB refuses, when it answered `result` to all of them.
+
+        Found by halving: what was stored already is stored again, over itself. Raises Blocked.
+        """
+        match result:
+            case Written():
+                return []
+            case Unavailable(reason, retry_after):
+                raise Blocked("unavailable", reason, retry_after)
+            case Denied(status, reason):
+                # The database may have been dropped.
+                self._prepared = False
+                raise Blocked("denied", f"InfluxDB answers {status}: {reason}")
+            case Rejected(reason, dropped) if len(lines) == 1 or dropped == len(lines):
+                return [Dead(entry, line, reason) for entry, line in lines]
+            case TooLarge() if len(lines) == 1:
+                return [Dead(entry, line, "too large for InfluxDB") for entry, line in lines]
+        middle = len(lines) // 2
+        dead: list[Dead] = []
+        for half in (lines[:middle], lines[middle:]):
+            body = await self._influx.packed(b"\n".join([line for _, line in half]))
+            dead += await self._isolate(database, half, await self._write(database, body))
+        return dead
+
+    async def _write(self, database: str, body: bytes) -> WriteResult:
+        begun = time.perf_counter()
+        result = await self._influx.write_packed(database, body)
+        self._metrics.writer_seconds.observe(time.perf_counter() - begun)
+        self._metrics.writer_requests.labels(type(result).__name__.lower()).inc()
+        return result

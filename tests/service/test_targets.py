@@ -1,0 +1,178 @@
+"""One suite of promises for every target of delivery, each with the real thing behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from collector.delivery import Blocked, Delivery, InfluxTarget, Target
+from collector.influx import Influx
+from collector.influx.databases import ensure
+from collector.metrics import Metrics
+from collector.outbox import FILE, Entry, Outbox, OutboxFile
+from collector.outbox.delivering import DeliveryLock
+from tests.sender import until
+from tools.embedded import EmbeddedInflux
+
+DATABASES = ("usage_raw", "another_sender")
+
+
+class Place(Protocol):
+    """What a target stores into, and how it is taken away and brought back."""
+
+    def target(self) -> Target[Any]: ...
+
+    def away(self) -> None: ...
+
+    def back(self) -> None: ...
+
+    async def stored(self, database: str) -> list[int]:
+        """The numbers of the entries that are stored, in order."""
+        ...
+
+    def refused(self) -> bytes:
+        """A line that the target refuses for good."""
+        ...
+
+
+class InfluxPlace:
+    """An InfluxDB of the test's own."""
+
+    def __init__(self, server: EmbeddedInflux, influx: Influx) -> None:
+        self._server = server
+        self._influx = influx
+
+    def target(self) -> Target[Any]:
+        wanted = dict.fromkeys(DATABASES, 0)
+        return InfluxTarget(self._influx, Metrics(), lambda: ensure(self._influx, wanted))
+
+    def away(self) -> None:
+        self._server.kill()
+
+    def back(self) -> None:
+        self._server.start()
+
+    async def stored(self, database: str) -> list[int]:
+        found = await self._influx.query(database, "SELECT n FROM m")
+        return [int(n) for series in found for _, n in series.values]
+
+    def refused(self) -> bytes:
+        return b"m n= 1"
+
+
+@asynccontextmanager
+async def influx_place(directory: Path) -> AsyncIterator[Place]:
+    async with EmbeddedInflux(directory / "influx") as server, Influx(server.url) as influx:
+        yield InfluxPlace(server, influx)
+
+
+PLACES = {"influx": influx_place}
+"""How each target that there is gets a place of its own."""
+
+
+@pytest.fixture(params=sorted(PLACES))
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(PLACES[request.param](tmp_path))
+
+
+@asynccontextmanager
+async def outbox_in(directory: Path) -> AsyncIterator[Outbox]:
+    outbox = Outbox(directory / FILE, max_bytes=1 << 30, keep_seconds=3600, metrics=Metrics())
+    try:
+        yield outbox
+    finally:
+        await outbox.close()
+
+
+@asynccontextmanager
+async def delivered(outbox: Outbox, target: Target[Any], directory: Path) -> AsyncIterator[None]:
+    """Deliver until the end of the context."""
+    loop = Delivery(outbox, target, Metrics(), DeliveryLock(directory))
+    task = asyncio.create_task(loop.run())
+    try:
+        yield
+    finally:
+        loop.stop()
+        await task
+
+
+def entries(numbers: Sequence[int], database: str = DATABASES[0]) -> list[Entry]:
+    return [
+        Entry(time.time_ns(), None, 1, b"m n=%di %d" % (n, n), database, "toy") for n in numbers
+    ]
+
+
+async def test_entries_of_several_databases_arrive_each_in_its_own(
+    place: Place, tmp_path: Path
+) -> None:
+    async with outbox_in(tmp_path) as outbox:
+        mixed = zip(entries(range(1, 50, 2)), entries(range(2, 50, 2), DATABASES[1]), strict=False)
+        await outbox.append(*[entry for pair in mixed for entry in pair])
+        async with delivered(outbox, place.target(), tmp_path):
+            await until(lambda: not _left(tmp_path))
+    assert await place.stored(DATABASES[0]) == list(range(1, 49, 2))
+    assert await place.stored(DATABASES[1]) == list(range(2, 50, 2))
+
+
+async def test_entries_wait_while_the_target_is_away_and_arrive_once_when_it_is_back(
+    place: Place, tmp_path: Path
+) -> None:
+    place.away()
+    async with outbox_in(tmp_path) as outbox:
+        await outbox.append(*entries(range(1, 20)))
+        async with delivered(outbox, place.target(), tmp_path):
+            await asyncio.sleep(0.5)
+            assert _left(tmp_path) == 19
+            await asyncio.to_thread(place.back)
+            await until(lambda: not _left(tmp_path))
+    assert await place.stored(DATABASES[0]) == list(range(1, 20))
+
+
+async def test_line_that_is_refused_is_set_aside_and_the_others_arrive(
+    place: Place, tmp_path: Path
+) -> None:
+    async with outbox_in(tmp_path) as outbox:
+        wrong = Entry(time.time_ns(), None, 1, place.refused(), DATABASES[1], "toy")
+        await outbox.append(*entries(range(1, 8)), wrong, *entries(range(8, 12)))
+        async with delivered(outbox, place.target(), tmp_path):
+            await until(lambda: not _left(tmp_path))
+    assert await place.stored(DATABASES[0]) == list(range(1, 12))
+    with OutboxFile(tmp_path / FILE) as file:
+        letters = file.dead_letters()
+    assert [(letter.line, letter.target, letter.sender) for letter in letters] == [
+        (place.refused(), DATABASES[1], "toy")
+    ]
+
+
+async def test_replayed_entries_are_stored_once(place: Place, tmp_path: Path) -> None:
+    async with outbox_in(tmp_path) as outbox:
+        await outbox.append(*entries(range(1, 10)))
+        for _ in range(2):
+            async with delivered(outbox, place.target(), tmp_path):
+                await until(lambda: not _left(tmp_path))
+            with OutboxFile(tmp_path / FILE) as file:
+                assert file.replay(since_ns=0) == 9
+    assert await place.stored(DATABASES[0]) == list(range(1, 10))
+
+
+async def test_target_that_is_away_says_so_and_stores_nothing_by_halves(place: Place) -> None:
+    target = place.target()
+    await target.prepare()
+    packed = await target.pack([])
+    assert list(await target.store(packed)) == []
+    place.away()
+    with pytest.raises(Blocked) as blocked:
+        await place.target().prepare()
+    assert blocked.value.reason == "unavailable"
+
+
+def _left(directory: Path) -> int:
+    with OutboxFile(directory / FILE) as file:
+        return file.stats().reports
