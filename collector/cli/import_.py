@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import io
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -18,10 +18,11 @@ import typer
 from rich.progress import Progress, wrap_file
 
 from collector.cli.common import err, fail, load_settings, say, warn, worded_errors
+from collector.redaction import hide
 
 if TYPE_CHECKING:
     from collector.admission import TagValue
-    from collector.history.asl3_dump import Row
+    from collector.history.asl3_dump_file import DumpFile
     from collector.history.asl3_live import Dsn
     from collector.history.asl3_usage import Import, OldData
     from collector.influx import Influx
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(no_args_is_help=True, help="Bring the history of another server.")
 
 _PASSWORD: Final = "MYSQL_PWD"  # noqa: S105 - the name of a variable
-_GZIP: Final = b"\x1f\x8b"
+_STDIN: Final = Path("-")
 _SECONDS_PER_DAY: Final = 86_400
 
 
@@ -52,7 +53,7 @@ def asl3_usage(
     dump: Annotated[
         Path | None,
         typer.Option(
-            help="a file of mysqldump or mariadb-dump, or that gzipped", exists=True, dir_okay=False
+            help="a file of mysqldump or mariadb-dump, also compressed; `-`: standard input"
         ),
     ] = None,
     password_file: Annotated[
@@ -65,16 +66,22 @@ def asl3_usage(
         tzinfo, typer.Option(parser=_zone, metavar="ZONE", help="zone of the old server's clock")
     ] = "UTC",  # type: ignore[assignment] # typer parses it
     apply: Annotated[bool, typer.Option("--apply", help="write; without it, only look")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="write although the dump is perhaps not whole")
+    ] = False,
 ) -> None:
     """Bring an ASL3-Usage database: its days as daily series, its nodes' last reports as raw."""
     from collector.history.asl3_dump import DumpError
-    from collector.history.asl3_live import DatabaseError, live_rows
+    from collector.history.asl3_live import TABLES, DatabaseError, live_rows
     from collector.history.asl3_raw import INSTANCE
     from collector.history.asl3_rows import TableError
     from collector.history.asl3_usage import OldData
 
     if bool(dsn) == (dump is not None):
         raise typer.BadParameter("give --dsn or --dump", param_hint="--dsn / --dump")
+    if dump is not None and dump != _STDIN and (not dump.exists() or dump.is_dir()):
+        raise typer.BadParameter(f"file {str(dump)!r} does not exist", param_hint="--dump")
+    doubts: list[str] = []
     configured = load_settings()
     if configured.instance == INSTANCE:
         fail(
@@ -83,10 +90,21 @@ def asl3_usage(
         )
     with worded_errors():
         try:
-            rows = _dumped(dump) if dump is not None else live_rows(_source(dsn, password_file))
-            data = OldData.of(rows, time_zone)
-        except (DatabaseError, DumpError, TableError, EOFError, gzip.BadGzipFile) as error:
+            if dump is None:
+                data = OldData.of(live_rows(_source(dsn, password_file)), time_zone)
+            else:
+                with _opened(dump) as opened:
+                    data = OldData.of(opened.rows(TABLES), time_zone)
+                    doubts = opened.doubts
+        except (DatabaseError, DumpError, TableError) as error:
             fail(str(error))
+        for doubt in doubts:
+            warn(f"The dump is perhaps not whole: {doubt}.")
+        if doubts and apply and not yes:
+            fail(
+                "Nothing was written. Look at the numbers of rows and days without --apply; if they"
+                " are right, say --apply --yes."
+            )
         asyncio.run(_import(configured, data, apply=apply))
 
 
@@ -98,6 +116,7 @@ def _source(dsn: str, password_file: Path | None) -> Dsn:
         if password_file is not None
         else os.environ.get(_PASSWORD, "")
     )
+    hide(password)
     found = Dsn.parse(dsn)
     if found.password:
         warn(
@@ -108,25 +127,29 @@ def _source(dsn: str, password_file: Path | None) -> Dsn:
     return replace(found, password=password)
 
 
-def _dumped(path: Path) -> Iterator[tuple[str, Row]]:
-    from collector.history.asl3_dump import dump_rows
-    from collector.history.asl3_live import TABLES
+@contextmanager
+def _opened(path: Path) -> Iterator[DumpFile]:
+    """The dump at a path, or that comes on standard input (`-`)."""
+    from collector.history.asl3_dump_file import DumpFile
 
-    with path.open("rb") as plain:
-        zipped = plain.read(len(_GZIP)) == _GZIP
-        plain.seek(0)
-        with (
+    if path == _STDIN:
+        with DumpFile(sys.stdin.buffer) as dump:
+            yield dump
+        return
+    with path.open("rb") as file, ExitStack() as stack:
+        # Nobody knows how long a pipe is.
+        watched = (
             wrap_file(
-                plain,
+                file,
                 path.stat().st_size,
                 description="reading",
                 console=err,
                 disable=not err.is_terminal,
-            ) as watched,
-            gzip.GzipFile(fileobj=watched) if zipped else watched as binary,
-            io.TextIOWrapper(binary, encoding="utf-8", errors="replace", newline="") as text,
-        ):
-            yield from dump_rows(text, TABLES)
+            )
+            if path.is_file()
+            else nullcontext(file)
+        )
+        yield stack.enter_context(DumpFile(stack.enter_context(watched)))
 
 
 async def _import(configured: Settings, data: OldData, *, apply: bool) -> None:

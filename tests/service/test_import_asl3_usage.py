@@ -72,7 +72,7 @@ def moved(text: str) -> str:
 
 
 def sample_text() -> str:
-    return moved(SAMPLE.read_text())
+    return moved(SAMPLE.read_text()) + "-- Dump completed\n"
 
 
 @pytest.fixture(scope="session")
@@ -766,6 +766,7 @@ def test_login_that_needs_another_package_is_said(
         ((), "--dsn or --dump"),
         (("--dump", SAMPLE, "--dsn", "mysql://u@h/d"), "--dsn or --dump"),
         (("--dump", CASES / "none.sql"), "does not exist"),
+        (("--dump", CASES), "does not exist"),
         (("--dump", SAMPLE, "--time-zone", "Mars/Olympus"), "time zone"),
     ],
 )
@@ -797,9 +798,47 @@ def test_damaged_gzip_is_refused(importer: Importer, tmp_path: Path, damage: sli
     assert importer.refused("--dump", dump, "--apply").strip()
 
 
+def test_dump_that_may_not_be_whole_is_written_only_with_yes(
+    importer: Importer, tmp_path: Path
+) -> None:
+    dump = tmp_path / "dump.sql"
+    dump.write_text(sample_text().replace("-- Dump completed\n", ""))
+    assert "The dump is perhaps not whole: the dump does not end with" in importer.run(
+        "--dump", dump
+    )
+    refused = importer.refused("--dump", dump, "--apply")
+    assert "Nothing was written." in refused
+    assert "--apply --yes" in refused
+    assert not importer.state.exists()
+    assert "Written: 2 days and 4 reports." in importer.run("--dump", dump, "--apply", "--yes")
+
+
+def test_dump_comes_through_pipes(importer: Importer, tmp_path: Path) -> None:
+    """On standard input, and as the FIFO of `<(ssh … mariadb-dump)`; from PowerShell, packed."""
+    data = gzip.compress(sample_text().replace("\n", "\r\n").encode("utf-16"))
+    program = [sys.executable, "-m", "collector", "import", "asl3-usage"]
+    done = subprocess.run(
+        [*program, "--dump", "-"],
+        input=data,
+        env=importer.environment,
+        capture_output=True,
+        check=True,
+    )
+    assert b"2 days to write" in done.stdout
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(
+        [*program, "--dump", fifo], env=importer.environment, stdout=subprocess.PIPE
+    ) as reading:
+        fifo.write_bytes(data)
+        out, _ = reading.communicate(timeout=60)
+    assert reading.returncode == 0
+    assert b"2 days to write" in out
+
+
 def test_dump_without_either_table_brings_nothing(importer: Importer, tmp_path: Path) -> None:
     dump = tmp_path / "dump.sql"
-    dump.write_text("CREATE TABLE `other` (`a` int);\n")
+    dump.write_text("CREATE TABLE `other` (`a` int);\n-- Dump completed\n")
     output = importer.run("--dump", dump, "--apply")
     assert "asl_usage: 0 rows\n" in output
     assert "Written: 0 days and 0 reports." in output
