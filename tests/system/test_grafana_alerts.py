@@ -136,11 +136,9 @@ def watching(
 
 def states(api: Api) -> dict[str, tuple[str, str, str]]:
     """State, health and last error of each rule, by its name."""
-    groups = api.get("/api/prometheus/grafana/api/v1/rules")["data"]["groups"]
     return {
         rule["name"]: (rule["state"], rule["health"], rule.get("lastError", ""))
-        for group in groups
-        for rule in group["rules"]
+        for rule in api.rules()
         if rule.get("lastEvaluation", "")[:4] not in ("", "0001")
     }
 
