@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import cast
 
 import pytest
 
+from collector.backup.manifest import BackupError
 from collector.backup.save import save
 from collector.history.asl3_raw import stored_reports
 from collector.history.asl3_rows import OldNode, OldReport, PassedOver
-from collector.influx import CutShort
+from collector.influx import CutShort, Influx, InfluxError
 from collector.metrics import Metrics
 from collector.owners.holdings import raw_rows
 from collector.privacy import ServerPseudonym
@@ -41,6 +43,7 @@ from tests.owners import (
 )
 from tests.public_site import served
 from tests.sender import get
+from tools.embedded import EmbeddedInflux
 
 JSON = {"Accept": "application/json"}
 TODAY = midnight() // DAY
@@ -219,3 +222,77 @@ async def test_owner_gets_neither_half_a_list_nor_a_receipt_for_half(
         answer = await asyncio.to_thread(ask, world.url, "/erase", headers=JSON)
         assert answer.json["erased"]["reports"] == DAYS_BACK + 1
         assert world.raw(own=True) == []
+
+
+async def everything(influx: Influx, directory: Path) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Every reading of rows there is, by name, to be begun one after the other."""
+    rollup = Rollup(influx, 1, RETENTION_S, directory / "state")
+    span = Span(YESTERDAY * DAY, TODAY * DAY)
+    pattern = Pattern(tags=(("distro", "Debian"),))
+    now = datetime.now(UTC)
+    quarantine = Quarantine(influx, rollup.daily(), rollup.reconciler(), retention_s=RETENTION_S)
+
+    async def backup() -> object:
+        target = directory / f"backup-{secrets.token_hex(4)}"
+        return (await save(influx, target, settings={}, key=None, progress=lambda *_: None)).points
+
+    async def owner() -> object:
+        rows = await raw_rows(influx, ServerPseudonym(OWNER), until_ns=2**62)
+        return [(row.measurement, row.time) for row in rows]
+
+    async def imported() -> object:
+        return sorted((await stored_reports(influx, YESTERDAY)).imported)
+
+    async def pages() -> object:
+        return (await PublicSeries(influx).snapshot()).days
+
+    async def verified() -> object:
+        return await verify(rollup.daily(), day_of(YESTERDAY), now)
+
+    async def rolled_up() -> object:
+        return (await rollup.roll([YESTERDAY], midnight() + DAY // 2, force=True))[0]
+
+    return {
+        "rollup": rolled_up,
+        "verify": verified,
+        "pages": pages,
+        "quarantine": lambda: quarantine.preview(pattern, span, now),
+        "my data": owner,
+        "import": imported,
+        "backup": backup,
+    }
+
+
+async def test_each_reading_is_whole_or_an_error_under_influxdbs_own_limits(
+    own_influx: EmbeddedInflux, own_databases: Databases, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(lay_past, own_databases)
+    # So many rows, of servers of their own, that a time-out of a few ms strikes in their midst.
+    for first in range(0, 40_000, 5000):
+        lines = [
+            f'server_report,distro=Debian server="{number:016x}",nodes=0i,imported=1i'
+            f" {YESTERDAY * DAY + number * 2_000_000_000}"
+            for number in range(first, first + 5000)
+        ]
+        text = "\n".join(lines)
+        await asyncio.to_thread(own_databases.server.write, own_databases.raw, text)
+    async with influx_of(own_databases) as influx:
+        whole = {
+            name: await reading() for name, reading in (await everything(influx, tmp_path)).items()
+        }
+    for limit, value in (
+        ("HTTP_MAX_ROW_LIMIT", "3"),
+        ("COORDINATOR_QUERY_TIMEOUT", "4ms"),
+        ("COORDINATOR_MAX_SELECT_SERIES", "1"),
+    ):
+        own_influx.overrides = {f"INFLUXDB_{limit}": value}
+        await asyncio.to_thread(own_influx.restart)
+        failed = set()
+        async with influx_of(own_databases) as influx:
+            for name, reading in (await everything(influx, tmp_path)).items():
+                try:
+                    assert await reading() == whole[name], (limit, name)
+                except (InfluxError, BackupError):
+                    failed.add(name)
+        # Rows are read in chunks, to which the row limit does not apply; the others strike.
+        assert bool(failed) == (limit != "HTTP_MAX_ROW_LIMIT"), (limit, failed)
