@@ -36,7 +36,7 @@ async def awaits_setup(influx: Influx) -> bool:
         async with influx.session.get(f"{influx.url}/api/v2/setup") as response:
             if response.status != HTTPStatus.OK:
                 return False
-            said = await response.json()
+            said = await response.json(content_type=None)
     except ValueError:
         return False
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
