@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Final, Protocol
 
 from collector.admission import Network, is_within, site_of
@@ -25,7 +25,7 @@ _ARRIVING_S: Final = 2.0
 """A request that has begun is given this long before it may be closed for another."""
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     """Whose request a connection is at work for."""
 
     READER = auto()
