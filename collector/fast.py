@@ -31,10 +31,10 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Prebuilt(NamedTuple):
-    """An answer for the wire: its head up to the value of `Date`, which is last, and its body."""
+    """An answer for the wire: what comes before the value of `Date`, and what comes after it."""
 
-    head: bytes
-    body: bytes
+    before: bytes
+    after: bytes
 
 
 Reply = Callable[[Prebuilt | Refusal | BaseException], None]
@@ -177,7 +177,7 @@ class FastRequestHandler(web.RequestHandler):
             self._answered()
             waiter.cancel()
         elif isinstance(answer, Prebuilt):
-            self.transport.write(b"%b%b\r\n\r\n%b" % (answer.head, _date(), answer.body))
+            self.transport.write(answer.before + _date() + answer.after)
             self._consume()
             self._answered()
             self.has_answered()

@@ -88,6 +88,16 @@ def field_format(types: Mapping[str, type[int] | type[str]]) -> str:
     return ",".join([f"{_key(name)}={forms[kind]}" for name, kind in types.items()])
 
 
+def line_format(measurement: str, types: Mapping[str, type[int] | type[str]]) -> str:
+    """The form of a line that is written often, for `%`.
+
+    It takes the tags (from `tag_set`), the values of the fields of these types as `field_format`
+    does, further fields (empty, or beginning with a comma), and the time in ns.
+    """
+    # Names of measurements hold no percent sign.
+    return f"{_measurement(measurement)}%s {field_format(types)}%s %d"
+
+
 def line(measurement: str, tags: str, fields: Mapping[str, FieldValue] | str, time_ns: int) -> str:
     """One line, without its end. `tags` comes from `tag_set`; at least one field is given.
 

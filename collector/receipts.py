@@ -36,4 +36,4 @@ def prebuilt(body: bytes) -> Prebuilt:
     headers = {**_HEADERS, hdrs.CONTENT_LENGTH: str(len(body))}
     lines = [f"HTTP/1.1 {HTTPStatus.OK.value} {HTTPStatus.OK.phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    return Prebuilt("\r\n".join([*lines, f"{hdrs.DATE}: "]).encode(), body)
+    return Prebuilt("\r\n".join([*lines, f"{hdrs.DATE}: "]).encode(), b"\r\n\r\n" + body)

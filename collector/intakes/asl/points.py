@@ -15,7 +15,7 @@ from collector.admission import Buckets, TagBudget, TagValue
 from collector.intakes.asl.report import FIRST_PUBLIC_NODE, MOST_NODES, Reading, Report, read
 from collector.intakes.asl.tags import Tags, registration
 from collector.intakes.proof import Proof
-from collector.lines import NS_PER_DAY, Stamper, escaped, field_format, label, line
+from collector.lines import NS_PER_DAY, Stamper, escaped, field_format, label, line_format
 from collector.metrics import Metrics
 from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
@@ -26,11 +26,11 @@ from collector.suspicion import Kind, Suspicions
 _MOST_SECONDS: Final = 100 * 365 * 86_400
 _MOST_DIGITS: Final = len(str(_MOST_SECONDS))
 
-_NODE_FIELDS: Final = field_format({"node": str, "server": str})
-_SERVER_FIELDS: Final = field_format(
-    {"server": str, "nodes": int, "nodes_http": int, "nodes_iax": int}
+_NODE_LINE: Final = line_format(NODE_REPORT.name, {"node": str, "server": str})
+_SERVER_LINE: Final = line_format(
+    SERVER_REPORT.name, {"server": str, "nodes": int, "nodes_http": int, "nodes_iax": int}
 )
-_TEXTS: Final = field_format({"kernel": str, "packages": str})
+_TEXTS: Final = "," + field_format({"kernel": str, "packages": str})
 _UPTIME: Final = "," + field_format({"uptime": int})
 _RELOAD_AGE: Final = "," + field_format({"reload_age": int})
 
@@ -200,8 +200,8 @@ class Understanding:
             ages += _RELOAD_AGE % reload_age
         counts = (len(nodes), len(http.intersection(nodes)), len(iax.intersection(nodes)))
         kernel, packages = escaped(label(report.kernel or "")), escaped(_packages(report))
-        fields = f"{_SERVER_FIELDS % (server, *counts)}{ages},{_TEXTS % (kernel, packages)}"
-        lines = [line(SERVER_REPORT.name, platform.server.text, fields, stamps[0])]
+        texts = _TEXTS % (kernel, packages)
+        lines = [_SERVER_LINE % (platform.server.text, server, *counts, ages + texts, stamps[0])]
         channels = report.channels or {}
         names = [self._pseudonyms.node(node) for node in nodes]
         for node, name, stamp in zip(nodes, names, stamps[1:], strict=True):
@@ -212,8 +212,7 @@ class Understanding:
                 day,
                 news,
             )
-            fields = _NODE_FIELDS % (name, server) + ages
-            lines.append(line(NODE_REPORT.name, tags, fields, stamp))
+            lines.append(_NODE_LINE % (tags, name, server, ages, stamp))
         if self._suspicions is not None:
             for kind in self._suspicions.of(day, server, names, read.body, uptime, reload_age):
                 self._suspicious[kind].inc()

@@ -135,8 +135,8 @@ def read(body: bytes) -> Reading | Refusal:
     """The report in a body."""
     try:
         # One pass, for nearly all. NaN and Infinity are no JSON, but pydantic takes them in a
-        # field that it ignores.
-        if b"NaN" not in body and b"Infinity" not in body:
+        # field that it ignores. A letter, which is rarely there, is looked for much faster.
+        if not (b"N" in body and b"NaN" in body) and not (b"I" in body and b"Infinity" in body):
             return Reading(Report.model_validate_json(body))
     except ValidationError:
         pass
