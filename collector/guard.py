@@ -28,8 +28,8 @@ _ARRIVING_S: Final = 2.0
 class Kind(IntEnum):
     """Whose request a connection is at work for."""
 
-    READER = auto()
-    SENDER = auto()
+    READER = 0
+    SENDER = 1
 
 
 class Stage(Enum):
@@ -38,6 +38,13 @@ class Stage(Enum):
     IDLE = auto()
     ARRIVING = auto()
     AT_WORK = auto()
+
+
+# Members of an enumeration are found slowly, and each report comes by here.
+_IDLE: Final = Stage.IDLE
+_ARRIVING: Final = Stage.ARRIVING
+_AT_WORK: Final = Stage.AT_WORK
+_READER: Final = Kind.READER
 
 
 class Guarded(Protocol):
@@ -112,9 +119,9 @@ class Guard:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         readers = limits.connections // 2
-        self._shares = {Kind.READER: readers, Kind.SENDER: limits.connections - readers}
+        self._shares = (readers, limits.connections - readers)
         self._readers_of_site = max(1, limits.per_address // 2)
-        self._held = dict.fromkeys(Kind, 0)
+        self._held = [0, 0]
         self._open = 0
         self._sites: dict[bytes, _Site] = {}
         self._strangers = _Waiting()
@@ -152,29 +159,29 @@ class Guard:
         """Nothing of a request has come: it waits from `now` on, as it does after an answer."""
         self.at_work(place)
         self._leave(place)
-        place.stage = Stage.IDLE
+        place.stage = _IDLE
         for waiting in place.waiting:
             waiting.idle[place] = now
 
     def arriving(self, place: Place, now: float) -> None:
         """A request has begun to arrive. The moment stays, however slowly the rest comes."""
-        if place.stage is Stage.ARRIVING:
+        if place.stage is _ARRIVING:
             return
         self.at_work(place)
-        place.stage = Stage.ARRIVING
+        place.stage = _ARRIVING
         for waiting in place.waiting:
             waiting.arriving[place] = now
 
     def at_work(self, place: Place) -> None:
         """A request is whole: the connection is not closed for another."""
-        if place.stage is Stage.IDLE:
+        if place.stage is _IDLE:
             for waiting in place.waiting:
                 del waiting.idle[place]
-        elif place.stage is Stage.ARRIVING:
+        elif place.stage is _ARRIVING:
             for waiting in place.waiting:
                 del waiting.arriving[place]
             self._uploads.pop(place, None)
-        place.stage = Stage.AT_WORK
+        place.stage = _AT_WORK
 
     def enter(self, place: Place, kind: Kind, now: float) -> bool:
         """Whether a request may be handled: there is room left in its kind's share.
@@ -184,7 +191,7 @@ class Guard:
         self._leave(place)
         full = self._held[kind] >= self._shares[kind]
         site = place.site
-        if kind is Kind.READER:
+        if kind is _READER:
             if full or (site is not None and site.readers >= self._readers_of_site):
                 return False
             if site is not None:
@@ -192,7 +199,7 @@ class Guard:
         else:
             if full and not self._end_an_upload(now):
                 return False
-            if place.stage is Stage.ARRIVING:
+            if place.stage is _ARRIVING:
                 self._uploads[place] = now
         place.kind = kind
         self._held[kind] += 1
@@ -215,7 +222,7 @@ class Guard:
         kind, place.kind = place.kind, None
         if kind is not None:
             self._held[kind] -= 1
-            if kind is Kind.READER and place.site is not None:
+            if kind is _READER and place.site is not None:
                 place.site.readers -= 1
 
     def _end_an_upload(self, now: float) -> bool:

@@ -299,7 +299,10 @@ class Settings(BaseSettings):
     )
     max_nodes: int = Field(500, ge=1, le=500, description="most nodes taken in one report")
     max_connections: int = Field(
-        2000, ge=10, le=100_000, description="most connections open at a time"
+        2000,
+        ge=10,
+        le=100_000,
+        description="most connections open at a time; senders and readers may each hold half",
     )
     max_connections_per_address: int = Field(
         500,

@@ -107,6 +107,26 @@ def test_failed_download_shows_apts_words(checkout: setup.Checkout, programs: Pa
         setup.ensure_influxd(checkout)
 
 
+def test_proxies_are_unpacked_unless_they_are_on_path(
+    checkout: setup.Checkout, programs: Path
+) -> None:
+    debian(programs)
+    program(programs / "caddy", "exit 0")
+    setup.ensure_proxies(checkout)
+    assert (checkout.local / "nginx").is_dir()
+    assert not (checkout.local / "caddy").exists()
+
+
+def test_machine_without_proxies_and_apt_is_told_what_is_skipped(
+    checkout: setup.Checkout, programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del programs
+    setup.ensure_proxies(checkout)
+    said = capsys.readouterr().out
+    assert "there is no nginx" in said
+    assert "there is no caddy" in said
+
+
 def test_influxd_on_path_is_enough(checkout: setup.Checkout, programs: Path) -> None:
     program(programs / "influxd", "echo InfluxDB v1.8.10")
     setup.ensure_influxd(checkout)
