@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from collector.influx import Influx, InfluxError, InfluxUnavailable, NoDatabase
 from collector.influx.databases import kept
 from collector.influx.trouble import NotSupported, explained
 from collector.influx.v2 import awaits_setup, speaks_v2
-from collector.outbox import FILE, OutboxFile, OutboxUnavailable, set_aside
+from collector.outbox import FILE, OutboxUnavailable, set_aside
+from collector.outbox.peek import peek
 from collector.parts import influx_of
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 from collector.share import directories
-from collector.state import StateError, prepare, pseudonym_key
+from collector.state import StateError, check_usable, read_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,31 +29,29 @@ class Finding:
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at everything that the settings point to. Makes the state directory if missing."""
+    """Look at everything that the settings point to. Changes nothing."""
     return [*_state(settings), *await _influx(settings)]
 
 
 def _state(settings: Settings) -> list[Finding]:
+    directory = settings.state_dir
+    if not directory.exists():
+        return [_missing(directory)]
     try:
-        prepare(settings.state_dir)
-        pseudonym_key(settings.key_file)
-        stats = []
-        for directory in directories(settings.state_dir):
-            with OutboxFile(directory / FILE) as file:
-                stats.append(file.stats())
-    except (StateError, OutboxUnavailable) as error:
+        check_usable(directory)
+        found = [peek(path) for own in directories(directory) if (path := own / FILE).exists()]
+        findings = [
+            Finding(
+                True,
+                f"state directory {directory}: writable; outbox holds"
+                f" {sum(reports for reports, _ in found)} undelivered reports",
+            ),
+            *_key(settings.key_file),
+            *_foreign(directory),
+        ]
+    except (StateError, OutboxUnavailable, OSError) as error:
         return [Finding(False, f"state directory: {error}")]
-    findings = [
-        Finding(
-            True,
-            f"state directory {settings.state_dir}: writable; outbox holds"
-            f" {sum(found.reports for found in stats)} undelivered reports",
-        )
-    ]
-    mode = settings.key_file.stat().st_mode & 0o077
-    if mode:
-        findings.append(Finding(False, f"{settings.key_file} can be read by others: chmod 600 it"))
-    if dead := sum(found.dead_letters for found in stats):
+    if dead := sum(letters for _, letters in found):
         findings.append(Finding(False, f"{dead} dead letters: look with `collector outbox dead`"))
     if asides := [aside for own in directories(settings.state_dir) for aside in set_aside(own)]:
         findings.append(
@@ -61,6 +62,46 @@ def _state(settings: Settings) -> list[Finding]:
             )
         )
     return findings
+
+
+def _missing(directory: Path) -> Finding:
+    """Whether a state directory that is not there can be made."""
+    above = next(path for path in directory.absolute().parents if path.exists())
+    if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
+        return Finding(
+            True, f"state directory {directory}: not there yet; `collector serve` makes it"
+        )
+    return Finding(False, f"state directory {directory}: cannot be made in {above}")
+
+
+def _key(path: Path) -> list[Finding]:
+    """The pseudonym key. Raises StateError where it cannot be used."""
+    if not path.exists():
+        return [Finding(True, f"{path}: no pseudonym key yet; `collector serve` makes it")]
+    read_key(path)
+    if path.stat().st_mode & 0o077:
+        return [Finding(False, f"{path} can be read by others: chmod 600 it")]
+    return []
+
+
+def _foreign(directory: Path) -> list[Finding]:
+    """Files that another user than the directory's owner made, as root did in earlier versions."""
+    owner = directory.stat().st_uid
+    foreign = sorted(
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
+        if path.lstat().st_uid != owner
+    )
+    if not foreign:
+        return []
+    return [
+        Finding(
+            False,
+            f"{len(foreign)} files in {directory} belong to another user than the directory, the"
+            f" first is {foreign[0]}: the collector may not be able to use or erase them; give them"
+            f" back with `chown -R --reference={directory} {directory}`",
+        )
+    ]
 
 
 async def _influx(settings: Settings) -> list[Finding]:

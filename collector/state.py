@@ -171,6 +171,13 @@ def prepare(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StateError(f"{directory}: cannot be made: {error.strerror}") from error
+    check_usable(directory)
+
+
+def check_usable(directory: Path) -> None:
+    """Raises StateError where a state directory is of a newer version, or may not be used."""
+    if not directory.is_dir():
+        raise StateError(f"{directory}: is no directory")
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise StateError(f"{directory}: no permission to read and write it")
     version = _version(directory)
@@ -219,7 +226,7 @@ def pseudonym_key(path: Path) -> bytes:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return _read_key(path)
+        return read_key(path)
     except OSError as error:
         raise StateError(f"{path}: cannot be made: {error.strerror}") from error
     key = secrets.token_bytes(KEY_BYTES)
@@ -231,7 +238,8 @@ def pseudonym_key(path: Path) -> bytes:
     return key
 
 
-def _read_key(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """The pseudonym key in a file. Raises StateError where it cannot be read or is none."""
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,8 +74,12 @@ def days_between(first: date, last: date | None) -> list[date]:
     return [first + timedelta(days=n) for n in range((end - first).days + 1)]
 
 
-def load_settings() -> settings.Settings:
-    """The settings, with the log set up by them; exit 2 where they are wrong."""
+def load_settings(*, as_owner: bool = True) -> settings.Settings:
+    """The settings, with the log set up by them; exit 2 where they are wrong.
+
+    Where root runs the command, it goes on as the owner of the state directory; not `as_owner`
+    where it never looks into it.
+    """
     from collector import logs, settings
 
     try:
@@ -82,11 +87,28 @@ def load_settings() -> settings.Settings:
     except settings.SettingsError as error:
         warn(str(error))
         raise typer.Exit(WRONG_SETTING) from None
+    if as_owner:
+        _become_owner(configured)
     logs.configure(form=configured.log_format, level=configured.log_level)
     for name, nearest in settings.unknown_variables().items():
         hint = f"; is {nearest} meant?" if nearest else ""
         warn(f"{name} is no setting of this version{hint}")
     return configured
+
+
+def _become_owner(configured: settings.Settings) -> None:
+    """Go on as the owner of the state directory, before anything in it is opened."""
+    if os.geteuid() != 0:
+        return
+    from collector.identity import become_owner
+    from collector.state import StateError
+
+    try:
+        name = become_owner(configured.state_dir)
+    except StateError as error:
+        fail(str(error))
+    if name is not None:
+        warn(f"running as {name}, to whom {configured.state_dir} belongs")
 
 
 @contextmanager

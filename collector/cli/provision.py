@@ -34,7 +34,7 @@ def provision(
 
     The administrator's is the one in COLLECTOR_INFLUX_TOKEN, on 1.x as `user:password`.
     """
-    configured = load_settings()
+    configured = load_settings(as_owner=False)
     with worded_errors():
         issued, ended = asyncio.run(_provision(configured, tokens_dir, rotate=rotate, end=finish))
     if not issued:

@@ -1,0 +1,48 @@
+"""Reads an outbox and changes nothing: no file is made, migrated or set aside."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from collector.outbox.errors import named
+
+
+def peek(path: Path) -> tuple[int, int]:
+    """How many reports wait in an outbox of any version, and how many dead letters there are.
+
+    Raises OutboxUnavailable, OutboxDamaged.
+    """
+    with named(), _opened(path) as database:
+        (reports,) = database.execute(
+            "SELECT count(*) FROM entries WHERE id > (SELECT delivered_id FROM cursor)"
+        ).fetchone()
+        (dead,) = database.execute("SELECT count(*) FROM dead_letters").fetchone()
+    return int(reports), int(dead)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    log_file, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    if not log_file.exists() or not log_file.stat().st_size:
+        with closing(_connected(f"{path.absolute().as_uri()}?mode=ro&immutable=1")) as database:
+            yield database
+    elif index.exists():
+        with closing(_connected(f"{path.absolute().as_uri()}?mode=ro")) as database:
+            yield database
+    else:
+        # Reading a log without its index makes the index: in a copy.
+        with tempfile.TemporaryDirectory() as directory:
+            copy = Path(directory) / path.name
+            shutil.copyfile(path, copy)
+            shutil.copyfile(log_file, f"{copy}-wal")
+            with closing(_connected(copy.as_uri())) as database:
+                yield database
+
+
+def _connected(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=30)
