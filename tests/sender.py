@@ -17,6 +17,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 KEY = bytes(range(100, 132))
+GUARD_S = 120.0
+"""How long a condition is waited for: the end of a test that hangs, and no measure."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def metric(metrics_url: str, name: str, **labels: str) -> float:
     return 0.0
 
 
-def eventually(holds: Callable[[], bool], *, within: float = 30.0) -> None:
+def eventually(holds: Callable[[], bool], *, within: float = GUARD_S) -> None:
     """Wait until it holds; fail where it does not in time."""
     deadline = time.monotonic() + within
     while not holds():
@@ -146,7 +148,7 @@ def eventually(holds: Callable[[], bool], *, within: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-async def until(holds: Callable[[], bool], *, within: float = 20.0) -> None:
+async def until(holds: Callable[[], bool], *, within: float = GUARD_S) -> None:
     """Wait, in an event loop, until it holds; fail where it does not in time."""
     deadline = time.monotonic() + within
     for _ in iter(holds, True):

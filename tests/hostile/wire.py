@@ -74,7 +74,7 @@ class Wire:
     @classmethod
     async def open(cls, url: str, *, source: str = "127.0.0.1", limit: int = 1 << 20) -> Wire:
         host, port = address(url)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             return cls(
                 *await asyncio.open_connection(host, port, local_addr=(source, 0), limit=limit)
             )
@@ -83,7 +83,7 @@ class Wire:
         """Send; False where the other side has closed."""
         try:
             self.writer.write(sent)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await self.writer.drain()
         except (OSError, TimeoutError):
             return False
@@ -99,7 +99,7 @@ class Wire:
                     return await self.reader.read(1 << 16)
         return b""
 
-    async def rest(self, *, within: float = 30.0) -> bytes:
+    async def rest(self, *, within: float = 120.0) -> bytes:
         """All that comes until the other side closes. TimeoutError where it does not."""
         received = bytearray()
         async with asyncio.timeout(within):
@@ -115,7 +115,7 @@ class Wire:
 
 
 async def exchange(
-    url: str, sent: bytes, *, half: bool = False, source: str = "127.0.0.1", within: float = 30.0
+    url: str, sent: bytes, *, half: bool = False, source: str = "127.0.0.1", within: float = 120.0
 ) -> list[Answer]:
     """Send these bytes on a connection of their own; the answers to them."""
     wire = await Wire.open(url, source=source)

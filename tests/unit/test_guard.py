@@ -209,11 +209,11 @@ def test_a_choice_costs_the_same_among_many_as_among_few() -> None:
             crowd.come(str(number), number / open_)
         best = 1.0
         for _ in range(5):
-            begun = time.perf_counter()
+            begun = time.process_time()
             for number in range(200):
                 # Each comes in vain: nobody has waited for long enough.
                 assert not crowd.come(f"{number} more", 0.2)
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.process_time() - begun)
         return best
 
     assert seconds(20_000) < 20 * seconds(200)
