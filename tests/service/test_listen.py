@@ -42,24 +42,23 @@ def port_of(collector: Serve, name: str) -> int:
 def test_an_address_means_the_same_with_one_process_and_with_several(
     workers: int, databases: Databases, serve: StartServe, free_port: Callable[[], int]
 ) -> None:
-    for public, private in (("[::]", "localhost"), ("localhost", "*")):
-        collector = serve(
-            databases.environment
-            | {
-                "COLLECTOR_WORKERS": str(workers),
-                "COLLECTOR_LISTEN": f"{public}:{free_port()}",
-                "COLLECTOR_METRICS_LISTEN": f"{private}:{free_port()}",
-            },
-            ready=False,
-        )
-        port, metrics = (
-            port_of(collector, f"COLLECTOR_{name}") for name in ("LISTEN", "METRICS_LISTEN")
-        )
-        eventually(partial(is_ready, metrics))
-        for host in (IPV4, IPV6):
-            assert status(host, port, "POST", "/usage") == 200
-            assert status(host, metrics, "GET", "/readyz") == 200
-        assert collector.terminate() == 0
+    collector = serve(
+        databases.environment
+        | {
+            "COLLECTOR_WORKERS": str(workers),
+            "COLLECTOR_LISTEN": f"[::]:{free_port()}",
+            "COLLECTOR_METRICS_LISTEN": f"localhost:{free_port()}",
+        },
+        ready=False,
+    )
+    port, metrics = (
+        port_of(collector, f"COLLECTOR_{name}") for name in ("LISTEN", "METRICS_LISTEN")
+    )
+    eventually(partial(is_ready, metrics))
+    for host in (IPV4, IPV6):
+        assert status(host, port, "POST", "/usage") == 200
+        assert status(host, metrics, "GET", "/readyz") == 200
+    assert collector.terminate() == 0
 
 
 @pytest.mark.parametrize("count", [1, 3])
