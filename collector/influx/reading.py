@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from collector.influx.answers import Series, rows_of
+from collector.influx.answers import Series
 from collector.influx.client import Influx
 from collector.influx.errors import CutShort, InfluxError
 from collector.influx.patience import patiently
@@ -87,11 +87,6 @@ async def read(influx: Influx, select: Select) -> list[Series]:
     return await patiently(lambda: _read(influx, select))
 
 
-async def read_rows(influx: Influx, select: Select) -> list[dict[str, object]]:
-    """The rows that answer a SELECT, by column. Raises as `read` does."""
-    return rows_of(await read(influx, select))
-
-
 async def _read(influx: Influx, select: Select) -> list[Series]:
     statements = await select.statements(influx)
     try:
@@ -162,16 +157,11 @@ def _counted(held: bytes) -> tuple[int, bytes]:
 
 def _end(held: bytes) -> tuple[bytes, bool]:
     """The rows in the end of an answer, and whether the last statement's answer follows them."""
-    rows, heading, row = held.rpartition(_LAST_HEADING)
-    proven = bool(heading) and row.startswith(_LAST_ROW) and row.endswith(b"\n")
-    return (
-        (rows.removesuffix(b"\n") if proven and rows else rows, proven)
-        if heading
-        else (
-            held,
-            False,
-        )
-    )
+    rows, _, last = held.rpartition(_LAST_HEADING)
+    if not (last.startswith(_LAST_ROW) and last.endswith(b"\n")):
+        return held, False
+    # An empty line parts them.
+    return rows.removesuffix(b"\n"), True
 
 
 def _count(series: Sequence[Series]) -> int:
