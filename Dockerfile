@@ -36,7 +36,7 @@ VOLUME /var/lib/collector
 # 16081 (metrics, health) is for the inside alone.
 EXPOSE 16080 16081
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:16081/readyz', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:16081/healthz', timeout=4)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--"]
 CMD ["collector", "serve"]

@@ -70,6 +70,9 @@ class Abandoned:
             while left := (await outbox.stats()).reports:
                 log.info("delivering what a former worker left", reports=left)
                 await asyncio.sleep(_DRAIN_LOOK_S)
+                if writing.done():
+                    # It raises what made the writer fail.
+                    writing.result()
         finally:
             delivery.stop()
             await asyncio.gather(writing, return_exceptions=True)

@@ -6,12 +6,11 @@ import asyncio
 import gc
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 from aiohttp import web
@@ -30,7 +29,6 @@ from collector.intakes.door import Door
 from collector.intakes.proof import prove
 from collector.lines import Stamper
 from collector.listen import listening
-from collector.logs import place
 from collector.memory import Memory
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile, look_over
@@ -50,6 +48,7 @@ from collector.rollup.schedule import Schedule
 from collector.settings import Address, Settings
 from collector.share import ALONE, Share, Signals, abandoned
 from collector.state import ROLLUP_LOCK, SharedLock, locked, pseudonym_key
+from collector.supervisor import Supervisor
 from collector.systemd import Notifier
 from collector.upgrade import take_over, take_over_all
 
@@ -67,6 +66,7 @@ class Running:
     metrics: Address | None
     health: Health
     refresh: Callable[[], None]
+    supervisor: Supervisor
 
 
 def metrics_page(metrics: Metrics) -> Handler:
@@ -81,15 +81,15 @@ def metrics_page(metrics: Metrics) -> Handler:
 
 
 class OwnHealth:
-    """How this process is. `ended`: the names of loops that have."""
+    """The health of this process."""
 
-    def __init__(self, outbox: Outbox, ended: list[str]) -> None:
+    def __init__(self, outbox: Outbox, supervisor: Supervisor) -> None:
         self._outbox = outbox
-        self._ended = ended
+        self._supervisor = supervisor
 
     def gone(self) -> list[str]:
-        """The loops that have ended, and the outbox's thread."""
-        return [*self._ended, *([] if self._outbox.alive else ["outbox"])]
+        """The loops that have failed and wait to be started again, and the outbox's thread."""
+        return [*self._supervisor.failing, *([] if self._outbox.alive else ["outbox"])]
 
     def unavailable(self) -> str | None:
         """Why the outbox takes nothing."""
@@ -158,13 +158,14 @@ async def running(
         )
         stack.push_async_callback(outbox.close)
         influx = await stack.enter_async_context(influx_of(settings, patient=False))
-        ended: list[str] = []
+        supervisor = Supervisor(metrics)
+        await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
         databases = partial(prepare, influx, retention(settings, intakes))
         in_hand = DeliveryLock(whole.state_dir)
         delivery = Delivery(outbox, InfluxTarget(influx, metrics, databases), metrics, in_hand)
-        delivering = asyncio.create_task(delivery.run(), name="delivery")
-        delivering.add_done_callback(lambda task: _note_if_failed(task, ended))
-        stack.push_async_callback(_stop, delivery.stop, delivering)
+        await stack.enter_async_context(
+            supervisor.loop("delivery", delivery.run, stop=delivery.stop)
+        )
 
         series = PublicSeries(influx)
         daily = daily_of(settings, influx)
@@ -193,20 +194,21 @@ async def running(
             first=share.first,
         )
         await desk.open()
-        await stack.enter_async_context(_task("my-data", desk.run(), ended))
-        await stack.enter_async_context(_task("signals", signals.run(), ended))
+        await stack.enter_async_context(supervisor.loop("my-data", desk.run))
+        await stack.enter_async_context(supervisor.loop("signals", signals.run))
         if share.first:
-            await stack.enter_async_context(_task("rollup", schedule.run(), ended))
+            await stack.enter_async_context(supervisor.loop("rollup", schedule.run))
             expiry = Expiry(
                 whole.state_dir,
                 metrics,
                 retention_s=settings.retention_raw,
                 keep_s=settings.outbox_keep,
             )
-            await stack.enter_async_context(_task("expiry", expiry.run(), ended))
+            await stack.enter_async_context(supervisor.loop("expiry", expiry.run, vital=False))
             former = Abandoned(settings, influx, in_hand, databases)
             for left in abandoned(whole.state_dir, share.of):
-                await stack.enter_async_context(_task("abandoned", former.see_to(left), ended))
+                see_to = partial(former.see_to, left)
+                await stack.enter_async_context(supervisor.loop("abandoned", see_to, vital=False))
 
         surroundings = Surroundings(
             settings=settings,
@@ -224,7 +226,7 @@ async def running(
             memory=memory,
             servers=known,
             metrics=metrics,
-            loop=lambda name, work: _task(name, work, ended),
+            loop=lambda name, work: supervisor.loop(name, work, vital=False),
         )
         opened = [
             await stack.enter_async_context(intake.open(surroundings))
@@ -240,7 +242,7 @@ async def running(
             ),
             secret=secrets.token_bytes(32),
         )
-        health = OwnHealth(outbox, ended)
+        health = OwnHealth(outbox, supervisor)
         site = site_of(settings, influx, series, intakes)
         at = Running(
             public=await stack.enter_async_context(
@@ -262,9 +264,11 @@ async def running(
             ),
             health=health,
             refresh=metrics.refresh,
+            supervisor=supervisor,
         )
         log.info("serving", public=str(at.public), metrics=str(at.metrics), worker=share.number)
-        async with Notifier().serving(lambda: not health.gone()):
+        # A loop that fails is no reason to be killed: the supervisor sees to it.
+        async with Notifier().serving(lambda: supervisor.broken is None):
             yield at
         log.info("stopping", worker=share.number)
 
@@ -292,45 +296,13 @@ def spare_collections() -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. Raises what `running` does, and CannotWork."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     # It starts workers anew, and there are none.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    async with running(settings):
+    async with running(settings) as at:
         spare_collections()
-        await stop.wait()
-
-
-@asynccontextmanager
-async def _task(
-    name: str, work: Coroutine[Any, Any, None], ended: list[str]
-) -> AsyncIterator[None]:
-    """Run a loop beside; cancelled and awaited at the end. One that fails is named in `ended`."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(lambda done: _note_if_failed(done, ended))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _note_if_failed(task: asyncio.Task[None], ended: list[str]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        ended.append(task.get_name())
-        # Its words may repeat what was sent.
-        log.error(
-            "a loop has ended; restart the collector",
-            loop=task.get_name(),
-            error=type(error).__name__,
-            place=place(error),
-        )
-
-
-async def _stop(stop: Callable[[], None], task: asyncio.Task[None]) -> None:
-    stop()
-    # What made it fail was said when it did.
-    await asyncio.gather(task, return_exceptions=True)
+        await at.supervisor.wait(stop)

@@ -13,10 +13,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Health(Protocol):
-    """How a collector is."""
+    """The health of a collector."""
 
     def gone(self) -> list[str]:
-        """The names of loops and threads that have ended: only a restart helps."""
+        """The names of loops that have failed and wait to be started again, and of dead threads."""
         ...
 
     def unavailable(self) -> str | None:
@@ -31,7 +31,7 @@ def private_site(metrics: Handler, health: Health) -> web.Application:
         gone = health.gone()
         if not gone:
             return web.Response(text="ok\n")
-        return Refusal(Reason.UNAVAILABLE, f"has ended: {', '.join(gone)}").response()
+        return Refusal(Reason.UNAVAILABLE, f"has failed: {', '.join(gone)}").response()
 
     async def readyz(_request: web.Request) -> web.Response:
         why = health.unavailable()

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -48,6 +48,8 @@ _START_S: Final = 60.0
 _STOP_S: Final = 40.0
 _AGAIN_FIRST_S: Final = 1.0
 _AGAIN_MOST_S: Final = 30.0
+_NONE_S: Final = 600.0
+"""Without any worker for so long, the parent ends, so that all is begun anew."""
 
 
 class WorkersError(Exception):
@@ -64,6 +66,9 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
         self._ended = False
+        self._was_ready = False
+        self.withdrawn = False
+        """Whether its sockets take no connections, until it runs again: the others take them."""
         self._told: dict[str, object] = {}
         self._heard = time.monotonic()
         self.ready = asyncio.Event()
@@ -91,10 +96,11 @@ class Worker:
             while True:
                 begun = time.monotonic()
                 await self._live()
-                if not self._told:
-                    self.failed.set()
                 if self._ended:
                     return
+                if not self._was_ready:
+                    self._withdraw()
+                    self.failed.set()
                 if self._stopping:
                     self._stopping = False
                     continue
@@ -105,6 +111,20 @@ class Worker:
                 wait = min(2 * wait, _AGAIN_MOST_S)
         finally:
             await self._stop()
+
+    def _withdraw(self) -> None:
+        """Have the kernel give the connections of a worker that does not start to the others.
+
+        A socket that is shut down leaves those that share the address; the worker's own `listen`
+        brings it back.
+        """
+        if not self.withdrawn:
+            log.error("a worker does not start; the others take its share", worker=self.number)
+        self.withdrawn = True
+        for one in self._bound:
+            # One that does not listen would stay shut down when it listens again.
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                one.shutdown(socket.SHUT_RDWR)
 
     async def renew(self) -> None:
         """Stop it and wait until it runs again. TimeoutError where that takes too long."""
@@ -122,6 +142,7 @@ class Worker:
     async def _live(self) -> None:
         """From its start to its end."""
         self.ready.clear()
+        self._was_ready = False
         read, write = os.pipe()
         fds = [one.fileno() for one in self._bound]
         try:
@@ -165,6 +186,8 @@ class Worker:
             while line := await reader.readline():
                 self._told = json.loads(line)
                 self._heard = time.monotonic()
+                self._was_ready = True
+                self.withdrawn = False
                 self.ready.set()
         finally:
             transport.close()
@@ -195,14 +218,16 @@ class AllHealth:
         return [name for worker in self._workers for name in worker.gone()]
 
     def unavailable(self) -> str | None:
-        """Why one of them takes nothing."""
-        return next((why for worker in self._workers if (why := worker.unavailable())), None)
+        """Why one of them takes nothing; of those whose share others take, only if all are so."""
+        serving = [worker for worker in self._workers if not worker.withdrawn] or self._workers
+        return next((why for worker in serving if (why := worker.unavailable())), None)
 
 
 async def serve(settings: Settings) -> None:
     """Serve with several workers until SIGTERM or SIGINT; SIGHUP starts them anew in turn.
 
-    Raises StateError, OSError (an address that cannot be listened on), WorkersError.
+    Raises StateError, OSError (an address that cannot be listened on), WorkersError: the first
+    worker did not start, or none has run for ten minutes.
     """
     stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -211,9 +236,24 @@ async def serve(settings: Settings) -> None:
     loop.add_signal_handler(signal.SIGHUP, again.set)
     async with running(settings) as workers:
         renewing = asyncio.create_task(_renew(workers, again))
-        await stop.wait()
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
+        try:
+            await _until(stop, workers)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _until(stop: asyncio.Event, workers: Sequence[Worker]) -> None:
+    """Wait until `stop` is set. Raises WorkersError where no worker has run for too long."""
+    served = time.monotonic()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TELL_S):
+                await stop.wait()
+        if any(worker.ready.is_set() for worker in workers):
+            served = time.monotonic()
+        elif time.monotonic() - served > _NONE_S:
+            raise WorkersError("no worker runs; the log says why")
 
 
 @asynccontextmanager
@@ -228,9 +268,10 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
             for one in sockets:
                 stack.callback(one.close)
         workers = [Worker(number, one, figures) for number, one in enumerate(bound)]
-        # The first makes the key and migrates what is old: the others come after it.
+        # The first makes the key and migrates what is old: the others come after it. One of those
+        # that does not start is tried again like any that has ended.
         for worker in workers:
-            await stack.enter_async_context(_kept(worker))
+            await stack.enter_async_context(_kept(worker, needed=worker.number == 0))
         health: Health = AllHealth(workers)
         own = Metrics()
         at = await stack.enter_async_context(
@@ -243,7 +284,8 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
         public = Address(settings.listen.host, bound[0][0].getsockname()[1])
         log.info("serving", public=str(public), metrics=str(at), workers=len(workers))
         try:
-            async with Notifier().serving(lambda: not health.gone()):
+            # One worker that keeps ending is started again alone: the others serve on.
+            async with Notifier().serving(lambda: True):
                 yield workers
         finally:
             log.info("stopping")
@@ -251,12 +293,13 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
 
 
 @asynccontextmanager
-async def _kept(worker: Worker) -> AsyncIterator[None]:
+async def _kept(worker: Worker, *, needed: bool) -> AsyncIterator[None]:
+    """Keep a worker running. Raises WorkersError where it is needed and does not start."""
     task = asyncio.create_task(worker.run(), name=f"worker {worker.number}")
     events = [asyncio.create_task(event.wait()) for event in (worker.ready, worker.failed)]
     try:
         await asyncio.wait(events, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
-        if not worker.ready.is_set():
+        if needed and not worker.ready.is_set():
             raise WorkersError(f"worker {worker.number} did not start; the log says why")
         yield
     finally:
@@ -281,7 +324,10 @@ async def _renew(workers: list[Worker], again: asyncio.Event) -> None:
 
 
 async def work(settings: Settings, share: Share, tell: int) -> None:
-    """One worker's life: serve its share until SIGTERM or until the parent has gone."""
+    """One worker's life: serve its share until SIGTERM or until the parent has gone.
+
+    Raises what `app.running` does, and CannotWork.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -291,9 +337,11 @@ async def work(settings: Settings, share: Share, tell: int) -> None:
     async with app.running(settings, share) as at:
         app.spare_collections()
         telling = asyncio.create_task(_tell(tell, at))
-        await stop.wait()
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        try:
+            await at.supervisor.wait(stop)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
 
 async def _tell(pipe: int, at: app.Running) -> None:

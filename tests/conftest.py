@@ -273,6 +273,16 @@ class Serve:
     def running(self) -> bool:
         return self.process.poll() is None
 
+    def workers(self) -> dict[int, int]:
+        """The process ids of its workers by number."""
+        found = {}
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        for pid in [int(word) for task in tasks for word in task.read_text().split()]:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"worker" in words:
+                found[int(words[words.index(b"worker") + 1])] = pid
+        return found
+
     def logs(self) -> str:
         """Return all that it has written to standard output and error."""
         return self.log.read_text(errors="replace")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collector.cli.common import WRONG_SETTING, load_settings, say, warn, worded_errors
+from collector.cli.common import WRONG_SETTING, fail, load_settings, say, warn, worded_errors
 
 if TYPE_CHECKING:
     from collector.settings import Settings
@@ -28,12 +28,16 @@ def serve() -> None:
     import uvloop
 
     from collector import app, workers
+    from collector.supervisor import CannotWork
 
     configured = load_settings()
     _refuse_unsupported(configured)
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
-        uvloop.run((app if configured.workers == 1 else workers).serve(configured))
+        try:
+            uvloop.run((app if configured.workers == 1 else workers).serve(configured))
+        except (CannotWork, workers.WorkersError) as error:
+            fail(str(error))
 
 
 def _refuse_unsupported(configured: Settings) -> None:
@@ -68,13 +72,17 @@ def worker(
 
     from collector import workers
     from collector.share import Share
+    from collector.supervisor import CannotWork
 
     configured = load_settings()
     sys.setswitchinterval(_SWITCH_S)
     bound = tuple(socket.socket(fileno=one) for one in listen)
     share = Share(number, configured.workers, bound)
     with worded_errors():
-        uvloop.run(workers.work(configured, share, tell))
+        try:
+            uvloop.run(workers.work(configured, share, tell))
+        except CannotWork as error:
+            fail(str(error))
 
 
 def check() -> None:

@@ -64,6 +64,8 @@ class Turns:
             yield
 
     def _tell(self) -> None:
+        from collector.settings import format_duration
+
         if not self._told:
             from collector.settings import format_duration
 

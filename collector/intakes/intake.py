@@ -7,11 +7,11 @@ searched for its measurements: all of it through this contract and the list in `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -28,6 +28,7 @@ from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Refusal
 from collector.schema import Measurement
 from collector.settings import Settings
+from collector.supervisor import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Surroundings:
     `shared_dir` is the state directory of all workers; `is_first` is set in the one process that
     does what must be done once for all of them. `opted_out` tells whose reports are dropped.
     `memory` is shared by all workers; its calls block. `servers` are those that the outbox holds
-    reports of. `loop` runs a coroutine for as long as its context is open, under a name for the
-    log.
+    reports of. `loop` runs a loop for as long as its context is open, under a name for the log, and
+    starts it again where it fails.
     """
 
     settings: Settings
@@ -52,7 +53,7 @@ class Surroundings:
     memory: Memory
     servers: Iterable[str]
     metrics: Metrics
-    loop: Callable[[str, Coroutine[Any, Any, None]], AbstractAsyncContextManager[None]]
+    loop: Callable[[str, Work], AbstractAsyncContextManager[None]]
 
 
 class OpenIntake(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from collector.owners.sync import Sync
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
 from collector.settings import Settings
+from collector.supervisor import together
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,7 @@ class Desk:
     async def run(self) -> None:
         """Do what owners ask and share what they chose, until cancelled."""
         if self._first:
-            await asyncio.gather(
-                self.erasures.run(), self.sync.run(), self.choices.watch(self._woken)
-            )
+            await together(self.erasures.run(), self.sync.run(), self.choices.watch(self._woken))
         else:
             await self.choices.watch(self.erasures.wake)
 

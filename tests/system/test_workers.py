@@ -24,17 +24,6 @@ from tests.sender import encoded, eventually, get, key_of, metric, node_name, po
 WORKERS = {"COLLECTOR_WORKERS": "3"}
 
 
-def children(collector: Serve) -> dict[int, int]:
-    """The workers' process ids by number."""
-    found = {}
-    tasks = Path(f"/proc/{collector.process.pid}/task").glob("*/children")
-    for pid in [int(word) for task in tasks for word in task.read_text().split()]:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"worker" in words:
-            found[int(words[words.index(b"worker") + 1])] = pid
-    return found
-
-
 def entries(state: Path) -> list[int]:
     """How many entries each worker's outbox holds."""
     counts = []
@@ -76,7 +65,7 @@ async def test_started_anew_in_turn_while_reports_come_in(
     databases: Databases, serve: StartServe
 ) -> None:
     collector = serve(databases.environment | WORKERS)
-    before = children(collector)
+    before = collector.workers()
     assert len(before) == 3
     ledger = Ledger(collector.url)
     async with ledger.sending():
@@ -84,7 +73,7 @@ async def test_started_anew_in_turn_while_reports_come_in(
         while "all workers are new" not in collector.logs():
             await ledger.more(20)
         await ledger.more(50)
-    assert not set(before.values()) & set(children(collector).values())
+    assert not set(before.values()) & set(collector.workers().values())
     assert not ledger.refused
     assert not ledger.unanswered
     wanted = expected(collector, ledger.acknowledged)
@@ -98,11 +87,11 @@ async def test_started_anew_in_turn_while_reports_come_in(
 
 def test_a_worker_that_is_killed_comes_back(databases: Databases, serve: StartServe) -> None:
     collector = serve(databases.environment | WORKERS)
-    killed = children(collector)[1]
+    killed = collector.workers()[1]
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: b"worker 1 is not ready" in get(collector.metrics_url, "/readyz").body)
     collector.wait_ready()
-    assert children(collector)[1] != killed
+    assert collector.workers()[1] != killed
     assert "a worker has ended" in collector.logs()
     for number in range(20):
         assert post(collector.url, encoded(report([2000 + number]))).status == 200
@@ -110,7 +99,7 @@ def test_a_worker_that_is_killed_comes_back(databases: Databases, serve: StartSe
 
 def test_workers_end_with_their_parent(databases: Databases, serve: StartServe) -> None:
     collector = serve(databases.environment | WORKERS)
-    pids = children(collector).values()
+    pids = collector.workers().values()
     collector.kill()
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 

@@ -390,7 +390,7 @@ def test_the_health_check_asks_what_the_collector_listens_on() -> None:
     text = dockerfile()
     port = re.search(r"COLLECTOR_METRICS_LISTEN=0\.0\.0\.0:(\d+)", text)
     assert port
-    assert f"http://127.0.0.1:{port[1]}/readyz" in text
+    assert f"http://127.0.0.1:{port[1]}/healthz" in text
     scraped: Any = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     jobs = {each["job_name"]: each["static_configs"] for each in scraped["scrape_configs"]}
     assert jobs["collector"] == [{"targets": [f"collector:{port[1]}"]}]

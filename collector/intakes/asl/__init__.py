@@ -84,8 +84,8 @@ class Asl:
         metrics.follow(metrics.rate_limited_addresses, lambda: len(rate_limit))
         news = TagNews(surroundings.memory)
         async with (
-            surroundings.loop("nodelist", nodelist.run()),
-            surroundings.loop("tags", news.run()),
+            surroundings.loop("nodelist", nodelist.run),
+            surroundings.loop("tags", news.run),
         ):
             yield AslIntake(
                 understanding,

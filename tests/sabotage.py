@@ -1,0 +1,47 @@
+"""`collector serve` with a part that breaks: `python tests/sabotage.py thread|delivery …`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import NoReturn
+
+from collector import app
+from collector.cli import cli
+from collector.delivery import Delivery
+from collector.outbox import Outbox
+from collector.supervisor import Patience, Supervisor
+
+_OF_THE_OUTBOX = "thread"
+
+
+class Frail(Outbox):
+    """An outbox whose thread ends by a fault of ours once it has been at work for a while."""
+
+    _left = 2
+
+    def _tidy(self) -> None:
+        self._left -= 1
+        if not self._left:
+            raise ZeroDivisionError
+        super()._tidy()
+
+
+async def fail(_delivery: object) -> NoReturn:
+    """A delivery that fails as soon as it is started."""
+    raise ZeroDivisionError
+
+
+def main() -> None:
+    """Serve, and break."""
+    if sys.argv[1] == _OF_THE_OUTBOX:
+        app.Outbox = Frail  # type: ignore[attr-defined]
+    else:
+        hasty = Patience(first_s=0.1, most_s=0.2, give_up_s=1.0)
+        app.Supervisor = partial(Supervisor, patience=hasty)  # type: ignore[attr-defined, assignment]
+        Delivery.run = fail  # type: ignore[method-assign, assignment]
+    cli(["serve"], prog_name="collector")
+
+
+if __name__ == "__main__":
+    main()
