@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import urllib.parse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 import collector as collector_package
 from collector.metrics import Metrics
-from tests.conftest import Serve, StartServe
-from tests.sender import encoded, get, post, report
+from tests.conftest import Databases, Serve, StartServe
+from tests.sender import encoded, eventually, get, post, report
 
 DECLARED = {
     name: metric
@@ -19,20 +26,114 @@ DECLARED = {
     if isinstance(metric, MetricWrapperBase)
 }
 
+TESTS = Path(__file__).parent.parent
+HEALTHY = {
+    "reports",
+    "nodes",
+    "tag_values",
+    "tag_budget",
+    "request_seconds",
+    "http_refusals",
+    "connections",
+    "rate_limited_addresses",
+    "outbox_bytes",
+    "disk_free_bytes",
+    "disk_size_bytes",
+    "outbox_accepting",
+    "outbox_commits",
+    "writer_lines",
+    "writer_requests",
+    "writer_seconds",
+    "nodelist_nodes",
+    "nodelist_fetches",
+    "nodelist_age_seconds",
+    "rollup_runs",
+    "rollup_seconds",
+    "rollup_last_success",
+}
+"""What moves in a collector with nothing wrong; the others move with a fault, or an owner."""
 
-@pytest.mark.parametrize("name", DECLARED)
-def test_declared_metric_is_on_the_page(collector: Serve, name: str) -> None:
+
+def family_of(name: str) -> Metric:
+    (family,) = DECLARED[name].describe()
+    return family
+
+
+def exchanged(url: str, sent: bytes) -> bytes:
+    """Send bytes on a connection of their own; what comes back."""
+    parts = urllib.parse.urlsplit(url)
+    with socket.create_connection((str(parts.hostname), parts.port or 0)) as connection:
+        connection.sendall(sent)
+        return connection.recv(1 << 16)
+
+
+@asynccontextmanager
+async def serving_list() -> AsyncIterator[str]:
+    """Serve a list of public nodes; its address."""
+
+    async def answer(_: web.Request) -> web.Response:
+        lines = "".join(f"{node}|CALL|Hub|Town\n" for node in range(2000, 2100))
+        return web.Response(text=lines)
+
+    application = web.Application()
+    application.router.add_get("/list", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/list"
+    finally:
+        await runner.cleanup()
+
+
+async def test_every_metric_of_a_healthy_day_moves(databases: Databases, serve: StartServe) -> None:
+    """A report that is stored, one that is refused, a list of nodes, and a day that is computed."""
+
+    def told(nodelist: str) -> None:
+        collector = serve(databases.environment | {"COLLECTOR_NODELIST_URL": nodelist})
+        assert post(collector.url, encoded(report([2001]))).status == 200
+        assert post(collector.url, b"{}").status == 400
+        assert exchanged(collector.url, b"no HTTP\r\n\r\n").partition(b" ")[2].startswith(b"400 ")
+        still: set[str] = set()
+
+        def all_moved() -> bool:
+            page = get(collector.metrics_url, "/metrics").body.decode()
+            moved = {
+                family.name
+                for family in text_string_to_metric_families(page)
+                if any(sample.value for sample in family.samples)
+            }
+            still.clear()
+            still.update(name for name in HEALTHY if family_of(name).name not in moved)
+            return not still
+
+        try:
+            eventually(all_moved)
+        except AssertionError:
+            pytest.fail(f"these stayed at 0: {sorted(still)}")
+
+    async with serving_list() as nodelist:
+        await asyncio.to_thread(told, nodelist)
+
+
+def test_every_other_metric_is_asked_for_by_the_test_of_its_fault() -> None:
+    others = "".join(
+        path.read_text(encoding="utf-8")
+        for path in TESTS.rglob("test_*.py")
+        if path.name != Path(__file__).name
+    )
+    unasked = {name for name in DECLARED if family_of(name).name not in others}
+    assert unasked - HEALTHY <= {"loop_failures"}, "no test would see these stuck at 0"
+
+
+def test_every_metric_is_on_the_page_with_our_prefix_and_what_it_counts(collector: Serve) -> None:
     page = get(collector.metrics_url, "/metrics").body.decode()
-    (family,) = DECLARED[name].describe()
-    assert f"# HELP {family.name}" in page
-    assert f"# TYPE {family.name}" in page
-
-
-@pytest.mark.parametrize("name", DECLARED)
-def test_metric_has_our_prefix_and_says_what_it_counts(name: str) -> None:
-    (family,) = DECLARED[name].describe()
-    assert family.name.startswith("collector_")
-    assert family.documentation.endswith(".")
+    for name in DECLARED:
+        family = family_of(name)
+        assert f"# HELP {family.name}" in page
+        assert f"# TYPE {family.name}" in page
+        assert family.name.startswith("collector_")
+        assert family.documentation.endswith(".")
 
 
 def test_no_gauge_has_a_function_that_other_processes_cannot_read() -> None:
