@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from collector import clock
 from collector.abandoned import Abandoned
 from collector.connections import Listener
 from collector.delivery import Delivery, InfluxTarget
@@ -27,7 +28,6 @@ from collector.influx import Influx
 from collector.intakes import INTAKES, Intake, OpenIntake, Surroundings
 from collector.intakes.door import Door
 from collector.intakes.proof import prove
-from collector.lines import Stamper
 from collector.listen import listening
 from collector.memory import Memory
 from collector.metrics import Metrics
@@ -149,7 +149,7 @@ async def running(
         metrics = Metrics()
         memory = _memory(directory, whole, share, metrics)
         with OutboxFile(directory / FILE) as file:
-            newest, known = file.newest_ns(), file.servers()
+            begun, known = clock.begin(file, metrics), file.servers()
         outbox = Outbox(
             directory / FILE,
             max_bytes=settings.outbox_max,
@@ -157,12 +157,17 @@ async def running(
             metrics=metrics,
         )
         stack.push_async_callback(outbox.close)
+        machine_clock = clock.Clock(outbox, metrics, begun, instance=settings.instance)
         influx = await stack.enter_async_context(influx_of(settings, patient=False))
         supervisor = Supervisor(metrics)
         await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
         databases = partial(prepare, influx, retention(settings, intakes))
         in_hand = DeliveryLock(whole.state_dir)
-        delivery = Delivery(outbox, InfluxTarget(influx, metrics, databases), metrics, in_hand)
+        target = InfluxTarget(influx, metrics, databases)
+        delivery = Delivery(outbox, target, metrics, in_hand, holds=machine_clock.holds)
+        await stack.enter_async_context(
+            supervisor.loop("clock", partial(machine_clock.run, in_hand))
+        )
         await stack.enter_async_context(
             supervisor.loop("delivery", delivery.run, stop=delivery.stop)
         )
@@ -221,7 +226,8 @@ async def running(
                 unavailable=lambda: outbox.unavailable,
             ),
             pseudonyms=pseudonyms,
-            stamper=Stamper(instance=settings.instance, last=newest),
+            stamper=machine_clock.stamper,
+            clock=machine_clock.now_ns,
             opted_out=desk.choices.opted_out,
             memory=memory,
             servers=known,

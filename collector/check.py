@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from collector.clock import TOLERANCE_NS, is_wrong
 from collector.influx import Influx, InfluxError, InfluxUnavailable, NoDatabase
 from collector.influx.databases import kept
 from collector.influx.trouble import NotSupported, explained
@@ -44,14 +47,15 @@ def _state(settings: Settings) -> list[Finding]:
             Finding(
                 True,
                 f"state directory {directory}: writable; outbox holds"
-                f" {sum(reports for reports, _ in found)} undelivered reports",
+                f" {sum(reports for reports, *_ in found)} undelivered reports",
             ),
             *_key(settings.key_file),
             *_foreign(directory),
+            _clock(max((newest for *_, newest in found), default=0)),
         ]
     except (StateError, OutboxUnavailable, OSError) as error:
         return [Finding(False, f"state directory: {error}")]
-    if dead := sum(letters for _, letters in found):
+    if dead := sum(letters for _, letters, _ in found):
         findings.append(Finding(False, f"{dead} dead letters: look with `collector outbox dead`"))
     if asides := [aside for own in directories(settings.state_dir) for aside in set_aside(own)]:
         findings.append(
@@ -102,6 +106,26 @@ def _foreign(directory: Path) -> list[Finding]:
             f" back with `chown -R --reference={directory} {directory}`",
         )
     ]
+
+
+def _clock(newest_ns: int) -> Finding:
+    """The clock; `newest_ns` is the time of the newest report, by the clock that was then."""
+    now = time.time_ns()
+    told = f"the clock says {datetime.fromtimestamp(now // 10**9, UTC).isoformat()}"
+    if is_wrong(now):
+        return Finding(
+            False,
+            f"{told}, which cannot be right: set it (see `timedatectl`); reports that come"
+            " meanwhile wait in the outbox and are then dated anew",
+        )
+    lead = newest_ns - now
+    if lead > TOLERANCE_NS:
+        return Finding(
+            False,
+            f"{told}; the outbox holds reports of {lead // 10**9} s after that: the clock was ahead"
+            " then, or is behind now (see `timedatectl`)",
+        )
+    return Finding(True, told)
 
 
 async def _influx(settings: Settings) -> list[Finding]:

@@ -206,6 +206,18 @@ class Metrics:
             registry=registry,
         )
 
+        self.clock_wrong = Gauge(
+            "collector_clock_wrong",
+            "1 while the machine's clock cannot be right; reports are taken and not delivered.",
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
+        self.redated_reports = Counter(
+            "collector_redated_reports",
+            "Reports that waited while the clock was set, and were dated anew.",
+            registry=registry,
+        )
+
         self.nodelist_nodes = Gauge(
             "collector_nodelist_nodes",
             "Nodes on the public node list in use; 0 while none is.",

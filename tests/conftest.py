@@ -335,6 +335,40 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("COLLECTOR_")}
 
 
+@dataclass(frozen=True)
+class MachineClock:
+    """The clock that processes with this environment have, by Debian's libfaketime."""
+
+    file: Path
+    library: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": str(self.library),
+            "FAKETIME_TIMESTAMP_FILE": str(self.file),
+            "FAKETIME_NO_CACHE": "1",
+            # A clock that is set moves neither the monotonic one nor the time since boot.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, ahead_s: int) -> None:
+        """Have it so many seconds ahead of ours."""
+        self.file.write_text(f"{ahead_s:+d}")
+
+
+@pytest.fixture
+def machine_clock(tmp_path: Path) -> MachineClock:
+    """A clock that a test sets; right at first. `make dev` has seen to the library."""
+    root = Path(__file__).parents[1] / ".local" / "libfaketime"
+    found = sorted(root.glob("usr/lib/*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        pytest.skip("there is no libfaketime")
+    clock = MachineClock(tmp_path / "clock", found[0])
+    clock.set(0)
+    return clock
+
+
 @pytest.fixture
 def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> Iterator[StartServe]:
     """Start `collector serve` as often as a test likes; all of them are ended afterwards.

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -33,15 +33,20 @@ class Ledger:
     refused: set[int] = field(default_factory=set)
     answers: Counter[int] = field(default_factory=Counter)
     unanswered: set[int] = field(default_factory=set)
+    times: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """When each acknowledged report was sent and answered, in s since 1970."""
 
     async def send(self, session: aiohttp.ClientSession) -> None:
         """Send one report and never again, as the real client does."""
         number = next(self.numbers)
         self.sent += 1
+        begun = time.time()
         try:
             async with session.post(f"{self.url}/usage", data=encoded(report([number]))) as answer:
                 self.answers[answer.status] += 1
                 (self.acknowledged if answer.status == 200 else self.refused).add(number)
+                if answer.status == 200:
+                    self.times[number] = (begun, time.time())
                 if answer.status == 503:
                     assert int(answer.headers["Retry-After"]) > 0
         except aiohttp.ClientConnectorError:
@@ -138,10 +143,12 @@ async def settled(
     rounds: int,
     ended: float,
     told_lost: int = 0,
+    clocks: Sequence[int] = (0,),
 ) -> Row:
     """The row of a fault that ended at `ended` (monotonic); recorded, and held to what is promised.
 
-    `told_lost` reports are known to be in a part of a file that was destroyed.
+    `told_lost` reports are known to be in a part of a file that was destroyed. Every point is at
+    the time at which its report was sent, by one of `clocks` (s ahead of ours).
     """
     if not told_lost:
         await delivered(databases, collector, ledger.acknowledged)
@@ -163,6 +170,7 @@ async def settled(
         recovery_s=round(recovery, 1),
     )
     record(Suite.CHAOS, row)
+    await asyncio.to_thread(_dated_right, ledger, databases, key, clocks)
     refused = {node_name(number, key) for number in ledger.refused}
     assert not refused & points.keys(), "a refused report is stored"
     assert ledger.answers.keys() <= {200, 503}, ledger.answers
@@ -170,3 +178,12 @@ async def settled(
     assert row.doubled == 0
     assert row.lost <= told_lost, row
     return row
+
+
+def _dated_right(ledger: Ledger, databases: Databases, key: bytes, clocks: Sequence[int]) -> None:
+    rows = databases.server.query('SELECT "node" FROM "node_report"', databases.raw)
+    sent = {node_name(number, key): times for number, times in ledger.times.items()}
+    for row in rows:
+        begun, answered = sent.get(str(row["node"]), (0.0, 2.0**40))
+        at = row["time"] / 1e9
+        assert any(begun - 1 <= at - clock <= answered + 3 for clock in clocks), (at, begun)

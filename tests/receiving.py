@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,6 +68,7 @@ class Receiving:
             ),
             rate_limit=RateLimit(per_hour=rate_limit, secret=bytes(32)),
             metrics=self.metrics,
+            clock=time.time_ns,
         )
 
     def metric(self, name: str, **labels: str) -> float | None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 import time
+from collections.abc import Callable
 from typing import Final, Generic, NamedTuple
 
 import structlog
@@ -22,6 +23,7 @@ _SMALL_BATCH_PAUSE_S: Final = 0.25
 """Pause after a small batch. Packing a batch competes with the intake for the interpreter; small
 and regular is better."""
 _LOOK_S: Final = 1.0
+_CLOCK_S: Final = 0.2
 _MOST_IN_A_ROW: Final = 16
 """Batches delivered before the lock is given back, so that an erasure need not wait longer."""
 _BACKOFF_FIRST_S: Final = 0.2
@@ -58,20 +60,30 @@ def _without_pseudonyms(words: str) -> str:
 
 
 class Delivery(Generic[Packed]):
-    """Delivers one outbox to one target. `lock` is held while entries are in hand."""
+    """Delivers one outbox to one target. `lock` is held while entries are in hand.
+
+    Nothing is delivered while `holds` gives a reason.
+    """
 
     def __init__(
-        self, outbox: Outbox, target: Target[Packed], metrics: Metrics, lock: DeliveryLock
+        self,
+        outbox: Outbox,
+        target: Target[Packed],
+        metrics: Metrics,
+        lock: DeliveryLock,
+        *,
+        holds: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._outbox = outbox
         self._target = target
         self._metrics = metrics
         self._lock = lock
+        self._holds = holds
         self._stopping = asyncio.Event()
         self._deadline = float("inf")
         self._limit: asyncio.Timeout | None = None
         self._blocked: str | None = None
-        for reason in ("denied", "unavailable", "outbox"):
+        for reason in ("denied", "unavailable", "outbox", "clock"):
             metrics.writer_blocked.labels(reason).set(0)
 
     async def run(self) -> None:
@@ -88,11 +100,14 @@ class Delivery(Generic[Packed]):
         attempt = 0
         while time.monotonic() < self._deadline:
             try:
+                self._wait_for_clock()
                 await self._target.prepare()
                 delivered = await self._deliver()
             except Blocked as obstacle:
                 attempt += 1
                 self._block(obstacle.reason, str(obstacle))
+                if self._stopping.is_set() and obstacle.reason == "clock":
+                    return
                 wait = obstacle.retry_after or backoff(attempt, random.random())  # noqa: S311 - jitter is no secret
                 await self._pause(min(wait, _BACKOFF_MOST_S))
                 continue
@@ -110,6 +125,11 @@ class Delivery(Generic[Packed]):
         if self._limit is not None:
             # A request that the target leaves without an answer must not hold the stop up.
             self._limit.reschedule(asyncio.get_running_loop().time() + _DRAIN_S)
+
+    def _wait_for_clock(self) -> None:
+        """Raises Blocked while the clock is wrong."""
+        if (why := self._holds()) is not None:
+            raise Blocked("clock", why, _CLOCK_S)
 
     async def _deliver(self) -> bool:
         """Deliver some batches; False where there is nothing to deliver. Raises Blocked."""

@@ -47,11 +47,19 @@ class Gather(Generic[Parsed, Outcome]):
     """Collects bodies during one pass of the event loop, then handles them as one batch.
 
     The entries of a batch go to the outbox in one `append`. An exception that one body causes is
-    told to that body's sender only. Within a running event loop.
+    told to that body's sender only. `clock` tells UTC in ns since 1970. Within a running event
+    loop.
     """
 
-    def __init__(self, outbox: Outbox, handling: Handling[Parsed, Outcome]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        handling: Handling[Parsed, Outcome],
+        *,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._outbox = outbox
+        self._clock = clock
         self._handling = handling
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[bytes, Tell[Outcome]]] = []
@@ -80,7 +88,7 @@ class Gather(Generic[Parsed, Outcome]):
 
     def _handle(self) -> None:
         waiting, self._waiting = self._waiting, []
-        now_ns = time.time_ns()
+        now_ns = self._clock()
 
         def decide(one: Parsed) -> Outcome | Refusal:
             return self._handling.decide(one, now_ns)

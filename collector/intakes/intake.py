@@ -37,9 +37,9 @@ class Surroundings:
 
     `shared_dir` is the state directory of all workers; `is_first` is set in the one process that
     does what must be done once for all of them. `opted_out` tells whose reports are dropped.
-    `memory` is shared by all workers; its calls block. `servers` are those that the outbox holds
-    reports of. `loop` runs a loop for as long as its context is open, under a name for the log, and
-    starts it again where it fails.
+    `clock` tells UTC in ns since 1970. `memory` is shared by all workers; its calls block.
+    `servers` are those that the outbox holds reports of. `loop` runs a loop for as long as its
+    context is open, under a name for the log, and starts it again where it fails.
     """
 
     settings: Settings
@@ -49,6 +49,7 @@ class Surroundings:
     door: Door
     pseudonyms: Pseudonymiser
     stamper: Stamper
+    clock: Callable[[], int]
     opted_out: Callable[[ServerPseudonym], bool]
     memory: Memory
     servers: Iterable[str]

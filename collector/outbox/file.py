@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 import pydantic_core
 
 from collector.outbox import layout
+from collector.outbox.dating import DatingTables
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, as_written, named
 from collector.outbox.rows import ASL, DeadLetter, Entry, Held, Pending, Stats, checksum, is_whole
 from collector.privacy import ServerPseudonym
@@ -105,6 +106,7 @@ class OutboxFile:
             try:
                 layout.prepare(self._database, path)
                 self._identity = _identity(path)
+                self.dating = DatingTables(self._database)
             except BaseException:
                 self.close()
                 raise
@@ -413,6 +415,23 @@ class OutboxFile:
             ).fetchall()
         with as_written():
             return max((int(lines.rpartition(b" ")[2]) for (lines,) in rows), default=0)
+
+    def used_stamps(self) -> list[int]:
+        """Timestamps that none of a new process may equal: the newest, and those ahead of time.
+
+        Two of each report, its first and its last.
+        """
+        with named():
+            rows = self._database.execute(
+                "SELECT lines FROM entries ORDER BY id DESC LIMIT ?", (_RECENT,)
+            ).fetchall()
+        with as_written():
+            stamps = [
+                int(line.rpartition(b" ")[2])
+                for (lines,) in rows
+                for line in (lines.partition(b"\n")[0], lines)
+            ]
+        return stamps + self.dating.marks()
 
     def dead_letters(self) -> list[DeadLetter]:
         """Every dead letter, oldest first."""

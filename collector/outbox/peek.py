@@ -12,9 +12,10 @@ from pathlib import Path
 from collector.outbox.errors import named
 
 
-def peek(path: Path) -> tuple[int, int]:
+def peek(path: Path) -> tuple[int, int, int]:
     """How many reports wait in an outbox of any version, and how many dead letters there are.
 
+    The third number is the time of the last entries, by the clock of then, in ns; 0 for none.
     Raises OutboxUnavailable, OutboxDamaged.
     """
     with named(), _opened(path) as database:
@@ -22,7 +23,11 @@ def peek(path: Path) -> tuple[int, int]:
             "SELECT count(*) FROM entries WHERE id > (SELECT delivered_id FROM cursor)"
         ).fetchone()
         (dead,) = database.execute("SELECT count(*) FROM dead_letters").fetchone()
-    return int(reports), int(dead)
+        (newest,) = database.execute(
+            "SELECT coalesce(max(received_ns), 0) FROM"
+            " (SELECT received_ns FROM entries ORDER BY id DESC LIMIT 1000)"
+        ).fetchone()
+    return int(reports), int(dead), int(newest)
 
 
 @contextmanager

@@ -56,7 +56,15 @@ class _Acknowledge:
     future: asyncio.Future[None]
 
 
-_Job = _Append | _Acknowledge
+@dataclass(slots=True)
+class _Change:
+    """Work on the file, behind all that was submitted before it."""
+
+    work: Callable[[OutboxFile], None]
+    future: asyncio.Future[None]
+
+
+_Job = _Append | _Acknowledge | _Change
 
 
 class _Wake(Enum):
@@ -87,6 +95,9 @@ class Outbox:
         self._read_file = OutboxFile(path)
         self.arrived = asyncio.Event()
         """Set when an entry has become durable; delivery clears it."""
+        self.begun: Callable[[OutboxFile], None] = lambda _file: None
+        """Called in a transaction with a file that takes a damaged one's place; in a thread of the
+        outbox's own."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="outbox-read")
         self._tidy()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -114,6 +125,18 @@ class Outbox:
         Where it is to be replayed meanwhile, nothing happens: it will come again.
         """
         return self._submit(_Acknowledge(batch, dead, self._loop.create_future()))
+
+    def change(self, work: Callable[[OutboxFile], None]) -> asyncio.Future[None]:
+        """Have work done on the file in a transaction, behind all that was submitted before.
+
+        Done when it is on disk.
+        """
+        return self._submit(_Change(work, self._loop.create_future()))
+
+    async def ask(self, question: Callable[[OutboxFile], T]) -> T:
+        """What the file answers, on a connection that changes nothing."""
+        # Looked up in the thread, as in `read`.
+        return await self._read(lambda: question(self._read_file))
 
     async def read(self, *, max_lines: int, after: int = 0) -> list[Pending]:
         """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one.
@@ -207,6 +230,9 @@ class Outbox:
             self._do_in(self._file, jobs)
 
     def _do_in(self, file: OutboxFile, jobs: list[_Job]) -> None:
+        if any(isinstance(job, _Change) for job in jobs):
+            self._do_in_order(file, jobs)
+            return
         acknowledged = [job for job in jobs if isinstance(job, _Acknowledge)]
         entries = _entries(jobs)
         if not acknowledged:
@@ -216,6 +242,18 @@ class Outbox:
             for job in acknowledged:
                 file.acknowledge(job.batch, job.dead)
             file.insert(*entries)
+
+    @staticmethod
+    def _do_in_order(file: OutboxFile, jobs: list[_Job]) -> None:
+        with file.transaction():
+            for job in jobs:
+                match job:
+                    case _Append(entries):
+                        file.insert(*entries)
+                    case _Acknowledge(batch, dead):
+                        file.acknowledge(batch, dead)
+                    case _Change(work):
+                        work(file)
 
     def _begin_anew(self, why: str) -> bool:
         """Go on with a new file; where that cannot be done now, nothing can until `_tidy` has."""
@@ -230,6 +268,8 @@ class Outbox:
             begin_anew(self._path, why, self._carried)
             self._carried = []
             self._file = OutboxFile(self._path)
+            with self._file.transaction():
+                self.begun(self._file)
             self._read_file = OutboxFile(self._path)
         except OutboxUnavailable as error:
             self._block(str(error))

@@ -8,9 +8,7 @@ import resource
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import Databases, StartServe
+from tests.conftest import Databases, MachineClock, StartServe
 from tests.disks import fill
 from tests.ledger import Ledger, settled
 from tests.length import repeat, seed
@@ -103,39 +101,17 @@ async def test_reports_acked_while_descriptors_run_out_are_all_there_once(
     assert collector.running
 
 
-@pytest.fixture
-def faketime() -> Path:
-    """Debian's library that sets the clock of one process; `make dev` has seen to it."""
-    root = Path(__file__).parents[2] / ".local" / "libfaketime"
-    found = sorted(root.glob("usr/lib/*/faketime/libfaketimeMT.so.1"))
-    if not found:
-        pytest.skip("there is no libfaketime")
-    return found[0]
-
-
 async def test_reports_acked_while_the_clock_jumps_are_all_there_once(
-    databases: Databases, serve: StartServe, faketime: Path, tmp_path: Path
+    databases: Databases, serve: StartServe, machine_clock: MachineClock
 ) -> None:
     chance = random.Random(seed(SEED))
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    collector = await asyncio.to_thread(
-        serve,
-        databases.environment
-        | {
-            "LD_PRELOAD": str(faketime),
-            "FAKETIME_TIMESTAMP_FILE": str(clock),
-            "FAKETIME_NO_CACHE": "1",
-            # A clock that is set moves no monotonic one.
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        },
-    )
+    collector = await asyncio.to_thread(serve, databases.environment | machine_clock.environment)
     ledger = Ledger(collector.url)
     jumps = [chance.choice((-HOUR, HOUR)) for _ in range(JUMPS - 2)]
     async with ledger.sending():
         for jump in (HOUR, -HOUR, *jumps):
             await ledger.more(30)
-            clock.write_text(f"{jump:+d}")
+            machine_clock.set(jump)
             # A restart must not forget which timestamps were given.
             if chance.random() < 0.5:
                 collector.kill()
@@ -149,6 +125,7 @@ async def test_reports_acked_while_the_clock_jumps_are_all_there_once(
         fault="clock jumps an hour forth and back",
         rounds=2 + len(jumps),
         ended=ended,
+        clocks=(0, HOUR, -HOUR),
     )
     rows = databases.server.query("SELECT node FROM node_report", databases.raw)
     ahead = [row for row in rows if row["time"] > (time.time() + HOUR / 2) * 1e9]

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.lines import NS_PER_DAY, Stamper, field_value, label, line, tag_set
+from collector.lines import (
+    LEAD_NS,
+    NS_PER_DAY,
+    REDATING_LANES,
+    ReportStamper,
+    Stamper,
+    field_value,
+    label,
+    line,
+    tag_set,
+)
 from collector.schema import LABEL_LENGTH
 
 NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()) * 10**9
@@ -153,3 +163,97 @@ def test_instances_never_share_a_timestamp() -> None:
 def test_instance_out_of_range_is_refused(instance: int) -> None:
     with pytest.raises(ValueError, match="0 to 999"):
         Stamper(instance=instance)
+
+
+def _all_free(taken: list[range]) -> bool:
+    stamps = [stamp for stamps in taken for stamp in stamps]
+    return len(set(stamps)) == len(stamps)
+
+
+JUMPS = st.lists(
+    st.tuples(
+        # Mostly a clock that goes on, and now and then one that is set.
+        st.sampled_from([0, 1, 1000, 10**6, 10**9, -(10**6), -(10**9), 3600 * 10**9])
+        | st.integers(-2 * NS_PER_DAY, 2 * NS_PER_DAY),
+        st.integers(1, 501),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@given(JUMPS, st.integers(0, 999))
+def test_report_s_timestamps_are_its_own_whatever_the_clock_and_restarts_do(
+    steps: list[tuple[int, int, bool]], instance: int
+) -> None:
+    stamper = ReportStamper(instance=instance)
+    taken: list[range] = []
+    now = NOON
+    for step, count, restarts in steps:
+        now += step
+        if restarts:
+            stamper = ReportStamper(instance=instance, used=[s[-1] for s in taken] + stamper.marks)
+        stamps = stamper.take(now, count)
+        assert len(stamps) == count
+        assert stamps.step == 1000
+        assert stamps[0] // NS_PER_DAY == stamps[-1] // NS_PER_DAY
+        taken.append(stamps)
+    assert _all_free(taken)
+    assert {stamp % 1000 for stamps in taken for stamp in stamps} <= {instance}
+
+
+@given(st.lists(st.integers(-(2**40), 2**40), max_size=6), st.integers(1, 501))
+def test_lead_over_the_clock_is_bounded_whatever_an_earlier_clock_said(
+    clocks: list[int], count: int
+) -> None:
+    stamper = ReportStamper(instance=3)
+    for clock in clocks:
+        stamps = stamper.take(NOON + clock, count)
+        assert -2_100_000 <= stamps[0] - (NOON + clock) <= LEAD_NS
+        assert stamps[0] // NS_PER_DAY == (NOON + clock) // NS_PER_DAY
+
+
+def test_clock_that_was_a_year_ahead_leaves_no_trace_on_the_next_report() -> None:
+    stamper = ReportStamper(instance=0)
+    stamper.take(NOON + 365 * NS_PER_DAY, 2)
+    for used in ([], stamper.marks):
+        again = ReportStamper(instance=0, used=used) if used else stamper
+        assert again.take(NOON, 2)[0] - NOON < LEAD_NS
+
+
+def test_time_that_an_earlier_clock_passed_is_passed_again_without_one_timestamp_twice() -> None:
+    stamper = ReportStamper(instance=0)
+    taken = [stamper.take(NOON + n * 10**7, 3) for n in range(200)]
+    for _ in range(5):
+        taken += [stamper.take(NOON + n * 10**7, 3) for n in range(200)]
+    assert _all_free(taken)
+    assert max(stamps[-1] for stamps in taken) < NOON + 200 * 10**7 + LEAD_NS
+
+
+def test_lane_for_dating_anew_shares_no_timestamp_with_the_others() -> None:
+    taking, redating = ReportStamper(instance=0), ReportStamper(instance=0, lanes=REDATING_LANES)
+    taken = [stamper.take(NOON + n * 1000, 2) for n in range(300) for stamper in (taking, redating)]
+    assert _all_free(taken)
+
+
+def test_report_stamped_in_the_last_nanosecond_stays_in_its_day() -> None:
+    stamps = ReportStamper(instance=1).take(MIDNIGHT - 1, 501)
+    assert MIDNIGHT - 2_100_000 < stamps[0] < stamps[-1] < MIDNIGHT
+
+
+def test_full_last_block_of_a_day_is_followed_by_the_next_day() -> None:
+    stamper = ReportStamper(instance=1)
+    days = [stamper.take(MIDNIGHT - 1, 501)[0] // NS_PER_DAY for _ in range(4)]
+    assert days == sorted(days)
+    assert len(set(days)) == 2
+
+
+def test_report_larger_than_a_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="1024 points"):
+        ReportStamper(instance=0).take(NOON, 1025)
+
+
+def test_a_second_has_room_for_more_points_than_a_process_can_take() -> None:
+    stamper = ReportStamper(instance=0)
+    stamps = [stamper.take(NOON, 501) for _ in range(800)]
+    assert stamps[-1][-1] - NOON < 2 * LEAD_NS

@@ -95,4 +95,5 @@ class Asl:
                 door=surroundings.door,
                 rate_limit=rate_limit,
                 metrics=metrics,
+                clock=surroundings.clock,
             )

@@ -88,6 +88,7 @@ class AslIntake:
         door: Door,
         rate_limit: RateLimit,
         metrics: Metrics,
+        clock: Callable[[], int],
     ) -> None:
         self._rate_limit = rate_limit
         self._understanding = understanding
@@ -95,7 +96,7 @@ class AslIntake:
         self._metrics = metrics
         self._sparing = Sparing()
         self._gather: Gather[Read, Taken] = Gather(
-            outbox, _Handling(understanding, opted_out, remember, metrics)
+            outbox, _Handling(understanding, opted_out, remember, metrics), clock=clock
         )
         self._opted_out = metrics.reports.labels(NAME, "opted-out")
 

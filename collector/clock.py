@@ -1,0 +1,203 @@
+"""The machine's clock: how it stands, whether it can be right, and what to do once it is set.
+
+UTC (`CLOCK_REALTIME`) can be set at any time; the time since boot (`CLOCK_BOOTTIME`) only goes on.
+The difference of the two changes only when the clock is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from collector.lines import LEAD_NS, ReportStamper
+from collector.metrics import Metrics
+from collector.outbox import Outbox, OutboxFile, OutboxUnavailable
+from collector.outbox.dating import Redated, Stand
+from collector.outbox.delivering import DeliveryLock
+
+log = structlog.get_logger("collector.clock")
+
+EARLIEST: Final = datetime(2025, 6, 1, tzinfo=UTC)
+"""This code is younger, so a clock that is before it is wrong."""
+TOLERANCE_NS: Final = 5 * 10**9
+"""A clock set by less moves nothing: it is what network time does."""
+_EARLIEST_NS: Final = int(EARLIEST.timestamp()) * 10**9
+_LOOK_S: Final = 1.0
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def is_wrong(now_ns: int) -> bool:
+    """Whether a clock that says so (UTC, ns since 1970) cannot be right."""
+    return now_ns < _EARLIEST_NS
+
+
+def stand() -> Stand:
+    """How the clock stands now. A unit that hides /proc gives the boot's number as BOOT_ID."""
+    boot = os.environ.get("BOOT_ID", "")
+    if not boot:
+        try:
+            boot = _BOOT_ID.read_text(encoding="ascii")
+        except OSError:
+            boot = ""
+    return Stand(
+        boot.strip().replace("-", ""),
+        time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What an outbox knows of time: timestamps that were given, and whether some must be mended."""
+
+    used: list[int]
+    redates: bool
+
+
+def begin(file: OutboxFile, metrics: Metrics) -> Begun:
+    """Tell an outbox how the clock stands, before a process takes anything.
+
+    Dates anew what waits in it, where the clock was set since.
+    """
+    now = time.time_ns()
+    with file.transaction():
+        file.dating.begin(stand(), now_ns=now, earliest_ns=_EARLIEST_NS, tolerance_ns=TOLERANCE_NS)
+        done = [] if is_wrong(now) else file.dating.apply(now_ns=now)
+    _tell(done, metrics)
+    return Begun(file.used_stamps(), file.dating.has_steps())
+
+
+class Clock:
+    """Tells the time, and sees when it is set.
+
+    Reports that wait then are dated anew, by as much; nothing may be delivered while `holds` gives
+    a reason.
+    """
+
+    def __init__(self, outbox: Outbox, metrics: Metrics, begun: Begun, *, instance: int) -> None:
+        self._outbox = outbox
+        self._metrics = metrics
+        self.stamper = ReportStamper(instance=instance, used=begun.used)
+        self._stand = stand()
+        self._redates = begun.redates
+        self._remembered: list[int] = []
+        self._was_wrong = False
+        self._woken = asyncio.Event()
+        outbox.begun = self._introduce
+
+    def now_ns(self) -> int:
+        """UTC in ns since 1970. What is appended after a step is noticed is of the new clock."""
+        now = time.time_ns()
+        offset = now - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        by = offset - self._stand.offset_ns
+        if abs(by) > TOLERANCE_NS:
+            self._stand = Stand(self._stand.boot, offset)
+            self._redates = True
+            self._woken.set()
+            # Behind all that was taken before, and before all that comes.
+            noted = self._outbox.change(partial(_note, stand=self._stand, now_ns=now))
+            noted.add_done_callback(_seen)
+            log.error("the clock was set", reason="clock", by_s=round(by / 10**9))
+        return now
+
+    def holds(self) -> str | None:
+        """Why nothing may be delivered now; None where it may."""
+        now = self.now_ns()
+        wrong = is_wrong(now)
+        if wrong != self._was_wrong:
+            self._was_wrong = wrong
+            if wrong:
+                log.error(
+                    "the clock is wrong: reports are taken, and wait for the right time; set it",
+                    reason="clock",
+                    clock=datetime.fromtimestamp(now // 10**9, UTC).isoformat(),
+                )
+        self._metrics.clock_wrong.set(wrong)
+        if wrong:
+            return f"the clock is before {EARLIEST:%Y-%m-%d}"
+        return "waiting reports are dated anew" if self._redates else None
+
+    def _introduce(self, file: OutboxFile) -> None:
+        """Tell a file that takes a damaged one's place."""
+        file.dating.begin(
+            self._stand,
+            now_ns=time.time_ns(),
+            earliest_ns=_EARLIEST_NS,
+            tolerance_ns=TOLERANCE_NS,
+        )
+        file.dating.remember(self.stamper.marks)
+
+    async def run(self, lock: DeliveryLock) -> None:
+        """See to it, until cancelled. `lock` is that of the loops that deliver."""
+        while True:
+            self._woken.clear()
+            try:
+                await self._look(lock)
+            except (OutboxUnavailable, OSError) as error:
+                log.warning("reports cannot be dated anew now", reason="clock", why=str(error))
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    async def _look(self, lock: DeliveryLock) -> None:
+        self.holds()
+        now = time.time_ns()
+        ahead = [mark for mark in self.stamper.marks if mark > now + LEAD_NS]
+        if ahead and ahead != self._remembered:
+            await self._outbox.change(lambda file: file.dating.remember(ahead))
+            self._remembered = ahead
+        if not self._redates or is_wrong(now):
+            return
+        done: list[Redated] = []
+        async with lock.alone():
+            await self._outbox.change(lambda file: done.extend(_applied(file)))
+        self._redates = await self._outbox.ask(lambda file: file.dating.has_steps())
+        _tell(done, self._metrics)
+
+
+def _tell(done: Iterable[Redated], metrics: Metrics) -> None:
+    for redated in done:
+        metrics.redated_reports.inc(redated.moved)
+        if redated.by_ns is None:
+            log.error(
+                "reports of an earlier boot, taken under a wrong clock, are dated to this start:"
+                " when they came cannot be known",
+                reason="clock",
+                reports=redated.moved,
+            )
+        else:
+            log.warning(
+                "reports that waited are dated by the clock as it was set",
+                reason="clock",
+                by_s=round(redated.by_ns / 10**9),
+                reports=redated.moved,
+            )
+        if redated.misdated:
+            log.error(
+                "reports were delivered under the clock before it was set, to another day",
+                reason="clock",
+                reports=redated.misdated,
+            )
+
+
+def _note(file: OutboxFile, *, stand: Stand, now_ns: int) -> None:
+    file.dating.step(stand, now_ns=now_ns)
+
+
+def _applied(file: OutboxFile) -> list[Redated]:
+    return file.dating.apply(now_ns=time.time_ns())
+
+
+def _seen(done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.warning("a step of the clock could not be noted", reason="clock", why=str(error))
