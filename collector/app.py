@@ -145,7 +145,7 @@ async def running(
     settings = share.settings(whole)
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(locked(settings.state_dir))
-        pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
+        pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir))
         metrics = Metrics()
         memory = _memory(directory, whole, share, metrics)
         with OutboxFile(directory / FILE) as file:

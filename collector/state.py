@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import math
 import os
 import secrets
@@ -24,10 +25,20 @@ ROLLUP_LOCK: Final = "rollup.lock"
 _LOCK: Final = "lock"
 _POLL_S: Final = 0.05
 _VERSION_FILE: Final = "version"
+_FINGERPRINT: Final = "pseudonym.fingerprint"
+_REMEDY: Final = (
+    "every server and node would be counted twice. Put the key back, from a copy or from another"
+    " collector that writes to the same InfluxDB. Where it is lost for good,"
+    " `collector serve --new-pseudonym-key` begins with a new one"
+)
 
 
 class StateError(Exception):
     """The state directory cannot be used; the text says why and what to do."""
+
+
+class KeyLost(StateError):
+    """The pseudonym key is not the one under which the state directory's reports were taken."""
 
 
 class StateInUse(StateError):
@@ -206,30 +217,77 @@ def _write_version(directory: Path) -> None:
     """Say that the directory is of this version, if it does not. Raises StateError."""
     if _version(directory) == VERSION and (directory / _VERSION_FILE).exists():
         return
-    new = directory / f"{_VERSION_FILE}.new"
+    _write(directory / _VERSION_FILE, str(VERSION))
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a line into a file, whole or not at all. Raises StateError."""
+    new = path.with_name(f"{path.name}.new")
     try:
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"{VERSION}\n")
+            file.write(f"{text}\n")
             file.flush()
             os.fsync(file.fileno())
-        new.replace(directory / _VERSION_FILE)
+        new.replace(path)
     except OSError as error:
-        raise StateError(f"{directory}: cannot be written: {error.strerror}") from error
+        raise StateError(f"{path.parent}: cannot be written: {error.strerror}") from error
 
 
-def pseudonym_key(path: Path) -> bytes:
-    """The pseudonym key (32 bytes, hexadecimal in the file), made at first use with mode 0600.
+def pseudonym_key(path: Path, directory: Path, *, new: bool = False) -> bytes:
+    """The pseudonym key (32 bytes, hexadecimal in the file) of a state directory.
 
-    Raises StateError where the file cannot be read or made, or holds no key.
+    A new directory gets a new one, mode 0600. The directory keeps the key's fingerprint: another
+    key would give every server and node another pseudonym, and all would be counted twice. `new`
+    says that this is meant.
+
+    Raises KeyLost where the key is missing or is another one, StateError where a file cannot be
+    read or made, or holds no key.
     """
+    key = read_key(path) if path.exists() else None
+    known = _known_fingerprint(directory)
+    if not new:
+        if key is None and known:
+            raise KeyLost(
+                f"the pseudonym key {path} is missing, though {directory} has taken reports under"
+                f" it: {_REMEDY}"
+            )
+        if key is not None and known not in ("", fingerprint(key)):
+            raise KeyLost(
+                f"the pseudonym key {path} is not the one under which {directory} has taken"
+                f" reports: {_REMEDY}"
+            )
+    if key is None:
+        key = _new_key(path)
+    if known != fingerprint(key):
+        _write(directory / _FINGERPRINT, fingerprint(key))
+    return key
+
+
+def fingerprint(key: bytes) -> str:
+    """A digest by which a key is known again, and which tells nothing of it nor of pseudonyms."""
+    return hashlib.blake2b(key, digest_size=16, person=b"collector-print").hexdigest()
+
+
+def _known_fingerprint(directory: Path) -> str:
+    """Empty where none is known: in a new directory, or in one of an earlier version."""
+    try:
+        return (directory / _FINGERPRINT).read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise StateError(f"{directory / _FINGERPRINT}: {error.strerror}") from error
+
+
+def _new_key(path: Path) -> bytes:
+    key = secrets.token_bytes(KEY_BYTES)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
+        # Another process of ours was quicker.
         return read_key(path)
     except OSError as error:
         raise StateError(f"{path}: cannot be made: {error.strerror}") from error
-    key = secrets.token_bytes(KEY_BYTES)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(key.hex() + "\n")
         file.flush()

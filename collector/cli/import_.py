@@ -191,7 +191,9 @@ def _importer(
 
     # A dry run makes neither key nor memory; without a key, no pseudonym is stored to be met.
     known = apply or configured.key_file.exists()
-    key = pseudonym_key(configured.key_file) if known else secrets.token_bytes(KEY_BYTES)
+    key = secrets.token_bytes(KEY_BYTES)
+    if known:
+        key = pseudonym_key(configured.key_file, configured.state_dir)
     seen: Sequence[TagValue] = ()
     out: set[OwnerMark] = set()
     if path_in(configured.state_dir).exists() or (configured.state_dir / FILE).exists():

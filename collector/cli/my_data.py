@@ -187,7 +187,7 @@ async def _do(configured: Settings, memory: Memory) -> None:
             memory,
             outboxes_of(configured),
             daily_of(configured, influx),
-            Pseudonymiser(pseudonym_key(configured.key_file)),
+            Pseudonymiser(pseudonym_key(configured.key_file, configured.state_dir)),
             Metrics(),
             Locks(
                 DeliveryLock(configured.state_dir),
@@ -233,7 +233,7 @@ def _name(configured: Settings, server: str) -> ServerPseudonym:
 
     if not configured.key_file.exists():
         fail(f"there is no pseudonym key at {configured.key_file}")
-    return Pseudonymiser(pseudonym_key(configured.key_file)).server(server)
+    return Pseudonymiser(pseudonym_key(configured.key_file, configured.state_dir)).server(server)
 
 
 def _moment(time_ns: int) -> str:

@@ -108,7 +108,7 @@ def recover(
         say("no outbox is set aside")
         return
     with worded_errors():
-        pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file))
+        pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir))
         erased = migrated(settings.state_dir).erasures.erased()
         for aside in asides:
             # A worker's own, where it lies beside it.

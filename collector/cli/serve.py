@@ -23,7 +23,16 @@ With Python's 5 ms it would wait several times as long as the disk takes, and wi
 """
 
 
-def serve() -> None:
+def serve(
+    new_pseudonym_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-pseudonym-key",
+            help="Begin with a new or another pseudonym key, though reports were taken under one:"
+            " every server and node counts anew.",
+        ),
+    ] = False,
+) -> None:
     """Receive reports, deliver them to InfluxDB, and roll up the days, until SIGTERM."""
     import uvloop
 
@@ -32,6 +41,7 @@ def serve() -> None:
 
     configured = load_settings()
     _refuse_unsupported(configured)
+    _see_to_key(configured, new=new_pseudonym_key)
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
         try:
@@ -60,6 +70,57 @@ def _refuse_unsupported(configured: Settings) -> None:
         raise typer.Exit(WRONG_SETTING) from None
     except (InfluxError, TimeoutError):
         pass
+
+
+def _see_to_key(configured: Settings, *, new: bool) -> None:
+    """Exit as for a wrong setting where the pseudonym key is lost, unless a new one is meant."""
+    from collector.share import directories
+    from collector.state import KeyLost, prepare, pseudonym_key
+
+    with worded_errors():
+        prepare(configured.state_dir)
+        if not new and not configured.key_file.exists() and _has_reports(configured):
+            warn(
+                f"the pseudonym key {configured.key_file} is missing, though there are reports that"
+                " were taken under one: under a new key every server and node would be counted"
+                " twice. Copy the key from the collector that took them, or its backup. Where it is"
+                " lost for good, `collector serve --new-pseudonym-key` begins with a new one"
+            )
+            raise typer.Exit(WRONG_SETTING)
+        try:
+            for directory in directories(configured.state_dir):
+                pseudonym_key(configured.key_file, directory, new=new)
+        except KeyLost as error:
+            warn(str(error))
+            raise typer.Exit(WRONG_SETTING) from None
+
+
+def _has_reports(configured: Settings) -> bool:
+    """Whether an outbox took reports, or InfluxDB holds raw ones.
+
+    A first start does not wait for an InfluxDB that is silent: reports are taken in without it.
+    """
+    from collector.influx import InfluxError
+    from collector.outbox import FILE, OutboxFile
+    from collector.parts import influx_of
+    from collector.schema import RAW, SERVER_REPORT
+    from collector.share import directories
+
+    for path in [directory / FILE for directory in directories(configured.state_dir)]:
+        if path.exists():
+            with OutboxFile(path) as file:
+                if file.last_id():
+                    return True
+
+    async def look() -> bool:
+        async with asyncio.timeout(_LOOK_S), influx_of(configured, patient=False) as influx:
+            found = f'SELECT "server" FROM "{SERVER_REPORT.name}" LIMIT 1'  # noqa: S608 - our name
+            return bool(await influx.query(RAW, found))
+
+    try:
+        return asyncio.run(look())
+    except (InfluxError, TimeoutError):
+        return False
 
 
 def worker(

@@ -78,7 +78,7 @@ class DatingTables:
         for statement in SCHEMA.split(";"):
             self._database.execute(statement)
         row = self._row()
-        last = self._last_id()
+        last = self.last_id()
         if row is not None and stand.boot and row[0] == stand.boot:
             if abs(stand.offset_ns - row[1]) > tolerance_ns:
                 self.step(stand, now_ns=now_ns)
@@ -108,7 +108,7 @@ class DatingTables:
             return
         _, offset, since, _ = row
         by = stand.offset_ns - offset
-        self._add_step(since, self._last_id(), offset - _SLACK_NS, now_ns - by + _SLACK_NS, by)
+        self._add_step(since, self.last_id(), offset - _SLACK_NS, now_ns - by + _SLACK_NS, by)
         self._database.execute("UPDATE clock SET offset_ns = ?", (stand.offset_ns,))
 
     def has_steps(self) -> bool:
@@ -224,7 +224,8 @@ class DatingTables:
         ).fetchone()
         return found
 
-    def _last_id(self) -> int:
+    def last_id(self) -> int:
+        """The number of the last entry that there ever was; 0 where none was."""
         # Not the newest entry's: an owner may have had that erased.
         (last,) = self._database.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'"

@@ -406,6 +406,11 @@ class OutboxFile:
             pages = self._pragma("page_count") - self._pragma("freelist_count")
             return pages * self._pragma("page_size")
 
+    def last_id(self) -> int:
+        """The number of the last entry that there ever was; 0 where none was."""
+        with named():
+            return self.dating.last_id()
+
     def newest_ns(self) -> int:
         """The newest timestamp that an earlier run may have given, in ns; 0 for none."""
         # The last entries, not the last one: a dead letter sent again is an old one at the end.

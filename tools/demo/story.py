@@ -109,7 +109,7 @@ async def _lay_down(screen: Screen, place: Place, fleet: Fleet, days: list[date]
     begun = time.monotonic()
     settings = place.settings
     understanding = understanding_of_past(
-        pseudonym_key(settings.key_file),
+        pseudonym_key(settings.key_file, settings.state_dir),
         instance=settings.instance,
         budgets=tag_budgets(),
         memory_days=len(days),

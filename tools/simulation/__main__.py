@@ -123,7 +123,7 @@ async def _lay_down(fleet: Fleet, days: list[date], configured: Settings, *, for
     prepare(configured.state_dir)
     understanding = understanding_of_past(
         # The key of `serve`: a node laid down is the same node when it is posted.
-        pseudonym_key(configured.key_file),
+        pseudonym_key(configured.key_file, configured.state_dir),
         instance=configured.instance,
         budgets=tag_budgets(),
         memory_days=len(days),
