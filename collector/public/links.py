@@ -38,6 +38,8 @@ def mounted(routes: Sequence[web.RouteDef], public_url: str) -> list[web.RouteDe
         (route.method, prefix + route.path): route
         for prefix in (own, _OLD_PREFIX, "")
         for route in routes
+        # What has the old prefix in its own path does not get it twice.
+        if prefix != _OLD_PREFIX or not route.path.startswith(f"{_OLD_PREFIX}/")
     }
     if own:
         home = web.get(own, moved_to(f".{own[own.rindex('/') :]}/"))

@@ -122,7 +122,9 @@ def test_other_method_on_usage_is_not_allowed(collector: Serve, method: str) -> 
     assert answer.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/usage/", "/usage/usage/usage", "/metrics", "/%00"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/usage/nowhere", "/usage/usage/usage", "/metrics", "/%00"]
+)
 def test_unknown_path_is_not_found(collector: Serve, path: str) -> None:
     assert problem(get(collector.url, path)) == (404, "not-found")
 

@@ -166,7 +166,7 @@ def pages_name_the_public_address(reader: Reader) -> None:
 
 
 def reports_and_owners_are_heard(reader: Reader) -> None:
-    for path in ("usage", "usage/usage", "v1/my-data"):
+    for path in ("usage", "v1/my-data"):
         assert reader.request("POST", reader.root + path, REPORT).status == 200, path
 
 
