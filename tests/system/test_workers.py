@@ -104,7 +104,9 @@ def test_workers_end_with_their_parent(databases: Databases, serve: StartServe) 
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
-def test_with_fewer_workers_nothing_stays_behind(databases: Databases, serve: StartServe) -> None:
+def test_with_fewer_workers_every_waiting_report_is_delivered(
+    databases: Databases, serve: StartServe
+) -> None:
     away = databases.environment | WORKERS | {"COLLECTOR_INFLUX_URL": "http://127.0.0.1:9"}
     collector = serve(away)
     for number in range(60):
