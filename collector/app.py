@@ -25,7 +25,7 @@ from collector.fast import FAST_PATH, FastPath
 from collector.guard import Limits
 from collector.health import Handler, Health, private_site
 from collector.influx import Influx
-from collector.intakes import INTAKES, Intake, OpenIntake, Surroundings
+from collector.intakes import INTAKES, Intake, OpenIntake, Surroundings, layouts
 from collector.intakes.door import Door
 from collector.intakes.proof import prove
 from collector.listen import listening
@@ -195,6 +195,7 @@ async def running(
                 Locks(in_hand, rolling),
             ),
             kept=memory.choices.all(),
+            layouts=layouts(intakes),
             changed=signals.erased(schedule.wake),
             first=share.first,
         )

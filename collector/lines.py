@@ -13,7 +13,7 @@ from functools import lru_cache
 from collector.schema import LABEL_LENGTH, UNKNOWN
 
 NS_PER_DAY = 86_400 * 10**9
-_STEP = 1000
+STEP_NS = 1000
 """Distance of two timestamps of one process, in ns: the last three digits are the instance's."""
 
 _MEASUREMENT = str.maketrans({",": r"\,", " ": r"\ "})
@@ -168,10 +168,10 @@ class Stamper:
     """
 
     def __init__(self, *, instance: int, last: int = 0) -> None:
-        if not 0 <= instance < _STEP:
+        if not 0 <= instance < STEP_NS:
             raise ValueError("an instance is a number from 0 to 999")
         self._instance = instance
-        self._last = last - last % _STEP
+        self._last = last - last % STEP_NS
 
     def take(self, now_ns: int, count: int) -> range:
         """`count` timestamps in ns for points received at `now_ns`, all in one UTC day.
@@ -179,17 +179,17 @@ class Stamper:
         They start at `now_ns` or just after the last one given. Where they would cross midnight
         they end before it if there is room, and start at midnight if not.
         """
-        span = (count - 1) * _STEP
-        start = max(now_ns - now_ns % _STEP, self._last + _STEP)
+        span = (count - 1) * STEP_NS
+        start = max(now_ns - now_ns % STEP_NS, self._last + STEP_NS)
         midnight = (start // NS_PER_DAY + 1) * NS_PER_DAY
         if start + span >= midnight:
-            earlier = midnight - _STEP - span
+            earlier = midnight - STEP_NS - span
             start = earlier if earlier > self._last else midnight
         self._last = start + span
-        return range(start + self._instance, start + span + self._instance + 1, _STEP)
+        return range(start + self._instance, start + span + self._instance + 1, STEP_NS)
 
 
-_BLOCK = 1024 * _STEP
+_BLOCK = 1024 * STEP_NS
 """A day is a whole and even number of blocks, so that none lies in two days."""
 LEAD_NS = 10**9
 """How far a report's timestamps may be ahead of the clock."""
@@ -220,7 +220,7 @@ class ReportStamper(Stamper):
         self._marks: dict[int, int] = {}
         for stamp in used:
             lane = _lane_of(stamp)
-            self._marks[lane] = max(self._marks.get(lane, 0), stamp - stamp % _STEP)
+            self._marks[lane] = max(self._marks.get(lane, 0), stamp - stamp % STEP_NS)
 
     @property
     def marks(self) -> list[int]:
@@ -233,23 +233,23 @@ class ReportStamper(Stamper):
         The day is that of `now_ns`, unless its last block is full. Raises ValueError for a report
         of more points than a block has room for.
         """
-        length = count * _STEP
+        length = count * STEP_NS
         if length > _BLOCK:
-            raise ValueError(f"a report has at most {_BLOCK // _STEP} points")
-        now = now_ns - now_ns % _STEP
+            raise ValueError(f"a report has at most {_BLOCK // STEP_NS} points")
+        now = now_ns - now_ns % STEP_NS
         lane = self._lanes[0]
         start = self._start(lane, now, length)
         if start - now > LEAD_NS:
             starts = [(self._start(other, now, length), other) for other in self._lanes]
             within = [found for found in starts if found[0] - now <= LEAD_NS]
             start, lane = within[0] if within else min(starts)
-        self._marks[lane] = start + length - _STEP
-        return range(start + self._instance, start + self._instance + length, _STEP)
+        self._marks[lane] = start + length - STEP_NS
+        return range(start + self._instance, start + self._instance + length, STEP_NS)
 
     def _start(self, lane: int, now: int, length: int) -> int:
         """Where `length` ns are free in a lane: from `now` on, or just before where a day ends."""
-        mark = self._marks.get(lane, -_STEP)
-        earliest = max(now, mark + _STEP)
+        mark = self._marks.get(lane, -STEP_NS)
+        earliest = max(now, mark + STEP_NS)
         block = earliest // _BLOCK
         if _lane(block) == lane and earliest + length <= (block + 1) * _BLOCK:
             return earliest

@@ -63,6 +63,28 @@ class Measurement:
     fields: tuple[Field, ...]
 
 
+OWNER = "server"
+"""The field that holds the pseudonym of a report's owner, in every measurement that has owners."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLayout:
+    """The points that one report of a sender makes, in the order of their times.
+
+    First a point of `head`; then, one step of the stamper apart, as many points of `part` as the
+    head's field `count` says. Each has the field `OWNER`.
+    """
+
+    head: Measurement
+    part: Measurement | None = None
+    count: str = ""
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """The measurements of its points."""
+        return (self.head,) if self.part is None else (self.head, self.part)
+
+
 def _count(name: str, unit: str, meaning: str) -> Field:
     return Field(name, FieldType.INTEGER, unit, meaning)
 
@@ -125,6 +147,8 @@ SERVER_REPORT = Measurement(
         _QUARANTINE,
     ),
 )
+ASL_REPORT = ReportLayout(SERVER_REPORT, NODE_REPORT, "nodes")
+
 QUARANTINE_BATCH = Measurement(
     RAW,
     "quarantine_batch",

@@ -45,6 +45,7 @@ All = Annotated[bool, typer.Option("--all", help="all that are queued")]
 @commands.command()
 def show(server: Uuid) -> None:
     """List the reports that are held of a server."""
+    from collector.intakes import layouts
     from collector.owners.holdings import Place, outbox_points, reports_of
     from collector.parts import outboxes_of
     from collector.schema import ASL_VERSION, ASTERISK_VERSION
@@ -54,7 +55,7 @@ def show(server: Uuid) -> None:
         name = _name(configured, server)
         points = outbox_points(outboxes_of(configured).held(name).values())
         rows = asyncio.run(_raw(configured, name))
-    reports = reports_of([*points, *((Place.RAW, point) for point in rows)])
+    reports = reports_of([*points, *((Place.RAW, point) for point in rows)], layouts())
     table = Table("received", "held in", "nodes", "Asterisk", "AllStarLink", "kernel")
     for report in reports:
         point = report.server
@@ -173,6 +174,7 @@ def _awaited(memory: Memory, number: int) -> Asked | None:
 async def _do(configured: Settings, memory: Memory) -> None:
     """Do all that is asked here and now, where InfluxDB lets it be done."""
     from collector.influx import InfluxError
+    from collector.intakes import layouts
     from collector.metrics import Metrics
     from collector.outbox.delivering import DeliveryLock
     from collector.owners.desk import Desk, Parts
@@ -194,7 +196,13 @@ async def _do(configured: Settings, memory: Memory) -> None:
                 SharedLock(configured.state_dir / ROLLUP_LOCK),
             ),
         )
-        desk = Desk(configured, parts, kept=memory.choices.all(), changed=lambda: None)
+        desk = Desk(
+            configured,
+            parts,
+            kept=memory.choices.all(),
+            layouts=layouts(),
+            changed=lambda: None,
+        )
         await desk.open()
         if await desk.erasures.once():
             # Where that fails, the next start of the collector does it.
@@ -220,11 +228,12 @@ def _tell(receipt: Receipt, action: Action) -> None:
 
 
 async def _raw(configured: Settings, server: ServerPseudonym) -> list[Point]:
+    from collector.intakes import layouts
     from collector.owners.holdings import raw_rows
     from collector.parts import influx_of
 
     async with influx_of(configured) as influx:
-        return await raw_rows(influx, server, until_ns=_EVER_NS)
+        return await raw_rows(influx, server, layouts(), until_ns=_EVER_NS)
 
 
 def _name(configured: Settings, server: str) -> ServerPseudonym:

@@ -15,8 +15,15 @@ from typing import Final
 
 from collector.intakes.asl import Asl
 from collector.intakes.intake import Intake, OpenIntake, Surroundings
+from collector.schema import ReportLayout
 
 INTAKES: Final[Sequence[Intake]] = (Asl(),)
 """Every kind of sender that this collector knows."""
 
-__all__ = ["INTAKES", "Intake", "OpenIntake", "Surroundings"]
+
+def layouts(intakes: Sequence[Intake] = INTAKES) -> tuple[ReportLayout, ...]:
+    """The layouts of all reports that have an owner, of senders that are switched off too."""
+    return tuple(layout for intake in intakes for layout in intake.reports)
+
+
+__all__ = ["INTAKES", "Intake", "OpenIntake", "Surroundings", "layouts"]

@@ -26,7 +26,7 @@ from collector.operations import Operation
 from collector.outbox import Outbox
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Refusal
-from collector.schema import Measurement
+from collector.schema import Measurement, ReportLayout
 from collector.settings import Settings
 from collector.supervisor import Work
 
@@ -87,6 +87,11 @@ class Intake(Protocol):
     @property
     def measurements(self) -> Sequence[Measurement]:
         """The measurements of its points; their databases are its own."""
+        ...
+
+    @property
+    def reports(self) -> Sequence[ReportLayout]:
+        """The reports that have an owner, by which the owner's are found and erased."""
         ...
 
     @property

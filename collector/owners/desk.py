@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collector.influx import Influx
@@ -17,6 +17,7 @@ from collector.owners.requests import Erasures
 from collector.owners.sync import Sync
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
+from collector.schema import ReportLayout
 from collector.settings import Settings
 from collector.supervisor import together
 
@@ -37,6 +38,7 @@ class Parts:
 class Desk:
     """Serves owners. `kept` are the choices of earlier runs; `changed` is called after erasures.
 
+    `layouts` tell which measurements hold reports that owners may see and erase.
     `first`: whether this process does erasures and shares choices, for all workers.
     """
 
@@ -46,6 +48,7 @@ class Desk:
         parts: Parts,
         *,
         kept: list[Choice],
+        layouts: Sequence[ReportLayout],
         changed: Callable[[], None],
         first: bool = True,
     ) -> None:
@@ -54,7 +57,7 @@ class Desk:
         stamper = Stamper(
             instance=settings.instance, last=max((choice.at_ns for choice in kept), default=0)
         )
-        self.holdings = Holdings(parts.influx, parts.outboxes)
+        self.holdings = Holdings(parts.influx, parts.outboxes, layouts)
         self.choices = Choices(
             kept, parts.memory, parts.metrics, pseudonyms=parts.pseudonyms, stamper=stamper
         )

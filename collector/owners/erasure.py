@@ -24,7 +24,7 @@ from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
 from collector.rollup.standing import stored_days
-from collector.schema import DAILY, DAILY_USAGE, QUARANTINE, RAW, SERVER_REPORT
+from collector.schema import DAILY, DAILY_USAGE, QUARANTINE, RAW
 from collector.state import SharedLock
 
 log = structlog.get_logger("collector.owners")
@@ -116,6 +116,12 @@ class Eraser:
         self._pseudonyms = pseudonyms
         self._stamper = stamper
         self._begun: set[int] = set()
+        self._heads = {layout.head.name for layout in holdings.layouts}
+        self._database = {
+            measurement.name: measurement.database
+            for layout in holdings.layouts
+            for measurement in layout.measurements
+        }
 
     async def hold_rollup(self, number: int) -> None:
         """Keep the rollup from looking until an erasure that is begun is at its end."""
@@ -193,10 +199,16 @@ class Eraser:
 
     async def _begin(self, asked: Asked, rows: Sequence[Point]) -> Asked:
         """Remember what is going to be done before anything is."""
-        reports, nodes = _by_day(rows)
+        reports, nodes = self._by_day(rows)
         days = sorted(reports.keys() | nodes.keys())
-        # What is in quarantine was counted by no final day.
-        in_series, nodes_in_series = _by_day([p for p in rows if not p.fields.get(QUARANTINE)])
+        # No final day counted a report in quarantine, or one that the rollup does not read.
+        in_series, nodes_in_series = self._by_day(
+            [
+                point
+                for point in rows
+                if self._database[point.measurement] == RAW and not point.fields.get(QUARANTINE)
+            ]
+        )
         erased = {}
         if days:
             stored = await stored_days(self._influx, days[0], days[-1])
@@ -213,6 +225,15 @@ class Eraser:
         ).written()
         await asyncio.to_thread(self._memory.erasures.begin, asked.id, plan=plan)
         return replace(asked, state=State.PLANNED, plan=plan)
+
+    def _by_day(self, rows: Sequence[Point]) -> tuple[Counter[date], Counter[date]]:
+        """How many of these points are reports, and how many parts of reports, by day."""
+        reports: Counter[date] = Counter()
+        parts: Counter[date] = Counter()
+        for point in rows:
+            counted = reports if point.measurement in self._heads else parts
+            counted[day_of(point.time)] += 1
+        return reports, parts
 
     async def _delete_raw(self, asked: Asked, plan: _Plan, rows: Sequence[Point]) -> None:
         """Delete rows until none is found; `rows` are those known already."""
@@ -245,12 +266,15 @@ class Eraser:
 
     async def _delete(self, rows: Sequence[Point]) -> None:
         """By time and all tags, so that no point of anyone else goes with one."""
-        statements = []
+        statements: dict[str, list[str]] = {}
         for point in rows:
             conditions = [f"{identifier(k)} = {string(v)}" for k, v in point.tags.items()]
             where = " AND ".join([f"time = {point.time}", *conditions])
-            statements.append(f"DELETE FROM {identifier(point.measurement)} WHERE {where}")
-        await self._influx.query(RAW, *statements)
+            statements.setdefault(self._database[point.measurement], []).append(
+                f"DELETE FROM {identifier(point.measurement)} WHERE {where}"
+            )
+        for database, wanted in statements.items():
+            await self._influx.query(database, *wanted)
 
     async def _tell_final_days(self, plan: _Plan) -> None:
         """They stay as published, and say how much of what they count is there no more."""
@@ -326,13 +350,3 @@ def _up_to(held: Held, until_ns: int) -> Held:
         tuple(entry for entry in held.delivered if entry.received_ns <= until_ns),
         tuple(letter for letter in held.dead if letter.received_ns <= until_ns),
     )
-
-
-def _by_day(rows: Sequence[Point]) -> tuple[Counter[date], Counter[date]]:
-    """How many of these are reports, and how many nodes of reports, by day."""
-    reports: Counter[date] = Counter()
-    nodes: Counter[date] = Counter()
-    for point in rows:
-        counted = reports if point.measurement == SERVER_REPORT.name else nodes
-        counted[day_of(point.time)] += 1
-    return reports, nodes

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from collector.influx import Influx, Select, read, rows_of
-from collector.lines import Point, parse
+from collector.influx import Influx, NoDatabase, Select, read, rows_of
+from collector.lines import STEP_NS, Point, parse
 from collector.outbox import Held, Outboxes
 from collector.privacy import ServerPseudonym
-from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
+from collector.schema import OWNER, RAW, Measurement, ReportLayout
 
 _PREFIX: Final = 2
 """Digits of a pseudonym that InfluxDB is asked for, which one server in 256 shares.
 
 The rest is compared here: InfluxDB may log its queries, and a pseudonym must get into no log.
 """
-_STEP_NS: Final = 1000
 
 
 class Place(StrEnum):
@@ -46,15 +46,23 @@ class Report:
 
 
 async def raw_rows(
-    influx: Influx, server: ServerPseudonym, *, until_ns: int, from_ns: int = 0
+    influx: Influx,
+    server: ServerPseudonym,
+    layouts: Iterable[ReportLayout],
+    *,
+    until_ns: int,
+    from_ns: int = 0,
 ) -> list[Point]:
-    """The raw points of a server in a span of time, its own before its nodes'.
+    """The raw points of a server in a span of time, heads of reports before their parts.
 
     Reads a field of every raw point in the span. Raises InfluxError.
     """
     found: list[Point] = []
-    for measurement in (SERVER_REPORT, NODE_REPORT):
-        found += await _rows(influx, measurement, server, from_ns, until_ns)
+    for layout in layouts:
+        for measurement in layout.measurements:
+            # A sender that was never switched on has no database.
+            with contextlib.suppress(*([] if measurement.database == RAW else [NoDatabase])):
+                found += await _rows(influx, measurement, server, from_ns, until_ns)
     return found
 
 
@@ -63,12 +71,12 @@ async def _rows(
 ) -> list[Point]:
     tags = [tag.name for tag in measurement.tags]
     names = [*tags, *(field.name for field in measurement.fields)]
-    where = f'"server" =~ /^{server[:_PREFIX]}/ AND time >= {first} AND time <= {last}'
+    where = f'"{OWNER}" =~ /^{server[:_PREFIX]}/ AND time >= {first} AND time <= {last}'
     found = await read(influx, Select.rows(measurement, names, where, everywhere=True))
     points = []
     for row in rows_of(found):
         said = {name: value for name, value in row.items() if value is not None}
-        if said.get("server") == server:
+        if said.get(OWNER) == server:
             time = int(said.pop("time"))
             own = {name: str(said.pop(name)) for name in tags if name in said}
             points.append(Point(measurement.name, own, said, time))
@@ -86,57 +94,56 @@ def outbox_points(found: Iterable[Held]) -> list[tuple[Place, Point]]:
     return [(place, parse(line.decode())) for place, line in lines]
 
 
-def reports_of(points: Iterable[tuple[Place, Point]]) -> list[Report]:
-    """The reports that points of one server make, oldest first; each once, however often held.
-
-    A report's points have timestamps one step apart, its server's first.
-    """
+def reports_of(
+    points: Iterable[tuple[Place, Point]], layouts: Iterable[ReportLayout]
+) -> list[Report]:
+    """The reports that points of one server make, oldest first; each once, however often held."""
     places: dict[tuple[str, int], set[Place]] = {}
     known: dict[tuple[str, int], Point] = {}
     for place, point in points:
         key = (point.measurement, point.time)
         places.setdefault(key, set()).add(place)
         known[key] = point
-    heads = sorted(time for name, time in known if name == SERVER_REPORT.name)
-    nodes: dict[int, list[Point]] = {time: [] for time in heads}
-    alone: list[Point] = []
-    for (name, time), point in sorted(known.items()):
-        if name != SERVER_REPORT.name:
-            head = _head(heads, known, time)
-            (alone if head is None else nodes[head]).append(point)
-    reports = [
-        Report(
-            time,
-            frozenset(places[SERVER_REPORT.name, time]),
-            known[SERVER_REPORT.name, time],
-            tuple(nodes[time]),
-        )
-        for time in heads
-    ]
-    reports += [
-        Report(point.time, frozenset(places[NODE_REPORT.name, point.time]), None, (point,))
-        for point in alone
-    ]
+    reports: list[Report] = []
+    for layout in layouts:
+        heads = {at: point for (name, at), point in known.items() if name == layout.head.name}
+        parts: dict[int, list[Point]] = {at: [] for at in heads}
+        ordered = sorted(heads)
+        for (name, at), point in sorted(known.items()):
+            if layout.part is None or name != layout.part.name:
+                continue
+            head = _head_of(at, ordered, heads, layout.count)
+            if head is not None:
+                parts[head].append(point)
+            else:
+                reports.append(Report(at, frozenset(places[name, at]), None, (point,)))
+        reports += [
+            Report(at, frozenset(places[layout.head.name, at]), point, tuple(parts[at]))
+            for at, point in heads.items()
+        ]
     return sorted(reports, key=lambda report: report.received_ns)
 
 
-def _head(heads: Sequence[int], known: dict[tuple[str, int], Point], time: int) -> int | None:
-    """The time of the server's point of the report that a node's point of a time belongs to."""
-    number = bisect_right(heads, time)
+def _head_of(at: int, ordered: Sequence[int], heads: Mapping[int, Point], count: str) -> int | None:
+    """The time of the head of the report that a part at a time belongs to."""
+    number = bisect_right(ordered, at)
     if number == 0:
         return None
-    head = heads[number - 1]
-    steps, rest = divmod(time - head, _STEP_NS)
-    most = int(known[SERVER_REPORT.name, head].fields.get("nodes", 0))
-    return head if rest == 0 and 0 < steps <= most else None
+    head = ordered[number - 1]
+    steps, rest = divmod(at - head, STEP_NS)
+    return head if rest == 0 and 0 < steps <= int(heads[head].fields.get(count, 0)) else None
 
 
 class Holdings:
-    """Finds what is held. One search of InfluxDB at a time: each reads all of a column."""
+    """Finds the reports of a server, of these `layouts`.
 
-    def __init__(self, influx: Influx, outboxes: Outboxes) -> None:
+    Searches InfluxDB once at a time: each search reads all of a column.
+    """
+
+    def __init__(self, influx: Influx, outboxes: Outboxes, layouts: Sequence[ReportLayout]) -> None:
         self._influx = influx
         self._outboxes = outboxes
+        self.layouts = layouts
         self.searching = asyncio.Lock()
 
     async def of(self, server: ServerPseudonym, *, until_ns: int) -> list[Report]:
@@ -145,9 +152,11 @@ class Holdings:
         held = await asyncio.to_thread(self._outboxes.held, server)
         points = outbox_points(held.values())
         rows = await self.raw(server, until_ns=until_ns)
-        return reports_of([*points, *((Place.RAW, point) for point in rows)])
+        return reports_of([*points, *((Place.RAW, point) for point in rows)], self.layouts)
 
     async def raw(self, server: ServerPseudonym, *, until_ns: int, from_ns: int = 0) -> list[Point]:
         """A server's raw points in a span of time. Raises InfluxError."""
         async with self.searching:
-            return await raw_rows(self._influx, server, until_ns=until_ns, from_ns=from_ns)
+            return await raw_rows(
+                self._influx, server, self.layouts, until_ns=until_ns, from_ns=from_ns
+            )

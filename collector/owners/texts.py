@@ -19,8 +19,10 @@ from collector.schema import (
     ASTERISK_VERSION,
     CHANNEL,
     DISTRO,
+    OWNER,
     REGISTRATION,
     RELEASE,
+    SERVER_REPORT,
     SERVER_TAGS,
     UNKNOWN,
 )
@@ -134,9 +136,11 @@ def _shown_words(held: Mapping[str, Any], whole: list[dict[str, Any]], terms: Te
 
 def _report(report: Report, named: Mapping[NodePseudonym, int], terms: Terms) -> dict[str, Any]:
     point = report.server
-    tags = {} if point is None else {tag.name: point.tags.get(tag.name, "") for tag in SERVER_TAGS}
+    tags: dict[str, str] = {} if point is None else dict(point.tags)
+    if point is not None and point.measurement == SERVER_REPORT.name:
+        tags = {tag.name: tags.get(tag.name, "") for tag in SERVER_TAGS}
     fields: dict[str, Any] = {} if point is None else dict(point.fields)
-    fields.pop("server", None)
+    fields.pop(OWNER, None)
     if "packages" in fields:
         fields["packages"] = json.loads(str(fields["packages"]))
     return {
@@ -158,8 +162,11 @@ def _report(report: Report, named: Mapping[NodePseudonym, int], terms: Terms) ->
 
 def _report_words(report: Mapping[str, Any]) -> list[str]:
     tags, fields = report["tags"], report["fields"]
-    lines = [
-        f"{report['received']}   deleted after {report['deleted_after']}",
+    lines = [f"{report['received']}   deleted after {report['deleted_after']}"]
+    if ASTERISK_VERSION.name not in tags:
+        # Of a sender without words of its own.
+        return lines + [f"  {name}: {value}" for name, value in {**tags, **fields}.items()]
+    lines += [
         f"  Asterisk {tags[ASTERISK_VERSION.name]}, AllStarLink {tags[ASL_VERSION.name]},"
         f" {tags[DISTRO.name]} {tags[RELEASE.name]}, {tags[ARCH.name]}",
         f"  kernel {fields['kernel']}",

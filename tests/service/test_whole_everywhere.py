@@ -27,6 +27,7 @@ from collector.quarantine.batch import Quarantine
 from collector.quarantine.pattern import Pattern
 from collector.rollup.store import Span
 from collector.rollup.verify import Verdict, verify
+from collector.schema import ASL_REPORT
 from tests.conftest import Databases, InfluxServer, StartServe
 from tests.cut_short import Cutting
 from tests.network import Network, Rollup, day_of, influx_of
@@ -213,7 +214,7 @@ async def test_owner_gets_neither_half_a_list_nor_a_receipt_for_half(
         way.only, way.cutting = "=~", True
         async with influx_of(by(databases, way)) as influx:
             with pytest.raises(CutShort):
-                await raw_rows(influx, ServerPseudonym(OWNER), until_ns=2**62)
+                await raw_rows(influx, ServerPseudonym(OWNER), [ASL_REPORT], until_ns=2**62)
         assert (await asyncio.to_thread(ask, world.url, headers=JSON)).status == 503
         answer = await asyncio.to_thread(ask, world.url, "/erase", headers=JSON)
         assert "erased" not in answer.json
@@ -237,7 +238,7 @@ async def everything(influx: Influx, directory: Path) -> dict[str, Callable[[], 
         return (await save(influx, target, settings={}, key=None, progress=lambda *_: None)).points
 
     async def owner() -> object:
-        rows = await raw_rows(influx, ServerPseudonym(OWNER), until_ns=2**62)
+        rows = await raw_rows(influx, ServerPseudonym(OWNER), [ASL_REPORT], until_ns=2**62)
         return [(row.measurement, row.time) for row in rows]
 
     async def imported() -> object:

@@ -15,6 +15,7 @@ from collector.owners.holdings import Place, Report, reports_of
 from collector.owners.routes import is_proven
 from collector.owners.texts import Terms
 from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
+from collector.schema import ASL_REPORT
 
 TERMS = Terms(90 * 86_400, 72 * 3600, 0)
 T0 = 1_795_000_000_000_000_000
@@ -68,7 +69,7 @@ def test_points_of_a_report_come_together_and_others_stay_apart() -> None:
         (Place.WAITING, server_point(T0 + 9000)),
         (Place.RAW, node_point(T0 - 1000)),
     ]
-    found = reports_of(points)
+    found = reports_of(points, [ASL_REPORT])
     assert [(report.received_ns, len(report.nodes)) for report in found] == [
         (T0 - 1000, 1),
         (T0, 2),

@@ -24,6 +24,7 @@ from collector.intakes.remember import TagNews
 from collector.nodelist import NodeList
 from collector.operations import Operation
 from collector.schema import (
+    ASL_REPORT,
     NODE_REPORT,
     QUARANTINE_BATCH,
     SERVER_REPORT,
@@ -39,6 +40,7 @@ class Asl:
 
     name = NAME
     measurements = (NODE_REPORT, SERVER_REPORT, QUARANTINE_BATCH)
+    reports = (ASL_REPORT,)
     proofs = (Report,)
 
     def is_on(self, settings: Settings) -> bool:
