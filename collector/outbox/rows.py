@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from collector.privacy import ServerPseudonym
 from collector.schema import RAW
@@ -78,11 +78,11 @@ def checksum(
     received_ns: int, server: str, points: int, lines: bytes, target: str = RAW, sender: str = ASL
 ) -> int:
     """CRC-32 of an entry: SQLite has none of its own, and a flipped bit in a row is no error."""
-    head = b"%d %s %d" % (received_ns, server.encode(), points)
-    # Entries of version 2 had neither, and their sums stay right.
-    if sender != ASL or target != RAW:
-        head += f" {target} {sender}".encode()
-    return zlib.crc32(lines, zlib.crc32(head))
+    # Entries of version 2 had neither target nor sender, and their sums stay right.
+    if sender == ASL and target == RAW:
+        return crc32(lines, crc32(b"%d %s %d" % (received_ns, server.encode(), points)))
+    whole = f"{received_ns} {server} {points} {target} {sender}"
+    return crc32(lines, crc32(whole.encode()))
 
 
 def is_whole(entry: Pending, sum_: int | None) -> bool:

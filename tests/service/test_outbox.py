@@ -211,3 +211,29 @@ def test_dead_letters_are_kept_with_their_reason_and_sent_again_at_the_end(
         assert file.retry_dead_letters() == 1
         assert file.dead_letters() == []
         assert [one.lines for one in file.read(max_lines=10)] == [b"m f=1i 1"]
+
+
+def mixed(count: int) -> list[Entry]:
+    """Reports of two senders for two targets, one of which are nobody's."""
+    return [
+        entry(number)
+        if number % 3
+        else Entry(number + 1, None, 1, b"call ok=1i %d" % number, "asterisk_live", "statsd")
+        for number in range(count)
+    ]
+
+
+def test_target_sender_and_nobody_stay_with_an_entry_to_its_end(tmp_path: Path) -> None:
+    entries = mixed(250)
+    with OutboxFile(tmp_path / FILE) as file:
+        file.append(*entries)
+        file.append(entries[0])
+        batch = file.read(max_lines=1000)
+        assert [tuple(one[1:]) for one in batch] == [tuple(one) for one in [*entries, entries[0]]]
+        assert file.servers().keys() == {SERVER}
+        with file.transaction():
+            file.acknowledge(batch, [(batch[0], batch[0].lines, "refused")])
+        (letter,) = file.dead_letters()
+        assert (letter.server, letter.target, letter.sender) == (None, "asterisk_live", "statsd")
+        file.retry_dead_letters()
+        assert [tuple(one[1:]) for one in file.read(max_lines=1000)] == [tuple(entries[0])]

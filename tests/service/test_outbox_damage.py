@@ -521,3 +521,24 @@ def test_newer_outbox_is_refused_and_not_set_aside(tmp_path: Path) -> None:
     with pytest.raises(OutboxUnavailable, match="version 99, newer than"):
         look_over(tmp_path / FILE, Metrics())
     assert set_aside(tmp_path) == []
+
+
+def test_reports_of_another_sender_are_recovered_with_their_target(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    theirs = [
+        Entry(n + 1, None, 1, b"call ok=1i %d" % n, "asterisk_live", "statsd") for n in range(50)
+    ]
+    with OutboxFile(path) as file:
+        file.append(*theirs, *(entry(n) for n in range(50)))
+        with file.transaction():
+            file.acknowledge(file.read(max_lines=1), [(file.read(max_lines=1)[0], b"l", "no")])
+    beheaded(path)
+    look_over(path, Metrics())
+    (aside,) = set_aside(tmp_path)
+    with OutboxFile(path) as file:
+        found = recover(aside, file, MARKS, {}, max_bytes=1 << 30)
+        assert (found.reports, found.dead_letters, found.broken) == (100, 1, 0)
+        again = {tuple(one[1:]) for one in file.read(max_lines=1000)}
+        assert again == {tuple(one) for one in (*theirs, *(entry(n) for n in range(50)))}
+        (letter,) = file.dead_letters()
+        assert (letter.target, letter.sender) == ("asterisk_live", "statsd")
