@@ -184,7 +184,12 @@ def test_every_gauge_says_the_same_with_several_workers(
 
     seen: list[dict[GaugeName, bool]] = []
     for workers in ("1", "3"):
-        own = {"COLLECTOR_STATE_DIR": str(tmp_path / workers), "COLLECTOR_WORKERS": workers}
+        own = {
+            "COLLECTOR_STATE_DIR": str(tmp_path / workers),
+            # The second finds the first one's reports in InfluxDB: a new key would be refused.
+            "COLLECTOR_PSEUDONYM_KEY_FILE": str(tmp_path / "pseudonym.key"),
+            "COLLECTOR_WORKERS": workers,
+        }
         collector = serve(databases.environment | own)
         host, port = collector.environment["COLLECTOR_LISTEN"].split(":")
         assert post(collector.url, encoded(report([2000]))).status == 200
