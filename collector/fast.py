@@ -5,7 +5,7 @@ function, and its answer is one prebuilt write; a task, a request, a response an
 cost more than what a report means (docs/decisions/0053). Everything else is left to aiohttp,
 untouched: other routes, bodies that arrive in pieces, chunks, `Expect`, HTTP/1.0, whatever closes
 the connection. A request that the fast path has decided to refuse is answered by aiohttp too, from
-that decision (`DECIDED`), so that refusals have one form.
+that decision (`decided`), so that refusals have one form.
 """
 
 from __future__ import annotations
@@ -40,8 +40,19 @@ class Prebuilt(NamedTuple):
 Reply = Callable[[Prebuilt | Refusal | BaseException], None]
 """Called once, at any time: with an answer, or the exception that handling the request raised."""
 
-DECIDED: Final = web.RequestKey("decided", object)
+_DECIDED: Final = web.RequestKey("decided", object)
 """Set in a request that the fast path has decided: the Refusal or exception to answer with."""
+
+
+def decided(request: web.BaseRequest) -> Refusal | None:
+    """The refusal that the fast path has decided on; None where the request is to be handled.
+
+    A route's ordinary handler asks this first. Raises what the fast handler raised.
+    """
+    found = request.get(_DECIDED)
+    if isinstance(found, BaseException):
+        raise found
+    return found if isinstance(found, Refusal) else None
 
 
 class FastHandler(Protocol):
@@ -186,17 +197,17 @@ class FastRequestHandler(web.RequestHandler):
             self._let_aiohttp_answer(answer)
             waiter.set_result(None)
 
-    def _let_aiohttp_answer(self, decided: Refusal | BaseException) -> None:
+    def _let_aiohttp_answer(self, answer: Refusal | BaseException) -> None:
         """Have the route's own handler answer the first request of the queue, as decided."""
         # It is None once the connection is lost, and then nothing is answered.
         handler = cast("Handler", self._request_handler)
 
-        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
             self._request_handler = handler
-            request[DECIDED] = decided
+            request[_DECIDED] = answer
             return await handler(request)
 
-        self._request_handler = answer
+        self._request_handler = handle
 
     def _consume(self) -> None:
         """Take the first request off the queue, as `start` does."""

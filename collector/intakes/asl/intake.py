@@ -16,7 +16,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from collector.admission import RateLimit, TagValue
-from collector.fast import DECIDED, FastHandler, Reply
+from collector.fast import FastHandler, Reply, decided
 from collector.intakes.asl.points import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.intakes.door import Door
 from collector.intakes.gather import Gather
@@ -114,11 +114,8 @@ class AslIntake:
 
     async def receive(self, request: web.Request) -> web.Response:
         """Answer one submission; 200 only when it is durable."""
-        decided = request.get(DECIDED)
-        if isinstance(decided, BaseException):
-            raise decided
-        if isinstance(decided, Refusal):
-            return decided.response()
+        if (refused := decided(request)) is not None:
+            return refused.response()
         begun = time.perf_counter()
         body = await self._door.body(request, self._rate_limit)
         outcome = body if isinstance(body, Refusal) else await self._gather.outcome(body)
