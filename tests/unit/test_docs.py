@@ -31,3 +31,12 @@ def test_no_link_in_the_docs_leads_nowhere() -> None:
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert len(numbers) == len(set(numbers)), numbers
+    for page in pages:
+        title = page.read_text(encoding="utf-8").splitlines()[0]
+        assert title.startswith(f"# {int(page.name[:4])}. "), page.name
