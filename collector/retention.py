@@ -14,8 +14,8 @@ from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.influx.databases import ensure, keep, kept
 from collector.influx.usage import Usage, ends, usage
 from collector.rollup.hourly import HISTORY_DAYS
+from collector.rollup.inputs import stored_days
 from collector.rollup.raw import raw_counts
-from collector.rollup.standing import stored_days
 from collector.rollup.windows import DAYS
 from collector.schema import DAILY, RAW
 from collector.settings import format_duration

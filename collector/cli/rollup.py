@@ -36,7 +36,7 @@ Last = Annotated[
     date | None, typer.Option("--to", parser=a_day, metavar="DATE", help="last day, included")
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="store a final day even where it loses over 20 %")
+    bool, typer.Option("--force", help="store a final day even if it loses over 20 %")
 ]
 
 
@@ -45,11 +45,11 @@ def rollup(
     to: Last = None,
     force: Force = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="leave out days that are stored and unchanged")
+        bool, typer.Option("--resume", help="skip days that are stored and unchanged")
     ] = False,
     wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
-    """Compute the daily series of these days anew from their raw reports."""
+    """Recompute the daily series of these days from their raw reports."""
     from collector.rollup.daily import Outcome
 
     days = _days(from_, to)
@@ -69,10 +69,10 @@ def rollup(
             "yes" if result.final else "no",
         )
     out.print(table)
-    _tell_failed(failed)
+    _warn_failed(failed)
     refused = any(result.outcome is Outcome.REFUSED for result in results)
     if refused:
-        warn("a final day that would lose over 20 % stays as it is; --force stores it all the same")
+        warn("a final day that would lose over 20 % was left unchanged; --force stores it")
     if failed or refused:
         raise typer.Exit(1)
 
@@ -80,7 +80,7 @@ def rollup(
 async def _roll(
     configured: Settings, days: list[date], turns: Turns, *, force: bool, resume: bool
 ) -> tuple[list[DayResult], dict[date, str]]:
-    """What came of each day, and why some could not be computed."""
+    """Roll up days; return the results, and the errors of the days that failed."""
     from collector import parts
     from collector.logs import place
 
@@ -96,7 +96,7 @@ async def _roll(
 
         results, failed = await _each(days, one, "rolling up")
     return results, failed | {
-        result.day: f"its windows or hours stay as they were: {place(result.failed)}"
+        result.day: f"its windows or hours were left unchanged: {place(result.failed)}"
         for result in results
         if result.failed is not None
     }
@@ -105,9 +105,9 @@ async def _roll(
 async def _each(
     days: list[date], work: Callable[[date], Awaitable[Done]], doing: str
 ) -> tuple[list[Done], dict[date, str]]:
-    """Do the work for each day; those for which it fails are left behind, with the reason.
+    """Run `work` for each day; return its results, and the errors of the days that failed.
 
-    Raises InfluxUnavailable where InfluxDB gives no answer for several days in a row.
+    Raises InfluxUnavailable if InfluxDB gives no answer for several days in a row.
     """
     from collector.influx import InfluxError
     from collector.logs import place
@@ -126,13 +126,13 @@ async def _each(
                 if silent == min(AWAY_AFTER, len(days)):
                     raise
                 failed[day] = str(error)
-            # One day's trouble must not keep the others from being computed.
+            # An error in one day must not prevent the others from being computed.
             except Exception as error:  # noqa: BLE001
                 failed[day] = place(error)
     return done, failed
 
 
-def _tell_failed(failed: dict[date, str]) -> None:
+def _warn_failed(failed: dict[date, str]) -> None:
     for day, why in failed.items():
         warn(f"{day} could not be computed: {why}")
 
@@ -144,7 +144,7 @@ def verify_(
             "--from",
             parser=a_day,
             metavar="DATE",
-            help="first day, UTC [default: the oldest whole one]",
+            help="first day, UTC [default: the oldest with complete raw data]",
         ),
     ] = None,
     to: Annotated[
@@ -153,20 +153,20 @@ def verify_(
             "--to",
             parser=a_day,
             metavar="DATE",
-            help="last day, included [default: the last that is over]",
+            help="last day, included [default: the last final one]",
         ),
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="compute wrong days anew")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="recompute wrong days")] = False,
     force: Force = False,
     wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
-    """Count each day again and compare it with what is stored; exit 1 where a day is wrong."""
-    from collector.rollup.standing import FINAL_AFTER
+    """Recompute each day and compare it with the stored one; exit 1 if a day is wrong."""
+    from collector.rollup.inputs import FINAL_AFTER
 
     configured = load_settings()
     now = datetime.now(UTC)
     oldest = now.date() - timedelta(days=max(0, configured.retention_raw // 86_400 - 1))
-    # A day that is open is always a little behind its reports.
+    # The current day always lags a little behind its reports.
     over = (now - FINAL_AFTER).date() - timedelta(days=1)
     last = to or max(over, from_ or over)
     days = _days(from_ or min(oldest, last), last)
@@ -186,10 +186,8 @@ def verify_(
     out.print(table)
     for item, refused in checked:
         if refused:
-            say(
-                f"{item.day} would lose over 20 % and stays as it is; --force mends it all the same"
-            )
-    _tell_failed(failed)
+            say(f"{item.day} would lose over 20 % and was left unchanged; --force repairs it")
+    _warn_failed(failed)
     if failed or any(item.verdict.bad for item in found):
         raise typer.Exit(1)
 
@@ -197,9 +195,9 @@ def verify_(
 async def _verify(
     configured: Settings, days: list[date], turns: Turns | None, *, force: bool
 ) -> tuple[list[tuple[Verified, bool]], dict[date, str]]:
-    """Each day's verdict and whether its repair was refused, and why some could not be computed.
+    """Verify days; return each result with whether its repair was refused, and the errors.
 
-    Days are repaired, in the turns given; with none they are not.
+    Wrong days are repaired if `turns` is given.
     """
     from collector import parts
     from collector.rollup.daily import Outcome

@@ -23,7 +23,7 @@ from collector.outbox.delivering import DeliveryLock
 from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
-from collector.rollup.standing import stored_days
+from collector.rollup.inputs import stored_days
 from collector.schema import DAILY, DAILY_USAGE, QUARANTINE, RAW
 from collector.state import SharedLock
 

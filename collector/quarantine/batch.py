@@ -24,9 +24,9 @@ from collector.logs import place
 from collector.quarantine.pattern import REPORT_NS, Pattern, Picked, pick
 from collector.rollup.cache import RawCount
 from collector.rollup.daily import Daily, DayResult
+from collector.rollup.inputs import first_complete_day, is_final
 from collector.rollup.raw import imported_days, raw_counts
 from collector.rollup.reconcile import Reconciler
-from collector.rollup.standing import first_whole_day, is_final
 from collector.rollup.store import Span
 from collector.schema import (
     NODE_REPORT,
@@ -187,7 +187,7 @@ class Quarantine:
         first, last = day_of(span.start), day_of(span.end - 1)
         if last > now.date():
             raise QuarantineError("the span ends in the future")
-        oldest = await first_whole_day(self._influx, now, self._retention_s)
+        oldest = await first_complete_day(self._influx, now, self._retention_s)
         if oldest is None or first < oldest:
             raise QuarantineError(
                 f"raw reports of {first} may have begun to expire: the day stays as published"

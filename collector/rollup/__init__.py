@@ -1,1 +1,1 @@
-"""From raw reports to published series: whole UTC days, exact, and safe to publish."""
+"""The daily rollup: computes exact, k-anonymous daily series from raw reports."""

@@ -1,7 +1,7 @@
-"""Days' facts and what each stored day was computed from, kept in the state directory.
+"""Cache of days' facts, and of the raw counts that stored days were computed from.
 
-Only a saving: what is lost is read from InfluxDB again. It holds pseudonyms, so it is as private as
-raw data, and is dropped with it.
+It lives in the state directory. Lost entries are read from InfluxDB again. It holds pseudonyms, so
+it is as private as raw data and is deleted when that expires.
 """
 
 from __future__ import annotations
@@ -28,31 +28,32 @@ log = structlog.get_logger("collector.rollup")
 DIRECTORY: Final = "rollup"
 _INDEX: Final = "index.json"
 _RULES: Final = 2
-"""The rules by which days are counted; what was kept under other ones counts as lost.
+"""Version of the counting rules; entries written under another version are ignored.
 
-2: labels as in `collector.rollup.labels`; a node goes to a version once in 30 days.
+2: labels as in `collector.rollup.labels`; a node upgrades to a version once in 30 days.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class RawCount:
-    """How many rows of a day there are, erased ones included: what tells a changed day."""
+    """Numbers of raw rows of a day, erased ones included; a day has changed if they differ."""
 
     reports: int = 0
     node_reports: int = 0
 
 
 Basis = Mapping[date, RawCount]
-"""The raw counts of the days that a stored day was computed from; days of none are left out."""
+"""Raw counts, by day, that a stored day was computed from; days without rows are left out."""
 
 
 class FactsCache:
-    """Facts by day, valid for the raw count that they were gathered at; bases, valid for one `k`.
+    """Cache of facts and bases by day.
 
-    Both are valid for the rules they were made under: a new version that counts by other rules
-    computes every day anew whose raw reports are whole.
+    Facts are valid for the raw count that they were computed at, bases for one `k`, and both for
+    the version of the counting rules: when the rules change, every day with complete raw data is
+    computed again.
 
-    What cannot be written is not kept: a full disk must not stop the series.
+    Write errors are logged and ignored: a full disk must not stop the series.
     """
 
     def __init__(self, state_dir: Path, *, k: int) -> None:
@@ -60,15 +61,15 @@ class FactsCache:
         self._k = k
 
     def load(self, day: date, count: RawCount) -> DayFacts | None:
-        """A day's facts; None where they are not kept, of another count, or damaged."""
+        """The cached facts of a day; None if they are missing, outdated or damaged."""
         folder = self._folder(day)
         try:
-            kept = json.loads((folder / _INDEX).read_text())
-            if kept.get("rules") != _RULES or _count(kept["count"]) != count:
+            index = json.loads((folder / _INDEX).read_text())
+            if index.get("rules") != _RULES or _count(index["count"]) != count:
                 return None
             return DayFacts(
                 **{
-                    name: _read(folder / f"{name}.parquet", kept["digests"][name])
+                    name: _read(folder / f"{name}.parquet", index["digests"][name])
                     for name in DayFacts.names()
                 }
             )
@@ -82,11 +83,11 @@ class FactsCache:
             AttributeError,
             PolarsError,
         ) as error:
-            log.warning("kept facts are damaged", day=day.isoformat(), error=type(error).__name__)
+            log.warning("cached facts are damaged", day=day.isoformat(), error=type(error).__name__)
             return None
 
     def save(self, day: date, count: RawCount, facts: DayFacts) -> None:
-        """Keep a day's facts."""
+        """Store the facts of a day."""
         folder = self._folder(day)
         new = folder.with_suffix(".new")
         try:
@@ -107,24 +108,24 @@ class FactsCache:
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)
         except (OSError, PolarsError) as error:
-            log.warning("facts cannot be kept", day=day.isoformat(), error=type(error).__name__)
+            log.warning("facts cannot be cached", day=day.isoformat(), error=type(error).__name__)
 
     def basis(self, day: date) -> Basis | None:
-        """What a stored day was computed from; None where not known, or under another k."""
+        """The basis of a stored day; None if it is unknown or was computed under another k."""
         try:
-            kept = json.loads(self._basis_file(day).read_text())
-            if (kept["k"], kept.get("rules")) != (self._k, _RULES):
+            found = json.loads(self._basis_file(day).read_text())
+            if (found["k"], found.get("rules")) != (self._k, _RULES):
                 return None
-            counts = kept["counts"].items()
+            counts = found["counts"].items()
             return {date.fromisoformat(name): _count(value) for name, value in counts}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            log.warning("kept basis is damaged", day=day.isoformat(), error=type(error).__name__)
+            log.warning("cached basis is damaged", day=day.isoformat(), error=type(error).__name__)
             return None
 
-    def record(self, day: date, basis: Basis) -> None:
-        """Keep what a day that is now stored was computed from."""
+    def save_basis(self, day: date, basis: Basis) -> None:
+        """Store the basis of a day that is now stored in InfluxDB."""
         counts = {d.isoformat(): [c.reports, c.node_reports] for d, c in basis.items()}
         file = self._basis_file(day)
         new = file.with_suffix(".new")
@@ -133,19 +134,19 @@ class FactsCache:
             new.write_text(json.dumps({"rules": _RULES, "k": self._k, "counts": counts}))
             new.replace(file)
         except OSError as error:
-            log.warning("a basis cannot be kept", day=day.isoformat(), error=type(error).__name__)
+            log.warning("basis cannot be cached", day=day.isoformat(), error=type(error).__name__)
 
-    def unrecord(self, day: date) -> None:
-        """What a day was computed from is not known any more: it is about to be stored."""
+    def delete_basis(self, day: date) -> None:
+        """Delete the basis of a day before the day is stored again."""
         try:
             self._basis_file(day).unlink(missing_ok=True)
         except OSError as error:
-            log.warning("a basis stays", day=day.isoformat(), error=type(error).__name__)
+            log.warning("basis cannot be deleted", day=day.isoformat(), error=type(error).__name__)
 
     def forget(self, day: date) -> None:
-        """Drop a day's facts, half-written ones too. Raises OSError where some stay.
+        """Delete the facts of a day, partly written ones too. Raises OSError if files remain.
 
-        Whenever they were saved: they may have been read before an owner's rows were gone.
+        Facts of any age go: they may have been read before an owner's rows were erased.
         """
         folder = self._folder(day)
         for path in (folder, folder.with_suffix(".new")):
@@ -153,7 +154,7 @@ class FactsCache:
                 shutil.rmtree(path)
 
     def drop_before(self, facts_from: date, bases_from: date) -> None:
-        """Drop facts, and bases, of days before these; what cannot be is told, and tried again."""
+        """Delete facts and bases of earlier days; failures are logged and tried again next time."""
         for path in self._directory.glob("????-??-??*"):
             first = facts_from if path.is_dir() else bases_from
             if path.name[:10] < first.isoformat():
@@ -166,7 +167,7 @@ class FactsCache:
                     continue
                 except OSError as error:
                     log.error(
-                        "pseudonyms that are past their time cannot be deleted",
+                        "expired pseudonyms cannot be deleted",
                         reason="undeletable",
                         file=path.name,
                         why=error.strerror,
@@ -184,7 +185,7 @@ def _digest(content: bytes) -> str:
 
 
 def _read(file: Path, digest: str) -> pl.DataFrame:
-    """A frame as it was written; ValueError where the file is not, which Parquet would not tell."""
+    """Read a frame. Raises ValueError if the file has changed, which Parquet does not detect."""
     content = file.read_bytes()
     if _digest(content) != digest:
         raise ValueError(f"{file.name} is not as it was written")

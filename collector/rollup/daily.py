@@ -1,4 +1,4 @@
-"""One UTC day: its raw rows read, counted, made safe, and stored; what is stale is removed."""
+"""Rollup of one UTC day: read its raw rows, compute the points, store them, remove stale ones."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ from collector.lines import FieldValue
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.facts import DayFacts
 from collector.rollup.hourly import HISTORY_DAYS, expect, history_of, hours_of, stored_hours
+from collector.rollup.inputs import (
+    DayInputs,
+    StoredDay,
+    hours_over,
+    is_final,
+    may_have_expired,
+    own_days_before,
+    read_inputs,
+)
 from collector.rollup.points import (
     Points,
     hourly_points,
@@ -25,17 +34,15 @@ from collector.rollup.points import (
     window_fields,
 )
 from collector.rollup.raw import read_facts, span_of
-from collector.rollup.standing import (
-    Standing,
-    StoredDay,
-    hours_over,
-    is_final,
-    may_have_expired,
-    own_days_before,
-    standing,
-)
 from collector.rollup.store import Span, store, stored_points
-from collector.rollup.windows import DAYS, Presence, advance, nobody, upgrades, window_counts
+from collector.rollup.windows import (
+    DAYS,
+    Presence,
+    advance,
+    empty_presence,
+    upgrades,
+    window_counts,
+)
 from collector.schema import (
     DAILY,
     DAILY_NODES,
@@ -56,30 +63,31 @@ WINDOW_FIELDS: Final = (
     "new_nodes",
     "lapsed_nodes",
 )
-_KEPT_SHARE: Final = 0.8
+_LEAST_RATIO: Final = 0.8
+"""A final day may drop to this ratio of its stored reports and nodes without `force`."""
 _HOUR_NS: Final = 3600 * 10**9
 _ONE_DAY: Final = timedelta(days=1)
 
 
 class Outcome(StrEnum):
-    """What a run over a day came to."""
+    """Result of the rollup of a day."""
 
     WRITTEN = "written"
     EMPTY = "empty"
-    """There is nothing to say of a day before the first report, and nothing is stored of it."""
+    """The day is before the first report of the series, so nothing is stored."""
     EXPIRED = "expired"
-    """Raw data may have begun to expire; the day stays as it is."""
+    """Raw data may have begun to expire; the stored day is left unchanged."""
     IMPORTED = "imported"
-    """The day came from an older server's database and stays as it is."""
+    """The day was imported from an older server's database and is left unchanged."""
     ERASED = "erased"
-    """Owners erased reports of it, or of days that its windows reach; it stays as published."""
+    """Owners erased reports of it or of days in its windows; it is left as published."""
     REFUSED = "refused"
-    """A final day would have lost over 20 %; it stays as it is unless forced."""
+    """A final day would have lost over 20 %; it is left unchanged unless forced."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayResult:
-    """A day, what the run came to, and the headline numbers that were computed."""
+    """Outcome of a day's rollup and the headline numbers that were computed."""
 
     day: date
     outcome: Outcome
@@ -88,14 +96,14 @@ class DayResult:
     nodes: int = 0
     final: bool = False
     failed: Exception | None = None
-    """What kept its windows or its hours from being computed; these stay as they are stored."""
+    """The error that prevented computing windows or hours, which are left as stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComputedDay:
-    """All that a day should be: points by measurement, each over its span, and their basis.
+    """All points that should be stored of a day, by measurement, and their basis.
 
-    What failed (`result.failed`) is not among the points.
+    Measurements that could not be computed (`result.failed`) are left out.
     """
 
     result: DayResult
@@ -105,7 +113,10 @@ class ComputedDay:
 
 
 class Daily:
-    """Rolls up days of one InfluxDB under a given k; `retention_s` is raw retention (0: ever)."""
+    """Rolls up days of one InfluxDB under a given k.
+
+    `retention_s` is the retention of raw reports in seconds, 0 for unlimited.
+    """
 
     def __init__(self, influx: Influx, *, k: int, retention_s: int, cache: FactsCache) -> None:
         self._influx = influx
@@ -115,25 +126,25 @@ class Daily:
         self._presence: tuple[date, Basis, Presence] | None = None
 
     async def roll(self, day: date, now: datetime, *, force: bool = False) -> DayResult:
-        """Compute a day from all of its raw reports and store it. Doing it again changes nothing.
+        """Compute a day from all of its raw reports and store it; repeating it changes nothing.
 
         A day without reports is stored as zeros, unless it is before the first day of the series.
-        Where an earlier day or its hours cannot be read, the rest of it is stored all the same, and
-        it stays due. Raises InfluxError.
+        If windows or hours cannot be computed, the rest of the day is stored and the day stays due.
+        Raises InfluxError.
         """
-        around = await self.look(day, now)
-        if (kept := await self.kept(around, now, force=force)) is not None:
-            if kept is Outcome.ERASED:
-                # It may have been due only because what it was computed from was not known.
-                await asyncio.to_thread(self._cache.record, day, around.basis())
-            return DayResult(day, kept)
-        computed = await self._compute(around, now)
+        inputs = await self.read_inputs(day, now)
+        if (fixed := await self.fixed(inputs, now, force=force)) is not None:
+            if fixed is Outcome.ERASED:
+                # The day may have been due only because its basis was unknown.
+                await asyncio.to_thread(self._cache.save_basis, day, inputs.basis())
+            return DayResult(day, fixed)
+        computed = await self._compute(inputs, now)
         result = computed.result
-        if not force and _would_lose(around.itself, result):
+        if not force and _would_lose(inputs.stored_row, result):
             return replace(result, outcome=Outcome.REFUSED)
-        # Who is stopped half-way finds the day due again.
-        await asyncio.to_thread(self._cache.unrecord, day)
-        # The headline numbers last: a day that has them has its tables.
+        # After an interruption the day is due again.
+        await asyncio.to_thread(self._cache.delete_basis, day)
+        # The headline numbers are stored last: a day that has them has its tables too.
         for measurement in sorted(computed.points, key=lambda m: m is DAILY_USAGE):
             points = computed.points[measurement]
             await store(self._influx, measurement, points, self._span(measurement, day))
@@ -144,45 +155,47 @@ class Daily:
             await asyncio.to_thread(self._cache.save, day, count, computed.facts)
         if result.failed is not None:
             return result
-        await asyncio.to_thread(self._cache.record, day, computed.basis)
+        await asyncio.to_thread(self._cache.save_basis, day, computed.basis)
         return result
 
-    async def look(self, day: date, now: datetime) -> Standing:
-        """How a day stands. Raises InfluxError."""
-        return await standing(self._influx, day, now, self._retention_s)
+    async def read_inputs(self, day: date, now: datetime) -> DayInputs:
+        """Read the inputs of a day. Raises InfluxError."""
+        return await read_inputs(self._influx, day, now, self._retention_s)
 
-    async def kept(self, around: Standing, now: datetime, *, force: bool = False) -> Outcome | None:
-        """Why a day stays as it is whatever its raw reports say, or None."""
-        if may_have_expired(around.day, now, self._retention_s):
+    async def fixed(
+        self, inputs: DayInputs, now: datetime, *, force: bool = False
+    ) -> Outcome | None:
+        """Why a stored day must not be computed again, or None if it may. Raises InfluxError."""
+        if may_have_expired(inputs.day, now, self._retention_s):
             return Outcome.EXPIRED
-        stored = around.itself
-        if around.imported or (stored is not None and stored.imported):
+        stored = inputs.stored_row
+        if inputs.imported or (stored is not None and stored.imported):
             return Outcome.IMPORTED
         if stored is None or not stored.final or force:
             return None
-        if any(found.erased != RawCount() for found in around.stored.values()):
-            basis = around.basis()
-            if basis.get(around.day, RawCount()) == stored.counted and (
-                stored.erased != RawCount() or await self._has_basis(around.day, basis, now)
+        if any(found.erased != RawCount() for found in inputs.stored.values()):
+            basis = inputs.basis()
+            if basis.get(inputs.day, RawCount()) == stored.counted and (
+                stored.erased != RawCount() or await self._has_basis(inputs.day, basis, now)
             ):
                 return Outcome.ERASED
         return None
 
     async def _has_basis(self, day: date, basis: Basis, now: datetime) -> bool:
-        """Whether a day was computed from days of these counts, or it is not known from which."""
-        kept = await asyncio.to_thread(self._cache.basis, day)
-        return kept is None or all(
-            kept.get(d, RawCount()) == basis.get(d, RawCount())
+        """Whether the day's cached basis equals `basis`; also true if none is cached."""
+        cached = await asyncio.to_thread(self._cache.basis, day)
+        return cached is None or all(
+            cached.get(d, RawCount()) == basis.get(d, RawCount())
             for back in range(DAYS)
             if not may_have_expired(d := day - timedelta(days=back), now, self._retention_s)
         )
 
-    async def _compute(self, around: Standing, now: datetime) -> ComputedDay:
-        """What a day should be, from its raw reports. Raises InfluxError."""
-        day, first = around.day, around.day - timedelta(days=DAYS - 1)
+    async def _compute(self, inputs: DayInputs, now: datetime) -> ComputedDay:
+        """Compute all points of a day from its raw reports. Raises InfluxError."""
+        day, first = inputs.day, inputs.day - timedelta(days=DAYS - 1)
         facts = await read_facts(self._influx, day)
-        # Rows may have come since they were counted.
-        basis = around.basis(RawCount(facts.reports, facts.node_reports))
+        # Rows may have arrived since they were counted.
+        basis = inputs.basis(RawCount(facts.reports, facts.node_reports))
         final = is_final(day, now)
         result = DayResult(
             day,
@@ -198,15 +211,15 @@ class Daily:
             points |= {m: {} for m in MEASUREMENTS if m.database == DAILY}
             return ComputedDay(replace(result, outcome=Outcome.EMPTY), points, facts, basis)
 
-        # What reaches back over expired days is as it was computed while they were there.
-        found = (around.itself or StoredDay()).fields
+        # Windows over expired days keep the values computed while the raw data existed.
+        found = (inputs.stored_row or StoredDay()).fields
         windows = {name: found[name] for name in WINDOW_FIELDS if name in found}
         failed: list[Exception] = []
-        if first >= around.whole_from:
-            with _left_behind(failed):
+        if first >= inputs.complete_from:
+            with _collect_errors(failed):
                 windows, points[DAILY_UPGRADES] = await self._over_days(day, now, facts, basis)
-        if day - _ONE_DAY >= around.whole_from:
-            with _left_behind(failed):
+        if day - _ONE_DAY >= inputs.complete_from:
+            with _collect_errors(failed):
                 points[HOURLY_USAGE] = await self._hours(day, now, facts, basis)
         usage, nodes, servers = await asyncio.to_thread(
             lambda: usage_points(facts, start, k=self._k, final=final, windows=windows)
@@ -220,7 +233,7 @@ class Daily:
     async def _over_days(
         self, day: date, now: datetime, facts: DayFacts, basis: Basis
     ) -> tuple[dict[str, FieldValue], Points]:
-        """The fields that reach over several days, and `daily_upgrades`. Raises InfluxError."""
+        """Compute the window fields and `daily_upgrades`. Raises InfluxError."""
         before = await self._presence_before(day, basis)
         moves = await asyncio.to_thread(upgrades, before, facts)
         after = await asyncio.to_thread(advance, before, facts)
@@ -229,15 +242,15 @@ class Daily:
         windows = window_fields(window_counts(after))
         return windows, upgrade_points(moves, day_ns(day), k=self._k, final=is_final(day, now))
 
-    async def differences(self, around: Standing, now: datetime) -> dict[str, int]:
-        """How many points of each measurement are not what they should be; nothing is changed.
+    async def differences(self, inputs: DayInputs, now: datetime) -> dict[str, int]:
+        """Count the stored points of each measurement that differ from the computed ones.
 
-        Raises InfluxError, and what goes wrong with the day's windows or hours.
+        Nothing is changed. Raises InfluxError, and any error in the day's windows or hours.
         """
-        computed = await self._compute(around, now)
+        computed = await self._compute(inputs, now)
         if computed.result.failed is not None:
             raise computed.result.failed
-        day, found = around.day, {}
+        day, found = inputs.day, {}
         for measurement, points in computed.points.items():
             stored = await stored_points(self._influx, measurement, self._span(measurement, day))
             wrong = sum(stored.get(key) != points.get(key) for key in stored.keys() | points)
@@ -246,9 +259,9 @@ class Daily:
         return found
 
     def forget(self, days: Iterable[date]) -> None:
-        """Keep nothing of what these days' raw reports said of anyone.
+        """Delete all cached facts of these days.
 
-        Raises OSError where files of some stay; those of the others go.
+        Raises OSError if files of a day remain; the other days are deleted all the same.
         """
         self._presence = None
         failed: OSError | None = None
@@ -261,7 +274,7 @@ class Daily:
             raise failed
 
     def forget_expired(self, now: datetime) -> None:
-        """Drop what is kept in the state directory of days whose raw data expires."""
+        """Delete the cache entries of days whose raw data has expired or begins to expire."""
         month = now.date() - timedelta(days=DAYS)
         oldest = date.min
         if self._retention_s:
@@ -274,14 +287,14 @@ class Daily:
         return Span(day_ns(day), day_ns(day) + 1)
 
     async def _presence_before(self, day: date, basis: Basis) -> Presence:
-        """The presence at the end of the day before `day`."""
+        """The presence at the end of the day before `day`. Raises InfluxError."""
         first, eve = day - timedelta(days=DAYS - 1), day - _ONE_DAY
         if self._presence is not None:
             at, known, presence = self._presence
-            # What it was made of must still be so, as far back as it matters here.
+            # The remembered presence is valid if the counts of all days it covers are unchanged.
             if at == eve and _between(known, first, eve) == _between(basis, first, eve):
                 return presence
-        presence = nobody()
+        presence = empty_presence()
         for back in range(DAYS - 1, 0, -1):
             facts = await self._facts(day - timedelta(days=back), basis)
             presence = await asyncio.to_thread(advance, presence, facts)
@@ -289,7 +302,7 @@ class Daily:
         return presence
 
     async def _facts(self, day: date, basis: Basis) -> DayFacts | None:
-        """The facts of a day that a basis names; None where it has no reports."""
+        """The facts of a day, cached or read; None if the basis counts no reports of it."""
         count = basis.get(day)
         if count is None:
             return None
@@ -317,22 +330,22 @@ class Daily:
 
 
 @contextmanager
-def _left_behind(failed: list[Exception]) -> Iterator[None]:
-    """Note what goes wrong with a part of a day, so that the rest is computed."""
+def _collect_errors(failed: list[Exception]) -> Iterator[None]:
+    """Append an error in one part of a day to `failed`, so that the rest is computed."""
     try:
         yield
-    # The part may need another day, which may hold anything, or be cut short each time.
+    # The part may need another day whose rows are malformed or cannot be read completely.
     except Exception as error:  # noqa: BLE001
         failed.append(error)
 
 
 def _would_lose(stored: StoredDay | None, result: DayResult) -> bool:
-    """Whether a final day would lose more than may be stored without being told to."""
+    """Whether a final day would lose more reports or nodes than is stored without `force`."""
     if stored is None or not stored.final:
         return False
-    return result.reports < _KEPT_SHARE * stored.number(
+    return result.reports < _LEAST_RATIO * stored.number(
         "reports"
-    ) or result.nodes < _KEPT_SHARE * stored.number("nodes")
+    ) or result.nodes < _LEAST_RATIO * stored.number("nodes")
 
 
 def _between(basis: Basis, first: date, last: date) -> Basis:

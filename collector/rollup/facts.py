@@ -1,6 +1,6 @@
-"""All that the series need to know of one day, gathered from its raw rows. Pure.
+"""Aggregates of one day's raw rows, from which its series are computed. Pure.
 
-A node, or a server, counts once a day, as its last report of the day describes it.
+Each node and each server counts once a day, with the tags of its last report of the day.
 """
 
 from __future__ import annotations
@@ -33,22 +33,25 @@ _COLUMNS: Final = {
 
 
 def columns(measurement: Measurement) -> tuple[str, ...]:
-    """The columns of a raw measurement that a day's facts are gathered from."""
+    """The columns of a raw measurement that the facts are computed from."""
     return _COLUMNS[measurement.name]
 
 
 @dataclass(frozen=True, slots=True)
 class DayFacts:
-    """A day, as frames; pseudonyms as unsigned 64-bit numbers, tags as published labels.
+    """Aggregates of one day as frames.
+
+    Pseudonyms are unsigned 64-bit numbers, tags are published labels.
 
     - `nodes`: `node`, `hours` (bit h set: reported in hour h), `first` and `last` (its AllStarLink
       version in its first and last report)
     - `servers`: `server`, `hours`
-    - `moves`: `node`, `from`, `to`: each version `to` that a node had later in the day than in its
-      first report, with the version `from` of the report before the first one that says so
-    - `node_profiles`, `server_profiles`: how many (`count`) share each combination of tags
-    - `package_sets`: how many servers (`count`) have each set of packages (`packages`, JSON)
-    - `hourly`: `hour`, `reports`, `node_reports`, for the hours that have any
+    - `moves`: `node`, `from`, `to`: each AllStarLink version `to` that a node changed to during the
+      day, with the version `from` of the report before
+    - `node_profiles`, `server_profiles`: the number (`count`) of nodes or servers with each
+      combination of tags
+    - `package_sets`: the number (`count`) of servers with each set of packages (`packages`, JSON)
+    - `hourly`: `hour`, `reports`, `node_reports`; hours without reports are left out
     """
 
     nodes: pl.DataFrame
@@ -61,12 +64,12 @@ class DayFacts:
 
     @property
     def reports(self) -> int:
-        """Reports in the day."""
+        """The number of reports of the day."""
         return int(self.hourly["reports"].sum())
 
     @property
     def node_reports(self) -> int:
-        """Nodes in those reports, repeats included."""
+        """The number of nodes in those reports; a node counts once for each report."""
         return int(self.hourly["node_reports"].sum())
 
     @classmethod
@@ -76,10 +79,9 @@ class DayFacts:
 
 
 class Rows(frames.Rows):
-    """Parses the rows of one raw measurement.
+    """Parser for the rows of one raw measurement.
 
-    Its frame has the unit as a number, `hour` (0..23), the tags and, of servers, the packages.
-    Where rows are `marked`, the last column tells which are in quarantine, and they are left out.
+    With `marked`, the last column holds the quarantine mark, and rows in quarantine are dropped.
     """
 
     def __init__(self, measurement: Measurement, *, marked: bool = False) -> None:
@@ -88,9 +90,9 @@ class Rows(frames.Rows):
         super().__init__(dict.fromkeys([*self._names, *self._marks], pl.String()), self._described)
 
     def frame(self) -> pl.DataFrame:
-        """The rows in their order: the unit as a number, `hour` (0..23), labels, packages.
+        """The rows in order: the node or server as a number, `hour` (0..23), labels, packages.
 
-        A unit that is no pseudonym is null: such a row is a report of nobody.
+        A node or server that is not a pseudonym is null; such a row counts as a report only.
         """
         rows = super().frame()
         return rows.with_columns(
@@ -114,7 +116,7 @@ class Rows(frames.Rows):
 
 
 def _relabelled(column: pl.Series) -> dict[str, str]:
-    """The values of a column that are published under another label, with that label."""
+    """Map the values of a column to their published labels, where the two differ."""
     return {
         value: label
         for value in column.unique().cast(pl.String)
@@ -123,7 +125,7 @@ def _relabelled(column: pl.Series) -> dict[str, str]:
 
 
 def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
-    """The facts of the rows that `Rows` gave of `node_report` and `server_report` of one day."""
+    """Compute the facts of a day from its `node_report` and `server_report` rows (see `Rows`)."""
     version = node_rows[ASL_VERSION.name]
     nodes = _units(node_rows, "node")
     servers = _units(server_rows, "server")
@@ -147,9 +149,9 @@ def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
 
 
 def _units(rows: pl.DataFrame, unit: str) -> pl.DataFrame:
-    """Each node or server once: its `hours`, how many `rows`, the `first` and the `last` of them.
+    """One row for each node or server: `hours`, the number of `rows`, the `first` and `last` row.
 
-    Numbers only: tags are looked up in the rows that count, not carried through the grouping.
+    `first` and `last` are row numbers: looking tags up by them is faster than grouping them.
     """
     hour = pl.lit(1, pl.UInt32).mul(2 ** pl.col("hour").cast(pl.UInt32)).cast(pl.UInt32)
     row = pl.int_range(pl.len(), dtype=pl.UInt32)
@@ -187,7 +189,7 @@ def _moves(rows: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
 
 
 def _profiles(rows: pl.DataFrame, units: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """Every table is a sum over these few rows rather than over all units."""
+    """Count the units by their tags; tables are summed over these few rows, not over all units."""
     return (
         rows.select(names)[units["last"]]
         .lazy()

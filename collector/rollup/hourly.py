@@ -1,4 +1,4 @@
-"""The hours of a day, and what was to be expected of them. Pure."""
+"""Hourly counts of a day and their expected values. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _HISTORY_LEAST: Final = 3
 _COUNTS: Final = dict.fromkeys(("reports", "nodes", "nodes_24h", "servers_24h"))
 _EXPECTED: Final = ("expected_reports", "expected_nodes_24h")
 _MISSED_FROM: Final = 5
-"""Expected reports from which on an hour without any is a fault of ours, not chance."""
+"""If at least this many reports were expected, an hour without any is a fault, not chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """One hour; the names are `hourly_usage`'s."""
+    """Counts of one hour; fields have the names of `hourly_usage`."""
 
     reports: int
     nodes: int
@@ -33,14 +33,14 @@ class Hour:
 
     @property
     def missed(self) -> bool:
-        """Whether our own intake heard nothing though reports were to be expected."""
+        """Whether no report arrived although enough were expected: the intake was down."""
         return self.reports == 0 and (self.expected_reports or 0) >= _MISSED_FROM
 
 
 def hours_of(before: DayFacts | None, day: DayFacts | None, count: int) -> list[Hour]:
-    """The first `count` hours of a day, without expectations.
+    """The first `count` hours of a day, without expected values.
 
-    `before` are the facts of the day before; None is a day without reports.
+    `before` are the facts of the previous day; None stands for a day without reports.
     """
     reports = dict(day.hourly.select("hour", "reports").iter_rows()) if day else {}
     days = (before, day)
@@ -58,7 +58,10 @@ def hours_of(before: DayFacts | None, day: DayFacts | None, count: int) -> list[
 
 
 def _two_days(days: list[pl.DataFrame | None], unit: str) -> pl.DataFrame:
-    """How many units (`len`) were seen in which `hours` of two days, those of the first low."""
+    """Count the units (`len`) by the hours in which they were seen, over two days.
+
+    In the bit mask `hours`, bits 0..23 are the first day, bits 24..47 the second.
+    """
     schema = {unit: pl.UInt64(), "hours": pl.UInt64()}
     parts = [
         frame.lazy().select(unit, pl.col("hours").cast(pl.UInt64) * 2**shift)
@@ -75,9 +78,9 @@ def _seen(units: pl.DataFrame, first: int, last: int) -> int:
 
 
 def expect(hour: Hour, history: list[Hour]) -> Hour:
-    """An hour with its expectations: medians of the same hour in (up to 7) days before.
+    """Add the expected values to an hour: medians of the same hour on up to 7 previous days.
 
-    With fewer than 3 days there is no expectation.
+    With fewer than 3 days in `history` there is no expected value.
     """
     if len(history) < _HISTORY_LEAST:
         return replace(hour, expected_reports=None, expected_nodes_24h=None)
@@ -89,16 +92,16 @@ def expect(hour: Hour, history: list[Hour]) -> Hour:
 
 
 def history_of(hours: Mapping[int, Hour], start: int) -> list[Hour]:
-    """The same hour in the 7 days before the one that starts at `start`, as far as there are.
+    """The hours at the same time of day on the 7 days before `start`; missing ones are left out.
 
-    `hours` and `start` go by time, in ns since 1970.
+    The keys of `hours` and `start` are times in ns since 1970.
     """
     times = [start - back * NS_PER_DAY for back in range(1, HISTORY_DAYS + 1)]
     return [hours[time] for time in times if time in hours]
 
 
 def stored_hours(points: Mapping[int, Mapping[str, FieldValue]]) -> dict[int, Hour]:
-    """The hours that stored points tell of, by time; a point that is not whole tells of none."""
+    """Convert stored points to hours, by time; points that lack a count are skipped."""
     return {
         time: Hour(
             *(int(fields[name]) for name in _COUNTS),
@@ -110,7 +113,7 @@ def stored_hours(points: Mapping[int, Mapping[str, FieldValue]]) -> dict[int, Ho
 
 
 def hourly_fields(hour: Hour) -> Mapping[str, int | float]:
-    """The fields of an hour's point; what is not known is absent."""
+    """The fields of an hour's point; unknown values are left out."""
     values = {
         "reports": hour.reports,
         "nodes": hour.nodes,

@@ -1,21 +1,21 @@
-"""The labels under which values from reports are published. Pure.
+"""Labels under which tag values are published. Pure.
 
-A sender chooses most of the text of a tag, so a label follows rules of our own:
+Senders choose most of a tag's text, so each value is normalised by these rules:
 
 1. It is printable ASCII: the value in Unicode's form NFKC (compatibility characters and ligatures
-   become plain ones), where each printable character that is still not ASCII is `?`. Letters of
-   other alphabets, accents and marks without a shape of their own are seen as such.
-2. What is not printable is a blank; there is none at the ends, no two in a row; at most 64
-   characters; a backslash is a slash (`collector.lines.label`).
-3. It is not one of the words of the tables themselves: a value that reads like `other` or `all` is
-   `other`; one that reads like `unknown`, or is empty, is `unknown`; like `none`, `none`.
+   become plain ones), where each printable character that is still not ASCII becomes `?`. This
+   makes letters of other alphabets, accents and combining marks visible.
+2. Each unprintable character becomes a blank; leading, trailing and repeated blanks are removed;
+   a backslash becomes a slash; the result has at most 64 characters (`collector.lines.label`).
+3. It does not imitate a reserved word: a value that looks like `other` or `all` becomes `other`;
+   one that looks like `unknown`, or is empty, becomes `unknown`; one like `none`, `none`.
 4. Within one dimension and day, values that differ only in characters that look alike (`I`, `l`,
-   `1`, `|`; `O`, `0`) are one value, under the name that most units have. Letter case is visible,
-   so `Debian` and `debian` are two.
-5. A release is published with its distribution, as `Debian 12`, with its own blanks written `_`:
-   the last blank of the label ends the distribution, so that no label has two of them.
+   `1`, `|`; `O`, `0`) are merged under the most frequent one. Letter case is visible, so
+   `Debian` and `debian` stay apart.
+5. A release is published with its distribution, as `Debian 12`, with blanks in the release
+   replaced by `_`. The last blank of the label ends the distribution, so labels are unambiguous.
 
-Rules 1 to 3 look at the value alone, so that a value has the same label every day.
+Rules 1 to 3 depend on the value alone, so a value has the same label every day.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SHOWN: Final = "?"
 
 
 def _outline(text: str) -> str:
-    """What a reader sees of an ASCII text: equal for texts that look alike."""
+    """A form of an ASCII text that is equal for texts that look alike."""
     return text.translate(_ALIKE)
 
 
 def _reading(text: str) -> str:
-    """What a reader takes a word for, whatever its case."""
+    """A form of a word that is equal for words that look alike in any letter case."""
     return _outline(text).casefold().replace("0", "o")
 
 
@@ -50,7 +50,7 @@ _WORDS: Final = {
 
 @lru_cache(maxsize=8192)
 def published_label(value: str) -> str:
-    """The label of any text, by rules 1 to 3."""
+    """The published label of a value, by rules 1 to 3."""
     text = label(unicodedata.normalize("NFKC", value))
     if not text.isascii():
         text = "".join(c if c.isascii() else _SHOWN for c in text)
@@ -58,10 +58,9 @@ def published_label(value: str) -> str:
 
 
 def one_name(counts: Mapping[str, int]) -> dict[str, str]:
-    """Rule 4: the name of each label of a dimension; `counts` is how many units have it.
+    """Rule 4: map each label of a dimension to the most frequent label that looks like it.
 
-    Of labels that look alike the most frequent gives the name; of equally frequent ones the first
-    by code point.
+    `counts` gives the number of units with each label. On a tie, the first by code point wins.
     """
     names: dict[str, str] = {}
     for name in sorted(counts, key=lambda each: (-counts[each], each)):
@@ -70,9 +69,9 @@ def one_name(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def release_label(distro: str, release: str) -> str:
-    """Rule 5: the label of a release within a distribution, both labels themselves.
+    """Rule 5: combine the labels of a distribution and a release.
 
-    `other` where either is; `unknown` where both are.
+    The result is `other` if either is `other`, and `unknown` if both are `unknown`.
     """
     if OTHER in {distro, release}:
         return OTHER

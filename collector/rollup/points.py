@@ -1,4 +1,4 @@
-"""What is published of a day: its facts as points, safe under k. Pure."""
+"""Published points of a day, computed from its facts with suppression under k. Pure."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from collector.schema import (
 )
 
 Tags = tuple[tuple[str, str], ...]
-"""The tags of a point, in order of name."""
+"""The tags of a point, sorted by name."""
 Points = dict[tuple[int, Tags], dict[str, FieldValue]]
 """Points of one measurement: fields by time (ns since 1970) and tags."""
 
 _WEEK: Final = 7
 _SUNDAY: Final = 3
-"""Of the days of the week that began with 1970-01-01, a Thursday."""
+"""Weekday number of Sunday, counted from 1970-01-01, a Thursday."""
 _SEPARATOR: Final = "\n"
-"""Joins two labels to one name; no label holds it."""
+"""Separator that joins two labels; labels never contain it."""
 
 
 def usage_points(
@@ -50,7 +50,7 @@ def usage_points(
 ) -> tuple[Points, Points, Points]:
     """`daily_usage`, `daily_nodes` and `daily_servers` of a day that starts at `time`.
 
-    `windows` are the fields of `daily_usage` that reach over several days.
+    `windows` are the fields of `daily_usage` that are counted over several days.
     """
     nodes = _tables(day.node_profiles, NODE_DIMENSIONS)
     servers = _tables(day.server_profiles, SERVER_DIMENSIONS)
@@ -74,22 +74,22 @@ def usage_points(
 
 
 def window_fields(counts: WindowCounts) -> dict[str, FieldValue]:
-    """The fields of `daily_usage` that reach over several days."""
+    """Convert window counts to fields of `daily_usage`."""
     return asdict(counts)
 
 
 def hourly_points(hours: Iterable[Hour], first: int, step: int) -> Points:
-    """`hourly_usage` of hours in a row: the first starts at `first`, each lasts `step` (ns)."""
+    """`hourly_usage` of consecutive hours; the first starts at `first`, each takes `step` (ns)."""
     return {
         (first + number * step, ()): dict(hourly_fields(hour)) for number, hour in enumerate(hours)
     }
 
 
 def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
-    """`daily_packages`: of each package how many servers have which version.
+    """`daily_packages`: the number of servers with each version of each package.
 
-    Each package is a table of all servers, those without it included, so that nobody is isolated
-    by the difference from the day's servers. A package that under k servers have is not named.
+    The table of a package covers all servers, those without it included, so that the difference
+    from the day's servers isolates nobody. Packages that fewer than k servers have are left out.
     """
     servers = day.servers.height
     points: Points = {}
@@ -103,7 +103,7 @@ def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
             cells[NONE] = servers - having
         published = suppress_line(cells, servers, k)
         if not published.keys() - {NONE}:
-            # Nothing is left to tell but that some have it.
+            # No version is left to publish.
             continue
         if loss := servers - sum(published.values()):
             published[OTHER] = loss
@@ -115,7 +115,7 @@ def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
 
 
 def _packages(sets: pl.DataFrame) -> dict[str, Counter[str]]:
-    """How many servers have each version of each package."""
+    """The number of servers with each version of each package."""
     installed = [(_installed(text), count) for text, count in sets.iter_rows()]
     servers: Counter[str] = Counter()
     for packages, count in installed:
@@ -129,9 +129,9 @@ def _packages(sets: pl.DataFrame) -> dict[str, Counter[str]]:
 
 
 def _installed(text: str) -> dict[str, str]:
-    """The packages that a server has, with their versions; none where the text is no such object.
+    """Parse a server's packages, with their versions; empty if the text is no JSON object.
 
-    Of packages with one label the last by its name counts.
+    If two packages have the same label, the last by name counts.
     """
     try:
         said = json.loads(text)
@@ -147,7 +147,7 @@ def _installed(text: str) -> dict[str, str]:
 
 
 def _named(counts: Mapping[str, int]) -> Counter[str]:
-    """The counts with those of labels that look alike added up."""
+    """Add up the counts of labels that look alike."""
     names = one_name(counts)
     found: Counter[str] = Counter()
     for value, count in counts.items():
@@ -158,7 +158,7 @@ def _named(counts: Mapping[str, int]) -> Counter[str]:
 def upgrade_points(
     moves: Mapping[tuple[str, str], int], time: int, *, k: int, final: bool
 ) -> Points:
-    """`daily_upgrades`; what is under k is in one row from `other` to `other`, or nowhere."""
+    """`daily_upgrades`; counts under k are one row from `other` to `other`, or left out."""
     cells = {_SEPARATOR.join(pair): count for pair, count in moves.items()}
     total = sum(cells.values())
     if total < k:
@@ -224,14 +224,14 @@ def _summed(profiles: pl.DataFrame, *dimensions: str) -> pl.DataFrame:
 
 
 def _renamed(profiles: pl.DataFrame, dimension: str) -> pl.DataFrame:
-    """The profiles with one name for the labels of a dimension that look alike."""
+    """Merge the labels of a dimension that look alike."""
     names = one_name(dict(_summed(profiles, dimension).iter_rows()))
     changed = {label: name for label, name in names.items() if name != label}
     return profiles.with_columns(pl.col(dimension).replace(changed)) if changed else profiles
 
 
 def _with_release_labels(profiles: pl.DataFrame) -> pl.DataFrame:
-    """The profiles with each release under its label, `Debian 12`."""
+    """Replace each release by its label, such as `Debian 12`."""
     by_distro: dict[str, dict[str, int]] = {}
     for distro, release, count in _summed(profiles, DISTRO.name, RELEASE.name).iter_rows():
         by_distro.setdefault(distro, {})[release] = count

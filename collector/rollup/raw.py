@@ -1,4 +1,4 @@
-"""What the rollup reads of `usage_raw`: how much there is of each day, and a whole day."""
+"""Reads of `usage_raw` for the rollup: row counts by day, and all rows of one day."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from collector.rollup.facts import DayFacts, Rows, columns, gather
 from collector.rollup.store import Span
 from collector.schema import NODE_REPORT, QUARANTINE, RAW, SERVER_REPORT, Measurement
 
-OUT_OF_SERIES: Final = f"{QUARANTINE} > 0"
-"""Which rows are in quarantine, as a condition of InfluxQL."""
+QUARANTINED: Final = f"{QUARANTINE} > 0"
+"""InfluxQL condition that selects the rows in quarantine."""
 
 
 def span_of(first: date, last: date) -> Span:
-    """The time from the start of one day to the end of another."""
+    """The span from the start of `first` to the end of `last`."""
     return Span(day_ns(first), day_ns(last + timedelta(days=1)))
 
 
 async def raw_counts(influx: Influx, first: date, last: date) -> dict[date, RawCount]:
-    """How many rows of the series each day from `first` to `last` has; days of none are left out.
+    """The number of raw rows of each day from `first` to `last`; days without rows are left out.
 
-    Rows in quarantine are none of the series.
+    Rows in quarantine are not counted. Raises InfluxError.
     """
     reports, nodes, *out = await asyncio.gather(
         _counts(influx, SERVER_REPORT, "server", first, last),
         _counts(influx, NODE_REPORT, "node", first, last),
-        _counts(influx, SERVER_REPORT, QUARANTINE, first, last, where=OUT_OF_SERIES),
-        _counts(influx, NODE_REPORT, QUARANTINE, first, last, where=OUT_OF_SERIES),
+        _counts(influx, SERVER_REPORT, QUARANTINE, first, last, where=QUARANTINED),
+        _counts(influx, NODE_REPORT, QUARANTINE, first, last, where=QUARANTINED),
     )
     found = {
         day: RawCount(
@@ -50,9 +50,10 @@ async def raw_counts(influx: Influx, first: date, last: date) -> dict[date, RawC
 
 
 async def imported_days(influx: Influx, counts: Mapping[date, RawCount]) -> set[date]:
-    """The days, of these that have reports, of which every one came from an older server.
+    """The days of `counts` whose reports were all imported from an older server.
 
-    They hold each node's last report only, so they can tell who was there, but not a day's numbers.
+    An import brings only the last report of each node, so that a day's numbers cannot be computed
+    from it. Raises InfluxError.
     """
     if not counts:
         return set()
@@ -82,9 +83,9 @@ async def _counts(
 
 
 async def read_facts(influx: Influx, day: date) -> DayFacts:
-    """A day's facts from all of its raw rows. Raises InfluxError, also where rows are missing."""
+    """Read all raw rows of a day and gather its facts. Raises InfluxError."""
     try:
-        # InfluxDB reads one measurement on one core.
+        # InfluxDB uses one core for each query.
         async with asyncio.TaskGroup() as reading:
             nodes = reading.create_task(_rows(influx, NODE_REPORT, day))
             servers = reading.create_task(_rows(influx, SERVER_REPORT, day))
@@ -94,8 +95,8 @@ async def read_facts(influx: Influx, day: date) -> DayFacts:
 
 
 async def _rows(influx: Influx, measurement: Measurement, day: date) -> pl.DataFrame:
-    # Hardly a day has such rows, and a column more costs every day.
-    marked = bool(await _counts(influx, measurement, QUARANTINE, day, day, where=OUT_OF_SERIES))
+    # Few days have such rows, and an additional column slows down every read.
+    marked = bool(await _counts(influx, measurement, QUARANTINE, day, day, where=QUARANTINED))
     names = [*columns(measurement), *([QUARANTINE] if marked else [])]
     select = Select.rows(measurement, names, span_of(day, day).where())
     return await read_frame(influx, select, lambda: Rows(measurement, marked=marked))

@@ -1,4 +1,4 @@
-"""When days are looked at: "when next?" is pure; the loop that waits is apart."""
+"""The rollup's schedule: the time of the next run (pure), and the loop that runs the rollup."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _RETRY: Final = timedelta(seconds=30)
 _DAY_RETRY: Final = timedelta(minutes=1)
 _DAY_RETRY_MOST: Final = timedelta(hours=6)
 _CURRENT: Final = timedelta(days=1)
-"""While the open day or the one before it fails, the series are not up to date."""
+"""The series are not up to date while the current day or the one before fails."""
 AWAY_AFTER: Final = 3
-"""Days in a row for which InfluxDB gave no answer, after which the others are not tried."""
+"""After this many consecutive days without an answer from InfluxDB, a run is abandoned."""
 
 
 def next_run(now: datetime) -> datetime:
@@ -37,12 +37,12 @@ def next_run(now: datetime) -> datetime:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether InfluxDB gave no answer at all, which is no single day's trouble."""
+    """Whether InfluxDB gave no answer at all, which does not depend on the day."""
     return isinstance(error, InfluxUnavailable) and not isinstance(error, CutShort)
 
 
 class Failures:
-    """Days whose computation fails: left behind, and tried again later and later."""
+    """Days that failed, each with the time of its next try; delays double with each failure."""
 
     def __init__(self) -> None:
         self._tried: dict[date, tuple[int, datetime]] = {}
@@ -52,10 +52,10 @@ class Failures:
         return len(self._tried)
 
     def add(self, day: date, now: datetime) -> timedelta:
-        """Note a failure at `now`; returns after how long the day is to be tried again.
+        """Record a failure at `now` and return the delay until the next try.
 
-        From a minute to six hours, twice as long each time; a day that still changes waits for a
-        quarter of an hour at most, as parts of it may be computed.
+        The delay doubles from one minute to six hours. A day that still changes waits at most a
+        quarter of an hour, because parts of it may be computed.
         """
         times = self._tried.get(day, (0, now))[0]
         most = EVERY if day >= (now - _CURRENT).date() else _DAY_RETRY_MOST
@@ -63,41 +63,41 @@ class Failures:
         self._tried[day] = (times + 1, now + wait)
         return wait
 
-    def passed(self, day: date) -> None:
-        """Forget a day that was computed."""
+    def remove(self, day: date) -> None:
+        """Remove a day that was computed."""
         self._tried.pop(day, None)
         self._why.pop(day, None)
 
     def keep_only(self, days: Iterable[date]) -> None:
-        """Forget all days but these: no other is due any more."""
+        """Remove all days but these, since no other is due any more."""
         wanted = set(days)
         for day in self._tried.keys() - wanted:
-            self.passed(day)
+            self.remove(day)
 
-    def known(self, day: date, why: str) -> bool:
-        """Whether a day last failed for this reason; remembers it."""
-        known = self._why.get(day) == why
+    def repeats(self, day: date, why: str) -> bool:
+        """Whether the day's last failure had the same reason; remembers the reason."""
+        repeats = self._why.get(day) == why
         self._why[day] = why
-        return known
+        return repeats
 
     def waits(self, day: date, now: datetime) -> bool:
-        """Whether it is too early to try a day again."""
+        """Whether the next try of a day is still in the future."""
         return day in self._tried and now < self._tried[day][1]
 
-    def since(self, day: date) -> bool:
-        """Whether one of them is this day or later."""
+    def any_from(self, day: date) -> bool:
+        """Whether this day or a later one has failed."""
         return any(each >= day for each in self._tried)
 
     def next(self) -> datetime | None:
-        """When the first of them is to be tried again."""
+        """The time of the earliest next try; None if no day has failed."""
         return min((at for _, at in self._tried.values()), default=None)
 
 
 class Schedule:
-    """Computes the days that are due, at its start and every 15 minutes, oldest first.
+    """Background loop that computes the days that are due, at start and every 15 minutes.
 
-    That is the open day, the day before until it is final, and whatever was missed or has changed.
-    A day that fails is counted, logged by the place of the failure, and left behind: all others are
+    Due are the current day, the previous day until it is final, and days that are missing or have
+    changed; the oldest comes first. A day that fails is counted, logged and skipped; all others are
     computed. `changed` is called after each day that was stored.
     """
 
@@ -120,15 +120,15 @@ class Schedule:
         self._failures = Failures()
         self._woken = asyncio.Event()
         self.lock = lock or asyncio.Lock()
-        """Held while days are looked at or computed: who deletes raw reports takes it."""
+        """Held while days are read or computed; code that deletes raw reports must take it."""
 
     async def run(self) -> None:
-        """Look now, at each quarter of an hour and when woken, until cancelled."""
+        """Run now, at each quarter of an hour and when woken, until cancelled."""
         while True:
             self._woken.clear()
-            looked = await self.once()
+            succeeded = await self.once()
             now = self._clock()
-            due = next_run(now) if looked else now + _RETRY
+            due = next_run(now) if succeeded else now + _RETRY
             again = self._failures.next()
             if again is not None:
                 due = min(due, max(again, now + _RETRY))
@@ -137,13 +137,13 @@ class Schedule:
                     await self._woken.wait()
 
     def wake(self) -> None:
-        """Look soon: raw reports have changed."""
+        """Start the next run at once, because raw reports have changed."""
         self._woken.set()
 
     async def once(self) -> bool:
-        """Compute all that is due; False where InfluxDB did not let us.
+        """Compute all days that are due; return False if InfluxDB is not available.
 
-        True also where single days failed: they are tried again by themselves.
+        Days that fail by themselves do not count: they have retries of their own.
         """
         try:
             async with self.lock:
@@ -152,7 +152,7 @@ class Schedule:
             self._count_failure()
             log.warning("the series could not be brought up to date", why=str(error))
             return False
-        # What an operator has mended, or has expired, is refused and fails no longer.
+        # Days that are no longer due, repaired or expired, are no longer refused or failing.
         self._refused = {day: self._refused[day] for day in self._refused.keys() & set(days)}
         self._metrics.rollup_days_refused.set(len(self._refused))
         self._failures.keep_only(days)
@@ -161,13 +161,13 @@ class Schedule:
         if away:
             return False
         self._metrics.rollup_days_due.set(len(self._failures))
-        if not self._failures.since((self._clock() - _CURRENT).date()):
+        if not self._failures.any_from((self._clock() - _CURRENT).date()):
             self._metrics.rollup_last_success.set_to_current_time()
         self._daily.forget_expired(self._clock())
         return True
 
     async def _all(self, days: Sequence[date]) -> bool:
-        """Compute these days; True where InfluxDB was away for several in a row."""
+        """Compute days; return True if InfluxDB gave no answer for several in a row."""
         away: list[date] = []
         for number, day in enumerate(days):
             self._metrics.rollup_days_due.set(len(days) - number)
@@ -176,30 +176,30 @@ class Schedule:
             try:
                 async with self.lock:
                     failed = await self._roll(day, left=len(days) - number - 1)
-            # Whatever goes wrong with one day must not keep the others from being computed.
+            # An error in one day must not prevent the others from being computed.
             except Exception as error:  # noqa: BLE001
-                self._leave(day, error)
+                self._fail(day, error)
                 away = [*away, day] if is_away(error) else []
                 if len(away) == AWAY_AFTER:
-                    # It is InfluxDB's trouble and not theirs: they need not wait for each other.
+                    # InfluxDB failed, not these days: they need no delays of their own.
                     for each in away:
-                        self._failures.passed(each)
+                        self._failures.remove(each)
                     return True
             else:
                 away = []
                 if failed is None:
-                    self._failures.passed(day)
+                    self._failures.remove(day)
                 else:
-                    self._leave(day, failed)
+                    self._fail(day, failed)
         return False
 
-    def _leave(self, day: date, error: Exception) -> None:
+    def _fail(self, day: date, error: Exception) -> None:
         wait = self._failures.add(day, self._clock())
         self._count_failure()
         why = str(error) if isinstance(error, InfluxError) else place(error)
-        if not self._failures.known(day, why):
+        if not self._failures.repeats(day, why):
             log.error(
-                "a day could not be computed; it is left behind and tried again",
+                "a day could not be computed; it is skipped and tried again",
                 day=day.isoformat(),
                 why=why,
                 wait=int(wait.total_seconds()),
@@ -209,7 +209,7 @@ class Schedule:
         self._metrics.rollup_runs.labels("failed").inc()
 
     async def _roll(self, day: date, *, left: int) -> Exception | None:
-        """Compute a day; what went wrong with a part of it that stays as it was."""
+        """Compute a day; return the error in a part of it that was left unchanged, or None."""
         begun = time.perf_counter()
         result = await self._daily.roll(day, self._clock())
         seconds = time.perf_counter() - begun
@@ -234,14 +234,14 @@ class Schedule:
         return result.failed
 
     def _refuse(self, day: date, reports: int) -> None:
-        """Tell the operator, once for each number of reports found."""
+        """Log a refused day, once for each number of reports found."""
         if self._refused.get(day) != reports:
             log.error(
-                "a final day would lose over 20 %; it stays as it is",
+                "a final day would lose over 20 %; it is left unchanged",
                 reason="refused",
                 day=day.isoformat(),
                 reports=reports,
-                todo="look with `collector verify`; mend with `collector rollup --force`",
+                todo="inspect with `collector verify`; repair with `collector rollup --force`",
             )
         self._refused[day] = reports
         self._metrics.rollup_days_refused.set(len(self._refused))

@@ -1,4 +1,4 @@
-"""Published points in InfluxDB: read as they are, made to equal what they should be."""
+"""Reads stored points of the published series, and replaces them by computed ones."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from collector.rollup.points import Points, Tags
 from collector.schema import Measurement
 
 _MANY: Final = 50
-"""Points to remove from which on it is quicker to remove all and write those that stay anew."""
+"""If more points are to be removed, it is faster to delete the whole span and write it anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of time: `start` <= time < `end`, in ns since 1970."""
+    """A half-open span of time: `start` <= time < `end`, in ns since 1970."""
 
     start: int
     end: int
 
     def where(self) -> str:
-        """The span as a condition of InfluxQL."""
+        """An InfluxQL condition that selects the span."""
         return f"time >= {self.start} AND time < {self.end}"
 
 
@@ -42,12 +42,12 @@ async def stored_points(influx: Influx, measurement: Measurement, span: Span) ->
 
 
 async def store(influx: Influx, measurement: Measurement, points: Points, span: Span) -> None:
-    """Make the stored points of a span equal `points`: write what differs, remove all others.
+    """Replace the stored points of a span by `points`: write those that differ, delete all others.
 
-    Raises InfluxError, also where a removal did not take.
+    Raises InfluxError, also if InfluxDB did not carry out a deletion.
     """
     stored = await stored_points(influx, measurement, span)
-    # A field cannot be taken out of a point, only the point removed and written anew.
+    # InfluxDB cannot delete a field: the point is deleted and written anew.
     narrowed = {key for key in stored.keys() & points if stored[key].keys() - points[key].keys()}
     stale = stored.keys() - points.keys()
     removes = bool(narrowed or stale)
@@ -64,9 +64,9 @@ async def store(influx: Influx, measurement: Measurement, points: Points, span: 
     await write_all(influx, measurement.database, measurement.name, lines)
     for key in sorted(stale):
         await _remove(influx, measurement, *key)
-    # A delete can report success and leave rows.
+    # A DELETE can report success and leave rows.
     if removes and await stored_points(influx, measurement, span) != points:
-        raise InfluxError(f"{measurement.name}: what is stale could not be removed")
+        raise InfluxError(f"{measurement.name}: stale points could not be deleted")
 
 
 async def _remove(influx: Influx, measurement: Measurement, time: int, tags: Tags) -> None:

@@ -1,4 +1,4 @@
-"""The published tables of one day: counts by one dimension, and by two, that isolate nobody."""
+"""Published one-way and two-way tables of one day, with cell suppression. Pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _USAGE_PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "unregistered": ("none",),
     },
 }
-"""The fields of `daily_usage` that are sums of values of a dimension, and these values."""
+"""Fields of `daily_usage` that are sums over values of a dimension, with those values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One published count of `daily_nodes` or `daily_servers`, its fields named as the tags are."""
+    """One published count of `daily_nodes` or `daily_servers`; fields are named as its tags."""
 
     dimension: str
     value: str
@@ -36,18 +36,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TableInput:
-    """A day's exact counts, each unit (node or server) counted once in every mapping.
+    """Exact counts of a day; every mapping counts each unit (node or server) once.
 
     `one_way[d][v]` counts the units whose dimension d has value v; `two_way[d, e][v, w]` those that
     also have value w of e. A pair of dimensions is given once, in either order. `parents` maps each
     value of a contained dimension (schema.CONTAINED: `Debian 12`) to the value that contains it
-    (`Debian`); only OTHER has none. What a tag's budget has turned into OTHER is just OTHER here,
-    with nothing before or after it.
+    (`Debian`); only OTHER has none. A value that a tag's budget replaced by OTHER is just OTHER,
+    without a distribution or release.
 
-    Raises ValueError where the counts cannot all be of the same units (a count under 0, totals that
-    differ between dimensions, margins of a pair that are not the one-way counts), where a dimension
-    is crossed with its container, with what its container is not crossed with, or twice with the
-    same, and where a contained value has no parent.
+    Raises ValueError if the counts are inconsistent (a count under 0, totals that differ between
+    dimensions, margins of a pair that are not the one-way counts), if a dimension is crossed with
+    its container, with a dimension that its container is not crossed with, or twice with the same
+    one, and if a contained value has no parent.
     """
 
     one_way: Mapping[str, Mapping[str, int]]
@@ -81,7 +81,7 @@ class TableInput:
                     raise ValueError(f"{third} is crossed with {child} but not with {parent}")
 
     def crosses(self, first: str, second: str) -> bool:
-        """Whether the two dimensions are given crossed, in either order."""
+        """Whether the counts of this pair of dimensions are given, in either order."""
         return (first, second) in self.two_way or (second, first) in self.two_way
 
     def _check_margin(self, dimension: str, parts: Iterator[tuple[str, int]]) -> None:
@@ -94,24 +94,24 @@ class TableInput:
 
 
 def published_tables(day: TableInput, k: int) -> list[Cell]:
-    """Every row to publish of a day's counts, sorted by its tags, for any order of the input.
+    """All published rows of a day, sorted by their tags; independent of the order of the input.
 
-    Each table (a dimension, whole or within one value of another) sums to the number that it is a
-    part of. What it hides is its row of value OTHER; a table that hides nothing has none. Published
-    counts are at least k, and so is every OTHER, save in a day of fewer than k units, where it is
-    all there is. Hidden are, besides counts under k and what closes their lines (see
-    `collector.privacy.suppress_grid`):
+    Each table (a dimension, for the whole network or within one value of another dimension) sums to
+    the total that it is a part of. Suppressed counts are summed in its row OTHER; a table without
+    suppression has no such row. Published counts are at least k, and so is every OTHER, except on a
+    day of fewer than k units, where OTHER is the only row. Besides counts under k and the secondary
+    suppressions (see `collector.privacy.suppress_grid`), these are suppressed:
 
-    - OTHER as the input has it, being no value but an unknown mixture of them;
-    - in every two-way table, values that are hidden one-way;
-    - what a containing value would give away: `Debian` less the published `Debian x` is 0 or at
-      least k, in the whole and within each value of a third dimension, and no `Debian x` is
-      published where `Debian` is not.
+    - OTHER of the input, since it is an unknown mixture of values;
+    - in every two-way table, values that are suppressed one-way;
+    - counts that a containing value would disclose: `Debian` less the published `Debian x` is 0 or
+      at least k, in the whole network and within each value of a third dimension, and no
+      `Debian x` is published if `Debian` is not.
 
     A two-way table is published within either dimension, from the same cells. With k = 1 nothing is
-    hidden and OTHER is a value like any other.
+    suppressed and OTHER is an ordinary value.
 
-    Raises ValueError where k is under 1.
+    Raises ValueError if k is under 1.
     """
     if k < 1:
         raise ValueError(f"k is {k}; it is 1 or more")
@@ -144,7 +144,7 @@ def _one_way(day: TableInput, k: int) -> dict[str, dict[str, int]]:
     if k == 1:
         return {d: {v: n for v, n in counts.items() if n} for d, counts in day.one_way.items()}
     published: dict[str, dict[str, int]] = {}
-    # A container's published values are the lines of what it contains.
+    # The published values of a container are the lines of the dimension it contains.
     for dimension in sorted(day.one_way, key=lambda name: (name in CONTAINED, name)):
         values = {v: n for v, n in day.one_way[dimension].items() if v != OTHER}
         if dimension not in CONTAINED:
@@ -170,8 +170,8 @@ def _two_way(
             continue
         cells, columns = counts[first, second], one_way[second]
         if second in CONTAINED and k > 1:
-            # Each published cell of the container is a line, so that what it holds beside the
-            # published values inside it is a loss like any other.
+            # Each published cell of the container is a line, so that its difference from the
+            # published values inside it is protected like any other loss.
             lines = published[first, CONTAINED[second]]
             inside = {((v, day.parents[w]), w): n for (v, w), n in cells.items() if w in columns}
             shown = {
@@ -191,17 +191,17 @@ def _transposed(cells: Mapping[Pair, int]) -> dict[Pair, int]:
 def usage_counts(
     cells: Iterable[Cell], one_way: Mapping[str, Mapping[str, int]], k: int
 ) -> dict[str, int]:
-    """The channel and registration fields of `daily_usage`; what may not be shown is absent.
+    """The channel and registration fields of `daily_usage`; suppressed ones are left out.
 
-    `cells` are the day's `published_tables` of nodes for this `k`, `one_way` the exact counts that
-    they were made of. Every field is a sum of published counts, so that the two measurements cannot
-    be subtracted from each other: a channel's count is there where its value is published or truly
-    0, and `other_channels` is every node not in those; `registered_http` (http and both),
-    `registered_iax` (iax and both) and `unregistered` are there where each part is published or
-    truly 0.
+    `cells` are the day's `published_tables` of nodes for this `k`, `one_way` their exact counts.
+    Every field is a sum of published counts, so that subtracting one measurement from the
+    other discloses nothing: a channel's field is present if its value is published or truly 0, and
+    `other_channels` counts all other nodes; `registered_http` (http and both), `registered_iax`
+    (iax and both) and `unregistered` are present if each part is published or truly 0.
 
-    Where 0 is told, an absent value is known to have a unit at least, so that m absent ones among
-    fewer than k + m - 1 hidden units would each be known to be under k. A 0 is absent too then.
+    If zeros are published, an absent value is known to have at least one unit; m absent values
+    among fewer than k + m - 1 suppressed units would then be known to be under k each. In that case
+    zeros are left out too.
     """
     published: dict[str, dict[str, int]] = {dimension: {} for dimension in _USAGE_PARTS}
     for cell in cells:

@@ -1,4 +1,4 @@
-"""Stored days compared, number by number, with what their raw reports say. Changes nothing."""
+"""Compares stored days with their raw reports, point by point. Changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collector.rollup.daily import Daily, Outcome
 
 
 class Verdict(StrEnum):
-    """How a stored day stands to its raw reports."""
+    """Result of the comparison of a stored day with its raw reports."""
 
     GOOD = "good"
     MISSING = "missing"
@@ -23,11 +23,11 @@ class Verdict(StrEnum):
 
     @property
     def bad(self) -> bool:
-        """Whether the day is in need of repair."""
+        """Whether the day needs repair."""
         return self in (Verdict.MISSING, Verdict.DIFFERS)
 
 
-_KEPT = {
+_FIXED = {
     Outcome.EXPIRED: Verdict.EXPIRED,
     Outcome.IMPORTED: Verdict.IMPORTED,
     Outcome.ERASED: Verdict.GOOD,
@@ -36,10 +36,11 @@ _KEPT = {
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A day verified.
+    """Result of the verification of a day.
 
-    `stored` are its reports as stored (None: the day is not), `recounted` those found in raw data
-    and erased since; `differing` tells how many points differ, by measurement.
+    `stored` is the stored number of reports (None: the day is not stored), `recounted` the number
+    in raw data, with those erased since. `differing` is the number of points that differ, by
+    measurement.
     """
 
     day: date
@@ -51,13 +52,13 @@ class Verified:
 
 async def verify(daily: Daily, day: date, now: datetime) -> Verified:
     """Compute a day again and compare every point. Raises InfluxError."""
-    around = await daily.look(day, now)
-    stored = around.itself
-    recounted = around.basis().get(day, RawCount()).reports
+    inputs = await daily.read_inputs(day, now)
+    stored = inputs.stored_row
+    recounted = inputs.basis().get(day, RawCount()).reports
     reports = None if stored is None else stored.number("reports")
-    if (kept := await daily.kept(around, now)) is not None:
-        return Verified(day, _KEPT[kept], reports, recounted)
-    differing = await daily.differences(around, now)
+    if (fixed := await daily.fixed(inputs, now)) is not None:
+        return Verified(day, _FIXED[fixed], reports, recounted)
+    differing = await daily.differences(inputs, now)
     if reports is None:
         verdict = Verdict.MISSING if differing else Verdict.EMPTY
     else:

@@ -1,9 +1,8 @@
-"""Distinct nodes and servers over several days, who is new, who lapsed, who upgraded. Pure.
+"""Counts over several days: distinct nodes and servers, new and lapsed nodes, upgrades. Pure.
 
-A presence is what is known of the last 31 days at the end of one: for each pseudonym a number of
-which bit i says "seen i days before", and of a node the version in its last report and those that
-it had before. One step of `advance` takes it a day on, so that no window ever needs more than two
-days at a time.
+A `Presence` summarises the last 31 days: for each pseudonym a bit mask in which bit i means "seen i
+days ago", and for each node its last and its earlier versions. `advance` moves it on by one day, so
+that a window never needs more than two days in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from collector.rollup.labels import one_name
 from collector.schema import ASL_VERSION, UNKNOWN
 
 DAYS: Final = 31
-"""Days that a presence spans: the day itself and the 30 before."""
+"""Days that a presence covers: the day itself and the 30 before."""
 _TODAY: Final = 1
 _WEEK: Final = 2**7 - 1
 _MONTH: Final = 2**30 - 1
@@ -33,12 +32,12 @@ _EARLIER: Final = {"node": pl.UInt64(), "version": pl.Categorical(), "age": pl.U
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """The last 31 days.
+    """Nodes and servers seen in the last 31 days.
 
     - `nodes`: `node`, `days`, `version` (in its last report)
     - `servers`: `server`, `days`
-    - `earlier`: `node`, `version`, `age`: versions that a node had before its last one, and how
-      many days ago (0..29) it last had each
+    - `earlier`: `node`, `version`, `age`: versions that a node had before its last one; `age`
+      is the number of days (0..29) since it last had that version
     """
 
     nodes: pl.DataFrame
@@ -48,7 +47,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class WindowCounts:
-    """What a presence says of its last day; the names are `daily_usage`'s."""
+    """Window counts of one day; fields have the names of `daily_usage`."""
 
     nodes_7d: int
     nodes_30d: int
@@ -58,13 +57,13 @@ class WindowCounts:
     lapsed_nodes: int
 
 
-def nobody() -> Presence:
-    """The presence before the first day."""
+def empty_presence() -> Presence:
+    """A presence without nodes and servers, for the time before the first day."""
     return Presence(*(pl.DataFrame(schema=schema) for schema in (_NODES, _SERVERS, _EARLIER)))
 
 
 def advance(before: Presence, day: DayFacts | None) -> Presence:
-    """The presence a day later, after a day of these facts (None: nobody reported)."""
+    """The presence one day later; `day` holds that day's facts, None if there were no reports."""
     nodes, servers = _aged(before.nodes), _aged(before.servers)
     if day is None:
         return Presence(nodes.collect(), servers.collect(), _older(before.earlier))
@@ -93,7 +92,7 @@ def _older(earlier: pl.DataFrame) -> pl.DataFrame:
 
 
 def _earlier(before: Presence, day: DayFacts) -> pl.DataFrame:
-    """The versions that nodes had before their last one, at the end of a day of these facts."""
+    """The frame `earlier` of a presence after a day with these facts."""
     today = day.nodes.lazy().filter(pl.col("first") != pl.col("last"))
     moved = day.moves.lazy().join(day.nodes.lazy().select("node", "last"), on="node")
     left = (
@@ -102,7 +101,7 @@ def _earlier(before: Presence, day: DayFacts) -> pl.DataFrame:
         .filter(pl.col("version") != pl.col("last"))
     )
     now = pl.lit(0, pl.UInt32).alias("age")
-    # The lowest bit that is set is the last day on which the node was seen.
+    # The lowest set bit is the last day on which the node was seen.
     seen = pl.col("days").bitwise_trailing_zeros().cast(pl.UInt32).alias("age")
     found = [
         _older(before.earlier).lazy(),
@@ -116,7 +115,7 @@ def _earlier(before: Presence, day: DayFacts) -> pl.DataFrame:
 
 
 def window_counts(presence: Presence) -> WindowCounts:
-    """Count what a presence says of its last day."""
+    """Compute the window counts of the last day of a presence."""
     nodes, servers = presence.nodes["days"], presence.servers["days"]
     return WindowCounts(
         nodes_7d=_seen(nodes, _WEEK),
@@ -133,13 +132,13 @@ def _seen(days: pl.Series, window: int) -> int:
 
 
 def upgrades(before: Presence, day: DayFacts) -> dict[tuple[str, str], int]:
-    """How many nodes went from one AllStarLink version to another in a day.
+    """Count the nodes that changed from one AllStarLink version to another in a day.
 
-    `before` is the presence at the end of the day before. A node goes to a version with the first
-    report that names it, from the version in the report before that one, if that is at most 30 days
-    old. A version that the node had in the 30 days before, or earlier in the day, is none that it
-    goes to, so that a pair of machines that report in turn is no stream of upgrades. An unknown
-    version is none. Versions that look alike are one (`collector.rollup.labels`).
+    `before` is the presence at the end of the previous day. A node changes to a version with the
+    first report that names it; it changes from the version in its previous report, if that is at
+    most 30 days old. A version that the node had in the 30 days before, or earlier in the day, does
+    not count: two machines that report in turn under one number are not a series of upgrades.
+    Unknown versions do not count. Versions that look alike are one (`collector.rollup.labels`).
     """
     recent = before.nodes.lazy().filter((pl.col("days") & _MONTH) != 0)
     overnight = (
@@ -165,7 +164,7 @@ def upgrades(before: Presence, day: DayFacts) -> dict[tuple[str, str], int]:
 
 
 def _counted(moves: pl.DataFrame, day: DayFacts) -> dict[tuple[str, str], int]:
-    """The moves of a day by their versions, each under one name; those between look-alikes not."""
+    """Count moves by their versions; versions that look alike are merged."""
     versions = dict.fromkeys([*moves["from"], *moves["to"]], 0)
     versions |= dict(
         day.node_profiles.group_by(ASL_VERSION.name).agg(pl.col("count").sum()).iter_rows()

@@ -174,8 +174,8 @@ def test_a_day_that_fails_is_tried_later_and_later_and_a_current_one_within_the_
     assert not failures.waits(old, now + timedelta(hours=6))
     assert failures.next() == now + timedelta(minutes=15)
     failures.keep_only([old])
-    assert (len(failures), failures.since(current), failures.since(old)) == (1, False, True)
-    failures.passed(old)
+    assert (len(failures), failures.any_from(current), failures.any_from(old)) == (1, False, True)
+    failures.remove(old)
     assert failures.next() is None
 
 

@@ -92,7 +92,7 @@ def test_damaged_facts_are_none_and_are_told(
     with structlog.testing.capture_logs() as logs:
         facts = cache.load(DAY, COUNT)
     if facts is None:
-        assert [entry["event"] for entry in logs] in ([], ["kept facts are damaged"])
+        assert [entry["event"] for entry in logs] in ([], ["cached facts are damaged"])
     else:
         # One bit of the index may say the same in other words.
         assert name == "index.json"
@@ -106,20 +106,20 @@ def test_a_lost_frame_is_as_if_nothing_were_kept(cache: FactsCache, tmp_path: Pa
 
 def test_a_basis_is_given_back_as_it_was_recorded(cache: FactsCache) -> None:
     assert cache.basis(DAY) is None
-    cache.record(DAY, BASIS)
+    cache.save_basis(DAY, BASIS)
     assert cache.basis(DAY) == BASIS
-    cache.record(DAY, {})
+    cache.save_basis(DAY, {})
     assert cache.basis(DAY) == {}
 
 
 def test_what_was_computed_under_another_k_has_no_basis(cache: FactsCache, tmp_path: Path) -> None:
-    cache.record(DAY, BASIS)
+    cache.save_basis(DAY, BASIS)
     assert FactsCache(tmp_path, k=1).basis(DAY) is None
 
 
 def test_what_was_kept_under_other_rules_counts_as_lost(cache: FactsCache, tmp_path: Path) -> None:
     cache.save(DAY, COUNT, FACTS)
-    cache.record(DAY, BASIS)
+    cache.save_basis(DAY, BASIS)
     kept = [
         tmp_path / "rollup" / DAY.isoformat() / "index.json",
         tmp_path / "rollup" / f"{DAY}.basis",
@@ -135,9 +135,9 @@ def test_what_was_kept_under_other_rules_counts_as_lost(cache: FactsCache, tmp_p
 
 
 def test_a_dropped_basis_is_not_known(cache: FactsCache) -> None:
-    cache.unrecord(DAY)
-    cache.record(DAY, BASIS)
-    cache.unrecord(DAY)
+    cache.delete_basis(DAY)
+    cache.save_basis(DAY, BASIS)
+    cache.delete_basis(DAY)
     assert cache.basis(DAY) is None
 
 
@@ -145,11 +145,11 @@ def test_a_dropped_basis_is_not_known(cache: FactsCache) -> None:
 def test_a_damaged_basis_is_not_known(
     cache: FactsCache, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
-    cache.record(DAY, BASIS)
+    cache.save_basis(DAY, BASIS)
     harm(tmp_path / "rollup" / f"{DAY}.basis")
     with structlog.testing.capture_logs() as logs:
         assert cache.basis(DAY) is None
-    assert [entry["event"] for entry in logs] == ["kept basis is damaged"]
+    assert [entry["event"] for entry in logs] == ["cached basis is damaged"]
 
 
 def test_what_cannot_be_written_is_told_and_stops_nothing(
@@ -158,7 +158,7 @@ def test_what_cannot_be_written_is_told_and_stops_nothing(
     (tmp_path / "rollup").write_text("no directory")
     with structlog.testing.capture_logs() as logs:
         cache.save(DAY, COUNT, FACTS)
-        cache.record(DAY, BASIS)
+        cache.save_basis(DAY, BASIS)
     assert [entry["log_level"] for entry in logs] == ["warning", "warning"]
     assert cache.load(DAY, COUNT) is None
     assert cache.basis(DAY) is None
@@ -168,7 +168,7 @@ def test_days_before_a_day_are_dropped_and_no_others(cache: FactsCache, tmp_path
     days = [date(2026, 2, 27), date(2026, 2, 28), DAY]
     for each in days:
         cache.save(each, COUNT, FACTS)
-        cache.record(each, BASIS)
+        cache.save_basis(each, BASIS)
     # What a killed process left half-written goes too.
     (tmp_path / "rollup" / "2026-02-27.new").mkdir()
 
@@ -194,7 +194,7 @@ def test_a_day_s_facts_are_forgotten_with_all_that_was_half_written(
 
 
 def test_nobody_else_may_look_into_the_directory(cache: FactsCache, tmp_path: Path) -> None:
-    cache.record(DAY, BASIS)
+    cache.save_basis(DAY, BASIS)
     cache.save(DAY, COUNT, FACTS)
     for directory in (tmp_path / "rollup", tmp_path / "rollup" / DAY.isoformat()):
         assert stat.S_IMODE(directory.stat().st_mode) & 0o077 == 0

@@ -10,8 +10,8 @@ from collector.days import day_ns
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
 from collector.rollup.hourly import Hour, expect, history_of
-from collector.rollup.reconcile import State, days_due
-from collector.rollup.standing import StoredDay
+from collector.rollup.inputs import StoredDay
+from collector.rollup.reconcile import Snapshot, days_due
 from tests.oracle import HOUR
 
 FIRST = date(2026, 1, 1)
@@ -34,14 +34,14 @@ def stored(count: RawCount = COUNT, **more: FieldValue) -> StoredDay:
     return StoredDay({**counts, "final": 1, **more})
 
 
-def settled() -> State:
+def settled() -> Snapshot:
     """Forty-six days that are as they should be; the last is open, ten hours of it are over."""
     hours: dict[int, Hour] = {}
     for each in ALL:
         for number in range(10 if each == TODAY else 24):
             start = day_ns(each) + number * HOUR
             hours[start] = expect(Hour(number, 1, 1, 1), history_of(hours, start))
-    return State(
+    return Snapshot(
         counts=dict.fromkeys(ALL, COUNT),
         stored={day: stored(final=int(day != TODAY)) for day in ALL},
         hours=hours,
@@ -49,25 +49,25 @@ def settled() -> State:
     )
 
 
-def due(state: State, *, first: date = FIRST, now: datetime = NOW) -> list[date]:
+def due(state: Snapshot, *, first: date = FIRST, now: datetime = NOW) -> list[date]:
     return days_due(state, first, now)
 
 
-def with_count(state: State, day: date, count: RawCount) -> State:
+def with_count(state: Snapshot, day: date, count: RawCount) -> Snapshot:
     counts = {d: c for d, c in {**state.counts, day: count}.items() if c != RawCount()}
     return replace(state, counts=counts)
 
 
-def with_stored(state: State, day: date, found: StoredDay | None) -> State:
+def with_stored(state: Snapshot, day: date, found: StoredDay | None) -> Snapshot:
     kept = {d: s for d, s in state.stored.items() if d != day}
     return replace(state, stored=kept if found is None else {**kept, day: found})
 
 
-def with_basis(state: State, day: date, basis: Basis | None) -> State:
+def with_basis(state: Snapshot, day: date, basis: Basis | None) -> Snapshot:
     return replace(state, bases={**state.bases, day: basis})
 
 
-def with_hour(state: State, day: date, number: int, hour: Hour | None) -> State:
+def with_hour(state: Snapshot, day: date, number: int, hour: Hour | None) -> Snapshot:
     start = day_ns(day) + number * HOUR
     kept = {s: h for s, h in state.hours.items() if s != start}
     return replace(state, hours=kept if hour is None else {**kept, start: hour})
@@ -78,7 +78,7 @@ def test_nothing_is_due_where_all_is_as_it_should_be() -> None:
 
 
 def test_a_network_without_reports_has_nothing_due() -> None:
-    assert due(State({}, {}, {}, {})) == []
+    assert due(Snapshot({}, {}, {}, {})) == []
 
 
 @pytest.mark.parametrize("count", [RawCount(11, 20), RawCount(10, 21), RawCount(9, 19)])
@@ -94,7 +94,7 @@ def test_a_missing_day_is_due_with_the_week_after_it_whose_expectations_it_has_a
 
 
 def test_days_from_the_first_report_on_are_due_where_nothing_is_stored() -> None:
-    state = State(dict.fromkeys(days(on(2, 1), on(2, 3)), COUNT), {}, {}, {})
+    state = Snapshot(dict.fromkeys(days(on(2, 1), on(2, 3)), COUNT), {}, {}, {})
     assert due(state, first=on(2, 1)) == days(on(2, 1), TODAY)
 
 
@@ -110,7 +110,7 @@ def test_silence_today_is_due_once_an_hour_of_it_is_over(
 
 
 def test_the_first_hours_before_the_first_report_ever_are_no_silence() -> None:
-    state = State({}, {}, {}, {})
+    state = Snapshot({}, {}, {}, {})
     assert due(state, first=TODAY) == []
 
 
@@ -185,11 +185,11 @@ def test_what_was_computed_from_expired_days_is_not_compared() -> None:
     assert due(state, first=first) == []
 
 
-def imported(state: State) -> State:
+def imported(state: Snapshot) -> Snapshot:
     return with_stored(state, on(1, 20), stored(RawCount(), imported=1))
 
 
-def erased(state: State) -> State:
+def erased(state: Snapshot) -> Snapshot:
     """Its owners erased three reports with five nodes after the day was final."""
     day = on(1, 20)
     found = stored(erased_reports=3, erased_node_reports=5)
@@ -197,7 +197,7 @@ def erased(state: State) -> State:
 
 
 @pytest.mark.parametrize("stays", [imported, erased])
-def test_days_that_stay_as_they_are_are_not_due(stays: Callable[[State], State]) -> None:
+def test_days_that_stay_as_they_are_are_not_due(stays: Callable[[Snapshot], Snapshot]) -> None:
     assert due(stays(settled())) == []
 
 
@@ -208,11 +208,11 @@ def test_a_late_report_makes_a_day_due_in_spite_of_an_erasure() -> None:
 
 def test_days_of_which_only_an_older_server_knows_are_never_due() -> None:
     known = frozenset(days(on(1, 1), on(1, 3)))
-    state = State(dict.fromkeys(known, COUNT), {}, {}, {}, imported=known)
+    state = Snapshot(dict.fromkeys(known, COUNT), {}, {}, {}, imported=known)
     assert due(state) == []
 
 
 def test_days_after_imported_ones_are_due_from_our_own_first_day_on() -> None:
     known = frozenset(days(on(1, 1), on(1, 3)))
     counts = dict.fromkeys([*known, on(2, 14)], COUNT)
-    assert due(State(counts, {}, {}, {}, imported=known)) == [on(2, 14), TODAY]
+    assert due(Snapshot(counts, {}, {}, {}, imported=known)) == [on(2, 14), TODAY]

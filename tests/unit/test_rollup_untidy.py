@@ -20,7 +20,7 @@ from collector.rollup.points import (
     usage_points,
     window_fields,
 )
-from collector.rollup.windows import advance, nobody, upgrades, window_counts
+from collector.rollup.windows import advance, empty_presence, upgrades, window_counts
 from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
 from tests.days import answer
 from tests.fleets import EPOCH, Received, random_fleet
@@ -66,7 +66,7 @@ def series_of(received: Received, days: range, k: int) -> Series:
         point = parse(line)
         by_day[point.time // DAY].append(point)
     series: Series = {name: {} for name in MEASURED}
-    before = nobody()
+    before = empty_presence()
     for day in days:
         facts, time = facts_of(by_day[day]), day * DAY
         after = advance(before, facts)

@@ -9,7 +9,7 @@ from collector.rollup.windows import (
     Presence,
     WindowCounts,
     advance,
-    nobody,
+    empty_presence,
     upgrades,
     window_counts,
 )
@@ -21,7 +21,7 @@ A, B, C, UNKNOWN = "asl3-1", "asl3-2", "asl3-3", "unknown"
 
 def presence(*days: DayFacts | None) -> Presence:
     """The presence at the end of the last of these days, which follow each other."""
-    now = nobody()
+    now = empty_presence()
     for facts in days:
         now = advance(now, facts)
     return now
@@ -38,7 +38,7 @@ def of(*nodes: int, asl: str = A, server: int = 1) -> DayFacts:
 @settings(max_examples=repeat(15, 150))
 @given(st.lists(st.frozensets(st.integers(1, 5), max_size=4), min_size=33, max_size=40))
 def test_windows_of_any_history_equal_those_of_plain_sets(history: list[frozenset[int]]) -> None:
-    now = nobody()
+    now = empty_presence()
     for number, nodes in enumerate(history):
         # A server of the node's own, half of them moving every other day.
         reports = [One((node,), server=node + 10 * (node * number % 2)) for node in sorted(nodes)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from collector.rollup.inputs import FINAL_AFTER
 from collector.rollup.schedule import EVERY
-from collector.rollup.standing import FINAL_AFTER
 from collector.schema import (
     ALL,
     CONTAINED,

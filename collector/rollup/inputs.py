@@ -1,4 +1,4 @@
-"""How a day stands before it is computed: as stored, as raw data counts it, whether it is whole."""
+"""Inputs of a day's rollup: stored rows, raw counts, the first day with complete raw data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from collector.rollup.windows import DAYS
 from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT
 
 FINAL_AFTER: Final = timedelta(hours=1)
-"""A day is final once computed this long after its end: what was under way then has arrived."""
+"""A day computed this long after its end is final: reports in flight at its end have arrived."""
 _ONE_DAY: Final = timedelta(days=1)
 
 
@@ -29,19 +29,19 @@ def is_final(day: date, now: datetime) -> bool:
 
 
 def may_have_expired(day: date, now: datetime, retention_s: int) -> bool:
-    """Whether raw data of a day may have begun to expire, so that it can't be counted any more."""
+    """Whether some raw data of a day may have expired, so that the day cannot be counted again."""
     return retention_s > 0 and start_of(day) < now - timedelta(seconds=retention_s)
 
 
 def hours_over(day: date, now: datetime) -> int:
-    """How many hours of a day are over at `now`, 0..24."""
+    """The number of hours of a day that have ended at `now`, 0..24."""
     return max(0, min(HOURS, (now - start_of(day)) // timedelta(hours=1)))
 
 
-async def first_whole_day(influx: Influx, now: datetime, retention_s: int) -> date | None:
-    """The oldest day whose raw data is there whole; None where there is no raw data at all.
+async def first_complete_day(influx: Influx, now: datetime, retention_s: int) -> date | None:
+    """The oldest day with complete raw data; None if there is no raw data at all.
 
-    Retention alone does not tell: after it was made longer, what was gone stays gone. Raises
+    The retention alone is not enough: raising it does not bring expired data back. Raises
     InfluxError.
     """
     found = await read(influx, Select(RAW, SERVER_REPORT.name, ["first(server)"]))
@@ -55,51 +55,54 @@ async def first_whole_day(influx: Influx, now: datetime, retention_s: int) -> da
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """A day of `daily_usage` as it is stored."""
+    """A stored row of `daily_usage`."""
 
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
 
     def number(self, name: str) -> int:
-        """A field's value; 0 where it is absent."""
+        """The value of a field; 0 if it is absent."""
         return int(self.fields.get(name, 0))
 
     @property
     def imported(self) -> bool:
-        """Whether it came from an older server's database."""
+        """Whether the row was imported from an older server's database."""
         return self.number("imported") == 1
 
     @property
     def final(self) -> bool:
-        """Whether it was complete when it was computed."""
+        """Whether the day was complete when it was computed."""
         return self.number("final") == 1
 
     @property
     def erased(self) -> RawCount:
-        """What owners erased after it was final."""
+        """The reports that owners erased after the day was final."""
         return RawCount(self.number("erased_reports"), self.number("erased_node_reports"))
 
     @property
     def counted(self) -> RawCount:
-        """The raw count that it was computed from."""
+        """The raw count that the row was computed from."""
         return RawCount(self.number("reports"), self.number("node_reports"))
 
 
 async def stored_days(influx: Influx, first: date, last: date) -> dict[date, StoredDay]:
-    """The stored days from `first` to `last`. Raises InfluxError."""
+    """The stored rows of the days from `first` to `last`, by day. Raises InfluxError."""
     points = await stored_points(influx, DAILY_USAGE, span_of(first, last))
     return {day_of(time): StoredDay(fields) for (time, _), fields in points.items()}
 
 
 async def own_days_before(influx: Influx, day: date) -> bool:
-    """Whether a day of our own is stored before one; an imported one has no such field."""
+    """Whether a day before `day` is stored that was computed here. Raises InfluxError.
+
+    Imported days lack the field `node_reports`.
+    """
     before = Select(DAILY, DAILY_USAGE.name, ["first(node_reports)"], f"time < {day_ns(day)}")
     return bool(await read(influx, before))
 
 
-def with_erased(
+def add_erased(
     counts: Mapping[date, RawCount], stored: Mapping[date, StoredDay]
 ) -> dict[date, RawCount]:
-    """Raw counts as they were before owners erased reports of days that were final."""
+    """Add the reports that owners erased after days were final to the raw counts."""
     erased = {day: found.erased for day, found in stored.items() if found.erased != RawCount()}
     return dict(counts) | {
         day: RawCount(
@@ -111,42 +114,43 @@ def with_erased(
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A day and the 30 before it, all that its numbers are made of.
+class DayInputs:
+    """The inputs of one day's rollup, which reaches back over the 30 days before it.
 
-    `stored` and `counts` (of raw rows) are by day; `imported`: each of the day's raw reports came
-    from an older server; raw data is whole from `whole_from` on.
+    `stored` are rows of `daily_usage` by day, `counts` are raw counts by day. `imported` tells that
+    all raw reports of the day came from an older server. Raw data is complete from `complete_from`
+    on.
     """
 
     day: date
     stored: Mapping[date, StoredDay]
     counts: Mapping[date, RawCount]
     imported: bool
-    whole_from: date
+    complete_from: date
 
     @property
-    def itself(self) -> StoredDay | None:
-        """The day as it is stored, if it is."""
+    def stored_row(self) -> StoredDay | None:
+        """The stored row of the day itself, if there is one."""
         return self.stored.get(self.day)
 
     def basis(self, found: RawCount | None = None) -> Basis:
-        """What the day, computed now, is computed from; `found`: what it was read to hold."""
+        """The raw counts that the day is computed from; `found` replaces the day's own count."""
         counts = dict(self.counts) | ({} if found is None else {self.day: found})
-        made = with_erased(counts, self.stored)
+        made = add_erased(counts, self.stored)
         return {day: count for day, count in made.items() if count != RawCount()}
 
 
-async def standing(influx: Influx, day: date, now: datetime, retention_s: int) -> Standing:
-    """How a day stands. Raises InfluxError."""
+async def read_inputs(influx: Influx, day: date, now: datetime, retention_s: int) -> DayInputs:
+    """Read the inputs of a day. Raises InfluxError."""
     first = day - timedelta(days=DAYS - 1)
     stored, counts, oldest = await asyncio.gather(
         stored_days(influx, first, day),
         raw_counts(influx, first, day),
-        first_whole_day(influx, now, retention_s),
+        first_complete_day(influx, now, retention_s),
     )
     imported = await imported_days(influx, {d: count for d, count in counts.items() if d == day})
-    whole_from = oldest or now.date()
-    # Where nothing is stored from before the oldest raw day, there never was anything.
-    if first < whole_from and not await own_days_before(influx, whole_from):
-        whole_from = first - _ONE_DAY
-    return Standing(day, stored, counts, day in imported, whole_from)
+    complete_from = oldest or now.date()
+    # If no earlier day is stored, nothing has expired: the series begins with the oldest raw day.
+    if first < complete_from and not await own_days_before(influx, complete_from):
+        complete_from = first - _ONE_DAY
+    return DayInputs(day, stored, counts, day in imported, complete_from)
