@@ -56,11 +56,11 @@ def _refuse_unsupported(configured: Settings) -> None:
     An InfluxDB that is away, or slow to answer, is no reason not to take in reports.
     """
     from collector.influx import InfluxError
-    from collector.influx.trouble import NotSupported
+    from collector.influx.diagnosis import NotSupported
     from collector.parts import influx_of
 
     async def look() -> None:
-        async with asyncio.timeout(_LOOK_S), influx_of(configured, patient=False) as influx:
+        async with asyncio.timeout(_LOOK_S), influx_of(configured, retry_ping=False) as influx:
             await influx.ping()
 
     try:
@@ -100,7 +100,7 @@ def _has_reports(configured: Settings) -> bool:
 
     A first start does not wait for an InfluxDB that is silent: reports are taken in without it.
     """
-    from collector.influx import InfluxError
+    from collector.influx import InfluxError, Select, read
     from collector.outbox import FILE, OutboxFile
     from collector.parts import influx_of
     from collector.schema import RAW, SERVER_REPORT
@@ -113,9 +113,10 @@ def _has_reports(configured: Settings) -> bool:
                     return True
 
     async def look() -> bool:
-        async with asyncio.timeout(_LOOK_S), influx_of(configured, patient=False) as influx:
-            found = f'SELECT "server" FROM "{SERVER_REPORT.name}" LIMIT 1'  # noqa: S608 - our name
-            return bool(await influx.query(RAW, found))
+        async with asyncio.timeout(_LOOK_S), influx_of(configured, retry_ping=False) as influx:
+            return bool(
+                await read(influx, Select(RAW, SERVER_REPORT.name, ["server"], more="LIMIT 1"))
+            )
 
     try:
         return asyncio.run(look())
