@@ -121,10 +121,10 @@ class Noting(Influx):
 
     asked: list[Question]
 
-    async def answers(self, database: str | None, *statements: str) -> list[list[Series]]:
+    async def query_each(self, database: str | None, *statements: str) -> list[list[Series]]:
         """Note them, and ask."""
         self.asked.append(Question("the pages", "all", "", "; ".join(statements)))
-        return await super().answers(database, *statements)
+        return await super().query_each(database, *statements)
 
     def csv(self, database: str, *statements: str) -> AsyncIterator[bytes]:
         """Note them, and ask."""

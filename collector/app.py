@@ -158,7 +158,7 @@ async def running(
         )
         stack.push_async_callback(outbox.close)
         machine_clock = clock.Clock(outbox, metrics, begun, instance=settings.instance)
-        influx = await stack.enter_async_context(influx_of(settings, patient=False))
+        influx = await stack.enter_async_context(influx_of(settings, retry_ping=False))
         supervisor = Supervisor(metrics)
         await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
         databases = partial(prepare, influx, retention(settings, intakes))

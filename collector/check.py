@@ -11,8 +11,8 @@ from pathlib import Path
 
 from collector.clock import TOLERANCE_NS, is_wrong
 from collector.influx import Influx, InfluxError, InfluxUnavailable, NoDatabase
-from collector.influx.databases import kept
-from collector.influx.trouble import NotSupported, explained
+from collector.influx.databases import retentions
+from collector.influx.diagnosis import NotSupported, diagnose
 from collector.influx.v2 import awaits_setup, speaks_v2
 from collector.outbox import FILE, OutboxUnavailable, set_aside
 from collector.outbox.peek import peek
@@ -142,7 +142,7 @@ async def _influx(settings: Settings) -> list[Finding]:
         except NotSupported as error:
             return [Finding(False, f"InfluxDB at {influx.url}: {error}")]
         except InfluxUnavailable as error:
-            words = await explained(influx.url, error)
+            words = await diagnose(influx.url, error)
             remedy = "" if ":" in words else "; start it or set COLLECTOR_INFLUX_URL"
             return [
                 Finding(
@@ -175,7 +175,7 @@ async def _set_up(influx: Influx) -> Finding | None:
 async def _kept(influx: Influx) -> Mapping[str, int | None]:
     """The databases that are there with their retention; none where we may not see that."""
     try:
-        return await kept(influx, (RAW, DAILY, OWNERS))
+        return await retentions(influx, (RAW, DAILY, OWNERS))
     except InfluxUnavailable:
         raise
     except InfluxError:
@@ -213,5 +213,5 @@ async def _default_policy(influx: Influx, database: str) -> list[Finding]:
         held = await influx.policies.of(database)
     except NoDatabase:
         return []
-    words = "" if held is None else held.hidden_from_others(influx.name(database))
+    words = "" if held is None else held.default_warning(influx.name(database))
     return [Finding(False, words)] if words else []

@@ -28,15 +28,15 @@ def retention(settings: Settings, intakes: Sequence[Intake] = INTAKES) -> dict[s
     return found
 
 
-def influx_of(settings: Settings, *, patient: bool = True) -> Influx:
-    """The InfluxDB that the settings name, for a command; not `patient` for what has loops."""
+def influx_of(settings: Settings, *, retry_ping: bool = True) -> Influx:
+    """The InfluxDB that the settings name, for a command; not `retry_ping` for what has loops."""
     return Influx(
         settings.influx_url,
         token=settings.influx_token.get_secret_value(),
         org=settings.influx_org,
         prefix=settings.influx_prefix,
         ca_file=settings.influx_ca_file,
-        patient=patient,
+        retry_ping=retry_ping,
     )
 
 

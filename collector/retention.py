@@ -11,8 +11,8 @@ import structlog
 
 from collector.days import day_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable
-from collector.influx.databases import ensure, keep, kept
-from collector.influx.usage import Usage, ends, usage
+from collector.influx.databases import ensure, retentions, set_retention
+from collector.influx.usage import Usage, time_range, usage
 from collector.rollup.hourly import HISTORY_DAYS
 from collector.rollup.inputs import stored_days
 from collector.rollup.raw import raw_counts
@@ -101,7 +101,7 @@ async def look(influx: Influx) -> list[Kept]:
             seconds,
             None if seconds is None else await usage(influx, database),
         )
-        for database, seconds in (await kept(influx, (RAW, DAILY))).items()
+        for database, seconds in (await retentions(influx, (RAW, DAILY))).items()
     ]
 
 
@@ -111,12 +111,12 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
     Days of which a part is old enough count as a whole: the rest follows within hours. Raises
     InfluxError, also where the database is not there.
     """
-    was = (await kept(influx, (database,)))[database]
+    was = (await retentions(influx, (database,)))[database]
     if was is None:
         raise InfluxError(
             f"there is no {influx.name(database)} in InfluxDB, or the token may not see it"
         )
-    held = await ends(influx, database) if outlasts(was, seconds) else None
+    held = await time_range(influx, database) if outlasts(was, seconds) else None
     if held is None:
         return Loss(database, was, seconds, {})
     first, last = day_of(held[0]), first_whole(now, seconds) - timedelta(days=1)
@@ -158,9 +158,9 @@ async def prepare(influx: Influx, wanted: Mapping[str, int]) -> None:
     await ensure(influx, wanted)
     for database in wanted:
         held = await influx.policies.of(database)
-        if held is not None and (words := held.hidden_from_others(influx.name(database))):
+        if held is not None and (words := held.default_warning(influx.name(database))):
             log.warning("another default retention policy", why=words)
-    for database, was in (await kept(influx, wanted)).items():
+    for database, was in (await retentions(influx, wanted)).items():
         setting = wanted[database]
         if was is None or was == setting:
             continue
@@ -179,7 +179,7 @@ async def prepare(influx: Influx, wanted: Mapping[str, int]) -> None:
             )
             continue
         try:
-            await keep(influx, database, setting)
+            await set_retention(influx, database, setting)
         except InfluxUnavailable:
             raise
         except InfluxError as error:

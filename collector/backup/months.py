@@ -10,7 +10,7 @@ from datetime import date
 from collector.backup.manifest import BackupError
 from collector.days import day_ns, day_of, months
 from collector.influx import Influx, Select, identifier, read
-from collector.influx.usage import measurement_ends
+from collector.influx.usage import measurement_range
 from collector.influx.writing import write_all
 from collector.lines import FieldValue, line, tag_set
 from collector.schema import DAILY
@@ -77,7 +77,7 @@ class DailySeries:
         times = [
             time
             for name in await self._measurements()
-            for time in await measurement_ends(self._influx, DAILY, name)
+            for time in await measurement_range(self._influx, DAILY, name)
         ]
         return (min(times), max(times)) if times else None
 

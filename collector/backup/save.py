@@ -20,7 +20,7 @@ from collector.backup.manifest import BackupError, File, Manifest
 from collector.backup.months import DailySeries, Month, Points, counted, months_between
 from collector.days import day_of
 from collector.influx import Influx
-from collector.influx.databases import kept
+from collector.influx.databases import retentions
 from collector.schema import DAILY
 
 _TRIES: Final = 3
@@ -45,7 +45,7 @@ async def save(
     pseudonym key's file holds, if that is to be in the backup. Raises BackupError, InfluxError,
     OSError.
     """
-    if (await kept(influx, (DAILY,)))[DAILY] is None:
+    if (await retentions(influx, (DAILY,)))[DAILY] is None:
         # Not an empty backup: the settings may name the wrong place.
         raise BackupError(
             f"there is no {influx.name(DAILY)} in InfluxDB, or the token may not see it"

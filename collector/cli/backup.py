@@ -99,7 +99,7 @@ async def _restore(
     from collector import parts
     from collector.backup import manifest as about
     from collector.backup.restore import Restore, restore_key
-    from collector.influx.databases import ensure, kept
+    from collector.influx.databases import ensure, retentions
     from collector.schema import DAILY
 
     with Progress(console=err, disable=not err.is_terminal) as bar:
@@ -111,7 +111,7 @@ async def _restore(
         async with parts.influx_of(configured) as influx:
             if not dry_run:
                 await ensure(influx, parts.retention(configured))
-            elif (await kept(influx, (DAILY,)))[DAILY] is None:
+            elif (await retentions(influx, (DAILY,)))[DAILY] is None:
                 say(f"{influx.name(DAILY)} is not there yet: all of it would be written")
                 return
             work = Restore(influx, directory, made, progress)

@@ -154,12 +154,12 @@ async def _plan(
 async def _apply(configured: Settings, changed: list[Loss]) -> None:
     """Set, and read back, since only what InfluxDB then says is kept."""
     from collector import parts
-    from collector.influx.databases import keep, kept
+    from collector.influx.databases import retentions, set_retention
 
     async with parts.influx_of(configured) as influx:
         for change in changed:
-            await keep(influx, change.database, change.becomes)
-        found = await kept(influx, [change.database for change in changed])
+            await set_retention(influx, change.database, change.becomes)
+        found = await retentions(influx, [change.database for change in changed])
     for change in changed:
         if found[change.database] != change.becomes:
             fail(

@@ -1,10 +1,9 @@
-"""InfluxDB, 1.6 to 2.x: the only package that talks to it.
+"""Client for InfluxDB 1.6 to 2.x; the only package that talks to it.
 
-`client` writes and asks, `reading` reads rows and proves that they are all there, `writing` stores
-points or raises, `databases` makes databases or buckets with their retention.
+`client` sends writes and queries, `reading` reads rows and checks that none is missing, `writing`
+stores points or raises, `databases` creates databases or buckets with their retention.
 """
 
-from collector.influx.answers import Series, rows_of
 from collector.influx.client import (
     Denied,
     Influx,
@@ -17,6 +16,7 @@ from collector.influx.client import (
 from collector.influx.errors import CutShort, InfluxError, InfluxUnavailable, NoDatabase
 from collector.influx.quoting import identifier, string
 from collector.influx.reading import Select, read, stream_csv
+from collector.influx.responses import Series, rows_of
 
 __all__ = [
     "CutShort",

@@ -1,4 +1,4 @@
-"""Who may do what in InfluxDB: scoped tokens on 2.x, users with grants on 1.x."""
+"""Access control in InfluxDB: scoped tokens on 2.x, users with grants on 1.x."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from collector.schema import DAILY, OWNERS, RAW
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A reader or writer of ours: its name, and each database with whether it may write there."""
+    """A program's role: its name, its databases (each with whether it may write), its purpose."""
 
     name: str
     databases: tuple[tuple[str, bool], ...]
@@ -27,24 +27,26 @@ class Role:
 COLLECTOR: Final = Role(
     "collector",
     ((RAW, True), (DAILY, True), (OWNERS, True)),
-    "the collector: reads and writes every database of ours",
+    "the collector: reads and writes all its databases",
 )
 COMMUNITY: Final = Role(
-    "grafana-community", ((DAILY, False),), "Grafana for everybody: reads the daily series alone"
+    "grafana-community", ((DAILY, False),), "the community's Grafana: reads only the daily series"
 )
 OPS: Final = Role(
-    "grafana-ops", ((RAW, False), (DAILY, False)), "Grafana for operators: reads raw and daily data"
+    "grafana-ops",
+    ((RAW, False), (DAILY, False)),
+    "the operators' Grafana: reads raw and daily data",
 )
 ROLES: Final = (COLLECTOR, COMMUNITY, OPS)
 
 
 def label(influx: Influx, role: Role) -> str:
-    """The name of a role's user, or the description of its token, which tells it from others."""
+    """The name of a role's user on 1.x, and the description of its tokens on 2.x."""
     return f"{influx.name('usage')}-{role.name}"
 
 
 async def works(influx: Influx, credential: str) -> bool:
-    """Whether a credential may read the daily series. Raises InfluxUnavailable."""
+    """Whether a credential can read the daily series. Raises InfluxUnavailable."""
     try:
         async with Influx(
             influx.url, token=credential, org=influx.org, prefix=influx.name("")
@@ -58,15 +60,15 @@ async def works(influx: Influx, credential: str) -> bool:
 
 
 class Tokens:
-    """Tokens of InfluxDB 2. Its methods block: for a thread. All raise InfluxError."""
+    """Tokens of InfluxDB 2. The methods block, so call them in a thread; all raise InfluxError."""
 
     def __init__(self, influx: Influx) -> None:
         self._influx = influx
 
     def holds(self, role: Role, token: str) -> bool:
-        """Whether a token is the role's, active, and permits exactly what the role needs.
+        """Whether a token belongs to the role, is active, and has exactly the role's permissions.
 
-        A server that hides tokens cannot tell which of the role's tokens it is: then any does.
+        On a server that hides tokens, any token of the role with these permissions is enough.
         """
         with api(self._influx, "list tokens") as client:
             wanted = _as_set(self._permissions(client, role))
@@ -78,7 +80,7 @@ class Tokens:
         return token in fit or (bool(fit) and not any(fit))
 
     def make(self, role: Role) -> tuple[str, str]:
-        """A new token: its id and itself."""
+        """Create a token; return its id and the token."""
         with api(self._influx, "make tokens") as client:
             made = client.authorizations_api().create_authorization(
                 authorization=Authorization(
@@ -90,7 +92,7 @@ class Tokens:
             return str(made.id), str(made.token)
 
     def remove_others(self, role: Role, *, but: str) -> int:
-        """Remove every token of a role but one (by id); returns how many."""
+        """Delete all tokens of a role except the one with the id `but`; return their number."""
         with api(self._influx, "remove tokens") as client:
             old = [found for found in self._of(client, role) if found.id != but]
             for found in old:
@@ -98,7 +100,7 @@ class Tokens:
             return len(old)
 
     def remove(self, token_id: str) -> None:
-        """Remove one token."""
+        """Delete a token."""
         with api(self._influx, "remove tokens") as client:
             client.authorizations_api().delete_authorization(token_id)
 
@@ -139,7 +141,7 @@ class Users:
         self._influx = influx
 
     async def names(self) -> set[str]:
-        """The users that there are. Raises InfluxError where we are no administrator."""
+        """The names of all users. Raises NotPermitted if our user is not an administrator."""
         try:
             found = await self._influx.query(None, "SHOW USERS")
         except InfluxUnavailable:
@@ -152,15 +154,15 @@ class Users:
         return {row[0] for series in found for row in series.values}
 
     def of(self, role: Role) -> tuple[str, str]:
-        """The names that a role's user may have: a rotation goes from one to the other.
+        """The two user names of a role; a rotation switches from one to the other.
 
-        A user has one password, so that two that work at a time are two users.
+        A user has only one password, so two valid credentials need two users.
         """
         name = label(self._influx, role)
         return name, f"{name}-2"
 
     async def put(self, name: str, password: str) -> None:
-        """Make a user with this password, or give it to the user that is there."""
+        """Create a user with this password, or set the password of an existing user."""
         if name in await self.names():
             statement = f"SET PASSWORD FOR {identifier(name)} = {string(password)}"
         else:
@@ -168,12 +170,12 @@ class Users:
         await self._influx.query(None, statement)
 
     async def remove(self, name: str) -> None:
-        """Remove a user, if it is there."""
+        """Delete a user if it exists."""
         if name in await self.names():
             await self._influx.query(None, f"DROP USER {identifier(name)}")
 
     async def grant(self, user: str, role: Role) -> bool:
-        """Give a user exactly what a role needs; False where that was so already."""
+        """Give a user exactly the privileges of a role; return False if it had them already."""
         name = identifier(user)
         wanted = {
             self._influx.name(database): "ALL PRIVILEGES" if may_write else "READ"
@@ -193,6 +195,6 @@ class Users:
                 None, f"REVOKE ALL PRIVILEGES ON {identifier(database)} FROM {name}"
             )
         for database, privilege in wanted.items():
-            # A grant replaces the one before it, a narrower one too.
+            # A grant replaces the previous one, even by a narrower one.
             await self._influx.query(None, f"GRANT {privilege} ON {identifier(database)} TO {name}")
         return True

@@ -1,6 +1,6 @@
-"""Write, query and delete in one InfluxDB.
+"""Client that writes to, queries and deletes from one InfluxDB.
 
-Through the v1 HTTP API and InfluxQL, which all of those versions have.
+It uses the v1 HTTP API and InfluxQL, which all supported versions have.
 https://docs.influxdata.com/influxdb/v1/tools/api/
 """
 
@@ -21,20 +21,20 @@ from typing import Final, Self
 
 import aiohttp
 
-from collector.influx.answers import Series, read_answers
 from collector.influx.credentials import authorization
+from collector.influx.diagnosis import unreachable, version_of
 from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase, failure
-from collector.influx.patience import patiently
 from collector.influx.policies import Policies
 from collector.influx.quoting import identifier
-from collector.influx.trouble import unreachable, version_of
+from collector.influx.responses import Series, parse_response
+from collector.influx.retry import retrying
 
 _CONNECT_S: Final = 5
 _WRITE_S: Final = 30
 _QUERY_S: Final = 600
 _PING_BYTES: Final = 4096
 _CHUNK: Final = "20000"
-"""Rows in a piece of an answer."""
+"""Rows in one chunk of a response."""
 _DROPPED: Final = re.compile(r"dropped=(\d+)")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _DETAIL_LENGTH: Final = 300
@@ -42,12 +42,12 @@ _DETAIL_LENGTH: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Everything was stored."""
+    """All lines were stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Some or all lines were refused for what they hold. `dropped`: how many, where it was said."""
+    """Some or all lines were rejected as invalid; `dropped` is their number, None if unknown."""
 
     reason: str
     dropped: int | None
@@ -55,12 +55,12 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
-    """The request was refused for its size."""
+    """The request was refused because of its size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Nothing may have been stored; the same may succeed later (`retry_after` s where said)."""
+    """The write failed for a passing reason; `retry_after` is in seconds, if InfluxDB gave it."""
 
     reason: str
     retry_after: float | None = None
@@ -68,7 +68,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Nothing was stored, nor will be until an operator acts: 401, 403, 404 and the like."""
+    """The write was refused until an operator acts: 401, 403, 404 and the like."""
 
     status: int
     reason: str
@@ -78,12 +78,12 @@ WriteResult = Written | Rejected | TooLarge | Unavailable | Denied
 
 
 class Influx:
-    """A client for one InfluxDB. An async context manager; connections are kept alive.
+    """Client for one InfluxDB, an async context manager that keeps connections alive.
 
-    `token` is a token of InfluxDB 2 or, where it holds a colon, `user:password` of 1.x. `ca_file`
-    holds certificates (PEM) that are trusted beside the system's. With `patient`, `ping` too is
-    tried again: for commands, which begin with it. Loops have pauses of their own. No proxy is
-    used, whatever the environment says.
+    `token` is a token of InfluxDB 2 or, if it holds a colon, `user:password` of 1.x. `ca_file` has
+    certificates (PEM) that are trusted in addition to the system's. `retry_ping` makes `ping` retry
+    too; commands, which begin with a ping, use it, while background loops have their own retries.
+    Proxies in the environment are ignored.
     """
 
     def __init__(
@@ -94,15 +94,15 @@ class Influx:
         org: str = "",
         prefix: str = "",
         ca_file: str = "",
-        patient: bool = False,
+        retry_ping: bool = False,
     ) -> None:
         self.url = url
         self.org = org
         self.token = token
         self.ca_file = ca_file
         self._prefix = prefix
-        self._is_patient = patient
-        self._is_near = _is_loopback(url)
+        self._retries_ping = retry_ping
+        self._is_local = _is_loopback(url)
         self._session: aiohttp.ClientSession | None = None
         self.policies = Policies(self)
 
@@ -112,7 +112,7 @@ class Influx:
             headers=headers,
             connector=aiohttp.TCPConnector(ssl=self.tls() or True),
             timeout=aiohttp.ClientTimeout(total=_WRITE_S, sock_connect=_CONNECT_S),
-            # An answer to a request with a token must not lead elsewhere.
+            # Cookies are ignored, so that no response influences later requests.
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
@@ -126,10 +126,10 @@ class Influx:
         await self.session.close()
 
     def tls(self) -> ssl.SSLContext | None:
-        """What certificates are checked by; None for http://. Raises OSError, ssl.SSLError."""
+        """The TLS context for https://, None for http://. Raises OSError, ssl.SSLError."""
         if not self.url.startswith("https:"):
             return None
-        # Heeds SSL_CERT_FILE too.
+        # The default context reads SSL_CERT_FILE too.
         context = ssl.create_default_context()
         if self.ca_file:
             context.load_verify_locations(self.ca_file)
@@ -137,19 +137,19 @@ class Influx:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The HTTP session, between entry and exit."""
+        """The HTTP session; RuntimeError outside the context."""
         if self._session is None:
             raise RuntimeError("Influx is used outside its context")
         return self._session
 
     def name(self, database: str) -> str:
-        """The name in InfluxDB of a database of the schema."""
+        """The name in InfluxDB of a database of the schema, with the prefix."""
         return self._prefix + database
 
     async def source(self, database: str, measurement: str, *, everywhere: bool = False) -> str:
-        """A measurement as it stands behind FROM, with its retention policy on InfluxDB 1.x.
+        """The FROM clause for a measurement, with its retention policy on InfluxDB 1.x.
 
-        `everywhere` names it in all policies. Raises NoDatabase, InfluxUnavailable.
+        `everywhere` includes all policies. Raises NoDatabase, InfluxUnavailable.
         """
         held = await self.policies.of(database)
         if held is None:
@@ -158,22 +158,22 @@ class Influx:
         return ",".join(f"{identifier(one.name)}.{identifier(measurement)}" for one in policies)
 
     async def write(self, database: str, lines: bytes) -> WriteResult:
-        """Send lines (line protocol, newlines between, times in ns). Never raises."""
+        """Write lines (line protocol, separated by newlines, times in ns). Never raises."""
         return await self.write_packed(database, await self.packed(lines))
 
     async def packed(self, lines: bytes) -> bytes:
-        """Lines as they are sent: compressed, unless InfluxDB is on this machine.
+        """Encode lines for sending: gzip, or unchanged if InfluxDB is on this machine.
 
-        There it costs both sides more than it saves.
+        On one machine, compression costs both sides more than it saves.
         """
-        if self._is_near:
+        if self._is_local:
             return lines
-        # It takes some ms, for which the loop must not stand still.
+        # It takes some ms, during which the event loop must not be blocked.
         return await asyncio.to_thread(_gzip, lines)
 
     async def write_packed(self, database: str, body: bytes) -> WriteResult:
-        """Send what `packed` gave. Never raises."""
-        encoding = {} if self._is_near else {"Content-Encoding": "gzip"}
+        """Write a body returned by `packed`. Never raises."""
+        encoding = {} if self._is_local else {"Content-Encoding": "gzip"}
         params = {"db": self.name(database), "precision": "ns"}
         try:
             async with asyncio.timeout(_WRITE_S):
@@ -181,7 +181,7 @@ class Influx:
         except TimeoutError as error:
             return Unavailable(unreachable(error))
         except NoDatabase:
-            # The write itself is answered so, in the words that are told apart below.
+            # The write itself gets the same error, which is classified below.
             held = None
         except InfluxError as error:
             return Unavailable(str(error))
@@ -206,57 +206,59 @@ class Influx:
             return Unavailable(unreachable(error))
 
     async def query(self, database: str | None, *statements: str) -> list[Series]:
-        """Ask with InfluxQL what reads no rows (`SHOW`, `DELETE`, …); times are ns.
+        """Run InfluxQL statements that read no rows (`SHOW`, `DELETE`, …); times are ns.
 
-        Rows are read with `collector.influx.reading`, which proves that they are all there. What
-        fails for a passing reason is tried again. Raises InfluxUnavailable, InfluxError.
+        Use `collector.influx.reading` for rows, since it checks that none is missing. Passing
+        failures are retried. Raises InfluxUnavailable, InfluxError.
         """
-        answers = await patiently(lambda: self.answers(database, *statements))
-        return [series for answer in answers for series in answer]
+        results = await retrying(lambda: self.query_each(database, *statements))
+        return [series for result in results for series in result]
 
-    async def answers(self, database: str | None, *statements: str) -> list[list[Series]]:
-        """The series that answer each statement, for as many statements as were answered.
+    async def query_each(self, database: str | None, *statements: str) -> list[list[Series]]:
+        """Run statements once; return the series of each statement that was executed.
 
-        Asked once. Raises NoDatabase, CutShort, InfluxUnavailable, InfluxError.
+        Raises NoDatabase, CutShort, InfluxUnavailable, InfluxError.
         """
-        async with self._ask(database, statements, "application/json") as response:
+        async with self._request_query(database, statements, "application/json") as response:
             try:
                 body = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise InfluxUnavailable(unreachable(error)) from error
-        return read_answers(body)
+        return parse_response(body)
 
     async def csv(self, database: str, *statements: str) -> AsyncIterator[bytes]:
-        """The answers to statements as CSV, in pieces, times in ns; asked once, and not checked.
+        """Run statements once; yield their results as CSV in chunks, times in ns, not checked.
 
-        Each answer that has rows begins with its heading, and an empty line parts two of them.
-        Raises InfluxUnavailable, InfluxError.
+        Each result with rows begins with a heading; an empty line separates two results. Raises
+        InfluxUnavailable, InfluxError.
         """
-        async with self._ask(database, statements, "application/csv") as response:
+        async with self._request_query(database, statements, "application/csv") as response:
             try:
                 async for piece in response.content.iter_chunked(1 << 20):
                     yield piece
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise InfluxUnavailable(unreachable(error)) from error
 
-    def _ask(self, database: str | None, statements: Sequence[str], accept: str) -> _Asked:
-        # In chunks no row limit of the server applies, and an error comes with its own words.
+    def _request_query(
+        self, database: str | None, statements: Sequence[str], accept: str
+    ) -> _QueryRequest:
+        # The server's row limit does not apply to chunked responses, and errors keep their text.
         form = {"q": "; ".join(statements), "epoch": "ns", "chunked": "true"}
         form["chunk_size"] = _CHUNK
         if database is not None:
             form["db"] = self.name(database)
-        return _Asked(self.session, f"{self.url}/query", form, accept)
+        return _QueryRequest(self.session, f"{self.url}/query", form, accept)
 
     async def delete(self, database: str, measurement: str, where: str) -> None:
-        """Delete the points of a measurement that `where` (InfluxQL) tells. Raises InfluxError."""
+        """Delete points of a measurement that `where` (InfluxQL) selects. Raises InfluxError."""
         await self.query(database, f"DELETE FROM {identifier(measurement)} WHERE {where}")
 
     async def ping(self) -> str:
-        """The server's version.
+        """The version of the server.
 
-        Raises InfluxUnavailable where there is none, NotSupported where it is 3 or later.
+        Raises InfluxUnavailable if it cannot be reached, NotSupported for version 3 and later.
         """
-        return await (patiently(self._ping) if self._is_patient else self._ping())
+        return await (retrying(self._ping) if self._retries_ping else self._ping())
 
     async def _ping(self) -> str:
         try:
@@ -267,8 +269,8 @@ class Influx:
             raise InfluxUnavailable(unreachable(error)) from error
 
 
-class _Asked:
-    """One request to /query, as a context whose entry has checked the status."""
+class _QueryRequest:
+    """A request to /query; entering the context checks the status of the response."""
 
     def __init__(
         self, session: aiohttp.ClientSession, url: str, form: dict[str, str], accept: str
@@ -276,7 +278,7 @@ class _Asked:
         self._request = session.post(
             url,
             data=form,
-            # A day's rows cost InfluxDB more to compress than to send.
+            # Compressing a day's rows costs InfluxDB more than sending them.
             headers={"Accept": accept, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=_QUERY_S, sock_connect=_CONNECT_S),
             allow_redirects=False,
@@ -330,7 +332,7 @@ def _refusal(status: int, message: str, retry_after: str | None) -> WriteResult:
 
 
 def _message(body: str) -> str:
-    """The words of an error's body, on one line, shortened."""
+    """The error text of a response body, on one line, shortened."""
     try:
         answer = json.loads(body)
         words = str(answer.get("error") or answer.get("message") or body)

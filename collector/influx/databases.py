@@ -22,11 +22,11 @@ _YEAR_S: Final = 52 * 7 * _DAY_S
 
 
 def shard_seconds(database: str, retention: int) -> int:
-    """How much time a shard of a database spans, which is the step in which it expires.
+    """The shard duration of a database in seconds; data expires a whole shard at a time.
 
-    A day for raw data: it is read, deleted and expired by the day. Daily series are small and
-    many years long, and a query opens each of its series in every shard: where nothing expires, a
-    shard is a year (docs/decisions/0051-queries-of-years.md).
+    One day for raw data, which is read, deleted and expired by the day. Daily series are small and
+    cover many years, and a query opens each of its series in every shard; so shards take a year if
+    nothing expires (docs/decisions/0051-queries-of-years.md).
     """
     if database == RAW or 0 < retention < 2 * _LONG_S:
         return _DAY_S
@@ -34,9 +34,10 @@ def shard_seconds(database: str, retention: int) -> int:
 
 
 async def ensure(influx: Influx, retention: Mapping[str, int]) -> list[str]:
-    """Make the databases that are missing, with retention in seconds (0: for ever).
+    """Create missing databases, with their retention in seconds (0: unlimited).
 
-    Returns the names made. What exists stays as it is. Raises InfluxUnavailable, InfluxError.
+    Returns the names of those created; existing ones are not changed. Raises InfluxUnavailable,
+    InfluxError.
     """
     if speaks_v2(await influx.ping()):
         return await asyncio.to_thread(_ensure_buckets, influx, dict(retention))
@@ -56,14 +57,14 @@ async def ensure(influx: Influx, retention: Mapping[str, int]) -> list[str]:
     return made
 
 
-async def kept(influx: Influx, databases: Iterable[str]) -> dict[str, int | None]:
-    """How long each database keeps its points, in seconds; 0: for ever; None: it is not there.
+async def retentions(influx: Influx, databases: Iterable[str]) -> dict[str, int | None]:
+    """The retention of each database in seconds; 0: unlimited; None: it does not exist.
 
     Raises InfluxUnavailable, InfluxError.
     """
     wanted = list(databases)
     if speaks_v2(await influx.ping()):
-        return await asyncio.to_thread(_buckets_kept, influx, wanted)
+        return await asyncio.to_thread(_bucket_retentions, influx, wanted)
     present = await names(influx)
     return {
         database: (await _policy(influx, database)).seconds
@@ -73,14 +74,14 @@ async def kept(influx: Influx, databases: Iterable[str]) -> dict[str, int | None
     }
 
 
-async def keep(influx: Influx, database: str, seconds: int) -> None:
-    """Set how long a database that is there keeps its points (0: for ever).
+async def set_retention(influx: Influx, database: str, seconds: int) -> None:
+    """Set the retention of an existing database in seconds (0: unlimited).
 
-    What is older then goes at InfluxDB's next look, within half an hour as it is shipped. Raises
+    InfluxDB then deletes older points at its next check, by default within half an hour. Raises
     InfluxUnavailable, InfluxError.
     """
     if speaks_v2(await influx.ping()):
-        await asyncio.to_thread(_keep_bucket, influx, database, seconds)
+        await asyncio.to_thread(_set_bucket_retention, influx, database, seconds)
         return
     policy = await _policy(influx, database)
     await influx.query(
@@ -91,17 +92,19 @@ async def keep(influx: Influx, database: str, seconds: int) -> None:
 
 
 async def names(influx: Influx) -> set[str]:
-    """The databases that a 1.x server shows to us."""
+    """The databases of a 1.x server that our user may see."""
     found = await influx.query(None, "SHOW DATABASES")
     return {row[0] for series in found for row in series.values}
 
 
 async def _policy(influx: Influx, database: str) -> Policy:
-    """The retention policy of a 1.x server that holds our points, as it is now."""
+    """Read the retention policy of a 1.x server that holds our points. Raises InfluxError."""
     influx.policies.forget(database)
     held = await influx.policies.of(database)
     if held is None:
-        raise InfluxError(f"InfluxDB shows no retention policy of {influx.name(database)} to us")
+        raise InfluxError(
+            f"InfluxDB shows no retention policy of {influx.name(database)} to this user"
+        )
     return held.own
 
 
@@ -123,7 +126,7 @@ def _rules(database: str, seconds: int) -> list[BucketRetentionRules]:
 
 def _ensure_buckets(influx: Influx, retention: Mapping[str, int]) -> list[str]:
     made = []
-    with api(influx, "make buckets") as client:
+    with api(influx, "create buckets") as client:
         for database, seconds in retention.items():
             if bucket(client, influx, database) is None:
                 name = influx.name(database)
@@ -134,8 +137,8 @@ def _ensure_buckets(influx: Influx, retention: Mapping[str, int]) -> list[str]:
     return made
 
 
-def _buckets_kept(influx: Influx, databases: list[str]) -> dict[str, int | None]:
-    with api(influx, "look at the buckets") as client:
+def _bucket_retentions(influx: Influx, databases: list[str]) -> dict[str, int | None]:
+    with api(influx, "list the buckets") as client:
         found = {database: bucket(client, influx, database) for database in databases}
     return {
         database: None if there is None else _every_seconds(there.retention_rules)
@@ -147,7 +150,7 @@ def _every_seconds(rules: list[BucketRetentionRules] | None) -> int:
     return int(rules[0].every_seconds) if rules else 0
 
 
-def _keep_bucket(influx: Influx, database: str, seconds: int) -> None:
+def _set_bucket_retention(influx: Influx, database: str, seconds: int) -> None:
     with api(influx, f"change the retention of bucket {influx.name(database)}") as client:
         found = bucket(client, influx, database)
         if found is None:

@@ -1,4 +1,4 @@
-"""The errors of InfluxDB, told apart by what may help: waiting, making a database, or neither."""
+"""Errors of InfluxDB, classified by remedy: waiting, creating a database, or neither."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Final
 
 
 class InfluxError(Exception):
-    """InfluxDB cannot be asked, or refused; the text says which."""
+    """A request to InfluxDB failed or was refused; the text gives the reason."""
 
 
 class InfluxUnavailable(InfluxError):
-    """InfluxDB cannot be reached, or is not able to answer now: the same may succeed later."""
+    """InfluxDB cannot be reached or cannot answer now; the same request may succeed later."""
 
 
 class CutShort(InfluxUnavailable):
-    """An answer lacks rows. What has come of it must not be used."""
+    """A response lacks rows; the rows received must not be used."""
 
 
 class NoDatabase(InfluxError):
@@ -36,7 +36,7 @@ _LIMITS: Final = (
     "limit exceeded",
     "query killed",
     "query interrupted",
-    # Statements after one that failed, or in the place of its own words.
+    # Stands for the statements after one that failed, or replaces its own error text.
     "not executed",
     "timeout",
 )
@@ -44,7 +44,7 @@ _ABSENT: Final = ("database not found", "no dbrp mapping found")
 
 
 def failure(words: str, status: int | None = None) -> InfluxError:
-    """The error for what InfluxDB says of a query, and the HTTP status if that was not 200."""
+    """Convert an error text of a query, and the HTTP status if not 200, to an exception."""
     text = words if status is None else f"InfluxDB answers {status}: {words}"
     if any(part in words for part in _PASSING):
         return InfluxUnavailable(text)

@@ -1,4 +1,4 @@
-"""InfluxDB's CSV as polars frames: the one parser of it."""
+"""Parser that turns InfluxDB's CSV into polars frames."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import polars as pl
 
 from collector.influx.client import Influx
 from collector.influx.errors import InfluxError
-from collector.influx.patience import patiently
 from collector.influx.reading import Select, stream_csv
+from collector.influx.retry import retrying
 
 TIME: Final = "time"
 _LEADING: Final = ("name", "tags", TIME)
-"""The columns before those that were asked for."""
+"""Columns that precede the requested ones."""
 _PIECE: Final = 8 << 20
 
 Shape = Callable[[pl.LazyFrame], pl.LazyFrame]
 
 
 class Rows:
-    """Parses CSV that comes in pieces cut anywhere.
+    """Incremental parser for CSV in chunks that may end anywhere.
 
-    The columns are `time` (ns, Int64) and those of `columns` with their types; `shape` is applied
-    to each piece, so that no more of it is held than is needed.
+    The frame has `time` (ns, Int64) and the given `columns` with their types; `shape` is applied to
+    each chunk, to save memory.
     """
 
     def __init__(self, columns: Mapping[str, pl.DataType], shape: Shape | None = None) -> None:
@@ -36,8 +36,8 @@ class Rows:
         self._is_headed = False
 
     def add(self, piece: bytes) -> Self:
-        """Take the next piece. Raises InfluxError where it is no such CSV."""
-        # No quoted value holds a line break: labels have none, and JSON escapes them.
+        """Parse the next chunk. Raises InfluxError if it is not such CSV."""
+        # No value holds a line break: labels have none, and JSON escapes them.
         whole, line_end, rest = (self._rest + piece).rpartition(b"\n")
         self._rest = rest
         if not self._is_headed and line_end:
@@ -48,7 +48,7 @@ class Rows:
         return self
 
     def frame(self) -> pl.DataFrame:
-        """The rows in their order."""
+        """All rows so far, in order."""
         return pl.concat([self._parse(b""), *self._frames])
 
     def _parse(self, csv: bytes) -> pl.DataFrame:
@@ -60,16 +60,16 @@ class Rows:
         try:
             return self._shape(rows.drop(_LEADING[:2])).collect()
         except pl.exceptions.PolarsError as error:
-            raise InfluxError(f"an answer that is not InfluxDB's: {csv[:100]!r}") from error
+            raise InfluxError(f"a response that is not InfluxDB's: {csv[:100]!r}") from error
 
 
 async def read_frame(influx: Influx, select: Select, parser: Callable[[], Rows]) -> pl.DataFrame:
-    """The rows that answer a SELECT, whole. What fails for a passing reason is tried again.
+    """Read all rows of a SELECT; passing failures are retried.
 
-    Parsing happens in threads, while InfluxDB prepares what comes next. Raises NoDatabase,
-    CutShort, InfluxUnavailable, InfluxError.
+    Threads parse while InfluxDB sends the next chunk. Raises NoDatabase, CutShort,
+    InfluxUnavailable, InfluxError.
     """
-    return await patiently(lambda: _read_frame(influx, select, parser()))
+    return await retrying(lambda: _read_frame(influx, select, parser()))
 
 
 async def _read_frame(influx: Influx, select: Select, rows: Rows) -> pl.DataFrame:
@@ -84,7 +84,7 @@ async def _read_frame(influx: Influx, select: Select, rows: Rows) -> pl.DataFram
                 parsing = asyncio.ensure_future(asyncio.to_thread(rows.add, bytes(piece)))
                 piece.clear()
     finally:
-        # Also of an answer that turned out to be cut short.
+        # No thread is left running, even if the response was cut short.
         if parsing is not None:
             await parsing
     rest = bytes(piece)

@@ -1,8 +1,8 @@
-"""The retention policy of InfluxDB 1.x that holds a database's points, named in every request.
+"""Finds the retention policy of InfluxDB 1.x that holds a database's points.
 
-A statement or a write that names none goes to the default policy. An operator who makes a new
-default would thereby hide all points from us: InfluxDB answers from the new one, which is empty.
-InfluxDB 2 has a bucket in place of database and policy, which is found by its name alone.
+Every request names this policy. Requests without one use the default policy, so that an operator
+who creates a new default would hide all existing points. InfluxDB 2 has a bucket in place of
+database and policy, which is found by its name alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GO_DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A retention policy: its name, its retention in s (0: for ever), whether it is the default."""
+    """A retention policy: its name, retention in s (0: unlimited), whether it is the default."""
 
     name: str
     seconds: int
@@ -31,19 +31,19 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """The policies of a database: `own` holds our points, `others` are all the rest."""
+class DatabasePolicies:
+    """The policies of a database: `own` holds our points, `others` are the remaining ones."""
 
     own: Policy
     others: tuple[Policy, ...] = ()
 
     @property
     def default(self) -> Policy:
-        """The policy that is used where none is named."""
+        """The policy that requests without a policy use."""
         return next((one for one in self.others if one.is_default), self.own)
 
-    def hidden_from_others(self, database: str) -> str:
-        """That another policy is the default, and the remedy; empty where ours is."""
+    def default_warning(self, database: str) -> str:
+        """A warning, with the remedy, that another policy is the default; empty if ours is."""
         if self.default == self.own:
             return ""
         own, default = identifier(self.own.name), identifier(self.default.name)
@@ -55,16 +55,16 @@ class Held:
 
 
 class Policies:
-    """Finds the policies of the databases of one InfluxDB and remembers them."""
+    """Cache of the policies of the databases of one InfluxDB."""
 
     def __init__(self, influx: Influx) -> None:
         self._influx = influx
-        self._known: dict[str, Held | None] = {}
+        self._known: dict[str, DatabasePolicies | None] = {}
 
-    async def of(self, database: str) -> Held | None:
-        """The policies of a database; None where none is to be named.
+    async def of(self, database: str) -> DatabasePolicies | None:
+        """The policies of a database; None if requests must not name one.
 
-        That is InfluxDB 2, and a user who may not see the policies. Raises NoDatabase,
+        That is the case on InfluxDB 2, and for users who may not list policies. Raises NoDatabase,
         InfluxUnavailable.
         """
         if database not in self._known:
@@ -72,15 +72,15 @@ class Policies:
         return self._known[database]
 
     def forget(self, database: str) -> None:
-        """Look anew at the next request."""
+        """Drop the cached policies of a database."""
         self._known.pop(database, None)
 
     def forget_if_gone(self, database: str, error: InfluxError | str) -> None:
-        """Look anew at the next request where an error says that a policy or a database is gone."""
+        """Drop the cached policies of a database if an error says that one of them is gone."""
         if isinstance(error, NoDatabase) or "retention policy not found" in str(error):
             self.forget(database)
 
-    async def _find(self, database: str) -> Held | None:
+    async def _find(self, database: str) -> DatabasePolicies | None:
         if not (await self._influx.ping()).startswith("1."):
             return None
         try:
@@ -88,22 +88,22 @@ class Policies:
             if not policies:
                 return None
             if len(policies) == 1:
-                return Held(policies[0])
+                return DatabasePolicies(policies[0])
             oldest = {one: await self._oldest(database, one) for one in policies}
         except (InfluxUnavailable, NoDatabase):
             raise
         except InfluxError:
             return None
-        # What was ours before the default changed holds the oldest points. Where none has any, the
-        # default does as well as another.
+        # The policy that was in use before the default changed holds the oldest points. If all are
+        # empty, the default is chosen.
         own = min(
             policies,
             key=lambda one: (oldest[one] is None, oldest[one] or 0, not one.is_default),
         )
-        return Held(own, tuple(one for one in policies if one != own))
+        return DatabasePolicies(own, tuple(one for one in policies if one != own))
 
     async def _oldest(self, database: str, policy: Policy) -> int | None:
-        """The time (ns) of the oldest point of ours in a policy; None where there is none."""
+        """The time (ns) of our oldest point in a policy; None if there is none."""
         times = []
         for measurement in MEASUREMENTS:
             if measurement.database == database:
@@ -127,7 +127,7 @@ def _policy(row: dict[str, Any]) -> Policy:
 
 
 def _seconds(text: str) -> int:
-    """Seconds in a duration as Go writes it, `2160h0m0s`."""
+    """Parse a duration in Go's format, such as `2160h0m0s`, to seconds."""
     found = _GO_DURATION.fullmatch(text)
     if found is None:
         raise InfluxError(f"a retention that is not InfluxDB's: {text!r}")

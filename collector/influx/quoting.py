@@ -1,15 +1,15 @@
-"""Text in InfluxQL: string literals and identifiers. Pure."""
+"""Quoting of string literals and identifiers in InfluxQL. Pure."""
 
 from __future__ import annotations
 
 
 def string(text: str) -> str:
-    """A string literal of InfluxQL."""
+    """Quote text as a string literal of InfluxQL."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
     return f"'{escaped}'"
 
 
 def identifier(text: str) -> str:
-    """A quoted identifier of InfluxQL."""
+    """Quote text as an identifier of InfluxQL."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

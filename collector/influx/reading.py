@@ -1,10 +1,10 @@
-"""Reads rows from InfluxDB. A read is whole or it is an error.
+"""Reads of rows from InfluxDB that return all rows or raise.
 
-InfluxDB ends an answer without a word where a limit or a time-out strikes in the middle: HTTP 200
-and some of the rows. So each request is three statements: a count of the rows, the rows, and a last
-one that always has an answer. InfluxDB stops at the first statement that fails, so the last answer
-proves that the rows before it were sent to their end; the count is a second proof, of the rows
-themselves. Rows may arrive after they were counted, so more than the count is no error.
+If a limit or a time-out strikes in the middle, InfluxDB ends the response without an error: HTTP
+200 and some of the rows. So each request has three statements: a count of the rows, the rows, and a
+last one that always has a result. InfluxDB stops at the first statement that fails, so the last
+result proves that all rows before it were sent; the count is a second check. Rows may arrive after
+they were counted, so more rows than counted are no error.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from collector.influx.answers import Series
 from collector.influx.client import Influx
 from collector.influx.errors import CutShort, InfluxError
-from collector.influx.patience import patiently
 from collector.influx.quoting import identifier
+from collector.influx.responses import Series
+from collector.influx.retry import retrying
 from collector.schema import Measurement
 
 _LAST: Final = "SHOW MEASUREMENTS LIMIT 1"
@@ -26,7 +26,7 @@ _COUNT_HEADING: Final = f"name,tags,time,{_COUNTED}\n".encode()
 _LAST_HEADING: Final = b"name,tags,name\n"
 _LAST_ROW: Final = b"measurements,,"
 _HOLD: Final = 4096
-"""Bytes of a CSV answer in which the count, or the last answer, is found."""
+"""Bytes at the start and the end of a CSV response that hold the count and the last result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Select:
     """A SELECT on one measurement.
 
     `columns` are InfluxQL expressions; `more` follows the condition (`GROUP BY …`). `counted` is a
-    field that the rows are counted by, one that every row has or nearly every one; empty where the
-    columns are aggregates. `everywhere` reads all retention policies of InfluxDB 1.x, where a
-    change of the default policy may have put points.
+    field that (nearly) every row has, by which rows are counted; empty if the columns are
+    aggregates. `everywhere` reads all retention policies of InfluxDB 1.x, since a change of the
+    default policy may have put points into another one.
     """
 
     database: str
@@ -57,7 +57,7 @@ class Select:
         *,
         everywhere: bool = False,
     ) -> Select:
-        """Rows with the fields and tags of these `names`; all there are where none is given."""
+        """Select rows with the fields and tags of these `names`; all of them if none is given."""
         fields = [field.name for field in measurement.fields]
         return cls(
             measurement.database,
@@ -70,7 +70,7 @@ class Select:
         )
 
     async def statements(self, influx: Influx) -> list[str]:
-        """The request: the count if there is one, the rows, and what always has an answer."""
+        """The statements of the request: the count if any, the rows, and the last statement."""
         source = await influx.source(self.database, self.measurement, everywhere=self.everywhere)
         condition = f" WHERE {self.where}" if self.where else ""
         count = f"SELECT count({identifier(self.counted)}) AS {_COUNTED} FROM {source}{condition}"
@@ -80,17 +80,17 @@ class Select:
 
 
 async def read(influx: Influx, select: Select) -> list[Series]:
-    """The series that answer a SELECT, whole. What fails for a passing reason is tried again.
+    """Read all series of a SELECT; passing failures are retried.
 
     Raises NoDatabase, CutShort, InfluxUnavailable, InfluxError.
     """
-    return await patiently(lambda: _read(influx, select))
+    return await retrying(lambda: _read(influx, select))
 
 
 async def _read(influx: Influx, select: Select) -> list[Series]:
     statements = await select.statements(influx)
     try:
-        answers = await influx.answers(select.database, *statements)
+        answers = await influx.query_each(select.database, *statements)
     except InfluxError as error:
         influx.policies.forget_if_gone(select.database, error)
         raise
@@ -105,10 +105,11 @@ async def _read(influx: Influx, select: Select) -> list[Series]:
 
 
 async def stream_csv(influx: Influx, select: Select) -> AsyncIterator[bytes]:
-    """The rows that answer a SELECT with `counted`, as CSV in pieces cut anywhere.
+    """Read the rows of a SELECT with `counted`, as CSV in chunks that may end anywhere.
 
-    A heading, then `name,tags,time,…` in ns; nothing at all where there are no rows. Asked once:
-    what was given before an error is to be thrown away. Raises as `read` does.
+    A heading comes first, then rows `name,tags,time,…` with times in ns; nothing if there are no
+    rows. The request is not retried: after an error, discard the rows received. Raises the same as
+    `read`.
     """
     statements = await select.statements(influx)
     expected, lines, begun = 0, 0, False
@@ -130,7 +131,7 @@ async def stream_csv(influx: Influx, select: Select) -> AsyncIterator[bytes]:
     got = max(0, lines - 1)
     if not proven:
         if not (expected or got):
-            # No database, no measurement in it, or an error: JSON tells which.
+            # No database, no measurement in it, or an error: the JSON response tells which.
             await _confirm_empty(influx, select)
             return
         raise CutShort(_short(got, expected))
@@ -147,7 +148,7 @@ async def _confirm_empty(influx: Influx, select: Select) -> None:
 
 
 def _counted(held: bytes) -> tuple[int, bytes]:
-    """The count at the beginning of an answer, and what follows it."""
+    """Split the count off the start of a response; 0 if there is none."""
     if not held.startswith(_COUNT_HEADING):
         return 0, held
     line, _, rest = held.removeprefix(_COUNT_HEADING).partition(b"\n")
@@ -156,11 +157,11 @@ def _counted(held: bytes) -> tuple[int, bytes]:
 
 
 def _end(held: bytes) -> tuple[bytes, bool]:
-    """The rows in the end of an answer, and whether the last statement's answer follows them."""
+    """Split the last result off the end of a response; False if it is missing."""
     rows, _, last = held.rpartition(_LAST_HEADING)
     if not (last.startswith(_LAST_ROW) and last.endswith(b"\n")):
         return held, False
-    # An empty line parts them.
+    # An empty line separates the two results.
     return rows.removesuffix(b"\n"), True
 
 
@@ -171,6 +172,6 @@ def _count(series: Sequence[Series]) -> int:
 def _short(got: int, expected: int = 0) -> str:
     of = f" of {expected}" if expected else ""
     return (
-        f"InfluxDB's answer was cut short after {got}{of} rows, by one of its limits or time-outs"
-        " or on the way; nothing of it is used"
+        f"InfluxDB's response was cut short after {got}{of} rows, by one of its limits or"
+        " time-outs or by the network; it is discarded"
     )

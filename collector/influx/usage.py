@@ -1,4 +1,4 @@
-"""What a database holds: points, from when to when, and how much of the disk."""
+"""Contents of a database: its number of points, their time range, and its size on disk."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SHARD_SIZE: Final = "storage_shard_disk_size"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a database holds. Times are ns; both are None where it holds no point.
+    """Contents of a database. Times are ns since 1970, None if it holds no point.
 
-    `disk_bytes` is None where InfluxDB does not say it, or not to this token.
+    `disk_bytes` is None if InfluxDB does not report it, or not to this token.
     """
 
     points: int
@@ -34,28 +34,28 @@ class Usage:
 
 
 async def usage(influx: Influx, database: str) -> Usage:
-    """What a database that is there holds. Raises InfluxUnavailable, InfluxError."""
+    """Read the contents of an existing database. Raises InfluxUnavailable, InfluxError."""
     points = 0
     for measurement in MEASUREMENTS:
         if measurement.database == database:
             points += await count(influx, measurement)
-    oldest, newest = await ends(influx, database) or (None, None)
+    oldest, newest = await time_range(influx, database) or (None, None)
     return Usage(points, oldest, newest, await _disk_bytes(influx, database))
 
 
-async def ends(influx: Influx, database: str) -> tuple[int, int] | None:
-    """The times (ns) of a database's oldest and newest point; None where there is no point."""
+async def time_range(influx: Influx, database: str) -> tuple[int, int] | None:
+    """The times (ns) of the oldest and newest point of a database; None if it is empty."""
     found = []
     for measurement in MEASUREMENTS:
         if measurement.database == database:
-            found += await measurement_ends(influx, database, measurement.name)
+            found += await measurement_range(influx, database, measurement.name)
     return (min(found), max(found)) if found else None
 
 
 async def count(influx: Influx, measurement: Measurement, where: str = "") -> int:
-    """How many points a measurement has; `where` (InfluxQL) may narrow it. Raises InfluxError."""
-    # With tags, the first field is in every point. Without, there may be points that lack any
-    # given one, but those measurements are small, and each point has the commonest.
+    """Count the points of a measurement; `where` (InfluxQL) narrows it. Raises InfluxError."""
+    # In measurements with tags, every point has the first field. In those without, any field may be
+    # missing; they are small, and the most frequent field is in every point.
     chosen = identifier(measurement.fields[0].name) if measurement.tags else "*"
     found = await read(
         influx, Select(measurement.database, measurement.name, [f"count({chosen})"], where)
@@ -63,8 +63,8 @@ async def count(influx: Influx, measurement: Measurement, where: str = "") -> in
     return max((int(n) for series in found for n in series.values[0][1:] if n), default=0)
 
 
-async def measurement_ends(influx: Influx, database: str, measurement: str) -> list[int]:
-    """The times (ns) of the oldest and the newest point of a measurement; none where empty."""
+async def measurement_range(influx: Influx, database: str, measurement: str) -> list[int]:
+    """The times (ns) of the oldest and the newest point of a measurement; [] if it is empty."""
     times = []
     for order in ("ASC", "DESC"):
         found = await read(
@@ -82,7 +82,7 @@ async def _disk_bytes(influx: Influx, database: str) -> int | None:
     except InfluxUnavailable:
         raise
     except InfluxError:
-        # On 1.x an administrator's right, on 2.x something that an operator can turn off.
+        # On 1.x only administrators may read this; on 2.x operators can turn it off.
         return None
     name = influx.name(database)
     return sum(
@@ -93,13 +93,13 @@ async def _disk_bytes(influx: Influx, database: str) -> int | None:
 
 
 async def _bucket_bytes(influx: Influx, database: str) -> int | None:
-    """From the server's metrics, which name a bucket by its id."""
+    """Read the size from the server's metrics, which label a bucket by its id."""
     found = await asyncio.to_thread(_bucket_id, influx, database)
     try:
         async with influx.session.get(f"{influx.url}/metrics", allow_redirects=False) as response:
             if response.status != HTTPStatus.OK:
                 return None
-            # One line in a few hundred, and the lines grow with all buckets that there are.
+            # The page grows with the number of buckets, and only one line in hundreds is needed.
             lines = [
                 line
                 async for line in response.content
@@ -117,6 +117,6 @@ async def _bucket_bytes(influx: Influx, database: str) -> int | None:
 
 
 def _bucket_id(influx: Influx, database: str) -> str | None:
-    with api(influx, "look at the buckets") as client:
+    with api(influx, "list the buckets") as client:
         found = bucket(client, influx, database)
     return None if found is None else str(found.id)

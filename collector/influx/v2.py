@@ -1,6 +1,6 @@
-"""What only InfluxDB 2 has, through `influxdb-client`: errors in words, a bucket by name.
+"""The v2 API of InfluxDB 2, through `influxdb-client`: organisations, buckets, errors.
 
-`influxdb-client` is imported where it is called: it takes long to load, and 1.x does without it.
+`influxdb-client` is imported when needed: it loads slowly, and 1.x does not use it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from collector.influx.client import Influx
+from collector.influx.diagnosis import unreachable
 from collector.influx.errors import InfluxError, InfluxUnavailable
-from collector.influx.trouble import unreachable
 
 if TYPE_CHECKING:
     from influxdb_client import Bucket, InfluxDBClient, Organization
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class NotPermitted(InfluxError):
-    """The token, or the user, may not do this; the text names what was to be done."""
+    """The token or user lacks the permission; the text names the action."""
 
 
 def speaks_v2(version: str) -> bool:
-    """Whether a server's version (from `Influx.ping`) has buckets in place of databases."""
+    """Whether a server of this version (see `Influx.ping`) has the v2 API."""
     return version.startswith("2")
 
 
 async def awaits_setup(influx: Influx) -> bool:
-    """Whether an InfluxDB 2 has neither organisation nor token yet. Raises InfluxUnavailable."""
+    """Whether an InfluxDB 2 has not been set up yet. Raises InfluxUnavailable."""
     import aiohttp
 
     try:
@@ -46,9 +46,9 @@ async def awaits_setup(influx: Influx) -> bool:
 
 @contextmanager
 def api(influx: Influx, doing: str, *, token: str | None = None) -> Iterator[InfluxDBClient]:
-    """A client of the v2 API, which blocks: for a thread.
+    """Context of a client for the v2 API, which blocks, so use it in a thread.
 
-    `doing` completes "may not …" in errors; `token` stands in for the one of `influx`. Raises
+    `doing` completes "may not …" in errors; `token` replaces the token of `influx`. Raises
     InfluxUnavailable, NotPermitted, InfluxError.
     """
     from influxdb_client import InfluxDBClient
@@ -78,12 +78,12 @@ def _worded(influx: Influx, doing: str, error: InfluxDBError) -> InfluxError:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return NotPermitted(
                 f"the token may not {doing} (InfluxDB answers {status}: {said}):"
-                " see to COLLECTOR_INFLUX_TOKEN"
+                " check COLLECTOR_INFLUX_TOKEN"
             )
         case None if "organization" in said:
             return InfluxError(
                 f"InfluxDB shows no organisation {influx.org!r} to this token:"
-                " see to COLLECTOR_INFLUX_ORG and COLLECTOR_INFLUX_TOKEN"
+                " check COLLECTOR_INFLUX_ORG and COLLECTOR_INFLUX_TOKEN"
             )
         case int() if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return InfluxUnavailable(f"InfluxDB answers {status}: {said}")
@@ -91,7 +91,7 @@ def _worded(influx: Influx, doing: str, error: InfluxDBError) -> InfluxError:
 
 
 def organisation(client: InfluxDBClient, influx: Influx) -> Organization:
-    """The organisation that the settings name. Raises InfluxError where the token sees none."""
+    """The organisation in the settings. Raises InfluxError if the token may not see it."""
     from influxdb_client.rest import ApiException
 
     if not influx.org:
@@ -105,13 +105,13 @@ def organisation(client: InfluxDBClient, influx: Influx) -> Organization:
     if not found:
         raise InfluxError(
             f"InfluxDB shows no organisation {influx.org!r} to this token:"
-            " see to COLLECTOR_INFLUX_ORG and COLLECTOR_INFLUX_TOKEN"
+            " check COLLECTOR_INFLUX_ORG and COLLECTOR_INFLUX_TOKEN"
         )
     return found[0]
 
 
 def bucket(client: InfluxDBClient, influx: Influx, database: str) -> Bucket | None:
-    """The bucket of a database of the schema, where there is one that the token may see."""
+    """The bucket of a database of the schema; None if there is none that the token may see."""
     from influxdb_client.rest import ApiException
 
     try:
@@ -121,7 +121,7 @@ def bucket(client: InfluxDBClient, influx: Influx, database: str) -> Bucket | No
             raise
         buckets = []
     if len(buckets) > 1:
-        # A token of all organisations sees the buckets of all; names are unique in one alone.
+        # An operator token sees all organisations; names are unique within one only.
         mine = organisation(client, influx).id
         buckets = [found for found in buckets if found.org_id == mine]
     return buckets[0] if buckets else None

@@ -1,4 +1,4 @@
-"""Stores points, all of them, or raises."""
+"""Writes that store all lines or raise."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ BATCH: Final = 5000
 
 
 async def write_all(influx: Influx, database: str, what: str, lines: Sequence[str | bytes]) -> None:
-    """Write lines, a batch at a time; `what` they are is said in errors.
+    """Write lines in batches; `what` names them in errors.
 
-    Raises InfluxUnavailable where the same may succeed later, InfluxError where InfluxDB refused:
-    in both cases earlier batches are stored.
+    Raises InfluxUnavailable if the same write may succeed later, InfluxError if InfluxDB refused
+    it. In both cases earlier batches are stored.
     """
     for first in range(0, len(lines), BATCH):
         batch = [

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from collector.influx import Influx, InfluxError, InfluxUnavailable
-from collector.influx.trouble import NotSupported, version_of
+from collector.influx.diagnosis import NotSupported, version_of
 from collector.metrics import Metrics
 from collector.nodelist import NodeList
 from tests.certificates import self_signed
@@ -145,7 +145,7 @@ async def test_a_proxys_page_is_told_from_influxdb(state_dir: Path) -> None:
             code, out = await checked({"COLLECTOR_INFLUX_URL": url}, state_dir)
         assert code == 1
         assert f"a web page ('Sign in') answers /ping with {status}, not InfluxDB" in out
-        assert "past a proxy's own pages" in out
+        assert "not to a proxy's own pages" in out
 
 
 def influxdb_3(request: web.Request) -> web.Response:

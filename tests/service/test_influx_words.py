@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.client_reqrep import ConnectionKey
 
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Written
+from collector.influx.diagnosis import diagnose, speaks_tls, unreachable
 from collector.influx.frames import Rows
-from collector.influx.trouble import explained, speaks_tls, unreachable
 from collector.influx.v2 import awaits_setup
 from collector.influx.writing import BATCH, write_all
 from tests.service.test_check_influxdb import answering
@@ -81,7 +81,7 @@ async def test_tls_is_looked_for_where_it_may_be_only() -> None:
         assert not await speaks_tls(url)
         garbled = InfluxUnavailable("garbled")
         garbled.__cause__ = aiohttp.ServerDisconnectedError()
-        assert await explained(url, garbled) == "garbled"
+        assert await diagnose(url, garbled) == "garbled"
     assert not await speaks_tls("https://127.0.0.1:9")
     assert not await speaks_tls("http://127.0.0.1:9")
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from collector.check import examine
 from collector.influx import Influx, InfluxError, Written
-from collector.influx.databases import ensure, keep, kept
+from collector.influx.databases import ensure, retentions, set_retention
 from collector.influx.usage import usage
 from collector.owners.holdings import raw_rows
 from collector.privacy import ServerPseudonym
@@ -85,9 +85,9 @@ async def test_retention_is_told_and_set_of_the_policy_that_holds_the_points(
         at = int(datetime.now(UTC).timestamp()) * 10**9
         assert await influx.write("usage_raw", LINE % (b"00", at)) == Written()
         new_default(databases)
-        assert await kept(influx, ("usage_raw",)) == {"usage_raw": 90 * 86_400}
-        await keep(influx, "usage_raw", 100 * 86_400)
-        assert await kept(influx, ("usage_raw",)) == {"usage_raw": 100 * 86_400}
+        assert await retentions(influx, ("usage_raw",)) == {"usage_raw": 90 * 86_400}
+        await set_retention(influx, "usage_raw", 100 * 86_400)
+        assert await retentions(influx, ("usage_raw",)) == {"usage_raw": 100 * 86_400}
         assert (await usage(influx, "usage_raw")).points == 1
     policies = databases.server.query(f'SHOW RETENTION POLICIES ON "{databases.raw}"')
     assert {row["name"]: row["duration"] for row in policies} == {

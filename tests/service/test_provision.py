@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Written, reading
 from collector.influx.access import COLLECTOR, COMMUNITY, OPS, ROLES, Role, Tokens, label
-from collector.influx.databases import ensure, keep, kept
+from collector.influx.databases import ensure, retentions, set_retention
 from collector.influx.usage import usage
 from collector.influx.v2 import NotPermitted
 from collector.provision import Outcome, RotationError, finish, issue
@@ -256,14 +256,14 @@ async def test_collectors_own_token_may_change_retention_but_make_nothing(
         await issue(influx, tmp_path, rotate=False)
     async with two.influx(read(tmp_path, COLLECTOR)) as influx:
         assert await ensure(influx, RETENTION) == []
-        await keep(influx, RAW, 100 * 86_400)
-        assert await kept(influx, (RAW, DAILY)) == {RAW: 100 * 86_400, DAILY: 0}
+        await set_retention(influx, RAW, 100 * 86_400)
+        assert await retentions(influx, (RAW, DAILY)) == {RAW: 100 * 86_400, DAILY: 0}
         with pytest.raises(InfluxError, match="organisation"):
             await issue(influx, tmp_path, rotate=True)
     async with two.influx(read(tmp_path, COMMUNITY)) as influx:
-        assert await kept(influx, (RAW, DAILY)) == {RAW: None, DAILY: 0}
+        assert await retentions(influx, (RAW, DAILY)) == {RAW: None, DAILY: 0}
         with pytest.raises(NotPermitted, match="may not change the retention"):
-            await keep(influx, DAILY, 86_400)
+            await set_retention(influx, DAILY, 86_400)
 
 
 async def test_wrong_token_org_or_address_is_said_in_words(two: Given, tmp_path: Path) -> None:
@@ -391,10 +391,10 @@ async def test_scoped_user_needs_an_administrator_for_the_rest(
         await issue(influx, tmp_path, rotate=False)
     async with guarded.influx(read(tmp_path, COLLECTOR)) as influx:
         assert await ensure(influx, RETENTION) == []
-        assert await kept(influx, tuple(RETENTION)) == RETENTION
+        assert await retentions(influx, tuple(RETENTION)) == RETENTION
         assert (await usage(influx, RAW)).disk_bytes is None
         with pytest.raises(InfluxError, match="admin privilege"):
-            await keep(influx, RAW, 100 * 86_400)
+            await set_retention(influx, RAW, 100 * 86_400)
         with pytest.raises(NotPermitted, match="administrator"):
             await issue(influx, tmp_path, rotate=False)
 
@@ -410,7 +410,7 @@ async def test_start_that_may_not_lengthen_names_values_and_command(
     async with guarded.influx(read(tmp_path, COLLECTOR)) as influx:
         with capture_logs() as logs:
             await prepare(influx, {RAW: 100 * 86_400, DAILY: 0})
-        assert await kept(influx, tuple(RETENTION)) == RETENTION
+        assert await retentions(influx, tuple(RETENTION)) == RETENTION
     assert [(log["log_level"], log["kept"], log["setting"], log["command"]) for log in logs] == [
         ("warning", "90d", "100d", "collector retention set --raw 100d")
     ]

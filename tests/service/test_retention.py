@@ -14,7 +14,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from collector.influx.databases import ensure, keep, kept, shard_seconds
+from collector.influx.databases import ensure, retentions, set_retention, shard_seconds
 from collector.influx.usage import usage
 from collector.retention import NEEDS, first_whole, outlasts, prepare, recomputable_from
 from collector.schema import DAILY, MEASUREMENTS, OWNERS, RAW
@@ -219,7 +219,7 @@ async def test_influxdb_deletes_what_a_shorter_retention_gives_up(quick: Databas
         await ensure(influx, RETENTION)
         lines = [f'server_report server="a" {noon(back)}' for back in range(1, 51)]
         await influx.write(RAW, "\n".join(lines).encode())
-        await keep(influx, RAW, 40 * DAY_S)
+        await set_retention(influx, RAW, 40 * DAY_S)
     deadline = time.monotonic() + 20
     while quick.server.count(RAW, "server_report", "server") > 40:
         assert time.monotonic() < deadline
@@ -253,10 +253,10 @@ async def test_start_lengthens_and_never_shortens(databases: Databases) -> None:
     async with influx_of(databases) as influx:
         await prepare(influx, RETENTION)
         await prepare(influx, {RAW: 120 * DAY_S, DAILY: 0})
-        assert await kept(influx, (RAW, DAILY)) == {RAW: 120 * DAY_S, DAILY: 0}
+        assert await retentions(influx, (RAW, DAILY)) == {RAW: 120 * DAY_S, DAILY: 0}
         with capture_logs() as logs:
             await prepare(influx, {RAW: 60 * DAY_S, DAILY: 365 * DAY_S})
-        assert await kept(influx, (RAW, DAILY)) == {RAW: 120 * DAY_S, DAILY: 0}
+        assert await retentions(influx, (RAW, DAILY)) == {RAW: 120 * DAY_S, DAILY: 0}
     warnings = [(log["kept"], log["setting"], log["command"]) for log in logs]
     assert warnings == [
         ("120d", "60d", "collector retention set --raw 60d"),
@@ -278,7 +278,7 @@ async def test_served_setting_is_applied_when_longer(filled: Databases, serve: S
     collector = serve(filled.environment | {"COLLECTOR_RETENTION_RAW": "100d"})
     deadline = time.monotonic() + 20
     async with influx_of(filled) as influx:
-        while (await kept(influx, (RAW,)))[RAW] != 100 * DAY_S:
+        while (await retentions(influx, (RAW,)))[RAW] != 100 * DAY_S:
             assert time.monotonic() < deadline, collector.logs()
             time.sleep(0.1)  # noqa: ASYNC251 - nothing else runs in this loop
 

@@ -23,10 +23,10 @@ from collector.influx import (
     read,
     stream_csv,
 )
-from collector.influx.answers import read_answers
 from collector.influx.databases import ensure
 from collector.influx.errors import failure
 from collector.influx.frames import Rows, read_frame
+from collector.influx.responses import parse_response
 from tests.cut_short import CSV_CUTS, JSON_CUTS, Cut, Cutting, csv_cut
 from tools.embedded import EmbeddedInflux
 
@@ -185,7 +185,7 @@ def test_series_in_several_documents_is_put_together() -> None:
         b'{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","f"],'
         b'"values":[[3,4]]}]}]}\n{"results":[{"statement_id":1}]}'
     )
-    (series,), nothing = read_answers(body)
+    (series,), nothing = parse_response(body)
     assert (series.values, nothing) == ([[1, 2], [3, 4]], [])
 
 
@@ -201,12 +201,12 @@ def test_answer_that_is_not_influxdbs_is_an_error() -> None:
         b"\xff",
     ):
         with pytest.raises(InfluxError, match="not InfluxDB's"):
-            read_answers(body)
+            parse_response(body)
 
 
 def test_answer_that_announces_more_and_ends_is_cut_short() -> None:
     with pytest.raises(CutShort):
-        read_answers(b'{"results":[{"statement_id":0,"series":[],"partial":true}]}')
+        parse_response(b'{"results":[{"statement_id":0,"series":[],"partial":true}]}')
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Words for what keeps a client from InfluxDB, each with its remedy."""
+"""Diagnosis of failed connections to InfluxDB: error texts with their remedies."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _OLDEST_REFUSED: Final = 3
 
 
 class NotSupported(InfluxError):
-    """An InfluxDB whose line this collector cannot work with."""
+    """The version of InfluxDB is not supported."""
 
 
 class NotInfluxDB(InfluxUnavailable):
-    """Something else answers at the address."""
+    """The server at the address is not InfluxDB."""
 
 
 def unreachable(error: Exception) -> str:
-    """What an error of the connection means, and what to do where that is known."""
+    """The meaning of a connection error, with its remedy if there is a known one."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return _untrusted(error.certificate_error)
         case aiohttp.ClientConnectorSSLError() if "WRONG_VERSION_NUMBER" in str(error):
             return (
-                "the port does not speak TLS, though the address begins with https://:"
+                "the port does not speak TLS, although the address begins with https://:"
                 " set COLLECTOR_INFLUX_URL to http://…, or turn TLS on in InfluxDB"
             )
         case aiohttp.ClientConnectorSSLError():
@@ -51,20 +51,20 @@ def _untrusted(error: Exception) -> str:
     reason = str(getattr(error, "verify_message", "") or error)
     if isinstance(error, ssl.CertificateError) and "mismatch" in reason.lower():
         return (
-            f"its certificate is for another name ({reason}): use a name that the certificate"
-            " holds in COLLECTOR_INFLUX_URL"
+            f"its certificate is for another name ({reason}): use a name of the certificate in"
+            " COLLECTOR_INFLUX_URL"
         )
     return (
-        f"its certificate is not trusted ({reason}): set {CA_SETTING} to a file with the"
-        " certificate of its authority, of a self-signed one itself (PEM)"
+        f"its certificate is not trusted ({reason}): set {CA_SETTING} to a file (PEM) with"
+        " the certificate of its authority, or with the certificate itself if it is self-signed"
     )
 
 
 def version_of(status: int, headers: Mapping[str, str], body: bytes) -> str:
-    """The version in an answer to /ping.
+    """The version in a response to /ping.
 
-    Raises NotSupported for InfluxDB 3 and later, NotInfluxDB where something else answers,
-    InfluxUnavailable where it cannot answer now.
+    Raises NotSupported for InfluxDB 3 and later, NotInfluxDB if the server is another one,
+    InfluxUnavailable if it cannot answer now.
     """
     version = headers.get("X-Influxdb-Version", "") or _version_in(body)
     version = version.removeprefix("v")
@@ -72,8 +72,8 @@ def version_of(status: int, headers: Mapping[str, str], body: bytes) -> str:
     if major.isdigit() and int(major) >= _OLDEST_REFUSED:
         raise NotSupported(
             f"InfluxDB {version} is not supported: it cannot delete points, which erasures and"
-            " corrections of days need, reads a few days at a time, and has no token that only"
-            " reads for a public Grafana. Use InfluxDB 1.6 to 1.12 or 2.x"
+            " corrections of days need, reads only a few days at a time, and has no read-only"
+            " tokens for a public Grafana. Use InfluxDB 1.6 to 1.12 or 2.x"
         )
     if status == HTTPStatus.NO_CONTENT:
         return version or "unknown"
@@ -82,7 +82,7 @@ def version_of(status: int, headers: Mapping[str, str], body: bytes) -> str:
         title = f" ({' '.join(found[1].split())!r})" if found else ""
         raise NotInfluxDB(
             f"a web page{title} answers /ping with {status}, not InfluxDB: COLLECTOR_INFLUX_URL"
-            " must lead to InfluxDB itself, past a proxy's own pages and logins"
+            " must lead to InfluxDB itself, not to a proxy's own pages or logins"
         )
     if b"HTTP request to an HTTPS server" in body:
         raise NotInfluxDB(_SPEAKS_TLS)
@@ -90,7 +90,7 @@ def version_of(status: int, headers: Mapping[str, str], body: bytes) -> str:
 
 
 _SPEAKS_TLS: Final = (
-    "the port speaks TLS, though the address begins with http://: set COLLECTOR_INFLUX_URL to"
+    "the port speaks TLS, although the address begins with http://: set COLLECTOR_INFLUX_URL to"
     " https://…"
 )
 
@@ -104,11 +104,11 @@ def _version_in(body: bytes) -> str:
 
 
 async def speaks_tls(url: str) -> bool:
-    """Whether the port of an http:// address answers a TLS handshake. Never raises."""
+    """Whether the port of an http:// address accepts a TLS handshake. Never raises."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         return False
-    # Nothing is sent on this connection, so that its certificate need not be trusted.
+    # No data is sent on this connection, so its certificate need not be trusted.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -123,12 +123,12 @@ async def speaks_tls(url: str) -> bool:
     return True
 
 
-async def explained(url: str, error: InfluxUnavailable) -> str:
-    """The words of an error; that the port speaks TLS, where that is the cause."""
+async def diagnose(url: str, error: InfluxUnavailable) -> str:
+    """The text of an error, or, if that is its cause, that the port uses TLS."""
     cause = error.__cause__
-    is_answer_garbled = isinstance(
+    is_garbled = isinstance(
         cause, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError | aiohttp.ClientOSError
     ) and not isinstance(cause, aiohttp.ClientConnectorError)
-    if is_answer_garbled and await speaks_tls(url):
+    if is_garbled and await speaks_tls(url):
         return _SPEAKS_TLS
     return str(error)

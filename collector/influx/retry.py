@@ -1,4 +1,4 @@
-"""Tries again what fails for a passing reason: a connection refused, a shard being deleted."""
+"""Retries of requests that fail for a passing reason, such as a shard being deleted."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collector.influx.errors import CutShort, InfluxUnavailable
 T = TypeVar("T")
 
 PAUSES_S: Final = (0.1, 0.3, 1.0)
-"""Pauses before the second, third and fourth try."""
+"""Delays before the second, third and fourth try."""
 
 
-async def patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Await `work`, again a few times while it raises InfluxUnavailable; then that is raised.
+async def retrying(work: Callable[[], Awaitable[T]]) -> T:
+    """Await `work`, and retry it a few times while it raises InfluxUnavailable.
 
-    An answer that was cut short is asked for once more only, since a limit will cut it again. A
-    time-out is final: it has taken its time.
+    A response that was cut short is retried once only, since a limit will cut it again. A time-out
+    is not retried, since it has taken long already. Raises the last InfluxUnavailable.
     """
     pauses = list(PAUSES_S)
     while True:

@@ -1,4 +1,4 @@
-"""InfluxDB's answers in JSON, one document or several in a body. Pure.
+"""Parser for InfluxDB's JSON responses, one or several documents in a body. Pure.
 
 Format: https://docs.influxdata.com/influxdb/v1/guides/query_data/
 """
@@ -17,7 +17,7 @@ _NOT_EXECUTED: Final = "not executed"
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series of an answer: its tags, the columns' names, and rows (times in ns)."""
+    """One series of a response: its tags, column names and rows (times in ns)."""
 
     name: str
     tags: dict[str, str]
@@ -25,22 +25,22 @@ class Series:
     values: list[list[Any]]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Each row by column; what a point lacks is None."""
+        """Each row as a dict by column; missing values are None."""
         for row in self.values:
             yield dict(zip(self.columns, row, strict=True))
 
 
 def rows_of(series: Iterable[Series]) -> list[dict[str, Any]]:
-    """The rows of several series, by column."""
+    """The rows of several series, each as a dict by column."""
     return [row for one in series for row in one.rows()]
 
 
-def read_answers(body: bytes) -> list[list[Series]]:
-    """The series that answer each statement, by the statement's number.
+def parse_response(body: bytes) -> list[list[Series]]:
+    """Parse a response body into the series of each statement, in order of the statements.
 
-    A chunked answer is one document for each piece; a series in several pieces is put together.
-    Raises CutShort where more pieces were announced than came, InfluxUnavailable, InfluxError and
-    NoDatabase where the answer holds an error of that kind.
+    A chunked response has one document for each chunk; series split over chunks are joined. Raises
+    CutShort if announced chunks are missing, and InfluxUnavailable, InfluxError or NoDatabase if
+    the response holds an error of that kind.
     """
     answers: list[list[Series]] = []
     continues = is_announced = False
@@ -57,9 +57,9 @@ def read_answers(body: bytes) -> list[list[Series]]:
                     _add(answers[number], found, continues=continues)
                     continues = bool(found.get("partial"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InfluxError(f"an answer that is not InfluxDB's: {body[:100]!r}") from error
+        raise InfluxError(f"a response that is not InfluxDB's: {body[:100]!r}") from error
     if continues or is_announced:
-        raise CutShort("InfluxDB's answer was cut short: it says itself that it is partial")
+        raise CutShort("InfluxDB's response was cut short: it is marked as partial")
     return answers
 
 
@@ -85,8 +85,8 @@ def _add(answer: list[Series], found: dict[str, Any], *, continues: bool) -> Non
 
 
 def _error_in(words: object, body: bytes) -> InfluxError:
-    # InfluxDB 1.x writes this over the words of the statement that failed, where both are in one
+    # InfluxDB 1.x replaces the error of the failed statement by this text if both are in one
     # document.
     if words == _NOT_EXECUTED:
-        return CutShort(f"InfluxDB did not carry out a query, and does not say why: {body[:100]!r}")
+        return CutShort(f"InfluxDB did not execute a query and gives no reason: {body[:100]!r}")
     return failure(str(words))

@@ -16,7 +16,7 @@ from aiohttp import web
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, Written, read
 from collector.influx.databases import ensure
 from collector.influx.frames import Rows, read_frame
-from collector.influx.patience import PAUSES_S, patiently
+from collector.influx.retry import PAUSES_S, retrying
 from tests.command import command
 from tests.conftest import Databases
 from tests.network import influx_of
@@ -118,7 +118,7 @@ async def test_a_timeout_is_not_asked_for_again() -> None:
         raise InfluxUnavailable("silent") from TimeoutError()
 
     with pytest.raises(InfluxUnavailable):
-        await patiently(slow)
+        await retrying(slow)
     assert tries == 1
 
 
