@@ -1,21 +1,21 @@
-"""Writes docs/privacy.md from the text of the page `/privacy`: `python -m tools.privacy`.
+"""Generator of docs/privacy.md from the text of the page `/privacy`: `python -m tools.privacy`.
 
-The page tells the settings in force, the document the defaults and the settings' names.
+The page shows the values of the settings, the document their defaults and names.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from collector.public.explained import privacy_values
+from collector.public.contexts import privacy_context
 from collector.public.language import DEFAULT, language
 from collector.settings import Settings
 
 PRIVACY = Path(__file__).parent.parent / "docs" / "privacy.md"
 
 _MADE = (
-    "Made from the text of the page `/privacy`, with the default settings, by"
-    " `python -m tools.privacy`;\na test compares the two. A running collector's page tells its"
+    "Generated from the text of the page `/privacy`, with the default settings, by"
+    " `python -m tools.privacy`;\na test compares the two. A running collector's page shows its"
     " own settings."
 )
 _LINKS = {
@@ -27,7 +27,7 @@ _LINKS = {
 
 def privacy() -> str:
     """The whole text of docs/privacy.md."""
-    values = privacy_values(Settings.model_construct(), links=_LINKS, names=True)
+    values = privacy_context(Settings.model_construct(), links=_LINKS, names=True)
     heading, _, rest = language(DEFAULT).markdown("privacy", values).partition("\n")
     return f"{heading}\n\n{_MADE}\n{rest}"
 

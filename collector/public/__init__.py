@@ -1,1 +1,1 @@
-"""What anyone may read: made from `usage_daily` and from nothing else."""
+"""The public site: pages, downloads, badges and text reports, all read from `usage_daily` alone."""

@@ -1,6 +1,6 @@
-"""`/badge/nodes.json` for shields.io's endpoint badge, and the same as a picture.
+"""Badge with the number of nodes: JSON for shields.io, and SVG.
 
-Form: https://shields.io/badges/endpoint-badge
+JSON format: https://shields.io/badges/endpoint-badge
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field
 
 from collector.influx import InfluxError
-from collector.public.answers import UNREADABLE, aged, open_routes
+from collector.public.responses import SERIES_UNAVAILABLE, age_headers, cors_routes
 from collector.public.series import PublicSeries, Snapshot
 
 LABEL: Final = "AllStarLink nodes"
 _COLOUR: Final = "0b6e75"
 _NONE_COLOUR: Final = "6b7280"
 _LABEL_COLOUR: Final = "30363d"
-_KEPT_S: Final = 3600
+_MAX_AGE_S: Final = 3600
 _LETTER: Final = 6.6
 _PADDING: Final = 10
 
 
 class Badge(BaseModel):
-    """What shields.io reads."""
+    """JSON body of shields.io's endpoint badge."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -34,11 +34,11 @@ class Badge(BaseModel):
     label: str = Field(description="left part")
     message: str = Field(description="right part: nodes of the last complete day")
     color: str = Field(description="colour of the right part, six hexadecimal digits")
-    cache_seconds: int = Field(default=_KEPT_S, alias="cacheSeconds", ge=300)
+    cache_seconds: int = Field(default=_MAX_AGE_S, alias="cacheSeconds", ge=300)
 
 
 def badge(snapshot: Snapshot) -> Badge:
-    """The nodes of the last complete day."""
+    """The badge of a snapshot: nodes of the last complete day."""
     final = snapshot.last_final
     if final is None:
         return Badge(label=LABEL, message="no complete day yet", color=_NONE_COLOUR)
@@ -46,7 +46,7 @@ def badge(snapshot: Snapshot) -> Badge:
 
 
 def badge_svg(shown: Badge) -> str:
-    """The badge as a picture."""
+    """The badge as SVG."""
     left, right = (_width(text) for text in (shown.label, shown.message))
     label, message = escape(shown.label), escape(shown.message)
     return (
@@ -74,23 +74,26 @@ class Badges:
         self._series = series
 
     def routes(self) -> list[web.RouteDef]:
-        """JSON for shields.io, and SVG."""
-        return open_routes([("/badge/nodes.json", self.json), ("/badge/nodes.svg", self.svg)])
+        """`/badge/nodes.json` and `/badge/nodes.svg`."""
+        return cors_routes([("/badge/nodes.json", self.json), ("/badge/nodes.svg", self.svg)])
 
     async def json(self, _request: web.Request) -> web.Response:
-        """The badge as shields.io wants it."""
+        """The badge as JSON."""
         return await self._answer(
             lambda shown: shown.model_dump_json(by_alias=True) + "\n", "application/json"
         )
 
     async def svg(self, _request: web.Request) -> web.Response:
-        """The badge as a picture."""
+        """The badge as SVG."""
         return await self._answer(badge_svg, "image/svg+xml")
 
     async def _answer(self, text: Callable[[Badge], str], kind: str) -> web.Response:
         try:
             snapshot = await self._series.snapshot()
         except InfluxError:
-            return UNREADABLE.response()
-        headers = {hdrs.CACHE_CONTROL: f"public, max-age={_KEPT_S}", **aged(snapshot.as_of)}
+            return SERIES_UNAVAILABLE.response()
+        headers = {
+            hdrs.CACHE_CONTROL: f"public, max-age={_MAX_AGE_S}",
+            **age_headers(snapshot.as_of),
+        }
         return web.Response(text=text(badge(snapshot)), content_type=kind, headers=headers)

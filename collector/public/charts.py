@@ -1,7 +1,7 @@
-"""The year's chart: days and counts as coordinates. Pure; the template draws them.
+"""Line chart of daily counts, as coordinates that the template draws. Pure.
 
-Coordinates are per thousand of the plot's width and height, so that the plot can be stretched to
-any screen while its texts keep their size.
+Coordinates are per thousand of the plot's width and height: the plot stretches to any screen while
+its text keeps its size.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _STEPS: Final = (1, 2, 2.5, 5, 10)
 _MOST_LINES: Final = 5
 _FEWEST_DAYS: Final = 2
 _MOST_WEEKLY: Final = 75
-"""The longest span, in days, whose axis tells weeks."""
+"""The longest span, in days, whose axis is marked by weeks; longer ones by months."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: where, in per cent from the left or the top, and for what."""
+    """A mark on an axis: position in per cent from the left or the top, and its value."""
 
     percent: float
     value: int | date
@@ -30,10 +30,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Two lines over days, the first with an area under it.
+    """Two lines over days, the upper with an area under it; all three are SVG paths.
 
-    `upper_end` and `lower_end` are the heights at which they end, in per cent from the top. `marks`
-    are the first days of months or, where `weekly`, Mondays.
+    `upper_end` and `lower_end` are the heights at which the lines end, in per cent from the top.
+    `marks` are the first days of months or, if `weekly`, Mondays.
     """
 
     first: date
@@ -53,7 +53,7 @@ def chart(
 ) -> Chart | None:
     """The chart of two counts from `first` to `last`; None for fewer than two days.
 
-    A day without a count is a gap in the line: no value is made up.
+    A day without a count is a gap in the line.
     """
     days = (last - first).days
     shown = [upper[day] for day in upper if first <= day <= last]
@@ -86,27 +86,27 @@ class _Plot:
     top: int
 
     def point(self, day: date, count: int) -> str:
-        """A point of a path."""
+        """Path coordinates of a count."""
         x = _SIZE * (day - self.first).days / self.days
         return f"{x:.4g} {_SIZE * (1 - count / self.top):.4g}"
 
     def end(self, counts: Mapping[date, int]) -> float:
-        """How far from the top the last count of a line is, in per cent."""
+        """Height of a line's last count, in per cent from the top."""
         return 100 * (1 - counts[max(counts)] / self.top) if counts else 100.0
 
     def line(self, run: Sequence[tuple[date, int]]) -> str:
-        """A line through a run of days; of one day alone a dot."""
+        """Path through a run of days; a dot for a single day."""
         points = [self.point(day, count) for day, count in run]
         return f"M{points[0]}" + ("L" + " ".join(points[1:]) if points[1:] else "h0")
 
     def area(self, run: Sequence[tuple[date, int]]) -> str:
-        """What lies under a run of days."""
+        """Path round the area under a run of days."""
         start, end = self.point(run[0][0], 0), self.point(run[-1][0], 0)
         return f"M{start}L{' '.join(self.point(day, count) for day, count in run)} {end}Z"
 
 
 def _runs(counts: Mapping[date, int], first: date, last: date) -> list[list[tuple[date, int]]]:
-    """The counts in runs of days without a gap."""
+    """Counts grouped into runs of consecutive days."""
     points = sorted((day, count) for day, count in counts.items() if first <= day <= last)
     runs = [points[:1]] if points else []
     for (before, _), point in pairwise(points):
@@ -118,7 +118,7 @@ def _runs(counts: Mapping[date, int], first: date, last: date) -> list[list[tupl
 
 
 def _step(highest: int) -> int:
-    """The distance of lines that are round numbers, at most five of them over zero."""
+    """Distance between grid lines: a round number that gives at most five lines above zero."""
     size = 1
     while True:
         for factor in _STEPS:

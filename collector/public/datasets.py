@@ -1,8 +1,8 @@
-"""The series that can be downloaded: their rows, and how stored points become them. Pure.
+"""Series that can be downloaded: their columns, and the conversion of stored points to rows. Pure.
 
-Every row has a day, a count, the unit of the count, the time it counts over (`window`), and whether
-the day is complete (`final`). Rows of a month are sorted by their columns, so that the same numbers
-are always the same bytes.
+Every row has a day, a count, the unit of the count, the period that it covers (`window`), and
+whether the day is complete (`final`). Rows of a month are sorted by their columns, so that the same
+numbers always give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ LICENCE: Final = "CC0-1.0"
 LICENCE_URL: Final = "https://creativecommons.org/publicdomain/zero/1.0/"
 
 _FORMULA: Final = r"^[=+\-@\t\r]"
-"""How a text begins that a spreadsheet takes for a formula."""
+"""Matches text that a spreadsheet takes for a formula."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One series to download at `/v1/{path}`.
+    """One series that can be downloaded at `/v1/{path}`.
 
-    `measurement` is None for `daily_usage`, whose rows are its fields. `columns` are the texts of a
-    row beside its day, `filters` those by which rows can be chosen.
+    `measurement` is None for `daily_usage`, which has a row for each field. `columns` are the text
+    columns beside the day, `filters` those that rows can be selected by.
     """
 
     path: str
@@ -49,18 +49,18 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """Its name in file names and in OpenAPI's operations."""
+        """Name in file names and in OpenAPI operation IDs."""
         return self.path.replace("/", "-")
 
     def heading(self) -> tuple[str, ...]:
-        """The names of a row's values, in order."""
+        """Names of all columns, in order."""
         last = ("final", "imported") if self.measurement is None else ("final",)
         return ("day", *self.columns, "count", "unit", "window", *last)
 
     def select(self, first: date, last: date, chosen: Mapping[str, str]) -> Select:
-        """The rows from one day to another. Raises TypeError for `daily_usage`."""
+        """The query for rows from `first` to `last`. Raises TypeError for `daily_usage`."""
         if self.measurement is None:
-            raise TypeError("daily_usage is read whole")
+            raise TypeError("daily_usage has no query of its own")
         narrowed = "".join(
             f" AND {identifier(name)} = {string(value)}" for name, value in chosen.items()
         )
@@ -71,7 +71,7 @@ class Dataset:
         )
 
     def rows(self) -> Rows:
-        """A parser of what `select` gives."""
+        """A parser for the result of `select`."""
         types: dict[str, pl.DataType] = {self._field: pl.Int64()}
         return Rows(types | dict.fromkeys(self.columns, pl.String()))
 
@@ -80,7 +80,7 @@ class Dataset:
         return self.measurement.fields[0].name if self.measurement else ""
 
     def table_frame(self, read: pl.DataFrame, final: Iterable[date]) -> pl.DataFrame:
-        """Rows from what `rows` parsed; `final` are the complete days."""
+        """Rows made from a parsed result; `final` are the complete days."""
         days = pl.Series("final", sorted(final), dtype=pl.Date)
         return (
             read.select(
@@ -95,7 +95,7 @@ class Dataset:
         )
 
     def usage_frame(self, days: Iterable[UsageDay], chosen: Mapping[str, str]) -> pl.DataFrame:
-        """Rows from days of `daily_usage`: one a day and measure, in the schema's order."""
+        """Rows made from days of `daily_usage`: one for each day and field, in schema order."""
         rows = [
             (
                 day.day,
@@ -128,10 +128,10 @@ DATASETS: Final = (DAILY, NODES, SERVERS, PACKAGES, UPGRADES)
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:
-    """Rows as CSV without a heading.
+    """Rows as CSV without a header line.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe before it: senders choose
-    these texts.
+    Senders choose these texts, so one that a spreadsheet would run as a formula gets an apostrophe
+    before it.
     """
     texts = pl.col(pl.String)
     safe = pl.when(texts.str.contains(_FORMULA)).then(pl.lit("'") + texts).otherwise(texts)
@@ -139,5 +139,5 @@ def as_csv(frame: pl.DataFrame) -> bytes:
 
 
 def as_json(frame: pl.DataFrame) -> bytes:
-    """Rows as JSON objects, a comma and a line's end between."""
+    """Rows as JSON objects, separated by a comma and a newline."""
     return frame.write_ndjson().encode().rstrip(b"\n").replace(b"}\n{", b"},\n{")

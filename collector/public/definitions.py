@@ -1,6 +1,6 @@
-"""What each published number is a part of, over how many days, and how it is protected.
+"""Definitions of the published fields: window, denominator and protection of each.
 
-Names, units and meanings are the schema's; this adds what a reader of the numbers needs beside.
+Names, units and meanings come from the schema.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _OF: Final = {
     DAILY_UPGRADES.name: {"nodes": "changed"},
 }
 FLAGS: Final = frozenset({"final", "imported"})
-"""Fields of `daily_usage` that count nothing."""
+"""Fields of `daily_usage` that are flags, not counts."""
 _SUPPRESSED: Final = {
     DAILY_NODES.name,
     DAILY_SERVERS.name,
@@ -71,8 +71,8 @@ _SUPPRESSED_FIELDS: Final = frozenset(_OF_NODES)
 class Definition:
     """One published field.
 
-    `window` is the time it counts over (`1d`, `24h`); `of` names what it is a part of, empty where
-    it is a total of its own; `protection` is `exact`, or `k` where smaller counts are withheld.
+    `window` is the period that it covers (`1d`, `24h`); `of` names the total that it is a part of,
+    empty for a total; `protection` is `exact`, or `k` if counts under k are withheld.
     """
 
     measurement: str
@@ -85,7 +85,7 @@ class Definition:
 
     @property
     def key(self) -> str:
-        """Its name among all."""
+        """Unique name, with the measurement."""
         return f"{self.measurement}.{self.name}"
 
 
@@ -114,9 +114,9 @@ DEFINITIONS: Final = tuple(
     if measurement.database == DAILY
     for field in measurement.fields
 )
-"""Every published field, in the schema's order."""
+"""All published fields, in schema order."""
 
 MEASURES: Final = tuple(
     item for item in DEFINITIONS if item.measurement == DAILY_USAGE.name and item.name not in FLAGS
 )
-"""The counts of `daily_usage`."""
+"""Fields of `daily_usage` that are counts."""

@@ -1,4 +1,4 @@
-"""How far the published series reach: `/v1/freshness`, and the same for the pages."""
+"""Freshness of the published series: `/v1/freshness`, and the same figures for the pages."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
 from collector.influx import InfluxError
-from collector.public.answers import UNREADABLE, aged, open_routes
 from collector.public.datasets import LICENCE_URL
-from collector.public.form import Form
+from collector.public.formats import Format
+from collector.public.responses import SERIES_UNAVAILABLE, age_headers, cors_routes
 from collector.public.series import PublicSeries, Snapshot
 
 _DUE_AFTER: Final = timedelta(hours=2)
-"""A day is complete an hour after its end, and computed within another."""
-_KEPT: Final = "public, max-age=60"
+"""A day is complete an hour after its end, and computed within another hour."""
+_CACHE_CONTROL: Final = "public, max-age=60"
 
 
 class Freshness(BaseModel):
-    """How far the series reach. Days and hours are UTC."""
+    """Newest days and hours of the series, in UTC."""
 
     last_final_day: date | None = Field(description="last complete day; null before there is one")
     open_day: date | None = Field(
@@ -30,16 +30,16 @@ class Freshness(BaseModel):
     )
     open_hour: datetime | None = Field(description="start of the newest hour counted")
     first_day: date | None = Field(description="first day of the series")
-    days: int = Field(ge=0, description="days that there are")
-    missing_days: int = Field(ge=0, description="days between the first and the last that lack")
-    late: bool = Field(description="whether the last day that should be complete is not")
+    days: int = Field(ge=0, description="number of days in the series")
+    missing_days: int = Field(ge=0, description="days missing between the first and the last")
+    late: bool = Field(description="whether a day that should be complete by now is not")
     as_of: datetime | None = Field(
-        description="when all this was read, where the series cannot be read now; else null"
+        description="when these figures were read, if the series cannot be read now; else null"
     )
 
 
 def freshness(snapshot: Snapshot, now: datetime) -> Freshness:
-    """What is to be said of a snapshot at a moment."""
+    """The freshness of a snapshot at `now`."""
     final, days = snapshot.last_final, snapshot.days
     due = (now - _DUE_AFTER).date() - timedelta(days=1)
     return Freshness(
@@ -61,28 +61,28 @@ class FreshnessRoutes:
         self._series = series
 
     def routes(self) -> list[web.RouteDef]:
-        """JSON or CSV, by the address or by Accept."""
-        return open_routes(
-            [("/v1/freshness", self.show), ("/v1/freshness.{form:json|csv}", self.show)]
+        """`/v1/freshness`, with the format in the path or in Accept."""
+        return cors_routes(
+            [("/v1/freshness", self.show), ("/v1/freshness.{format:json|csv}", self.show)]
         )
 
     async def show(self, request: web.Request) -> web.Response:
-        """The freshness now."""
+        """Respond with the freshness now."""
         try:
             found = freshness(await self._series.snapshot(), datetime.now(UTC))
         except InfluxError:
-            return UNREADABLE.response()
-        form = Form.of(request)
-        body = found.model_dump_json() + "\n" if form is Form.JSON else _csv(found)
+            return SERIES_UNAVAILABLE.response()
+        file_format = Format.of(request)
+        body = found.model_dump_json() + "\n" if file_format is Format.JSON else _csv(found)
         return web.Response(
             text=body,
-            content_type=form.content_type,
-            charset="utf-8" if form is Form.CSV else None,
+            content_type=file_format.content_type,
+            charset="utf-8" if file_format is Format.CSV else None,
             headers={
-                hdrs.CACHE_CONTROL: _KEPT,
+                hdrs.CACHE_CONTROL: _CACHE_CONTROL,
                 hdrs.VARY: hdrs.ACCEPT,
                 hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
-                **aged(found.as_of),
+                **age_headers(found.as_of),
             },
         )
 

@@ -1,4 +1,4 @@
-"""Headers that every public answer carries, but for the receipts of senders."""
+"""Security headers of every public response except receipts for reports."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Prepared = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 
 def page_policy(style: str) -> str:
-    """The content security policy of a page whose one style element holds `style`.
+    """The content security policy of a page whose only style element holds `style`.
 
-    No script, and nothing from elsewhere; its icon is in the page.
+    It allows no script and nothing from other origins; the icon is a data URL in the page.
     """
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"{_NOTHING}; style-src 'sha256-{digest}'; img-src 'self' data:"
 
 
 def public_headers(trusted: Sequence[Network]) -> Prepared:
-    """What aiohttp calls before an answer's headers are sent; `trusted` are our proxies."""
+    """An `on_response_prepare` handler that adds the headers; `trusted` are the trusted proxies."""
 
     async def prepared(request: web.Request, response: web.StreamResponse) -> None:
         if isinstance(response, Receipt):
@@ -40,16 +40,16 @@ def public_headers(trusted: Sequence[Network]) -> Prepared:
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
-        if _by_tls(request, trusted):
+        if _came_by_tls(request, trusted):
             headers[hdrs.STRICT_TRANSPORT_SECURITY] = _HSTS
 
     return prepared
 
 
-def _by_tls(request: web.Request, trusted: Sequence[Network]) -> bool:
-    """Whether the reader came by TLS, as the last of our proxies tells."""
-    said = request.headers.get(hdrs.X_FORWARDED_PROTO)
-    if said is None or not trusted:
+def _came_by_tls(request: web.Request, trusted: Sequence[Network]) -> bool:
+    """Whether the request came by TLS, according to the nearest trusted proxy."""
+    forwarded = request.headers.get(hdrs.X_FORWARDED_PROTO)
+    if forwarded is None or not trusted:
         return False
-    nearest = said.rpartition(",")[2].strip().lower()
+    nearest = forwarded.rpartition(",")[2].strip().lower()
     return is_within(request.remote or "", trusted) and nearest == "https"

@@ -1,7 +1,7 @@
-"""The languages of the pages: every sentence, and how numbers and days are written.
+"""Languages of the pages: their texts, and the formatting of numbers and dates.
 
-A language is a folder in `languages/`: `texts.toml` holds the short texts, `privacy.md` and
-`method.md` the long ones. A new language is a new folder and its name in `LANGUAGES`.
+Each language has a folder in `languages/`: `texts.toml` holds the short texts, the Markdown files
+the long ones. To add a language, add its folder and its code to `LANGUAGES`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 LANGUAGES: Final = ("en", "es")
-"""Languages of the pages; the first is that of addresses without a language."""
+"""Codes of the languages; the first is used for paths without a code."""
 DEFAULT: Final = LANGUAGES[0]
 
 _FOLDER: Final = resources.files("collector.public") / "languages"
 
 
 class Language:
-    """One language. `code` is its name in addresses and in HTML."""
+    """Texts and formats of one language. `code` is its code in paths and in HTML."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -41,56 +41,56 @@ class Language:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The names of all short texts."""
+        """The keys of all short texts."""
         return frozenset(self._texts)
 
     def raw(self, key: str) -> str:
-        """A short text with its placeholders. Raises KeyError for a name it lacks."""
+        """A short text with its placeholders. Raises KeyError for an unknown key."""
         return self._texts[key]
 
     def text(self, key: str, **values: object) -> str:
-        """A short text with its placeholders filled. Raises KeyError for a name it lacks."""
+        """A short text with its placeholders filled. Raises KeyError for an unknown key."""
         return self._texts[key].format(**values)
 
     def number(self, value: float) -> str:
-        """A number as people write it: `1,726`."""
+        """A number with separators: `1,726`."""
         return format_decimal(value, locale=self._locale)
 
     def signed(self, value: int) -> str:
-        """A change: `+3`, `±0`, and below zero a true minus."""
+        """A change: `+3`, `±0`, or with a true minus sign."""
         sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else "±"
         return sign + self.number(abs(value))
 
     def percent(self, share: float) -> str:
-        """A share of 1 with one decimal."""
+        """A fraction of 1 as a percentage with one decimal."""
         return format_percent(share, format="#,##0.0\N{NO-BREAK SPACE}%", locale=self._locale)
 
     def day(self, day: date) -> str:
-        """A day in words."""
+        """A date with the day of the week."""
         return format_date(day, self._texts["format.day"], locale=self._locale)
 
     def short_day(self, day: date) -> str:
-        """A day in words, without the day of the week."""
+        """A date without the day of the week."""
         return format_date(day, self._texts["format.short_day"], locale=self._locale)
 
     def month(self, day: date) -> str:
-        """The month of a day, with its year."""
+        """The month and year of a date."""
         return format_date(day, self._texts["format.month"], locale=self._locale)
 
     def month_name(self, day: date) -> str:
-        """The month of a day, short, for a chart's axis."""
+        """The abbreviated month of a date, for a chart's axis."""
         return format_date(day, "MMM", locale=self._locale).rstrip(".")
 
     def axis_day(self, day: date) -> str:
-        """A day, short, for a chart's axis."""
+        """An abbreviated date, for a chart's axis."""
         return f"{day.day} {self.month_name(day)}"
 
     def moment(self, moment: datetime) -> str:
-        """An hour of a day, UTC."""
+        """A date and time in UTC."""
         return f"{self.short_day(moment.date())}, {moment:%H:%M} UTC"
 
     def duration(self, seconds: int) -> str:
-        """A whole number of days or hours in words; 0 is for ever."""
+        """A duration in days or hours; 0 means for ever."""
         if seconds == 0:
             return self.text("duration.ever")
         unit, size = ("days", 86_400) if seconds % 86_400 == 0 else ("hours", 3600)
@@ -100,7 +100,7 @@ class Language:
         )
 
     def markdown(self, name: str, values: Mapping[str, Any]) -> str:
-        """A long text (`privacy`, `method`) as Markdown, its placeholders filled.
+        """A long text (such as `privacy`) as Markdown, with its placeholders filled.
 
         Raises jinja2.UndefinedError for a placeholder without a value.
         """
@@ -108,13 +108,13 @@ class Language:
         return _PLAIN.from_string(source).render({**values, "duration": self.duration})
 
     def html(self, name: str, values: Mapping[str, Any]) -> Markup:
-        """The same as HTML; what the operator's settings put into it stays text."""
+        """The same as HTML; HTML in the values is escaped."""
         return Markup(_MARKDOWN.render(self.markdown(name, values)))  # noqa: S704 - `html` is off
 
 
 @cache
 def language(code: str) -> Language:
-    """The language of this name, read once. Raises KeyError for another."""
+    """The language with this code, loaded once. Raises KeyError for an unknown code."""
     if code not in LANGUAGES:
         raise KeyError(code)
     return Language(code)
@@ -140,7 +140,7 @@ _PLAIN: Final = Environment(
 
 
 def _markdown() -> MarkdownIt:
-    """Markdown whose wide parts can be scrolled by themselves, by keyboard too."""
+    """A Markdown renderer whose tables and code blocks scroll by themselves, by keyboard too."""
 
     def table_open(*_: object) -> str:
         return '<div class="scroll" tabindex="0"><table>\n'

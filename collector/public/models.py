@@ -1,4 +1,4 @@
-"""What the answers hold, as models; OpenAPI's schemas are made of them."""
+"""Models of the downloads' JSON, from which the OpenAPI schemas are made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FROM_VERSION, _TO_VERSION = DAILY_UPGRADES.tags
 
 
 class Row(BaseModel):
-    """What every row says."""
+    """Fields that every row has."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -79,16 +79,16 @@ class UpgradeRow(Row):
 
 
 class Download(BaseModel):
-    """A series: the days it holds, its licence, and its rows."""
+    """A series: its span of days, its licence, and its rows."""
 
     series: str = Field(description="its path below /v1")
     licence: Literal["CC0-1.0"] = Field(default=LICENCE, description="no rights reserved")
-    first: date | None = Field(alias="from", description="first day; null where there is none")
-    last: date | None = Field(alias="to", description="last day; null where there is none")
+    first: date | None = Field(alias="from", description="first day; null if there is none")
+    last: date | None = Field(alias="to", description="last day; null if there is none")
 
 
 class DailyDownload(Download):
-    """The counts of days."""
+    """Counts of each day."""
 
     rows: list[DailyRow]
 
@@ -118,4 +118,4 @@ MODELS: Final[dict[Dataset, tuple[type[Row], type[Download]]]] = {
     PACKAGES: (PackageRow, PackageDownload),
     UPGRADES: (UpgradeRow, UpgradeDownload),
 }
-"""Each series' rows, and its JSON answer."""
+"""The row and the download model of each series."""

@@ -1,4 +1,4 @@
-"""`/openapi.json`: the OpenAPI 3.1 document, made from the descriptions of all routes."""
+"""Builder of the OpenAPI 3.1 document from the descriptions of all routes. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEXT_SCHEMA: Final = {"type": "string"}
 def document(
     operations: Iterable[Operation], *, title: str, version: str, description: str, server: str
 ) -> dict[str, Any]:
-    """The OpenAPI document. `server` is the public address, or empty for "where this came from"."""
+    """The OpenAPI document. `server` is the public URL; empty: relative to the document."""
     known = list(operations)
     models = {
         model
@@ -46,7 +46,7 @@ def document(
             "description": description,
             "license": {"name": "CC0 1.0 (the data)", "url": LICENCE_URL},
         },
-        # Relative to the document, wherever a proxy puts it.
+        # A relative URL is right under any prefix of a proxy.
         "servers": [{"url": server or "."}],
         "paths": paths,
         "components": {"schemas": schemas.get("$defs", {})},
@@ -54,7 +54,7 @@ def document(
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.group],
@@ -73,11 +73,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
         },
     }
     if operation.bodies:
-        told["requestBody"] = {
+        described["requestBody"] = {
             "required": True,
             "content": {JSON: {"schema": _any_of(operation.bodies)}},
         }
-    return told
+    return described
 
 
 def _any_of(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
@@ -86,17 +86,17 @@ def _any_of(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
-    told: dict[str, Any] = {"description": answer.meaning}
+    described: dict[str, Any] = {"description": answer.meaning}
     if answer.media:
-        told["content"] = {
+        described["content"] = {
             kind: {"schema": _schema(model, kind)} for kind, model in answer.media.items()
         }
     if answer.headers:
-        told["headers"] = {
+        described["headers"] = {
             name: {"description": meaning or name, "schema": _TEXT_SCHEMA}
             for name, meaning in answer.headers.items()
         }
-    return told
+    return described
 
 
 def _schema(model: type[BaseModel] | None, kind: str) -> dict[str, Any]:

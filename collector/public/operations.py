@@ -1,4 +1,4 @@
-"""The routes of downloads, badges, pages and text reports, described for OpenAPI."""
+"""OpenAPI descriptions of the routes of downloads, badges, pages and text reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from collector.operations import (
 from collector.public.badge import Badge
 from collector.public.datasets import DATASETS, Dataset
 from collector.public.definitions import MEASURES
-from collector.public.form import Form
+from collector.public.formats import Format
 from collector.public.freshness import Freshness
 from collector.public.language import DEFAULT, LANGUAGES
 from collector.public.models import MODELS
@@ -45,10 +45,10 @@ _FILTERS: Final = {
     ),
     "within": Parameter(
         "within",
-        "only counts that this property narrows; `all`: of the whole network",
+        "only counts within values of this property; `all`: counts of the whole network",
         {"type": "string", "enum": [ALL, *NODE_DIMENSIONS]},
     ),
-    "within_value": Parameter("within_value", "only counts narrowed to this value", _TEXT),
+    "within_value": Parameter("within_value", "only counts within this value", _TEXT),
     "package": Parameter("package", "only this package", _TEXT),
 }
 _SUMMARIES: Final = {
@@ -62,35 +62,38 @@ _SPAN: Final = (
     Parameter("from", "first day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
     Parameter("to", "last day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
 )
-NOT_MODIFIED: Final = Answer("what you have (If-None-Match) is still so")
+NOT_MODIFIED: Final = Answer("the version in If-None-Match is current")
 NOT_READABLE: Final = problem("the series cannot be read now", "Retry-After")
 _READ: Final = {
     HTTPStatus.NOT_MODIFIED: NOT_MODIFIED,
     HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE,
 }
-_WRONG: Final = problem("a parameter is unknown or has no such value: `invalid-parameter`")
+_WRONG: Final = problem("a parameter is unknown or has an invalid value: `invalid-parameter`")
 
 
 def data_operations() -> Iterator[Operation]:
-    """The downloads."""
+    """Operations of the downloads and of `/v1/freshness`."""
     for dataset in DATASETS:
         yield _span(dataset, "", dataset.name, {JSON: MODELS[dataset][1], CSV: None})
-        media: dict[Form, Media] = {Form.JSON: {JSON: MODELS[dataset][1]}, Form.CSV: {CSV: None}}
-        for form in Form:
-            yield _span(dataset, f".{form}", f"{dataset.name}-{form}", media[form])
-        for form in Form:
+        media: dict[Format, Media] = {
+            Format.JSON: {JSON: MODELS[dataset][1]},
+            Format.CSV: {CSV: None},
+        }
+        for item in Format:
+            yield _span(dataset, f".{item}", f"{dataset.name}-{item}", media[item])
+        for item in Format:
             yield get(
-                f"/v1/{dataset.path}/{{day}}.{form}",
-                f"{dataset.name}-day-{form}",
+                f"/v1/{dataset.path}/{{day}}.{item}",
+                f"{dataset.name}-day-{item}",
                 f"{_SUMMARIES[dataset.path]}: one complete day",
                 DATA,
-                media[form],
+                media[item],
                 parameters=(Parameter("day", "a complete day", _A_DAY, path=True),),
                 variant_of=dataset.name,
                 more=_READ
                 | {
                     HTTPStatus.BAD_REQUEST: _WRONG,
-                    HTTPStatus.NOT_FOUND: problem("the day is not complete, or not known"),
+                    HTTPStatus.NOT_FOUND: problem("the day is not complete, or has no data"),
                 },
             )
     forms: dict[str, Media] = {
@@ -98,13 +101,13 @@ def data_operations() -> Iterator[Operation]:
         ".json": {JSON: Freshness},
         ".csv": {CSV: None},
     }
-    for suffix, told in forms.items():
+    for suffix, accepted in forms.items():
         yield get(
             f"/v1/freshness{suffix}",
             f"freshness{suffix.replace('.', '-')}",
-            "How far the series reach",
+            "Newest days and hours of the series, and whether a day is late",
             DATA,
-            told,
+            accepted,
             variant_of="freshness" if suffix else "",
             more={HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE},
         )
@@ -126,7 +129,7 @@ def _span(
 
 
 def other_operations() -> Iterator[Operation]:
-    """Badges, pages, the text reports and this document."""
+    """Operations of badges, pages, text reports and the OpenAPI document."""
     unreadable = {HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE}
     yield get(
         "/badge/nodes.json",
@@ -136,9 +139,7 @@ def other_operations() -> Iterator[Operation]:
         {JSON: Badge},
         more=unreadable,
     )
-    yield get(
-        "/badge/nodes.svg", "badge-svg", "Badge as a picture", BADGES, {SVG: None}, more=unreadable
-    )
+    yield get("/badge/nodes.svg", "badge-svg", "Badge as SVG", BADGES, {SVG: None}, more=unreadable)
     yield get(
         "/openapi.json",
         "openapi",
@@ -165,9 +166,9 @@ def other_operations() -> Iterator[Operation]:
             },
         )
         for name, summary in (
-            ("privacy", "What is kept, how long, and what is never kept"),
-            ("my-data", "How the owner of a server sees and erases what is held of it"),
-            ("method", "What each number means"),
+            ("privacy", "What is stored, for how long, and what is never stored"),
+            ("my-data", "How the owner of a server sees and erases its data"),
+            ("method", "The meaning of each number"),
             ("api", "This document as a page"),
         ):
             yield get(

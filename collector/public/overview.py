@@ -1,4 +1,4 @@
-"""What the first page shows of a snapshot: numbers chosen, sorted and compared. Pure."""
+"""Contents of the home page: figures, tables and chart made from a snapshot. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FIGURES: Final = ("servers", "nodes_7d", "nodes_30d", "new_nodes")
 
 
 class Kind(StrEnum):
-    """What a row of shares is."""
+    """Kind of a row in a table of shares."""
 
     VALUE = "value"
     REST = "rest"
@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A headline number, with its change against the same day a week before where that is known."""
+    """A headline number, and its change from the same day a week before if that is known."""
 
     name: str
     value: int
@@ -48,7 +48,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ShareRow:
-    """A value's count and share. Of a REST, `value` is how many values it sums up."""
+    """Count and share of a value. `value` of a REST row is the number of values summed up."""
 
     kind: Kind
     value: str
@@ -58,20 +58,20 @@ class ShareRow:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """One property's table: largest first, `other` last."""
+    """Table of one property: largest count first, `other` last."""
 
     dimension: str
     rows: list[ShareRow]
 
     @property
     def hides(self) -> bool:
-        """Whether something is in `other`."""
+        """Whether suppression has put a count into `other`."""
         return any(row.kind is Kind.OTHER for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """The complete days of a month."""
+    """Statistics over the complete days of a month; middle values are medians."""
 
     first: date
     days: int
@@ -83,10 +83,10 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All that the first page shows. `day` is the day of the figures and shares.
+    """Contents of the home page.
 
-    `day` is the last complete one or, before there is one, the open one; None where there are no
-    days. `change` is that of its nodes against a week before, where that is known.
+    `day`, the day of the figures and shares, is the last complete day or, before there is one, the
+    open day; None if there are no days. `change` is the change of its nodes from a week before.
     """
 
     day: UsageDay | None
@@ -104,7 +104,7 @@ class Overview:
 
 
 def overview(snapshot: Snapshot) -> Overview:
-    """What is to be shown of a snapshot."""
+    """The overview of a snapshot."""
     complete = {day.day: day for day in snapshot.days if day.final and "nodes" in day.fields}
     day = snapshot.tables_day
     charted: list[UsageDay] = []
@@ -131,13 +131,13 @@ def overview(snapshot: Snapshot) -> Overview:
 
 
 def shares(dimension: str, counts: Mapping[str, int]) -> Shares:
-    """One property's table, of at most eight values; what is beyond is summed up."""
+    """The table of one property: at most eight values, and one row for the rest."""
     total = sum(counts.values())
     named = sorted(
         ((value, count) for value, count in counts.items() if value != OTHER),
         key=lambda pair: (-pair[1], pair[0]),
     )
-    # A rest of one value would take as much room as the value.
+    # A rest of one value would take as much space as the value itself.
     most = _MOST_ROWS if len(named) > _MOST_ROWS + 1 else len(named)
     rest = named[most:]
     rows = [(Kind.VALUE, value, count) for value, count in named[:most]]
@@ -169,7 +169,7 @@ def _counts(days: Sequence[UsageDay], name: str) -> dict[date, int]:
 
 
 def _months(days: Sequence[UsageDay]) -> list[Month]:
-    """Newest first."""
+    """Statistics of each month, newest first."""
     found = []
     for first, group in groupby(days, key=lambda day: day.day.replace(day=1)):
         members = list(group)

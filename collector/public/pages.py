@@ -1,4 +1,4 @@
-"""The pages: `/`, `/privacy`, `/method`, `/api`, each in every language, with no script in them."""
+"""HTML pages in every language, without scripts: home, privacy, method, my data, interface."""
 
 from __future__ import annotations
 
@@ -16,25 +16,32 @@ from markupsafe import Markup, escape
 
 from collector.influx import InfluxError
 from collector.operations import Operation
-from collector.public.answers import UNREADABLE, aged, etag, is_known, packed, takes_gzip
-from collector.public.datasets import DATASETS
-from collector.public.explained import (
+from collector.public.contexts import (
     ANY_HOST,
-    method_values,
-    my_data_values,
-    privacy_page,
+    method_context,
+    my_data_context,
+    privacy_page_context,
 )
+from collector.public.datasets import DATASETS
 from collector.public.freshness import Freshness, freshness
 from collector.public.headers import page_policy
 from collector.public.language import LANGUAGES, Language, language
 from collector.public.links import path_of, reference
 from collector.public.overview import Kind, Overview, ShareRow, overview
+from collector.public.responses import (
+    SERIES_UNAVAILABLE,
+    accepts_gzip,
+    age_headers,
+    etag,
+    gzipped,
+    is_not_modified,
+)
 from collector.public.series import PublicSeries
 from collector.schema import CHANNEL, REGISTRATION, UNKNOWN
 from collector.settings import Settings
 
-_KEPT: Final = "public, max-age=60"
-_KEPT_LONG: Final = "public, max-age=3600"
+_ONE_MINUTE: Final = "public, max-age=60"
+_ONE_HOUR: Final = "public, max-age=3600"
 _EXAMPLE_DAYS: Final = timedelta(days=29)
 _CHANNEL_NAMES: Final = {
     "dahdi": "DAHDI",
@@ -47,17 +54,17 @@ LONG_PAGES: Final = ("privacy", "method", "my-data", "api")
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A page made once: what it was made of, and its bytes."""
+class _CachedPage:
+    """A rendered page, and the source that it was rendered from."""
 
     source: object
     body: bytes
-    zipped: bytes
+    gzip_body: bytes
     tag: str
 
 
 class Pages:
-    """The routes of the pages. `operations` are those that `/api` shows."""
+    """The routes of the pages. `operations` are listed on `/api`."""
 
     def __init__(
         self, settings: Settings, series: PublicSeries, operations: Sequence[Operation]
@@ -72,9 +79,9 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._style = _squeezed(self._source("style.css"))
+        self._style = _minified(self._source("style.css"))
         self._policy = page_policy(self._style)
-        self._made: dict[str, _Made] = {}
+        self._cached_pages: dict[str, _CachedPage] = {}
 
     def routes(self) -> list[web.RouteDef]:
         """Every page in every language."""
@@ -92,7 +99,7 @@ class Pages:
         return found
 
     async def home(self, spoken: Language, request: web.Request) -> web.Response:
-        """The numbers."""
+        """The home page with the numbers."""
         try:
             snapshot = await self._series.snapshot()
         except InfluxError:
@@ -102,10 +109,10 @@ class Pages:
         def body() -> str:
             return self._home(spoken, overview(snapshot), fresh, snapshot.open_day)
 
-        response = self._answer(
-            request, f"home-{spoken.code}", (snapshot.revision, fresh), body, _KEPT
+        response = self._respond(
+            request, f"home-{spoken.code}", (snapshot.revision, fresh), body, _ONE_MINUTE
         )
-        response.headers.update(aged(snapshot.as_of))
+        response.headers.update(age_headers(snapshot.as_of))
         return response
 
     def _home(self, spoken: Language, shown: Overview, fresh: Freshness, open_day: object) -> str:
@@ -123,8 +130,8 @@ class Pages:
             shown=shown,
             fresh=fresh,
             open_day=open_day,
-            alt=_chart_in_words(shown, spoken),
-            # Room above for a label, and below for the months.
+            alt=_chart_alt(shown, spoken),
+            # Leaves space for a label above the plot, and for the months below it.
             at=lambda percent: f"{6 + percent * 0.86:.2f}",
             label=partial(_label, spoken),
             k=self._settings.k_anonymity,
@@ -133,21 +140,21 @@ class Pages:
         )
 
     async def privacy(self, spoken: Language, request: web.Request) -> web.Response:
-        """What is kept, by the settings in force."""
-        values = privacy_page(self._settings, spoken)
-        return self._long(request, spoken, "privacy", lambda: spoken.html("privacy", values))
+        """The privacy page, with the values of the settings."""
+        values = privacy_page_context(self._settings, spoken)
+        return self._prose(request, spoken, "privacy", lambda: spoken.html("privacy", values))
 
     async def method(self, spoken: Language, request: web.Request) -> web.Response:
-        """What each number means, by the schema."""
-        values = method_values(self._settings, spoken)
-        return self._long(request, spoken, "method", lambda: spoken.html("method", values))
+        """The page that explains each number, from the schema."""
+        values = method_context(self._settings, spoken)
+        return self._prose(request, spoken, "method", lambda: spoken.html("method", values))
 
     async def my_data(self, spoken: Language, request: web.Request) -> web.Response:
-        """What an owner can ask, and how."""
-        values = my_data_values(self._settings, spoken)
-        return self._long(request, spoken, "my-data", lambda: spoken.html("my-data", values))
+        """The page on what the owner of a server can do."""
+        values = my_data_context(self._settings, spoken)
+        return self._prose(request, spoken, "my-data", lambda: spoken.html("my-data", values))
 
-    def _long(
+    def _prose(
         self, request: web.Request, spoken: Language, page: str, html: Callable[[], Markup]
     ) -> web.Response:
         def body() -> str:
@@ -160,13 +167,13 @@ class Pages:
                 body=html(),
             )
 
-        return self._answer(request, f"{page}-{spoken.code}", None, body, _KEPT_LONG)
+        return self._respond(request, f"{page}-{spoken.code}", None, body, _ONE_HOUR)
 
     async def api(self, spoken: Language, request: web.Request) -> web.Response:
-        """The interface in words."""
+        """The page on the HTTP interface, made from the OpenAPI operations."""
         today = datetime.now(UTC).date()
         body = partial(self._api, spoken, today)
-        return self._answer(request, f"api-{spoken.code}", today, body, _KEPT_LONG)
+        return self._respond(request, f"api-{spoken.code}", today, body, _ONE_HOUR)
 
     def _api(self, spoken: Language, today: date) -> str:
         variants: dict[str, list[Operation]] = {}
@@ -184,7 +191,7 @@ class Pages:
             description=spoken.text("api.description"),
             groups=groups,
             headings={dataset.name: dataset.heading() for dataset in DATASETS},
-            code=with_code,
+            code=code_markup,
             host=self._settings.public_url or ANY_HOST,
             raw=spoken.duration(self._settings.retention_raw),
             example_from=today - _EXAMPLE_DAYS,
@@ -205,32 +212,32 @@ class Pages:
             **values,
         )
 
-    def _answer(
+    def _respond(
         self,
         request: web.Request,
         name: str,
         source: object,
         body: Callable[[], str],
-        kept: str,
+        cache_control: str,
     ) -> web.Response:
-        """The page, made anew only where what it is made of has changed."""
-        made = self._made.get(name)
-        if made is None or made.source != source:
+        """Respond with a page, rendered again only if its source has changed."""
+        cached = self._cached_pages.get(name)
+        if cached is None or cached.source != source:
             text = body().encode()
-            made = self._made[name] = _Made(source, text, packed(text), etag(text))
+            cached = self._cached_pages[name] = _CachedPage(source, text, gzipped(text), etag(text))
         headers = {
-            hdrs.ETAG: made.tag,
-            hdrs.CACHE_CONTROL: kept,
+            hdrs.ETAG: cached.tag,
+            hdrs.CACHE_CONTROL: cache_control,
             hdrs.VARY: hdrs.ACCEPT_ENCODING,
             "Content-Security-Policy": self._policy,
         }
-        if is_known(request, made.tag):
+        if is_not_modified(request, cached.tag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-        zipped = takes_gzip(request)
-        if zipped:
+        gzip = accepts_gzip(request)
+        if gzip:
             headers[hdrs.CONTENT_ENCODING] = "gzip"
         return web.Response(
-            body=made.zipped if zipped else made.body,
+            body=cached.gzip_body if gzip else cached.body,
             content_type="text/html",
             charset="utf-8",
             headers=headers,
@@ -245,12 +252,12 @@ class Pages:
             description=spoken.text("error.lead"),
         )
         return web.Response(
-            status=UNREADABLE.status,
+            status=SERIES_UNAVAILABLE.status,
             text=text,
             content_type="text/html",
             headers={
                 "Content-Security-Policy": self._policy,
-                hdrs.RETRY_AFTER: str(UNREADABLE.retry_after),
+                hdrs.RETRY_AFTER: str(SERIES_UNAVAILABLE.retry_after),
                 hdrs.CACHE_CONTROL: "no-store",
             },
         )
@@ -263,7 +270,7 @@ class Pages:
 
 
 def _label(spoken: Language, dimension: str, row: ShareRow) -> str:
-    """How a value is called on the page."""
+    """The name of a row's value on the page."""
     match row.kind:
         case Kind.REST:
             return spoken.text("value.rest", number=row.value)
@@ -278,8 +285,8 @@ def _label(spoken: Language, dimension: str, row: ShareRow) -> str:
     return row.value
 
 
-def _chart_in_words(shown: Overview, spoken: Language) -> str:
-    """What the chart says, for who does not see it."""
+def _chart_alt(shown: Overview, spoken: Language) -> str:
+    """Text alternative of the chart."""
     if shown.chart is None:
         return ""
     nodes = [day.fields["nodes"] for day in shown.charted]
@@ -297,8 +304,8 @@ def _chart_in_words(shown: Overview, spoken: Language) -> str:
     )
 
 
-def with_code(text: str) -> Markup:
-    """A text as HTML, with what stands between backticks as code."""
+def code_markup(text: str) -> Markup:
+    """A text as HTML, with text between backticks as code."""
     parts = [
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(text.split("`"))
@@ -306,5 +313,5 @@ def with_code(text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def _squeezed(style: str) -> str:
+def _minified(style: str) -> str:
     return "".join(line.strip() for line in style.splitlines())

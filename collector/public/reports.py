@@ -1,4 +1,4 @@
-"""`/reports/basic` and `/reports/daily` in the text form of ASL3-Usage 1.4, for its readers."""
+"""Text reports in the format of ASL3-Usage 1.4: `/reports/basic` and `/reports/daily`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 
 from collector.influx import InfluxError
 from collector.problems import Reason, Refusal
-from collector.public.answers import aged
+from collector.public.responses import age_headers
 from collector.public.series import PublicSeries, Snapshot, UsageDay
 from collector.schema import OTHER, UNKNOWN
 
@@ -43,7 +43,7 @@ _RETRY_AFTER_S: Final = 60
 
 
 def daily_text(days: Iterable[UsageDay]) -> str:
-    """The daily table, newest day first; a count that may not be shown is `-`."""
+    """The daily table, newest day first; `-` stands for a suppressed count."""
     rows = [_RULE, _HEADING, _RULE]
     for day in sorted(days, key=lambda item: item.day, reverse=True):
         cells = [f"{day.fields.get(name, _WITHHELD):>{width}}" for name, width in _COLUMNS]
@@ -95,7 +95,7 @@ class Reports:
         self._daily: tuple[str, str] = ("", "")
 
     def routes(self) -> list[web.RouteDef]:
-        """`/reports/basic`, `/reports/daily`, and what became of `/reports/dump`."""
+        """`/reports/basic`, `/reports/daily`, and `/reports/dump`, which is gone."""
         return [
             web.get("/reports/basic", self.basic),
             web.get("/reports/daily", self.daily),
@@ -103,14 +103,14 @@ class Reports:
         ]
 
     async def basic(self, _request: web.Request) -> web.Response:
-        """The headline numbers and two tables."""
+        """Headline numbers and two tables."""
         snapshot = await self._snapshot()
         if isinstance(snapshot, Refusal):
             return snapshot.response()
         return _text(basic_text(snapshot), snapshot)
 
     async def daily(self, _request: web.Request) -> web.Response:
-        """A row a day."""
+        """A row for each day."""
         snapshot = await self._snapshot()
         if isinstance(snapshot, Refusal):
             return snapshot.response()
@@ -121,7 +121,7 @@ class Reports:
         return _text(text, snapshot)
 
     async def dump(self, _request: web.Request) -> web.Response:
-        """Gone: who runs what is nobody else's business."""
+        """410: the report showed which server runs which nodes."""
         return Refusal(
             Reason.GONE,
             "this report listed node numbers beside server identities; it is no longer made",
@@ -136,5 +136,5 @@ class Reports:
 
 def _text(text: str, snapshot: Snapshot) -> web.Response:
     return web.Response(
-        text=text, content_type="text/plain", charset="utf-8", headers=aged(snapshot.as_of)
+        text=text, content_type="text/plain", charset="utf-8", headers=age_headers(snapshot.as_of)
     )

@@ -1,4 +1,4 @@
-"""The published series as the pages need them, remembered until the rollup writes again."""
+"""In-memory copy of the published daily series, valid until the rollup writes again."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from collector.influx.frames import Rows, read_frame
 from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
 
 _MEMORY_S: Final = 300.0
-"""Another collector of the same InfluxDB may write too, without our knowing."""
+"""Lifetime of a copy: another collector of the same InfluxDB may write without notice."""
 _PATIENCE_S: Final = 3.0
-"""How long readers wait for one reading of the series, before they are told of the last."""
+"""Time that requests wait for a read of the series before they get the previous copy."""
 _READ_S: Final = 20.0
-"""After so long a reading is given up for another: whatever it waits for may have been lost."""
+"""Time limit of one read, in case InfluxDB never answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageDay:
-    """One day of `daily_usage`; a field that may not be shown is absent."""
+    """One day of `daily_usage`; suppressed fields are absent."""
 
     day: date
     fields: dict[str, int]
@@ -41,10 +41,10 @@ class UsageDay:
 class Snapshot:
     """The whole daily series, oldest first, and the last complete day's tables of all nodes.
 
-    `tables` maps a dimension to its values and counts; it is of `tables_day`, the last final day
-    or, before there is one, the newest. `last_hour` is the start of the newest hour counted.
-    `revision` differs from that of any snapshot that may differ. `as_of` is set where the series
-    cannot be read now: the moment at which these, the last known numbers, were read.
+    `tables` maps a dimension to its values and counts on `tables_day`, the last final day or,
+    before there is one, the newest. `last_hour` is the start of the newest hour counted. Snapshots
+    with the same `revision` are equal. `as_of` is set if the series cannot be read now: it is the
+    time at which these numbers were read.
     """
 
     days: list[UsageDay]
@@ -61,15 +61,15 @@ class Snapshot:
 
     @property
     def open_day(self) -> UsageDay | None:
-        """The newest day, where it is not complete."""
+        """The newest day, if it is not complete."""
         return self.days[-1] if self.days and not self.days[-1].final else None
 
 
 class PublicSeries:
-    """Reads `usage_daily`, at most once between two changes of it, for all readers at once.
+    """Reads `usage_daily` and caches it, with one read for all requests that wait.
 
-    After `memory_s` it looks whether another collector has changed it. A reading that takes longer
-    than `patience_s` goes on, and its readers are told the last known numbers meanwhile.
+    The cache is valid until `forget` is called, and for `memory_s` at most. If a read takes longer
+    than `patience_s`, requests get the previous snapshot while it goes on.
     """
 
     def __init__(
@@ -86,21 +86,21 @@ class PublicSeries:
         self._reading: _Reading | None = None
 
     def forget(self) -> None:
-        """The series has changed."""
+        """Invalidate the cached snapshot: the series has changed."""
         self._fresh_until = 0.0
         self._changes += 1
 
     async def snapshot(self) -> Snapshot:
-        """The series as it is or, where it cannot be read now, as it was, with `as_of` set.
+        """The current series or, if it cannot be read, the previous snapshot with `as_of` set.
 
-        Raises InfluxError where it has never been read.
+        Raises InfluxError if there is no previous snapshot.
         """
         now = time.monotonic()
         if self._last is not None and now <= self._fresh_until:
             return self._last
         reading = self._reading
         if reading is None or reading.task.done() or reading.changes != self._changes:
-            # What was begun before a change may have missed it.
+            # A read begun before a change may have missed it.
             task = asyncio.create_task(self._refresh(self._changes), name="series")
             task.add_done_callback(_retrieved)
             reading = self._reading = _Reading(task, self._changes, now + self._patience_s)
@@ -117,17 +117,17 @@ class PublicSeries:
         async with asyncio.timeout(_READ_S):
             snapshot = await self._read()
         if self._last is not None and replace(snapshot, revision=self._last.revision) == self._last:
-            # Only its time was up. What was made of it may stay.
+            # Nothing has changed: keep the revision, and so what is cached by it.
             snapshot = self._last
         if begun >= self._last_begun:
             self._last, self._last_read, self._last_begun = snapshot, at, begun
             if self._changes == changes:
-                # Nothing was written while it was read.
+                # Nothing was written during the read.
                 self._fresh_until = begun + self._memory_s
         return snapshot
 
     async def _read(self) -> Snapshot:
-        # InfluxDB needs a third less time for CSV than for JSON.
+        # InfluxDB writes CSV in a third less time than JSON.
         names = [field.name for field in DAILY_USAGE.fields]
         counts = dict.fromkeys(names, pl.Int64())
         frame = await read_frame(
@@ -169,7 +169,7 @@ class PublicSeries:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One reading of the series under way: after which change, and until when readers wait."""
+    """A read in progress: the change it began after, and how long requests wait (loop time, s)."""
 
     task: asyncio.Task[Snapshot]
     changes: int
@@ -177,7 +177,7 @@ class _Reading:
 
 
 def _retrieved(task: asyncio.Task[Snapshot]) -> None:
-    """Take note of an error that no reader waits for any more: the next reading tells it again."""
+    """Retrieve the error of a read that no request awaits, lest asyncio log it."""
     if not task.cancelled():
         task.exception()
 

@@ -1,4 +1,4 @@
-"""Everything that the public reads, put together: its routes and its headers."""
+"""The public site: all routes for readers, put together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from aiohttp import hdrs, web
 
 from collector.influx import Influx
 from collector.operations import Operation
-from collector.public.answers import etag, is_known, open_routes
 from collector.public.badge import Badges
 from collector.public.downloads import Downloads
 from collector.public.freshness import FreshnessRoutes
@@ -26,14 +25,15 @@ from collector.public.operations import (
 )
 from collector.public.pages import LONG_PAGES, Pages
 from collector.public.reports import Reports
+from collector.public.responses import cors_routes, etag, is_not_modified
 from collector.public.series import PublicSeries
 from collector.settings import Settings
 
-_KEPT: Final = "public, max-age=3600"
+_CACHE_CONTROL: Final = "public, max-age=3600"
 
 
 class Site:
-    """The public side. `operations` describe the routes to which senders and owners post."""
+    """The public site. `operations` describe the routes that senders and owners post to."""
 
     def __init__(
         self,
@@ -55,16 +55,16 @@ class Site:
         )
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route that the public reads, old addresses among them."""
+        """All routes for readers, with redirects from ASL3-Usage's paths."""
         return [
             *(route for part in self._parts for route in part.routes()),
-            *open_routes([("/openapi.json", self._openapi)]),
+            *cors_routes([("/openapi.json", self._openapi)]),
             *(web.get(old, moved_to(new)) for old, new in _old_addresses().items()),
         ]
 
     @property
     def headers(self) -> Prepared:
-        """What aiohttp calls before it sends the headers of any public answer."""
+        """The `on_response_prepare` handler of public responses."""
         return public_headers(tuple(self._settings.trusted_proxies))
 
     def openapi(self) -> dict[str, Any]:
@@ -82,14 +82,14 @@ class Site:
 
     async def _openapi(self, request: web.Request) -> web.Response:
         tag = etag(self._document)
-        headers = {hdrs.ETAG: tag, hdrs.CACHE_CONTROL: _KEPT}
-        if is_known(request, tag):
+        headers = {hdrs.ETAG: tag, hdrs.CACHE_CONTROL: _CACHE_CONTROL}
+        if is_not_modified(request, tag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         return web.Response(body=self._document, content_type="application/json", headers=headers)
 
 
 def _old_addresses() -> dict[str, str]:
-    """Addresses with a slash at their end, as ASL3-Usage took them, and the reference to ours."""
+    """Paths with a trailing slash, as ASL3-Usage had them, and relative links to ours."""
     ours = [f"/reports/{report}" for report in ("basic", "daily", "dump")]
     for code in LANGUAGES:
         ours += [path_of(page, code) for page in ("", *LONG_PAGES)]

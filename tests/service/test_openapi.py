@@ -126,8 +126,8 @@ def test_every_public_route_is_documented() -> None:
     for route in site.routes():
         if route.method == "GET" and not re.search(r"^/usage/|./$", route.path):
             path = re.sub(r"{day:[^.]*}", "{day}", route.path)
-            forms = ("json", "csv") if "{form:json|csv}" in path else ("",)
-            routes |= {("GET", path.replace("{form:json|csv}", form)) for form in forms}
+            formats = ("json", "csv") if "{format:json|csv}" in path else ("",)
+            routes |= {("GET", path.replace("{format:json|csv}", item)) for item in formats}
     owners = {("POST", f"/v1/my-data{end}") for end in ("", "/erase", "/opt-out", "/opt-in")}
     reporting = {("POST", "/usage"), ("POST", "/usage/usage")}
     assert routes | owners | reporting == documented

@@ -111,7 +111,7 @@ def test_shares_have_other_last_and_a_rest(site: str) -> None:
     words = Words(get(site, "/").body.decode()).words
     assert "3 further values" in words
     assert re.search(r"SimpleUSB\s*990\s*98.9\s%\s*Other\s*11", words)
-    assert "Not said" in words
+    assert "Not reported" in words
 
 
 def test_text_that_a_sender_chose_is_text(site: str) -> None:
@@ -212,7 +212,7 @@ def test_late_day_is_said_to_be_late(databases: Databases) -> None:
     databases.server.write(databases.daily, "\n".join(lines))
     with served(databases) as url:
         words = Words(get(url, "/").body.decode()).words
-        assert "a later day should be here by now" in words
+        assert "later days are overdue" in words
         assert get(url, "/v1/freshness").json["late"] is True
 
 

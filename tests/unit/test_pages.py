@@ -10,13 +10,13 @@ from markupsafe import Markup
 
 from collector.public.badge import badge, badge_svg
 from collector.public.charts import chart
+from collector.public.contexts import method_context, privacy_page_context
 from collector.public.definitions import DEFINITIONS
-from collector.public.explained import method_values, privacy_page
 from collector.public.freshness import freshness
 from collector.public.language import LANGUAGES, Language, language
 from collector.public.links import path_of
 from collector.public.overview import Kind, overview, shares
-from collector.public.pages import with_code
+from collector.public.pages import code_markup
 from collector.public.series import Snapshot, UsageDay
 from collector.schema import DAILY, MEASUREMENTS, OTHER
 from collector.settings import Settings
@@ -121,7 +121,7 @@ def test_privacy_page_tells_the_settings_in_force(code: str) -> None:
         contact="Club <b>X</b>, club@example.org",
         public_url="https://usage.example.org",
     )
-    page = spoken.html("privacy", privacy_page(running, spoken))
+    page = spoken.html("privacy", privacy_page_context(running, spoken))
     for told in (spoken.duration(17 * 86_400), spoken.duration(5 * 3600), "9"):
         assert told in page
     assert "https://usage.example.org/v1/my-data/erase" in page
@@ -131,14 +131,14 @@ def test_privacy_page_tells_the_settings_in_force(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_privacy_page_says_where_nothing_is_suppressed(code: str) -> None:
     spoken = language(code)
-    page = spoken.html("privacy", privacy_page(settings(k_anonymity=1), spoken))
+    page = spoken.html("privacy", privacy_page_context(settings(k_anonymity=1), spoken))
     assert "k is 1" in page or "k es 1" in page
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_method_defines_every_published_field(code: str) -> None:
     spoken = language(code)
-    page = spoken.html("method", method_values(settings(), spoken))
+    page = spoken.html("method", method_context(settings(), spoken))
     for item in DEFINITIONS:
         assert f"<code>{item.name}</code>" in page
     for measurement in MEASUREMENTS:
@@ -147,7 +147,7 @@ def test_method_defines_every_published_field(code: str) -> None:
 
 @given(st.integers(2, 1000))
 def test_worked_example_is_right_for_every_k(k: int) -> None:
-    example = method_values(settings(k_anonymity=k), ENGLISH)["example"]
+    example = method_context(settings(k_anonymity=k), ENGLISH)["example"]
     rows = [row.split(" | ") for row in example["table"].splitlines()[2:]]
     numbers = [int(cell.strip(" |").replace(",", "")) for *_, cell in rows if "`" not in cell]
     assert sum(numbers) == int(example["total"].replace(",", ""))
@@ -303,4 +303,4 @@ def test_badge_counts_the_last_complete_day() -> None:
 
 
 def test_text_with_code_is_escaped() -> None:
-    assert with_code("a <b> `c&d`") == Markup("a &lt;b&gt; <code>c&amp;d</code>")
+    assert code_markup("a <b> `c&d`") == Markup("a &lt;b&gt; <code>c&amp;d</code>")

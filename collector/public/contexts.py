@@ -1,4 +1,4 @@
-"""The long pages, filled with the settings in force: privacy and method. Pure."""
+"""Template contexts of the long pages: privacy, my data and method. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from collector.schema import DAILY, MEASUREMENTS, OTHER, Measurement
 from collector.settings import Settings, variable
 
 ANY_HOST: Final = "https://HOST"
-"""Stands for our address where the operator has not told it."""
+"""Placeholder for the public URL if the operator has not set it."""
 
 
-def privacy_values(
+def privacy_context(
     settings: Settings, *, links: Mapping[str, str], names: bool = False
 ) -> dict[str, Any]:
-    """What fills `privacy.md`; with `names` the settings are named beside their values."""
+    """Context of `privacy.md`; with `names`, the settings are named beside their values."""
 
     def setting(name: str) -> str:
         return f" (`{variable(name.lower())}`)" if names else ""
@@ -37,18 +37,18 @@ def privacy_values(
     }
 
 
-def privacy_page(settings: Settings, language: Language) -> dict[str, Any]:
-    """What fills it on the page."""
+def privacy_page_context(settings: Settings, language: Language) -> dict[str, Any]:
+    """Context of `privacy.md` for the page."""
     links = {
         "my_data": _reference("my-data", language, at="privacy"),
         "method": _reference("method", language, at="privacy"),
         "method_name": language.text("nav.method"),
     }
-    return privacy_values(settings, links=links)
+    return privacy_context(settings, links=links)
 
 
-def my_data_values(settings: Settings, language: Language) -> dict[str, Any]:
-    """What fills `my-data.md`."""
+def my_data_context(settings: Settings, language: Language) -> dict[str, Any]:
+    """Context of `my-data.md`."""
     links = {
         "privacy": _reference("privacy", language, at="my-data"),
         "privacy_name": language.text("nav.privacy"),
@@ -56,8 +56,8 @@ def my_data_values(settings: Settings, language: Language) -> dict[str, Any]:
     return {"host": settings.public_url or ANY_HOST, "link": links}
 
 
-def method_values(settings: Settings, language: Language) -> dict[str, Any]:
-    """What fills `method.md`: tables from the schema, and an example counted by the real rule."""
+def method_context(settings: Settings, language: Language) -> dict[str, Any]:
+    """Context of `method.md`: tables from the schema, and an example of suppression."""
     return {
         "raw": settings.retention_raw,
         "k": settings.k_anonymity,
@@ -81,7 +81,7 @@ def _reference(page: str, language: Language, *, at: str) -> str:
 
 
 def meaning(item: Definition, language: Language) -> str:
-    """A field's meaning; the English one is the schema's."""
+    """A field's meaning in a language; the schema's English one if there is no translation."""
     return _translated(f"meaning.{item.key}", item.meaning, language)
 
 
@@ -122,7 +122,7 @@ def _tags(measurement: Measurement, language: Language) -> str:
 
 
 def _example(k: int, language: Language) -> dict[str, object]:
-    """A day of four versions, one of them too small, and what is published of it."""
+    """Example of a day with four versions, one of them under k, and the counts published."""
     counted = {
         "asl3-3.5.2": 80 * k + 12,
         "asl3-3.4.0": 7 * k + 3,

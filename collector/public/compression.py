@@ -1,4 +1,4 @@
-"""Pieces packed apart and sent as one gzip stream (RFC 1952), or unpacked again. Pure."""
+"""Pieces of a body, compressed separately and joined into one gzip stream (RFC 1952). Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _LAST_BLOCK: Final = b"\x03\x00"
 _BITS: Final = 32
 
 Matrix = list[int]
-"""A linear map of a CRC: what each of its bits becomes."""
+"""A linear map of CRCs over GF(2): the image of each bit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of an answer as deflate blocks (RFC 1951), none of them the last.
+    """A part of a body as deflate blocks (RFC 1951), none of them marked as the last.
 
-    `crc` and `length` are of the part itself; `shift` is what its length does to the CRC of all
-    that stands before it.
+    `crc` and `length` (bytes) are those of the uncompressed part; `shift` maps the CRC of the bytes
+    before it to their CRC with `length` bytes more.
     """
 
     blocks: bytes
@@ -31,19 +31,19 @@ class Piece:
 
     @classmethod
     def of(cls, body: bytes) -> Piece:
-        """Pack a part. Takes about 20 ms a MiB: for a thread."""
-        pack = zlib.compressobj(_LEVEL, wbits=_RAW)
-        # A full flush ends on a byte, and what follows refers to nothing before it.
-        blocks = pack.compress(body) + pack.flush(zlib.Z_FULL_FLUSH)
+        """Compress a part. Takes about 20 ms per MiB: call it in a thread."""
+        compressor = zlib.compressobj(_LEVEL, wbits=_RAW)
+        # A full flush ends on a byte boundary, and later blocks refer to nothing before it.
+        blocks = compressor.compress(body) + compressor.flush(zlib.Z_FULL_FLUSH)
         return cls(blocks, zlib.crc32(body), len(body), _shift(len(body)))
 
-    def unpacked(self) -> bytes:
-        """The part itself."""
+    def decompressed(self) -> bytes:
+        """The uncompressed part."""
         return zlib.decompressobj(_RAW).decompress(self.blocks)
 
 
 class Gzip:
-    """One gzip stream: `head`, what `add` gives for each piece, and `end`."""
+    """One gzip stream: `head`, then the bytes from `add` for each piece, then those from `end`."""
 
     head: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
@@ -52,14 +52,14 @@ class Gzip:
         self._length = 0
 
     def add(self, piece: Piece) -> bytes:
-        """The bytes of the next piece."""
+        """The next piece's bytes."""
         # As zlib's crc32_combine: https://www.zlib.net/manual.html#Checksum
         self._crc = _times(piece.shift, self._crc) ^ piece.crc
         self._length += piece.length
         return piece.blocks
 
     def end(self) -> bytes:
-        """The end of the stream."""
+        """The last block and the trailer."""
         return _LAST_BLOCK + struct.pack("<II", self._crc, self._length & 0xFFFFFFFF)
 
 
@@ -72,7 +72,7 @@ def _times(matrix: Matrix, crc: int) -> int:
 
 
 def _shift(length: int) -> Matrix:
-    """What so many bytes do to the CRC before them, whatever they are."""
+    """The effect of `length` further bytes on the CRC of the bytes before them."""
     found = [1 << bit for bit in range(_BITS)]
     nothing = zlib.crc32(b"\x00")
     power = [zlib.crc32(b"\x00", 1 << bit) ^ nothing for bit in range(_BITS)]

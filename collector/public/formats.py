@@ -1,4 +1,4 @@
-"""JSON or CSV: by the address, else by Accept."""
+"""File formats of downloads: JSON or CSV, from the path or from the Accept header."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from aiohttp import hdrs, web
 _QUALITY: Final = re.compile(r"q\s*=\s*([01](?:\.\d*)?)")
 
 
-class Form(StrEnum):
-    """The form of a download."""
+class Format(StrEnum):
+    """The file format of a download."""
 
     JSON = "json"
     CSV = "csv"
 
     @property
     def content_type(self) -> str:
-        """Its media type."""
-        return "application/json" if self is Form.JSON else "text/csv"
+        """The media type."""
+        return "application/json" if self is Format.JSON else "text/csv"
 
     @classmethod
     def of(cls, request: web.Request) -> Self:
-        """The form that the address names, else the one that Accept prefers; else JSON."""
-        if "form" in request.match_info:
-            return cls(request.match_info["form"])
+        """The format that the path names, else the one that Accept prefers, else JSON."""
+        if "format" in request.match_info:
+            return cls(request.match_info["format"])
         best, found = 0.0, cls("json")
         for part in request.headers.get(hdrs.ACCEPT, "").lower().split(","):
             kind, _, parameters = part.partition(";")
-            form = next((form for form in cls if form.content_type == kind.strip()), None)
+            accepted = next((item for item in cls if item.content_type == kind.strip()), None)
             quality = _QUALITY.search(parameters)
             weight = float(quality[1]) if quality else 1.0
-            if form is not None and weight > best:
-                best, found = weight, form
+            if accepted is not None and weight > best:
+                best, found = weight, accepted
         return found
