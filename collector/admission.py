@@ -1,4 +1,4 @@
-"""Named rules that accept or refuse: an address's rate, a tag's budget of values. Pure."""
+"""Admission rules: rate limits, senders' addresses behind proxies, budgets of tag values. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MOST_BUCKETS = 200_000
 
 
 class Buckets:
-    """Token buckets by name: at most `per_hour` an hour each, with a burst of as many; 0: no limit.
+    """Token buckets by name: `per_hour` tokens an hour each, and as many in a burst; 0: no limit.
 
-    Those that are full again are forgotten. At most `most` are remembered: past that those first
-    seen go, so that whoever has so many names is not held, and costs no more memory either.
+    Full buckets are discarded. At most `most` are stored: past that the oldest are discarded, so
+    that memory stays bounded, though a client with so many names escapes the limit.
     """
 
     def __init__(self, *, per_hour: int, most: int = _MOST_BUCKETS) -> None:
@@ -41,7 +41,7 @@ class Buckets:
         return iter(self._buckets)
 
     def wait(self, name: bytes | str, now: float) -> int:
-        """Count one of a name at `now` (s since 1970): 0, or seconds to wait if refused."""
+        """Take a token at `now` (s since 1970): 0, or the seconds to wait if there is none."""
         if not self._per_hour:
             return 0
         tokens = float(self._per_hour)
@@ -56,7 +56,7 @@ class Buckets:
         return 0
 
     def forget(self) -> None:
-        """Forget all."""
+        """Discard all buckets."""
         self._buckets.clear()
 
     def _sweep(self, now: float) -> None:
@@ -67,16 +67,16 @@ class Buckets:
             if left + (now - at) * self._rate < self._per_hour
         }
         if len(self._buckets) > self._most:
-            # A tenth more than must be: not at each further name.
+            # Discard a tenth more than needed, so that not every new name causes a sweep.
             for key in list(islice(self._buckets, len(self._buckets) - self._most * 9 // 10)):
                 del self._buckets[key]
 
 
 class RateLimit:
-    """At most `per_hour` reports an hour from one address, with a burst of as many; 0: no limit.
+    """Limits the reports from one address to `per_hour`, and as many in a burst; 0: no limit.
 
-    Kept in memory only, under a digest whose key changes each UTC day: nothing here can tell an
-    address from yesterday. An IPv6 site (/64) counts as one address.
+    Counts are in memory only, by a keyed digest of the address. The key changes each UTC day, so
+    that counts of different days cannot be linked. An IPv6 /64 counts as one address.
     """
 
     def __init__(self, *, per_hour: int, secret: bytes) -> None:
@@ -90,9 +90,9 @@ class RateLimit:
         return len(self._buckets)
 
     def wait(self, address: str, now: float) -> int:
-        """Count a report from `address` at `now` (s since 1970): 0, or seconds to wait if refused.
+        """Count a report at `now` (s since 1970): 0, or the seconds to wait if it is refused.
 
-        An address that cannot be parsed is a bucket like any other.
+        Text that is not an IP address is counted like an address.
         """
         if not self._limits:
             return 0
@@ -107,12 +107,12 @@ class RateLimit:
 
 
 def sender_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
-    """The address that a request came from.
+    """The address of a request's sender.
 
-    It is the peer's or, behind trusted proxies, the one that they name in X-Forwarded-For
-    (`forwarded_for`: the header's lines, in order; ports and quotes are ignored). Read from its
-    end, the first address that is no trusted proxy counts: what stands before it was written by
-    the sender. Text that is no address ends the search, and the proxy that handed it on counts.
+    It is the peer's address or, behind trusted proxies, the one that they name in X-Forwarded-For
+    (`forwarded_for`: the header's lines, in order; ports and quotes are ignored). The list is read
+    from its end up to the first address that is not a trusted proxy: anything before that was
+    written by the sender. Text that is not an address ends the search at the proxy that sent it.
     """
     address = peer
     if not is_within(peer, trusted):
@@ -130,7 +130,7 @@ def sender_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
 def _named_address(text: str) -> str | None:
     """The address in one part of X-Forwarded-For: `A`, `A:PORT`, `[A]`, `[A]:PORT`, quoted or not.
 
-    None where there is none.
+    None for anything else.
     """
     plain = text.strip().strip('"').strip()
     if plain.startswith("["):
@@ -144,7 +144,7 @@ def _named_address(text: str) -> str | None:
 
 
 def is_within(address: str, networks: Sequence[Network]) -> bool:
-    """Whether an address lies in one of the networks; text that is no address does not."""
+    """Whether an address is in one of the networks; false for text that is not an address."""
     if not networks:
         return False
     try:
@@ -156,7 +156,7 @@ def is_within(address: str, networks: Sequence[Network]) -> bool:
 
 
 def site_of(address: str) -> bytes:
-    """What counts as one sender: an IPv4 address, an IPv6 /64, or whatever else was named."""
+    """The unit that limits count by: an IPv4 address, an IPv6 /64, or other text as it is."""
     if ":" not in address:
         return address.encode()
     try:

@@ -21,7 +21,7 @@ from collector.abandoned import Abandoned
 from collector.connections import Listener
 from collector.delivery import Delivery, InfluxTarget
 from collector.expiry import Expiry
-from collector.fast import FAST_PATH, FastPath
+from collector.fast_path import FAST_PATH, FastPath
 from collector.guard import Limits
 from collector.health import Handler, Health, private_site
 from collector.influx import Influx

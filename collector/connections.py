@@ -1,7 +1,7 @@
-"""Connections of an address that is open to everyone: their limits, and what is no HTTP.
+"""HTTP connections with limits on number, time and size, for addresses that are open to everyone.
 
-aiohttp reads and answers; this tells the guard (collector.guard) what each connection does, closes
-what is too slow, and words refusals in our form.
+Extends aiohttp's protocol: reports the stage of each connection to the guard (collector.guard),
+closes connections that are too slow, and sends errors as problem+json.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from collector.fast import FastPath, FastRequestHandler
+from collector.fast_path import FastPath, FastRequestHandler
 from collector.guard import Guard, Kind, Limits, Place, Stage
 from collector.logs import Sparing, place
 from collector.metrics import Metrics
@@ -27,18 +27,18 @@ _LINGER_S: Final = 5.0
 _RETRY_AFTER_S: Final = 60
 _FLUSH_FIRST_S: Final = 0.005
 _FLUSH_MOST_S: Final = 0.5
-"""Pauses between two looks whether a reader has taken its answer."""
+"""Pauses between two checks of whether a reader has received its response."""
 
-_FULL: Final = Refusal(Reason.TOO_MANY_CONNECTIONS, "no room for a connection", _RETRY_AFTER_S)
+_FULL: Final = Refusal(Reason.TOO_MANY_CONNECTIONS, "too many connections are open", _RETRY_AFTER_S)
 _SLOW: Final = Refusal(Reason.TOO_SLOW, "the request did not arrive whole in time")
 _LONG_HEAD: Final = Refusal(Reason.HEAD_TOO_LARGE, "the head of the request is over the limit")
-_NO_HTTP: Final = Refusal(Reason.MALFORMED_HTTP, "this is no HTTP/1 request")
-_FAILED: Final = Refusal(Reason.INTERNAL_ERROR, "a fault of ours; it is logged")
+_NO_HTTP: Final = Refusal(Reason.MALFORMED_HTTP, "this is not a valid HTTP/1 request")
+_FAILED: Final = Refusal(Reason.INTERNAL_ERROR, "an internal error, which has been logged")
 _CLOSING: Final = {hdrs.CONNECTION: "close"}
 
 
 class Listener:
-    """One address that is listened on: its limits, and the refusals made before a request."""
+    """State of one listening address: its limits, and its count of refusals before any handler."""
 
     def __init__(self, limits: Limits, metrics: Metrics, *, name: str) -> None:
         self.limits = limits
@@ -48,19 +48,19 @@ class Listener:
         metrics.follow(metrics.connections.labels(name), lambda: len(self.guard))
 
     def refused(self, refusal: Refusal, detail: str | None = None) -> None:
-        """Count a refusal, and log it sparingly."""
+        """Count a refusal, and log it at a limited rate."""
         reason = refusal.reason.value
         self._metrics.http_refusals.labels(reason).inc()
         self._sparing.info(log, "refused", reason=reason, detail=detail or refusal.detail)
 
 
 class Connection(FastRequestHandler):
-    """One connection: aiohttp's, within the limits of its listener, its refusals in our form."""
+    """One connection, within the limits of its listener."""
 
-    # What is set and read here of aiohttp's own, and not its interface: `_waiter` (waits for a
-    # head), `_request_count` (heads read), `_messages` (heads not handled yet, and their bodies),
-    # `_current_request`, `_next_keepalive_close_time`, `_process_keepalive`; and that `log_access`
-    # is called when an answer has been written, with no access log too.
+    # Private attributes of aiohttp used here: `_waiter` (future that waits for a head),
+    # `_request_count` (heads read), `_messages` (heads not handled yet, with their bodies),
+    # `_current_request`, `_next_keepalive_close_time`, `_process_keepalive`. Also relied upon:
+    # aiohttp calls `log_access` after each response, even without an access log.
     __slots__ = (
         "_body",
         "_guard",
@@ -99,41 +99,41 @@ class Connection(FastRequestHandler):
         self._wire: asyncio.Transport | None = None
 
     def _waited(self, now: float) -> float:
-        """Seconds for which the next request's head has been awaited; 0 while one is answered."""
+        """Seconds since the connection began to wait for the next head; 0 during a request."""
         if self._waiter is None or self._waiter.done():
             return 0.0
         return now - self._next_keepalive_close_time + self._listener.limits.seconds
 
     def abort(self) -> None:
-        """Close now, whatever is still to be sent."""
+        """Close now, and discard unsent bytes."""
         self.force_close()
         if self._wire is not None:
             self._wire.abort()
 
     def make_room(self) -> None:
-        """Close for another connection; a request that is arriving is answered 503."""
+        """Close in favour of another connection; answer 503 if a request is arriving."""
         unanswered = self._head if self._current_request is None else self._body is not None
         if unanswered:
-            self._refuse(_FULL, "had waited longest")
+            self._refuse(_FULL, "closed in favour of a new connection")
         else:
-            self._listener.refused(_FULL, "had waited longest")
+            self._listener.refused(_FULL, "closed in favour of a new connection")
             self.abort()
 
     def enter(self, method: str) -> Refusal | None:
-        """The refusal of a request for which its kind's share has no room."""
+        """Reserve capacity for a request; the refusal if its kind has none left."""
         if self.may_answer(method):
             return None
-        self._listener.refused(_FULL, f"no room for a {_kind(method).name.lower()}")
+        self._listener.refused(_FULL, f"no capacity left for a {_kind(method).name.lower()}")
         return _FULL
 
     def may_answer(self, method: str) -> bool:
-        """Whether the share of a request's kind has room for it."""
+        """Reserve capacity for a request; whether its kind has any left."""
         return self._place is None or self._guard.enter(
             self._place, _kind(method), self._loop.time()
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A sender or a reader has connected."""
+        """Admit the connection, or answer 503 and close it."""
         wire = cast("asyncio.Transport", transport)
         peer = wire.get_extra_info("peername")
         self._place = self._guard.admit(self, peer[0] if peer else "", self._loop.time())
@@ -144,14 +144,14 @@ class Connection(FastRequestHandler):
             return
         self._wire = wire
         with contextlib.suppress(OSError):
-            # A peer that takes nothing, not even the end of an answer, is no peer.
+            # Ends connections whose peer does not even acknowledge the end of a response.
             wire.get_extra_info("socket").setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._listener.limits.seconds * 1000
             )
         super().connection_made(wire)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The connection is closed."""
+        """Release the connection's place."""
         if self._place is not None:
             self._guard.release(self._place)
         if self._slow_reader is not None:
@@ -161,12 +161,12 @@ class Connection(FastRequestHandler):
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Parse received bytes, and report the connection's stage to the guard."""
         place = self._place
         if place is None:
             return
         heads = self._request_count
-        # The first bytes may be here before aiohttp waits for them.
+        # The first bytes may arrive before aiohttp waits for them.
         waiting = self._waiter is not None or not heads
         super().data_received(data)
         if self._request_count != heads:
@@ -187,7 +187,7 @@ class Connection(FastRequestHandler):
     def _head_came(self, place: Place) -> None:
         self._head, self._part = 0, False
         if not self._messages:
-            # The fast path has answered it by now.
+            # The fast path has answered it already.
             return
         payload = self._messages[-1][1]
         self._body = None if payload.is_eof() else payload
@@ -199,11 +199,11 @@ class Connection(FastRequestHandler):
     def log_access(
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
     ) -> None:
-        """An answer has been written."""
+        """Called by aiohttp when a response has been written."""
         self.has_answered()
 
     def has_answered(self) -> None:
-        """An answer has been written: the connection waits for the next request."""
+        """Wait for the next request, after a response has been written."""
         if self._place is None or self._messages:
             return
         if self._place.kind is Kind.READER:
@@ -212,7 +212,7 @@ class Connection(FastRequestHandler):
             self._rest(self._place)
 
     def _rest_when_taken(self, place: Place, since: float, wait: float) -> None:
-        """Wait until a reader has taken its answer; until then it counts as at work."""
+        """Wait until a reader has received its response; it counts as at work until then."""
         if self._wire is None or self._messages or self._current_request is not None:
             return
         if not self._wire.get_write_buffer_size():
@@ -228,28 +228,28 @@ class Connection(FastRequestHandler):
         now = self._loop.time()
         self._guard.idle(place, now)
         if self._part:
-            # What has come of the next request came while this one was answered.
+            # A part of the next request arrived while this one was answered.
             self._guard.arriving(place, now)
             self._part = False
 
     def pause_writing(self) -> None:
-        """The peer does not take what it asked for."""
+        """Start the time limit for a peer that does not read its response."""
         super().pause_writing()
         self._slow_reader = self._loop.call_later(self._listener.limits.seconds, self._give_up)
 
     def resume_writing(self) -> None:
-        """The peer takes again."""
+        """Cancel the time limit: the peer reads again."""
         super().resume_writing()
         if self._slow_reader is not None:
             self._slow_reader.cancel()
             self._slow_reader = None
 
     def _give_up(self) -> None:
-        self._listener.refused(_SLOW, "the answer was not taken in time")
+        self._listener.refused(_SLOW, "the peer did not read the response in time")
         self.abort()
 
     def _process_keepalive(self) -> None:
-        """The time for a head is over."""
+        """Refuse or close, when the time limit for a head is over."""
         # Timers may fire a little early.
         waited = self._waited(self._loop.time())
         if self._head and waited > self._listener.limits.seconds - 0.1:
@@ -270,12 +270,12 @@ class Connection(FastRequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP, or to an error that none of our own code foresaw.
+        """The response to malformed HTTP, or to an unexpected exception.
 
-        Raises ConnectionError where the answer cannot be given: it has begun, or the peer has gone.
+        Raises ConnectionError if none can be sent: a response has begun, or the peer has gone.
         """
         if isinstance(exc, ConnectionError) and self._has_gone():
-            # Whoever stops a download, or is too slow for it, is no fault of ours.
+            # A reader that stops a download, or is too slow for it, is not an internal error.
             raise exc
         if isinstance(exc, HttpProcessingError):
             refusal = _LONG_HEAD if isinstance(exc, LineTooLong) else _NO_HTTP
@@ -283,9 +283,9 @@ class Connection(FastRequestHandler):
         else:
             refusal = _FAILED
             self._listener.refused(refusal)
-            log.error("error handling a request", place=place(exc) if exc else "a time ran out")
+            log.error("error handling a request", place=place(exc) if exc else "time-out")
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
+            raise ConnectionError("the response has begun")
         response = refusal.response()
         response.headers.update(_CLOSING)
         response.force_close()
@@ -300,7 +300,7 @@ def _kind(method: str) -> Kind:
 
 
 def _written(refusal: Refusal) -> bytes:
-    """A refusal as it goes over the wire, where there is no request to answer."""
+    """A refusal as a complete HTTP response, for when aiohttp has no request to answer."""
     body = refusal.body()
     headers = {
         hdrs.CONTENT_TYPE: "application/problem+json",

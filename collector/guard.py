@@ -1,12 +1,12 @@
-"""Limits of concurrent connections, and the choice of the one that makes room for another.
+"""Limits on concurrent connections, and the choice of which to close for a new one.
 
-A connection is *idle* (no byte of a next request has come), *arriving* (a request has begun and is
-not whole) or *at work*. Where there is no room for a new one, the idle or arriving one that has
-waited longest is closed: whoever opens connections and says little keeps nobody out. Connections
-of trusted proxies are closed last.
+A connection is *idle* (no byte of the next request has arrived), *arriving* (a request is
+incomplete) or *at work*. At the limit, the idle or arriving connection that has waited longest is
+closed for a new one, so that silent or slow clients cannot keep others out. Connections of trusted
+proxies are closed last.
 
-A request is a *sender's* (POST) or a *reader's* (any other method). Each kind may hold half of the
-connections, so that neither can take the other's. Every step takes constant time.
+A request is a *sender's* (POST) or a *reader's* (any other method). Each kind may use half of the
+connections, so that neither can starve the other. Every operation takes constant time.
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ from typing import Final, Protocol
 from collector.admission import Network, is_within, site_of
 
 _IDLE_S: Final = 0.25
-"""An idle connection is not closed sooner after its last byte: its request may be on its way."""
+"""Shortest time that a connection is idle before it may be closed: a request may be in transit."""
 _ARRIVING_S: Final = 2.0
-"""A request that has begun is given this long before it may be closed for another."""
+"""Shortest time that a request has to arrive before its connection may be closed."""
 
 
 class Kind(IntEnum):
-    """Whose request a connection is at work for."""
+    """Kind of client whose request is handled."""
 
     READER = 0
     SENDER = 1
 
 
 class Stage(Enum):
-    """What a connection does."""
+    """Stage of a connection."""
 
     IDLE = auto()
     ARRIVING = auto()
     AT_WORK = auto()
 
 
-# Members of an enumeration are found slowly, and each report comes by here.
+# Looking up a member of an enumeration is slow, and this code runs for every report.
 _IDLE: Final = Stage.IDLE
 _ARRIVING: Final = Stage.ARRIVING
 _AT_WORK: Final = Stage.AT_WORK
 _READER: Final = Kind.READER
 
 
-class Guarded(Protocol):
-    """A connection within limits."""
+class Closable(Protocol):
+    """A connection that the guard can close."""
 
     def make_room(self) -> None:
-        """Close, since another connection needs the room."""
+        """Close in favour of another connection."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one address: connections in all and from one sender, bytes of a head, seconds.
+    """Limits of one listening address: connections in total and per client address, head size.
 
-    `seconds` bounds the arrival of a request's head, that of its body, a silence between requests,
-    and the time for which a reader may take nothing of an answer. `trusted` are proxies, which
-    speak for many senders.
+    `seconds` is the time limit for a request's head, for its body, between requests, and for a
+    reader that does not read its response. `trusted` are proxies; `per_address` does not apply to
+    them.
     """
 
     connections: int
@@ -73,9 +73,9 @@ class Limits:
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """The place of one admitted connection; its guard alone changes it."""
+    """State of one admitted connection; only its guard changes it."""
 
-    connection: Guarded
+    connection: Closable
     name: bytes
     site: _Site | None
     waiting: tuple[_Waiting, ...]
@@ -85,13 +85,13 @@ class Place:
 
 @dataclass(slots=True)
 class _Waiting:
-    """Places that wait, by the moment (s) since when they do, longest first."""
+    """Idle and arriving connections with the time (s) since when they wait, longest first."""
 
     idle: OrderedDict[Place, float] = field(default_factory=OrderedDict)
     arriving: OrderedDict[Place, float] = field(default_factory=OrderedDict)
 
     def longest(self, now: float) -> Place | None:
-        """The one that has waited longest, and long enough to be closed."""
+        """The connection that has waited longest; None if none has waited long enough."""
         found: Place | None = None
         earliest = now
         for queue, least in ((self.idle, _IDLE_S), (self.arriving, _ARRIVING_S)):
@@ -103,7 +103,7 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Site:
-    """One client address: how many connections, how many at work for readers, and who waits."""
+    """Connections of one client address: number open, number at work for readers, and waiting."""
 
     open: int = 0
     readers: int = 0
@@ -113,7 +113,7 @@ class _Site:
 class Guard:
     """Limits concurrent connections, in total, by kind of request and by client address.
 
-    Moments are seconds of the event loop's clock, and never fall from one call to the next.
+    Times are seconds of the event loop's clock, and never decrease from one call to the next.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -127,13 +127,13 @@ class Guard:
         self._strangers = _Waiting()
         self._proxies = _Waiting()
         self._uploads: OrderedDict[Place, float] = OrderedDict()
-        """Senders' requests whose bodies have not come whole."""
+        """Senders' requests with incomplete bodies, longest first."""
 
     def __len__(self) -> int:
         return self._open
 
-    def admit(self, connection: Guarded, address: str, now: float) -> Place | None:
-        """The place of a new connection, idle, for which another may be closed; None: no room."""
+    def admit(self, connection: Closable, address: str, now: float) -> Place | None:
+        """Admit a new connection, closing another if needed; None if there is no room."""
         proxy = is_within(address, self.limits.trusted)
         name = b"" if proxy else site_of(address)
         if not proxy and (site := self._sites.get(name)) is not None:
@@ -156,7 +156,7 @@ class Guard:
         return place
 
     def idle(self, place: Place, now: float) -> None:
-        """Nothing of a request has come: it waits from `now` on, as it does after an answer."""
+        """Mark a connection as idle from `now` on, after it was accepted or after a response."""
         self.at_work(place)
         self._leave(place)
         place.stage = _IDLE
@@ -164,7 +164,7 @@ class Guard:
             waiting.idle[place] = now
 
     def arriving(self, place: Place, now: float) -> None:
-        """A request has begun to arrive. The moment stays, however slowly the rest comes."""
+        """Mark a request as arriving; further calls do not extend its time."""
         if place.stage is _ARRIVING:
             return
         self.at_work(place)
@@ -173,7 +173,7 @@ class Guard:
             waiting.arriving[place] = now
 
     def at_work(self, place: Place) -> None:
-        """A request is whole: the connection is not closed for another."""
+        """Mark a request as complete: the connection is not closed for another."""
         if place.stage is _IDLE:
             for waiting in place.waiting:
                 del waiting.idle[place]
@@ -184,9 +184,9 @@ class Guard:
         place.stage = _AT_WORK
 
     def enter(self, place: Place, kind: Kind, now: float) -> bool:
-        """Whether a request may be handled: there is room left in its kind's share.
+        """Reserve capacity of a kind for a request; whether there was any left.
 
-        For a sender's request, another one that has been arriving for long is closed.
+        At the senders' limit, a connection whose upload has taken too long is closed.
         """
         self._leave(place)
         full = self._held[kind] >= self._shares[kind]
@@ -206,7 +206,7 @@ class Guard:
         return True
 
     def release(self, place: Place) -> None:
-        """The connection is gone, or as good as gone; a second time, nothing is changed."""
+        """Remove a closed connection; a second call does nothing."""
         if not place.waiting:
             return
         self.at_work(place)

@@ -1,4 +1,4 @@
-"""Points as InfluxDB line protocol, and timestamps that no two points share. Pure.
+"""InfluxDB line protocol, and unique timestamps for points. Pure.
 
 Format: https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/
 """
@@ -14,7 +14,7 @@ from collector.schema import LABEL_LENGTH, UNKNOWN
 
 NS_PER_DAY = 86_400 * 10**9
 STEP_NS = 1000
-"""Distance of two timestamps of one process, in ns: the last three digits are the instance's."""
+"""Step between timestamps of one process, in ns: the last three digits are the instance's."""
 
 _MEASUREMENT = str.maketrans({",": r"\,", " ": r"\ "})
 _KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
@@ -29,7 +29,7 @@ _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point: its measurement, tags, fields, and time in ns."""
+    """One point: measurement, tags, fields, and time in ns."""
 
     measurement: str
     tags: Mapping[str, str]
@@ -39,10 +39,10 @@ class Point:
 
 @lru_cache(maxsize=4096)
 def label(text: str) -> str:
-    """A tag's value from a sender's text: printable, trimmed, at most 64 characters.
+    """A tag value made from a sender's text: printable, trimmed, at most 64 characters.
 
-    Runs of white space and unprintable characters become one space; empty becomes `unknown`. A
-    backslash becomes a slash: in a tag, line protocol cannot say "backslash, then comma".
+    Runs of white space and unprintable characters become one space; empty text becomes `unknown`.
+    A backslash becomes a slash: line protocol cannot express a backslash before a comma in a tag.
     """
     if not text.isprintable() or "  " in text:
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -50,58 +50,58 @@ def label(text: str) -> str:
 
 
 def tag_set(tags: Mapping[str, str]) -> str:
-    """The tags of a line, `,key=value` each, in order of name (InfluxDB's advice)."""
+    """The tags of a line, `,key=value` each, sorted by name as InfluxDB recommends."""
     return "".join([f",{_key(name)}={_key(tags[name])}" for name in sorted(tags)])
 
 
-# Names and labels are few and come again and again; escaping costs more than looking up.
+# The same few names and labels recur; escaping costs more than a lookup.
 @lru_cache(maxsize=8192)
 def _key(text: str) -> str:
     return text.translate(_KEY)
 
 
 def field_value(value: FieldValue) -> str:
-    """One field's value: an integer as `3i`, a float as it is, text in quotes."""
+    """A field's value: an integer as `3i`, a float as it is, text in quotes."""
     if isinstance(value, str):
         return f'"{escaped(value)}"'
     return f"{int(value)}i" if isinstance(value, int) else repr(value)
 
 
 def escaped(text: str) -> str:
-    """Text as it stands between the quotes of a field."""
+    """Text escaped for the quotes of a string field."""
     if '"' in text or "\\" in text:
         return text.replace("\\", "\\\\").replace('"', '\\"')
     return text
 
 
 def field_set(fields: Mapping[str, FieldValue]) -> str:
-    """Fields of a line, joined by commas."""
+    """The fields of a line, joined by commas."""
     return ",".join([f"{_key(name)}={field_value(value)}" for name, value in fields.items()])
 
 
 def field_format(types: Mapping[str, type[int] | type[str]]) -> str:
-    """The form of a field set that is written often, for `%` with the values in this order.
+    """A format string for a field set, for the `%` operator with the values in this order.
 
-    Text is given without quotes, and must hold neither quote nor backslash: see `escaped`.
+    Text values must be escaped (see `escaped`), without quotes.
     """
     forms = {int: "%di", str: '"%s"'}
     return ",".join([f"{_key(name)}={forms[kind]}" for name, kind in types.items()])
 
 
 def line_format(measurement: str, types: Mapping[str, type[int] | type[str]]) -> str:
-    """The form of a line that is written often, for `%`.
+    """A format string for a line, for the `%` operator.
 
-    It takes the tags (from `tag_set`), the values of the fields of these types as `field_format`
-    does, further fields (empty, or beginning with a comma), and the time in ns.
+    Its values are the tags (from `tag_set`), the values of the fields as in `field_format`, further
+    fields (empty, or starting with a comma), and the time in ns.
     """
-    # Names of measurements hold no percent sign.
+    # Names of measurements contain no percent sign.
     return f"{_measurement(measurement)}%s {field_format(types)}%s %d"
 
 
 def line(measurement: str, tags: str, fields: Mapping[str, FieldValue] | str, time_ns: int) -> str:
-    """One line, without its end. `tags` comes from `tag_set`; at least one field is given.
+    """One line, without a newline. `tags` are from `tag_set`; there must be at least one field.
 
-    `fields` may be what `field_set` gave.
+    `fields` may be the result of `field_set`.
     """
     written = fields if isinstance(fields, str) else field_set(fields)
     return f"{_measurement(measurement)}{tags} {written} {time_ns}"
@@ -113,7 +113,7 @@ def _measurement(text: str) -> str:
 
 
 def parse(text: str) -> Point:
-    """The point of a line that `line` made. Raises ValueError for anything else."""
+    """Parse a line that `line` made. Raises ValueError for anything else."""
     head = _before(" ", text, 0)
     measurement, *pairs = _split(",", head)
     at = len(head) + 1
@@ -160,11 +160,11 @@ def _plain(text: str) -> str:
 
 
 class Stamper:
-    """Gives each point of a process a timestamp of its own, strictly rising.
+    """Assigns strictly rising timestamps, unique in this process.
 
-    The last three digits are the instance's number, so that collectors that write to one
-    InfluxDB never collide. `last` is the newest timestamp given before (0 for none), so that a
-    clock set back across a restart does no harm.
+    The last three digits are the instance's number, so that collectors that write to one InfluxDB
+    never collide. `last` is the newest timestamp assigned before a restart (0 for none), in case
+    the clock was set back.
     """
 
     def __init__(self, *, instance: int, last: int = 0) -> None:
@@ -176,8 +176,8 @@ class Stamper:
     def take(self, now_ns: int, count: int) -> range:
         """`count` timestamps in ns for points received at `now_ns`, all in one UTC day.
 
-        They start at `now_ns` or just after the last one given. Where they would cross midnight
-        they end before it if there is room, and start at midnight if not.
+        They start at `now_ns`, or just after the last one assigned. If they would cross midnight,
+        they end before it if possible, else they start at midnight.
         """
         span = (count - 1) * STEP_NS
         start = max(now_ns - now_ns % STEP_NS, self._last + STEP_NS)
@@ -190,26 +190,26 @@ class Stamper:
 
 
 _BLOCK = 1024 * STEP_NS
-"""A day is a whole and even number of blocks, so that none lies in two days."""
+"""Length of a block in ns. A day is an even number of blocks, so that no block spans two days."""
 LEAD_NS = 10**9
-"""How far a report's timestamps may be ahead of the clock."""
+"""Limit of how far a report's timestamps may be ahead of the clock, in ns."""
 LANES = (0, 2, 4, 6, 8)
 REDATING_LANES = (1, 3, 5, 7)
-"""Lanes of reports that are dated anew after the clock was set."""
+"""Lanes for reports whose timestamps are replaced after the clock was set."""
 
 
 class ReportStamper(Stamper):
-    """Gives each point of a process a timestamp of its own, at most a second ahead of the clock.
+    """Assigns unique timestamps to points, at most a second ahead of the clock.
 
-    Time is cut into blocks of 1.024 ms, and every block belongs to a lane: every second block to
-    lane 0, every second one of the rest to lane 1, and so on. Within a lane timestamps rise
-    strictly. A report lies within one block, its points 1 us apart. As long as the clock rises,
-    reports are in lane 0. Where it was set back, lane 0 is used up to some time ahead: until the
-    clock has reached that, reports go into another lane, which shares no timestamp with it.
+    Time is divided into blocks of 1.024 ms, and each block belongs to a lane: every second block to
+    lane 0, every second one of the rest to lane 1, and so on. Within a lane, timestamps rise
+    strictly. A report is within one block, its points 1 us apart. While the clock rises, reports
+    use lane 0. After the clock was set back, lane 0 is in use up to some time ahead: until the
+    clock reaches that time, reports use another lane, which shares no timestamp with it.
 
-    `used` are timestamps given before, so that a restart gives none of them again: the newest of
-    each lane matter. `lanes` are those to use, the first that is free first; where none is free
-    within `LEAD_NS`, the one that is free soonest.
+    `used` are timestamps assigned before a restart, of which the newest in each lane matter.
+    `lanes` are the lanes to use, in order of preference; if none is free within `LEAD_NS`, the one
+    that is free first is used.
     """
 
     def __init__(
@@ -224,14 +224,14 @@ class ReportStamper(Stamper):
 
     @property
     def marks(self) -> list[int]:
-        """The newest timestamp given in each lane."""
+        """The newest timestamp assigned in each lane."""
         return [mark + self._instance for mark in self._marks.values()]
 
     def take(self, now_ns: int, count: int) -> range:
         """`count` timestamps in ns for a report received at `now_ns`, all in one UTC day.
 
-        The day is that of `now_ns`, unless its last block is full. Raises ValueError for a report
-        of more points than a block has room for.
+        The day is that of `now_ns`, unless its last block is full. Raises ValueError if `count`
+        exceeds the size of a block.
         """
         length = count * STEP_NS
         if length > _BLOCK:
@@ -247,7 +247,7 @@ class ReportStamper(Stamper):
         return range(start + self._instance, start + self._instance + length, STEP_NS)
 
     def _start(self, lane: int, now: int, length: int) -> int:
-        """Where `length` ns are free in a lane: from `now` on, or just before where a day ends."""
+        """Start of `length` free ns in a lane: from `now` on, or just before the end of the day."""
         mark = self._marks.get(lane, -STEP_NS)
         earliest = max(now, mark + STEP_NS)
         block = earliest // _BLOCK
@@ -267,11 +267,11 @@ def _lane_of(stamp: int) -> int:
 
 
 def _lane(block: int) -> int:
-    """The number of ones at the end of a block's number in binary."""
+    """The lane of a block: the number of trailing ones of its number in binary."""
     return (~block & (block + 1)).bit_length() - 1
 
 
 def _next(block: int, lane: int) -> int:
-    """The first block of a lane, from a block on."""
+    """The first block of a lane that is not before `block`."""
     period = 2 << lane
     return block + ((period >> 1) - 1 - block) % period

@@ -1,8 +1,8 @@
-"""Listening sockets of an address, and an application that is served on them.
+"""Listening sockets, and serving an application on them.
 
-One process and several listen in the same way: `[::]` and `*` are all addresses of the machine,
-IPv4 and IPv6; `localhost` is 127.0.0.1 and ::1; any other name is all addresses that it resolves
-to. Each family has a socket of its own, so that an IPv4 peer never shows as an IPv6 one.
+`[::]` and `*` mean all addresses of the machine, IPv4 and IPv6; `localhost` means 127.0.0.1 and
+::1; any other name means all addresses that it resolves to. Each address family has its own socket,
+so that an IPv4 peer never has an IPv6 address.
 """
 
 from __future__ import annotations
@@ -18,29 +18,33 @@ from typing import Final, cast
 from aiohttp import hdrs, web
 
 from collector.connections import Connection, Listener
-from collector.fast import FAST_PATH, FastPath
+from collector.fast_path import FAST_PATH, FastPath
 from collector.problems import Reason, Refusal
 from collector.settings import Address
 
 _BACKLOG: Final = 1024
 _SPARE_FILES: Final = 256
-"""Descriptors for everything that is no connection from outside."""
-_LAST_WORDS_S: Final = 0.3
+"""File descriptors for everything except client connections."""
+_DRAIN_S: Final = 0.3
+"""Pause between closing the sockets and ending the connections, for requests in transit."""
 _PORT_TRIES: Final = 20
 _EVERYWHERE: Final = ("*", "::")
 _NO_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""Errors of a machine that has no IPv6, or no IPv4."""
+"""Errors on a machine without IPv6, or without IPv4."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _Endpoint = tuple[socket.AddressFamily, str]
 
-_EXPECTED: Final = Refusal(Reason.UNSUPPORTED_EXPECTATION, "expect 100-continue, or nothing")
+_EXPECTED: Final = Refusal(
+    Reason.UNSUPPORTED_EXPECTATION, "the only supported expectation is 100-continue"
+)
 
 
 def bind(address: Address, count: int = 1) -> list[list[socket.socket]]:
-    """Sockets bound to an address, for each of `count` processes; the kernel shares out between.
+    """Sockets bound to an address, a list for each of `count` processes.
 
-    With port 0 all have the same free port. Raises OSError.
+    The kernel distributes connections between the processes. Port 0 gives all the same free port.
+    Raises OSError.
     """
     tries = _PORT_TRIES if address.port == 0 else 1
     while True:
@@ -48,7 +52,7 @@ def bind(address: Address, count: int = 1) -> list[list[socket.socket]]:
         try:
             return _bound(address, count)
         except OSError as error:
-            # A port that was free for the first family may be in use for the second.
+            # A port that is free for the first address family may be in use for the second.
             if error.errno != errno.EADDRINUSE or not tries:
                 raise
 
@@ -61,8 +65,8 @@ def _bound(address: Address, count: int) -> list[list[socket.socket]]:
         for endpoint in _endpoints(address.host):
             try:
                 if count > 1:
-                    # With SO_REUSEPORT alone, a second collector of this user would take a part of
-                    # the connections unnoticed.
+                    # SO_REUSEPORT alone would let a second collector of the same user take part of
+                    # the connections without an error.
                     _socket(endpoint, port, shared=False).close()
                 for share in shares:
                     one = stack.enter_context(_socket(endpoint, port, shared=count > 1))
@@ -79,11 +83,11 @@ def _bound(address: Address, count: int) -> list[list[socket.socket]]:
 
 
 def _endpoints(host: str) -> list[_Endpoint]:
-    """The addresses that a host stands for. Raises OSError (no such name)."""
+    """The addresses that a host name means. Raises OSError for an unknown name."""
     if host in _EVERYWHERE:
         return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104 - as asked
     if host == "localhost":
-        # Many machines name only one of them in /etc/hosts.
+        # Many machines have only one of them in /etc/hosts.
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((family, str(at[0])) for family, _, _, _, at in found))
@@ -98,7 +102,7 @@ def _socket(endpoint: _Endpoint, port: int, *, shared: bool) -> socket.socket:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # A scope (`fe80::1%eth0`) is understood by getaddrinfo alone.
+        # Only getaddrinfo parses a scope (`fe80::1%eth0`).
         made.bind(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4])
     except BaseException as error:
         made.close()
@@ -110,7 +114,7 @@ def _socket(endpoint: _Endpoint, port: int, *, shared: bool) -> socket.socket:
 
 
 def accept(sockets: Sequence[socket.socket]) -> None:
-    """Have the kernel take connections from now on, though nobody accepts them yet."""
+    """Let the kernel queue connections from now on, before anything accepts them."""
     for one in sockets:
         one.listen(_BACKLOG)
 
@@ -123,26 +127,26 @@ async def listening(
     *,
     bound: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Address]:
-    """Serve an application at an address, on sockets where some are bound to it already.
+    """Serve an application at an address, on the sockets `bound` if there are any.
 
-    Yields the address with the port that it has. Raises OSError.
+    Yields the address with its actual port. Raises OSError.
     """
     sockets = bound or bind(address)[0]
     runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=5)
     try:
         await runner.setup()
-        # The runner has one once it is set up.
+        # Not None after `setup`.
         server = cast("web.Server", runner.server)
-        server.request_handler = _worded(server.request_handler)
+        server.request_handler = _wrapped(server.request_handler)
         _raise_file_limit(listener.limits.connections + _SPARE_FILES)
         sites = [_Site(runner, one, listener) for one in sockets]
         for site in sites:
             await site.start()
         yield Address(address.host, sockets[0].getsockname()[1])
-        # Nobody new is let in; who was, has a moment to say what for.
+        # No new connections are accepted; open ones may still send a request.
         for site in sites:
             await site.stop()
-        await asyncio.sleep(_LAST_WORDS_S)
+        await asyncio.sleep(_DRAIN_S)
     finally:
         await runner.cleanup()
         for one in sockets:
@@ -150,7 +154,7 @@ async def listening(
 
 
 class _Site(web.BaseSite):
-    """A listening socket whose connections are within limits."""
+    """A listening socket with limits on its connections."""
 
     __slots__ = ("_listener", "_socket")
 
@@ -161,13 +165,13 @@ class _Site(web.BaseSite):
 
     @property
     def name(self) -> str:
-        """The address, for a person."""
+        """The address as HOST:PORT."""
         return str(Address(*self._socket.getsockname()[:2]))
 
     async def start(self) -> None:
         """Listen. Raises OSError."""
         await super().start()
-        # The runner has one: the constructor insists.
+        # Not None: the constructor checks it.
         loop, server = asyncio.get_running_loop(), cast("web.Server", self._runner.server)
         fast_path = cast("web.AppRunner", self._runner).app.get(FAST_PATH, FastPath())
         self._server = await loop.create_server(
@@ -177,8 +181,8 @@ class _Site(web.BaseSite):
         )
 
 
-def _worded(handler: Handler) -> Handler:
-    """The same handler within its kind's share, and with aiohttp's refusals in our form."""
+def _wrapped(handler: Handler) -> Handler:
+    """A handler that applies the limits by kind of request, and sends errors as problem+json."""
 
     async def handled(request: web.BaseRequest) -> web.StreamResponse:
         refusal = cast("Connection", request.protocol).enter(request.method)

@@ -1,6 +1,6 @@
-"""The public node list: fetched every 15 minutes, kept on disk as bare numbers.
+"""Public node list: fetched every 15 minutes, and cached on disk as node numbers only.
 
-Form: one node a line, `number|callsign|description|location`.
+Format: one node a line, `number|callsign|description|location`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _DIGITS_MAX: Final = 10
 
 
 class NodeListError(Exception):
-    """The list could not be had, or is none; the text says why."""
+    """The list could not be fetched, or is not usable; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A list as it is kept: its nodes and what the server said to recognise it by."""
+    """A cached list: its nodes, and the server's validators for conditional requests."""
 
     nodes: frozenset[int]
     etag: str
@@ -46,21 +46,21 @@ class Copy:
 
 
 def parse(text: bytes) -> frozenset[int]:
-    """The node numbers in a list; lines that begin with no number are passed over.
+    """The node numbers in a list; lines that do not start with a number are ignored.
 
-    A byte order mark before the first is no part of it. Raises NodeListError where there is none.
+    A byte order mark at the start is ignored too. Raises NodeListError for a list without nodes.
     """
     text = text.removeprefix(codecs.BOM_UTF8)
     numbers = (row.partition(b"|")[0].strip() for row in text.split(b"\n") if b"|" in row)
     found = (int(s) for s in numbers if s.isdigit() and len(s) <= _DIGITS_MAX)
     nodes = frozenset(n for n in found if n <= _NODE_MAX)
     if not nodes:
-        raise NodeListError("there is no node in it")
+        raise NodeListError("the list names no node")
     return nodes
 
 
 def save(path: Path, copy: Copy) -> None:
-    """Keep a copy: a line of JSON, then the numbers, 4 bytes each. Callsigns are not kept."""
+    """Write a copy: a line of JSON, then the numbers, 4 bytes each. Call signs are not stored."""
     head = json.dumps(
         {"etag": copy.etag, "last_modified": copy.last_modified, "nodes": len(copy.nodes)}
     )
@@ -71,13 +71,13 @@ def save(path: Path, copy: Copy) -> None:
 
 
 def load(path: Path) -> Copy | None:
-    """The copy that `save` kept; None where there is none or it is damaged."""
+    """The copy that `save` wrote; None if there is none, or it is damaged."""
     try:
         head, _, numbers = path.read_bytes().partition(b"\n")
-        kept = json.loads(head)
+        stored = json.loads(head)
         nodes = frozenset(array.array("I", numbers))
-        copy = Copy(nodes, str(kept["etag"]), str(kept["last_modified"]))
-        whole = len(nodes) == kept["nodes"]
+        copy = Copy(nodes, str(stored["etag"]), str(stored["last_modified"]))
+        whole = len(nodes) == stored["nodes"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -89,9 +89,9 @@ def load(path: Path) -> Copy | None:
 
 
 class NodeList:
-    """The list in use: the last good one; while there is none, or no `url`, every node counts.
+    """The last usable list. Without a list, or without `url`, every public node number counts.
 
-    With `fetches` false, another process fetches it into the same directory.
+    If `fetches` is false, another process fetches the list into the same directory.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class NodeList:
         self._measure()
 
     def _load(self) -> None:
-        """Take the copy that is kept, where there is a good one."""
+        """Use the copy on disk, if there is a usable one."""
         copy = load(self._path)
         if copy is not None:
             self._copy = copy
             self._confirmed = self._path.stat().st_mtime
 
     def lists(self, node: int) -> bool:
-        """Whether a public node number counts."""
+        """Whether a public node number is listed, or there is no list."""
         return self._copy is None or node in self._copy.nodes
 
     async def run(self) -> None:
@@ -125,7 +125,7 @@ class NodeList:
         if not self._fetches:
             await self._follow()
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        # With the usual variables for proxies: HTTPS_PROXY, NO_PROXY.
+        # `trust_env`: use the proxies in HTTPS_PROXY and NO_PROXY.
         async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
             while True:
                 try:
@@ -133,7 +133,7 @@ class NodeList:
                 except (NodeListError, aiohttp.ClientError, TimeoutError, OSError) as error:
                     outcome = "failed"
                     log.warning(
-                        "the node list could not be had; the last good one serves",
+                        "the node list could not be fetched; the previous one stays in use",
                         error=str(error) or type(error).__name__,
                     )
                 self._metrics.nodelist_fetches.labels(outcome).inc()
@@ -141,7 +141,7 @@ class NodeList:
                 await asyncio.sleep(_EVERY_S)
 
     async def _follow(self) -> None:
-        """Take each new copy that another process has fetched."""
+        """Load each new copy that another process has fetched."""
         while True:
             await asyncio.sleep(_FOLLOW_S)
             try:
@@ -163,16 +163,16 @@ class NodeList:
                 self._confirmed = time.time()
                 return "unchanged"
             if response.status != HTTPStatus.OK:
-                raise NodeListError(f"its server answers {response.status}")
+                raise NodeListError(f"the server responded with status {response.status}")
             text = bytearray()
             async for piece in response.content.iter_chunked(1 << 16):
                 text += piece
                 if len(text) > _LARGEST:
-                    raise NodeListError("it is larger than 64 MiB")
+                    raise NodeListError("the list is larger than 64 MiB")
             found = response.headers
         nodes = parse(bytes(text))
         if self._copy is not None and len(nodes) < len(self._copy.nodes) / 2:
-            raise NodeListError("it has lost over half of its nodes")
+            raise NodeListError("the list has lost over half of its nodes")
         self._copy = Copy(nodes, found.get(hdrs.ETAG, ""), found.get(hdrs.LAST_MODIFIED, ""))
         self._confirmed = time.time()
         await asyncio.to_thread(save, self._path, self._copy)
@@ -181,7 +181,7 @@ class NodeList:
 
     def _measure(self) -> None:
         if not self._fetches:
-            # Who fetches knows when it was last confirmed.
+            # Only the process that fetches knows when the list was last confirmed.
             return
         self._metrics.nodelist_nodes.set(len(self._copy.nodes) if self._copy else 0)
         age = time.time() - self._confirmed if self._copy else 0.0

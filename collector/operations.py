@@ -1,7 +1,7 @@
-"""HTTP operations described for the OpenAPI document: parameters, answers, bodies. Pure.
+"""Types that describe HTTP operations for the OpenAPI document. Pure.
 
-Senders and pages describe their own routes with these types; `public/openapi.py` makes the document
-of all of them. Form: OpenAPI 3.1, https://spec.openapis.org/oas/v3.1.0.
+Each module describes its own routes with them; `public/openapi.py` builds the document from all.
+Format: OpenAPI 3.1, https://spec.openapis.org/oas/v3.1.0.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ CSV: Final = "text/csv"
 SVG: Final = "image/svg+xml"
 
 REPORTING: Final = "reporting"
-"""The group of the routes to which senders report."""
+"""Group (OpenAPI tag) of the routes that take reports."""
 
 
 class Problem(BaseModel):
-    """A refusal, RFC 9457."""
+    """JSON body of a refusal, RFC 9457."""
 
     type: Literal["about:blank"]
-    title: str = Field(description="the status in words")
+    title: str = Field(description="the phrase of the HTTP status")
     status: int = Field(description="the HTTP status")
-    reason: Reason = Field(description="why, in one word")
-    detail: str = Field(description="a sentence for a person")
+    reason: Reason = Field(description="the reason in one word")
+    detail: str = Field(description="the reason in a sentence")
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of the query, or of the path where `path` is set."""
+    """A query parameter, or a path parameter if `path` is set."""
 
     name: str
     meaning: str
@@ -48,7 +48,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: its meaning, and what it holds by media type (None: text, or any object)."""
+    """One response: meaning, models by media type (None: text, or any object), and headers."""
 
     meaning: str
     media: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
@@ -57,9 +57,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route: `name` is its operationId, `bodies` the JSON bodies of which it takes any.
+    """One route and method. `name` is the operationId; `bodies` are alternative JSON bodies.
 
-    `variant_of` names the operation that it is another address or form of.
+    `variant_of` names the operation that this one is another path or format of.
     """
 
     method: str
@@ -74,7 +74,7 @@ class Operation:
 
 
 def problem(meaning: str, *headers: str) -> Answer:
-    """A refusal; `headers` name those that come with it."""
+    """A response with a problem+json body and the named headers."""
     return Answer(meaning, {PROBLEM: Problem}, dict.fromkeys(headers, ""))
 
 
@@ -89,8 +89,8 @@ def get(
     more: Mapping[HTTPStatus, Answer] | None = None,
     variant_of: str = "",
 ) -> Operation:
-    """A GET that answers 200 with `media`, or with one of `more`."""
-    answers = {HTTPStatus.OK: Answer("as asked", media), **(more or {})}
+    """A GET operation that responds 200 with `media`, or with one of `more`."""
+    answers = {HTTPStatus.OK: Answer("the requested content", media), **(more or {})}
     return Operation(
         "get",
         path,

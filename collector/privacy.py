@@ -1,4 +1,4 @@
-"""Pseudonyms, and suppression of counts under k. Pure: no input or output, no clock.
+"""Pseudonyms, and cell suppression of counts under k. Pure: no input or output, no clock.
 
 The terms are those of statistical disclosure control. A *cell* is a count of units by one value or
 by two; a *line* is a set of cells with a published total. *Primary* suppression hides a cell under
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ServerPseudonym = NewType("ServerPseudonym", str)
 NodePseudonym = NewType("NodePseudonym", str)
 OwnerMark = NewType("OwnerMark", str)
-"""What an owner's choice is remembered under: no name that a report was ever kept under."""
+"""Key under which an owner's opt-out is stored; no report is ever stored under it."""
 
 KEY_LENGTH = 32
 """Length of the key in bytes."""
@@ -29,12 +29,12 @@ RowKey = TypeVar("RowKey", str, tuple[str, str])
 
 
 class Pseudonymiser:
-    """Keyed, one-way names of servers and nodes: BLAKE2b (RFC 7693), 16 hexadecimal digits.
+    """Makes pseudonyms of servers and nodes: keyed BLAKE2b (RFC 7693), 16 hexadecimal digits.
 
-    The same key and identity always give the same name. A server and a node never share a name
-    space: each kind has a personalisation string of its own.
+    The same key and identity always give the same pseudonym. Each kind has its own personalisation
+    string, so that pseudonyms of different kinds are unrelated.
 
-    Raises ValueError where `key` is not 32 bytes long.
+    Raises ValueError if `key` is not 32 bytes long.
     """
 
     __slots__ = ("_node", "_owner", "_server")
@@ -42,43 +42,43 @@ class Pseudonymiser:
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_LENGTH:
             raise ValueError(f"a pseudonym key is {KEY_LENGTH} bytes long, this one {len(key)}")
-        # Keying costs a block of hashing; a copy of a keyed state does not pay for it again.
+        # Keying hashes a block; copying a keyed state avoids doing so for each pseudonym.
         self._server = blake2b(key=key, digest_size=_DIGEST_SIZE, person=b"collector-server")
         self._node = blake2b(key=key, digest_size=_DIGEST_SIZE, person=b"collector-node")
         self._owner = blake2b(key=key, digest_size=_DIGEST_SIZE, person=b"collector-owner")
 
     def server(self, uuid: str) -> ServerPseudonym:
-        """The name of the server with this UUID, given in its canonical lower-case form."""
+        """The pseudonym of a server, by its UUID in canonical lower-case form."""
         state = self._server.copy()
         state.update(uuid.encode("ascii"))
         return ServerPseudonym(state.hexdigest())
 
     def node(self, number: int) -> NodePseudonym:
-        """The name of the node with this number."""
+        """The pseudonym of a node, by its number."""
         state = self._node.copy()
         state.update(b"%d" % number)
         return NodePseudonym(state.hexdigest())
 
     def mark(self, server: ServerPseudonym) -> OwnerMark:
-        """The mark of the owner of the server with this name."""
+        """The owner mark of a server, by its pseudonym."""
         state = self._owner.copy()
         state.update(server.encode("ascii"))
         return OwnerMark(state.hexdigest())
 
 
 def is_safe(loss: int, k: int) -> bool:
-    """Whether a line may show that `loss` of its units are in hidden cells."""
+    """Whether a line with `loss` units in hidden cells may be published."""
     return loss == 0 or loss >= k
 
 
 def suppress_line(cells: Mapping[str, int], total: int, k: int) -> dict[str, int]:
     """The cells of one line that may be published with its `total`, sorted by name.
 
-    A cell under k is hidden. Where the loss is then 1..k-1, the smallest published cell is hidden
-    too (of equal ones the first by name); as it has at least k units, one is enough. The loss stays
-    under k only where every cell is hidden and `total` itself is under k.
+    A cell under k is hidden. If the loss is then 1..k-1, the smallest published cell is hidden too
+    (of equal ones the first by name); as it has at least k units, one is enough. The loss stays
+    under k only if every cell is hidden and `total` itself is under k.
 
-    Raises ValueError where the published cells exceed `total`.
+    Raises ValueError if the published cells exceed `total`.
     """
     published = {name: cells[name] for name in sorted(cells) if cells[name] >= max(k, 1)}
     loss = _loss(total, sum(published.values()))
@@ -95,19 +95,19 @@ def suppress_grid(
 ) -> dict[tuple[RowKey, str], int]:
     """The cells (row, column) that may be published with the totals of `rows` and `columns`.
 
-    A cell under k, or of a row or column that has no total here, is hidden. Further cells are
-    hidden until the loss of every row and column is 0 or at least k, and these hold the fewest
-    units possible. The answer is sorted, and the same for any order of the input.
+    A cell under k, or in a row or column without a total here, is hidden. Further cells, with the
+    fewest units possible, are hidden so that the loss of every row and column is 0 or at least k.
+    The result is sorted, and does not depend on the order of the input.
 
-    A line that needs closing is closed by any one of its published cells, so what is sought is a
-    minimum-weight edge cover of those lines. Any cover costs at least the sum of the lines'
-    cheapest cells, less w(r) + w(c) - w(cell) for each row r and column c that one cell closes (w
-    being a line's cheapest), and these pairs are a matching since a line need be closed only once.
+    An unsafe line is made safe by hiding any one of its published cells, so the problem is a
+    minimum-weight edge cover of these lines. Any cover costs at least the sum of the lines'
+    cheapest cells, less w(r) + w(c) - w(cell) for each row r and column c that one cell covers (w
+    being a line's cheapest), and these pairs are a matching since a line need be covered only once.
     Conversely a matching, with the cheapest cell of every line outside it, is a cover of at most
     that cost. So a maximum-weight matching of those savings gives a cheapest cover (Schrijver,
     Combinatorial Optimization, 2003, chapter 19).
 
-    Raises ValueError where the published cells of a line exceed its total.
+    Raises ValueError if the published cells of a line exceed its total.
     """
     published = {
         cell: cells[cell]
@@ -135,7 +135,7 @@ def _loss(total: int, published: int) -> int:
 def _cheapest_cover(
     published: Mapping[tuple[RowKey, str], int], rows: set[RowKey], columns: set[str]
 ) -> set[tuple[RowKey, str]]:
-    """The cells of least weight that touch each of these lines; `published` is sorted."""
+    """The cells of least total weight that cover each of these lines; `published` is sorted."""
     import networkx as nx  # noqa: PLC0415 - commands that only make pseudonyms start without it
 
     row_cheapest: dict[RowKey, tuple[RowKey, str]] = {}
@@ -149,7 +149,7 @@ def _cheapest_cover(
         ):
             column_cheapest[column] = cell
 
-    # Vertices are numbers, so that the matching never depends on how a name hashes.
+    # Vertices are numbers, so that the matching does not depend on the hash of a name.
     row_number = {row: number for number, row in enumerate(row_cheapest)}
     column_number = {c: number for number, c in enumerate(column_cheapest, start=len(row_number))}
     graph: nx.Graph[int] = nx.Graph()

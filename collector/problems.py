@@ -1,24 +1,24 @@
-"""Why a submission is refused: one word each, the same in reply, log and metric.
+"""Refusals of requests: each has a one-word reason, the same in response, log and metric.
 
-The reply table, written before the handlers (docs/http.md shows it to people):
+Refusals of submissions (docs/http.md has the same table):
 
 | status | reason | when | to the sender |
 |---|---|---|---|
-| 400 | malformed-json | the body is no JSON object | never resend |
-| 400 | invalid-field | a field of a wrong type or over a limit, named | never resend |
-| 400 | no-public-nodes | no public node is left in the report | never resend |
-| 408 | too-slow | head or body did not arrive whole in time | never resend |
+| 400 | malformed-json | the body is not a JSON object | never resend |
+| 400 | invalid-field | the named field has a wrong type or is over a limit | never resend |
+| 400 | no-public-nodes | no public node remains in the report | never resend |
+| 408 | too-slow | head or body did not arrive completely in time | never resend |
 | 413 | too-large | the body is over the limit | never resend |
 | 415 | unsupported-encoding | the body is compressed | never resend |
 | 429 | rate-limited | too many reports from one address, or of one server | after Retry-After |
 | 503 | unavailable | nothing can be stored now | after Retry-After |
 
-Whatever is asked for: 400 malformed-http, 408 too-slow, 417 unsupported-expectation,
+Refusals of any request: 400 malformed-http, 408 too-slow, 417 unsupported-expectation,
 431 head-too-large, 503 too-many-connections, and 500 internal-error, which is a bug.
-Readers are told 400 invalid-parameter, 404 not-found, 405 method-not-allowed, 410 gone and
+Refusals of readers: 400 invalid-parameter, 404 not-found, 405 method-not-allowed, 410 gone and
 503 unavailable (nothing can be read now).
 
-Form: RFC 9457, `application/problem+json`.
+Format: RFC 9457, `application/problem+json`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from typing import Final
 from aiohttp import hdrs, web
 
 SERVER: Final = "usage-collector"
-"""What answers call us: no version, of ours or of what we are built on."""
+"""Value of the Server header, without any version."""
 
 RETRY_AFTER_S: Final = 60
-"""Seconds after which a sender that is told 503 may come back."""
+"""Value of Retry-After with a 503 for senders, in seconds."""
 
 
 class Reason(StrEnum):
-    """The one word of a refusal."""
+    """One-word reason of a refusal."""
 
     MALFORMED_JSON = "malformed-json"
     INVALID_FIELD = "invalid-field"
@@ -83,9 +83,9 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal: its reason, a sentence for a person, and when to come back, in seconds.
+    """A refusal: its reason, a sentence for people, and the seconds before a retry.
 
-    The sentence never repeats the sender's own values, so that it can be logged.
+    The sentence never contains values from the request, so that it can be logged.
     """
 
     reason: Reason
@@ -94,29 +94,29 @@ class Refusal:
 
     @property
     def status(self) -> HTTPStatus:
-        """The HTTP status of the refusal."""
+        """The HTTP status."""
         return _STATUS[self.reason]
 
     def body(self) -> bytes:
-        """The reply's body."""
-        said = {
+        """The response body."""
+        problem = {
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
             "reason": self.reason.value,
             "detail": self.detail,
         }
-        return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+        return json.dumps(problem, separators=(",", ":")).encode() + b"\n"
 
     def headers(self) -> dict[str, str]:
-        """The reply's headers, but for those of its body."""
+        """The response headers, except those that describe the body."""
         named: dict[str, str] = {hdrs.SERVER: SERVER}
         if self.retry_after is not None:
             named[hdrs.RETRY_AFTER] = str(self.retry_after)
         return named
 
     def response(self) -> web.Response:
-        """The reply."""
+        """The response."""
         return web.Response(
             status=self.status,
             body=self.body(),

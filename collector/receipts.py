@@ -1,4 +1,4 @@
-"""The answer to a submission that was taken."""
+"""Responses to accepted submissions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from collector.fast import Prebuilt
+from collector.fast_path import Prebuilt
 from collector.problems import SERVER
 
 _HEADERS: Final = CIMultiDict(
@@ -21,10 +21,9 @@ _HEADERS: Final = CIMultiDict(
 
 
 class Receipt(web.Response):
-    """What a sender is told, in JSON: all its headers are here.
+    """JSON response to an accepted submission, without the security headers of pages.
 
-    A program reads it and no browser: a page's rules for scripts, frames and links would cost as
-    much to send as the answer itself.
+    Programs read it, not browsers; those headers would double its size.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -32,7 +31,7 @@ class Receipt(web.Response):
 
 
 def prebuilt(body: bytes) -> Prebuilt:
-    """The same answer as a Receipt with this body, for the fast path."""
+    """The bytes of a Receipt with this body, for the fast path."""
     headers = {**_HEADERS, hdrs.CONTENT_LENGTH: str(len(body))}
     lines = [f"HTTP/1.1 {HTTPStatus.OK.value} {HTTPStatus.OK.phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

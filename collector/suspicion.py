@@ -1,7 +1,7 @@
-"""What may be an attempt to fool the numbers: counted, never refused. Pure, the day passed in.
+"""Detection of reports that may be made up to falsify the numbers. Pure.
 
-Nothing here is proof. An owner who installs anew sends the same nodes under another UUID, and so
-claims them a second time; a hundred in an hour are something else.
+Suspicious reports are counted, never refused, since a single one proves nothing: an owner who
+reinstalls a server sends the same nodes under a new UUID.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from itertools import islice
 from typing import Final
 
 MOST: Final = 100_000
-"""Nodes, servers and bodies of a day that are remembered, each; what comes after is not watched."""
+"""Limits of the nodes, of the servers and of the bodies remembered for a day."""
 LONGEST_UPTIME_S: Final = 10 * 365 * 86_400
-"""No Asterisk runs for longer: none is as old as that without a restart."""
+"""Longest plausible uptime of an Asterisk, in seconds."""
 
 
 class Kind(StrEnum):
-    """What is suspicious; the same word in the metric, on the dashboard and in the runbook."""
+    """Kind of suspicion; the same word is used in the metric, the dashboard and the runbook."""
 
     NODE_CLAIMED_TWICE = "node-claimed-twice"
-    """A node named by another server than the one that named it first on this UTC day."""
+    """A node that another server has reported before on this UTC day."""
     FIRST_SEEN_SERVER = "first-seen-server"
-    """A server not heard of in the days remembered."""
+    """A server without a report in the days remembered."""
     BODY_REPEATED = "body-repeated"
-    """A body that differs from another server's of this day in nothing but the UUID."""
+    """A body that equals that of another server on this day, except for the UUID."""
     IMPOSSIBLE_UPTIME = "impossible-uptime"
-    """Up for over ten years, or loaded anew longer ago than started."""
+    """An uptime of over ten years, or shorter than the time since the last reload."""
     UNWATCHED = "unwatched"
-    """A report that there was no room to remember."""
+    """A report that was not checked in full, since the limit of what is remembered was reached."""
 
 
 class Suspicions:
-    """Remembers a UTC day, in memory only and of bounded size.
+    """Compares each report with the others of its UTC day, in memory of bounded size.
 
-    `known`: servers heard of before this process began. Of bodies only a hash of 64 bits is kept,
-    keyed with a secret of the process (Python's own).
+    `known` are servers that have reported before this process started. Bodies are remembered as
+    64-bit hashes, keyed with a secret of the process (Python's own hash).
     """
 
     def __init__(self, *, known: Iterable[str] = (), most: int = MOST) -> None:
@@ -60,10 +60,10 @@ class Suspicions:
         uptime: int | None,
         reload_age: int | None,
     ) -> list[Kind]:
-        """What is suspicious of a report, a word for each time; `day`: days since 1970, UTC.
+        """The suspicions about a report, one kind for each occurrence.
 
-        `server` and `nodes` are pseudonyms, `body` a hash of the body without its UUID, the times
-        in s.
+        `day` is in days since 1970, UTC; `server` and `nodes` are pseudonyms, `body` is a hash of
+        the body without its UUID, `uptime` and `reload_age` are in seconds.
         """
         if day != self._day:
             self._begin(day)
@@ -101,7 +101,7 @@ class Suspicions:
         return found
 
     def _begin(self, day: int) -> None:
-        # A node may miss a day, and be heard again on the next.
+        # A server may miss a day and report again on the next.
         keep = self._before if self._day < 0 else self._yesterday | self._today
         self._before, self._yesterday = keep, self._today
         self._day = day

@@ -16,7 +16,7 @@ from typing import Protocol
 from aiohttp import web
 from pydantic import BaseModel
 
-from collector.fast import FastHandler
+from collector.fast_path import FastHandler
 from collector.intakes.door import Door
 from collector.intakes.proof import Proof
 from collector.lines import Stamper

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from collector.admission import RateLimit
 from collector.app import running
-from collector.fast import FastHandler
+from collector.fast_path import FastHandler
 from collector.intakes import INTAKES, Surroundings
 from collector.intakes.gather import Gather
 from collector.intakes.proof import Proof

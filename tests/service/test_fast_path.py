@@ -24,7 +24,7 @@ from aiohttp import web
 
 from collector.admission import Network
 from collector.connections import Connection, Listener
-from collector.fast import FAST_PATH, FastHandler, FastPath
+from collector.fast_path import FAST_PATH, FastHandler, FastPath
 from collector.guard import Limits
 from collector.listen import listening
 from collector.outbox import OutboxFile

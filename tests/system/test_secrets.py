@@ -225,7 +225,7 @@ def test_password_in_an_address_is_in_no_log(databases: Databases, serve: StartS
             "COLLECTOR_LOG_LEVEL": "debug",
         }
     )
-    eventually(lambda: "the node list could not be had" in collector.logs())
+    eventually(lambda: "the node list could not be fetched" in collector.logs())
     assert collector.terminate() == 0
     assert not leaks(collector.logs().encode())
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from collector.admission import RateLimit, TagValue
-from collector.fast import FastHandler, Reply, decided
+from collector.fast_path import FastHandler, Reply, decided
 from collector.intakes.asl.points import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.intakes.door import Door
 from collector.intakes.gather import Gather

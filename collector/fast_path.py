@@ -1,11 +1,11 @@
-"""Fast path for plain requests: answered from `data_received`, without aiohttp's request objects.
+"""Fast path for plain POST requests, answered in `data_received` without aiohttp request objects.
 
-aiohttp's parser reads every request. One that is plain (see `_take`) goes straight to the route's
-function, and its answer is one prebuilt write; a task, a request, a response and a route lookup
-cost more than what a report means (docs/decisions/0053). Everything else is left to aiohttp,
-untouched: other routes, bodies that arrive in pieces, chunks, `Expect`, HTTP/1.0, whatever closes
-the connection. A request that the fast path has decided to refuse is answered by aiohttp too, from
-that decision (`decided`), so that refusals have one form.
+aiohttp's parser reads every request. A plain one (see `_take`) goes directly to the route's fast
+handler, and its response is one write of prebuilt bytes: a task, request object, response object
+and route lookup cost more than handling the report itself (docs/decisions/0053). aiohttp handles
+everything else: other routes, bodies that arrive in several reads, chunked bodies, `Expect`,
+HTTP/1.0, and requests that close the connection. Refusals of the fast path are also sent by aiohttp
+(see `decided`), so that they have a single form.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from multidict import CIMultiDictProxy
 from collector.logs import place
 from collector.problems import Refusal
 
-log = structlog.get_logger("collector.fast")
+log = structlog.get_logger("collector.fast_path")
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Prebuilt(NamedTuple):
-    """An answer for the wire: what comes before the value of `Date`, and what comes after it."""
+    """A response as bytes: those before the value of the `Date` header, and those after it."""
 
     before: bytes
     after: bytes
 
 
 Reply = Callable[[Prebuilt | Refusal | BaseException], None]
-"""Called once, at any time: with an answer, or the exception that handling the request raised."""
+"""Callback of a fast handler; called once, with the response or with the exception raised."""
 
 _DECIDED: Final = web.RequestKey("decided", object)
-"""Set in a request that the fast path has decided: the Refusal or exception to answer with."""
+"""Request key of the Refusal or exception that the fast path has decided on."""
 
 
 def decided(request: web.BaseRequest) -> Refusal | None:
-    """The refusal that the fast path has decided on; None where the request is to be handled.
+    """The refusal that the fast path has decided on; None if the request is not decided.
 
-    A route's ordinary handler asks this first. Raises what the fast handler raised.
+    A route's ordinary handler calls this first. Raises the exception that the fast handler raised.
     """
     found = request.get(_DECIDED)
     if isinstance(found, BaseException):
@@ -56,37 +56,37 @@ def decided(request: web.BaseRequest) -> Refusal | None:
 
 
 class FastHandler(Protocol):
-    """A route's function on the fast path."""
+    """Handler of a route on the fast path."""
 
     def __call__(
         self, headers: CIMultiDictProxy[str], peer: str, body: bytes, reply: Reply, /
     ) -> None:
-        """Take a request from `peer` (an address), whose whole body is here."""
+        """Handle a request with its whole body from `peer` (an IP address)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FastPath:
-    """Handlers of the fast path, by the exact path of a POST; bodies up to `max_body` bytes."""
+    """Fast handlers by the exact path of a POST; bodies up to `max_body` bytes."""
 
     handlers: Mapping[str, FastHandler] = field(default_factory=dict)
     max_body: int = 0
 
 
 FAST_PATH: Final = web.AppKey("fast_path", FastPath)
-"""Where an application holds its fast path."""
+"""Application key of the fast path."""
 
 
 class FastRequestHandler(web.RequestHandler):
     """aiohttp's protocol of one connection, with a fast path.
 
-    aiohttp's own task (`start`) sleeps on `_waiter` until there is a request. While the fast path
-    answers one, `_waiter` is held back: the task sleeps on, and further requests queue in
-    `_messages` as they do behind a request that the task answers. The request itself stays first in
+    aiohttp's task (`start`) sleeps on `_waiter` until there is a request. While the fast path
+    answers one, `_held` keeps the waiter: the task sleeps on, and further requests queue in
+    `_messages`, as they do behind a request that the task answers. The request stays first in
     `_messages` until it is answered here, or the task is woken for it.
     """
 
-    # Private to aiohttp, and used here: `_waiter`, `_messages`, `_parser.message_consumed`,
+    # Private attributes of aiohttp used here: `_waiter`, `_messages`, `_parser.message_consumed`,
     # `_buffer_paused`, `_msg_queue_resume_size`, `_resume_reading_if_drained`, `_close`,
     # `_force_close`, `_request_handler`, `_request_in_progress`, `_handler_waiter`,
     # `_keepalive_timeout`, `_keepalive_handle`, `_next_keepalive_close_time`,
@@ -101,47 +101,47 @@ class FastRequestHandler(web.RequestHandler):
         self._peer: str | None = None
 
     async def start(self) -> None:
-        """Answer what the fast path leaves."""
-        # Before Python 3.12 the task begins a pass later than the connection: the fast path may
-        # have taken the first request by then.
+        """Run aiohttp's task for the requests that the fast path does not take."""
+        # Before Python 3.12 the task starts one pass of the loop after the connection: the fast
+        # path may have taken the first request by then.
         if self._held is not None:
             await self._held
         await super().start()
 
     def may_answer(self, method: str) -> bool:
-        """Whether a request may be handled now; where not, aiohttp's handlers say why."""
+        """Whether a request may be handled now; if not, aiohttp's handler sends the refusal."""
         return True
 
     def has_answered(self) -> None:
-        """Called when an answer has been written."""
+        """Called when a response has been written."""
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the wire."""
+        """Parse received bytes, and answer the first request here if it is plain."""
         waiter = self._waiter
         busy = self._request_count > 0 if waiter is None else waiter.done()
         if busy or self._held is not None:
             super().data_received(data)
             return
-        # aiohttp would wake its task for a request.
+        # With a waiter, aiohttp would wake its task for a request.
         self._waiter = None
         super().data_received(data)
         self._next(waiter)
 
     def _next(self, waiter: asyncio.Future[None] | None) -> None:
-        """Answer the first request of the queue here, or have the task see to it.
+        """Answer the first queued request here, or wake the task for it.
 
-        `waiter`: what the task sleeps on; None where it has not begun.
+        `waiter` is the future that the task sleeps on; None if the task has not started.
         """
         if self._messages and self._take(waiter):
             return
         if not self._messages:
             self._waiter = waiter
         elif waiter is not None:
-            # `_waiter` stays None, as the task leaves it while it is at work.
+            # `_waiter` stays None, as it is while the task handles a request.
             waiter.set_result(None)
 
     def _take(self, waiter: asyncio.Future[None] | None) -> bool:
-        """Begin to answer the first request of the queue, if it is plain; False where it is not."""
+        """Pass the first queued request to its fast handler; False if the request is not plain."""
         message, payload = self._messages[0]
         if (
             type(message) is not RawRequestMessage
@@ -155,7 +155,7 @@ class FastRequestHandler(web.RequestHandler):
             or message.upgrade
             or message.chunked
             or hdrs.EXPECT in message.headers
-            # A sender that takes no answers is aiohttp's to wait for.
+            # aiohttp waits for a client that does not read its responses.
             or self.writing_paused
             or not self.may_answer(message.method)
         ):
@@ -166,12 +166,12 @@ class FastRequestHandler(web.RequestHandler):
             self._manager.requests_count += 1
         try:
             handler(message.headers, self._address(), _body(payload), self._reply)
-        except Exception as error:  # noqa: BLE001 - as aiohttp does: a fault of one request
+        except Exception as error:  # noqa: BLE001 - as in aiohttp, it concerns one request only
             self._reply(error)
         return True
 
     def _address(self) -> str:
-        """The peer's address, as `web.Request.remote` has it."""
+        """The peer's IP address, as in `web.Request.remote`."""
         if self._peer is None:
             peer = self.peername
             self._peer = "" if peer is None else peer if isinstance(peer, str) else str(peer[0])
@@ -182,7 +182,7 @@ class FastRequestHandler(web.RequestHandler):
         if waiter is None:
             raise RuntimeError("a request is answered once")
         if self.transport is None or self.transport.is_closing() or waiter.done():
-            # The sender has gone, or a shutdown has waited long enough.
+            # The client has disconnected, or a shutdown has timed out.
             if isinstance(answer, BaseException):
                 log.error("error handling a request", place=place(answer))
             self._answered()
@@ -198,8 +198,8 @@ class FastRequestHandler(web.RequestHandler):
             waiter.set_result(None)
 
     def _let_aiohttp_answer(self, answer: Refusal | BaseException) -> None:
-        """Have the route's own handler answer the first request of the queue, as decided."""
-        # It is None once the connection is lost, and then nothing is answered.
+        """Make the route's ordinary handler answer the first queued request with `answer`."""
+        # It is None only when the connection is lost, and then no request is answered.
         handler = cast("Handler", self._request_handler)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -210,7 +210,7 @@ class FastRequestHandler(web.RequestHandler):
         self._request_handler = handle
 
     def _consume(self) -> None:
-        """Take the first request off the queue, as `start` does."""
+        """Remove the first request from the queue, as `start` does."""
         self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
@@ -218,13 +218,13 @@ class FastRequestHandler(web.RequestHandler):
             self._resume_reading_if_drained()
 
     def _answered(self) -> None:
-        """Tell a shutdown that waits for this request, as `_handle_request` does."""
+        """Wake a shutdown that waits for this request, as `_handle_request` does."""
         self._request_in_progress = False
         if self._handler_waiter is not None:
             self._handler_waiter.set_result(None)
 
     def _go_on(self, waiter: asyncio.Future[None]) -> None:
-        """Wait for the next request, or close, as `start` does after an answer."""
+        """Wait for the next request, or close, as `start` does after a response."""
         if self._close or self._force_close:
             waiter.cancel()
             if self.transport is not None:
@@ -238,15 +238,15 @@ class FastRequestHandler(web.RequestHandler):
 
 
 def _body(payload: StreamReader) -> bytes:
-    """A body that is here whole, of which nothing has been read.
+    """The bytes of a complete body that has not been read.
 
-    `read_nowait` would have the parser run a second time, for more to come.
+    `read_nowait` would resume the parser, which is not needed.
     """
     return b"".join(payload._buffer) if payload.total_bytes else b""  # noqa: SLF001
 
 
 class _Clock:
-    """The `Date` of answers, made once a second."""
+    """The value of `Date` headers, formatted once a second."""
 
     def __init__(self) -> None:
         self._second = -1
