@@ -27,6 +27,8 @@ PROMISED = {
     "CardinalityBudget",
     "ErasuresWaiting",
     "OutboxSetAside",
+    "DaysFailing",
+    "ClockWrong",
     "AcceptanceBudgetFast",
     "AcceptanceBudgetSlow",
     "FreshnessBudget",

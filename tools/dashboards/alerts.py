@@ -323,6 +323,35 @@ SET_ASIDE: Final = Rule(
     lasting="1m",
 )
 
+DAYS_FAILING: Final = Rule(
+    title="DaysFailing",
+    severity="warning",
+    summary=(
+        f"{shown('days', '%.0f')} days cannot be computed. All other days go on; these stay as they"
+        " were stored last."
+    ),
+    nodes=(
+        *number("days", "max(collector_rollup_days_failing)", PROMETHEUS, 600),
+        Math("firing", "$days > 0"),
+    ),
+    # A passing fault of InfluxDB is over by then.
+    lasting="1h",
+)
+
+CLOCK_WRONG: Final = Rule(
+    title="ClockWrong",
+    severity="critical",
+    summary=(
+        "The collector's clock cannot be right. Reports are taken and wait in the outbox until it"
+        " is set."
+    ),
+    nodes=(
+        *number("wrong", "max(collector_clock_wrong)", PROMETHEUS, 600),
+        Math("firing", "$wrong > 0"),
+    ),
+    lasting="5m",
+)
+
 GROUPS: Final = (
     Group("hours", "5m", (NO_REPORTS, NODES_DROP_FAST, NODES_DROP_SLOW)),
     Group("days", "15m", (VANISHED, SERIES_LATE)),
@@ -337,6 +366,8 @@ GROUPS: Final = (
             DISK_LOW,
             CARDINALITY,
             ERASURES,
+            DAYS_FAILING,
+            CLOCK_WRONG,
         ),
     ),
     Group("objectives", "2m", OBJECTIVES),
