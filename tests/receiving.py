@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from collector.admission import Network, RateLimit, TagBudget, TagValue
+from collector.admission import Change, Network, RateLimit, TagBudget
 from collector.intakes.asl.intake import AslIntake
 from collector.intakes.asl.points import Understanding
 from collector.intakes.asl.tags import tag_budgets
@@ -47,7 +47,7 @@ class Receiving:
     ) -> None:
         self.metrics = Metrics()
         self.choices = Choices()
-        self.remembered: list[TagValue] = []
+        self.remembered: list[Change] = []
         self.path = path / FILE
         self.outbox = Outbox(self.path, max_bytes=1 << 30, keep_seconds=60, metrics=self.metrics)
         self.intake = AslIntake(

@@ -243,14 +243,20 @@ def _run(
 @asynccontextmanager
 async def _quarantine(configured: Settings) -> AsyncIterator[Quarantine]:
     from collector import parts
+    from collector.memory import path_in
     from collector.quarantine.batch import Quarantine
+    from collector.upgrade import migrated
 
+    # A machine that only commands run on has no budgets, and is given no memory.
+    state = configured.state_dir
+    take_back = migrated(state).tags.take_back if path_in(state).exists() else None
     async with parts.influx_of(configured) as influx:
         yield Quarantine(
             influx,
             parts.daily_of(configured, influx),
             parts.reconciler_of(configured, influx),
             retention_s=configured.retention_raw,
+            take_back=take_back,
         )
 
 

@@ -1,46 +1,90 @@
-"""Puts values of tags that an intake admits into the memory, off the event loop."""
+"""Keeps a process's budgets of tags and the memory, which all processes share, in step."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from collector.admission import TagValue
+from collector.admission import SAYERS_DAYS, Change, TagBudget, TagValue
 from collector.memory import Memory, MemoryUnavailable
 
 _PAUSE_S: Final = 1.0
+_LOOK_S: Final = 5.0
+_MOST_WAITING: Final = 50_000
+_SECONDS_PER_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The memory's values, and how many servers said each that is not firm."""
+
+    stamp: object
+    values: list[TagValue]
+    sayers: dict[tuple[str, str], int]
 
 
 class TagNews:
-    """Values to be remembered; those of a second go into the memory together.
+    """Remembers changes of a budget, those of a second together, and takes over others' changes.
 
-    A value that a crash loses is remembered when it is said again.
+    Others are the workers and commands of the same state directory. A change that a crash loses is
+    made again when its value is said again. Values not said for `memory_days` are forgotten.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, budget: TagBudget, *, memory_days: int) -> None:
         self._memory = memory
-        self._waiting: list[TagValue] = []
+        self._budget = budget
+        self._memory_days = memory_days
+        self._waiting: list[Change] = []
+        self._stamp: object = None
+        self._looked = time.monotonic()
+        self._day = -1
 
-    def add(self, values: Iterable[TagValue]) -> None:
-        """Have values remembered soon."""
-        self._waiting += values
+    def add(self, changes: Iterable[Change]) -> None:
+        """Have changes remembered soon. Where the memory is away for long, the oldest are lost."""
+        self._waiting += changes
+        del self._waiting[:-_MOST_WAITING]
 
     async def run(self) -> None:
-        """Remember what is added, until cancelled; then what waits."""
+        """Keep in step until cancelled; then remember what waits."""
         try:
             while True:
                 await asyncio.sleep(_PAUSE_S)
-                # A memory that cannot be written now is tried again; others say so in the log.
+                # A memory that cannot be used now is tried again; others say so in the log.
                 with contextlib.suppress(MemoryUnavailable):
-                    await asyncio.to_thread(self._store)
+                    await self._step()
         finally:
             with contextlib.suppress(MemoryUnavailable):
-                self._store()
+                self._memory.tags.keep(self._waiting)
 
-    def _store(self) -> None:
-        stored = len(self._waiting)
-        if stored:
-            self._memory.tags.admit(self._waiting[:stored])
-            del self._waiting[:stored]
+    async def _step(self) -> None:
+        if self._waiting:
+            taken, self._waiting = self._waiting, []
+            try:
+                await asyncio.to_thread(self._memory.tags.keep, taken)
+            # However it ends, also when cancelled: what may not be remembered waits.
+            except BaseException:
+                self._waiting = taken + self._waiting
+                raise
+        if time.monotonic() - self._looked < _LOOK_S:
+            return
+        self._looked = time.monotonic()
+        held = await asyncio.to_thread(self._look, int(time.time()) // _SECONDS_PER_DAY)
+        if held is not None:
+            self._budget.replace(held.values, held.sayers, self._waiting)
+            self._stamp = held.stamp
+
+    def _look(self, today: int) -> _Held | None:
+        """What the memory holds; None where that has not changed. Drops what is too old."""
+        tags = self._memory.tags
+        if today != self._day:
+            tags.forget_before(values=today - self._memory_days, sightings=today - SAYERS_DAYS)
+            self._day = today
+        # Before reading: a change that comes meanwhile is seen the next time.
+        stamp = self._memory.store.stamp()
+        if stamp == self._stamp:
+            return None
+        return _Held(stamp, tags.values(), tags.sayers(since_day=today - SAYERS_DAYS))

@@ -5,9 +5,10 @@ directory and all commands share it; it holds no reports. `store` opens the file
 tables, `salvage` reads a damaged one; each other module is a table, or some that belong together.
 """
 
+from collector.admission import Sighting
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
 from collector.memory.memory import Memory, path_in
-from collector.memory.records import Action, Asked, Choice, Notice, Sighting, State
+from collector.memory.records import Action, Asked, Choice, Notice, State
 
 __all__ = [
     "Action",

@@ -23,11 +23,12 @@ _TABLES: Final = {
     "erasure_notices": "(at_ns INTEGER PRIMARY KEY, owner TEXT NOT NULL, days TEXT NOT NULL)",
     # Up to when an owner's reports are erased: an outbox that was set aside may still hold some.
     "erased": "(owner TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) WITHOUT ROWID",
-    # The values that a tag may have, and the last day on which each was said.
+    # The values that a tag holds, the last day on which each was said, and whether it is firm.
     "tag_values": """(
-        tag TEXT NOT NULL, value TEXT NOT NULL, day INTEGER NOT NULL, PRIMARY KEY (tag, value)
+        tag TEXT NOT NULL, value TEXT NOT NULL, day INTEGER NOT NULL, firm INTEGER NOT NULL,
+        PRIMARY KEY (tag, value)
     ) WITHOUT ROWID""",
-    # Who said a value that is none of those yet: a digest of server, tag and value.
+    # Who said a value that is not firm: a digest of server, tag and value.
     "tag_sightings": """(
         tag TEXT NOT NULL, value TEXT NOT NULL, sayer BLOB NOT NULL, day INTEGER NOT NULL,
         PRIMARY KEY (tag, value, sayer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 from collector.privacy import OwnerMark, ServerPseudonym
 
@@ -66,12 +65,3 @@ class Notice:
     owner: OwnerMark
     at_ns: int
     days: str
-
-
-class Sighting(NamedTuple):
-    """A server said a value of a tag on a UTC day (days since 1970)."""
-
-    tag: str
-    value: str
-    server: ServerPseudonym
-    day: int

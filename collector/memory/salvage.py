@@ -42,7 +42,7 @@ def _row(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]
             return "erasure_notices", (number, *values[1:])
         case (str(owner), int()) if not number and _is_name(owner):
             return "erased", values
-        case (str(), str(), int()) if not number:
+        case (str(), str(), int(), 0 | 1) if not number:
             return "tag_values", values
         case (str(), str(), bytes(), int()) if not number:
             return "tag_sightings", values

@@ -6,8 +6,9 @@ half-way does the rest with `finish`.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -22,6 +23,7 @@ from collector.influx.writing import write_all
 from collector.lines import FieldValue, line, tag_set
 from collector.logs import place
 from collector.quarantine.pattern import REPORT_NS, Pattern, Picked, pick
+from collector.quarantine.values import Values, values_of
 from collector.rollup.cache import RawCount
 from collector.rollup.daily import Daily, DayResult
 from collector.rollup.inputs import first_complete_day, is_final
@@ -106,15 +108,26 @@ class Preview:
 
 
 class Quarantine:
-    """Batches in one InfluxDB. Every method raises InfluxError."""
+    """Batches in one InfluxDB. Every method raises InfluxError.
+
+    `take_back` is told the values, by tag, that a batch put in force says, and those that nobody
+    else says: they give back what they have of the tags' budgets. It blocks, and may come twice.
+    """
 
     def __init__(
-        self, influx: Influx, daily: Daily, reconciler: Reconciler, *, retention_s: int
+        self,
+        influx: Influx,
+        daily: Daily,
+        reconciler: Reconciler,
+        *,
+        retention_s: int,
+        take_back: Callable[[Values, Values], object] | None = None,
     ) -> None:
         self._influx = influx
         self._daily = daily
         self._reconciler = reconciler
         self._retention_s = retention_s
+        self._take_back = take_back
 
     async def preview(self, pattern: Pattern, span: Span, now: datetime) -> Preview:
         """What would go. Raises QuarantineError where raw data of the span isn't there whole."""
@@ -159,6 +172,9 @@ class Quarantine:
                 raise QuarantineError("a planned batch has lost its pattern")
             picked = await self._pick(batch.pattern, batch.span, batch=batch.number)
             await self._mark(picked, batch.number)
+            if self._take_back is not None:
+                values = await values_of(self._influx, picked)
+                await asyncio.to_thread(self._take_back, values.suspect, values.gone)
             done = replace(
                 batch,
                 state=State.IN_FORCE,

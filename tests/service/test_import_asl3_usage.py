@@ -633,8 +633,8 @@ def test_nodes_outside_the_public_list_do_not_count(importer: Importer) -> None:
 
 def test_tag_values_of_a_collector_beside_are_minded(importer: Importer) -> None:
     importer.lay_key()
-    values = tuple(TagValue("arch", f"arch{n}", 20_000_000) for n in range(40))
-    Memory(importer.state).tags.admit(values)
+    values = tuple(TagValue("arch", f"arch{n}", 20_000_000, firm=True) for n in range(40))
+    Memory(importer.state).tags.keep(values)
     importer.run("--dump", SAMPLE, "--apply")
     assert {row["arch"] for row in importer.points()["nodes"]} == {"other"}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.admission import TagValue
+from collector.admission import Freed, TagValue
 from collector.lines import Stamper
 from collector.memory import (
     Action,
@@ -115,30 +115,58 @@ def test_erasure_goes_from_its_request_to_a_receipt_without_its_pseudonym(memory
 
 
 def test_value_that_different_servers_said_is_counted_once_for_each(memory: Memory) -> None:
-    memory.tags.say(
+    memory.tags.keep(
         [Sighting("arch", "mips", server, day) for server in (SERVER, OTHER) for day in (9, 10)]
     )
-    memory.tags.say([Sighting("arch", "vax", SERVER, 8)])
+    memory.tags.keep([Sighting("arch", "vax", SERVER, 8)])
     assert memory.tags.sayers() == {("arch", "mips"): 2, ("arch", "vax"): 1}
     assert memory.tags.sayers(since_day=9) == {("arch", "mips"): 2}
-    memory.tags.admit([TagValue("arch", "mips", 10), TagValue("arch", "mips", 9)])
+    memory.tags.keep([TagValue("arch", "mips", 10), TagValue("arch", "mips", 9)])
     assert memory.tags.values() == [TagValue("arch", "mips", 10)]
+    assert memory.tags.sayers() == {("arch", "mips"): 2, ("arch", "vax"): 1}
+    memory.tags.keep([TagValue("arch", "mips", 10, firm=True), TagValue("arch", "mips", 10)])
+    assert memory.tags.values() == [TagValue("arch", "mips", 10, firm=True)]
     assert memory.tags.sayers() == {("arch", "vax"): 1}
     asked = memory.erasures.one(memory.erasures.ask(SERVER, Action.ERASE, 1))
     assert asked is not None
     memory.erasures.finish(asked, receipt="", notice=None)
     assert memory.tags.sayers() == {}
     assert memory.tags.forget("arch", ["mips", "none"]) == 1
-    memory.tags.admit([TagValue("arch", "old", 1), TagValue("arch", "new", 9)])
+    memory.tags.keep([TagValue("arch", "old", 1), TagValue("arch", "new", 9)])
     memory.tags.forget_before(values=5, sightings=5)
     assert memory.tags.values() == [TagValue("arch", "new", 9)]
+
+
+def test_what_reports_did_for_values_is_taken_back(memory: Memory) -> None:
+    def firm(value: str) -> TagValue:
+        return TagValue("arch", value, 9, firm=True)
+
+    def sighting(value: str) -> Sighting:
+        return Sighting("arch", value, SERVER, 9)
+
+    names = ("bad", "shared", "good")
+    memory.tags.keep([*map(firm, names), TagValue("arch", "open", 9)])
+    memory.tags.keep([sighting("open"), sighting("waits"), Sighting("distro", "x", SERVER, 9)])
+    for _ in range(2):
+        memory.tags.take_back({"arch": {"bad", "shared", "other"}}, {"arch": {"bad"}})
+    good, shared = firm("good"), TagValue("arch", "shared", 9)
+    assert memory.tags.values() == [good, TagValue("arch", "open", 9), shared]
+    assert memory.tags.sayers() == {("arch", "open"): 1, ("distro", "x"): 1}
+
+
+def test_value_that_is_freed_and_admitted_again_is_held(memory: Memory) -> None:
+    value = TagValue("arch", "mips", 9)
+    memory.tags.keep([value, Freed("arch", "mips"), value])
+    assert memory.tags.values() == [value]
+    memory.tags.keep([Freed("arch", "mips")])
+    assert memory.tags.values() == []
 
 
 def test_sightings_of_made_up_values_are_bounded(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("collector.memory.tags._MOST_SIGHTINGS", 10)
-    memory.tags.say([Sighting("arch", f"made up {n}", SERVER, n) for n in range(50)])
+    memory.tags.keep([Sighting("arch", f"made up {n}", SERVER, n) for n in range(50)])
     assert memory.tags.sayers() == {("arch", f"made up {n}"): 1 for n in range(40, 50)}
 
 
@@ -175,8 +203,8 @@ def remember(memory: Memory) -> None:
     memory.choices.keep(Choice(OWNER, True, 5), told=True)
     memory.erasures.ask(SERVER, Action.ERASE, 1)
     memory.erasures.remember_erased([Notice(NEIGHBOUR, 3, "")], oldest_ns=0)
-    memory.tags.admit([TagValue("arch", "mips", 10)])
-    memory.tags.say([Sighting("arch", "vax", SERVER, 8)])
+    memory.tags.keep([TagValue("arch", "mips", 10)])
+    memory.tags.keep([Sighting("arch", "vax", SERVER, 8)])
 
 
 @pytest.mark.parametrize("damage", [truncated, junked, beheaded])

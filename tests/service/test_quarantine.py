@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from collector.admission import TagValue
+from collector.memory import Memory, Sighting
 from collector.quarantine.batch import Quarantine, QuarantineError, State, span_between
 from collector.quarantine.pattern import Pattern
 from collector.rollup.store import Span
@@ -278,6 +280,36 @@ def test_commands_show_take_list_and_put_back(
     assert command(environment, "quarantine", "release", number, "--yes").code == 1
     assert "no batch" in command(environment, "quarantine", "release", "7", "--yes").err
     assert "nothing was stopped" in command(environment, "quarantine", "resume").out
+
+
+def test_values_that_only_quarantined_reports_say_give_their_places_back(
+    databases: Databases, network: Network, state_dir: Path
+) -> None:
+    lay_key(state_dir)
+    today = time.time_ns() // DAY
+    shift = (today - 2 - BAD[0]) * DAY
+    evil = attack({"ast-ver": EVIL, "arch": "evil", "distro": "Debian"})
+    received = [(at + shift, body) for at, body in both(honest(), evil)]
+    network.lay_received([each for each in received if each[0] // DAY < today - 1])
+    memory = Memory(state_dir)
+    held = [
+        TagValue("arch", "evil", today, firm=True),
+        TagValue("arch", "x86_64", today, firm=True),
+        TagValue("asterisk_version", "66.6.0", today, firm=True),
+        TagValue("distro", "Debian", today, firm=True),
+        TagValue("distro", "Unheard-of", today),
+    ]
+    memory.tags.keep([*held, Sighting("asl_version", "asl3-6.6", "s", today)])
+    day = day_of(today - 2).isoformat()
+    span = ("--from", day, "--to", day, "--first-seen")
+    environment = commands(databases, state_dir)
+    done = command(environment, "quarantine", "add", *span, "--note", "burst", "--yes")
+    assert done.code == 0, done.err
+    assert memory.tags.values() == [held[1], *held[3:]]
+    assert memory.tags.sayers() == {}
+    # They may come again, and a batch that is put back takes nothing from others.
+    assert command(environment, "quarantine", "release", number_in(done), "--yes").code == 0
+    assert memory.tags.values() == [held[1], *held[3:]]
 
 
 def test_fewer_than_k_are_told_of_only_on_purpose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -430,8 +431,9 @@ def test_what_one_pass_takes_two_passes_take_alike(
 def test_over_budget_is_counted_for_every_report() -> None:
     metrics = Metrics()
     taking = understanding(budget=1, metrics=metrics)
+    server = str(uuid.uuid4())
     for asterisk in ("20.1.0", "20.2.0", "20.2.0"):
-        body = encoded(report([2001]) | {"ast-ver": f"Asterisk {asterisk}"})
+        body = encoded(report([2001], server) | {"ast-ver": f"Asterisk {asterisk}"})
         assert isinstance(taking.of(body, NOON), Accepted)
     labels = {"tag": "asterisk_version"}
     assert metrics.registry.get_sample_value("collector_tag_values_over_budget_total", labels) == 2

@@ -9,11 +9,12 @@ client, `operations` describes the routes. The client's source: https://github.c
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from collector.admission import Buckets, RateLimit, TagBudget
+from collector.admission import SAYERS_DAYS, Buckets, RateLimit, TagBudget
 from collector.intakes.asl.intake import NAME, AslIntake
 from collector.intakes.asl.operations import operations
 from collector.intakes.asl.points import Understanding
@@ -68,14 +69,18 @@ class Asl:
             metrics=metrics,
             fetches=surroundings.is_first,
         )
+        tags = surroundings.memory.tags
+        memory_days = settings.retention_raw // _SECONDS_PER_DAY
+        shared = TagBudget(
+            budgets,
+            memory_days=memory_days,
+            seen=tags.values(),
+            sayers=tags.sayers(since_day=int(time.time()) // _SECONDS_PER_DAY - SAYERS_DAYS),
+        )
         understanding = Understanding(
             pseudonyms=surroundings.pseudonyms,
             stamper=surroundings.stamper,
-            budget=TagBudget(
-                budgets,
-                memory_days=settings.retention_raw // _SECONDS_PER_DAY,
-                seen=surroundings.memory.tags.values(),
-            ),
+            budget=shared,
             nodelist=nodelist,
             server_limit=Buckets(per_hour=settings.server_rate_limit if settings.rate_limit else 0),
             suspicions=Suspicions(known=surroundings.servers),
@@ -84,7 +89,7 @@ class Asl:
         )
         rate_limit = RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32))
         metrics.follow(metrics.rate_limited_addresses, lambda: len(rate_limit))
-        news = TagNews(surroundings.memory)
+        news = TagNews(surroundings.memory, shared, memory_days=memory_days)
         async with (
             surroundings.loop("nodelist", nodelist.run),
             surroundings.loop("tags", news.run),

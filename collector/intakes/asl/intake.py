@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from collector.admission import RateLimit, TagValue
+from collector.admission import Change, RateLimit
 from collector.fast_path import FastHandler, Reply, decided
 from collector.intakes.asl.points import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.intakes.door import Door
@@ -44,7 +44,7 @@ class _Handling:
         self,
         understanding: Understanding,
         opted_out: Callable[[ServerPseudonym], bool],
-        remember: Callable[[Iterable[TagValue]], None],
+        remember: Callable[[Iterable[Change]], None],
         metrics: Metrics,
     ) -> None:
         self.parse = understanding.read
@@ -83,7 +83,7 @@ class AslIntake:
         understanding: Understanding,
         *,
         opted_out: Callable[[ServerPseudonym], bool],
-        remember: Callable[[Iterable[TagValue]], None],
+        remember: Callable[[Iterable[Change]], None],
         outbox: Outbox,
         door: Door,
         rate_limit: RateLimit,

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 import pydantic_core
 
-from collector.admission import Buckets, TagBudget, TagValue
+from collector.admission import Buckets, Change, News, TagBudget
 from collector.intakes.asl.report import FIRST_PUBLIC_NODE, MOST_NODES, Reading, Report, read
 from collector.intakes.asl.tags import Tags, registration
 from collector.intakes.proof import Proof
@@ -44,7 +44,7 @@ class Accepted(NamedTuple):
     entry: Entry
     nodes: int
     ignored: dict[str, int]
-    tag_values: tuple[TagValue, ...] = ()
+    tag_values: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Understanding:
         return OptedOut(read.ignored | {"opted-out": len(read.nodes)})
 
     def _accept(self, read: Read, now_ns: int) -> Accepted:
-        news: list[TagValue] = []
+        news: News = []
         entry = self._entry(read, now_ns, news)
         return Accepted(entry, len(read.nodes), read.ignored, tuple(news))
 
@@ -184,12 +184,12 @@ class Understanding:
             ignored[why] = ignored.get(why, 0) + 1
         return list(nodes), ignored
 
-    def _entry(self, read: Read, now_ns: int, news: list[TagValue]) -> Entry:
+    def _entry(self, read: Read, now_ns: int, news: News) -> Entry:
         report, server, nodes = read.report, read.server, read.nodes
         stamps = self._stamper.take(now_ns, len(nodes) + 1)
         day = stamps[0] // NS_PER_DAY
         said = (report.ast_ver, report.distro, report.release, report.arch)
-        platform = self._tags.platform(said, day, news)
+        platform = self._tags.platform(said, server, day, news)
         http = set(report.nodes_http or ())
         iax = set(report.nodes_iax or ())
         # What the server's line and each node's have in common.
@@ -207,8 +207,8 @@ class Understanding:
         for node, name, stamp in zip(nodes, names, stamps[1:], strict=True):
             tags = self._tags.node(
                 platform,
-                channels.get(str(node)) or "",
-                registration(http=node in http, iax=node in iax),
+                (channels.get(str(node)) or "", registration(http=node in http, iax=node in iax)),
+                server,
                 day,
                 news,
             )

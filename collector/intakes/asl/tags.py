@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.admission import TagBudget, TagValue
+from collector.admission import News, TagBudget
 from collector.lines import label, tag_set
 from collector.metrics import Metrics
 from collector.schema import (
@@ -33,12 +33,21 @@ Said = tuple[str | None, str | None, str | None, str | None]
 """A report's `ast-ver`, distro, release and architecture, as they were sent."""
 
 
+_MOST_HEARD: Final = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class TagSet:
-    """Tags as they stand in a line, and the names of those stored as `other`."""
+    """Tags as they stand in a line, and the names of those stored as `other`.
+
+    `open`: whether one of the values is not firm, so that it matters which servers say it. `heard`
+    are the servers that said them today.
+    """
 
     text: str
     over_budget: tuple[str, ...]
+    open: bool
+    heard: set[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,41 +66,51 @@ class Tags:
         self._budget = budget
         self._metrics = metrics
         self._day = -1
+        self._version = budget.version
         self._platforms: dict[Said, Platform] = {}
 
-    def platform(self, said: Said, day: int, news: list[TagValue]) -> Platform:
-        """What a report of a UTC day (days since 1970) says of its server.
+    def platform(self, said: Said, server: str, day: int, news: News) -> Platform:
+        """What a report of a UTC day (days since 1970) says of its server (a pseudonym).
 
         Appends to `news` what a later run must know of the budgets.
         """
-        if day != self._day or len(self._platforms) > _MOST:
+        if (
+            day != self._day
+            or self._version != self._budget.version
+            or len(self._platforms) > _MOST
+        ):
             self._platforms.clear()
             self._day = day
+            self._version = self._budget.version
         found = self._platforms.get(said)
-        if found is None:
-            found = self._platforms[said] = self._new_platform(said, day, news)
+        if found is None or (found.server.open and server not in found.server.heard):
+            found = self._platforms[said] = self._new_platform(said, found, server, day, news)
         if found.server.over_budget:
             self._count(found.server.over_budget)
         return found
 
     def node(
-        self, platform: Platform, channel_said: str, registered: str, day: int, news: list[TagValue]
+        self, platform: Platform, said: tuple[str, str], server: str, day: int, news: News
     ) -> str:
-        """The tags of a node on a platform that `platform` gave for the same day."""
-        key = (channel_said, registered)
-        found = platform.nodes.get(key)
-        if found is None:
+        """The tags of a node on a platform that `platform` gave for the same day.
+
+        `said` is its channel as it was sent, and its registration.
+        """
+        channel_said, registered = said
+        found = platform.nodes.get(said)
+        if found is None or (found.open and server not in found.heard):
+            tags = dict(platform.tags) | {REGISTRATION.name: registered}
             wanted = {CHANNEL.name: channel(channel_said)}
-            tags, over = self._admit(wanted, day, news)
-            text = tag_set({**platform.tags, **tags, REGISTRATION.name: registered})
-            found = TagSet(text, over)
+            found = self._admit(wanted, tags, found, server, day, news)
             if len(platform.nodes) < _MOST:
-                platform.nodes[key] = found
+                platform.nodes[said] = found
         if found.over_budget:
             self._count(found.over_budget)
         return found.text
 
-    def _new_platform(self, said: Said, day: int, news: list[TagValue]) -> Platform:
+    def _new_platform(
+        self, said: Said, before: Platform | None, server: str, day: int, news: News
+    ) -> Platform:
         ast_ver, distro, release, arch = (text or "" for text in said)
         asterisk, asl = versions(ast_ver)
         wanted = {
@@ -101,16 +120,36 @@ class Tags:
             RELEASE.name: label(release),
             ARCH.name: label(arch),
         }
-        tags, over = self._admit(wanted, day, news)
-        return Platform(tags, TagSet(tag_set(tags), over))
+        tags: dict[str, str] = {}
+        found = self._admit(wanted, tags, before.server if before else None, server, day, news)
+        if before is not None and before.tags == tags:
+            return Platform(tags, found, before.nodes)
+        return Platform(tags, found)
 
     def _admit(
-        self, wanted: Mapping[str, str], day: int, news: list[TagValue]
-    ) -> tuple[dict[str, str], tuple[str, ...]]:
-        tags = {name: self._budget.admit(name, value, day, news) for name, value in wanted.items()}
+        self,
+        wanted: Mapping[str, str],
+        tags: dict[str, str],
+        before: TagSet | None,
+        server: str,
+        day: int,
+        news: News,
+    ) -> TagSet:
+        """Admit values and add them to `tags`; `before` is what was given earlier that day."""
+        for name, value in wanted.items():
+            tags[name] = self._budget.admit(name, value, server, day, news)
         for tag in {item.tag for item in news}:
             self._metrics.tag_values.labels(tag).set(self._budget.held(tag))
-        return tags, tuple(name for name, value in wanted.items() if tags[name] != value)
+        heard = before.heard if before is not None else set()
+        if len(heard) >= _MOST_HEARD:
+            heard.clear()
+        heard.add(server)
+        return TagSet(
+            tag_set(tags),
+            tuple(name for name, value in wanted.items() if tags[name] != value),
+            not all(self._budget.is_firm(name, value) for name, value in wanted.items()),
+            heard,
+        )
 
     def _count(self, names: Iterable[str]) -> None:
         for name in names:

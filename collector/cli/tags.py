@@ -1,0 +1,68 @@
+"""`collector tags`: the values that tags hold within their budgets, and how to give them back."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from collector.cli.common import fail, load_settings, say, worded_errors
+
+commands = typer.Typer(help="The values of tags, which are bounded by budgets.")
+
+
+@commands.command(name="list")
+def list_(
+    tag: Annotated[str, typer.Argument(help="Show this tag's values too.")] = "",
+) -> None:
+    """Show how many values each tag holds, and how many servers must say a new one.
+
+    Of a tag's values, `servers` are the different ones that said it within 7 days. A value is open
+    until 5 did: open ones leave first. docs/security.md has the rule.
+    """
+    from collector.admission import SAYERS_DAYS, sayers_needed
+    from collector.intakes.asl.tags import tag_budgets
+    from collector.upgrade import migrated
+
+    configured = load_settings()
+    budgets = tag_budgets()
+    if tag and tag not in budgets:
+        fail(f"{tag} has no budget; those that have one: {', '.join(budgets)}")
+    with worded_errors():
+        memory = migrated(configured.state_dir)
+        values = memory.tags.values()
+        since = int(time.time()) // 86_400 - SAYERS_DAYS
+        said = memory.tags.sayers(since_day=since)
+    for name, budget in budgets.items():
+        held = sum(item.tag == name for item in values)
+        needed = sayers_needed(held, budget)
+        wants = "none is admitted" if needed is None else f"a new one needs {needed} servers"
+        say(f"{name}: {held} of {budget} values; {wants}")
+    for item in values:
+        if item.tag == tag:
+            servers = said.pop((tag, item.value), 0)
+            say(f"  {item.value}" + ("" if item.firm else f" (open; servers: {servers})"))
+    for (name, value), servers in sorted(said.items()):
+        if name == tag:
+            say(f"  {value} (stored as `other`; servers: {servers})")
+
+
+@commands.command()
+def forget(
+    tag: Annotated[str, typer.Argument(help="The tag.")],
+    values: Annotated[list[str], typer.Argument(help="Its values that give their places back.")],
+) -> None:
+    """Give back the places of values; a running collector sees it within seconds.
+
+    Reports that are stored keep them, and a value that is said again is admitted like a new one.
+    """
+    from collector.intakes.asl.tags import tag_budgets
+    from collector.upgrade import migrated
+
+    configured = load_settings()
+    if tag not in tag_budgets():
+        fail(f"{tag} has no budget; those that have one: {', '.join(tag_budgets())}")
+    with worded_errors():
+        forgotten = migrated(configured.state_dir).tags.forget(tag, values)
+    say(f"{forgotten} values of {tag} are forgotten")
