@@ -164,9 +164,11 @@ async def running(
         databases = partial(prepare, influx, retention(settings, intakes))
         in_hand = DeliveryLock(whole.state_dir)
         target = InfluxTarget(influx, metrics, databases)
-        delivery = Delivery(outbox, target, metrics, in_hand, holds=machine_clock.holds)
+        delivery = Delivery(
+            outbox, target, metrics, in_hand, holds=machine_clock.holds, sent_id=begun.sent_id
+        )
         await stack.enter_async_context(
-            supervisor.loop("clock", partial(machine_clock.run, in_hand))
+            supervisor.loop("clock", partial(machine_clock.run, in_hand, lambda: delivery.sent_id))
         )
         await stack.enter_async_context(
             supervisor.loop("delivery", delivery.run, stop=delivery.stop)

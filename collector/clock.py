@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -56,10 +56,14 @@ def stand() -> Stand:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What an outbox knows of time: timestamps that were given, and whether some must be mended."""
+    """What an outbox knows of time: timestamps that were given, and whether some must be mended.
+
+    Entries up to number `sent_id` may have been sent.
+    """
 
     used: list[int]
     redates: bool
+    sent_id: int
 
 
 def begin(file: OutboxFile, metrics: Metrics) -> Begun:
@@ -72,7 +76,7 @@ def begin(file: OutboxFile, metrics: Metrics) -> Begun:
         file.dating.begin(stand(), now_ns=now, earliest_ns=_EARLIEST_NS, tolerance_ns=TOLERANCE_NS)
         done = [] if is_wrong(now) else file.dating.apply(now_ns=now)
     _tell(done, metrics)
-    return Begun(file.used_stamps(), file.dating.has_steps())
+    return Begun(file.used_stamps(), file.dating.has_steps(), file.dating.sent_id())
 
 
 class Clock:
@@ -134,13 +138,19 @@ class Clock:
             tolerance_ns=TOLERANCE_NS,
         )
         file.dating.remember(self.stamper.marks)
+        # What was carried over from the damaged file may have been sent.
+        file.dating.note_sent(file.dating.last_id())
 
-    async def run(self, lock: DeliveryLock) -> None:
-        """See to it, until cancelled. `lock` is that of the loops that deliver."""
+    async def run(self, lock: DeliveryLock, sent_id: Callable[[], int]) -> None:
+        """Date waiting reports anew whenever the clock was set, until cancelled.
+
+        `lock` is held by the loops that deliver; `sent_id` gives the number up to which entries may
+        have been sent.
+        """
         while True:
             self._woken.clear()
             try:
-                await self._look(lock)
+                await self._look(lock, sent_id)
             except (OutboxUnavailable, OSError) as error:
                 log.warning("reports cannot be dated anew now", reason="clock", why=str(error))
             try:
@@ -149,7 +159,7 @@ class Clock:
             except TimeoutError:
                 pass
 
-    async def _look(self, lock: DeliveryLock) -> None:
+    async def _look(self, lock: DeliveryLock, sent_id: Callable[[], int]) -> None:
         self.holds()
         now = time.time_ns()
         ahead = [mark for mark in self.stamper.marks if mark > now + LEAD_NS]
@@ -160,7 +170,7 @@ class Clock:
             return
         done: list[Redated] = []
         async with lock.alone():
-            await self._outbox.change(lambda file: done.extend(_applied(file)))
+            await self._outbox.change(lambda file: done.extend(_applied(file, sent_id())))
         self._redates = await self._outbox.ask(lambda file: file.dating.has_steps())
         _tell(done, self._metrics)
 
@@ -184,7 +194,8 @@ def _tell(done: Iterable[Redated], metrics: Metrics) -> None:
             )
         if redated.misdated:
             log.error(
-                "reports were delivered under the clock before it was set, to another day",
+                "reports were delivered, or may have been, under the clock before it was set:"
+                " they are on another day",
                 reason="clock",
                 reports=redated.misdated,
             )
@@ -194,8 +205,8 @@ def _note(file: OutboxFile, *, stand: Stand, now_ns: int) -> None:
     file.dating.step(stand, now_ns=now_ns)
 
 
-def _applied(file: OutboxFile) -> list[Redated]:
-    return file.dating.apply(now_ns=time.time_ns())
+def _applied(file: OutboxFile, sent_id: int) -> list[Redated]:
+    return file.dating.apply(now_ns=time.time_ns(), sent_id=sent_id)
 
 
 def _seen(done: asyncio.Future[None]) -> None:

@@ -49,15 +49,24 @@ class InfluxTarget:
         self._metrics = metrics
         self._make_databases = make_databases
         self._prepared = False
+        self._answers = True
+        self._sent = False
+        """Whether something of the batch in hand has reached InfluxDB."""
 
     async def prepare(self) -> None:
-        """Make the databases where that was not done yet. Raises Blocked while InfluxDB is away."""
-        if self._prepared:
-            return
+        """Make the databases where that was not done yet; after a failure, ping InfluxDB first.
+
+        Raises Blocked while InfluxDB is away.
+        """
         try:
+            if not self._answers:
+                await self._influx.ping()
+                self._answers = True
+            if self._prepared:
+                return
             await self._make_databases()
         except InfluxUnavailable as error:
-            raise Blocked("unavailable", str(error)) from error
+            raise Blocked("unavailable", str(error), sent=False) from error
         except InfluxError as error:
             # A token that may only write is enough: the write itself tells whether it may.
             log.warning("databases could not be made or looked at", why=str(error))
@@ -78,6 +87,7 @@ class InfluxTarget:
     async def store(self, packed: list[_Request]) -> Sequence[Dead]:
         """Store entries, but for the lines that InfluxDB refuses. Raises Blocked."""
         dead: list[Dead] = []
+        self._sent = False
         for request in packed:
             result = await self._write(request.database, request.body)
             if not isinstance(result, Written):
@@ -97,8 +107,9 @@ class InfluxTarget:
         match result:
             case Written():
                 return []
-            case Unavailable(reason, retry_after):
-                raise Blocked("unavailable", reason, retry_after)
+            case Unavailable(reason, retry_after, sent):
+                self._answers = False
+                raise Blocked("unavailable", reason, retry_after, sent=sent or self._sent)
             case Denied(status, reason):
                 # The database may have been dropped.
                 self._prepared = False
@@ -119,4 +130,6 @@ class InfluxTarget:
         result = await self._influx.write_packed(database, body)
         self._metrics.writer_seconds.observe(time.perf_counter() - begun)
         self._metrics.writer_requests.labels(type(result).__name__.lower()).inc()
+        if not isinstance(result, Unavailable) or result.sent:
+            self._sent = True
         return result

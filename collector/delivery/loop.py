@@ -26,6 +26,8 @@ _LOOK_S: Final = 1.0
 _CLOCK_S: Final = 0.2
 _MOST_IN_A_ROW: Final = 16
 """Batches delivered before the lock is given back, so that an erasure need not wait longer."""
+_NOTED_AHEAD: Final = 1000
+"""Entries noted as sent before they are: one commit for so many, instead of one a batch."""
 _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 30.0
 _DRAIN_S: Final = 10.0
@@ -62,7 +64,8 @@ def _without_pseudonyms(words: str) -> str:
 class Delivery(Generic[Packed]):
     """Delivers one outbox to one target. `lock` is held while entries are in hand.
 
-    Nothing is delivered while `holds` gives a reason.
+    Nothing is delivered while `holds` gives a reason. `sent_id` is the number up to which an
+    earlier process may have sent entries.
     """
 
     def __init__(
@@ -73,12 +76,16 @@ class Delivery(Generic[Packed]):
         lock: DeliveryLock,
         *,
         holds: Callable[[], str | None] = lambda: None,
+        sent_id: int = 0,
     ) -> None:
         self._outbox = outbox
         self._target = target
         self._metrics = metrics
         self._lock = lock
         self._holds = holds
+        self.sent_id = sent_id
+        """The number up to which entries may have been sent, whether or not they were stored."""
+        self._noted_id = sent_id
         self._stopping = asyncio.Event()
         self._deadline = float("inf")
         self._limit: asyncio.Timeout | None = None
@@ -182,7 +189,18 @@ class Delivery(Generic[Packed]):
 
     async def _store(self, batch: _Batch[Packed]) -> asyncio.Future[None]:
         """Have a batch stored; done when the outbox knows of it. Raises Blocked."""
-        dead = await self._target.store(batch.packed)
+        last = batch.entries[-1].id
+        if last > self._noted_id:
+            await self._note_sent(last + _NOTED_AHEAD)
+        try:
+            dead = await self._target.store(batch.packed)
+        except Blocked as obstacle:
+            if obstacle.sent:
+                self.sent_id = max(self.sent_id, last)
+            else:
+                await self._note_sent(self.sent_id)
+            raise
+        self.sent_id = max(self.sent_id, last)
         acknowledged = self._outbox.acknowledge(batch.entries, dead)
         self._metrics.writer_lines.labels("written").inc(batch.lines - len(dead))
         if dead:
@@ -191,6 +209,11 @@ class Delivery(Generic[Packed]):
             log.error("lines set aside", reason="dead-letter", lines=len(dead), why=why)
         self._unblock()
         return acknowledged
+
+    async def _note_sent(self, number: int) -> None:
+        """Have the outbox remember that entries up to a number may be sent."""
+        await self._outbox.change(lambda file: file.dating.note_sent(number))
+        self._noted_id = number
 
     def _block(self, reason: str, words: str) -> None:
         if self._blocked != reason:

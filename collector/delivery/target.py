@@ -14,13 +14,16 @@ class Blocked(Exception):
     """A target takes nothing now. `reason` is one word for the metric, the text the target's words.
 
     `retry_after` is the number of seconds after which the target asks to be tried again, if it
-    said one.
+    said one. `sent` is false where it is certain that nothing reached the target.
     """
 
-    def __init__(self, reason: str, words: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, words: str, retry_after: float | None = None, *, sent: bool = True
+    ) -> None:
         super().__init__(words)
         self.reason = reason
         self.retry_after = retry_after
+        self.sent = sent
 
 
 class Dead(NamedTuple):
@@ -39,7 +42,10 @@ class Target(Protocol[Packed]):
     """
 
     async def prepare(self) -> None:
-        """Make what must be there before anything can be stored. Raises Blocked."""
+        """Make what must be there before anything can be stored, and see that the target answers.
+
+        Raises Blocked.
+        """
         ...
 
     async def pack(self, entries: Sequence[Pending]) -> Packed:

@@ -60,10 +60,14 @@ class TooLarge:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """The write failed for a passing reason; `retry_after` is in seconds, if InfluxDB gave it."""
+    """The write failed for a passing reason; `retry_after` is in seconds, if InfluxDB gave it.
+
+    `sent` is false where no connection was made: nothing can have been stored.
+    """
 
     reason: str
     retry_after: float | None = None
+    sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +183,12 @@ class Influx:
             async with asyncio.timeout(_WRITE_S):
                 held = await self.policies.of(database)
         except TimeoutError as error:
-            return Unavailable(unreachable(error))
+            return Unavailable(unreachable(error), sent=False)
         except NoDatabase:
             # The write itself gets the same error, which is classified below.
             held = None
         except InfluxError as error:
-            return Unavailable(str(error))
+            return Unavailable(str(error), sent=False)
         if held is not None:
             params["rp"] = held.own.name
         try:
@@ -202,6 +206,8 @@ class Influx:
                     self.policies.forget(database)
                 self.policies.forget_if_gone(database, message)
                 return _refusal(response.status, message, response.headers.get("Retry-After"))
+        except aiohttp.ClientConnectorError as error:
+            return Unavailable(unreachable(error), sent=False)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Unavailable(unreachable(error))
 

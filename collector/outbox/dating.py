@@ -6,7 +6,9 @@ the clock stood to the time since boot (`CLOCK_BOOTTIME`, which nobody sets). A 
 a *step*; the entries received before it are moved by as much. A step is written down first and
 applied later, in one transaction each, so that a crash between the two moves nothing twice.
 
-Entries are moved while they wait. Nobody delivers them meanwhile: the writer's lock is held.
+Entries are moved while they wait. Nobody delivers them meanwhile: the delivery lock is held. An
+entry that may have been sent already (up to `sent_id`) is not moved: InfluxDB may have stored it
+although its answer was lost, and at another time it would be a second point.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ CREATE TABLE IF NOT EXISTS clock (
     boot TEXT NOT NULL,
     offset_ns INTEGER NOT NULL,
     since_id INTEGER NOT NULL,
-    marks TEXT NOT NULL
+    marks TEXT NOT NULL,
+    sent_id INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS clock_steps (
     step INTEGER PRIMARY KEY,
@@ -52,7 +55,7 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Redated:
-    """What a step did: entries and dead letters that were moved, and delivered ones on a wrong day.
+    """What a step did: entries and dead letters that were moved, and sent ones on a wrong day.
 
     `by_ns` is how far the clock was set, None for entries of an earlier boot, which were dated to
     the start of this process.
@@ -94,8 +97,14 @@ class DatingTables:
             self._add_step(first - 1, last, 0, earliest_ns, None)
         marks = "[]" if row is None else row[3]
         self._database.execute(
-            "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)",
-            (stand.boot, stand.offset_ns, last if first is None else first - 1, marks),
+            "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?, ?)",
+            (
+                stand.boot,
+                stand.offset_ns,
+                last if first is None else first - 1,
+                marks,
+                0 if row is None else row[4],
+            ),
         )
 
     def step(self, stand: Stand, *, now_ns: int) -> None:
@@ -106,7 +115,7 @@ class DatingTables:
         row = self._row()
         if row is None:
             return
-        _, offset, since, _ = row
+        _, offset, since, *_ = row
         by = stand.offset_ns - offset
         self._add_step(since, self.last_id(), offset - _SLACK_NS, now_ns - by + _SLACK_NS, by)
         self._database.execute("UPDATE clock SET offset_ns = ?", (stand.offset_ns,))
@@ -118,11 +127,27 @@ class DatingTables:
                 self._database.execute("SELECT 1 FROM clock_steps LIMIT 1").fetchall()
             )
 
-    def apply(self, *, now_ns: int) -> list[Redated]:
-        """Date anew what was received before each step; within a transaction."""
+    def sent_id(self) -> int:
+        """Up to which number entries may have been sent to their target."""
+        with named():
+            row = self._row()
+        return 0 if row is None else row[4]
+
+    def note_sent(self, number: int) -> None:
+        """Entries up to this number may be sent from now on; within a transaction."""
+        if self._row() is not None:
+            self._database.execute("UPDATE clock SET sent_id = ?", (number,))
+
+    def apply(self, *, now_ns: int, sent_id: int | None = None) -> list[Redated]:
+        """Date anew what was received before each step; within a transaction.
+
+        `sent_id` is the number up to which entries may have been sent, where that is known better
+        than the file knows it.
+        """
         row = self._row()
         if row is None:
             return []
+        sent = row[4] if sent_id is None else sent_id
         steps = self._database.execute(
             "SELECT from_id, upto_id, from_ns, until_ns, by_ns FROM clock_steps ORDER BY step"
         ).fetchall()
@@ -138,7 +163,8 @@ class DatingTables:
             moved = misdated = 0
             for number, received, server, points, lines, target, sender, waits in entries:
                 new = now_ns if by is None else received + by
-                if not waits:
+                # Entries that are dated by `by_ns` None were held: none was ever sent.
+                if not waits or (by is not None and number <= sent):
                     misdated += new // NS_PER_DAY != received // NS_PER_DAY
                     continue
                 with as_written():
@@ -213,14 +239,14 @@ class DatingTables:
             (from_id, upto_id, from_ns, until_ns, by_ns),
         )
 
-    def _row(self) -> tuple[str, int, int, str] | None:
+    def _row(self) -> tuple[str, int, int, str, int] | None:
         """The clock's row; None where no process has begun on this file."""
         if not self._database.execute(
             "SELECT 1 FROM sqlite_master WHERE name = 'clock'"
         ).fetchall():
             return None
-        found: tuple[str, int, int, str] | None = self._database.execute(
-            "SELECT boot, offset_ns, since_id, marks FROM clock"
+        found: tuple[str, int, int, str, int] | None = self._database.execute(
+            "SELECT boot, offset_ns, since_id, marks, sent_id FROM clock"
         ).fetchone()
         return found
 

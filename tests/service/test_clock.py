@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from aiohttp import web
 
 from tests.conftest import Databases, MachineClock, Serve, StartServe
+from tests.faulty import Way
 from tests.sender import encoded, eventually, get, key_of, metric, node_name, post, report
 from tools.embedded import EmbeddedInflux
 
@@ -162,7 +165,7 @@ def test_clock_that_was_days_ahead_misdates_nothing_that_comes_after(
     machine_clock.set(0)
     later.send(collector, 3000, 3010)
     # It was delivered before: that is told.
-    eventually(lambda: "to another day" in collector.logs())
+    eventually(lambda: "they are on another day" in collector.logs())
     collector.kill()
     collector = serve(collector.environment)
     later.send(collector, 3020)
@@ -170,3 +173,37 @@ def test_clock_that_was_days_ahead_misdates_nothing_that_comes_after(
     for number, at in later.stored(databases, collector).items():
         begun, ended = later.times[number]
         assert begun - 0.1 <= at <= ended + 1.1
+
+
+async def deaf(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
+    """Stored by InfluxDB, but the answer is lost."""
+    await way.hand_on(request, body)
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def test_report_that_may_be_stored_already_is_not_stored_again_at_another_time(
+    databases: Databases, serve: StartServe, machine_clock: MachineClock
+) -> None:
+    def stored() -> int:
+        return databases.server.count(databases.raw, "server_report", "nodes")
+
+    def told(way: Way) -> None:
+        environment = databases.environment | {"COLLECTOR_INFLUX_URL": way.url}
+        collector = serve(environment | machine_clock.environment)
+        assert post(collector.url, encoded(report([2001]))).status == 200
+        eventually(lambda: metric(collector.metrics_url, "collector_outbox_reports") == 0)
+        way.fault = deaf
+        assert post(collector.url, encoded(report([2002]))).status == 200
+        eventually(lambda: stored() == 2)
+        collector.kill()
+        machine_clock.set(-3600)
+        way.fault = None
+        collector = serve(collector.environment)
+        assert post(collector.url, encoded(report([2003]))).status == 200
+        eventually(lambda: metric(collector.metrics_url, "collector_outbox_reports") == 0)
+
+    async with Way(databases.server.url).open() as way:
+        await asyncio.to_thread(told, way)
+    assert stored() == 3
