@@ -1,7 +1,7 @@
-"""The published series and the settings in a directory, and back from it.
+"""Backup of the daily series and the settings into a directory, and restore from it.
 
-A backup holds one gzip of line protocol for each month of the daily series, `settings.env`
-without its secrets, on request the pseudonym key, and `manifest.json` with counts and checksums
-of them all. Raw reports are not in it: they are kept for a promised time only, and a copy would
-outlive the promise and the erasures that owners ask for.
+A backup holds a gzip file of line protocol for each month of the daily series, `settings.env`
+without secrets, on request the pseudonym key, and `manifest.json` with counts and checksums of all
+files. It holds no raw reports: they are stored for a promised time only, and a copy would outlive
+that promise and the erasures that owners ask for.
 """

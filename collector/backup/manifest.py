@@ -1,4 +1,4 @@
-"""What a backup says of itself: what is in it, and how to know that it is whole."""
+"""The manifest of a backup: its contents, and the checksums that prove it is complete."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-NAME: Final = "manifest.json"
+MANIFEST_FILE: Final = "manifest.json"
 FORMAT: Final = 1
-SETTINGS: Final = "settings.env"
-KEY: Final = "pseudonym.key"
+SETTINGS_FILE: Final = "settings.env"
+KEY_FILE: Final = "pseudonym.key"
 _PIECE: Final = 1 << 20
 
 
 class BackupError(Exception):
-    """A backup cannot be made or used; the text says why."""
+    """A backup cannot be made or used; the text gives the reason."""
 
 
 class _Frozen(BaseModel):
@@ -26,23 +26,24 @@ class _Frozen(BaseModel):
 
 
 class File(_Frozen):
-    """One file: its SHA-256 in hexadecimal, its size in bytes."""
+    """Checksum of a file (SHA-256 in hexadecimal) and its size in bytes."""
 
     sha256: str
     bytes: int
 
 
-class Month(_Frozen):
-    """One month of the daily series: its file, and its points by measurement."""
+class MonthFile(_Frozen):
+    """A month of the daily series: its file, and its number of points by measurement."""
 
     file: str
     points: Mapping[str, int]
 
 
 class Manifest(_Frozen):
-    """`format` rises when an older version could no longer read a backup.
+    """Contents of a backup.
 
-    `first` and `last` are the days of the oldest and the newest point; None where there is none.
+    `format` is raised when older versions cannot read new backups. `first` and `last` are the days
+    of the oldest and the newest point, None if there is no point.
     """
 
     format: int
@@ -53,17 +54,17 @@ class Manifest(_Frozen):
     first: date | None
     last: date | None
     points: Mapping[str, int]
-    months: tuple[Month, ...]
+    months: tuple[MonthFile, ...]
     files: Mapping[str, File]
 
     @property
     def total(self) -> int:
-        """Points in all."""
+        """The total number of points."""
         return sum(self.points.values())
 
 
 def describe(path: Path) -> File:
-    """The checksum and the size of a file as it is on disk."""
+    """Compute the checksum and the size of a file on disk."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -71,12 +72,12 @@ def describe(path: Path) -> File:
     return File(sha256=digest.hexdigest(), bytes=path.stat().st_size)
 
 
-def read(directory: Path) -> Manifest:
-    """The manifest of a backup whose every file is as it was written.
+def read_manifest(directory: Path) -> Manifest:
+    """Read the manifest of a backup and check every file against it.
 
-    Raises BackupError: no backup, one of a newer version, or a damaged one.
+    Raises BackupError if there is no backup, or if it is damaged or of a newer version.
     """
-    path = directory / NAME
+    path = directory / MANIFEST_FILE
     try:
         text = path.read_text(encoding="utf-8")
         found = _Format.model_validate_json(text).format
@@ -87,9 +88,9 @@ def read(directory: Path) -> Manifest:
             )
         manifest = Manifest.model_validate_json(text)
     except FileNotFoundError:
-        raise BackupError(f"{directory} is no backup: it has no {NAME}") from None
+        raise BackupError(f"{directory} is not a backup: it has no {MANIFEST_FILE}") from None
     except (ValidationError, UnicodeDecodeError):
-        raise BackupError(f"{directory} is damaged: {NAME} cannot be read") from None
+        raise BackupError(f"{directory} is damaged: {MANIFEST_FILE} cannot be read") from None
     for name, wanted in manifest.files.items():
         if name != Path(name).name:
             raise BackupError(f"{directory} is damaged: it names a file {name!r} outside it")
@@ -98,7 +99,7 @@ def read(directory: Path) -> Manifest:
         except FileNotFoundError:
             raise BackupError(f"{directory} is damaged: {name} is missing") from None
         if not whole:
-            raise BackupError(f"{directory} is damaged: {name} is not as it was written")
+            raise BackupError(f"{directory} is damaged: {name} has changed since it was written")
     if missing := {month.file for month in manifest.months} - manifest.files.keys():
         raise BackupError(f"{directory} is damaged: no checksum of {', '.join(sorted(missing))}")
     return manifest

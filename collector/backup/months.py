@@ -1,4 +1,4 @@
-"""The daily series as line protocol, a month at a time: ten years need no more memory than one."""
+"""The daily series as line protocol, read and written one month at a time to bound memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from collector.lines import FieldValue, line, tag_set
 from collector.schema import DAILY
 
 Moment = tuple[str, int]
-"""A measurement and a time in ns."""
+"""A measurement and a time (ns since 1970)."""
 Points = dict[Moment, list[str]]
-"""The lines of each moment, sorted, so that what is equal compares equal."""
+"""The lines of each moment, sorted, so that equal contents compare equal."""
 Values = Counter[tuple[str, str]]
-"""How many values each measurement and field has."""
+"""The number of values of each measurement and field."""
 
 
 def counted(points: Points) -> dict[str, int]:
-    """How many points each measurement has."""
+    """The number of points of each measurement."""
     counts: Counter[str] = Counter()
     for (name, _), lines in points.items():
         counts[name] += len(lines)
@@ -42,32 +42,32 @@ class Month:
         return f"{self.year:04}-{self.month:02}"
 
     def following(self) -> Month:
-        """The month after."""
+        """The next month."""
         return Month(self.year + self.month // 12, self.month % 12 + 1)
 
     def start(self) -> int:
-        """Its first moment, in ns since 1970."""
+        """The start of the month, in ns since 1970."""
         return day_ns(date(self.year, self.month, 1))
 
     def where(self) -> str:
-        """The month as a condition of InfluxQL."""
+        """An InfluxQL condition that selects the month."""
         return f"time >= {self.start()} AND time < {self.following().start()}"
 
 
 def month_of(time_ns: int) -> Month:
-    """The month of a time."""
+    """The month of a time in ns since 1970."""
     day = day_of(time_ns)
     return Month(day.year, day.month)
 
 
 def months_between(first_ns: int, last_ns: int) -> Iterator[Month]:
-    """Every month from that of one time to that of another."""
+    """All months from that of `first_ns` to that of `last_ns`."""
     for first, _ in months(day_of(first_ns), day_of(last_ns)):
         yield Month(first.year, first.month)
 
 
 class DailySeries:
-    """All measurements of one InfluxDB's daily database, those of other versions included."""
+    """All measurements of the daily database of one InfluxDB, unknown ones included."""
 
     def __init__(self, influx: Influx) -> None:
         self._influx = influx
@@ -82,7 +82,7 @@ class DailySeries:
         return (min(times), max(times)) if times else None
 
     async def read(self, month: Month) -> tuple[Points, Values]:
-        """A month's points, and how many values they hold. Raises InfluxError, BackupError."""
+        """Read a month's points and count their values. Raises InfluxError, BackupError."""
         points: Points = {}
         values: Values = Counter()
         for name in await self._measurements():
@@ -93,11 +93,11 @@ class DailySeries:
             found = await read(self._influx, select)
             for series in found:
                 tags = tag_set({key: value for key, value in series.tags.items() if value})
-                for held in series.rows():
-                    time = int(held.pop("time"))
+                for row in series.rows():
+                    time = int(row.pop("time"))
                     fields = {
                         key: _typed(value, types[key])
-                        for key, value in sorted(held.items())
+                        for key, value in sorted(row.items())
                         if value is not None
                     }
                     values.update((name, key) for key in fields)
@@ -107,7 +107,7 @@ class DailySeries:
         return points, values
 
     async def count(self, month: Month) -> Values:
-        """How many values a month holds, by InfluxDB's own counting. Raises InfluxError."""
+        """Let InfluxDB count the values of a month. Raises InfluxError."""
         values: Values = Counter()
         for name in await self._measurements():
             found = await read(self._influx, Select(DAILY, name, ["count(*)"], month.where()))
@@ -117,12 +117,12 @@ class DailySeries:
         return +values
 
     async def write(self, points: Points) -> None:
-        """Store points. Raises InfluxError where InfluxDB does not take them all."""
+        """Write points. Raises InfluxError if InfluxDB does not store all of them."""
         lines = [line for moment in sorted(points) for line in points[moment]]
         await write_all(self._influx, DAILY, "the daily series", lines)
 
     async def remove(self, moment: Moment) -> None:
-        """Remove every point of a measurement at a time."""
+        """Delete all points of a measurement at a time. Raises InfluxError."""
         name, time = moment
         await self._influx.delete(DAILY, name, f"time = {time}")
 
@@ -131,7 +131,7 @@ class DailySeries:
         return sorted(row[0] for series in found for row in series.values)
 
     async def _types(self, measurement: str) -> dict[str, str]:
-        """The type of each field; an answer in JSON does not tell 5 from 5.0."""
+        """Read the type of each field, since JSON does not distinguish 5 from 5.0."""
         found = await self._influx.query(DAILY, f"SHOW FIELD KEYS FROM {identifier(measurement)}")
         pairs = [(row[0], row[1]) for series in found for row in series.values]
         types = dict(pairs)
@@ -151,4 +151,6 @@ def _typed(value: FieldValue, kind: str) -> FieldValue:
             return float(value)
         case "string" if "\n" not in str(value):
             return str(value)
-    raise BackupError(f"a field of type {kind} that a line cannot hold: {str(value)[:40]!r}")
+    raise BackupError(
+        f"a field of type {kind} that line protocol cannot represent: {str(value)[:40]!r}"
+    )

@@ -1,4 +1,4 @@
-"""A backup put back: checked before anything is written, compared after."""
+"""Restore of a backup: compares before it writes, and verifies afterwards."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from collector.backup import manifest as about
-from collector.backup.manifest import BackupError, Manifest
+from collector.backup.manifest import KEY_FILE, BackupError, Manifest, MonthFile
 from collector.backup.months import (
     DailySeries,
     Moment,
@@ -27,15 +26,15 @@ _LINE: Final = re.compile(r"((?:[^\\, ]|\\.)+)[, ].* (-?\d+)")
 _ESCAPED: Final = re.compile(r"\\([, ])")
 
 Progress = Callable[[str, int], object]
-"""Told after each step: what was done, and how many steps there are in all."""
+"""Called after each step with the step's name and the total number of steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A backup against what InfluxDB holds: moments to write, and those that hold something else.
+    """Comparison of a backup with InfluxDB: the number of missing moments, and the conflicts.
 
-    A moment of which a part is stored as the backup has it is no conflict: a restore that was
-    interrupted goes on.
+    A moment whose points are stored only in part is missing, not in conflict, so that an
+    interrupted restore can be repeated.
     """
 
     missing: int
@@ -47,7 +46,7 @@ class Comparison:
 
 
 class Restore:
-    """Puts one backup back. The manifest is of a backup whose checksums are right."""
+    """Restores one backup, whose files have been checked by `read_manifest`."""
 
     def __init__(
         self,
@@ -62,7 +61,7 @@ class Restore:
         self._progress = progress
 
     async def compare(self) -> Comparison:
-        """What restoring would write and overwrite. Writes nothing. Raises InfluxError."""
+        """Compare the backup with InfluxDB; writes nothing. Raises InfluxError, BackupError."""
         missing = 0
         conflicts: list[Moment] = []
         for month in self._manifest.months:
@@ -78,9 +77,9 @@ class Restore:
         return Comparison(missing, sorted(conflicts))
 
     async def write(self, comparison: Comparison) -> None:
-        """Make InfluxDB hold what the backup holds, conflicts too; then compare what it gives.
+        """Write the backup, overwrite conflicts, and read all of it back to verify it.
 
-        Days that the backup does not have stay as they are. Raises BackupError, InfluxError.
+        Days that are not in the backup are not changed. Raises BackupError, InfluxError.
         """
         replaced = set(comparison.conflicts)
         for month in self._manifest.months:
@@ -92,22 +91,22 @@ class Restore:
             wrong = [moment for moment in wanted if stored.get(moment) != wanted[moment]]
             if wrong:
                 raise BackupError(
-                    f"{month.file}: {len(wrong)} of {len(wanted)} times are not in InfluxDB as the"
-                    " backup has them; is its retention shorter than the backup?"
+                    f"{month.file}: {len(wrong)} of {len(wanted)} times differ in InfluxDB from"
+                    " the backup; is its retention shorter than the backup?"
                 )
             self._progress(f"restored {month.file}", 2 * len(self._manifest.months))
 
-    def _read(self, month: about.Month) -> Points:
+    def _read(self, month: MonthFile) -> Points:
         points: Points = {}
         text = gzip.decompress((self._directory / month.file).read_bytes()).decode()
         for line in text.removesuffix("\n").split("\n"):
             found = _LINE.fullmatch(line)
             if found is None:
-                raise BackupError(f"{month.file} holds what is no line protocol")
+                raise BackupError(f"{month.file} holds a line that is not line protocol")
             name = _ESCAPED.sub(r"\1", found[1])
             points.setdefault((name, int(found[2])), []).append(line)
         if counted(points) != month.points:
-            raise BackupError(f"{month.file} holds other counts than the manifest says")
+            raise BackupError(f"{month.file} does not hold the counts of the manifest")
         return points
 
 
@@ -116,11 +115,11 @@ def _month(points: Points) -> Month:
 
 
 def restore_key(directory: Path, file: Path) -> bool:
-    """Put the backup's key in its place; False where it was there already.
+    """Write the backup's key to `file`; return False if the file has that key already.
 
-    Raises BackupError where another key is there: with it gone, no node would be known again.
+    Raises BackupError if another key is there: replacing it would change every pseudonym.
     """
-    key = (directory / about.KEY).read_bytes()
+    key = (directory / KEY_FILE).read_bytes()
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

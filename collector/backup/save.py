@@ -1,4 +1,4 @@
-"""A backup made: read, written, counted again, and only then put in its place."""
+"""Creation of a backup: reads, writes, counts again, then renames the finished directory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from collector.backup import manifest as about
-from collector.backup.manifest import BackupError, File, Manifest
+from collector.backup.manifest import (
+    FORMAT,
+    KEY_FILE,
+    MANIFEST_FILE,
+    SETTINGS_FILE,
+    BackupError,
+    File,
+    Manifest,
+    MonthFile,
+    describe,
+)
 from collector.backup.months import DailySeries, Month, Points, counted, months_between
 from collector.days import day_of
 from collector.influx import Influx
@@ -27,7 +36,7 @@ _TRIES: Final = 3
 _ADDRESS: Final = re.compile(r"(\w+://)(?:[^/\s]*@)?([^?#\s]*)(\?\S*)?")
 
 Progress = Callable[[Month, int], object]
-"""Told after each month: it, and how many there are in all."""
+"""Called after each month with the month and the total number of months."""
 
 
 async def save(
@@ -38,32 +47,31 @@ async def save(
     key: bytes | None,
     progress: Progress,
 ) -> Manifest:
-    """Make a backup in `directory`, which must not be there yet, and return its manifest.
+    """Create a backup in `directory`, which must not exist, and return its manifest.
 
-    Each month is counted again by InfluxDB once it is written. Until all is done the backup lies
-    beside, under a temporary name. `settings` are variables without secrets; `key` is what the
-    pseudonym key's file holds, if that is to be in the backup. Raises BackupError, InfluxError,
-    OSError.
+    InfluxDB counts each month again after it was read. The backup has a temporary name beside
+    `directory` until it is complete. `settings` are variables without secrets; `key` is the content
+    of the pseudonym key file, or None to leave it out. Raises BackupError, InfluxError, OSError.
     """
     if (await retentions(influx, (DAILY,)))[DAILY] is None:
-        # Not an empty backup: the settings may name the wrong place.
+        # An empty backup would hide that the settings name the wrong database.
         raise BackupError(
             f"there is no {influx.name(DAILY)} in InfluxDB, or the token may not see it"
         )
-    with _in_place_of(directory) as draft:
+    with _created(directory) as draft:
         return await _fill(influx, draft, settings=settings, key=key, progress=progress)
 
 
 @contextmanager
-def _in_place_of(directory: Path) -> Iterator[Path]:
-    """A directory beside, which gets the name of `directory` if the block ends well."""
+def _created(directory: Path) -> Iterator[Path]:
+    """A temporary directory that is renamed to `directory` if the block succeeds."""
     if directory.exists():
-        raise BackupError(f"{directory} is there already: a backup is never overwritten")
+        raise BackupError(f"{directory} exists already: a backup is never overwritten")
     directory.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         yield draft
-        # Had another run made it meanwhile, this fails, since that is not empty.
+        # This fails if another run created it meanwhile, since that directory is not empty.
         draft.rename(directory)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -83,22 +91,22 @@ async def _fill(
     extent = await series.extent()
     months = list(months_between(*extent)) if extent else []
     files: dict[str, File] = {}
-    listed: list[about.Month] = []
+    listed: list[MonthFile] = []
     for month in months:
-        points = await _settled(series, month)
+        points = await _read_month(series, month)
         if points:
             name = f"{DAILY}-{month}.lp.gz"
             files[name] = _write(draft / name, _packed(points))
-            listed.append(about.Month(file=name, points=counted(points)))
+            listed.append(MonthFile(file=name, points=counted(points)))
         progress(month, len(months))
-    files[about.SETTINGS] = _write(draft / about.SETTINGS, _as_env(settings).encode())
+    files[SETTINGS_FILE] = _write(draft / SETTINGS_FILE, _as_env(settings).encode())
     if key is not None:
-        files[about.KEY] = _write(draft / about.KEY, key)
+        files[KEY_FILE] = _write(draft / KEY_FILE, key)
     totals: Counter[str] = Counter()
     for one in listed:
         totals.update(one.points)
     manifest = Manifest(
-        format=about.FORMAT,
+        format=FORMAT,
         version=version("usage-collector"),
         influxdb=await influx.ping(),
         made=datetime.now(UTC),
@@ -109,25 +117,25 @@ async def _fill(
         months=tuple(listed),
         files=files,
     )
-    _write(draft / about.NAME, (manifest.model_dump_json(indent=2) + "\n").encode())
+    _write(draft / MANIFEST_FILE, (manifest.model_dump_json(indent=2) + "\n").encode())
     _sync(draft)
     return manifest
 
 
-async def _settled(series: DailySeries, month: Month) -> Points:
-    """A month as InfluxDB counts it too; read anew where a rollup wrote in between."""
+async def _read_month(series: DailySeries, month: Month) -> Points:
+    """Read a month until its values match InfluxDB's count; a rollup may write in between."""
     for _ in range(_TRIES):
         points, values = await series.read(month)
         if values == await series.count(month):
             return points
     raise BackupError(
-        f"{month}: InfluxDB counts other points than it gives; try again when no rollup runs"
+        f"{month}: InfluxDB's count differs from the points read; try again when no rollup runs"
     )
 
 
 def _packed(points: Points) -> bytes:
     lines = (line for moment in sorted(points) for line in points[moment])
-    # No time in it: equal series make equal files.
+    # Without a time stamp, equal series make equal files.
     return gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
 
 
@@ -136,8 +144,8 @@ def _write(path: Path, content: bytes) -> File:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    # Read back: what counts is what is on the disk.
-    return about.describe(path)
+    # The checksum is that of the file on disk.
+    return describe(path)
 
 
 def _sync(directory: Path) -> None:
@@ -149,11 +157,13 @@ def _sync(directory: Path) -> None:
 
 
 def _as_env(settings: Mapping[str, str]) -> str:
-    """Settings as an environment file; what an address may hold of a secret is left out."""
+    """Format settings as an environment file, with secrets in addresses removed."""
     lines = [
         f"{name}={_ADDRESS.sub(_without_secrets, value)}\n" for name, value in settings.items()
     ]
-    return "# The collector's settings. Secrets are not here: give them anew.\n" + "".join(lines)
+    return "# The collector's settings. Secrets are not included: set them again.\n" + "".join(
+        lines
+    )
 
 
 def _without_secrets(address: re.Match[str]) -> str:

@@ -22,14 +22,14 @@ _LISTED = 5
 
 def backup(
     directory: Annotated[
-        Path, typer.Argument(help="the backup to make; must not be there yet", show_default=False)
+        Path, typer.Argument(help="the directory to create; must not exist", show_default=False)
     ],
     with_key: Annotated[
         bool,
-        typer.Option("--with-key", help="the pseudonym key too: the backup is then a secret"),
+        typer.Option("--with-key", help="include the pseudonym key; the backup is then secret"),
     ] = False,
 ) -> None:
-    """Write the daily series and the settings into a new directory; raw reports are not in it."""
+    """Back up the daily series and the settings into a new directory, without raw reports."""
     from collector.backup.manifest import BackupError
 
     configured = load_settings()
@@ -41,8 +41,8 @@ def backup(
             fail(str(error))
     say(f"{directory}: {_summary(made)}, counted again by InfluxDB")
     say(
-        "Not in it: raw reports (they are kept for a promised time only, and a copy would outlive"
-        " that), undelivered reports, secrets"
+        "Not included: raw reports (they are stored for a promised time only, and a copy would"
+        " outlive that), undelivered reports, secrets"
         + ("" if with_key else ", the pseudonym key (--with-key)")
     )
 
@@ -50,21 +50,20 @@ def backup(
 def restore(
     directory: Annotated[Path, typer.Argument(help="a backup", show_default=False)],
     force: Annotated[
-        bool, typer.Option("--force", help="overwrite days that InfluxDB holds otherwise")
+        bool, typer.Option("--force", help="overwrite days for which InfluxDB holds other numbers")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check and compare; write nothing")
     ] = False,
 ) -> None:
-    """Put a backup's daily series back, and its pseudonym key where it has one."""
-    from collector.backup import manifest as about
-    from collector.backup.manifest import BackupError
+    """Restore the daily series of a backup, and its pseudonym key if it has one."""
+    from collector.backup.manifest import BackupError, read_manifest
 
     configured = load_settings()
     with worded_errors():
         try:
-            made = about.read(directory)
-            say(f"{directory}: {_summary(made)}, made {made.made:%Y-%m-%d}, whole")
+            made = read_manifest(directory)
+            say(f"{directory}: {_summary(made)}, made {made.made:%Y-%m-%d}, checksums correct")
             asyncio.run(_restore(configured, directory, made, force=force, dry_run=dry_run))
         except BackupError as error:
             fail(str(error))
@@ -97,7 +96,7 @@ async def _restore(
     configured: Settings, directory: Path, made: Manifest, *, force: bool, dry_run: bool
 ) -> None:
     from collector import parts
-    from collector.backup import manifest as about
+    from collector.backup.manifest import KEY_FILE
     from collector.backup.restore import Restore, restore_key
     from collector.influx.databases import ensure, retentions
     from collector.schema import DAILY
@@ -112,7 +111,7 @@ async def _restore(
             if not dry_run:
                 await ensure(influx, parts.retention(configured))
             elif (await retentions(influx, (DAILY,)))[DAILY] is None:
-                say(f"{influx.name(DAILY)} is not there yet: all of it would be written")
+                say(f"{influx.name(DAILY)} does not exist yet: all of it would be written")
                 return
             work = Restore(influx, directory, made, progress)
             found = await work.compare()
@@ -121,14 +120,14 @@ async def _restore(
             if dry_run:
                 say(f"{found.missing} times would be written, {len(found.conflicts)} overwritten")
                 return
-            # Before the series: where another key is in use, nothing at all is to be done.
-            if about.KEY in made.files:
+            # The key comes first: if another key is in use, nothing may be written.
+            if KEY_FILE in made.files:
                 new = restore_key(directory, configured.key_file)
-                say(f"{configured.key_file}: {'restored' if new else 'was there already'}")
+                say(f"{configured.key_file}: {'restored' if new else 'unchanged'}")
             await work.write(found)
     say(
         f"restored {made.total} points ({found.missing} times were missing,"
-        f" {len(found.conflicts)} overwritten); InfluxDB now gives what the backup holds"
+        f" {len(found.conflicts)} overwritten); InfluxDB now holds the backup"
     )
 
 

@@ -1,4 +1,4 @@
-"""`collector import …`: history of other servers."""
+"""`collector import …`: import the history of other servers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collector.admission import TagValue
     from collector.history.asl3_dump_file import DumpFile
     from collector.history.asl3_live import Dsn
-    from collector.history.asl3_usage import Import, OldData
+    from collector.history.asl3_usage import Import, SourceTables
     from collector.influx import Influx
     from collector.privacy import OwnerMark
     from collector.settings import Settings
 
-commands = typer.Typer(no_args_is_help=True, help="Bring the history of another server.")
+commands = typer.Typer(no_args_is_help=True, help="Import the history of another server.")
 
 _PASSWORD: Final = "MYSQL_PWD"  # noqa: S105 - the name of a variable
 _STDIN: Final = Path("-")
@@ -48,34 +48,35 @@ def _zone(name: str) -> tzinfo:
 @commands.command("asl3-usage")
 def asl3_usage(
     dsn: Annotated[
-        str, typer.Option(help="its database: mysql://user@host:3306/db", show_default=False)
+        str, typer.Option(help="the database: mysql://user@host:3306/db", show_default=False)
     ] = "",
     dump: Annotated[
         Path | None,
         typer.Option(
-            help="a file of mysqldump or mariadb-dump, also compressed; `-`: standard input"
+            help="dump file of mysqldump or mariadb-dump, also compressed; `-`: standard input"
         ),
     ] = None,
     password_file: Annotated[
         Path | None,
         typer.Option(
-            help=f"file of the password, if not in ${_PASSWORD}", exists=True, dir_okay=False
+            help=f"file with the password, if not in ${_PASSWORD}", exists=True, dir_okay=False
         ),
     ] = None,
     time_zone: Annotated[
-        tzinfo, typer.Option(parser=_zone, metavar="ZONE", help="zone of the old server's clock")
+        tzinfo,
+        typer.Option(parser=_zone, metavar="ZONE", help="time zone of the old server's clock"),
     ] = "UTC",  # type: ignore[assignment] # typer parses it
-    apply: Annotated[bool, typer.Option("--apply", help="write; without it, only look")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="write; without it, a dry run")] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="write although the dump is perhaps not whole")
+        bool, typer.Option("--yes", help="write even if the dump may be incomplete")
     ] = False,
 ) -> None:
-    """Bring an ASL3-Usage database: its days as daily series, its nodes' last reports as raw."""
+    """Import an ASL3-Usage database: its days as daily series, its nodes' last reports as raw."""
     from collector.history.asl3_dump import DumpError
     from collector.history.asl3_live import TABLES, DatabaseError, live_rows
     from collector.history.asl3_raw import INSTANCE
     from collector.history.asl3_rows import TableError
-    from collector.history.asl3_usage import OldData
+    from collector.history.asl3_usage import SourceTables
 
     if bool(dsn) == (dump is not None):
         raise typer.BadParameter("give --dsn or --dump", param_hint="--dsn / --dump")
@@ -85,25 +86,25 @@ def asl3_usage(
     configured = load_settings()
     if configured.instance == INSTANCE:
         fail(
-            f"COLLECTOR_INSTANCE={INSTANCE} is the number of imported reports: give the collector"
-            " another, or the two may overwrite each other"
+            f"COLLECTOR_INSTANCE={INSTANCE} is reserved for imported reports: give the collector"
+            " another number, or the two may overwrite each other"
         )
     with worded_errors():
         try:
             if dump is None:
-                data = OldData.of(live_rows(_source(dsn, password_file)), time_zone)
+                data = SourceTables.of(live_rows(_source(dsn, password_file)), time_zone)
             else:
                 with _opened(dump) as opened:
-                    data = OldData.of(opened.rows(TABLES), time_zone)
+                    data = SourceTables.of(opened.rows(TABLES), time_zone)
                     doubts = opened.doubts
         except (DatabaseError, DumpError, TableError) as error:
             fail(str(error))
         for doubt in doubts:
-            warn(f"The dump is perhaps not whole: {doubt}.")
+            warn(f"The dump may be incomplete: {doubt}.")
         if doubts and apply and not yes:
             fail(
-                "Nothing was written. Look at the numbers of rows and days without --apply; if they"
-                " are right, say --apply --yes."
+                "Nothing was written. Check the numbers of rows and days without --apply; if they"
+                " are right, use --apply --yes."
             )
         asyncio.run(_import(configured, data, apply=apply))
 
@@ -121,7 +122,7 @@ def _source(dsn: str, password_file: Path | None) -> Dsn:
     if found.password:
         warn(
             "The DSN holds the password, which every user of this machine can see in the list of"
-            f" processes: better give it in ${_PASSWORD} or a --password-file."
+            f" processes: pass it in ${_PASSWORD} or a --password-file."
         )
         return found
     return replace(found, password=password)
@@ -129,7 +130,7 @@ def _source(dsn: str, password_file: Path | None) -> Dsn:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[DumpFile]:
-    """The dump at a path, or that comes on standard input (`-`)."""
+    """Open the dump at a path, or on standard input (`-`)."""
     from collector.history.asl3_dump_file import DumpFile
 
     if path == _STDIN:
@@ -137,7 +138,7 @@ def _opened(path: Path) -> Iterator[DumpFile]:
             yield dump
         return
     with path.open("rb") as file, ExitStack() as stack:
-        # Nobody knows how long a pipe is.
+        # The length of a pipe is unknown.
         watched = (
             wrap_file(
                 file,
@@ -152,9 +153,9 @@ def _opened(path: Path) -> Iterator[DumpFile]:
         yield stack.enter_context(DumpFile(stack.enter_context(watched)))
 
 
-async def _import(configured: Settings, data: OldData, *, apply: bool) -> None:
+async def _import(configured: Settings, data: SourceTables, *, apply: bool) -> None:
     from collector import parts
-    from collector.cli.import_summary import tell
+    from collector.cli.import_summary import print_summary
     from collector.influx.databases import ensure
     from collector.state import prepare
 
@@ -165,7 +166,7 @@ async def _import(configured: Settings, data: OldData, *, apply: bool) -> None:
             await ensure(influx, retention)
         importer = _importer(configured, influx, retention, apply=apply)
         plan = await importer.plan(data)
-        tell(data, plan, configured)
+        print_summary(data, plan, configured)
         if not apply:
             say("\nNothing was written: this was a dry run. --apply writes.")
             return
@@ -189,7 +190,7 @@ def _importer(
     from collector.state import KEY_BYTES, pseudonym_key
     from collector.upgrade import migrated
 
-    # A dry run makes neither key nor memory; without a key, no pseudonym is stored to be met.
+    # A dry run creates neither key nor memory. Without a key file, no stored pseudonym can match.
     known = apply or configured.key_file.exists()
     key = secrets.token_bytes(KEY_BYTES)
     if known:

@@ -1,4 +1,4 @@
-"""`collector provision`: databases and scoped access."""
+"""`collector provision`: create databases and scoped credentials."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ if TYPE_CHECKING:
 
 def provision(
     tokens_dir: Annotated[
-        Path, typer.Option("--tokens-dir", file_okay=False, help="where the credentials are kept")
+        Path, typer.Option("--tokens-dir", file_okay=False, help="directory for the credentials")
     ],
     rotate: Annotated[
         bool,
-        typer.Option("--rotate", help="replace every credential; the old ones work until --finish"),
+        typer.Option("--rotate", help="replace all credentials; the old ones work until --finish"),
     ] = False,
     finish: Annotated[
         bool,
-        typer.Option("--finish", help="end what --rotate replaced; with --rotate, at once"),
+        typer.Option(
+            "--finish", help="delete the credentials that --rotate replaced; with --rotate, at once"
+        ),
     ] = False,
 ) -> None:
-    """Make databases, and scoped tokens (InfluxDB 2) or users (1.x), with an administrator's token.
+    """Create databases, and scoped tokens (InfluxDB 2) or users (1.x).
 
-    The administrator's is the one in COLLECTOR_INFLUX_TOKEN, on 1.x as `user:password`.
+    COLLECTOR_INFLUX_TOKEN must be an administrator's token, on 1.x `user:password`.
     """
     configured = load_settings(as_owner=False)
     with worded_errors():
-        issued, ended = asyncio.run(_provision(configured, tokens_dir, rotate=rotate, end=finish))
+        issued, ended = asyncio.run(
+            _provision(configured, tokens_dir, rotate=rotate, finish_rotation=finish)
+        )
     if not issued:
         return
     table = Table("file", "for", "outcome")
@@ -44,23 +48,23 @@ def provision(
         table.add_row(one.file.name, one.role.purpose, one.outcome.value)
     out.print(table)
     say(
-        f"They are in {tokens_dir}. Beside each `.token`, as COLLECTOR_INFLUX_TOKEN_FILE takes it,"
-        " is a `.header`, as Grafana's $__file{} takes it. What uses a replaced one is to be"
-        " restarted."
+        f"The credentials are in {tokens_dir}: `.token` files for COLLECTOR_INFLUX_TOKEN_FILE,"
+        " `.header` files for Grafana's $__file{}. Restart the programs whose credentials were"
+        " replaced."
     )
     if ended:
-        say(f"{sum(ended.values())} old credentials were ended.")
+        say(f"{sum(ended.values())} old credentials were deleted.")
     elif rotate:
         say(
-            "The old ones go on working. Restart the collector and both Grafanas with the new ones,"
-            " then run this with --finish in the place of --rotate."
+            "The old ones remain valid. Restart the collector and both Grafanas with the new ones,"
+            " then run this command with --finish instead of --rotate."
         )
     elif finish:
-        say("No rotation was begun: nothing was ended.")
+        say("No rotation is in progress: nothing was deleted.")
 
 
 async def _provision(
-    configured: Settings, directory: Path, *, rotate: bool, end: bool
+    configured: Settings, directory: Path, *, rotate: bool, finish_rotation: bool
 ) -> tuple[list[Issued], dict[Role, int]]:
     from collector import parts
     from collector.influx.databases import ensure
@@ -77,20 +81,20 @@ async def _provision(
         if not speaks_v2(version):
             if not influx.token:
                 warn(
-                    "no users were made: COLLECTOR_INFLUX_TOKEN holds no administrator's"
+                    "no users were made: COLLECTOR_INFLUX_TOKEN is not an administrator's"
                     " `user:password`"
                 )
                 return [], {}
             if not await asks_for_password(influx):
                 warn(
-                    f"InfluxDB at {influx.url} asks nobody for a password: what the users below"
-                    " may do holds only once `auth-enabled` is set in its configuration"
+                    f"InfluxDB at {influx.url} does not require passwords: the permissions of the"
+                    " users below have no effect until `auth-enabled` is set in its configuration"
                 )
         ended: dict[Role, int] = {}
-        if end and not rotate:
-            # Before a look that would replace, and so end, what does not work.
+        if finish_rotation and not rotate:
+            # `issue` would replace, and so delete, credentials that do not work.
             ended = await finish(influx, directory)
         issued = await issue(influx, directory, rotate=rotate)
-        if end and rotate:
+        if finish_rotation and rotate:
             ended = await finish(influx, directory)
         return issued, ended

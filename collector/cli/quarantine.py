@@ -1,4 +1,4 @@
-"""`collector quarantine …`: take reports out of the series, and put them back."""
+"""`collector quarantine …`: exclude reports from the series, and include them again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collector.settings import Settings
 
 commands = typer.Typer(
-    no_args_is_help=True, help="Take reports out of the series, and put them back."
+    no_args_is_help=True, help="Exclude reports from the series, and include them again."
 )
 
 _SHOWN = 20
@@ -33,14 +33,14 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A moment (UTC), and whether a date was given: it then stands for a whole day."""
+    """A moment (UTC); `is_day` tells that only a date was given."""
 
     at: datetime
     is_day: bool
 
 
 def a_time(text: str) -> Moment:
-    """A date, or `YYYY-MM-DDTHH:MM` in UTC."""
+    """Parse a date, or `YYYY-MM-DDTHH:MM` in UTC."""
     if "T" not in text:
         return Moment(datetime.combine(a_day(text), time(), UTC), True)
     try:
@@ -53,7 +53,7 @@ def a_time(text: str) -> Moment:
 
 
 def a_tag(text: str) -> tuple[str, str]:
-    """`name=value`."""
+    """Parse `name=value`."""
     name, equals, value = text.partition("=")
     if not equals:
         raise typer.BadParameter("must be NAME=VALUE, such as arch=x86_64")
@@ -70,19 +70,23 @@ To = Annotated[
 ]
 Tags = Annotated[
     list[str] | None,
-    typer.Option("--tag", metavar="NAME=VALUE", help="in a report of the server; may be repeated"),
+    typer.Option(
+        "--tag", metavar="NAME=VALUE", help="servers with this tag in a report; may be repeated"
+    ),
 ]
 FirstSeen = Annotated[
-    bool, typer.Option("--first-seen", help="servers not heard of in the 30 days before")
+    bool, typer.Option("--first-seen", help="servers without reports in the 30 days before")
 ]
 Disputed = Annotated[
     int,
     typer.Option(
-        "--disputed", min=0, help="servers with so many nodes on a day that others named too"
+        "--disputed",
+        min=0,
+        help="servers with at least so many nodes on a day that others reported too",
     ),
 ]
 Uptime = Annotated[
-    bool, typer.Option("--impossible-uptime", help="servers that tell an uptime that cannot be")
+    bool, typer.Option("--impossible-uptime", help="servers that report an impossible uptime")
 ]
 Servers = Annotated[
     list[str] | None,
@@ -92,10 +96,12 @@ BelowK = Annotated[
     bool,
     typer.Option(
         "--below-k",
-        help="also where old and new numbers, compared, tell of fewer than COLLECTOR_K_ANONYMITY",
+        help="even if old and new numbers differ by fewer nodes than COLLECTOR_K_ANONYMITY",
     ),
 ]
-Number = Annotated[int, typer.Argument(help="the batch's number; `collector quarantine list`")]
+Number = Annotated[
+    int, typer.Argument(help="number of the batch, from `collector quarantine list`")
+]
 
 
 @commands.command()
@@ -108,7 +114,7 @@ def preview(
     impossible_uptime: Uptime = False,
     server: Servers = None,
 ) -> None:
-    """Show what `add` would take out of the series; nothing is changed."""
+    """Show the reports that `add` would exclude; changes nothing."""
     pattern = _pattern(tag, first_seen, disputed, impossible_uptime, server)
     configured = load_settings()
     span = _span(from_, to)
@@ -120,7 +126,7 @@ def preview(
 def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     from_: From,
     to: To,
-    note: Annotated[str, typer.Option("--note", help="why; kept with the batch")],
+    note: Annotated[str, typer.Option("--note", help="the reason, stored with the batch")],
     tag: Tags = None,
     first_seen: FirstSeen = False,
     disputed: Disputed = 0,
@@ -130,27 +136,27 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
-    """Take all reports of the servers like that out of the series, and compute the days anew."""
+    """Exclude all reports of the matching servers from the series, and recompute the days."""
     pattern = _pattern(tag, first_seen, disputed, impossible_uptime, server)
     configured = load_settings()
     span = _span(from_, to)
     found = _run(configured, lambda q: q.preview(pattern, span, datetime.now(UTC)))
     _show(found, configured, "goes")
     _guard(found, configured, below_k=below_k)
-    if not (yes or typer.confirm("Take these reports out of the series?")):
+    if not (yes or typer.confirm("Exclude these reports from the series?")):
         raise typer.Exit(1)
     batch, results = _run(
         configured,
         lambda q: q.add(pattern, span, note, datetime.now(UTC)),
         Turns(configured, wait),
     )
-    say(f"batch {batch.number}: {batch.reports} reports are out of the series")
+    say(f"batch {batch.number}: {batch.reports} reports are excluded from the series")
     _outcomes(results)
 
 
 @commands.command("list")
 def list_() -> None:
-    """List the batches that raw retention has left."""
+    """List the batches within raw retention."""
     batches = _run(load_settings(), lambda q: q.batches())
     table = Table("batch", "state", "from", "until", "what", "reports", "nodes", "note")
     for batch in batches:
@@ -166,7 +172,7 @@ def list_() -> None:
         )
     out.print(table)
     if any(batch.unfinished for batch in batches):
-        say("a batch was stopped half-way: `collector quarantine resume` does the rest")
+        say("a batch was interrupted: `collector quarantine resume` completes it")
 
 
 @commands.command()
@@ -176,17 +182,17 @@ def release(
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
-    """Put a batch back into the series, and compute the days anew."""
+    """Include the reports of a batch in the series again, and recompute the days."""
     configured = load_settings()
 
-    async def look(quarantine: Quarantine) -> tuple[Batch, Preview]:
+    async def contents(quarantine: Quarantine) -> tuple[Batch, Preview]:
         batch = await _batch(quarantine, number)
-        return batch, await quarantine.look(batch, datetime.now(UTC))
+        return batch, await quarantine.contents(batch, datetime.now(UTC))
 
-    batch, found = _run(configured, look)
+    batch, found = _run(configured, contents)
     _show(found, configured, "comes back")
     _guard(found, configured, below_k=below_k)
-    if not (yes or typer.confirm("Put these reports back into the series?")):
+    if not (yes or typer.confirm("Include these reports in the series again?")):
         raise typer.Exit(1)
     _, results = _run(
         configured, lambda q: q.release(batch, datetime.now(UTC)), Turns(configured, wait)
@@ -197,7 +203,7 @@ def release(
 
 @commands.command()
 def resume(wait: Wait = DEFAULT_WAIT_S) -> None:
-    """Do the rest of what was stopped half-way; without any, do nothing."""
+    """Complete interrupted batches; do nothing if there are none."""
     configured = load_settings()
 
     async def finish(quarantine: Quarantine) -> list[tuple[Batch, list[DayResult]]]:
@@ -209,7 +215,7 @@ def resume(wait: Wait = DEFAULT_WAIT_S) -> None:
         say(f"batch {batch.number} is {batch.state.value}")
         _outcomes(results)
     if not done:
-        say("nothing was stopped half-way")
+        say("no batch was interrupted")
 
 
 async def _batch(quarantine: Quarantine, number: int) -> Batch:
@@ -226,7 +232,7 @@ def _run(
     work: Callable[[Quarantine], Awaitable[Found]],
     turns: Turns | None = None,
 ) -> Found:
-    """Do the work, in one turn where it changes something."""
+    """Run `work`; with `turns`, take a turn, for work that changes something."""
     from collector.quarantine.batch import QuarantineError
 
     async def worked() -> Found:
@@ -307,17 +313,17 @@ def _show(found: Preview, configured: Settings, verb: str) -> None:
         servers.add_row(name, str(reports), str(nodes))
     out.print(servers)
     if len(found.servers) > _SHOWN:
-        say(f"and {len(found.servers) - _SHOWN} servers more")
+        say(f"and {len(found.servers) - _SHOWN} more servers")
     if under := found.under(configured.k_anonymity):
         say(
-            f"Who kept the numbers published of {', '.join(map(str, under))} could tell, from the"
-            f" difference, of fewer than {configured.k_anonymity} nodes or servers: --below-k"
+            f"The published numbers of {', '.join(map(str, under))} would change by fewer than"
+            f" {configured.k_anonymity} nodes or servers, which a comparison discloses: --below-k"
         )
 
 
 def _guard(found: Preview, configured: Settings, *, below_k: bool) -> None:
     if not below_k and found.under(configured.k_anonymity):
-        fail("nothing was changed; --below-k does it where what is told is nobody's")
+        fail("nothing was changed; --below-k does it if the difference discloses no real node")
 
 
 def _outcomes(results: list[DayResult]) -> None:

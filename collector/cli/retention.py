@@ -1,4 +1,4 @@
-"""`collector retention …`: how long what is kept, and what a change of it would lose."""
+"""`collector retention …`: show and change the retention, and preview the loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collector.retention import Kept, Loss
     from collector.settings import Settings
 
-commands = typer.Typer(no_args_is_help=True, help="Show and change how long what is kept.")
+commands = typer.Typer(no_args_is_help=True, help="Show and change the retention of the databases.")
 
 _UNKNOWN: Final = "unknown"
 
@@ -30,7 +30,7 @@ def _raw(text: str) -> int:
 
     seconds = _duration(text)
     if seconds < DAY_S:
-        raise typer.BadParameter("raw reports are kept for 1d at least")
+        raise typer.BadParameter("the retention of raw reports is 1d at least")
     return seconds
 
 
@@ -45,12 +45,15 @@ def _duration(text: str) -> int:
 
 Raw = Annotated[
     int | None,
-    typer.Option("--raw", parser=_raw, metavar="DURATION", help="keep raw reports so long"),
+    typer.Option("--raw", parser=_raw, metavar="DURATION", help="retention of raw reports"),
 ]
 Daily = Annotated[
     int | None,
     typer.Option(
-        "--daily", parser=_duration, metavar="DURATION", help="keep daily series so long; 0: ever"
+        "--daily",
+        parser=_duration,
+        metavar="DURATION",
+        help="retention of the daily series; 0: for ever",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
@@ -58,14 +61,14 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables
 
 @commands.command()
 def show(as_json: Json = False) -> None:
-    """What each database keeps, for how long, and how much of the disk it takes."""
+    """Show the retention, contents and disk size of each database."""
     configured = load_settings()
     with worded_errors():
         found = asyncio.run(_look(configured))
     if as_json:
         say(json.dumps([_shown(database) for database in found], indent=2))
         return
-    table = _table("database", "kept for", "points", "oldest", "newest", "on disk", "a day")
+    table = _table("database", "retention", "points", "oldest", "newest", "on disk", "a day")
     for database in found:
         table.add_row(*_row(database))
     out.print(table)
@@ -73,7 +76,7 @@ def show(as_json: Json = False) -> None:
 
 @commands.command()
 def plan(raw: Raw = None, daily: Daily = None, as_json: Json = False) -> None:
-    """What a retention would lose. Changes nothing."""
+    """Show what a new retention would delete; changes nothing."""
     configured = load_settings()
     wanted = _wanted(raw, daily)
     with worded_errors():
@@ -90,10 +93,10 @@ def set_(
     daily: Daily = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="even under the 35 days that 30-day numbers need")
+        bool, typer.Option("--force", help="allow less than the 35 days that 30-day numbers need")
     ] = False,
 ) -> None:
-    """Change a retention. What is older is deleted by InfluxDB and cannot be brought back."""
+    """Change the retention. InfluxDB deletes older points, which cannot be recovered."""
     from collector.retention import LEAST_RAW_S, outlasts, spoken
     from collector.settings import format_duration
 
@@ -102,7 +105,7 @@ def set_(
     if raw is not None and raw < LEAST_RAW_S and not force:
         fail(
             f"{format_duration(raw)} of raw reports is under {format_duration(LEAST_RAW_S)}: the"
-            " 30-day numbers of a day could not be computed again; --force does it all the same"
+            " 30-day numbers of a day could not be recomputed; --force sets it anyway"
         )
     with worded_errors():
         losses, held, now = asyncio.run(_plan(configured, wanted))
@@ -112,12 +115,13 @@ def set_(
             _print_plan(losses, held, now)
             if not yes:
                 typer.confirm(
-                    "Keep less? InfluxDB then deletes what is older, for good.", abort=True
+                    "Shorten the retention? InfluxDB then deletes older points for good.",
+                    abort=True,
                 )
         asyncio.run(_apply(configured, changed))
     for one in losses:
-        said = "was" if one in changed else "is as it was,"
-        say(f"{_name(held, one.database)}: kept {spoken(one.becomes)} ({said} {spoken(one.was)})")
+        change = f"was {spoken(one.was)}" if one in changed else "unchanged"
+        say(f"{_name(held, one.database)}: retention {spoken(one.becomes)} ({change})")
     _remind(configured, wanted)
 
 
@@ -152,7 +156,7 @@ async def _plan(
 
 
 async def _apply(configured: Settings, changed: list[Loss]) -> None:
-    """Set, and read back, since only what InfluxDB then says is kept."""
+    """Set the retention and read it back to verify it."""
     from collector import parts
     from collector.influx.databases import retentions, set_retention
 
@@ -163,7 +167,8 @@ async def _apply(configured: Settings, changed: list[Loss]) -> None:
     for change in changed:
         if found[change.database] != change.becomes:
             fail(
-                f"{change.database}: InfluxDB took the change, but keeps {found[change.database]} s"
+                f"{change.database}: InfluxDB accepted the change, but its retention is"
+                f" {found[change.database]} s"
             )
 
 
@@ -200,7 +205,7 @@ def _name(held: list[Kept], database: str) -> str:
 
 
 def _table(*columns: str) -> Table:
-    # As narrow as can be: dates and names whole on 80 columns.
+    # As narrow as possible, so that dates and names are not wrapped on 80 columns.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -217,7 +222,7 @@ def _row(database: Kept) -> list[str]:
     from collector.retention import spoken
 
     if database.seconds is None or database.usage is None:
-        return [database.name, "not there yet", "", "", "", "", ""]
+        return [database.name, "missing", "", "", "", "", ""]
     held = database.usage
     return [
         database.name,
@@ -246,7 +251,7 @@ def _shown(database: Kept) -> dict[str, Any]:
 def _recomputable(
     losses: list[Loss], held: list[Kept], now: datetime
 ) -> list[tuple[str, date | None, date | None]]:
-    """Each series with the first day that can be computed again, now and under the plan."""
+    """Each series with the first day that can be recomputed, now and under the plan."""
     from collector.days import day_of
     from collector.retention import NEEDS, first_whole, recomputable_from
 
@@ -290,7 +295,7 @@ def _planned(losses: list[Loss], held: list[Kept], now: datetime) -> dict[str, A
 def _print_plan(losses: list[Loss], held: list[Kept], now: datetime) -> None:
     from collector.retention import spoken
 
-    table = _table("database", "kept for", "planned", "days lost", "which", "reports")
+    table = _table("database", "retention", "planned", "days lost", "which", "reports")
     for one in losses:
         days = sorted(one.reports)
         table.add_row(
@@ -308,4 +313,4 @@ def _print_plan(losses: list[Loss], held: list[Kept], now: datetime) -> None:
     if series.rows:
         out.print(series)
     if any(one.database == DAILY and one.reports for one in losses):
-        warn("Published days that are deleted are gone for good: make a backup first.")
+        warn("Deleted published days are gone for good: make a backup first.")

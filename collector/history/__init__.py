@@ -1,1 +1,1 @@
-"""The import of an ASL3-Usage database: past days of the server in use before."""
+"""Import of the history in an ASL3-Usage database."""

@@ -1,7 +1,7 @@
-"""Rows of tables in a file that mysqldump or mariadb-dump wrote, read without a server.
+"""Parser for dumps of mysqldump and mariadb-dump, which needs no database server.
 
-The file is streamed: no more of it is held than the longest literal. What is understood of SQL is
-what these programs write: https://mariadb.com/kb/en/mariadb-dump/ and, for literals,
+The file is streamed: memory is bounded by the longest literal. It supports the SQL that these
+programs write: https://mariadb.com/kb/en/mariadb-dump/ and, for literals,
 https://mariadb.com/kb/en/string-literals/.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator
 from typing import Final, NamedTuple, TextIO
 
 Row = dict[str, str | None]
-"""One row: its columns' names in lower case, and each value as text, None for NULL."""
+"""One row: values as text by column name in lower case; NULL is None."""
 
 _CHUNK: Final = 1 << 16
 _TOKEN: Final = re.compile(
@@ -33,7 +33,7 @@ _ESCAPED: Final = {
     "r": "\r",
     "t": "\t",
     "Z": "\x1a",
-    # Patterns of LIKE: outside of one, the backslash stays.
+    # Escapes for LIKE patterns: elsewhere the backslash is literal.
     "%": r"\%",
     "_": r"\_",
 }
@@ -51,19 +51,19 @@ _NO_COLUMNS: Final = frozenset(
         "PERIOD",
     ]
 )
-"""Words that begin an item of CREATE TABLE that is no column."""
+"""Words that begin items of CREATE TABLE that are not columns."""
 _INSERT_OPTIONS: Final = frozenset(["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"])
 
 
 class DumpError(Exception):
-    """The file is not a whole dump that can be understood; the text says why."""
+    """The dump is incomplete or not supported; the text gives the reason."""
 
 
 class _Token(NamedTuple):
     kind: str
     text: str
 
-    def says(self, word: str) -> bool:
+    def is_word(self, word: str) -> bool:
         return self.kind == "word" and self.text.upper() == word
 
 
@@ -71,10 +71,10 @@ _END: Final = _Token("end", "")
 
 
 def dump_rows(file: TextIO, tables: Container[str]) -> Iterator[tuple[str, Row]]:
-    """The rows of `tables` with their table's name, in the order of the file.
+    """Yield each row of `tables` with the table's name, in the order of the file.
 
-    A dump of several databases must hold each table once. Raises DumpError, also where the file
-    ends within a statement: a dump cut short would pass for a smaller fleet.
+    A dump of several databases must hold each table once. Raises DumpError, also if the file ends
+    within a statement: a truncated dump would look like a smaller network.
     """
     return _Dump(file, tables).rows()
 
@@ -86,16 +86,16 @@ class _Dump:
         self._columns: dict[tuple[str, str], list[str]] = {}
         self._database = ""
         self._databases: dict[str, str] = {}
-        self._now = _END
+        self._current = _END
         self._next()
 
     def _next(self) -> _Token:
-        """Move on, and return the token left behind."""
-        before, self._now = self._now, next(self._tokens, _END)
+        """Advance, and return the previous token."""
+        before, self._current = self._current, next(self._tokens, _END)
         return before
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        while self._now is not _END:
+        while self._current is not _END:
             match self._next():
                 case _Token("word", text):
                     verb = text.upper()
@@ -105,29 +105,29 @@ class _Dump:
                     verb = ""
             if verb in ("INSERT", "REPLACE"):
                 yield from self._insert()
-            elif verb == "CREATE" and self._now.says("TABLE"):
+            elif verb == "CREATE" and self._current.is_word("TABLE"):
                 self._create()
             elif verb == "USE":
                 self._database = _name(self._next())
             elif verb == "DELIMITER":
-                # A stored routine: what stands in it is not done by loading the dump.
-                while self._now is not _END and not self._now.says("DELIMITER"):
+                # The body of a stored routine is not executed when the dump is loaded.
+                while self._current is not _END and not self._current.is_word("DELIMITER"):
                     self._next()
                 self._next()
             self._finish()
 
     def _finish(self) -> None:
-        while self._now != _Token("mark", ";"):
-            if self._now is _END:
+        while self._current != _Token("mark", ";"):
+            if self._current is _END:
                 raise DumpError("the dump ends within a statement: it is not whole")
             self._next()
         self._next()
 
     def _table(self) -> tuple[str, str]:
-        """Database and name of a table, whichever of the two stands in quotes."""
+        """Parse the database and the name of a table; either may be quoted."""
         first = self._next()
         parts = first.text.split(".") if first.kind == "word" else [_name(first)]
-        if self._now.kind == "word" and self._now.text.startswith("."):
+        if self._current.kind == "word" and self._current.text.startswith("."):
             parts.append(self._next().text[1:])
         if not parts[-1]:
             parts[-1] = _name(self._next())
@@ -135,11 +135,11 @@ class _Dump:
 
     def _create(self) -> None:
         self._next()
-        if self._now.says("IF"):
+        if self._current.is_word("IF"):
             for _ in ["IF", "NOT", "EXISTS"]:
                 self._next()
         table = self._table()
-        if table[1] not in self._tables or self._now != _Token("mark", "("):
+        if table[1] not in self._tables or self._current != _Token("mark", "("):
             return
         self._next()
         columns: list[str] = []
@@ -152,7 +152,7 @@ class _Dump:
         self._columns[table] = columns
 
     def _item(self, first: _Token) -> str:
-        """Pass over the rest of an item in a list; the mark after it, `,` or `)`."""
+        """Skip the rest of a list item; return the mark after it, `,` or `)`."""
         depth = 0
         token = first
         while depth or token.kind != "mark" or token.text not in ",)":
@@ -166,7 +166,7 @@ class _Dump:
         return token.text
 
     def _insert(self) -> Iterator[tuple[str, Row]]:
-        while self._now.kind == "word" and self._now.text.upper() in _INSERT_OPTIONS:
+        while self._current.kind == "word" and self._current.text.upper() in _INSERT_OPTIONS:
             self._next()
         database, table = self._table()
         if table not in self._tables:
@@ -179,10 +179,10 @@ class _Dump:
                 f"the dump does not name the columns of `{table}`: "
                 "make it without --no-create-info, or with --complete-insert"
             )
-        if not (self._now.says("VALUES") or self._now.says("VALUE")):
+        if not (self._current.is_word("VALUES") or self._current.is_word("VALUE")):
             raise DumpError(f"rows of `{table}` are not given as VALUES")
         self._next()
-        while self._now == _Token("mark", "("):
+        while self._current == _Token("mark", "("):
             self._next()
             values = list(self._values(table))
             if len(values) != len(columns):
@@ -190,14 +190,14 @@ class _Dump:
                     f"a row of `{table}` has {len(values)} values for {len(columns)} columns"
                 )
             yield table, dict(zip(columns, values, strict=True))
-            if self._now == _Token("mark", ","):
+            if self._current == _Token("mark", ","):
                 self._next()
 
     def _insert_columns(self) -> list[str]:
-        """The columns that an INSERT names, if it does."""
+        """Parse the column names of an INSERT; [] if it has none."""
         columns: list[str] = []
-        if self._now == _Token("mark", "("):
-            while self._now is not _END and self._next().text != ")":
+        if self._current == _Token("mark", "("):
+            while self._current is not _END and self._next().text != ")":
                 columns.append(_name(self._next()).lower())
         return columns
 
@@ -217,13 +217,13 @@ def _tokens(file: TextIO) -> Iterator[_Token]:
     text, at, ended = "", 0, False
     while True:
         found = _TOKEN.match(text, at)
-        # What reaches the end of what was read may go on after it.
+        # A token that ends with the buffer may continue in the next chunk.
         if found is not None and (ended or found.end() < len(text)):
             at = found.end()
             if found.lastgroup != "gap":
                 yield _Token(str(found.lastgroup), found[0])
         elif not ended:
-            # As much again as is held, so that a long literal is not scanned too often.
+            # The buffer doubles, so that a long literal is not scanned too often.
             more = file.read(max(_CHUNK, len(text) - at))
             text, at, ended = text[at:] + more, 0, not more
         elif at < len(text):
@@ -233,7 +233,7 @@ def _tokens(file: TextIO) -> Iterator[_Token]:
 
 
 def _name(token: _Token) -> str:
-    """An identifier, its quotes taken off (double ones where the dump is in ANSI's dialect)."""
+    """An identifier without its quotes (double quotes in ANSI mode)."""
     if token.kind in ("name", "string"):
         quote = token.text[0]
         return token.text[1:-1].replace(quote * 2, quote)
@@ -254,7 +254,7 @@ def _literal(tokens: list[_Token], table: str) -> str | None:
             return _from_hex(text[1:-1], table)
         case [_Token("word", word), _Token("string", text)] if word[0] == "_" or word in ("N", "n"):
             return _unescaped(text)
-    raise DumpError(f"a value of `{table}` is no literal")
+    raise DumpError(f"a value of `{table}` is not a literal")
 
 
 def _unescaped(text: str) -> str:
@@ -272,4 +272,4 @@ def _from_hex(digits: str, table: str) -> str:
     try:
         return bytes.fromhex(digits).decode(errors="replace")
     except ValueError:
-        raise DumpError(f"a value of `{table}` is no literal") from None
+        raise DumpError(f"a value of `{table}` is not a literal") from None

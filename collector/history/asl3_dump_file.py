@@ -1,7 +1,7 @@
-"""The file of a dump as people save it: compressed or not, UTF-8 or UTF-16, from a disk or a pipe.
+"""Reader for dump files: plain or compressed, UTF-8 or UTF-16, from a disk or a pipe.
 
-mysqldump and mariadb-dump write `-- Dump completed` last. A dump without it was perhaps cut off,
-even where it ends behind a statement: https://dev.mysql.com/doc/refman/8.4/en/mysqldump.html
+mysqldump and mariadb-dump write `-- Dump completed` last. A dump without it may be truncated, even
+if it ends after a complete statement: https://dev.mysql.com/doc/refman/8.4/en/mysqldump.html
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _COMPRESSIONS: Final[dict[bytes, Callable[[BinaryIO], object]]] = {
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"\x28\xb5\x2f\xfd": zstd.ZstdFile,
 }
-"""What opens a compressed file, by its first bytes."""
+"""Functions that open compressed files, by the first bytes of the file."""
 _DAMAGED: Final = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, zstd.ZstdError)
 _MESSAGE: Final = re.compile(r"(?:\S*[/\\])?(?:mysql|mariadb)[\w-]*(?:\.exe)?: ")
-"""A message of the program that made the dump, which its own output never begins a line with."""
+"""A message of the dump program; its regular output has no such lines."""
 _HARMLESS: Final = re.compile(r"\[(?:Warning|Note)\]|^\S+ (?:Deprecated|WARNING)")
 _COMPLETED: Final = re.compile(r"(?:\A|[\r\n])-- Dump completed[^\r\n]*\s*\Z")
 _TAIL: Final = 1000
@@ -39,9 +39,9 @@ _SHOWN: Final = 200
 
 
 class DumpFile:
-    """The rows of a dump in an open file, and afterwards what makes it doubtful.
+    """A dump in an open file: its rows, and signs that it may be incomplete.
 
-    A context, which closes the file. Raises DumpError where the file is damaged or no dump.
+    Leaving the context closes the file. Raises DumpError if the file is damaged or not a dump.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -57,31 +57,29 @@ class DumpFile:
         self._plain.close()
 
     def rows(self, tables: Container[str]) -> Iterator[tuple[str, Row]]:
-        """The rows of `tables` with their table's name, in the order of the file."""
+        """Yield each row of `tables` with the table's name, in the order of the file."""
         try:
-            # It has the one method that is called.
+            # `dump_rows` only calls `read`.
             yield from dump_rows(cast("TextIO", self._text), tables)
         except _DAMAGED as error:
             raise DumpError(f"the compressed dump is damaged or not whole: {error}") from error
         except UnicodeError as error:
-            raise DumpError(f"the dump is no UTF-16 text: {error}") from error
+            raise DumpError(f"the dump is not UTF-16 text: {error}") from error
 
     @property
     def doubts(self) -> list[str]:
-        """Why the dump, read to its end, may not be whole; a sentence each."""
-        found = [
-            f"the program that made the dump says: {message}" for message in self._text.messages
-        ]
+        """Reasons why the dump may be incomplete; call it after all rows were read."""
+        found = [f"the dump program reported: {message}" for message in self._text.messages]
         if not _COMPLETED.search(self._text.tail):
             found.append(
-                "the dump does not end with `-- Dump completed`: it was cut off, or made with"
+                "the dump does not end with `-- Dump completed`: it is truncated, or was made with"
                 " --compact or --skip-comments"
             )
         return found
 
 
 class _Text:
-    """The text of a dump without messages that went into it beside (`2>&1`, PowerShell)."""
+    """The text of a dump, without program messages mixed into it (`2>&1`, PowerShell)."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -90,10 +88,10 @@ class _Text:
         self.tail = ""
 
     def read(self, size: int) -> str:
-        """At least so many characters, except at the end; empty where there are no more."""
+        """Read at least `size` characters, fewer at the end; empty at the end of the file."""
         pieces: list[str] = []
         length = 0
-        # A line of a dump is megabytes long: it comes in pieces.
+        # Lines of a dump may have megabytes, so they are read in pieces.
         while length < size and (piece := self._file.readline(size)):
             begins, self._line_begins = self._line_begins, piece[-1] in "\r\n"
             if begins and _MESSAGE.match(piece):
@@ -118,13 +116,13 @@ def _decoded(plain: io.BufferedReader) -> TextIO:
     except _DAMAGED as error:
         raise DumpError(f"the compressed dump is damaged or not whole: {error}") from error
     encoding = _encoding(head)
-    # A broken character in a name is no reason to lose the history.
+    # An invalid character in a name must not prevent the import.
     errors = "replace" if encoding.startswith("utf-8") else "strict"
     return io.TextIOWrapper(plain, encoding=encoding, errors=errors, newline="")
 
 
 def _encoding(head: bytes) -> str:
-    """By its byte order mark; by its zeros where PowerShell or an editor left that out."""
+    """Detect the encoding by the byte order mark, or by zero bytes if there is none."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     if len(head) > 1 and 0 in head[:2]:
@@ -133,5 +131,5 @@ def _encoding(head: bytes) -> str:
 
 
 def _peekable(file: object) -> io.BufferedReader:
-    # Pipes, terminals, decompressors and progress bars all have what this reads with.
+    # Pipes, terminals, decompressors and progress bars all have the methods that it calls.
     return io.BufferedReader(cast("io.RawIOBase", file))

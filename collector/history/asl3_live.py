@@ -1,4 +1,4 @@
-"""Rows of an ASL3-Usage database that runs: MariaDB or MySQL, only ever read."""
+"""Reader for a running ASL3-Usage database (MariaDB or MySQL); it never writes."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _SCHEMES: Final = ("mysql", "mariadb")
 _PORT: Final = 3306
 _CONNECT_S: Final = 10
 _READ_S: Final = 600
-# Written out, so that no name from outside can come into a statement.
+# Literal statements, so that no outside name can get into SQL.
 _SELECT: Final = {"asl_usage": "SELECT * FROM asl_usage", "nodes": "SELECT * FROM nodes"}
 TABLES: Final = tuple(_SELECT)
-"""The tables that can be read."""
+"""Tables that can be read."""
 
 
 class DatabaseError(Exception):
-    """The database cannot be named or read so; the text says why, and holds no password."""
+    """The DSN is invalid or the database cannot be read; the text holds no password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """Where a database is and who reads it."""
+    """Address of a database and the user that reads it."""
 
     host: str
     port: int
@@ -42,19 +42,21 @@ class Dsn:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`mysql://user[:password]@host[:port]/database[?unix_socket=…&ssl_ca=…]`.
+        """Parse `mysql://user[:password]@host[:port]/database[?unix_socket=…&ssl_ca=…]`.
 
-        Parts are percent-encoded where they hold special characters. Raises DatabaseError, without
-        the text: it may hold a password.
+        Special characters are percent-encoded. Raises DatabaseError, without the DSN, which may
+        hold a password.
         """
         try:
             parts = urlsplit(text)
             port = parts.port or _PORT
             more = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
         except ValueError:
-            raise DatabaseError("the DSN is no URL as mysql://user@host:3306/database") from None
+            raise DatabaseError(
+                "the DSN is not a URL such as mysql://user@host:3306/database"
+            ) from None
         if parts.scheme not in _SCHEMES or not parts.username or not parts.path.strip("/"):
-            raise DatabaseError("the DSN must be of the form mysql://user@host:3306/database")
+            raise DatabaseError("the DSN must have the form mysql://user@host:3306/database")
         if unknown := sorted(more.keys() - {"unix_socket", "ssl_ca"}):
             raise DatabaseError(f"the DSN takes unix_socket and ssl_ca, not {', '.join(unknown)}")
         return cls(
@@ -68,9 +70,9 @@ class Dsn:
 
 
 def live_rows(dsn: Dsn) -> Iterator[tuple[str, Row]]:
-    """The rows of `asl_usage` and `nodes`, of one moment; a table that is not there has none.
+    """Yield the rows of `asl_usage` and `nodes` with the table's name, from one snapshot.
 
-    Values are text, as in a dump. Raises DatabaseError.
+    A missing table has no rows. Values are text, as in a dump. Raises DatabaseError.
     """
     try:
         with closing(_connect(dsn)) as connection, connection.cursor() as cursor:
@@ -87,8 +89,8 @@ def live_rows(dsn: Dsn) -> Iterator[tuple[str, Row]]:
     except (pymysql.MySQLError, OSError) as error:
         raise DatabaseError(f"the database cannot be read: {_words(error)}") from error
     except RuntimeError as error:
-        # What PyMySQL raises for a way of logging in that needs a package it was not given.
-        raise DatabaseError(f"the database cannot be logged in to: {error}") from error
+        # PyMySQL raises this if an authentication method needs a missing package.
+        raise DatabaseError(f"the login to the database failed: {error}") from error
 
 
 def _connect(dsn: Dsn) -> pymysql.Connection[SSCursor]:
@@ -102,7 +104,7 @@ def _connect(dsn: Dsn) -> pymysql.Connection[SSCursor]:
         ssl_ca=dsn.ssl_ca or None,
         charset="utf8mb4",
         cursorclass=SSCursor,
-        # Only the way there: zero dates are no dates to Python, and text is what a dump has.
+        # Encoders only: values stay text, as in a dump, since Python has no zero dates.
         conv=dict(encoders.items()),
         connect_timeout=_CONNECT_S,
         read_timeout=_READ_S,

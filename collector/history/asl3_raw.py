@@ -1,4 +1,4 @@
-"""Reports of an ASL3-Usage database as raw points: their timestamps, marks, and which are there."""
+"""Raw points of imported reports: their timestamps and marks, and reports already stored."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from collector.history.asl3_rows import IMPORTED, OldReport, PassedOver
+from collector.history.asl3_rows import IMPORTED, OldReport, Skipped
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.lines import NS_PER_DAY, Stamper, tag_set
 from collector.outbox import Entry
 from collector.schema import REGISTRATION, SERVER_REPORT, UNKNOWN
 
 INSTANCE: Final = 999
-"""The instance number of the import's timestamps; no collector may have it."""
+"""Instance number in imported timestamps, which no collector may use."""
 
 _NS: Final = 10**9
 _STEP: Final = 1000
@@ -23,10 +23,10 @@ _UNKNOWN: Final = tag_set({REGISTRATION.name: UNKNOWN}).encode()
 
 
 class SecondStamper(Stamper):
-    """Timestamps of points that are known to the second: each its own within that second.
+    """Unique timestamps for reports whose time is known to the second only.
 
-    They are not rising, as those of a process are: a report's timestamps begin where `now_ns`
-    says if that is free, else just after, whatever came before. They are of the instance INSTANCE.
+    Unlike those of a process, they do not rise: a report gets the timestamps at `now_ns` if they
+    are free, else the next free ones in the same second. They end in INSTANCE.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class SecondStamper(Stamper):
         self._taken: dict[int, set[int]] = {}
 
     def hold(self, first_ns: int, count: int) -> None:
-        """Give away none of these: they are points that exist."""
+        """Reserve timestamps of points that exist."""
         slot = first_ns % _NS // _STEP
         self._taken.setdefault(first_ns // _NS, set()).update(range(slot, slot + count))
 
     def take(self, now_ns: int, count: int) -> range:
-        """`count` timestamps in the second of `now_ns`. Raises ValueError where it is full."""
+        """Return `count` timestamps in the second of `now_ns`. Raises ValueError if it is full."""
         second, wanted = now_ns // _NS, now_ns % _NS // _STEP
         taken = self._taken.setdefault(second, set())
         for slot in chain(range(wanted, _SLOTS - count + 1), range(min(wanted, _SLOTS - count))):
@@ -52,7 +52,7 @@ class SecondStamper(Stamper):
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """A raw server report that is there."""
+    """A raw server report that is stored."""
 
     time_ns: int
     server: str
@@ -61,25 +61,25 @@ class StoredReport:
 
 
 class DayReports:
-    """The raw server reports of one day, ours and imported ones."""
+    """Stored raw server reports of one day, received and imported ones."""
 
     def __init__(self, *stored: StoredReport) -> None:
         self.imported = {(s.server, s.time_ns // _NS): s for s in stored if s.imported}
         self._ours = {s.server for s in stored if not s.imported}
 
-    def has(self, server: str, report: OldReport) -> PassedOver | None:
-        """Why a report need not be brought, or None."""
-        # A later copy of the table may lack the row whose time the report was given.
+    def skip_reason(self, server: str, report: OldReport) -> Skipped | None:
+        """The reason why a report must not be imported, or None."""
+        # A later copy of the table may lack the row that gave the report its time.
         near = range(report.second - 1, report.second + 2)
         if any((server, second) in self.imported for second in near):
-            return PassedOver.ALREADY_IMPORTED
-        # Of a node's reports of a day the last one counts, and that is ours. Where both servers
-        # were sent the same reports, bringing the old one's copy would count each twice.
-        return PassedOver.REPORTED_TO_US if server in self._ours else None
+            return Skipped.ALREADY_IMPORTED
+        # The last report of a day counts, and that is the received one. If senders reported to
+        # both servers, importing the old server's copies would count reports twice.
+        return Skipped.REPORTED_TO_US if server in self._ours else None
 
 
 async def stored_reports(influx: Influx, day: int) -> DayReports:
-    """The raw server reports of a day, in days since 1970. Raises InfluxError."""
+    """Read the raw server reports of a day (days since 1970). Raises InfluxError."""
     start = day * NS_PER_DAY
     names = ("server", "nodes", IMPORTED)
     where = f"time >= {start} AND time < {start + NS_PER_DAY}"
@@ -95,11 +95,11 @@ async def stored_reports(influx: Influx, day: int) -> DayReports:
     )
 
 
-def marked(entry: Entry) -> bytes:
-    """The lines of a report, marked as imported, and silent on what the table did not have.
+def imported_lines(entry: Entry) -> bytes:
+    """The lines of a report with the mark `imported` and registration `unknown`.
 
-    A body without registrations reads as a node without any. Clients send nothing before one of
-    their nodes is registered, so `none` would be untrue; what is not known is `unknown`.
+    The table does not have registrations, so the intake reads `none`. That would be wrong: clients
+    send nothing before one of their nodes is registered.
     """
     server, *nodes = entry.lines.split(b"\n")
     fields, _, time = server.rpartition(b" ")

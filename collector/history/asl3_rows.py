@@ -1,7 +1,7 @@
-"""What the rows of an ASL3-Usage database mean: days of its series, and reports. Pure.
+"""Conversion of rows of an ASL3-Usage database to days and reports. Pure.
 
-`asl_usage` has a row a day, made by a cron job; `nodes` has a row for every node ever seen, with
-the server's last report of it.
+`asl_usage` has one row for each day, written by a cron job; `nodes` has one row for every node ever
+seen, with the last report of its server.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from collector.schema import (
 )
 
 IMPORTED: Final = "imported"
-"""The field that marks what came from an older server's database: 1 there, absent elsewhere."""
+"""Field that marks points imported from an older server: 1 there, absent elsewhere."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTEGER: Final = re.compile(r"[0-9]{1,18}")
 _ONE_REPORT_S: Final = 1
-"""Rows of a server so close together are one report: the old server stamped each row as it went."""
+"""Rows of a server within this time are one report, since the old server stamped each row."""
 
 _COUNTS: Final = {
     "reports": "record_count",
@@ -41,7 +41,7 @@ _COUNTS: Final = {
     "asl_versions": "asl_count",
     **{name: f"{name}_count" for name in CHANNEL_FIELDS},
 }
-"""Fields of `daily_usage`, and the columns of `asl_usage` that they come from."""
+"""Columns of `asl_usage` by field of `daily_usage`."""
 
 _NODE_COLUMNS: Final = (
     *("uuid", "node", "repdate", "channeltype", "fullastver", "uptime", "reloadtime"),
@@ -49,11 +49,11 @@ _NODE_COLUMNS: Final = (
 )
 
 _ARCH: Final = {"amd64": "x86_64", "arm64": "aarch64"}
-"""dpkg's names, which the table has, and those of `uname -m`, which clients send."""
+"""Architectures: dpkg's names (in the table) to those of `uname -m` (sent by clients)."""
 
 
-class PassedOver(StrEnum):
-    """Why a row is not imported."""
+class Skipped(StrEnum):
+    """Reason why a row is not imported."""
 
     NULL_VALUE = "null-value"
     ZERO_DATE = "zero-date"
@@ -71,7 +71,7 @@ class PassedOver(StrEnum):
 
 
 class Gap(StrEnum):
-    """What an imported row lacks that could not be used."""
+    """Unusable part of an imported row."""
 
     NO_CHANNEL = "no-channel"
     BAD_PACKAGES = "bad-packages"
@@ -79,12 +79,12 @@ class Gap(StrEnum):
 
 
 class TableError(Exception):
-    """A table is not one of ASL3-Usage; the text says what it lacks."""
+    """A table is not one of ASL3-Usage; the text names the missing columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class OldDay:
-    """A row of `asl_usage`: its date and moment as written, and the counts by our fields' names."""
+    """A row of `asl_usage`: date and time as written, and counts by field of `daily_usage`."""
 
     day: date
     collected: datetime
@@ -92,14 +92,14 @@ class OldDay:
 
     @property
     def contradicts(self) -> bool:
-        """Whether the channels' nodes are more than the nodes: counted at different moments."""
+        """Whether the channels' counts exceed the nodes, being counted at different moments."""
         return sum(self.counts[name] for name in CHANNEL_FIELDS) > self.counts["nodes"]
 
     def fields(self, k: int) -> dict[str, int]:
-        """The fields of `daily_usage`, under k.
+        """The fields of `daily_usage`, suppressed under k.
 
-        A channel's count is there where the rollup would publish it; the nodes of the others,
-        `radio_count` and drivers without a column among them, are in `other_channels`.
+        A channel's count is present if the rollup would publish it; all other nodes, those of
+        `radio_count` and of drivers without a column included, are in `other_channels`.
         """
         nodes = self.counts["nodes"]
         whole = {name: n for name, n in self.counts.items() if name not in CHANNEL_FIELDS}
@@ -121,7 +121,7 @@ class OldDay:
 
 @dataclass(frozen=True, slots=True)
 class OldNode:
-    """A row of `nodes`: when it was written (UTC, s since 1970), and what it says."""
+    """A row of `nodes`; `written_s` is its time in s since 1970 (UTC), `packages` None if bad."""
 
     uuid: str
     node: int
@@ -131,7 +131,7 @@ class OldNode:
 
     @property
     def gaps(self) -> Iterator[Gap]:
-        """What it lacks."""
+        """The unusable parts of the row."""
         if not self.row["channeltype"]:
             yield Gap.NO_CHANNEL
         if self.packages is None:
@@ -140,22 +140,22 @@ class OldNode:
 
 @dataclass(frozen=True, slots=True)
 class OldReport:
-    """One server's report, put together from its rows in order of node."""
+    """A server's report, assembled from its rows in order of node."""
 
     nodes: tuple[OldNode, ...]
 
     @property
     def uuid(self) -> str:
-        """The server's."""
+        """The server's UUID."""
         return self.nodes[0].uuid
 
     @property
     def second(self) -> int:
-        """When it was received: the last row's time, in s since 1970, UTC."""
+        """The time of receipt, that of the last row, in s since 1970 (UTC)."""
         return max(node.written_s for node in self.nodes)
 
     def body(self) -> bytes:
-        """What the client had sent, but for the registration, which the table does not have."""
+        """The body that the client sent, without registrations, which the table does not have."""
         newest = max(self.nodes, key=lambda node: node.written_s)
         row = newest.row
         arch = row["arch"]
@@ -176,49 +176,49 @@ class OldReport:
         ).encode()
 
 
-def old_day(row: Row) -> OldDay | PassedOver:
-    """A row of `asl_usage`. Raises TableError where a column is missing."""
+def old_day(row: Row) -> OldDay | Skipped:
+    """Convert a row of `asl_usage`. Raises TableError if a column is missing."""
     _require("asl_usage", row, ("collected_time", *_COUNTS.values()))
     when = _moment(row["collected_time"])
-    if isinstance(when, PassedOver):
+    if isinstance(when, Skipped):
         return when
     counts: dict[str, int] = {}
     for name, column in _COUNTS.items():
         value = row[column]
         if value is None:
-            return PassedOver.NULL_VALUE
+            return Skipped.NULL_VALUE
         if not _INTEGER.fullmatch(value):
-            return PassedOver.BAD_NUMBER
+            return Skipped.BAD_NUMBER
         counts[name] = int(value)
     return OldDay(when.date(), when, counts)
 
 
 def last_of_each_day(days: Iterable[OldDay]) -> list[OldDay]:
-    """Of the rows of one date the one collected last, oldest day first."""
+    """The row collected last of each date, oldest day first."""
     return list({day.day: day for day in sorted(days, key=lambda item: item.collected)}.values())
 
 
-def old_node(row: Row, zone: tzinfo) -> OldNode | PassedOver:
-    """A row of `nodes`, its time written in `zone`. Raises TableError where a column is missing."""
+def old_node(row: Row, zone: tzinfo) -> OldNode | Skipped:
+    """Convert a row of `nodes` with times in `zone`. Raises TableError if a column is missing."""
     _require("nodes", row, _NODE_COLUMNS)
     uuid, number = row["uuid"], row["node"]
     if uuid is None or number is None:
-        return PassedOver.NULL_VALUE
+        return Skipped.NULL_VALUE
     if not _UUID.fullmatch(uuid := uuid.lower()):
-        return PassedOver.BAD_UUID
+        return Skipped.BAD_UUID
     if not _INTEGER.fullmatch(number):
-        return PassedOver.BAD_NUMBER
+        return Skipped.BAD_NUMBER
     if int(number) < FIRST_PUBLIC_NODE:
-        return PassedOver.PRIVATE
+        return Skipped.PRIVATE
     when = _moment(row["repdate"])
-    if isinstance(when, PassedOver):
+    if isinstance(when, Skipped):
         return when
     written_s = int(when.replace(tzinfo=zone).timestamp())
     return OldNode(uuid, int(number), written_s, row, _packages(row["pkglist"]))
 
 
 def old_reports(nodes: Iterable[OldNode]) -> list[OldReport]:
-    """The reports that the rows come from, oldest first; the same for any order of the rows."""
+    """Assemble rows into reports, oldest first; independent of the order of the rows."""
     reports: list[list[OldNode]] = []
     for node in sorted(nodes, key=lambda item: (item.uuid, item.written_s, item.node)):
         last = reports[-1][-1] if reports else None
@@ -237,27 +237,27 @@ def old_reports(nodes: Iterable[OldNode]) -> list[OldReport]:
 def _require(table: str, row: Row, columns: Iterable[str]) -> None:
     if missing := [column for column in columns if column not in row]:
         raise TableError(
-            f"`{table}` is no table of ASL3-Usage: it has no column {', '.join(missing)}"
+            f"`{table}` is not a table of ASL3-Usage: it has no column {', '.join(missing)}"
         )
 
 
-def _moment(text: str | None) -> datetime | PassedOver:
-    """A DATETIME as the table has it, without a zone."""
+def _moment(text: str | None) -> datetime | Skipped:
+    """Parse a DATETIME without a zone."""
     if text is None:
-        return PassedOver.NULL_VALUE
+        return Skipped.NULL_VALUE
     if text.startswith("0000-00-00"):
-        return PassedOver.ZERO_DATE
+        return Skipped.ZERO_DATE
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        return PassedOver.BAD_DATE
+        return Skipped.BAD_DATE
     if when.tzinfo is not None or when.replace(tzinfo=UTC).timestamp() < 0:
-        return PassedOver.BAD_DATE
+        return Skipped.BAD_DATE
     return when
 
 
 def _packages(text: str | None) -> dict[str, str] | None:
-    """The packages of a row; None where they are not what a client sends."""
+    """Parse the packages of a row; None if they are not in the client's format."""
     try:
         found = json.loads(text or "")
     except (ValueError, RecursionError):

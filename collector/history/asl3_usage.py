@@ -1,8 +1,8 @@
-"""The import of an ASL3-Usage database: what it would do, and doing it.
+"""Import of an ASL3-Usage database: its plan, and its execution.
 
-Its days become days of `daily_usage`, its nodes' last reports become raw reports. Everything is
-worked out before anything is written, and what is there already is left alone, so that an import
-can be cut short anywhere and begun again.
+Rows of `asl_usage` become days of `daily_usage`; rows of `nodes` become raw reports. The plan is
+complete before anything is written and leaves out points that are stored already, so that an
+interrupted import can be repeated.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, Final, Self, TypeVar
 from collector.admission import TagBudget
 from collector.days import day_ns, day_of
 from collector.history.asl3_dump import Row
-from collector.history.asl3_raw import DayReports, SecondStamper, marked, stored_reports
+from collector.history.asl3_raw import DayReports, SecondStamper, imported_lines, stored_reports
 from collector.history.asl3_rows import (
     IMPORTED,
     Gap,
     OldDay,
     OldNode,
     OldReport,
-    PassedOver,
+    Skipped,
     last_of_each_day,
     old_day,
     old_node,
@@ -45,13 +45,13 @@ _NS: Final = 10**9
 _STEP: Final = 1000
 _SLOTS: Final = _NS // _STEP
 _EXPIRY_MARGIN: Final = timedelta(hours=1)
-"""What expires this soon is not brought: it could go before it is written."""
+"""Points that expire within this time are skipped: they could expire before they are written."""
 _BATCH: Final = 500
 
 
 @dataclass(slots=True)
-class OldData:
-    """Rows of an ASL3-Usage database, read and understood, and how many were passed over why.
+class SourceTables:
+    """Rows of an ASL3-Usage database, and the number of skipped rows by reason.
 
     `rows` counts all rows by table.
     """
@@ -59,25 +59,25 @@ class OldData:
     days: list[OldDay] = field(default_factory=list)
     nodes: list[OldNode] = field(default_factory=list)
     rows: Counter[str] = field(default_factory=Counter)
-    days_passed: Counter[str] = field(default_factory=Counter)
-    nodes_passed: Counter[str] = field(default_factory=Counter)
+    skipped_days: Counter[str] = field(default_factory=Counter)
+    skipped_nodes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, rows: Iterable[tuple[str, Row]], zone: tzinfo) -> Self:
-        """Read all `rows`; the times in `nodes` are of `zone`. Raises TableError."""
+        """Convert all `rows`; times in `nodes` are in `zone`. Raises TableError."""
         data = cls()
         for table, row in rows:
             data.rows[table] += 1
             if table == "asl_usage":
                 day = old_day(row)
-                if isinstance(day, PassedOver):
-                    data.days_passed[day] += 1
+                if isinstance(day, Skipped):
+                    data.skipped_days[day] += 1
                 else:
                     data.days.append(day)
             else:
                 node = old_node(row, zone)
-                if isinstance(node, PassedOver):
-                    data.nodes_passed[node] += 1
+                if isinstance(node, Skipped):
+                    data.skipped_nodes[node] += 1
                 else:
                     data.nodes.append(node)
         return data
@@ -85,34 +85,34 @@ class OldData:
 
 @dataclass(slots=True)
 class Plan:
-    """What an import would do.
+    """Plan of an import.
 
-    `days` are to be written, those in `changed` in the place of what an earlier import wrote;
-    `unchanged` are there already, as they would be written. `own_days` are the collector's own,
-    and kept. `reports` are batches of raw lines, oldest first.
+    `days` will be written; those in `changed` replace days of an earlier import. Days in
+    `unchanged` are stored already with the same fields. `own_days` were computed by the collector
+    and are not overwritten. `reports` are raw lines by report, oldest first.
     """
 
     days: dict[date, dict[str, int]] = field(default_factory=dict)
     changed: set[date] = field(default_factory=set)
     unchanged: list[date] = field(default_factory=list)
     own_days: list[date] = field(default_factory=list)
-    days_passed: Counter[str] = field(default_factory=Counter)
+    skipped_days: Counter[str] = field(default_factory=Counter)
     reports: list[Entry] = field(default_factory=list)
     nodes: int = 0
-    nodes_passed: Counter[str] = field(default_factory=Counter)
+    skipped_nodes: Counter[str] = field(default_factory=Counter)
     gaps: Counter[Gap] = field(default_factory=Counter)
 
     @property
     def steps(self) -> int:
-        """How many days and reports are to be written."""
+        """The number of days and reports to write."""
         return len(self.days) + len(self.reports)
 
 
 class Import:
-    """Brings an older server's history into one InfluxDB, as of `now` (UTC).
+    """Imports an older server's history into one InfluxDB, as of `now` (UTC).
 
-    Retention is in seconds, 0 for ever. `listed` says which public nodes count, `opted_out` whose
-    owners want no reports kept.
+    `retention` is in seconds by database, 0 for unlimited. `listed` decides which public nodes
+    count; `opted_out` tells whether the owner of a server has opted out.
     """
 
     def __init__(
@@ -142,34 +142,34 @@ class Import:
         self._retention = retention
         self._now = now
 
-    async def plan(self, data: OldData) -> Plan:
-        """Work out what is to be written; nothing is. Raises InfluxError."""
-        plan = Plan(days_passed=data.days_passed.copy(), nodes_passed=data.nodes_passed.copy())
+    async def plan(self, data: SourceTables) -> Plan:
+        """Make the plan; writes nothing. Raises InfluxError."""
+        plan = Plan(skipped_days=data.skipped_days.copy(), skipped_nodes=data.skipped_nodes.copy())
         await self._plan_days(plan, data.days)
         await self._plan_reports(plan, data.nodes)
         return plan
 
     async def apply(self, plan: Plan, advance: Callable[[int], None]) -> None:
-        """Do what `plan` says; `advance` hears of days and reports written. Raises InfluxError.
+        """Execute a plan; `advance` is called with the number of days or reports written.
 
-        The databases must be there. Cut short, it is finished by planning and applying anew.
+        The databases must exist. After an interruption, plan and apply again. Raises InfluxError.
         """
         days = sorted(plan.days)
         for batch in _batches(days):
             for day in (day for day in batch if day in plan.changed):
-                # A field cannot be taken out of a point, only the point removed and written anew.
+                # InfluxDB cannot delete a field: the point is deleted and written anew.
                 await self._influx.delete(DAILY, DAILY_USAGE.name, f"time = {day_ns(day)}")
             lines = [line(DAILY_USAGE.name, "", plan.days[day], day_ns(day)) for day in batch]
             await write_all(self._influx, DAILY, DAILY, lines)
             advance(len(batch))
         for reports in _batches(plan.reports):
-            await write_all(self._influx, RAW, RAW, [marked(entry) for entry in reports])
+            await write_all(self._influx, RAW, RAW, [imported_lines(entry) for entry in reports])
             advance(len(reports))
 
     async def _plan_days(self, plan: Plan, days: list[OldDay]) -> None:
         found = last_of_each_day(days)
         if superseded := len(days) - len(found):
-            plan.days_passed[PassedOver.SUPERSEDED] += superseded
+            plan.skipped_days[Skipped.SUPERSEDED] += superseded
         if not found:
             return
         stored = await self._stored_days()
@@ -177,9 +177,9 @@ class Import:
         for old in found:
             there = stored.get(old.day)
             if old.day >= self._now.date():
-                plan.days_passed[PassedOver.NOT_ENDED] += 1
+                plan.skipped_days[Skipped.NOT_ENDED] += 1
             elif self._expires(DAILY, datetime.combine(old.day, datetime.min.time(), UTC)):
-                plan.days_passed[PassedOver.EXPIRED] += 1
+                plan.skipped_days[Skipped.EXPIRED] += 1
             elif old.day in ours or (there is not None and there.get(IMPORTED) != 1):
                 plan.own_days.append(old.day)
             elif there == (wanted := old.fields(self._k)):
@@ -191,7 +191,7 @@ class Import:
                     plan.changed.add(old.day)
 
     async def _stored_days(self) -> dict[date, dict[str, int]]:
-        """The fields of each day of `daily_usage`."""
+        """Read the fields of each day of `daily_usage`."""
         found = await self._rows(Select.rows(DAILY_USAGE))
         return {
             day_of(int(row["time"])): {
@@ -201,10 +201,7 @@ class Import:
         }
 
     async def _days_with_own_reports(self, first: date, last: date) -> set[date]:
-        """The days for which there are raw reports that senders sent to us.
-
-        Rolled up or not yet, these are days of our own.
-        """
+        """The days with raw reports that senders sent to this collector, rolled up or not."""
         start, end = day_ns(first), day_ns(last + timedelta(days=1))
         found = await self._rows(
             Select(
@@ -220,8 +217,8 @@ class Import:
     async def _plan_reports(self, plan: Plan, nodes: list[OldNode]) -> None:
         kept = []
         for node in nodes:
-            if (why := self._out_of_time(node)) is not None:
-                plan.nodes_passed[why] += 1
+            if (why := self._time_reason(node)) is not None:
+                plan.skipped_nodes[why] += 1
             else:
                 kept.append(node)
         day, there = -1, DayReports()
@@ -235,37 +232,37 @@ class Import:
     def _plan_report(self, plan: Plan, report: OldReport, there: DayReports) -> None:
         rows = len(report.nodes)
         server = self._pseudonyms.server(report.uuid)
-        if (why := there.has(server, report)) is not None:
-            plan.nodes_passed[why] += rows
+        if (why := there.skip_reason(server, report)) is not None:
+            plan.skipped_nodes[why] += rows
             return
         if self._opted_out(server):
-            plan.nodes_passed[PassedOver.OPTED_OUT] += rows
+            plan.skipped_nodes[Skipped.OPTED_OUT] += rows
             return
-        # Where in the second is all the same, so long as it is the same at each run.
+        # The position within the second must be the same in each run.
         spread = int(server, 16) % _SLOTS * _STEP
         understood = self._understanding.of(report.body(), report.second * _NS + spread)
         if isinstance(understood, Refusal):
-            plan.nodes_passed[understood.reason.value] += rows
+            plan.skipped_nodes[understood.reason.value] += rows
             return
-        plan.nodes_passed.update(understood.ignored)
+        plan.skipped_nodes.update(understood.ignored)
         if not isinstance(understood, Accepted):
             return
         plan.reports.append(understood.entry)
         plan.nodes += understood.nodes
         plan.gaps.update(gap for node in report.nodes for gap in node.gaps)
 
-    def _out_of_time(self, node: OldNode) -> PassedOver | None:
+    def _time_reason(self, node: OldNode) -> Skipped | None:
         written = datetime.fromtimestamp(node.written_s, UTC)
         if written > self._now:
-            return PassedOver.IN_THE_FUTURE
-        return PassedOver.EXPIRED if self._expires(RAW, written) else None
+            return Skipped.IN_THE_FUTURE
+        return Skipped.EXPIRED if self._expires(RAW, written) else None
 
     def _expires(self, database: str, moment: datetime) -> bool:
         kept = self._retention[database]
         return kept > 0 and moment < self._now - timedelta(seconds=kept) + _EXPIRY_MARGIN
 
     async def _rows(self, select: Select) -> list[dict[str, Any]]:
-        """Rows by column; none where the database is yet to be made."""
+        """Read rows by column; [] if the database does not exist yet."""
         try:
             return rows_of(await read(self._influx, select))
         except NoDatabase:

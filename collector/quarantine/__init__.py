@@ -1,6 +1,6 @@
-"""Reports taken out of the series by an operator, and put back.
+"""Quarantine: operators exclude reports from the series, and include them again.
 
-`pattern` picks servers from the reports of a span of time; `batch` marks their reports, remembers
-what was done and why, and has the days computed anew. A report out of the series stays where it
-is, with its owner's rights and its retention: docs/decisions/0042-quarantine.md.
+`pattern` selects servers from the reports of a time span; `batch` marks their reports, stores what
+was done and why, and recomputes the days. Reports in quarantine stay in `usage_raw`, with the same
+retention and owners' rights: docs/decisions/0042-quarantine.md.
 """

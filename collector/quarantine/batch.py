@@ -1,7 +1,7 @@
-"""Batches of reports out of the series: planned, made, undone, each step one that may come twice.
+"""Batches of reports in quarantine: previewed, added, released, with idempotent steps.
 
-Nothing is deleted and nothing moved: a field is written to points that are there. Who is stopped
-half-way does the rest with `finish`.
+Reports are neither deleted nor moved: a field is written to their points. `finish` completes an
+interrupted batch.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ _NUMBERS: Final = frozenset(("uptime", "reload_age", QUARANTINE))
 
 
 class QuarantineError(ValueError):
-    """What was asked for cannot be done, and nothing was; the text says why."""
+    """The request is invalid and nothing was changed; the text gives the reason."""
 
 
 class State(StrEnum):
-    """How far a batch has come."""
+    """State of a batch."""
 
     PLANNED = "planned"
     IN_FORCE = "in-force"
@@ -65,7 +65,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch: its number (s since 1970), its span, what it has in common, how much it holds."""
+    """A batch of reports.
+
+    `number` is its time of creation (s since 1970), `words` describes the pattern without
+    pseudonyms. `pattern` is None once the batch is done and it held pseudonyms only.
+    """
 
     number: int
     state: State
@@ -78,13 +82,13 @@ class Batch:
 
     @property
     def unfinished(self) -> bool:
-        """Whether it was stopped half-way."""
+        """Whether the batch was interrupted."""
         return self.state in (State.PLANNED, State.RELEASING)
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A day that a batch touches: `before` in the series, and what goes or comes back."""
+    """A day of a batch: the raw counts `before`, and the counts that the batch takes or returns."""
 
     day: date
     before: RawCount
@@ -97,13 +101,13 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a batch would be: its days, its servers (pseudonyms) with reports and nodes."""
+    """Contents of a batch: its days, and its servers (pseudonym, reports, nodes)."""
 
     days: Sequence[Day]
     servers: Sequence[tuple[str, int, int]]
 
     def under(self, k: int) -> list[date]:
-        """Final days whose old and new numbers, compared, tell of under k nodes or servers."""
+        """Final days whose old and new numbers differ by fewer than k nodes or servers."""
         return [one.day for one in self.days if one.final and min(one.servers, one.nodes) < k]
 
 
@@ -130,43 +134,49 @@ class Quarantine:
         self._take_back = take_back
 
     async def preview(self, pattern: Pattern, span: Span, now: datetime) -> Preview:
-        """What would go. Raises QuarantineError where raw data of the span isn't there whole."""
+        """Contents of the batch that `add` would make.
+
+        Raises QuarantineError if the raw data of the span is incomplete.
+        """
         await self._check(span, now)
-        return await self._of(await self._pick(pattern, span), now)
+        return await self._preview(await self._pick(pattern, span), now)
 
     async def add(
         self, pattern: Pattern, span: Span, note: str, now: datetime
     ) -> tuple[Batch, list[DayResult]]:
-        """Take the reports out of the series, and compute their days anew.
+        """Put reports into quarantine and recompute their days.
 
-        Raises QuarantineError as `preview` does, and where no report is found.
+        Raises QuarantineError as `preview` does, and if no report matches.
         """
         await self._check(span, now)
         if (await self._pick(pattern, span)).reports.is_empty():
-            raise QuarantineError("no report of that span is like that")
+            raise QuarantineError("no report of that span matches")
         taken = {one.number for one in await self.batches()}
         number = int(now.timestamp())
         while number in taken:
             number += 1
         batch = Batch(number, State.PLANNED, span, pattern, pattern.words(), note)
-        await self._note(batch)
+        await self._save(batch)
         return await self.finish(batch, now)
 
-    async def look(self, batch: Batch, now: datetime) -> Preview:
-        """What a batch holds, and would come back."""
-        return await self._of(await self._held(batch), now)
+    async def contents(self, batch: Batch, now: datetime) -> Preview:
+        """Contents of a batch, which `release` would return to the series."""
+        return await self._preview(await self._marked(batch), now)
 
     async def release(self, batch: Batch, now: datetime) -> tuple[Batch, list[DayResult]]:
-        """Put a batch back. QuarantineError where it is back, or its days begin to expire."""
+        """Release a batch.
+
+        Raises QuarantineError if it is released already, or if its raw data begins to expire.
+        """
         if batch.state is State.RELEASED:
-            raise QuarantineError("that batch is back in the series already")
+            raise QuarantineError("that batch is already back in the series")
         await self._check(batch.span, now)
         batch = replace(batch, state=State.RELEASING)
-        await self._note(batch)
+        await self._save(batch)
         return await self.finish(batch, now)
 
     async def finish(self, batch: Batch, now: datetime) -> tuple[Batch, list[DayResult]]:
-        """Do what is left to be done of a batch, from the beginning if need be."""
+        """Complete a batch; safe to repeat. Raises QuarantineError if it has lost its pattern."""
         if batch.state is State.PLANNED:
             if batch.pattern is None:
                 raise QuarantineError("a planned batch has lost its pattern")
@@ -182,20 +192,20 @@ class Quarantine:
                 node_reports=picked.nodes.height,
             )
         elif batch.state is State.RELEASING:
-            picked = await self._held(batch)
+            picked = await self._marked(batch)
             await self._mark(picked, 0)
             done = replace(batch, state=State.RELEASED)
         else:
             return batch, []
-        # All days of the span: an earlier run may have marked what is found no more.
+        # All days of the span, since an interrupted run may have marked reports on any of them.
         results = await self._compute(_days(batch.span), now)
-        # The pattern has done its work, and may name servers whose owners erase theirs.
+        # Pseudonyms are not needed any more, and their owners may erase their data.
         done = replace(done, pattern=batch.pattern.without_names() if batch.pattern else None)
-        await self._note(done)
+        await self._save(done)
         return done, results
 
     async def batches(self) -> list[Batch]:
-        """Every batch that raw retention has left, oldest first."""
+        """All batches within raw retention, oldest first."""
         found = await read(self._influx, Select.rows(QUARANTINE_BATCH))
         return [_read(row) for row in rows_of(found)]
 
@@ -206,31 +216,33 @@ class Quarantine:
         oldest = await first_complete_day(self._influx, now, self._retention_s)
         if oldest is None or first < oldest:
             raise QuarantineError(
-                f"raw reports of {first} may have begun to expire: the day stays as published"
+                f"raw reports of {first} may have begun to expire: the day is left as published"
             )
         counts = await raw_counts(self._influx, first, last)
         if imported := await imported_days(self._influx, counts):
-            raise QuarantineError(f"{min(imported)} came from an older server and stays as it is")
+            raise QuarantineError(
+                f"{min(imported)} was imported from an older server and is left unchanged"
+            )
 
     async def _compute(self, days: Sequence[date], now: datetime) -> list[DayResult]:
-        # Counts alone cannot tell one batch from another of the same size.
+        # Raw counts do not change between two batches of the same size, so caches are cleared.
         self._daily.forget(days)
         results, failed = await self._roll(days, now, force=True)
-        # Windows of the days after reach back to these; what fails is due for the collector too.
+        # Windows of later days reach back to these; days that fail stay due for the collector.
         after = [day for day in await self._reconciler.due(now) if day not in days]
         more, _ = await self._roll(after, now, force=False)
         if failed:
             left = ", ".join(day.isoformat() for day in failed)
             raise InfluxError(
-                f"{left} could not be computed ({failed[min(failed)]}); the batch is half done:"
-                " `collector quarantine resume` does the rest"
+                f"{left} could not be computed ({failed[min(failed)]}); the batch is incomplete:"
+                " `collector quarantine resume` completes it"
             )
         return results + more
 
     async def _roll(
         self, days: Sequence[date], now: datetime, *, force: bool
     ) -> tuple[list[DayResult], dict[date, str]]:
-        """What came of each day, and why some could not be computed."""
+        """Roll up days; return the results, and the errors of the days that failed."""
         results: list[DayResult] = []
         failed: dict[date, str] = {}
         for day in days:
@@ -238,7 +250,7 @@ class Quarantine:
                 results.append(await self._daily.roll(day, now, force=force))
             except InfluxError as error:
                 failed[day] = str(error)
-            # One day's trouble must not keep the others from being computed.
+            # An error in one day must not prevent the others from being computed.
             except Exception as error:  # noqa: BLE001
                 failed[day] = place(error)
         return results, failed
@@ -253,14 +265,14 @@ class Quarantine:
             earlier = set(before["server"].unique())
         return pick(pattern, reports, nodes, earlier, batch=batch)
 
-    async def _held(self, batch: Batch) -> Picked:
+    async def _marked(self, batch: Batch) -> Picked:
         mine = pl.col(QUARANTINE) == batch.number
         reports = await self._rows(SERVER_REPORT, batch.span)
         nodes = await self._rows(NODE_REPORT, _wider(batch.span))
-        # Nodes by their own mark: of a release that was stopped, reports may be back already.
+        # Nodes have marks of their own: after an interrupted release, server rows may lack theirs.
         return Picked(reports.filter(mine), nodes.filter(mine))
 
-    async def _of(self, picked: Picked, now: datetime) -> Preview:
+    async def _preview(self, picked: Picked, now: datetime) -> Preview:
         rows = picked.days().rows(named=True)
         days = [day_of(row["day"] * 86_400 * _NS) for row in rows]
         counts: Mapping[date, RawCount] = {}
@@ -300,15 +312,15 @@ class Quarantine:
                 lines.append(line(measurement.name, tags, {QUARANTINE: number}, row["time"]))
         await self._write(lines)
 
-    async def _note(self, batch: Batch) -> None:
-        said: dict[str, Any] = {"words": batch.words}
+    async def _save(self, batch: Batch) -> None:
+        described: dict[str, Any] = {"words": batch.words}
         if batch.pattern is not None:
-            said["pattern"] = asdict(batch.pattern)
+            described["pattern"] = asdict(batch.pattern)
         fields: dict[str, FieldValue] = {
             "state": batch.state.value,
             "first_ns": batch.span.start,
             "until_ns": batch.span.end,
-            "pattern": json.dumps(said),
+            "pattern": json.dumps(described),
             "note": batch.note,
             "reports": batch.reports,
             "node_reports": batch.node_reports,
@@ -320,7 +332,7 @@ class Quarantine:
 
 
 def span_between(start: datetime, end: datetime) -> Span:
-    """The span of two moments, the end not included. QuarantineError where there is none."""
+    """The span from `start` to `end`, which is excluded. Raises QuarantineError if it is empty."""
     if end <= start:
         raise QuarantineError("the span ends before it begins")
     return Span(*(int(at.astimezone(UTC).timestamp()) * _NS for at in (start, end)))
@@ -336,13 +348,13 @@ def _wider(span: Span) -> Span:
 
 
 def _read(row: Mapping[str, Any]) -> Batch:
-    said = json.loads(row["pattern"])
+    described = json.loads(row["pattern"])
     return Batch(
         int(row["time"]) // _NS,
         State(row["state"]),
         Span(int(row["first_ns"]), int(row["until_ns"])),
-        Pattern.read(said["pattern"]) if "pattern" in said else None,
-        said["words"],
+        Pattern.from_json(described["pattern"]) if "pattern" in described else None,
+        described["words"],
         row["note"],
         int(row["reports"]),
         int(row["node_reports"]),

@@ -1,4 +1,4 @@
-"""Which servers a batch is made of, and which reports are theirs. Pure.
+"""Selection of the servers of a batch, and of their reports. Pure.
 
 Frames: `reports` (`time` ns, `server`, the server's tags, `uptime`, `reload_age`, `quarantine`) and
 `nodes` (`time`, `node`, `server`, the node's tags, `quarantine`), each sorted by time.
@@ -17,22 +17,22 @@ from collector.schema import NODE_TAGS, QUARANTINE, SERVER_TAGS
 from collector.suspicion import LONGEST_UPTIME_S
 
 REPORT_NS: Final = 1_000_000
-"""A report's points have timestamps within a millisecond, its server's first."""
+"""A report's points have timestamps within one millisecond; the server's point is the first."""
 _SERVER_TAGS: Final = frozenset(tag.name for tag in SERVER_TAGS)
 _NODE_TAGS: Final = frozenset(tag.name for tag in NODE_TAGS)
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What a server must be for its reports to go: all that is given here at once.
+    """Criteria for servers; a server must meet all that are given.
 
-    - `tags`: each (name, value) is in a report of it, or of a node of it
-    - `first_seen`: it was not heard of in the 30 days before the span
-    - `disputed`: on one day it named so many nodes, or more, that another server named too
-    - `impossible_uptime`: a report of it tells an uptime that cannot be
+    - `tags`: each (name, value) is in one of its reports or nodes
+    - `first_seen`: it did not report in the 30 days before the span
+    - `disputed`: on one day, at least this many of its nodes were also reported by another server
+    - `impossible_uptime`: one of its reports has an impossible uptime
     - `servers`: it has one of these pseudonyms
 
-    Raises ValueError where nothing is given, or a tag that there is not.
+    Raises ValueError if no criterion is given, or if a tag does not exist.
     """
 
     tags: tuple[tuple[str, str], ...] = ()
@@ -43,19 +43,23 @@ class Pattern:
 
     def __post_init__(self) -> None:
         if not any(asdict(self).values()):
-            raise ValueError("a pattern says what goes: not every report of a span may")
+            raise ValueError(
+                "give at least one criterion: a batch cannot hold every report of a span"
+            )
         for name, _ in self.tags:
             if name not in _NODE_TAGS:
-                raise ValueError(f"{name} is no tag; there are {', '.join(sorted(_NODE_TAGS))}")
+                raise ValueError(
+                    f"{name} is not a tag; the tags are {', '.join(sorted(_NODE_TAGS))}"
+                )
 
     @classmethod
-    def read(cls, said: dict[str, Any]) -> Self:
-        """A pattern as `asdict` and JSON gave it."""
-        tags = tuple((str(name), str(value)) for name, value in said["tags"])
-        return cls(**(said | {"tags": tags, "servers": tuple(said["servers"])}))
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Restore a pattern from the JSON of its `asdict`."""
+        tags = tuple((str(name), str(value)) for name, value in fields["tags"])
+        return cls(**(fields | {"tags": tags, "servers": tuple(fields["servers"])}))
 
     def words(self) -> str:
-        """The pattern for a person, without pseudonyms."""
+        """A readable description of the pattern, without pseudonyms."""
         parts = [f"{name}={value}" for name, value in self.tags]
         if self.first_seen:
             parts.append("first seen")
@@ -68,7 +72,7 @@ class Pattern:
         return ", ".join(parts)
 
     def without_names(self) -> Pattern | None:
-        """The pattern without pseudonyms; None where there is no more to it."""
+        """The pattern without pseudonyms; None if it has no other criterion."""
         try:
             return replace(self, servers=())
         except ValueError:
@@ -77,13 +81,13 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """The rows of a batch: whole reports, and all the nodes of each."""
+    """The rows of a batch: reports of servers, and all nodes in them."""
 
     reports: pl.DataFrame
     nodes: pl.DataFrame
 
     def days(self) -> pl.DataFrame:
-        """`day` (days since 1970), and how many `reports`, `servers`, `node_reports`, `nodes`."""
+        """Counts by `day` (days since 1970): `reports`, `servers`, `node_reports`, `nodes`."""
         day = (pl.col("time") // NS_PER_DAY).alias("day")
         reports = self.reports.group_by(day).agg(
             pl.len().alias("reports"), pl.col("server").n_unique().alias("servers")
@@ -94,7 +98,7 @@ class Picked:
         return reports.join(nodes, on="day", how="full", coalesce=True).fill_null(0).sort("day")
 
     def by_server(self) -> pl.DataFrame:
-        """`server`, and how many `reports` and distinct `nodes`; those with most nodes first."""
+        """Counts by `server`: `reports` and distinct `nodes`; servers with most nodes first."""
         nodes = self.nodes.group_by("server").agg(pl.col("node").n_unique().alias("nodes"))
         reports = self.reports.group_by("server").agg(pl.len().alias("reports"))
         return (
@@ -112,10 +116,10 @@ def pick(
     *,
     batch: int = 0,
 ) -> Picked:
-    """The reports of the servers that a pattern means, of those that are in no other batch.
+    """Select the reports of the servers that match a pattern and are in no other batch.
 
-    `reports` are those of the span; `nodes` may reach a millisecond further, either way; `earlier`
-    are servers heard of before the span; `batch` is the batch's own number, once it has one.
+    `reports` are those of the span; `nodes` may extend a millisecond beyond it on either side;
+    `earlier` are servers that reported before the span; `batch` is the batch's own number, if any.
     """
     free = pl.col(QUARANTINE).is_null() | pl.col(QUARANTINE).is_in([0, batch])
     reports = reports.filter(free)
@@ -140,7 +144,7 @@ def pick(
 
 
 def nodes_of(reports: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
-    """The rows of nodes that belong to these reports."""
+    """The node rows that belong to these reports."""
     heads = reports.select("time", "server", pl.col("time").alias("head"))
     return (
         nodes.sort("time")
@@ -162,7 +166,7 @@ def _only(servers: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _disputing(nodes: pl.DataFrame, least: int) -> pl.DataFrame:
-    """The servers that named so many nodes, on a day, that others named too."""
+    """Servers with at least `least` nodes on one day that other servers reported too."""
     named = nodes.select((pl.col("time") // NS_PER_DAY).alias("day"), "node", "server").unique()
     disputed = named.filter(pl.len().over("day", "node") > 1)
     return disputed.group_by("day", "server").len().filter(pl.col("len") >= least)

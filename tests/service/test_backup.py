@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from collector.backup import manifest as about
-from collector.backup.manifest import BackupError
+from collector.backup.manifest import KEY_FILE, MANIFEST_FILE, BackupError, read_manifest
 from collector.backup.months import DailySeries, Month, months_between
 from collector.backup.restore import Comparison, Restore
 from collector.backup.save import save
@@ -129,14 +128,14 @@ def test_manifest_tells_counts_range_and_a_checksum_of_each_file(
     back_up: Callable[..., Path],
 ) -> None:
     directory = back_up()
-    manifest = json.loads((directory / about.NAME).read_text())
+    manifest = json.loads((directory / MANIFEST_FILE).read_text())
     assert manifest["first"] == "2023-12-30"
     assert manifest["last"] == (FIRST + timedelta(days=DAYS - 1)).isoformat()
     assert manifest["points"]["daily_nodes"] == 3 * DAYS
     assert [month["file"] for month in manifest["months"]] == [
         f"usage_daily-{month}.lp.gz" for month in ("2023-12", "2024-01", "2024-02", "2024-03")
     ]
-    files = {path.name for path in directory.iterdir()} - {about.NAME}
+    files = {path.name for path in directory.iterdir()} - {MANIFEST_FILE}
     assert files == set(manifest["files"])
     for name, told in manifest["files"].items():
         held = (directory / name).read_bytes()
@@ -204,7 +203,7 @@ def test_backup_holds_settings_but_no_secret(filled: Databases, tmp_path: Path) 
     assert "COLLECTOR_RETENTION_RAW=120d\n" in text
     assert "COLLECTOR_NODELIST_URL=https://example.org/list\n" in text
     assert "TOKEN" not in text
-    assert "hush" not in text + (tmp_path / "one" / about.NAME).read_text()
+    assert "hush" not in text + (tmp_path / "one" / MANIFEST_FILE).read_text()
     assert "raw reports" in done.out
 
 
@@ -215,9 +214,9 @@ def test_key_is_in_it_on_request_only_and_for_its_owner_only(
     state_dir.mkdir()
     (state_dir / "pseudonym.key").write_text("ab" * 32 + "\n")
     assert command(environment, "backup", tmp_path / "without").code == 0
-    assert not (tmp_path / "without" / about.KEY).exists()
+    assert not (tmp_path / "without" / KEY_FILE).exists()
     assert command(environment, "backup", tmp_path / "with", "--with-key").code == 0
-    key = tmp_path / "with" / about.KEY
+    key = tmp_path / "with" / KEY_FILE
     assert key.read_text() == "ab" * 32 + "\n"
     assert key.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "with").stat().st_mode & 0o777 == 0o700
@@ -228,7 +227,7 @@ def test_key_is_in_it_on_request_only_and_for_its_owner_only(
     assert (elsewhere / "pseudonym.key").read_text() == "ab" * 32 + "\n"
     assert (elsewhere / "pseudonym.key").stat().st_mode & 0o777 == 0o600
     again = command(moved, "restore", tmp_path / "with")
-    assert "was there already" in again.out
+    assert "unchanged" in again.out
 
     (elsewhere / "pseudonym.key").write_text("cd" * 32 + "\n")
     filled.server.drop(filled.daily)
@@ -264,20 +263,24 @@ def test_backup_never_overwrites_and_leaves_nothing_half_made(
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        pytest.param("flip", "usage_daily-2024-01.lp.gz is not as it was written", id="bit"),
-        pytest.param("cut", "usage_daily-2024-01.lp.gz is not as it was written", id="cut short"),
+        pytest.param(
+            "flip", "usage_daily-2024-01.lp.gz has changed since it was written", id="bit"
+        ),
+        pytest.param(
+            "cut", "usage_daily-2024-01.lp.gz has changed since it was written", id="cut short"
+        ),
         pytest.param("lose", "usage_daily-2024-01.lp.gz is missing", id="lost"),
         pytest.param("manifest", "manifest.json cannot be read", id="manifest"),
         pytest.param("newer", "newer version", id="newer"),
         pytest.param("outside", "outside it", id="file elsewhere"),
-        pytest.param("empty", "is no backup", id="no backup"),
+        pytest.param("empty", "is not a backup", id="no backup"),
     ],
 )
 def test_restore_refuses_and_writes_nothing(
     filled: Databases, back_up: Callable[..., Path], harm: str, words: str
 ) -> None:
     directory = back_up()
-    file, manifest = directory / "usage_daily-2024-01.lp.gz", directory / about.NAME
+    file, manifest = directory / "usage_daily-2024-01.lp.gz", directory / MANIFEST_FILE
     told = json.loads(manifest.read_text())
     match harm:
         case "flip":
@@ -376,7 +379,7 @@ async def test_restore_compares_what_influxdb_gives_in_the_end(
     directory = back_up()
     async with influx_of(filled) as influx:
         await ensure(influx, {DAILY: 0})
-        work = Restore(influx, directory, about.read(directory), silent)
+        work = Restore(influx, directory, read_manifest(directory), silent)
         found = await work.compare()
         # As if nothing had been in conflict: the stranger's cell is not removed, and is seen.
         filled.server.write(filled.daily, f"daily_nodes,value=stranger nodes=1i {ns(FIRST)}")

@@ -26,7 +26,7 @@ from collector.admission import TagBudget, TagValue
 from collector.cli import cli
 from collector.history.asl3_dump import Row, dump_rows
 from collector.history.asl3_live import TABLES, DatabaseError, Dsn, live_rows
-from collector.history.asl3_usage import Import, OldData
+from collector.history.asl3_usage import Import, SourceTables
 from collector.influx import Influx
 from collector.intakes.asl.tags import tag_budgets
 from collector.lines import NS_PER_DAY
@@ -222,7 +222,7 @@ def test_dry_run_tells_all_and_writes_nothing(importer: Importer) -> None:
         f"nodes: 9 rows, {D22} to {D22}",
         "4 reports to write, of 8 nodes",
         "0 nodes outside of raw retention (90d)",
-        "1 passed over (private)",
+        "1 skipped (private)",
         "every node that the old server had ever seen",
         "cannot be compared",
         "Nothing was written",
@@ -413,19 +413,19 @@ def test_odd_rows_are_read_alike_from_the_server_and_its_dump(
     for line in (
         f"asl_usage: {len(usages)} rows",
         "40 days to write",
-        "1 passed over (zero-date): the date is",
-        "2 passed over (null-value)",
-        "1 passed over (bad-number)",
-        "2 passed over (not-ended)",
-        "1 passed over (superseded)",
+        "1 skipped (zero-date): the date is",
+        "2 skipped (null-value)",
+        "1 skipped (bad-number)",
+        "2 skipped (not-ended)",
+        "1 skipped (superseded)",
         "1 taken in part (channels-contradict)",
         f"nodes: {len(nodes)} rows",
         "605 reports to write, of 1206 nodes",
         "1 nodes outside of raw retention (90d)",
-        "3 passed over (null-value)",
-        "1 passed over (bad-uuid)",
-        "1 passed over (private)",
-        "1 passed over (in-the-future)",
+        "3 skipped (null-value)",
+        "1 skipped (bad-uuid)",
+        "1 skipped (private)",
+        "1 skipped (in-the-future)",
         "2 taken in part (no-channel)",
         "1 taken in part (bad-packages)",
     ):
@@ -451,9 +451,9 @@ def test_import_again_changes_nothing(importer: Importer) -> None:
     before = importer.points()
     output = importer.run("--dump", SAMPLE, "--apply")
     assert "0 days to write" in output
-    assert "2 days there already" in output
+    assert "2 days unchanged" in output
     assert "0 reports to write" in output
-    assert "8 passed over (already-imported)" in output
+    assert "8 skipped (already-imported)" in output
     assert importer.points() == before
 
 
@@ -480,7 +480,7 @@ def test_narrower_k_takes_published_counts_back(importer: Importer, tmp_path: Pa
     importer.run("--dump", dump, "--apply", settings={"COLLECTOR_K_ANONYMITY": "1"})
     assert importer.days[D20]["voter"] == 3
     output = importer.run("--dump", dump, "--apply")
-    assert "1 days to write, 1 of them anew" in output
+    assert "1 days to write, 1 of them replaced" in output
     day = importer.days[D20]
     assert day["voter"] is None
     assert day["other_channels"] == 4210 - 120 - 2900 - 610
@@ -555,7 +555,7 @@ def test_report_that_we_had_too_is_not_counted_twice(
     databases.server.write(databases.raw, live)
     output = importer.run("--dump", SAMPLE, "--apply")
     assert "3 reports to write, of 7 nodes" in output
-    assert "1 passed over (reported-to-us)" in output
+    assert "1 skipped (reported-to-us)" in output
     assert len(importer.points()["servers"]) == 4
 
 
@@ -608,7 +608,7 @@ def test_days_older_than_the_daily_series_keeps_are_passed_over(
         mariadb.insert(name, "asl_usage", days)
         settings = {"MYSQL_PWD": mariadb.password}
         output = importer.run("--dsn", mariadb.dsn(name), "--apply", settings=settings)
-    assert ("2 passed over (expired)" in output) is (kept == "400d")
+    assert ("2 skipped (expired)" in output) is (kept == "400d")
     assert len(importer.points()["daily"]) == (1 if kept == "400d" else 3)
 
 
@@ -626,8 +626,8 @@ def test_nodes_outside_the_public_list_do_not_count(importer: Importer) -> None:
     nodelist.save(importer.state / nodelist.FILE, nodelist.Copy(frozenset({2001, 460181}), "", ""))
     output = importer.run("--dump", SAMPLE, "--apply")
     assert "2 reports to write, of 2 nodes" in output
-    assert "3 passed over (unlisted)" in output
-    assert "3 passed over (no-public-nodes)" in output
+    assert "3 skipped (unlisted)" in output
+    assert "3 skipped (no-public-nodes)" in output
     assert len(importer.points()["nodes"]) == 2
 
 
@@ -656,8 +656,8 @@ async def test_reports_of_who_opted_out_are_not_brought(databases: Databases) ->
             opted_out={pseudonyms.server(UUID)}.__contains__,
         )
         rows = dump_rows(io.StringIO(sample_text()), TABLES)
-        plan = await importer.plan(OldData.of(rows, UTC))
-    assert plan.nodes_passed["opted-out"] == 4
+        plan = await importer.plan(SourceTables.of(rows, UTC))
+    assert plan.skipped_nodes["opted-out"] == 4
     assert (len(plan.reports), plan.nodes) == (3, 4)
 
 
@@ -803,9 +803,7 @@ def test_dump_that_may_not_be_whole_is_written_only_with_yes(
 ) -> None:
     dump = tmp_path / "dump.sql"
     dump.write_text(sample_text().replace("-- Dump completed\n", ""))
-    assert "The dump is perhaps not whole: the dump does not end with" in importer.run(
-        "--dump", dump
-    )
+    assert "The dump may be incomplete: the dump does not end with" in importer.run("--dump", dump)
     refused = importer.refused("--dump", dump, "--apply")
     assert "Nothing was written." in refused
     assert "--apply --yes" in refused

@@ -279,7 +279,7 @@ def test_commands_show_take_list_and_put_back(
     assert nodes_of(databases, day) == 32
     assert command(environment, "quarantine", "release", number, "--yes").code == 1
     assert "no batch" in command(environment, "quarantine", "release", "7", "--yes").err
-    assert "nothing was stopped" in command(environment, "quarantine", "resume").out
+    assert "no batch was interrupted" in command(environment, "quarantine", "resume").out
 
 
 def test_values_that_only_quarantined_reports_say_give_their_places_back(
@@ -333,8 +333,8 @@ def test_fewer_than_k_are_told_of_only_on_purpose(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "a pattern says what goes"),
-        (("--tag", "colour=red"), "no tag"),
+        ((), "give at least one criterion"),
+        (("--tag", "colour=red"), "not a tag"),
         (("--tag", "arch"), "NAME=VALUE"),
     ],
 )

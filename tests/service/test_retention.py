@@ -93,7 +93,7 @@ def test_show_as_a_table_fits_a_terminal_and_says_for_ever(filled: Databases) ->
 def test_show_before_the_first_start_says_that_nothing_is_there(databases: Databases) -> None:
     done = command(databases.environment | {"COLUMNS": "120"}, "retention", "show")
     assert done.code == 0, done.err
-    assert done.out.count("not there yet") == 2
+    assert done.out.count("missing") == 2
     assert kept_seconds(databases) == [None, None]
 
 

@@ -17,7 +17,7 @@ import pytest
 from collector.backup.manifest import BackupError
 from collector.backup.save import save
 from collector.history.asl3_raw import stored_reports
-from collector.history.asl3_rows import OldNode, OldReport, PassedOver
+from collector.history.asl3_rows import OldNode, OldReport, Skipped
 from collector.influx import CutShort, Influx, InfluxError
 from collector.metrics import Metrics
 from collector.owners.holdings import raw_rows
@@ -184,7 +184,7 @@ async def test_import_does_not_take_a_report_for_missing(behind: Behind) -> None
     behind.way.cutting = False
     there = await stored_reports(influx, YESTERDAY)
     old = OldReport((cast("OldNode", SimpleNamespace(written_s=YESTERDAY * 86_400)),))
-    assert there.has(OWNER, old) is PassedOver.REPORTED_TO_US
+    assert there.skip_reason(OWNER, old) is Skipped.REPORTED_TO_US
 
 
 async def test_backup_of_a_cut_answer_is_not_made(behind: Behind, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from collector.history.asl3_raw import (
     DayReports,
     SecondStamper,
     StoredReport,
-    marked,
+    imported_lines,
 )
-from collector.history.asl3_rows import OldNode, OldReport, PassedOver
+from collector.history.asl3_rows import OldNode, OldReport, Skipped
 from collector.outbox import Entry
 from collector.privacy import ServerPseudonym
 
@@ -64,7 +64,7 @@ def test_marks_are_added_and_nothing_else_changes() -> None:
         b'node_report,arch=a\\,registration\\=none,registration=none,release=r node="n" 2999'
     )
     entry = Entry(1, ServerPseudonym("s"), 2, lines)
-    assert marked(entry) == (
+    assert imported_lines(entry) == (
         b'server_report,arch=a server="s",kernel=",registration=none x",imported=1i 1999\n'
         b'node_report,arch=a\\,registration\\=none,registration=unknown,release=r node="n" 2999'
     )
@@ -74,17 +74,17 @@ def test_marks_are_added_and_nothing_else_changes() -> None:
     ("stored", "why"),
     [
         ((), None),
-        ((SECOND, "s", True), PassedOver.ALREADY_IMPORTED),
-        ((SECOND + 10**9, "s", True), PassedOver.ALREADY_IMPORTED),
+        ((SECOND, "s", True), Skipped.ALREADY_IMPORTED),
+        ((SECOND + 10**9, "s", True), Skipped.ALREADY_IMPORTED),
         ((SECOND + 2 * 10**9, "s", True), None),
         ((SECOND, "other", True), None),
-        ((SECOND + 10**13, "s", False), PassedOver.REPORTED_TO_US),
+        ((SECOND + 10**13, "s", False), Skipped.REPORTED_TO_US),
         ((SECOND, "other", False), None),
     ],
 )
 def test_report_that_is_there_is_not_brought_again(
-    stored: tuple[int, str, bool] | tuple[()], why: PassedOver | None
+    stored: tuple[int, str, bool] | tuple[()], why: Skipped | None
 ) -> None:
     there = DayReports(*([StoredReport(stored[0], stored[1], 1, stored[2])] if stored else []))
     node = OldNode("u", 2000, SECOND // 10**9, {}, {})
-    assert there.has("s", OldReport((node,))) is why
+    assert there.skip_reason("s", OldReport((node,))) is why

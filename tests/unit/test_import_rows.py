@@ -17,7 +17,7 @@ from collector.history.asl3_rows import (
     Gap,
     OldDay,
     OldNode,
-    PassedOver,
+    Skipped,
     TableError,
     last_of_each_day,
     old_day,
@@ -118,18 +118,18 @@ def test_radio_count_is_no_part_of_usbradio() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"collected_time": "0000-00-00 00:00:00"}, PassedOver.ZERO_DATE),
-        ({"collected_time": "2026-00-11 00:00:00"}, PassedOver.BAD_DATE),
-        ({"collected_time": "1969-12-31 00:00:00"}, PassedOver.BAD_DATE),
-        ({"collected_time": ""}, PassedOver.BAD_DATE),
-        ({"collected_time": None}, PassedOver.NULL_VALUE),
-        ({"node_count": None}, PassedOver.NULL_VALUE),
-        ({"node_count": "-1"}, PassedOver.BAD_NUMBER),
-        ({"voter_count": "many"}, PassedOver.BAD_NUMBER),
-        ({"voter_count": "9" * 30}, PassedOver.BAD_NUMBER),
+        ({"collected_time": "0000-00-00 00:00:00"}, Skipped.ZERO_DATE),
+        ({"collected_time": "2026-00-11 00:00:00"}, Skipped.BAD_DATE),
+        ({"collected_time": "1969-12-31 00:00:00"}, Skipped.BAD_DATE),
+        ({"collected_time": ""}, Skipped.BAD_DATE),
+        ({"collected_time": None}, Skipped.NULL_VALUE),
+        ({"node_count": None}, Skipped.NULL_VALUE),
+        ({"node_count": "-1"}, Skipped.BAD_NUMBER),
+        ({"voter_count": "many"}, Skipped.BAD_NUMBER),
+        ({"voter_count": "9" * 30}, Skipped.BAD_NUMBER),
     ],
 )
-def test_day_of_odd_values_is_passed_over(changes: Row, why: PassedOver) -> None:
+def test_day_of_odd_values_is_passed_over(changes: Row, why: Skipped) -> None:
     assert old_day(usage_row(**changes)) is why
 
 
@@ -196,20 +196,20 @@ def test_no_published_channel_count_isolates_fewer_than_k_nodes(
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"uuid": None}, PassedOver.NULL_VALUE),
-        ({"node": None}, PassedOver.NULL_VALUE),
-        ({"repdate": None}, PassedOver.NULL_VALUE),
-        ({"uuid": "not a uuid"}, PassedOver.BAD_UUID),
-        ({"uuid": UUID + "\n"}, PassedOver.BAD_UUID),
-        ({"node": "x"}, PassedOver.BAD_NUMBER),
-        ({"node": "-51234"}, PassedOver.BAD_NUMBER),
-        ({"node": "1999"}, PassedOver.PRIVATE),
-        ({"repdate": "0000-00-00 00:00:00"}, PassedOver.ZERO_DATE),
-        ({"repdate": "2026-11-31 00:00:00"}, PassedOver.BAD_DATE),
-        ({"repdate": "2026-11-21T00:00:00+01:00"}, PassedOver.BAD_DATE),
+        ({"uuid": None}, Skipped.NULL_VALUE),
+        ({"node": None}, Skipped.NULL_VALUE),
+        ({"repdate": None}, Skipped.NULL_VALUE),
+        ({"uuid": "not a uuid"}, Skipped.BAD_UUID),
+        ({"uuid": UUID + "\n"}, Skipped.BAD_UUID),
+        ({"node": "x"}, Skipped.BAD_NUMBER),
+        ({"node": "-51234"}, Skipped.BAD_NUMBER),
+        ({"node": "1999"}, Skipped.PRIVATE),
+        ({"repdate": "0000-00-00 00:00:00"}, Skipped.ZERO_DATE),
+        ({"repdate": "2026-11-31 00:00:00"}, Skipped.BAD_DATE),
+        ({"repdate": "2026-11-21T00:00:00+01:00"}, Skipped.BAD_DATE),
     ],
 )
-def test_node_of_odd_values_is_passed_over(changes: Row, why: PassedOver) -> None:
+def test_node_of_odd_values_is_passed_over(changes: Row, why: Skipped) -> None:
     assert old_node(node_row(**changes), UTC) is why
 
 
