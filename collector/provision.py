@@ -1,8 +1,8 @@
-"""Tokens (2.x) or users (1.x) for the collector and both Grafanas, kept in files.
+"""Creates tokens (2.x) or users (1.x) for the collector and both Grafanas, stored in files.
 
-Of each role `NAME.token` holds the credential as COLLECTOR_INFLUX_TOKEN takes it, and
-`NAME.header` the whole `Authorization` header, as Grafana's `$__file{}` needs it. `NAME.rotation`
-is there between a rotation and its end: it names what ends.
+For each role, `NAME.token` holds the credential for COLLECTOR_INFLUX_TOKEN, and `NAME.header` the
+`Authorization` header for Grafana's `$__file{}`. `NAME.rotation` exists until a rotation is
+finished; it lists the credentials to delete.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SECRET_MODE: Final = 0o600
 
 
 class Outcome(StrEnum):
-    """What became of a role's credential."""
+    """Outcome of `issue` for a role's credential."""
 
     KEPT = "kept"
     MADE = "made"
@@ -44,12 +44,12 @@ class Outcome(StrEnum):
 
 
 class RotationError(InfluxError):
-    """The old credentials cannot be ended now."""
+    """The old credentials cannot be deleted now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A role's credential: where it is, and what became of it."""
+    """A role's credential: its file, and the outcome."""
 
     role: Role
     label: str
@@ -57,17 +57,17 @@ class Issued:
     outcome: Outcome
 
 
-async def asks_for_password(influx: Influx) -> bool:
-    """Whether a 1.x server refuses who gives a wrong password. Raises InfluxUnavailable."""
+async def requires_password(influx: Influx) -> bool:
+    """Whether a 1.x server refuses a wrong password. Raises InfluxUnavailable."""
     return not await works(influx, f"nobody:{new_password()}")
 
 
 async def issue(influx: Influx, directory: Path, *, rotate: bool) -> list[Issued]:
-    """See to a working credential of every role in `directory`, which is made where missing.
+    """Ensure a working credential for every role in `directory`, which is created if missing.
 
-    One that works and permits what it should is kept, any other is replaced, and the old one ends
-    with it. With `rotate` each is replaced, and the old ones go on working until `finish`; what was
-    rotated and is not finished is kept. The databases must be there. Raises InfluxError, OSError.
+    Credentials that work and have the right permissions are kept; others are replaced and the old
+    ones deleted. With `rotate` all are replaced, and the old ones remain valid until `finish`; an
+    unfinished rotation is not repeated. The databases must exist. Raises InfluxError, OSError.
     """
     await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
     one = _issue_token if speaks_v2(await influx.ping()) else _issue_user
@@ -75,16 +75,16 @@ async def issue(influx: Influx, directory: Path, *, rotate: bool) -> list[Issued
 
 
 async def finish(influx: Influx, directory: Path) -> dict[Role, int]:
-    """End the credentials that a rotation replaced; how many of each role.
+    """Delete the credentials that a rotation replaced; return their number by role.
 
-    Raises RotationError, before anything is ended, where a credential in `directory` does not work;
+    Raises RotationError, before anything is deleted, if a credential in `directory` does not work;
     InfluxError, OSError.
     """
     begun = {role: found for role in ROLES if (found := _rotation(directory, role))}
     for role in begun:
         if not await works(influx, _held(directory, role)[1]):
             raise RotationError(
-                f"{role.name}.token in {directory} does not work, so that the old one is not ended:"
+                f"{role.name}.token in {directory} does not work, so the old one is not deleted:"
                 " run `collector provision` without --finish first"
             )
     is_v2 = speaks_v2(await influx.ping())
@@ -92,7 +92,7 @@ async def finish(influx: Influx, directory: Path) -> dict[Role, int]:
         for old in rotation.ended:
             if is_v2:
                 tokens = Tokens(influx)
-                # Another may have removed it meanwhile.
+                # Another command may have deleted it meanwhile.
                 if old in await asyncio.to_thread(tokens.ids, role):
                     await asyncio.to_thread(tokens.remove, old)
             else:
@@ -112,7 +112,7 @@ async def _issue_token(influx: Influx, role: Role, directory: Path, *, rotate: b
     if good and not (rotate and _rotation(directory, role) is None):
         return _issued(influx, role, file, held, Outcome.KEPT)
     before = await asyncio.to_thread(tokens.ids, role) if good else []
-    # The file first: a token that could not be kept would be a secret that nobody has.
+    # The file is opened first: a token that cannot be stored would be lost.
     with _replacing(file) as writer:
         token_id, token = await asyncio.to_thread(tokens.make, role)
         try:
@@ -157,13 +157,13 @@ async def _issue_user(influx: Influx, role: Role, directory: Path, *, rotate: bo
 
 @dataclass(frozen=True, slots=True)
 class _Rotation:
-    """A rotation that is not finished: the ids or names of the credentials that it ends."""
+    """An unfinished rotation: the ids or names of the credentials to delete."""
 
     ended: tuple[str, ...]
 
 
 def _begin(directory: Path, role: Role, credential: str, ended: Sequence[str]) -> None:
-    """Note what is to be ended once a new credential is in its file; nothing, if nothing is."""
+    """Store the credentials to delete when the rotation is finished; no file if there are none."""
     file = _rotation_file(directory, role)
     if not ended:
         file.unlink(missing_ok=True)
@@ -173,13 +173,13 @@ def _begin(directory: Path, role: Role, credential: str, ended: Sequence[str]) -
 
 
 def _rotation(directory: Path, role: Role) -> _Rotation | None:
-    """The rotation that is not finished, if the credential in the file is the one that it made."""
+    """The unfinished rotation of a role, if its new credential is in the file."""
     try:
         said = json.loads(_rotation_file(directory, role).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     if said["credential"] != _digest(_held(directory, role)[1]):
-        # It was stopped before the new credential was in its place.
+        # The rotation was interrupted before the new credential was stored.
         return None
     return _Rotation(tuple(said["ended"]))
 
@@ -193,7 +193,7 @@ def _digest(credential: str) -> str:
 
 
 def _held(directory: Path, role: Role) -> tuple[Path, str]:
-    """A role's file, and the credential in it; empty where there is none."""
+    """A role's file, and the credential in it; empty if there is none."""
     file = directory / f"{role.name}.token"
     try:
         return file, file.read_text(encoding="utf-8").strip()
@@ -210,7 +210,7 @@ def _issued(influx: Influx, role: Role, file: Path, credential: str, outcome: Ou
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[TextIOBase]:
-    """A new file for a secret (mode 0600), which replaces `path` if the block ends well."""
+    """A new file for a secret (mode 0600) that replaces `path` if the block succeeds."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _SECRET_MODE)
     try:

@@ -1,4 +1,4 @@
-"""How long what is kept: what is there, what a shorter retention would lose, what a start does."""
+"""Retention of the databases: their state, the loss under a new retention, and changes at start."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ log = structlog.get_logger("collector.retention")
 
 DAY_S: Final = 86_400
 LEAST_RAW_S: Final = 35 * DAY_S
-"""Under it the 30-day numbers of a day could not be computed again a few days after it."""
+"""With less, the 30-day numbers of a day could not be recomputed a few days later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Published series, and how many days of raw data, with its own, a day of them is made of."""
+    """Published series, and the number of days of raw data that one day of them needs."""
 
     series: str
     days: int
@@ -46,10 +46,10 @@ NEEDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A database, its name in InfluxDB, its retention in s (0: for ever), and what it holds.
+class DatabaseState:
+    """State of a database: its name in InfluxDB, its retention in s (0: unlimited), its contents.
 
-    `seconds` and `usage` are None where the database is not there.
+    `seconds` and `usage` are None if the database does not exist.
     """
 
     database: str
@@ -59,14 +59,14 @@ class Kept:
 
     @property
     def days(self) -> int | None:
-        """The days from its oldest to its newest point, both counted; None where it has none."""
+        """The days from the oldest to the newest point, both included; None if it is empty."""
         if self.usage is None or self.usage.oldest is None or self.usage.newest is None:
             return None
         return (day_of(self.usage.newest) - day_of(self.usage.oldest)).days + 1
 
     @property
     def bytes_per_day(self) -> int | None:
-        """Bytes on disk for each of those days; None where either is unknown."""
+        """Bytes on disk for each of those days; None if either is unknown."""
         if self.days is None or self.usage is None or self.usage.disk_bytes is None:
             return None
         return self.usage.disk_bytes // self.days
@@ -74,7 +74,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Days of one database that a retention would delete: reports of each, oldest first."""
+    """Days of a database that a new retention would delete: number of reports by day."""
 
     database: str
     was: int
@@ -83,19 +83,19 @@ class Loss:
 
 
 def spoken(seconds: int) -> str:
-    """A retention for a person, as `90d`."""
+    """Format a retention, such as `90d`."""
     return format_duration(seconds) if seconds else "for ever"
 
 
 def outlasts(one: int, other: int) -> bool:
-    """Whether one retention is longer than another; 0 is for ever."""
+    """Whether one retention is longer than another; 0 is unlimited."""
     return other != 0 and (one == 0 or one > other)
 
 
-async def look(influx: Influx) -> list[Kept]:
-    """Both databases as they are. Raises InfluxUnavailable, InfluxError."""
+async def look(influx: Influx) -> list[DatabaseState]:
+    """Read the state of both databases. Raises InfluxUnavailable, InfluxError."""
     return [
-        Kept(
+        DatabaseState(
             database,
             influx.name(database),
             seconds,
@@ -106,10 +106,10 @@ async def look(influx: Influx) -> list[Kept]:
 
 
 async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Loss:
-    """What a database would lose at `now` if it kept its points for `seconds` (0: for ever).
+    """The days a database would lose at `now` with a retention of `seconds` (0: unlimited).
 
-    Days of which a part is old enough count as a whole: the rest follows within hours. Raises
-    InfluxError, also where the database is not there.
+    A partly expired day counts as lost, since the rest follows within hours. Raises InfluxError,
+    also if the database does not exist.
     """
     was = (await retentions(influx, (database,)))[database]
     if was is None:
@@ -119,7 +119,7 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
     held = await time_range(influx, database) if outlasts(was, seconds) else None
     if held is None:
         return Loss(database, was, seconds, {})
-    first, last = day_of(held[0]), first_whole(now, seconds) - timedelta(days=1)
+    first, last = day_of(held[0]), first_complete(now, seconds) - timedelta(days=1)
     if last < first:
         return Loss(database, was, seconds, {})
     if database == RAW:
@@ -131,8 +131,8 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
     return Loss(database, was, seconds, reports)
 
 
-def first_whole(now: datetime, seconds: int) -> date:
-    """The first day of which nothing is older than a retention; `date.min` for ever."""
+def first_complete(now: datetime, seconds: int) -> date:
+    """The first day without expired points under a retention; `date.min` if it is unlimited."""
     if seconds == 0:
         return date.min
     oldest = now - timedelta(seconds=seconds)
@@ -140,20 +140,20 @@ def first_whole(now: datetime, seconds: int) -> date:
     return oldest.date() + timedelta(days=0 if oldest == midnight else 1)
 
 
-def recomputable_from(needs: Needs, whole: date, now: datetime) -> date | None:
-    """The first day of a series that can be computed again if raw data is whole from `whole` on.
+def recomputable_from(needs: Needs, complete: date, now: datetime) -> date | None:
+    """The first day of a series that can be recomputed with complete raw data from `complete` on.
 
-    None where that is not even yesterday, the last complete day.
+    None if that is after yesterday, the last complete day.
     """
-    first = whole + timedelta(days=needs.days - 1)
+    first = complete + timedelta(days=needs.days - 1)
     return first if first < now.date() else None
 
 
 async def prepare(influx: Influx, wanted: Mapping[str, int]) -> None:
-    """Make missing databases, and lengthen the retention of those that keep less than `wanted`.
+    """Create missing databases, and raise retentions that are shorter than `wanted`.
 
-    What keeps longer stays so, with a warning: deleting is an operator's decision. Raises
-    InfluxUnavailable, InfluxError (a database that could not be made).
+    Longer ones are not changed but logged, since deleting is an operator's decision. Raises
+    InfluxUnavailable, InfluxError (if a database cannot be created).
     """
     await ensure(influx, wanted)
     for database in wanted:
@@ -166,15 +166,15 @@ async def prepare(influx: Influx, wanted: Mapping[str, int]) -> None:
             continue
         option = f"--{database.removeprefix('usage_')}"
         command = f"collector retention set {option} {format_duration(setting)}"
-        said = {
+        values = {
             "database": influx.name(database),
-            "kept": spoken(was),
+            "retention": spoken(was),
             "setting": spoken(setting),
         }
         if not outlasts(setting, was):
             log.warning(
-                "kept longer than the setting says; only the command shortens it",
-                **said,
+                "retention is longer than the setting; only the command shortens it",
+                **values,
                 command=command,
             )
             continue
@@ -184,11 +184,11 @@ async def prepare(influx: Influx, wanted: Mapping[str, int]) -> None:
             raise
         except InfluxError as error:
             log.warning(
-                "kept shorter than the setting says, and could not be lengthened; run the"
+                "retention is shorter than the setting and could not be raised; run the"
                 " command with an administrator's token",
-                **said,
+                **values,
                 command=command,
                 why=str(error),
             )
         else:
-            log.info("retention lengthened to the setting", **said)
+            log.info("retention raised to the setting", **values)

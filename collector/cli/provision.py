@@ -69,7 +69,7 @@ async def _provision(
     from collector import parts
     from collector.influx.databases import ensure
     from collector.influx.v2 import speaks_v2
-    from collector.provision import asks_for_password, finish, issue
+    from collector.provision import finish, issue, requires_password
     from collector.retention import prepare
 
     async with parts.influx_of(configured) as influx:
@@ -85,7 +85,7 @@ async def _provision(
                     " `user:password`"
                 )
                 return [], {}
-            if not await asks_for_password(influx):
+            if not await requires_password(influx):
                 warn(
                     f"InfluxDB at {influx.url} does not require passwords: the permissions of the"
                     " users below have no effect until `auth-enabled` is set in its configuration"

@@ -17,7 +17,7 @@ from collector.cli.common import fail, load_settings, out, say, warn, worded_err
 from collector.schema import DAILY, RAW
 
 if TYPE_CHECKING:
-    from collector.retention import Kept, Loss
+    from collector.retention import DatabaseState, Loss
     from collector.settings import Settings
 
 commands = typer.Typer(no_args_is_help=True, help="Show and change the retention of the databases.")
@@ -133,7 +133,7 @@ def _wanted(raw: int | None, daily: int | None) -> dict[str, int]:
     return given
 
 
-async def _look(configured: Settings) -> list[Kept]:
+async def _look(configured: Settings) -> list[DatabaseState]:
     from collector import parts
     from collector.retention import look
 
@@ -143,7 +143,7 @@ async def _look(configured: Settings) -> list[Kept]:
 
 async def _plan(
     configured: Settings, wanted: Mapping[str, int]
-) -> tuple[list[Loss], list[Kept], datetime]:
+) -> tuple[list[Loss], list[DatabaseState], datetime]:
     from collector import parts
     from collector.retention import look, loss
 
@@ -172,7 +172,7 @@ async def _apply(configured: Settings, changed: list[Loss]) -> None:
             )
 
 
-def _check_order(held: list[Kept], wanted: Mapping[str, int]) -> None:
+def _check_order(held: list[DatabaseState], wanted: Mapping[str, int]) -> None:
     from collector.retention import outlasts, spoken
 
     seconds = {database.database: database.seconds for database in held} | dict(wanted)
@@ -200,7 +200,7 @@ def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
             )
 
 
-def _name(held: list[Kept], database: str) -> str:
+def _name(held: list[DatabaseState], database: str) -> str:
     return next(found.name for found in held if found.database == database)
 
 
@@ -218,7 +218,7 @@ def _day(time_ns: int | None) -> str | None:
     return None if time_ns is None else day_of(time_ns).isoformat()
 
 
-def _row(database: Kept) -> list[str]:
+def _row(database: DatabaseState) -> list[str]:
     from collector.retention import spoken
 
     if database.seconds is None or database.usage is None:
@@ -235,7 +235,7 @@ def _row(database: Kept) -> list[str]:
     ]
 
 
-def _shown(database: Kept) -> dict[str, Any]:
+def _shown(database: DatabaseState) -> dict[str, Any]:
     held = database.usage
     return {
         "database": database.name,
@@ -249,25 +249,25 @@ def _shown(database: Kept) -> dict[str, Any]:
 
 
 def _recomputable(
-    losses: list[Loss], held: list[Kept], now: datetime
+    losses: list[Loss], held: list[DatabaseState], now: datetime
 ) -> list[tuple[str, date | None, date | None]]:
     """Each series with the first day that can be recomputed, now and under the plan."""
     from collector.days import day_of
-    from collector.retention import NEEDS, first_whole, recomputable_from
+    from collector.retention import NEEDS, first_complete, recomputable_from
 
     raw = next((one for one in losses if one.database == RAW), None)
     usage = next(database.usage for database in held if database.database == RAW)
     if raw is None or usage is None or usage.oldest is None:
         return []
     oldest = day_of(usage.oldest)
-    before, after = (max(oldest, first_whole(now, s)) for s in (raw.was, raw.becomes))
+    before, after = (max(oldest, first_complete(now, s)) for s in (raw.was, raw.becomes))
     return [
         (needs.series, recomputable_from(needs, before, now), recomputable_from(needs, after, now))
         for needs in NEEDS
     ]
 
 
-def _planned(losses: list[Loss], held: list[Kept], now: datetime) -> dict[str, Any]:
+def _planned(losses: list[Loss], held: list[DatabaseState], now: datetime) -> dict[str, Any]:
     return {
         "lost": [
             {
@@ -292,7 +292,7 @@ def _planned(losses: list[Loss], held: list[Kept], now: datetime) -> dict[str, A
     }
 
 
-def _print_plan(losses: list[Loss], held: list[Kept], now: datetime) -> None:
+def _print_plan(losses: list[Loss], held: list[DatabaseState], now: datetime) -> None:
     from collector.retention import spoken
 
     table = _table("database", "retention", "planned", "days lost", "which", "reports")

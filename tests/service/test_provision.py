@@ -411,9 +411,9 @@ async def test_start_that_may_not_lengthen_names_values_and_command(
         with capture_logs() as logs:
             await prepare(influx, {RAW: 100 * 86_400, DAILY: 0})
         assert await retentions(influx, tuple(RETENTION)) == RETENTION
-    assert [(log["log_level"], log["kept"], log["setting"], log["command"]) for log in logs] == [
-        ("warning", "90d", "100d", "collector retention set --raw 100d")
-    ]
+    assert [
+        (log["log_level"], log["retention"], log["setting"], log["command"]) for log in logs
+    ] == [("warning", "90d", "100d", "collector retention set --raw 100d")]
 
 
 def test_command_makes_databases_and_users(guarded: Given, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from collector.influx.databases import ensure, retentions, set_retention, shard_seconds
 from collector.influx.usage import usage
-from collector.retention import NEEDS, first_whole, outlasts, prepare, recomputable_from
+from collector.retention import NEEDS, first_complete, outlasts, prepare, recomputable_from
 from collector.schema import DAILY, MEASUREMENTS, OWNERS, RAW
 from tests.command import command
 from tests.conftest import Databases, InfluxServer, StartServe
@@ -257,7 +257,7 @@ async def test_start_lengthens_and_never_shortens(databases: Databases) -> None:
         with capture_logs() as logs:
             await prepare(influx, {RAW: 60 * DAY_S, DAILY: 365 * DAY_S})
         assert await retentions(influx, (RAW, DAILY)) == {RAW: 120 * DAY_S, DAILY: 0}
-    warnings = [(log["kept"], log["setting"], log["command"]) for log in logs]
+    warnings = [(log["retention"], log["setting"], log["command"]) for log in logs]
     assert warnings == [
         ("120d", "60d", "collector retention set --raw 60d"),
         ("for ever", "365d", "collector retention set --daily 365d"),
@@ -303,13 +303,13 @@ def test_for_ever_outlasts_all_but_itself(one: int, other: int, longer: bool) ->
     ],
 )
 def test_day_with_an_expired_minute_is_not_whole(now: datetime, whole: date) -> None:
-    assert first_whole(now, 30 * DAY_S) == whole
+    assert first_complete(now, 30 * DAY_S) == whole
 
 
 @pytest.mark.parametrize("days", [31, 32, 35])
 def test_35_days_allow_every_series_to_be_computed_again(days: int) -> None:
     now = datetime(2026, 3, 31, 12, tzinfo=UTC)
-    found = [recomputable_from(one, first_whole(now, days * DAY_S), now) for one in NEEDS]
+    found = [recomputable_from(one, first_complete(now, days * DAY_S), now) for one in NEEDS]
     assert (None in found) == (days < 32)
 
 
