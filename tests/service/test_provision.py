@@ -362,12 +362,12 @@ def test_command_rotates_without_a_gap_and_finishes(guarded: Given, tmp_path: Pa
 
     run()
     old = read(tmp_path, COMMUNITY)
-    assert "run this with --finish" in run("--rotate")
+    assert "run this command with --finish" in run("--rotate")
     new = read(tmp_path, COMMUNITY)
     assert asyncio.run(reads(old, new)) == [True, True]
     assert "3 old credentials were deleted" in run("--finish")
     assert asyncio.run(reads(old, new)) == [False, True]
-    assert "nothing was ended" in run("--finish")
+    assert "nothing was deleted" in run("--finish")
     assert "3 old credentials were deleted" in run("--rotate", "--finish")
     assert asyncio.run(reads(new, read(tmp_path, COMMUNITY))) == [False, True]
 

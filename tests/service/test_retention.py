@@ -18,6 +18,7 @@ from collector.influx.databases import ensure, retentions, set_retention, shard_
 from collector.influx.usage import usage
 from collector.retention import NEEDS, first_complete, outlasts, prepare, recomputable_from
 from collector.schema import DAILY, MEASUREMENTS, OWNERS, RAW
+from collector.state import pseudonym_key
 from tests.command import command
 from tests.conftest import Databases, InfluxServer, StartServe
 from tests.network import influx_of
@@ -274,8 +275,16 @@ async def test_second_start_says_nothing(databases: Databases) -> None:
     assert logs == []
 
 
-async def test_served_setting_is_applied_when_longer(filled: Databases, serve: StartServe) -> None:
-    collector = serve(filled.environment | {"COLLECTOR_RETENTION_RAW": "100d"})
+async def test_served_setting_is_applied_when_longer(
+    filled: Databases, serve: StartServe, tmp_path: Path
+) -> None:
+    # A collector does not start without the key under which the reports in InfluxDB were taken.
+    key = tmp_path / "taken.key"
+    pseudonym_key(key, tmp_path)
+    collector = serve(
+        filled.environment
+        | {"COLLECTOR_RETENTION_RAW": "100d", "COLLECTOR_PSEUDONYM_KEY_FILE": str(key)}
+    )
     deadline = time.monotonic() + 20
     async with influx_of(filled) as influx:
         while (await retentions(influx, (RAW,)))[RAW] != 100 * DAY_S:
