@@ -57,8 +57,9 @@ class TagNews:
                 with contextlib.suppress(MemoryUnavailable):
                     await self._step()
         finally:
-            with contextlib.suppress(MemoryUnavailable):
-                self._memory.tags.keep(self._waiting)
+            if self._waiting:
+                with contextlib.suppress(MemoryUnavailable):
+                    self._memory.tags.keep(self._waiting)
 
     async def _step(self) -> None:
         if self._waiting:

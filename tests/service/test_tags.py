@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from collector.admission import News, TagBudget, TagValue
+import pytest
+
+from collector.admission import Change, News, TagBudget, TagValue
 from collector.intakes.remember import TagNews
-from collector.memory import Memory
+from collector.memory import Memory, Sighting
 from tests.command import command
 from tests.conftest import Databases, StartServe
 from tests.sender import encoded, eventually, post, report, until
 
 BUDGET = 40
+TODAY = int(time.time()) // 86_400
 
 
 def listed(environment: Mapping[str, str]) -> str:
@@ -49,25 +53,80 @@ def test_values_are_listed_and_given_back(databases: Databases, serve: StartServ
     assert "said again (open; servers: 1)" in listed(environment)
 
 
-async def test_memory_that_is_away_for_a_while_costs_no_change(tmp_path: Path) -> None:
-    memory = Memory(tmp_path)
-    assert memory.tags.values() == []
-    budget = TagBudget({"arch": 40}, memory_days=90)
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.intakes.remember._PAUSE_S", 0.02)
+    monkeypatch.setattr("collector.intakes.remember._LOOK_S", 0)
+
+
+@asynccontextmanager
+async def in_step(
+    memory: Memory, size: int
+) -> AsyncIterator[tuple[Callable[[str, object], str], TagBudget]]:
+    """A process's budget, kept in step with a memory; it says values of `arch` for servers."""
+    budget = TagBudget({"arch": size}, memory_days=90)
     news = TagNews(memory, budget, memory_days=90)
-    directory, away = memory.store.path.parent, tmp_path / "away"
-    directory.rename(away)
-    directory.touch()
     loop = asyncio.create_task(news.run())
-    try:
+
+    def say(value: str, server: object) -> str:
         changes: News = []
-        today = int(time.time()) // 86_400
-        assert budget.admit("arch", "mips", "s", today, changes) == "mips"
+        given = budget.admit("arch", value, str(server), TODAY, changes)
         news.add(changes)
-        await asyncio.sleep(1.5)
+        return given
+
+    try:
+        yield say, budget
         assert not loop.done()
-        directory.unlink()
-        away.rename(directory)
-        await until(lambda: memory.tags.values() == [TagValue("arch", "mips", today)])
     finally:
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_memory_that_is_away_for_a_while_costs_no_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(tmp_path)
+    assert memory.tags.values() == []
+    tries: list[Sequence[Change]] = []
+    keep = memory.tags.keep
+
+    def counted(changes: Sequence[Change]) -> None:
+        tries.append(changes)
+        keep(changes)
+
+    monkeypatch.setattr(memory.tags, "keep", counted)
+    directory, away = memory.store.path.parent, tmp_path / "away"
+    directory.rename(away)
+    directory.touch()
+    async with in_step(memory, 40) as (say, _):
+        assert say("mips", "s") == "mips"
+        await until(lambda: len(tries) > 2)
+        directory.unlink()
+        away.rename(directory)
+        await until(lambda: memory.tags.values() == [TagValue("arch", "mips", TODAY)])
+
+
+@pytest.mark.usefixtures("quick")
+async def test_workers_count_servers_and_share_places_together(tmp_path: Path) -> None:
+    memory = Memory(tmp_path)
+    old = TagValue("arch", "old", TODAY - 91, firm=True)
+    memory.tags.keep([old, Sighting("arch", "x", "s", TODAY - 8)])
+    async with in_step(memory, 4) as (one, _), in_step(memory, 4) as (other, known):
+        # What is too old is forgotten by whoever looks first.
+        await until(lambda: not memory.tags.values() and not memory.tags.sayers())
+        assert [one("a", n) for n in range(3)] == ["a"] * 3
+        await until(lambda: memory.tags.sayers() == {("arch", "a"): 3})
+        for n in range(3, 6):
+            other("a", n)
+        await until(lambda: memory.tags.sayers() == {("arch", "a"): 6})
+        firm = TagValue("arch", "a", TODAY, firm=True)
+        # The sixth server is counted with those of the other worker, once that has looked.
+        await until(lambda: bool(one("a", 6)) and memory.tags.values() == [firm])
+        assert one("b", "s") == "b"
+        await until(lambda: known.held("arch") == 2)
+        # The other one knows that half is spent, and may give the place of an open value away.
+        assert other("c", "t") == "other"
+        assert other("c", "u") == "c"
+        await until(lambda: [one.value for one in memory.tags.values()] == ["a", "c"])
+        await until(lambda: one("b", "s") == "other")

@@ -323,6 +323,25 @@ def test_tag_value_past_its_budget_is_stored_as_other_and_counted() -> None:
     assert metrics.registry.get_sample_value(name, {"tag": "arch"}) == 1
 
 
+def test_values_that_wait_are_told_apart_once_enough_servers_say_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Few are remembered as heard: who is forgotten is told to the budget again, which knows it.
+    monkeypatch.setattr("collector.intakes.asl.tags._MOST_HEARD", 3)
+    meaning = understanding(budget=4)
+    servers = [str(uuid.uuid4()) for _ in range(5)]
+
+    def said(server: str, value: str) -> set[bytes]:
+        sent = report([2000], server, arch=value, nodes_channels={"2000": value})
+        found = meaning.of(encoded(sent), NOON)
+        assert isinstance(found, Accepted)
+        return set(re.findall(rb",(?:arch|channel)=(\w+)", found.entry.lines))
+
+    for value in ("one", "two"):
+        assert [said(server, value) for server in servers] == [{value.encode()}] * 5
+    assert [said(server, "three") for server in servers * 2] == [{b"other"}] * 4 + [{b"three"}] * 6
+
+
 def test_points_of_a_report_just_before_midnight_are_all_in_one_day() -> None:
     midnight = (NOON // (86_400 * 10**9) + 1) * 86_400 * 10**9
     found = understood(many_nodes(500), midnight - 1)
