@@ -6,6 +6,7 @@ The rollup is imported only where it is asked for: a command that does without i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from collector.influx import Influx
@@ -50,6 +51,7 @@ def outboxes_of(whole: Settings) -> Outboxes:
 
 def daily_of(settings: Settings, influx: Influx) -> Daily:
     """The daily rollup that the settings describe."""
+    from collector.memory import days_of_erasures
     from collector.rollup.cache import FactsCache
     from collector.rollup.daily import Daily
 
@@ -58,11 +60,13 @@ def daily_of(settings: Settings, influx: Influx) -> Daily:
         k=settings.k_anonymity,
         retention_s=settings.retention_raw,
         cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
+        erasures=partial(days_of_erasures, settings.state_dir),
     )
 
 
 def reconciler_of(settings: Settings, influx: Influx) -> Reconciler:
     """The reconciler, which finds the days that are due, that the settings describe."""
+    from collector.memory import days_of_erasures
     from collector.rollup.cache import FactsCache
     from collector.rollup.reconcile import Reconciler
 
@@ -70,4 +74,5 @@ def reconciler_of(settings: Settings, influx: Influx) -> Reconciler:
         influx,
         retention_s=settings.retention_raw,
         cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
+        erasures=partial(days_of_erasures, settings.state_dir),
     )

@@ -148,21 +148,13 @@ class SharedLock:
             raise
         return file
 
-    async def acquire(self) -> None:
-        """Take it, to be given back with `release`: `async with` and `take` are safer."""
+    async def __aenter__(self) -> None:
         self._held = await self.take()
 
-    def release(self) -> None:
-        """Give back what `acquire` took, if it is not given back yet."""
+    async def __aexit__(self, *_error: object) -> None:
         held, self._held = self._held, None
         if held is not None:
             held.release()
-
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
-    async def __aexit__(self, *_error: object) -> None:
-        self.release()
 
 
 def _taken(file: int) -> bool:

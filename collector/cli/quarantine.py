@@ -204,16 +204,28 @@ def release(
 @commands.command()
 def resume(wait: Wait = DEFAULT_WAIT_S) -> None:
     """Complete interrupted batches; do nothing if there are none."""
+    from collector.quarantine.batch import QuarantineError
+
     configured = load_settings()
 
+    refused: list[str] = []
+
     async def finish(quarantine: Quarantine) -> list[tuple[Batch, list[DayResult]]]:
-        left = [batch for batch in await quarantine.batches() if batch.unfinished]
-        return [await quarantine.finish(batch, datetime.now(UTC)) for batch in left]
+        done = []
+        for batch in await quarantine.batches():
+            if batch.unfinished:
+                try:
+                    done.append(await quarantine.finish(batch, datetime.now(UTC)))
+                except QuarantineError as error:
+                    refused.append(f"batch {batch.number}: {error}")
+        return done
 
     done = _run(configured, finish, Turns(configured, wait))
     for batch, results in done:
         say(f"batch {batch.number} is {batch.state.value}")
         _outcomes(results)
+    if refused:
+        fail("; ".join(refused))
     if not done:
         say("no batch was interrupted")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 from rich.progress import Progress
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collector.settings import Settings
 
 Done = TypeVar("Done")
+
+_ERASING: Final = "stays as published until an erasure of some of its reports is done"
 
 First = Annotated[date, typer.Option("--from", parser=a_day, metavar="DATE", help="first day, UTC")]
 Last = Annotated[
@@ -73,7 +75,10 @@ def rollup(
     refused = any(result.outcome is Outcome.REFUSED for result in results)
     if refused:
         warn("a final day that would lose over 20 % was left unchanged; --force stores it")
-    if failed or refused:
+    erasing = [result.day for result in results if result.outcome is Outcome.ERASING]
+    for day in erasing:
+        warn(f"{day} {_ERASING}")
+    if failed or refused or erasing:
         raise typer.Exit(1)
 
 
@@ -162,6 +167,7 @@ def verify_(
 ) -> None:
     """Recompute each day and compare it with the stored one; exit 1 if a day is wrong."""
     from collector.rollup.inputs import FINAL_AFTER
+    from collector.rollup.verify import Verdict
 
     configured = load_settings()
     now = datetime.now(UTC)
@@ -185,6 +191,8 @@ def verify_(
         )
     out.print(table)
     for item, refused in checked:
+        if item.verdict is Verdict.ERASING:
+            say(f"{item.day} {_ERASING}")
         if refused:
             say(f"{item.day} would lose over 20 % and was left unchanged; --force repairs it")
     _warn_failed(failed)

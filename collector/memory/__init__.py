@@ -7,7 +7,7 @@ tables, `salvage` reads a damaged one; each other module is a table, or some tha
 
 from collector.admission import Sighting
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
-from collector.memory.memory import Memory, path_in
+from collector.memory.memory import Memory, days_of_erasures, path_in
 from collector.memory.records import Action, Asked, Choice, Notice, State
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Notice",
     "Sighting",
     "State",
+    "days_of_erasures",
     "path_in",
 ]

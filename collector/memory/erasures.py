@@ -6,8 +6,10 @@ it; then its pseudonym goes too, and only the receipt stays for whoever waits fo
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
+from datetime import date
 from typing import Final
 
 from collector.memory.records import Action, Asked, Notice, State
@@ -66,6 +68,14 @@ class ErasuresTable(Table):
         return [_asked(row) for row in rows]
 
     @operation
+    def days_planned(self, database: sqlite3.Connection) -> frozenset[date]:
+        """The days of whose raw reports an unfinished erasure may have deleted some."""
+        rows = database.execute("SELECT plan FROM erasures WHERE state = 'planned'").fetchall()
+        return frozenset(
+            date.fromisoformat(day) for (plan,) in rows for day in json.loads(plan)["days"]
+        )
+
+    @operation
     def one(self, database: sqlite3.Connection, number: int) -> Asked | None:
         """The erasure of a number; None where there is none any more."""
         row = database.execute(
@@ -88,7 +98,10 @@ class ErasuresTable(Table):
 
     @operation
     def begin(self, database: sqlite3.Connection, number: int, *, plan: str) -> None:
-        """Remember that an erasure is about to touch what is stored."""
+        """Remember that an erasure is about to touch what is stored.
+
+        `plan` is JSON; its `days` (ISO) are those of whose raw reports some are to be deleted.
+        """
         database.execute(
             "UPDATE erasures SET state = 'planned', plan = ? WHERE id = ?", (plan, number)
         )

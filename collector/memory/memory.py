@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,16 @@ _FILE: Final = "memory.sqlite3"
 def path_in(state_dir: Path) -> Path:
     """The memory's file in a state directory."""
     return state_dir / _DIRECTORY / _FILE
+
+
+def days_of_erasures(state_dir: Path) -> frozenset[date]:
+    """The days of unfinished erasures (`ErasuresTable.days_planned`); makes no memory. Blocks.
+
+    Raises MemoryUnavailable.
+    """
+    if not path_in(state_dir).parent.exists():
+        return frozenset()
+    return Memory(state_dir).erasures.days_planned()
 
 
 class Memory(Table):

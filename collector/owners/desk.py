@@ -98,7 +98,7 @@ class Desk:
         )
 
     async def open(self) -> None:
-        """Before the rollup runs: it waits where an earlier run left an erasure half done."""
+        """Tidy up after an earlier run."""
         if self._first:
             await self.erasures.open()
 

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import date
 from typing import Any, Final, Self
 
@@ -23,8 +23,9 @@ from collector.outbox.delivering import DeliveryLock
 from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
-from collector.rollup.inputs import stored_days
+from collector.rollup.inputs import StoredDay, stored_days
 from collector.schema import DAILY, DAILY_USAGE, QUARANTINE, RAW
+from collector.sqlite.errors import StoreUnavailable
 from collector.state import SharedLock
 
 log = structlog.get_logger("collector.owners")
@@ -115,7 +116,6 @@ class Eraser:
         self._locks = locks
         self._pseudonyms = pseudonyms
         self._stamper = stamper
-        self._begun: set[int] = set()
         self._heads = {layout.head.name for layout in holdings.layouts}
         self._database = {
             measurement.name: measurement.database
@@ -123,35 +123,23 @@ class Eraser:
             for measurement in layout.measurements
         }
 
-    async def hold_rollup(self, number: int) -> None:
-        """Keep the rollup from looking until an erasure that is begun is at its end."""
-        if not self._begun:
-            await self._locks.rolling.acquire()
-        self._begun.add(number)
-
-    def let_rollup_go(self, number: int) -> None:
-        """The rollup need not wait for an erasure any more."""
-        if number in self._begun:
-            self._begun.remove(number)
-            if not self._begun:
-                self._locks.rolling.release()
-
     async def erase(self, asked: Asked) -> Receipt:
         """Erase all that is held of a server, and remember what was done.
 
-        Raises InfluxError, StoreUnavailable, OSError: then the same is to be asked again. Where raw
-        reports may have been deleted by then, the rollup is held until it is done.
+        Raises InfluxError, StoreUnavailable, OSError: then the same is to be asked again. The
+        rollup waits while this works. Between two tries it leaves the complete days of the plan
+        alone, as fewer raw reports may be there than these days were computed from.
         """
         asked = await self._clear_outboxes(asked)
-        await self.hold_rollup(asked.id)
+        async with self._locks.rolling:
+            return await self._erase_stored(asked)
+
+    async def _erase_stored(self, asked: Asked) -> Receipt:
+        """Erase what is in InfluxDB, and what the rollup keeps in the state directory."""
         rows: Sequence[Point] = ()
         if asked.state is not State.PLANNED:
-            try:
-                rows = await self._holdings.raw(asked.server, until_ns=asked.until_ns)
-                asked = await self._begin(asked, rows)
-            except BaseException:
-                self.let_rollup_go(asked.id)
-                raise
+            rows = await self._holdings.raw(asked.server, until_ns=asked.until_ns)
+            asked = await self._begin(asked, rows)
         plan = _Plan.read(asked.plan)
         await self._delete_raw(asked, plan, rows)
         await self._tell_final_days(plan)
@@ -165,13 +153,9 @@ class Eraser:
             plan.days,
             tuple(plan.erased),
         )
-        try:
-            days = [date.fromisoformat(day) for day in plan.days]
-            await asyncio.to_thread(self._daily.forget, days)
-            await self._finish(asked, receipt)
-        finally:
-            # What the rollup reads is as it is to be, whatever files could not be deleted here.
-            self.let_rollup_go(asked.id)
+        days = [date.fromisoformat(day) for day in plan.days]
+        await asyncio.to_thread(self._daily.forget, days)
+        await self._finish(asked, receipt)
         return receipt
 
     async def _clear_outboxes(self, asked: Asked) -> Asked:
@@ -212,14 +196,19 @@ class Eraser:
         erased = {}
         if days:
             stored = await stored_days(self._influx, days[0], days[-1])
-            erased = {
-                day.isoformat(): (
-                    stored[day].erased.reports + in_series[day],
-                    stored[day].erased.node_reports + nodes_in_series[day],
-                )
-                for day in sorted(in_series.keys() | nodes_in_series.keys())
-                if day in stored and stored[day].number("final") == 1
-            }
+            # Other owners' erasures that are not done yet may not have said theirs.
+            others = await asyncio.to_thread(self._memory.erasures.all, State.PLANNED)
+            plans = [_Plan.read(other.plan).erased for other in others]
+            for day in sorted(in_series.keys() | nodes_in_series.keys()):
+                if day in stored and stored[day].final:
+                    name = day.isoformat()
+                    reports_before, nodes_before = _most(
+                        astuple(stored[day].erased), *(plan[name] for plan in plans if name in plan)
+                    )
+                    erased[name] = (
+                        reports_before + in_series[day],
+                        nodes_before + nodes_in_series[day],
+                    )
         plan = _Plan(
             reports.total(), nodes.total(), tuple(day.isoformat() for day in days), erased
         ).written()
@@ -250,9 +239,8 @@ class Eraser:
                     raise
                 except InfluxError:
                     if fresh and first == 0:
-                        # Refused, and nothing is gone: the rollup need not wait for this.
+                        # Refused, and nothing is gone: no day need be left alone for this.
                         await asyncio.to_thread(self._memory.erasures.take_back, asked.id)
-                        self.let_rollup_go(asked.id)
                     raise
             rows = await self._left(asked, plan)
             fresh = False
@@ -280,14 +268,20 @@ class Eraser:
         """They stay as published, and say how much of what they count is there no more."""
         if not plan.erased:
             return
+        days = {date.fromisoformat(day): numbers for day, numbers in plan.erased.items()}
+        stored = await stored_days(self._influx, min(days), max(days))
+        # An erasure that was planned later, and counts this one in, may have been done before.
+        said = {
+            day: _most(n, astuple(stored.get(day, StoredDay()).erased)) for day, n in days.items()
+        }
         lines = [
             line(
                 DAILY_USAGE.name,
                 "",
                 {"erased_reports": reports, "erased_node_reports": nodes},
-                day_ns(date.fromisoformat(day)),
+                day_ns(day),
             )
-            for day, (reports, nodes) in plan.erased.items()
+            for day, (reports, nodes) in said.items()
         ]
         await write_all(self._influx, DAILY, DAILY_USAGE.name, lines)
 
@@ -304,7 +298,11 @@ class Eraser:
         await asyncio.to_thread(
             self._memory.erasures.finish, asked, receipt=receipt.written(), notice=notice
         )
-        clean &= await asyncio.to_thread(self._memory.scrub, trace)
+        try:
+            clean &= await asyncio.to_thread(self._memory.scrub, trace)
+        except StoreUnavailable:
+            # It is done, and its owner is told so.
+            clean = False
         if not clean:
             log.warning("files hold remains of erased rows until their pages are used again")
 
@@ -341,6 +339,12 @@ class _Found:
             max([entry, *(one.id for one in (*held.waiting, *held.delivered))]),
             max([letter, *(one.id for one in held.dead)]),
         )
+
+
+def _most(*counts: tuple[int, int]) -> tuple[int, int]:
+    """The highest of each of two numbers."""
+    reports, nodes = zip(*counts, strict=True)
+    return max(reports), max(nodes)
 
 
 def _up_to(held: Held, until_ns: int) -> Held:

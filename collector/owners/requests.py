@@ -77,10 +77,8 @@ class Erasures:
         self._woken.set()
 
     async def open(self) -> None:
-        """Before the rollup runs: it waits where an earlier run left an erasure half done."""
+        """Leave nothing on the disk of rows that an earlier run deleted from outboxes."""
         await asyncio.to_thread(self._outboxes.scrub)
-        for begun in await asyncio.to_thread(self._memory.erasures.all, State.PLANNED):
-            await self._eraser.hold_rollup(begun.id)
 
     async def ask(self, server: ServerPseudonym, action: Action) -> Receipt | Later:
         """Have a server's reports erased. Raises MemoryUnavailable where it can't be remembered."""
@@ -100,7 +98,9 @@ class Erasures:
         while time.monotonic() < deadline:
             asked = await asyncio.to_thread(self._memory.erasures.one, number)
             if asked is not None and asked.state is State.DONE:
-                await self._choices.refresh()
+                # It is done all the same: the choices are looked up again within seconds.
+                with contextlib.suppress(MemoryUnavailable):
+                    await self._choices.refresh()
                 return Receipt.read(asked.plan)
             if asked is None or asked.delayed:
                 break

@@ -136,7 +136,8 @@ class Quarantine:
     async def preview(self, pattern: Pattern, span: Span, now: datetime) -> Preview:
         """Contents of the batch that `add` would make.
 
-        Raises QuarantineError if the raw data of the span is incomplete.
+        Raises QuarantineError if the raw data of the span is incomplete, or if an erasure of
+        reports of a complete day of it is unfinished.
         """
         await self._check(span, now)
         return await self._preview(await self._pick(pattern, span), now)
@@ -166,7 +167,7 @@ class Quarantine:
     async def release(self, batch: Batch, now: datetime) -> tuple[Batch, list[DayResult]]:
         """Release a batch.
 
-        Raises QuarantineError if it is released already, or if its raw data begins to expire.
+        Raises QuarantineError as `preview` does, and if it is released already.
         """
         if batch.state is State.RELEASED:
             raise QuarantineError("that batch is already back in the series")
@@ -176,7 +177,13 @@ class Quarantine:
         return await self.finish(batch, now)
 
     async def finish(self, batch: Batch, now: datetime) -> tuple[Batch, list[DayResult]]:
-        """Complete a batch; safe to repeat. Raises QuarantineError if it has lost its pattern."""
+        """Complete a batch; safe to repeat.
+
+        Raises QuarantineError if it has lost its pattern, or if an erasure of reports of a complete
+        day of it is unfinished.
+        """
+        if batch.unfinished:
+            await self._check_erasures(batch.span, now)
         if batch.state is State.PLANNED:
             if batch.pattern is None:
                 raise QuarantineError("a planned batch has lost its pattern")
@@ -222,6 +229,14 @@ class Quarantine:
         if imported := await imported_days(self._influx, counts):
             raise QuarantineError(
                 f"{min(imported)} was imported from an older server and is left unchanged"
+            )
+        await self._check_erasures(span, now)
+
+    async def _check_erasures(self, span: Span, now: datetime) -> None:
+        if erasing := await self._daily.erasing(now) & set(_days(span)):
+            raise QuarantineError(
+                f"an erasure of reports of {min(erasing)} is not done yet, and the day is left"
+                " unchanged until it is; try again then"
             )
 
     async def _compute(self, days: Sequence[date], now: datetime) -> list[DayResult]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -19,6 +19,7 @@ from collector.rollup.hourly import HISTORY_DAYS, expect, history_of, hours_of, 
 from collector.rollup.inputs import (
     DayInputs,
     StoredDay,
+    complete_days,
     hours_over,
     is_final,
     may_have_expired,
@@ -81,6 +82,8 @@ class Outcome(StrEnum):
     """The day was imported from an older server's database and is left unchanged."""
     ERASED = "erased"
     """Owners erased reports of it or of days in its windows; it is left as published."""
+    ERASING = "erasing"
+    """An erasure of some of its reports is unfinished; until it is done, it is left unchanged."""
     REFUSED = "refused"
     """A final day would have lost over 20 %; it is left unchanged unless forced."""
 
@@ -115,14 +118,24 @@ class ComputedDay:
 class Daily:
     """Rolls up days of one InfluxDB under a given k.
 
-    `retention_s` is the retention of raw reports in seconds, 0 for unlimited.
+    `retention_s` is the retention of raw reports in seconds, 0 for unlimited. `erasures` returns
+    the days of unfinished erasures, and may block.
     """
 
-    def __init__(self, influx: Influx, *, k: int, retention_s: int, cache: FactsCache) -> None:
+    def __init__(
+        self,
+        influx: Influx,
+        *,
+        k: int,
+        retention_s: int,
+        cache: FactsCache,
+        erasures: Callable[[], Set[date]] = frozenset,
+    ) -> None:
         self._influx = influx
         self._k = k
         self._retention_s = retention_s
         self._cache = cache
+        self._erasures = erasures
         self._presence: tuple[date, Basis, Presence] | None = None
 
     async def roll(self, day: date, now: datetime, *, force: bool = False) -> DayResult:
@@ -130,7 +143,7 @@ class Daily:
 
         A day without reports is stored as zeros, unless it is before the first day of the series.
         If windows or hours cannot be computed, the rest of the day is stored and the day stays due.
-        Raises InfluxError.
+        Raises InfluxError, StoreUnavailable.
         """
         inputs = await self.read_inputs(day, now)
         if (fixed := await self.fixed(inputs, now, force=force)) is not None:
@@ -159,8 +172,13 @@ class Daily:
         return result
 
     async def read_inputs(self, day: date, now: datetime) -> DayInputs:
-        """Read the inputs of a day. Raises InfluxError."""
-        return await read_inputs(self._influx, day, now, self._retention_s)
+        """Read the inputs of a day. Raises InfluxError, StoreUnavailable."""
+        erasing = await self.erasing(now)
+        return await read_inputs(self._influx, day, now, self._retention_s, erasing)
+
+    async def erasing(self, now: datetime) -> frozenset[date]:
+        """The complete days of unfinished erasures. Raises StoreUnavailable."""
+        return await complete_days(self._erasures, now)
 
     async def fixed(
         self, inputs: DayInputs, now: datetime, *, force: bool = False
@@ -171,9 +189,12 @@ class Daily:
         stored = inputs.stored_row
         if inputs.imported or (stored is not None and stored.imported):
             return Outcome.IMPORTED
+        if inputs.day in inputs.erasing:
+            return Outcome.ERASING
         if stored is None or not stored.final or force:
             return None
-        if any(found.erased != RawCount() for found in inputs.stored.values()):
+        erased = any(found.erased != RawCount() for found in inputs.stored.values())
+        if erased or inputs.erasing & inputs.stored.keys():
             basis = inputs.basis()
             if basis.get(inputs.day, RawCount()) == stored.counted and (
                 stored.erased != RawCount() or await self._has_basis(inputs.day, basis, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -99,18 +99,34 @@ async def own_days_before(influx: Influx, day: date) -> bool:
     return bool(await read(influx, before))
 
 
+async def complete_days(erasures: Callable[[], Set[date]], now: datetime) -> frozenset[date]:
+    """The days of unfinished erasures that are complete: they are left unchanged.
+
+    `erasures` returns the days, and may block. Raises StoreUnavailable.
+    """
+    return frozenset(day for day in await asyncio.to_thread(erasures) if is_final(day, now))
+
+
 def add_erased(
-    counts: Mapping[date, RawCount], stored: Mapping[date, StoredDay]
+    counts: Mapping[date, RawCount],
+    stored: Mapping[date, StoredDay],
+    erasing: Set[date] = frozenset(),
 ) -> dict[date, RawCount]:
-    """Add the reports that owners erased after days were final to the raw counts."""
-    erased = {day: found.erased for day, found in stored.items() if found.erased != RawCount()}
-    return dict(counts) | {
-        day: RawCount(
-            counts.get(day, RawCount()).reports + gone.reports,
-            counts.get(day, RawCount()).node_reports + gone.node_reports,
-        )
-        for day, gone in erased.items()
-    }
+    """Add the reports that owners erased after days were final to the raw counts.
+
+    A final day of an unfinished erasure (`erasing`) has the count that it was computed from: how
+    many of its reports are deleted at the moment is not known.
+    """
+    found = dict(counts)
+    for day, row in stored.items():
+        count, gone = counts.get(day, RawCount()), row.erased
+        if row.final and day in erasing:
+            found[day] = row.counted
+        elif gone != RawCount():
+            found[day] = RawCount(
+                count.reports + gone.reports, count.node_reports + gone.node_reports
+            )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +135,7 @@ class DayInputs:
 
     `stored` are rows of `daily_usage` by day, `counts` are raw counts by day. `imported` tells that
     all raw reports of the day came from an older server. Raw data is complete from `complete_from`
-    on.
+    on. `erasing` are the complete days of unfinished erasures.
     """
 
     day: date
@@ -127,6 +143,7 @@ class DayInputs:
     counts: Mapping[date, RawCount]
     imported: bool
     complete_from: date
+    erasing: Set[date] = frozenset()
 
     @property
     def stored_row(self) -> StoredDay | None:
@@ -136,11 +153,17 @@ class DayInputs:
     def basis(self, found: RawCount | None = None) -> Basis:
         """The raw counts that the day is computed from; `found` replaces the day's own count."""
         counts = dict(self.counts) | ({} if found is None else {self.day: found})
-        made = add_erased(counts, self.stored)
+        made = add_erased(counts, self.stored, self.erasing)
         return {day: count for day, count in made.items() if count != RawCount()}
 
 
-async def read_inputs(influx: Influx, day: date, now: datetime, retention_s: int) -> DayInputs:
+async def read_inputs(
+    influx: Influx,
+    day: date,
+    now: datetime,
+    retention_s: int,
+    erasing: Set[date] = frozenset(),
+) -> DayInputs:
     """Read the inputs of a day. Raises InfluxError."""
     first = day - timedelta(days=DAYS - 1)
     stored, counts, oldest = await asyncio.gather(
@@ -153,4 +176,4 @@ async def read_inputs(influx: Influx, day: date, now: datetime, retention_s: int
     # If no earlier day is stored, nothing has expired: the series begins with the oldest raw day.
     if first < complete_from and not await own_days_before(influx, complete_from):
         complete_from = first - _ONE_DAY
-    return DayInputs(day, stored, counts, day in imported, complete_from)
+    return DayInputs(day, stored, counts, day in imported, complete_from, erasing)

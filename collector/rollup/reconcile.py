@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -17,6 +17,7 @@ from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, stor
 from collector.rollup.inputs import (
     StoredDay,
     add_erased,
+    complete_days,
     first_complete_day,
     hours_over,
     is_final,
@@ -45,6 +46,8 @@ class Snapshot:
     bases: Mapping[date, Basis | None]
     imported: Set[date] = frozenset()
     """Days whose raw reports all came from an older server; they are never computed."""
+    erasing: Set[date] = frozenset()
+    """Complete days of unfinished erasures; they are not computed until these are done."""
 
 
 def days_due(snapshot: Snapshot, first: date, now: datetime) -> list[date]:
@@ -52,13 +55,14 @@ def days_due(snapshot: Snapshot, first: date, now: datetime) -> list[date]:
 
     `first` is the oldest day with complete raw data; `snapshot` covers the days from it on.
     """
-    counts = add_erased(snapshot.counts, snapshot.stored)
+    counts = add_erased(snapshot.counts, snapshot.stored, snapshot.erasing)
     own = [day for day, found in snapshot.stored.items() if not found.imported]
     begun = min([*(counts.keys() - snapshot.imported), *own], default=None)
     if begun is None:
         return []
     span = (now.date() - max(first, begun)).days + 1
     days = [max(first, begun) + timedelta(days=n) for n in range(span)]
+    days = [day for day in days if day not in snapshot.erasing]
     changed = {day for day in days if _has_changed(snapshot, counts, day)}
     return [
         day
@@ -121,13 +125,21 @@ def _hours_of(day: date) -> range:
 class Reconciler:
     """Compares raw and stored data of one InfluxDB and returns the days that are due."""
 
-    def __init__(self, influx: Influx, *, retention_s: int, cache: FactsCache) -> None:
+    def __init__(
+        self,
+        influx: Influx,
+        *,
+        retention_s: int,
+        cache: FactsCache,
+        erasures: Callable[[], Set[date]] = frozenset,
+    ) -> None:
         self._influx = influx
         self._retention_s = retention_s
         self._cache = cache
+        self._erasures = erasures
 
     async def due(self, now: datetime) -> list[date]:
-        """The days to compute, oldest first. Raises InfluxError."""
+        """The days to compute, oldest first. Raises InfluxError, StoreUnavailable."""
         first = await first_complete_day(self._influx, now, self._retention_s)
         if first is None:
             return []
@@ -141,6 +153,7 @@ class Reconciler:
             stored=stored,
             hours=stored_hours({time: fields for (time, _), fields in hourly.items()}),
             imported=await imported_days(self._influx, counts),
+            erasing=await complete_days(self._erasures, now),
             bases=await asyncio.to_thread(lambda: {d: self._cache.basis(d) for d in stored}),
         )
         return days_due(snapshot, first, now)

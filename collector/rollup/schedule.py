@@ -16,6 +16,7 @@ from collector.logs import place
 from collector.metrics import Metrics
 from collector.rollup.daily import Daily, Outcome
 from collector.rollup.reconcile import Reconciler
+from collector.sqlite.errors import StoreUnavailable
 from collector.state import SharedLock
 
 log = structlog.get_logger("collector.rollup")
@@ -148,7 +149,7 @@ class Schedule:
         try:
             async with self.lock:
                 days = await self._reconciler.due(self._clock())
-        except InfluxError as error:
+        except (InfluxError, StoreUnavailable) as error:
             self._count_failure()
             log.warning("the series could not be brought up to date", why=str(error))
             return False

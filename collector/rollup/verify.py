@@ -20,6 +20,8 @@ class Verdict(StrEnum):
     IMPORTED = "imported"
     EXPIRED = "expired"
     EMPTY = "empty"
+    ERASING = "erasing"
+    """An erasure of some of its reports is not done yet."""
 
     @property
     def bad(self) -> bool:
@@ -31,6 +33,7 @@ _FIXED = {
     Outcome.EXPIRED: Verdict.EXPIRED,
     Outcome.IMPORTED: Verdict.IMPORTED,
     Outcome.ERASED: Verdict.GOOD,
+    Outcome.ERASING: Verdict.ERASING,
 }
 
 
@@ -51,7 +54,7 @@ class Verified:
 
 
 async def verify(daily: Daily, day: date, now: datetime) -> Verified:
-    """Compute a day again and compare every point. Raises InfluxError."""
+    """Compute a day again and compare every point. Raises InfluxError, StoreUnavailable."""
     inputs = await daily.read_inputs(day, now)
     stored = inputs.stored_row
     recounted = inputs.basis().get(day, RawCount()).reports

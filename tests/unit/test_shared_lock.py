@@ -63,7 +63,7 @@ async def test_lock_is_given_back_whatever_happens_inside(path: Path) -> None:
 async def test_waiter_that_is_cancelled_leaves_no_trace(path: Path) -> None:
     ours, theirs = SharedLock(path), SharedLock(path)
     held = await theirs.take()
-    waiting = [asyncio.create_task(ours.acquire()) for _ in range(2)]
+    waiting = [asyncio.create_task(ours.take()) for _ in range(2)]
     await asyncio.sleep(0.06)
     for task in waiting:
         task.cancel()
@@ -84,7 +84,6 @@ async def test_release_by_one_who_holds_it_no_more_frees_nobody_else_s(path: Pat
         with pytest.raises(LockBusy):
             await lock.take(limit_s=0.01)
     assert await is_free(path)
-    lock.release()
 
 
 async def test_who_waits_is_told_once_and_gives_up_after_a_limit(path: Path) -> None:
@@ -100,7 +99,7 @@ async def test_lock_that_cannot_be_made_is_an_error_and_is_not_held(tmp_path: Pa
     lock = SharedLock(tmp_path / "missing" / "rollup.lock")
     for _ in range(2):
         with pytest.raises(FileNotFoundError):
-            await lock.acquire()
+            await lock.take()
     (tmp_path / "missing").mkdir()
     async with lock:
         pass
