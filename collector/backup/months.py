@@ -73,7 +73,7 @@ class DailySeries:
         self._influx = influx
 
     async def extent(self) -> tuple[int, int] | None:
-        """The times (ns) of the oldest and the newest point; None where there is none."""
+        """The times (ns) of the oldest and the newest point; None if there is none."""
         times = [
             time
             for name in await self._measurements()

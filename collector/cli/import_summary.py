@@ -14,9 +14,9 @@ from collector.settings import Settings, shown
 
 _DAYS_SHOWN: Final = 10
 _WARNING: Final = (
-    "The imported days count every node that the old server had ever seen; ours count the nodes"
-    " that reported on the day. The old series cannot fall and stands higher: the two levels"
-    " cannot be compared. Imported days have the field `imported` = 1."
+    "Imported days count every node that the old server had ever seen; other days count the nodes"
+    " that reported on the day. The old series never falls and is higher: do not compare the two"
+    " levels. Imported days have the field `imported` = 1."
 )
 _MEANINGS: Final = {
     Skipped.NULL_VALUE: "a required value is NULL",
@@ -55,8 +55,8 @@ def print_summary(data: SourceTables, plan: Plan, configured: Settings) -> None:
     say(f"nodes: {data.rows['nodes']} rows{_range(reported)}")
     say(f"  {len(plan.reports)} reports to write, of {plan.nodes} nodes")
     expired = plan.skipped_nodes[Skipped.EXPIRED]
-    kept = shown(configured)["COLLECTOR_RETENTION_RAW"]
-    say(f"  {expired} nodes outside of raw retention ({kept})")
+    retention = shown(configured)["COLLECTOR_RETENTION_RAW"]
+    say(f"  {expired} nodes outside of raw retention ({retention})")
     _reasons(plan.skipped_nodes)
     for gap, meaning in _GAPS.items():
         if plan.gaps[gap]:

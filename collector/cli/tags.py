@@ -1,4 +1,4 @@
-"""`collector tags`: the values that tags hold within their budgets, and how to give them back."""
+"""`collector tags …`: show the values of tags within their budgets, and remove values."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import typer
 
 from collector.cli.common import fail, load_settings, say, worded_errors
 
-commands = typer.Typer(help="The values of tags, which are bounded by budgets.")
+commands = typer.Typer(help="Show and remove the values of tags, which are limited by budgets.")
 
 
 @commands.command(name="list")
 def list_(
     tag: Annotated[str, typer.Argument(help="Show this tag's values too.")] = "",
 ) -> None:
-    """Show how many values each tag holds, and how many servers must say a new one.
+    """Show how many values each tag has, and how many servers must report a new one.
 
-    Of a tag's values, `servers` are the different ones that said it within 7 days. A value is open
-    until 5 did: open ones leave first. docs/security.md has the rule.
+    With TAG, list its values; `servers` counts distinct servers that reported the value within 7
+    days. A value is open until 5 did, and open values are replaced first. docs/security.md has the
+    rule.
     """
     from collector.admission import SAYERS_DAYS, sayers_needed
     from collector.intakes.asl.tags import tag_budgets
@@ -51,11 +52,11 @@ def list_(
 @commands.command()
 def forget(
     tag: Annotated[str, typer.Argument(help="The tag.")],
-    values: Annotated[list[str], typer.Argument(help="Its values that give their places back.")],
+    values: Annotated[list[str], typer.Argument(help="The values to remove.")],
 ) -> None:
-    """Give back the places of values; a running collector sees it within seconds.
+    """Remove values from a tag's budget; a running collector notices within seconds.
 
-    Reports that are stored keep them, and a value that is said again is admitted like a new one.
+    Stored reports are not changed. A removed value that is reported again counts as new.
     """
     from collector.intakes.asl.tags import tag_budgets
     from collector.upgrade import migrated

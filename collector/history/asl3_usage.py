@@ -157,7 +157,7 @@ class Import:
         days = sorted(plan.days)
         for batch in _batches(days):
             for day in (day for day in batch if day in plan.changed):
-                # InfluxDB cannot delete a field: the point is deleted and written anew.
+                # InfluxDB cannot delete a field: the point is deleted and rewritten.
                 await self._influx.delete(DAILY, DAILY_USAGE.name, f"time = {day_ns(day)}")
             lines = [line(DAILY_USAGE.name, "", plan.days[day], day_ns(day)) for day in batch]
             await write_all(self._influx, DAILY, DAILY, lines)
@@ -215,14 +215,14 @@ class Import:
         return {day_of(row["time"]) for row in found if row["received"] > (row["imported"] or 0)}
 
     async def _plan_reports(self, plan: Plan, nodes: list[OldNode]) -> None:
-        kept = []
+        valid = []
         for node in nodes:
             if (why := self._time_reason(node)) is not None:
                 plan.skipped_nodes[why] += 1
             else:
-                kept.append(node)
+                valid.append(node)
         day, there = -1, DayReports()
-        for report in old_reports(kept):
+        for report in old_reports(valid):
             if (new := report.second * _NS // NS_PER_DAY) != day:
                 day, there = new, await stored_reports(self._influx, new)
                 for stored in there.imported.values():
@@ -258,8 +258,8 @@ class Import:
         return Skipped.EXPIRED if self._expires(RAW, written) else None
 
     def _expires(self, database: str, moment: datetime) -> bool:
-        kept = self._retention[database]
-        return kept > 0 and moment < self._now - timedelta(seconds=kept) + _EXPIRY_MARGIN
+        seconds = self._retention[database]
+        return seconds > 0 and moment < self._now - timedelta(seconds=seconds) + _EXPIRY_MARGIN
 
     async def _rows(self, select: Select) -> list[dict[str, Any]]:
         """Read rows by column; [] if the database does not exist yet."""

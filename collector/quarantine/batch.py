@@ -114,8 +114,9 @@ class Preview:
 class Quarantine:
     """Batches in one InfluxDB. Every method raises InfluxError.
 
-    `take_back` is told the values, by tag, that a batch put in force says, and those that nobody
-    else says: they give back what they have of the tags' budgets. It blocks, and may come twice.
+    `take_back(suspect, gone)` is called in a thread when a batch is added, perhaps repeatedly, with
+    the tag values of the batch that few and that no other reports have, to free their places in the
+    tags' budgets.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Values of tags that a batch says, and those of them that no report in the series says."""
+"""Tag values of a batch that few or no other reports have."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from collector.schema import (
 )
 
 _FEW: Final = 5
-"""Reports in the series under which a value counts as said by too few to stay firm."""
+"""A value that fewer other reports have is suspect."""
 
 Values = Mapping[str, Set[str]]
 """Values by tag."""
 
 
 class Found(NamedTuple):
-    """The values of a batch that few reports in the series say, and those that none says.
+    """Tag values of a batch: those that few other reports have, and those that none has.
 
-    `other` is among the first where the batch holds it.
+    `other` is always suspect if the batch holds it.
     """
 
     suspect: Values
@@ -40,22 +40,22 @@ class Found(NamedTuple):
 
 
 async def values_of(influx: Influx, picked: Picked) -> Found:
-    """Compare a batch that is marked with all other raw reports. Raises InfluxError."""
+    """Compare a marked batch with all other raw reports. Raises InfluxError."""
     suspect: dict[str, set[str]] = {}
     gone: dict[str, set[str]] = {}
     for tag in (one.name for one in NODE_TAGS if one is not REGISTRATION):
         of_server = any(one.name == tag for one in SERVER_TAGS)
         measurement = SERVER_REPORT if of_server else NODE_REPORT
         rows = picked.reports if of_server else picked.nodes
-        said = set(rows.select(pl.col(tag).drop_nulls().unique()).to_series()) - {UNKNOWN, ""}
-        counts = await _standing(influx, measurement, tag) if said - {OTHER} else {}
-        gone[tag] = {one for one in said - {OTHER} if not counts.get(one)}
-        suspect[tag] = {one for one in said if one == OTHER or counts.get(one, 0) < _FEW}
+        found = set(rows.select(pl.col(tag).drop_nulls().unique()).to_series()) - {UNKNOWN, ""}
+        counts = await _counts(influx, measurement, tag) if found - {OTHER} else {}
+        gone[tag] = {one for one in found - {OTHER} if not counts.get(one)}
+        suspect[tag] = {one for one in found if one == OTHER or counts.get(one, 0) < _FEW}
     return Found(suspect, gone)
 
 
-async def _standing(influx: Influx, measurement: Measurement, tag: str) -> dict[str, int]:
-    """How many reports (or nodes in them) that are in no batch say each value of a tag."""
+async def _counts(influx: Influx, measurement: Measurement, tag: str) -> dict[str, int]:
+    """Count the reports (or their nodes) outside of quarantine by value of a tag."""
     counts: dict[str, int] = {}
     for field, where, sign in (("server", "", 1), (QUARANTINE, f"{QUARANTINE} > 0", -1)):
         select = Select(

@@ -134,14 +134,14 @@ def _installed(text: str) -> dict[str, str]:
     If two packages have the same label, the last by name counts.
     """
     try:
-        said = json.loads(text)
+        installed = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(said, dict):
+    if not isinstance(installed, dict):
         return {}
     return {
         published_label(package): published_label(version)
-        for package, version in sorted(said.items())
+        for package, version in sorted(installed.items())
         if version and isinstance(version, str)
     }
 

@@ -12,7 +12,7 @@ from collector.rollup.points import Points, Tags
 from collector.schema import Measurement
 
 _MANY: Final = 50
-"""If more points are to be removed, it is faster to delete the whole span and write it anew."""
+"""If more points are to be removed, it is faster to delete and rewrite the span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ async def store(influx: Influx, measurement: Measurement, points: Points, span: 
     Raises InfluxError, also if InfluxDB did not carry out a deletion.
     """
     stored = await stored_points(influx, measurement, span)
-    # InfluxDB cannot delete a field: the point is deleted and written anew.
+    # InfluxDB cannot delete a field: the point is deleted and rewritten.
     narrowed = {key for key in stored.keys() & points if stored[key].keys() - points[key].keys()}
     stale = stored.keys() - points.keys()
     removes = bool(narrowed or stale)
