@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 
-from collector.admission import TagValue
 from collector.memory import Action, Asked, Choice, Memory, Notice, State
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxDamaged, OutboxFile, look_over
@@ -21,6 +20,7 @@ from collector.outbox.file import Legacy
 from collector.privacy import OwnerMark, ServerPseudonym
 from collector.share import directories
 from collector.state import StateError, StateInUse, locked
+from collector.tag_budget import TagValue
 
 log = structlog.get_logger("collector.upgrade")
 

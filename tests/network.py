@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from collector.admission import TagBudget
 from collector.influx import Influx
 from collector.intakes.asl.points import Accepted, Understanding
 from collector.intakes.asl.tags import tag_budgets
@@ -19,6 +18,7 @@ from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily, DayResult
 from collector.rollup.reconcile import Reconciler
 from collector.rollup.schedule import Schedule
+from collector.tag_budget import TagBudget
 from tests.conftest import Databases
 from tests.oracle import DAY, Points, Series
 from tests.sender import KEY, node_name

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from collector.admission import Change, Network, RateLimit, TagBudget
+from collector.admission import Network, RateLimit
 from collector.intakes.asl.intake import AslIntake
 from collector.intakes.asl.points import Understanding
 from collector.intakes.asl.tags import tag_budgets
@@ -15,6 +15,7 @@ from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile
 from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.tag_budget import Change, TagBudget
 from tests.sender import KEY
 from tools.simulation.sending import EveryNode
 

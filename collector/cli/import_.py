@@ -21,13 +21,13 @@ from collector.cli.common import err, fail, load_settings, say, warn, worded_err
 from collector.redaction import hide
 
 if TYPE_CHECKING:
-    from collector.admission import TagValue
     from collector.history.asl3_dump_file import DumpFile
     from collector.history.asl3_live import Dsn
     from collector.history.asl3_usage import Import, SourceTables
     from collector.influx import Influx
     from collector.privacy import OwnerMark
     from collector.settings import Settings
+    from collector.tag_budget import TagValue
 
 commands = typer.Typer(no_args_is_help=True, help="Import the history of another server.")
 
@@ -179,7 +179,6 @@ async def _import(configured: Settings, data: SourceTables, *, apply: bool) -> N
 def _importer(
     configured: Settings, influx: Influx, retention: dict[str, int], *, apply: bool
 ) -> Import:
-    from collector.admission import TagBudget
     from collector.history.asl3_usage import Import
     from collector.intakes.asl.tags import tag_budgets
     from collector.memory import path_in
@@ -188,6 +187,7 @@ def _importer(
     from collector.outbox import FILE
     from collector.privacy import Pseudonymiser
     from collector.state import KEY_BYTES, pseudonym_key
+    from collector.tag_budget import TagBudget
     from collector.upgrade import migrated
 
     # A dry run creates neither key nor memory. Without a key file, no stored pseudonym can match.

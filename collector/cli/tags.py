@@ -22,8 +22,8 @@ def list_(
     days. A value is open until 5 did, and open values are replaced first. docs/security.md has the
     rule.
     """
-    from collector.admission import SAYERS_DAYS, sayers_needed
     from collector.intakes.asl.tags import tag_budgets
+    from collector.tag_budget import SAYERS_DAYS, sayers_needed
     from collector.upgrade import migrated
 
     configured = load_settings()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final, Self, TypeVar
 
-from collector.admission import TagBudget
 from collector.days import day_ns, day_of
 from collector.history.asl3_dump import Row
 from collector.history.asl3_raw import DayReports, SecondStamper, imported_lines, stored_reports
@@ -38,6 +37,7 @@ from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Refusal
 from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT
+from collector.tag_budget import TagBudget
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from collector.admission import SAYERS_DAYS, Change, TagBudget, TagValue
 from collector.memory import Memory, MemoryUnavailable
+from collector.tag_budget import SAYERS_DAYS, Change, TagBudget, TagValue
 
 _PAUSE_S: Final = 1.0
 _LOOK_S: Final = 5.0

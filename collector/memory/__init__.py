@@ -5,10 +5,10 @@ directory and all commands share it; it holds no reports. `store` opens the file
 tables, `salvage` reads a damaged one; each other module is a table, or some that belong together.
 """
 
-from collector.admission import Sighting
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
 from collector.memory.memory import Memory, days_of_erasures, path_in
 from collector.memory.records import Action, Asked, Choice, Notice, State
+from collector.tag_budget import Sighting
 
 __all__ = [
     "Action",

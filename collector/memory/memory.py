@@ -8,13 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from collector.admission import TagValue
 from collector.memory import choices, erasures, tags
 from collector.memory.choices import ChoicesTable
 from collector.memory.erasures import ErasuresTable
 from collector.memory.records import Asked, Choice, Notice
 from collector.memory.store import Store, Table, operation
 from collector.memory.tags import TagsTable
+from collector.tag_budget import TagValue
 
 _DIRECTORY: Final = "memory"
 _FILE: Final = "memory.sqlite3"

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
 from typing import Final
 
-from collector.admission import Change, Freed, Sighting, TagValue
 from collector.memory.store import Table, operation
 from collector.privacy import ServerPseudonym
 from collector.schema import OTHER
+from collector.tag_budget import Change, Freed, Sighting, TagValue
 
 _MOST_SIGHTINGS: Final = 20_000
 """Sightings of one tag: past that some go, so that made-up values cannot fill the disk."""

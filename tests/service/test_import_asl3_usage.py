@@ -22,7 +22,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from collector import nodelist
-from collector.admission import TagBudget, TagValue
 from collector.cli import cli
 from collector.history.asl3_dump import Row, dump_rows
 from collector.history.asl3_live import TABLES, DatabaseError, Dsn, live_rows
@@ -35,6 +34,7 @@ from collector.privacy import Pseudonymiser
 from collector.public.reports import basic_text, daily_text
 from collector.public.series import PublicSeries, Snapshot
 from collector.schema import DAILY, RAW
+from collector.tag_budget import TagBudget, TagValue
 from tests.command import same_log_afterwards
 from tests.conftest import Databases, InfluxServer, clean_environment
 from tests.conftest import Row as Point

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from collector.admission import Freed, TagValue
 from collector.lines import Stamper
 from collector.memory import (
     Action,
@@ -29,6 +28,7 @@ from collector.memory import (
 from collector.metrics import Metrics
 from collector.owners.choices import Choices
 from collector.privacy import OwnerMark, Pseudonymiser, ServerPseudonym
+from collector.tag_budget import Freed, TagValue
 from tests.sender import KEY, until
 
 HOUR = 3600 * 10**9

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.admission import TagValue
 from collector.memory import Memory, Sighting
 from collector.quarantine.batch import Quarantine, QuarantineError, State, span_between
 from collector.quarantine.pattern import Pattern
 from collector.rollup.store import Span
+from collector.tag_budget import TagValue
 from tests.command import Done, command
 from tests.conftest import Databases, StartServe, clean_environment
 from tests.fleets import EPOCH, Received, random_fleet

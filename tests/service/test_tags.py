@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.admission import Change, News, TagBudget, TagValue
 from collector.intakes.remember import TagNews
 from collector.memory import Memory, Sighting
+from collector.tag_budget import Change, News, TagBudget, TagValue
 from tests.command import command
 from tests.conftest import Databases, StartServe
 from tests.sender import encoded, eventually, post, report, until

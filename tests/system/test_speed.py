@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import polars as pl
 
-from collector.admission import TagBudget
 from collector.intakes.asl.points import Understanding
 from collector.intakes.asl.report import Report
 from collector.intakes.asl.tags import tag_budgets
@@ -23,6 +22,7 @@ from collector.privacy import Pseudonymiser
 from collector.rollup.facts import Rows, gather
 from collector.schema import NODE_REPORT, SERVER_REPORT
 from collector.suspicion import Suspicions
+from collector.tag_budget import TagBudget
 from tests.days import One, answer, node_rows, server_rows
 from tests.sender import KEY, encoded, report
 from tools.simulation.sending import EveryNode

@@ -13,7 +13,6 @@ import hypothesis.strategies as st
 import pydantic_core
 import pytest
 
-from collector.admission import TagBudget
 from collector.intakes.asl.points import Accepted, Understanding, seconds
 from collector.intakes.asl.repair import Repair, repaired
 from collector.intakes.asl.report import Report
@@ -23,6 +22,7 @@ from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
 from collector.problems import Reason, Refusal
 from collector.schema import NODE_TAGS
+from collector.tag_budget import TagBudget
 from tests.asl_cases import ACCEPTED, DIRECTORY, REFUSED, body_of, expected
 from tests.sender import KEY, encoded, report
 

@@ -17,7 +17,6 @@ from typing import Final
 
 import aiohttp
 
-from collector.admission import TagBudget
 from collector.influx import Influx, Select, read
 from collector.influx.writing import write_all
 from collector.intakes.asl.points import Understanding
@@ -26,6 +25,7 @@ from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
 from collector.problems import Refusal
 from collector.schema import NODE_REPORT, RAW, SERVER_REPORT
+from collector.tag_budget import TagBudget
 from tools.simulation.fleet import Submission
 
 _BATCH: Final = 5000

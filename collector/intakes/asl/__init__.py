@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from collector.admission import SAYERS_DAYS, Buckets, RateLimit, TagBudget
+from collector.admission import Buckets, RateLimit
 from collector.intakes.asl.intake import NAME, AslIntake
 from collector.intakes.asl.operations import operations
 from collector.intakes.asl.points import Understanding
@@ -32,6 +32,7 @@ from collector.schema import (
 )
 from collector.settings import Settings
 from collector.suspicion import Suspicions
+from collector.tag_budget import SAYERS_DAYS, TagBudget
 
 _SECONDS_PER_DAY: Final = 86_400
 

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from collector.admission import Change, RateLimit
+from collector.admission import RateLimit
 from collector.fast_path import FastHandler, Reply, decided
 from collector.intakes.asl.points import Accepted, OptedOut, Outcome, Read, Understanding
 from collector.intakes.door import Door
@@ -27,6 +27,7 @@ from collector.outbox import Entry, Outbox
 from collector.privacy import ServerPseudonym
 from collector.problems import Refusal
 from collector.receipts import Receipt, prebuilt
+from collector.tag_budget import Change
 
 log = structlog.get_logger("collector.intakes.asl")
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 import pydantic_core
 
-from collector.admission import Buckets, Change, News, TagBudget
+from collector.admission import Buckets
 from collector.intakes.asl.report import FIRST_PUBLIC_NODE, MOST_NODES, Reading, Report, read
 from collector.intakes.asl.tags import Tags, registration
 from collector.intakes.proof import Proof
@@ -22,6 +22,7 @@ from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import NODE_REPORT, SERVER_REPORT
 from collector.suspicion import Kind, Suspicions
+from collector.tag_budget import Change, News, TagBudget
 
 _MOST_SECONDS: Final = 100 * 365 * 86_400
 _MOST_DIGITS: Final = len(str(_MOST_SECONDS))

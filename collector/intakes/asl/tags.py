@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.admission import News, TagBudget
 from collector.lines import label, tag_set
 from collector.metrics import Metrics
 from collector.schema import (
@@ -24,6 +23,7 @@ from collector.schema import (
     RELEASE,
     UNKNOWN,
 )
+from collector.tag_budget import News, TagBudget
 
 _VERSION: Final = re.compile(r"(?P<asterisk>[^+\s]+)\+(?P<asl>asl\d*-[^-\s]+)(-\S*)?")
 _MOST: Final = 2000
