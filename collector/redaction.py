@@ -37,8 +37,9 @@ class _Known:
         new = {form for form in forms if len(form) >= _SHORTEST} - self.forms
         if new:
             self.forms |= new
-            # The longest first: a password may be a part of a token.
-            longest = sorted(self.forms, key=len, reverse=True)
+            # The longest first: a password may be a part of a token. HIDDEN is replaced by itself,
+            # so that a secret which is a part of it does not change a text that is redacted again.
+            longest = sorted({*self.forms, HIDDEN}, key=len, reverse=True)
             self.pattern = re.compile("|".join(map(re.escape, longest)))
 
 
@@ -66,7 +67,7 @@ def hide_in_addresses(*texts: str) -> None:
 
 
 def redacted(text: str) -> str:
-    """The text with every secret hidden."""
+    """The text with every secret hidden; a text that was redacted before stays as it is."""
     if "://" in text:
         text = _USER.sub(f"{HIDDEN}@", text)
         text = _PARAMETER.sub(rf"\1={HIDDEN}", text)

@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from collector.redaction import HIDDEN, RedactedStream, hide, hide_in_addresses, redacted
+from collector.redaction import HIDDEN, RedactedStream, _Known, hide, hide_in_addresses, redacted
 
 PASSWORD = 'p@ss/w0rd "ü" #1'
 FORMS = [
@@ -78,3 +78,18 @@ def test_stream_hides_what_is_written_and_is_else_as_it_was() -> None:
     stream.writelines(["one-line", " of two"])
     assert under.getvalue() == f"a {HIDDEN}\n{HIDDEN} of two"
     assert stream.writable()
+
+
+@pytest.fixture
+def only_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what the test hides forgotten afterwards: it is a part of plain words."""
+    monkeypatch.setattr("collector.redaction._known", _Known())
+
+
+@pytest.mark.usefixtures("only_these")
+@pytest.mark.parametrize("secret", ["hidden", "(hidden)", "(hid", "den)", "(hidden)-and-more"])
+def test_text_that_is_redacted_twice_is_as_after_once(secret: str) -> None:
+    hide(secret)
+    once = redacted(f"{secret}: http://me:{secret}@host/list?token={secret}")
+    assert once == f"{HIDDEN}: http://{HIDDEN}@host/list?token={HIDDEN}"
+    assert redacted(once) == once
