@@ -16,13 +16,12 @@ from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile, look_over
 from collector.outbox.delivering import DeliveryLock
 from collector.settings import Settings
-from collector.state import locked
+from collector.state import is_about_directory, locked
 
 log = structlog.get_logger("collector.abandoned")
 
 _DRAIN_LOOK_S: Final = 1.0
 _LOOK_S: Final = 5.0
-_OWN: Final = frozenset({"lock", "version"})
 
 
 class Abandoned:
@@ -97,7 +96,7 @@ def _waiting(path: Path) -> bool:
 def _delete(directory: Path) -> None:
     """Delete what a worker makes; a directory with anything else in it stays. Raises OSError."""
     for path in directory.iterdir():
-        if path.name in _OWN or path.name.startswith(FILE):
+        if is_about_directory(path) or path.name.startswith(FILE):
             path.unlink()
     directory.rmdir()
     log.info("a former worker's outbox is empty and deleted", outbox=directory.name)

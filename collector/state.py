@@ -26,6 +26,7 @@ _LOCK: Final = "lock"
 _POLL_S: Final = 0.05
 _VERSION_FILE: Final = "version"
 _FINGERPRINT: Final = "pseudonym.fingerprint"
+_UNFINISHED: Final = ".new"
 _REMEDY: Final = (
     "every server and node would be counted twice. Put the key back, from a copy or from another"
     " collector that writes to the same InfluxDB. Where it is lost for good,"
@@ -212,9 +213,14 @@ def _write_version(directory: Path) -> None:
     _write(directory / _VERSION_FILE, str(VERSION))
 
 
+def is_about_directory(path: Path) -> bool:
+    """Whether a file is one that this module writes about a directory itself, without the key."""
+    return path.name.removesuffix(_UNFINISHED) in {_LOCK, _VERSION_FILE, _FINGERPRINT}
+
+
 def _write(path: Path, text: str) -> None:
     """Put a line into a file, whole or not at all. Raises StateError."""
-    new = path.with_name(f"{path.name}.new")
+    new = path.with_name(f"{path.name}{_UNFINISHED}")
     try:
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as file:
