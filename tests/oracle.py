@@ -212,8 +212,20 @@ class Oracle:
         for report in self.reports:
             by_day[report.day].append(report)
         self.days = {day: _exact(by_day[day]) for day in range(self.first - WINDOW, self.last + 1)}
+        self._named: dict[tuple[int, bool], list[dict[str, str]]] = {}
         self._upgrades = self._all_upgrades()
         self._hourly: dict[int, dict[str, int]] = {}
+
+    def units(self, day: int, *, servers: bool = False) -> list[dict[str, str]]:
+        """The nodes, or servers, of a day as its tables name them; not to be changed."""
+        if (day, servers) not in self._named:
+            exact = self.days[day]
+            if servers:
+                named = _named((server.is_a for server in exact.servers.values()), SERVER_KEYS)
+            else:
+                named = _named((node.is_a for node in exact.nodes.values()), NODE_KEYS)
+            self._named[day, servers] = named
+        return self._named[day, servers]
 
     def series(self, days: Iterable[int] | None = None) -> Series:
         """Every point of every public measurement on these days (of 1970), with k = 1."""
@@ -234,7 +246,7 @@ class Oracle:
     def usage(self, day: int) -> Points:
         """`daily_usage` of a day."""
         exact = self.days[day]
-        nodes = _named((node.is_a for node in exact.nodes.values()), NODE_KEYS)
+        nodes = self.units(day)
         channels = Counter(node["channel"] for node in nodes)
         registered = Counter(node["registration"] for node in nodes)
         before = self._nodes(day - WINDOW, day - 1)
@@ -267,12 +279,11 @@ class Oracle:
 
     def node_tables(self, day: int) -> Points:
         """`daily_nodes` of a day."""
-        units = _named((node.is_a for node in self.days[day].nodes.values()), NODE_KEYS)
-        return _tables(units, NODE_KEYS, day, "nodes", self.final(day))
+        return _tables(self.units(day), NODE_KEYS, day, "nodes", self.final(day))
 
     def server_tables(self, day: int) -> Points:
         """`daily_servers` of a day."""
-        units = _named((server.is_a for server in self.days[day].servers.values()), SERVER_KEYS)
+        units = self.units(day, servers=True)
         return _tables(units, SERVER_KEYS, day, "servers", self.final(day))
 
     def packages(self, day: int) -> Points:

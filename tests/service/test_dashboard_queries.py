@@ -69,8 +69,7 @@ class Published:
 
     def units(self, narrowed: Filter, day: int, *, servers: bool = False) -> int:
         """How many nodes, or servers, of a day have the filter's value, by brute force."""
-        exact = self.oracle.days[day]
-        units = [each.is_a for each in (exact.servers if servers else exact.nodes).values()]
+        units = self.oracle.units(day, servers=servers)
         within, value = narrowed
         return len(units) if within == "all" else sum(unit[within] == value for unit in units)
 
