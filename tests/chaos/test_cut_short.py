@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.ledger import Ledger, settled
 from tests.length import repeat
 from tests.network import day_of
 from tests.owners import DAY, DAYS_BACK, NEIGHBOURS, lay_past, midnight
-from tests.sender import get
+from tests.sender import get, lay_key
 from tools.embedded import EmbeddedInflux
 
 FAULT_S = repeat(4, 20)
@@ -43,12 +44,15 @@ async def test_no_number_is_made_of_a_part_while_influxdb_cuts_queries_short(
     own_influx: EmbeddedInflux,
     own_databases: Databases,
     serve: StartServe,
+    state_dir: Path,
     csv: Cut,
     json: Cut,
     form: str,
 ) -> None:
     server = own_databases.server
     began_at = midnight()
+    # The past is of the same collector, so it has its key.
+    lay_key(state_dir)
     await asyncio.to_thread(lay_past, own_databases)
     way = Cutting(own_influx.url, cutting=True, csv=csv, json=json)
     async with way.open():

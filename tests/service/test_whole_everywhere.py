@@ -18,7 +18,7 @@ from collector.backup.manifest import BackupError
 from collector.backup.save import save
 from collector.history.asl3_raw import stored_reports
 from collector.history.asl3_rows import OldNode, OldReport, Skipped
-from collector.influx import CutShort, Influx, InfluxError
+from collector.influx import CutShort, Influx, InfluxError, InfluxUnavailable
 from collector.metrics import Metrics
 from collector.owners.holdings import raw_rows
 from collector.privacy import ServerPseudonym
@@ -124,8 +124,9 @@ async def test_pages_remember_no_half_series(behind: Behind) -> None:
     series = PublicSeries(behind.rollup.influx)
     for only in ("daily_usage", "daily_nodes"):
         behind.way.only, behind.way.cutting = f'"{only}"', True
-        with pytest.raises(CutShort):
+        with pytest.raises(InfluxUnavailable) as told:
             await series.snapshot()
+        assert isinstance(told.value.__cause__, CutShort)
         behind.way.cutting = False
     found = await series.snapshot()
     assert [day.day for day in found.days] == [day_of(TODAY - back) for back in (5, 4, 3, 2, 1)]
