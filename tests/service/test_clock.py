@@ -91,6 +91,7 @@ def test_clock_set_while_the_collector_is_down_dates_what_waits(
     collector = serve(collector.environment)
     sent.send(collector, 2020)
     sent.all_right(databases, collector)
+    assert metric(collector.metrics_url, "collector_redated_reports_total") == 2
 
 
 def test_what_an_earlier_boot_took_under_a_wrong_clock_is_dated_to_the_start_and_told(
@@ -105,6 +106,7 @@ def test_what_an_earlier_boot_took_under_a_wrong_clock_is_dated_to_the_start_and
     machine_clock.set(0)
     collector = serve(collector.environment | {"BOOT_ID": "second"})
     sent.all_right(databases, collector, slack=30)
+    assert metric(collector.metrics_url, "collector_redated_reports_total") == 2
     assert "reports=2" in next(
         row for row in collector.logs().splitlines() if "earlier boot" in row
     )
