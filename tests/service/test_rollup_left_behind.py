@@ -99,7 +99,7 @@ async def test_a_day_that_fails_keeps_no_other_from_being_computed_and_heals(
         sample = metrics.registry.get_sample_value
         assert sample("collector_rollup_runs_total", {"outcome": "failed"}) == 5
         assert sample("collector_rollup_days_failing") == 5
-        failed = [entry for entry in logs if "left behind" in entry["event"]]
+        failed = [entry for entry in logs if "it is skipped" in entry["event"]]
         assert [entry["day"] for entry in failed] == [
             day_of(day).isoformat() for day in range(BAD, EPOCH + DAYS + 1)
         ]
