@@ -25,7 +25,7 @@ from collector.schema import RAW
 from collector.settings import load
 from collector.state import KEY_BYTES
 from tools.embedded import EmbeddedInflux
-from tools.simulation.sending import understanding_of_past
+from tools.simulation.sending import converter_of_past
 
 _SERVERS: Final = 3000
 _LINES: Final = 5000
@@ -70,7 +70,7 @@ def _wait(ours: Serving, lines: int) -> None:
 
 def _fill(state: Path, bodies: list[bytes], reports: int) -> int:
     """An outbox of so many reports, and a file of the same lines; how many lines."""
-    understanding = understanding_of_past(
+    converter = converter_of_past(
         os.urandom(KEY_BYTES), instance=0, budgets=tag_budgets(), memory_days=90
     )
     lines = count = 0
@@ -78,7 +78,7 @@ def _fill(state: Path, bodies: list[bytes], reports: int) -> int:
         while count < reports:
             batch: list[Entry] = []
             for body in bodies[: min(_COMMIT, reports - count)]:
-                outcome = understanding.of(body, time.time_ns())
+                outcome = converter.of(body, time.time_ns())
                 if not isinstance(outcome, Refusal):
                     batch.append(outcome.entry)
             with file.transaction():

@@ -18,7 +18,7 @@ from collector.intakes.asl.tags import tag_budgets
 from collector.schema import DAILY, RAW
 from tools.embedded import EmbeddedInflux
 from tools.simulation.fleet import Fleet
-from tools.simulation.sending import lay_down, understanding_of_past
+from tools.simulation.sending import converter_of_past, lay_down
 
 _REQUESTS: Final = 1_000_000
 _BURST_S: Final = 20
@@ -68,11 +68,9 @@ async def _disk(folder: Path) -> str:
     raw_place, daily_place = folder / "raw", folder / "daily"
     async with EmbeddedInflux(raw_place) as server, Influx(server.url) as influx:
         await ensure(influx, {RAW: 0})
-        understanding = understanding_of_past(
-            bytes(32), instance=0, budgets=tag_budgets(), memory_days=90
-        )
+        converter = converter_of_past(bytes(32), instance=0, budgets=tag_budgets(), memory_days=90)
         tally = await lay_down(
-            (fleet.day(day) for day in days), understanding, influx, done=lambda: None
+            (fleet.day(day) for day in days), converter, influx, done=lambda: None
         )
     samples = await years.sampled(folder, _SAMPLES)
     async with EmbeddedInflux(daily_place) as server, Influx(server.url) as influx:

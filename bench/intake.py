@@ -19,7 +19,7 @@ from collector.intakes.asl.tags import tag_budgets
 from collector.outbox import OutboxFile
 from collector.problems import Refusal
 from tools.embedded import EmbeddedInflux
-from tools.simulation.sending import understanding_of_past
+from tools.simulation.sending import converter_of_past
 
 _SERVERS: Final = 3000
 _ROUNDS: Final = 7
@@ -113,24 +113,20 @@ def _words(
 
 def _stages(bodies: Sequence[bytes], folder: Path, accept_s: float, used_s: float) -> str:
     """Where the time of a report goes: each stage by itself in a loop, and what is left."""
-    understanding = understanding_of_past(
-        bytes(32), instance=0, budgets=tag_budgets(), memory_days=90
-    )
+    converter = converter_of_past(bytes(32), instance=0, budgets=tag_budgets(), memory_days=90)
     reads: list[Read] = []
     readable: list[bytes] = []
     for body in bodies:
-        found = understanding.read(body)
+        found = converter.read(body)
         # One that is repaired first is rare, and no measure of the others.
         if not isinstance(found, Refusal) and _parses(body):
             reads.append(found)
             readable.append(body)
-    outcomes = [understanding.of(body, time.time_ns()) for body in readable]
+    outcomes = [converter.of(body, time.time_ns()) for body in readable]
     entries = [outcome.entry for outcome in outcomes if not isinstance(outcome, Refusal)]
     parse = _each(Report.model_validate_json, readable)
-    read = _each(understanding.read, readable) - parse
-    lines = _each(
-        lambda one: understanding.admit(one, lambda _server: False, time.time_ns()), reads
-    )
+    read = _each(converter.read, readable) - parse
+    lines = _each(lambda one: converter.admit(one, lambda _server: False, time.time_ns()), reads)
     with OutboxFile(folder / "stages.sqlite3") as file:
         begun = time.process_time()
         for first in range(0, len(entries), 64):

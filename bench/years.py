@@ -36,7 +36,7 @@ from collector.schema import (
 from tools.embedded import EmbeddedInflux
 from tools.simulation.catalogue import RELEASES
 from tools.simulation.fleet import Fleet
-from tools.simulation.sending import lay_down, understanding_of_past
+from tools.simulation.sending import converter_of_past, lay_down
 
 DAYS: Final = 5 * 365 + 1
 _SERVERS: Final = 22_000
@@ -75,16 +75,14 @@ async def sampled(folder: Path, samples: int = _SAMPLES) -> list[Day]:
     found: list[Day] = []
     async with EmbeddedInflux(folder / "sampled") as server, Influx(server.url) as influx:
         await ensure(influx, {RAW: 0, DAILY: 0})
-        understanding = understanding_of_past(
+        converter = converter_of_past(
             bytes(32), instance=0, budgets=tag_budgets(), memory_days=_FLEET_DAYS
         )
         daily = Daily(influx, k=5, retention_s=0, cache=FactsCache(folder / "rolled", k=5))
         for number in range(samples):
             day = start + timedelta(days=1 + round(number * step))
             both = (day - timedelta(days=1), day)
-            await lay_down(
-                (fleet.day(each) for each in both), understanding, influx, done=lambda: None
-            )
+            await lay_down((fleet.day(each) for each in both), converter, influx, done=lambda: None)
             for each in both:
                 await daily.roll(each, datetime.now(UTC))
             span = span_of(day, day)

@@ -25,7 +25,7 @@ from collector.fast_path import FAST_PATH, FastPath
 from collector.guard import Limits
 from collector.health import Handler, Health, private_site
 from collector.influx import Influx
-from collector.intakes import INTAKES, Intake, OpenIntake, Surroundings, layouts
+from collector.intakes import INTAKES, Intake, IntakeContext, OpenIntake, layouts
 from collector.intakes.door import Door
 from collector.intakes.proof import prove
 from collector.listen import listening
@@ -218,7 +218,7 @@ async def running(
                 see_to = partial(former.see_to, left)
                 await stack.enter_async_context(supervisor.loop("abandoned", see_to, vital=False))
 
-        surroundings = Surroundings(
+        context = IntakeContext(
             settings=settings,
             shared_dir=whole.state_dir,
             is_first=share.first,
@@ -238,7 +238,7 @@ async def running(
             loop=lambda name, work: supervisor.loop(name, work, vital=False),
         )
         opened = [
-            await stack.enter_async_context(intake.open(surroundings))
+            await stack.enter_async_context(intake.open(context))
             for intake in intakes
             if intake.is_on(settings)
         ]

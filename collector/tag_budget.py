@@ -1,6 +1,6 @@
-"""Bounds how many values each tag holds, and decides which ones. Pure.
+"""Budgets of tag values: which distinct values each tag may have. Pure.
 
-The rule: docs/security.md, "Budgets of tags"; its reasons: docs/decisions/0073-tag-budgets.md.
+The rules: docs/security.md, "Budgets of tags". Reasons: docs/decisions/0073-tag-budgets.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collector.schema import OTHER, UNKNOWN
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A server (pseudonym) said a value of a tag that is not firm, on a UTC day."""
+    """A server (pseudonym) has reported a value that is not firm, on a UTC day."""
 
     tag: str
     value: str
@@ -24,9 +24,9 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class TagValue:
-    """A value that a tag holds, and the last UTC day (days since 1970) on which it was seen.
+    """A value that a tag holds, and the last UTC day (days since 1970) on which it was reported.
 
-    It is `firm` once `SAYERS` servers have said it within `SAYERS_DAYS`.
+    It is `firm` once `SAYERS` servers have reported it within `SAYERS_DAYS`.
     """
 
     tag: str
@@ -37,7 +37,7 @@ class TagValue:
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """A value that a tag holds no more."""
+    """A value that a tag no longer holds."""
 
     tag: str
     value: str
@@ -45,22 +45,22 @@ class Freed:
 
 Change = TagValue | Sighting | Freed
 News = list[Change]
-"""Changes of a budget, in order: all that a later run must know."""
+"""Changes of a budget to store for later runs, in order."""
 
 SAYERS: Final = 5
 """Different servers that make a value firm."""
 SAYERS_DAYS: Final = 7
-"""Days within which they must say it, and for which an open value that nobody says is held."""
+"""Days within which they must report it, and after which an unreported open value may go."""
 ALONE: Final = 5
-"""Open values of a tag that one server alone may say."""
+"""Limit of a tag's open values that only one server has reported, for each server."""
 _MOST_SIGHTINGS: Final = 20_000
 
 
 def sayers_needed(held: int, budget: int) -> int | None:
-    """How many different servers must say a new value of a tag that holds `held` values already.
+    """Number of servers that must report a new value of a tag that holds `held` values.
 
-    One while less than half of the budget is spent; then 5, and twice as many with every further
-    tenth of the budget. None where the budget is spent.
+    It is 1 while less than half of the budget is used; then 5, and twice as many with each further
+    tenth of the budget. None if the budget is used up.
     """
     if held >= budget:
         return None
@@ -70,14 +70,14 @@ def sayers_needed(held: int, budget: int) -> int | None:
 
 
 class TagBudget:
-    """Bounds how many distinct values each tag holds, so that InfluxDB's series stay bounded.
+    """Limits the distinct values of each tag, so that the number of InfluxDB's series is bounded.
 
-    `budgets` gives each tag's number; `unknown` and `other` cost nothing. A new value needs more
-    and more different servers that say it within `SAYERS_DAYS` (`sayers_needed`), or takes the
-    place of an open one that fewer say; until then it is `other`. A firm value is held for
-    `memory_days` after it was last seen. An open one leaves after `SAYERS_DAYS` once half of the
-    budget is spent. `seen` are the values of earlier runs, `sayers` how many servers said each
-    value that is not firm.
+    `budgets` has the limit of each tag; `unknown` and `other` do not count. A new value is admitted
+    when enough servers have reported it within `SAYERS_DAYS` (`sayers_needed`), or when it has more
+    servers than an open value, which it replaces; until then it is stored as `other`. A firm value
+    is held for `memory_days` after its last report, an open one for `SAYERS_DAYS` when half of the
+    budget is used. `seen` are the values of earlier runs, `sayers` the number of servers that
+    reported each value that is not firm.
     """
 
     def __init__(
@@ -97,15 +97,15 @@ class TagBudget:
         self._before: dict[tuple[str, str], int] = {}
         self._swept = dict.fromkeys(budgets, -1)
         self.version = 0
-        """Rises when what was given for a value may be something else now."""
+        """Increases when an earlier result of `admit` may no longer be valid."""
         self.replace(seen, sayers or {})
 
     def held(self, tag: str) -> int:
-        """How many values a tag holds now."""
+        """The number of values that a tag holds."""
         return len(self._days[tag])
 
     def is_firm(self, tag: str, value: str) -> bool:
-        """Whether no more servers need to be counted that say a value."""
+        """Whether the servers of a value no longer need to be counted."""
         return value in self._firm[tag] or value in (UNKNOWN, OTHER)
 
     def replace(
@@ -114,10 +114,10 @@ class TagBudget:
         sayers: Mapping[tuple[str, str], int],
         news: Iterable[Change] = (),
     ) -> None:
-        """Hold these values and no others, with what is news since they were read.
+        """Replace all values by those read from the memory, with `news` since they were read.
 
-        Some were given back, or admitted by another process. Who said a value that is not among
-        `sayers` any more is forgotten.
+        Other processes may have admitted or freed values. The servers of values that are no longer
+        in `sayers` are forgotten.
         """
         before = self._days
         self._days = {tag: {} for tag in self._budgets}
@@ -142,10 +142,10 @@ class TagBudget:
             self._sightings -= len(self._said.pop(gone))
 
     def admit(self, tag: str, value: str, server: str, day: int, news: News) -> str:
-        """The value to store when `server` says one: the one given, or `other`.
+        """The value to store when `server` reports `value`: the same, or `other`.
 
-        Appends to `news` what a later run must know: the first sight of a value on a day, who said
-        one that is not firm, and which lost its place.
+        Appends the changes to `news`: the first report of a value on a day, the servers of values
+        that are not firm, and values that are freed.
         """
         days, firm = self._days[tag], value in self._firm[tag]
         last = days.get(value)
@@ -156,7 +156,7 @@ class TagBudget:
             if not self._has_room(tag, value, server, day, news):
                 return OTHER
             if said > 1:
-                # It was `other` until now.
+                # It was stored as `other` until now.
                 self.version += 1
         becomes_firm = not firm and said >= SAYERS
         if becomes_firm:
@@ -164,13 +164,13 @@ class TagBudget:
             self._sightings -= len(self._said.pop((tag, value), ()))
             self._before.pop((tag, value), None)
         if last is None or last < day or becomes_firm:
-            # A clock that was set back makes no value older.
+            # A clock that was set back must not make a value older.
             days[value] = day if last is None else max(day, last)
             news.append(TagValue(tag, value, days[value], firm or becomes_firm))
         return value
 
     def _has_room(self, tag: str, value: str, server: str, day: int, news: News) -> bool:
-        """Whether a new value gets a place; one that fewer servers say may lose its own for it."""
+        """Whether a new value is admitted, possibly in place of one with fewer servers."""
         days, budget = self._days[tag], self._budgets[tag]
         if 2 * len(days) >= budget and self._swept[tag] != day:
             self._swept[tag] = day
@@ -210,9 +210,9 @@ class TagBudget:
         self._firm[tag].discard(value)
 
     def _alone(self, tag: str, server: str, day: int) -> int:
-        """How many open values of a tag a server alone said of late.
+        """Number of a tag's open values that only this server has reported recently.
 
-        Those of an earlier run are not known.
+        Values of earlier runs are not included.
         """
         said = (self._said.get((tag, value), {}) for value in self._days[tag])
         return sum(
@@ -221,7 +221,7 @@ class TagBudget:
         )
 
     def _count(self, tag: str, value: str, server: str, day: int, news: News) -> int:
-        """How many servers said a value of late, this one included."""
+        """Record a server's report of a value; the number of servers that reported it recently."""
         said = self._said.setdefault((tag, value), {})
         if said.get(server) != day:
             if server not in said:
@@ -233,16 +233,17 @@ class TagBudget:
         return self._sayers(tag, value, day)
 
     def _sayers(self, tag: str, value: str, day: int) -> int:
-        """How many servers said a value of late.
+        """Number of servers that have reported a value recently.
 
-        Those whom an earlier run or another process heard may be the same.
+        The servers counted by earlier runs or other processes may be the same ones, so the two
+        numbers are not added.
         """
         said = self._said.get((tag, value), {})
         late = sum(day - last <= SAYERS_DAYS for last in said.values())
         return max(late, self._before.get((tag, value), 0))
 
     def _shrink(self) -> None:
-        """Forget who said values that wait and that the fewest said: those that were made up."""
+        """Discard the servers of waiting values with the fewest servers, probably made up."""
         kept = sorted(
             self._said.items(),
             key=lambda item: (item[0][1] in self._days[item[0][0]], len(item[1])),

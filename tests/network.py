@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from collector.influx import Influx
-from collector.intakes.asl.points import Accepted, Understanding
+from collector.intakes.asl.points import Accepted, ReportConverter
 from collector.intakes.asl.tags import tag_budgets
 from collector.lines import Stamper
 from collector.metrics import Metrics
@@ -42,9 +42,9 @@ class AnyNode:
         return True
 
 
-def understanding(*, instance: int = 0, last: int = 0) -> Understanding:
+def converter(*, instance: int = 0, last: int = 0) -> ReportConverter:
     """The intake as a collector has it, to be asked with a clock of the test's own."""
-    return Understanding(
+    return ReportConverter(
         pseudonyms=Pseudonymiser(KEY),
         stamper=Stamper(instance=instance, last=last),
         budget=TagBudget(tag_budgets(), memory_days=90),
@@ -54,10 +54,10 @@ def understanding(*, instance: int = 0, last: int = 0) -> Understanding:
 
 
 def lines_of(
-    received: Iterable[tuple[int, bytes]], understood: Understanding | None = None
+    received: Iterable[tuple[int, bytes]], understood: ReportConverter | None = None
 ) -> list[str]:
     """The lines of the submissions that the intake accepts, in the order received."""
-    intake = understood or understanding()
+    intake = understood or converter()
     outcomes = (intake.of(body, at) for at, body in received)
     return [
         line

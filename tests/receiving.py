@@ -8,7 +8,7 @@ from pathlib import Path
 
 from collector.admission import Network, RateLimit
 from collector.intakes.asl.intake import AslIntake
-from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.points import ReportConverter
 from collector.intakes.asl.tags import tag_budgets
 from collector.intakes.door import Door
 from collector.lines import Stamper
@@ -52,7 +52,7 @@ class Receiving:
         self.path = path / FILE
         self.outbox = Outbox(self.path, max_bytes=1 << 30, keep_seconds=60, metrics=self.metrics)
         self.intake = AslIntake(
-            Understanding(
+            ReportConverter(
                 pseudonyms=PSEUDONYMS,
                 stamper=Stamper(instance=0),
                 budget=TagBudget(tag_budgets(), memory_days=90),

@@ -30,7 +30,7 @@ from collector.history.asl3_rows import (
 )
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.influx.writing import write_all
-from collector.intakes.asl.points import Accepted, ListedNodes, Understanding
+from collector.intakes.asl.points import Accepted, ListedNodes, ReportConverter
 from collector.lines import NS_PER_DAY, line
 from collector.metrics import Metrics
 from collector.outbox import Entry
@@ -130,7 +130,7 @@ class Import:
         self._influx = influx
         self._pseudonyms = pseudonyms
         self._stamper = SecondStamper()
-        self._understanding = Understanding(
+        self._converter = ReportConverter(
             pseudonyms=pseudonyms,
             stamper=self._stamper,
             budget=budget,
@@ -240,7 +240,7 @@ class Import:
             return
         # The position within the second must be the same in each run.
         spread = int(server, 16) % _SLOTS * _STEP
-        understood = self._understanding.of(report.body(), report.second * _NS + spread)
+        understood = self._converter.of(report.body(), report.second * _NS + spread)
         if isinstance(understood, Refusal):
             plan.skipped_nodes[understood.reason.value] += rows
             return

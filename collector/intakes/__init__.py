@@ -1,29 +1,29 @@
-"""Intakes: a package for each kind of sender, all of one shape.
+"""Intakes: a package for each kind of sender.
 
-`intake` is the contract that a sender's package fulfils, `INTAKES` the one list of them. `door` is
-what every HTTP request with a body passes, `gather` handles bodies that arrive together as one
-batch, `proof` says whose data a body is.
+`intake` defines the protocol that each package implements; `INTAKES` lists the packages. `door` has
+the checks of all HTTP requests with a body, `gather` batches bodies that arrive together, `proof`
+identifies the owner of a body.
 
-An intake answers only after the outbox has made the report durable. It may read the clock and use
-its surroundings (pseudonyms, stamps, outbox, metrics); it does not talk to InfluxDB, write files,
-or let a sender's identity past itself. Its parser is pure and apart from the socket, so that past
-days can be stored through the same code.
+An intake responds only after the outbox has made the report durable. It may use the clock and its
+context (pseudonyms, timestamps, outbox, metrics); it does not access InfluxDB, write files, or pass
+on a sender's identity. Its parser is pure and separate from the socket, so that past days can be
+stored by the same code.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
 from collector.intakes.asl import Asl
-from collector.intakes.intake import Intake, OpenIntake, Surroundings
+from collector.intakes.intake import Intake, IntakeContext, OpenIntake
 from collector.schema import ReportLayout
 
 INTAKES: Final[Sequence[Intake]] = (Asl(),)
-"""Every kind of sender that this collector knows."""
+"""All intakes of this collector."""
 
 
 def layouts(intakes: Sequence[Intake] = INTAKES) -> tuple[ReportLayout, ...]:
-    """The layouts of all reports that have an owner, of senders that are switched off too."""
+    """The layouts of all reports that have an owner, including those of disabled senders."""
     return tuple(layout for intake in intakes for layout in intake.reports)
 
 
-__all__ = ["INTAKES", "Intake", "OpenIntake", "Surroundings", "layouts"]
+__all__ = ["INTAKES", "Intake", "IntakeContext", "OpenIntake", "layouts"]

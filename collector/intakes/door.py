@@ -1,7 +1,7 @@
-"""Checks that a request with a body passes, whichever sender it comes from.
+"""Checks that apply to requests with a body of all kinds of senders.
 
-In order: encoding, sender's address, rate, availability, size. Each costs more than the one before
-it, and what fails one costs nothing further.
+In order of cost: encoding, sender's address, rate, availability, size. The first failure ends the
+checks.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _ENCODED: Final = Refusal(
     Reason.UNSUPPORTED_ENCODING, "send the body uncompressed, without Content-Encoding"
 )
 _TOO_LARGE: Final = Refusal(Reason.TOO_LARGE, "the body is over the limit")
-_TOO_SLOW: Final = Refusal(Reason.TOO_SLOW, "the body did not arrive whole in time")
-_CUT: Final = Refusal(Reason.MALFORMED_JSON, "the body did not arrive whole")
+_TOO_SLOW: Final = Refusal(Reason.TOO_SLOW, "the body did not arrive completely in time")
+_CUT: Final = Refusal(Reason.MALFORMED_JSON, "the body is incomplete")
 
 ANSWERS: Final = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: problem("the body is over the limit: `too-large`"),
@@ -39,14 +39,14 @@ ANSWERS: Final = {
         "nothing can be stored now: `unavailable`", "Retry-After"
     ),
 }
-"""The refusals of a door, for OpenAPI."""
+"""Refusals of a door, described for OpenAPI."""
 
 
 class Door:
-    """Reads the body of a request that may be taken, or says why it may not.
+    """Checks requests and reads their bodies.
 
-    `unavailable` tells why nothing can be taken now, None where it can. `read_timeout_s` bounds the
-    arrival of a body; the application's `client_max_size` bounds its size.
+    `unavailable` returns the reason if no report can be accepted now, else None. `read_timeout_s`
+    limits the time in which a body arrives; the application's `client_max_size` limits its size.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Door:
         self._warned = False
 
     async def body(self, request: web.Request, *limits: RateLimit) -> bytes | Refusal:
-        """The body of a request, whole and as it was sent, or why it is not taken.
+        """The complete body of a request, or its refusal.
 
         Each of `limits` counts the request for its sender's address.
         """
@@ -74,9 +74,9 @@ class Door:
     def refusal(
         self, headers: CIMultiDictProxy[str], peer: str, *limits: RateLimit
     ) -> Refusal | None:
-        """Why a request with these headers, from the address `peer`, is not taken; None: it is.
+        """The refusal of a request with these headers from the address `peer`, or None.
 
-        Each of `limits` counts the request for its sender's address. The body remains to be read.
+        Each of `limits` counts the request for its sender's address. The body is not read.
         """
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         if encoding and encoding.strip().lower() not in ("", "identity"):
@@ -96,10 +96,10 @@ class Door:
         address = sender_address(peer, headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted)
         if not self._warned and is_within(address, self._trusted):
             self._warned = True
-            # No address in the log: not even a proxy's.
+            # No address is logged, not even a proxy's.
             log.warning(
-                "a trusted proxy names no sender in X-Forwarded-For: all that it hands on like this"
-                " share the limits of one address"
+                "a trusted proxy names no sender in X-Forwarded-For: its requests share the limits"
+                " of one address"
             )
         return address
 
@@ -107,7 +107,7 @@ class Door:
 async def _body_of(request: web.Request, *, within_s: float) -> bytes | Refusal:
     try:
         if request.content.is_eof():
-            # It came with its headers, as a report does: there is nothing to wait for.
+            # The body arrived with its headers, as a report's does: no time-out is needed.
             body = await request.read()
         else:
             async with asyncio.timeout(within_s):
@@ -118,7 +118,7 @@ async def _body_of(request: web.Request, *, within_s: float) -> bytes | Refusal:
         return _TOO_SLOW
     except (OSError, web.RequestPayloadError):
         return _CUT
-    # Whether a body of just this size passes `read` differs between versions of aiohttp.
+    # Versions of aiohttp differ in whether `read` accepts a body of exactly this size.
     if len(body) >= request.client_max_size:
         return _TOO_LARGE
     return body

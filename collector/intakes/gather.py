@@ -1,7 +1,7 @@
 """Batching of request bodies: all that arrive in one pass of the event loop are handled together.
 
-Reports that are understood one right after the other cost about half: the processor's caches hold
-what that needs, and one commit makes many of them durable (docs/decisions/0052).
+Handling reports directly after each other takes about half of the time: code and data stay in the
+processor's caches, and one commit makes many reports durable (docs/decisions/0052).
 """
 
 from __future__ import annotations
@@ -20,35 +20,34 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 Tell = Callable[[Outcome | Refusal | BaseException], None]
-"""Called once with what became of a body; must not raise."""
+"""Callback that is called once with the outcome of a body; must not raise."""
 
 
 class Handling(Protocol[Parsed, Outcome]):
-    """One sender's way from a body to an outcome, in two steps, and what to keep of an outcome."""
+    """Steps of one kind of sender from a body to its outcome."""
 
     def parse(self, body: bytes) -> Parsed | Refusal:
-        """What a body says."""
+        """Parse a body."""
         ...
 
     def decide(self, parsed: Parsed, now_ns: int) -> Outcome | Refusal:
-        """What becomes of it, received at `now_ns` (UTC, ns since 1970)."""
+        """The outcome of a parsed body, received at `now_ns` (UTC, ns since 1970)."""
         ...
 
     def entries(self, outcome: Outcome) -> Sequence[Entry]:
-        """The entries that must be durable before the sender is told; none: it is told at once."""
+        """The entries that must be durable before the response; if none, it is sent at once."""
         ...
 
     def stored(self, outcomes: Sequence[Outcome]) -> None:
-        """Called when the entries of these outcomes are durable, before their senders are told."""
+        """Called when the entries of these outcomes are durable, before the responses."""
         ...
 
 
 class Gather(Generic[Parsed, Outcome]):
     """Collects bodies during one pass of the event loop, then handles them as one batch.
 
-    The entries of a batch go to the outbox in one `append`. An exception that one body causes is
-    told to that body's sender only. `clock` tells UTC in ns since 1970. Within a running event
-    loop.
+    The entries of a batch go to the outbox in one `append`. An exception concerns only the body
+    that caused it. `clock` returns UTC in ns since 1970. Needs a running event loop.
     """
 
     def __init__(
@@ -65,18 +64,18 @@ class Gather(Generic[Parsed, Outcome]):
         self._waiting: list[tuple[bytes, Tell[Outcome]]] = []
 
     def add(self, body: bytes, tell: Tell[Outcome]) -> None:
-        """Have a body handled with the others of this pass; `tell` gets what became of it."""
+        """Handle a body with the others of this pass; `tell` is called with its outcome."""
         if not self._waiting:
             self._loop.call_soon(self._handle)
         self._waiting.append((body, tell))
 
     def outcome(self, body: bytes) -> asyncio.Future[Outcome | Refusal]:
-        """Add a body; the future has its outcome, or raises what handling the body raised."""
+        """Add a body; the future has its outcome, or the exception that handling it raised."""
         future: asyncio.Future[Outcome | Refusal] = self._loop.create_future()
 
         def tell(outcome: Outcome | Refusal | BaseException) -> None:
             if future.done():
-                # Whoever waited has gone away.
+                # The request was cancelled.
                 return
             if isinstance(outcome, BaseException):
                 future.set_exception(outcome)
@@ -93,7 +92,7 @@ class Gather(Generic[Parsed, Outcome]):
         def decide(one: Parsed) -> Outcome | Refusal:
             return self._handling.decide(one, now_ns)
 
-        # Each step for all before the next step: its code stays in the processor's caches.
+        # One step for all bodies before the next step keeps its code in the processor's caches.
         parsed = _each(self._handling.parse, waiting)
         decided = _each(decide, parsed)
         entries: list[Entry] = []
@@ -116,22 +115,22 @@ class Gather(Generic[Parsed, Outcome]):
             for outcome, tell in stored:
                 tell(outcome)
             return
-        told: Refusal | BaseException = error
+        failure: Refusal | BaseException = error
         if isinstance(error, OutboxUnavailable):
-            told = Refusal(Reason.UNAVAILABLE, str(error), RETRY_AFTER_S)
+            failure = Refusal(Reason.UNAVAILABLE, str(error), RETRY_AFTER_S)
         for _, tell in stored:
-            tell(told)
+            tell(failure)
 
 
 def _each(
     step: Callable[[Given], Made | Refusal], given: Iterable[tuple[Given, Tell[Outcome]]]
 ) -> list[tuple[Made, Tell[Outcome]]]:
-    """The results of a step for those that it neither refuses nor fails for; these are told."""
+    """The successful results of a step; refusals and exceptions go to their callbacks."""
     made: list[tuple[Made, Tell[Outcome]]] = []
     for one, tell in given:
         try:
             result = step(one)
-        except Exception as error:  # noqa: BLE001 - it is one body's; the others go on
+        except Exception as error:  # noqa: BLE001 - it concerns one body; the others go on
             tell(error)
             continue
         if isinstance(result, Refusal):

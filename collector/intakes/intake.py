@@ -1,8 +1,8 @@
-"""The contract of an intake: everything that the collector asks of a sender's package.
+"""Protocols of an intake: the interface between the collector and a sender's package.
 
-The app serves its routes and sockets, the site describes its operations, `retention` and
-`provision` make its databases, the owners' pages find whose data a body is, and a damaged outbox is
-searched for its measurements: all of it through this contract and the list in `intakes`.
+The app serves an intake's routes and sockets, the site describes its operations, `retention` and
+`provision` create its databases, the owners' routes identify the owner of a body, and a damaged
+outbox is searched for its measurements. All of them use these protocols and the list in `intakes`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from collector.supervisor import Work
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """The parts of a running collector that an intake may use.
+class IntakeContext:
+    """Parts of a running collector that an intake may use.
 
     `shared_dir` is the state directory of all workers; `is_first` is set in the one process that
-    does what must be done once for all of them. `opted_out` tells whose reports are dropped.
-    `clock` tells UTC in ns since 1970. `memory` is shared by all workers; its calls block.
-    `servers` are those that the outbox holds reports of. `loop` runs a loop for as long as its
-    context is open, under a name for the log, and starts it again where it fails.
+    does the tasks common to all of them. `opted_out` returns whether a server's reports are
+    dropped. `clock` returns UTC in ns since 1970. `memory` is shared by all workers; its calls
+    block. `servers` are those with reports in the outbox. `loop` runs a loop under a name for the
+    log while its context is open, and restarts it after a failure.
     """
 
     settings: Settings
@@ -58,26 +58,26 @@ class Surroundings:
 
 
 class OpenIntake(Protocol):
-    """An intake that takes reports."""
+    """A running intake."""
 
     def routes(self) -> Sequence[web.RouteDef]:
-        """Its routes on the public address; none for a sender that does not speak HTTP."""
+        """Routes on the public address; none for a sender that does not use HTTP."""
         ...
 
     def fast_handlers(self) -> Mapping[str, FastHandler]:
-        """Its handlers on the fast path, by the path of a POST; none where all go through aiohttp.
+        """Handlers on the fast path, by the path of a POST; none if aiohttp handles all requests.
 
-        The same paths are in `routes`: a request that is not plain goes there.
+        The same paths are in `routes`, for requests that are not plain.
         """
         ...
 
     def identify(self, body: bytes) -> Proof | Refusal:
-        """Whose data a body is, read as a report is; nothing of it is stored."""
+        """The proof of ownership in a body, parsed like a report; nothing of it is stored."""
         ...
 
 
 class Intake(Protocol):
-    """One kind of sender. An instance holds no state: `open` gives what does."""
+    """One kind of sender. Instances have no state; `open` returns a running intake."""
 
     @property
     def name(self) -> str:
@@ -86,31 +86,31 @@ class Intake(Protocol):
 
     @property
     def measurements(self) -> Sequence[Measurement]:
-        """The measurements of its points; their databases are its own."""
+        """Measurements of the sender's points, each with its database."""
         ...
 
     @property
     def reports(self) -> Sequence[ReportLayout]:
-        """The reports that have an owner, by which the owner's are found and erased."""
+        """Layouts of the reports that have an owner, used to find and erase them."""
         ...
 
     @property
     def proofs(self) -> Sequence[type[BaseModel]]:
-        """Models of the bodies by which an owner proves whose data is asked for."""
+        """Models of the bodies that prove ownership."""
         ...
 
     def is_on(self, settings: Settings) -> bool:
-        """Whether the settings switch it on."""
+        """Whether the settings enable this intake."""
         ...
 
     def retention(self, settings: Settings) -> Mapping[str, int]:
-        """Retention of each database that this sender alone uses, in seconds; 0: for ever."""
+        """Retention of each database that only this sender uses, in seconds; 0: for ever."""
         ...
 
     def operations(self) -> Iterable[Operation]:
-        """Its routes, described for OpenAPI."""
+        """OpenAPI descriptions of the routes."""
         ...
 
-    def open(self, surroundings: Surroundings) -> AbstractAsyncContextManager[OpenIntake]:
-        """Start its loops, sockets and connections; they end with the context."""
+    def open(self, context: IntakeContext) -> AbstractAsyncContextManager[OpenIntake]:
+        """Start loops, sockets and connections, which end with the context."""
         ...

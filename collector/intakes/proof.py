@@ -1,4 +1,4 @@
-"""The proof of ownership: whose data a body is, and what its sender knows about it. Pure."""
+"""Proof of ownership: the owner of a body, and the values that its sender knows. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collector.problems import Reason, Refusal
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The owner of a body, as a pseudonym, and what the body says of itself.
+    """The owner of a body, as a pseudonym, and values in the body.
 
-    `known` are fields as they would be stored: whoever sends the same values as a stored report is
-    shown that report whole. `nodes` gives the node numbers that the body names, by pseudonym.
+    `known` are fields as they would be stored: a sender that knows these values of a stored report
+    may see all of it. `nodes` has the node numbers in the body, by pseudonym.
     """
 
     owner: ServerPseudonym
@@ -23,11 +23,11 @@ class Proof:
 
 
 def prove(readers: Sequence[Callable[[bytes], Proof | Refusal]], body: bytes) -> Proof | Refusal:
-    """The proof that the first reader finds that understands a body.
+    """The proof from the first reader that accepts a body.
 
-    Where none does: the refusal of the reader that got furthest, past the form of the body.
+    If none does, the most specific refusal: one that is not `malformed-json`, if there is any.
     """
-    refused = Refusal(Reason.INVALID_FIELD, "no sender is switched on here")
+    refused = Refusal(Reason.INVALID_FIELD, "no intake is enabled on this collector")
     for number, reader in enumerate(readers):
         found = reader(body)
         if isinstance(found, Proof):

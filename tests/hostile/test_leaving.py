@@ -72,5 +72,5 @@ async def test_readers_who_go_away_are_no_error(databases: Databases, serve: Sta
     assert errors(collector) == 0
     said = collector.logs().splitlines()[before:]
     # A body that breaks off is refused like any other, and logged as sparingly.
-    others = [line for line in said if "the body did not arrive whole" not in line]
+    others = [line for line in said if "the body is incomplete" not in line]
     assert others == []

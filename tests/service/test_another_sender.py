@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from collector.admission import RateLimit
 from collector.app import running
 from collector.fast_path import FastHandler
-from collector.intakes import INTAKES, Surroundings
+from collector.intakes import INTAKES, IntakeContext
 from collector.intakes.gather import Gather
 from collector.intakes.proof import Proof
 from collector.lines import line
@@ -68,9 +68,9 @@ class Taken:
 class OpenToys:
     """Takes reports at `/toys`."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._around = surroundings
-        self._gather: Gather[Toy, Taken] = Gather(surroundings.outbox, self)
+    def __init__(self, context: IntakeContext) -> None:
+        self._around = context
+        self._gather: Gather[Toy, Taken] = Gather(context.outbox, self)
         self._limit = RateLimit(per_hour=1000, secret=bytes(32))
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -134,8 +134,8 @@ class Toys:
         yield Operation("post", "/toys", "toys", "Take a toy", REPORTING, answers, bodies=(Toy,))
 
     @asynccontextmanager
-    async def open(self, surroundings: Surroundings) -> AsyncIterator[OpenToys]:
-        yield OpenToys(surroundings)
+    async def open(self, context: IntakeContext) -> AsyncIterator[OpenToys]:
+        yield OpenToys(context)
 
 
 def toy(owner: str = UUID, wheels: int = 4) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from collector.settings import Settings
 from tests.conftest import Serve
 from tests.length import repeat
 from tests.sender import encoded, get, post, report
-from tests.unit.test_asl_understanding import understanding
+from tests.unit.test_asl_conversion import converter
 
 load_all_checks()
 
@@ -105,7 +105,7 @@ def test_report_is_taken_just_where_it_fits_the_document(data: st.DataObject) ->
         else:
             said.pop(name, None)
     body = encoded(said)
-    taking = understanding()
+    taking = converter()
     stored = isinstance(taking.of(body, time.time_ns()), Accepted)
     assert stored == REPORT.is_valid(said), said
     assert isinstance(taking.identify(body), Proof) == PROOF.is_valid(said), said

@@ -13,7 +13,7 @@ from collector.metrics import Metrics
 from collector.rollup.daily import Outcome
 from tests.conftest import Databases
 from tests.fleets import EPOCH, Received, random_fleet
-from tests.network import Network, differences, lines_of, understanding
+from tests.network import Network, converter, differences, lines_of
 from tests.oracle import DAY, HOUR, Oracle, Said, Series, said
 from tests.safety import unsafe
 
@@ -98,7 +98,7 @@ async def test_a_second_collector_that_is_a_day_late_makes_the_days_right(
     first, second = Received(), Received()
     for each in received:
         (first if rng.random() < 0.5 else second).append(each)
-    writers = understanding(instance=0), understanding(instance=1)
+    writers = converter(instance=0), converter(instance=1)
     async with (
         network.rollup(tmp_path / "first") as one,
         network.rollup(tmp_path / "second") as other,

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.points import ReportConverter
 from tests.conftest import Databases
 from tests.fleets import EPOCH
-from tests.network import Network, lines_of, understanding
+from tests.network import Network, converter, lines_of
 from tests.oracle import DAY, HOUR, Points, S
 from tests.sender import encoded, report
 
@@ -26,11 +26,11 @@ class Days:
     def __init__(self, network: Network, state: Path) -> None:
         self._network = network
         self._state = state
-        self._intake = understanding()
+        self._intake = converter()
 
     def restart(self, *, last: int) -> None:
         """The collector starts again; `last` is the newest time in its outbox."""
-        self._intake = understanding(last=last)
+        self._intake = converter(last=last)
 
     def receive(
         self,
@@ -39,7 +39,7 @@ class Days:
         *,
         nodes: int = 1,
         version: str = NEW,
-        intake: Understanding | None = None,
+        intake: ReportConverter | None = None,
     ) -> None:
         """A report of a server with so many nodes of its own."""
         numbers = [3000 + 10 * server + n for n in range(nodes)]
@@ -165,6 +165,6 @@ async def test_two_reports_in_the_repeated_second_of_a_leap_second_count_once_ea
 async def test_reports_that_two_collectors_receive_in_one_nanosecond_both_count(days: Days) -> None:
     noon = EPOCH * DAY + 12 * HOUR
     days.receive(noon, 1, nodes=2)
-    days.receive(noon, 2, nodes=2, intake=understanding(instance=1))
+    days.receive(noon, 2, nodes=2, intake=converter(instance=1))
     before, _ = await days.rolled()
     assert counted(before) == (2, 4, 4)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.intakes.remember import TagNews
+from collector.intakes.tag_sync import TagSync
 from collector.memory import Memory, Sighting
 from collector.tag_budget import Change, News, TagBudget, TagValue
 from tests.command import command
@@ -55,8 +55,8 @@ def test_values_are_listed_and_given_back(databases: Databases, serve: StartServ
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.intakes.remember._PAUSE_S", 0.02)
-    monkeypatch.setattr("collector.intakes.remember._LOOK_S", 0)
+    monkeypatch.setattr("collector.intakes.tag_sync._PAUSE_S", 0.02)
+    monkeypatch.setattr("collector.intakes.tag_sync._LOOK_S", 0)
 
 
 @asynccontextmanager
@@ -65,7 +65,7 @@ async def in_step(
 ) -> AsyncIterator[tuple[Callable[[str, object], str], TagBudget]]:
     """A process's budget, kept in step with a memory; it says values of `arch` for servers."""
     budget = TagBudget({"arch": size}, memory_days=90)
-    news = TagNews(memory, budget, memory_days=90)
+    news = TagSync(memory, budget, memory_days=90)
     loop = asyncio.create_task(news.run())
 
     def say(value: str, server: object) -> str:

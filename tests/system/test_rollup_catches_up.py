@@ -20,7 +20,7 @@ from tests.command import command
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.fleets import Received, random_fleet
 from tests.length import seeds
-from tests.network import Network, day_of, differences, understanding
+from tests.network import Network, converter, day_of, differences
 from tests.oracle import DAY, Oracle, Series, said
 from tests.sender import encoded, eventually, lay_key, metric, post, report
 
@@ -174,7 +174,7 @@ def test_a_collector_that_delivers_a_day_late_leaves_the_days_right(
     # The other one could not reach InfluxDB since yesterday.
     state = tmp_path / "other"
     lay_key(state)
-    intake = understanding(instance=1)
+    intake = converter(instance=1)
     with OutboxFile(state / FILE) as outbox, outbox.transaction():
         for at, body in late:
             outcome = intake.of(body, at)

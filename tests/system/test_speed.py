@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.points import ReportConverter
 from collector.intakes.asl.report import Report
 from collector.intakes.asl.tags import tag_budgets
 from collector.lines import Stamper
@@ -49,7 +49,7 @@ def ratio(work: Callable[[], object], least: Callable[[], object]) -> float:
 
 def test_a_report_costs_a_few_times_its_parsing() -> None:
     metrics = Metrics()
-    understanding = Understanding(
+    converter = ReportConverter(
         pseudonyms=Pseudonymiser(KEY),
         stamper=Stamper(instance=0),
         budget=TagBudget(tag_budgets(), memory_days=90),
@@ -59,7 +59,7 @@ def test_a_report_costs_a_few_times_its_parsing() -> None:
     )
     bodies = [encoded(report([number, number + 1])) for number in range(2000, 4000, 2)]
     found = ratio(
-        lambda: [understanding.of(body, time.time_ns()) for body in bodies],
+        lambda: [converter.of(body, time.time_ns()) for body in bodies],
         lambda: [Report.model_validate_json(body) for body in bodies],
     )
     # 4.5 to 4.8 when this was written; twice that before tags were remembered.

@@ -18,10 +18,10 @@ from collector.influx import (
     WriteResult,
     Written,
 )
-from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.points import ReportConverter
 from collector.intakes.asl.tags import tag_budgets
 from tools.simulation.fleet import Fleet, Submission
-from tools.simulation.sending import Reply, Tally, days_kept, lay_down, understanding_of_past
+from tools.simulation.sending import Reply, Tally, converter_of_past, days_kept, lay_down
 
 START = date(2026, 3, 1)
 DAYS = [START + timedelta(days=n) for n in range(4)]
@@ -40,8 +40,8 @@ class Answering(Influx):
         return self.answer
 
 
-def understanding(key: bytes = b"k" * 32) -> Understanding:
-    return understanding_of_past(key, instance=7, budgets=tag_budgets(), memory_days=4)
+def converter(key: bytes = b"k" * 32) -> ReportConverter:
+    return converter_of_past(key, instance=7, budgets=tag_budgets(), memory_days=4)
 
 
 def fleet(servers: int = 100) -> Fleet:
@@ -50,7 +50,7 @@ def fleet(servers: int = 100) -> Fleet:
 
 async def laid(influx: Influx, days: Iterable[Iterable[Submission]]) -> tuple[Tally, int]:
     done: list[None] = []
-    tally = await lay_down(days, understanding(), influx, done=lambda: done.append(None))
+    tally = await lay_down(days, converter(), influx, done=lambda: done.append(None))
     return tally, len(done)
 
 

@@ -24,7 +24,7 @@ from tools.demo.screen import Screen
 from tools.demo.serving import Serving
 from tools.embedded import EmbeddedInflux
 from tools.simulation.fleet import Fleet
-from tools.simulation.sending import Tally, lay_down, post, send, understanding_of_past
+from tools.simulation.sending import Tally, converter_of_past, lay_down, post, send
 
 STEPS: Final = 6
 MOST_DAYS: Final = 90
@@ -108,14 +108,14 @@ async def _post_samples(screen: Screen, place: Place) -> int:
 async def _lay_down(screen: Screen, place: Place, fleet: Fleet, days: list[date]) -> None:
     begun = time.monotonic()
     settings = place.settings
-    understanding = understanding_of_past(
+    converter = converter_of_past(
         pseudonym_key(settings.key_file, settings.state_dir),
         instance=settings.instance,
         budgets=tag_budgets(),
         memory_days=len(days),
     )
     with screen.progress("past days", len(days)) as done:
-        tally = await lay_down(map(fleet.day, days), understanding, place.influx, done=done)
+        tally = await lay_down(map(fleet.day, days), converter, place.influx, done=done)
     screen.step_done(
         f"{len(days)} past days of a made-up fleet: {tally.accepted:,} reports",
         time.monotonic() - begun,

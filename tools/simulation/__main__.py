@@ -20,11 +20,11 @@ from tools.simulation.sending import (
     NotEmptyError,
     PostError,
     Tally,
+    converter_of_past,
     days_kept,
     lay_down,
     post,
     refuse_if_not_empty,
-    understanding_of_past,
 )
 
 _RATE = 10.0
@@ -121,7 +121,7 @@ def _kept(days: list[date], today: date, configured: Settings) -> list[date]:
 
 async def _lay_down(fleet: Fleet, days: list[date], configured: Settings, *, force: bool) -> Tally:
     prepare(configured.state_dir)
-    understanding = understanding_of_past(
+    converter = converter_of_past(
         # The key of `serve`: a node laid down is the same node when it is posted.
         pseudonym_key(configured.key_file, configured.state_dir),
         instance=configured.instance,
@@ -135,7 +135,7 @@ async def _lay_down(fleet: Fleet, days: list[date], configured: Settings, *, for
         with _progress() as progress:
             task = progress.add_task("laying down days", total=len(days))
             return await lay_down(
-                map(fleet.day, days), understanding, influx, done=lambda: progress.advance(task)
+                map(fleet.day, days), converter, influx, done=lambda: progress.advance(task)
             )
 
 

@@ -19,7 +19,7 @@ import aiohttp
 
 from collector.influx import Influx, Select, read
 from collector.influx.writing import write_all
-from collector.intakes.asl.points import Understanding
+from collector.intakes.asl.points import ReportConverter
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
@@ -85,11 +85,11 @@ class EveryNode:
         return True
 
 
-def understanding_of_past(
+def converter_of_past(
     key: bytes, *, instance: int, budgets: Mapping[str, int], memory_days: int
-) -> Understanding:
-    """The intake's understanding, for past days: pseudonyms under `key`, no list of nodes."""
-    return Understanding(
+) -> ReportConverter:
+    """The intake's converter, for past days: pseudonyms under `key`, no list of nodes."""
+    return ReportConverter(
         pseudonyms=Pseudonymiser(key),
         stamper=Stamper(instance=instance),
         budget=TagBudget(budgets, memory_days=memory_days),
@@ -117,7 +117,7 @@ async def refuse_if_not_empty(influx: Influx) -> None:
 
 async def lay_down(
     days: Iterable[Iterable[Submission]],
-    understanding: Understanding,
+    converter: ReportConverter,
     influx: Influx,
     *,
     done: Callable[[], object],
@@ -127,7 +127,7 @@ async def lay_down(
     Raises InfluxError where InfluxDB does not take them all.
     """
     tally = Tally()
-    batches = _batches(days, understanding, tally, done)
+    batches = _batches(days, converter, tally, done)
     batch = await asyncio.to_thread(next, batches, b"")
     while batch:
         # One batch is understood while InfluxDB stores the one before.
@@ -139,7 +139,7 @@ async def lay_down(
 
 def _batches(
     days: Iterable[Iterable[Submission]],
-    understanding: Understanding,
+    converter: ReportConverter,
     tally: Tally,
     done: Callable[[], object],
 ) -> Iterator[bytes]:
@@ -147,7 +147,7 @@ def _batches(
     points = 0
     for submissions in days:
         for each in submissions:
-            outcome = understanding.of(each.body, each.received_ns)
+            outcome = converter.of(each.body, each.received_ns)
             if isinstance(outcome, Refusal):
                 tally.refused[outcome.reason.value] += 1
                 continue

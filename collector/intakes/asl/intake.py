@@ -1,7 +1,4 @@
-"""The intake of `asl-telemetry`, AllStarLink 3's client: one report a server a day, never retried.
-
-The client's source: https://github.com/AllStarLink (package asl3, script asl-telemetry).
-"""
+"""Request handlers of the intake of `asl-telemetry`."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from multidict import CIMultiDictProxy
 
 from collector.admission import RateLimit
 from collector.fast_path import FastHandler, Reply, decided
-from collector.intakes.asl.points import Accepted, OptedOut, Outcome, Read, Understanding
+from collector.intakes.asl.points import Accepted, OptedOut, Outcome, Read, ReportConverter
 from collector.intakes.door import Door
 from collector.intakes.gather import Gather
 from collector.intakes.proof import Proof
@@ -33,38 +30,38 @@ log = structlog.get_logger("collector.intakes.asl")
 
 NAME: Final = "asl"
 _PATHS: Final = ("/usage", "/usage/usage")
-"""The second is for a proxy that leaves its prefix on."""
+"""The second is for proxies that do not strip their prefix."""
 
 Taken = Accepted | OptedOut
 
 
 class _Handling:
-    """The steps of a report of `asl-telemetry` from its body to its outcome."""
+    """Steps of a report from its body to its outcome."""
 
     def __init__(
         self,
-        understanding: Understanding,
+        converter: ReportConverter,
         opted_out: Callable[[ServerPseudonym], bool],
         remember: Callable[[Iterable[Change]], None],
         metrics: Metrics,
     ) -> None:
-        self.parse = understanding.read
-        self._understanding = understanding
+        self.parse = converter.read
+        self._converter = converter
         self._is_opted_out = opted_out
         self._remember = remember
         self._accepted = metrics.reports.labels(NAME, "accepted")
         self._nodes = metrics.nodes.labels("stored")
 
     def decide(self, parsed: Read, now_ns: int) -> Outcome:
-        """What becomes of a report, received at `now_ns` (UTC, ns since 1970)."""
-        return self._understanding.admit(parsed, self._is_opted_out, now_ns)
+        """The outcome of a report received at `now_ns` (UTC, ns since 1970)."""
+        return self._converter.admit(parsed, self._is_opted_out, now_ns)
 
     def entries(self, outcome: Taken) -> tuple[Entry, ...]:
-        """The entry of a report that is accepted."""
+        """The outbox entry of an accepted report."""
         return (outcome.entry,) if isinstance(outcome, Accepted) else ()
 
     def stored(self, outcomes: Sequence[Taken]) -> None:
-        """Count reports that are durable, and their nodes."""
+        """Count durable reports and their nodes, and pass their changes of tag budgets on."""
         self._accepted.inc(len(outcomes))
         nodes = [outcome.nodes for outcome in outcomes if isinstance(outcome, Accepted)]
         self._nodes.inc(sum(nodes))
@@ -81,7 +78,7 @@ class AslIntake:
 
     def __init__(
         self,
-        understanding: Understanding,
+        converter: ReportConverter,
         *,
         opted_out: Callable[[ServerPseudonym], bool],
         remember: Callable[[Iterable[Change]], None],
@@ -92,29 +89,29 @@ class AslIntake:
         clock: Callable[[], int],
     ) -> None:
         self._rate_limit = rate_limit
-        self._understanding = understanding
+        self._converter = converter
         self._door = door
         self._metrics = metrics
         self._sparing = Sparing()
         self._gather: Gather[Read, Taken] = Gather(
-            outbox, _Handling(understanding, opted_out, remember, metrics), clock=clock
+            outbox, _Handling(converter, opted_out, remember, metrics), clock=clock
         )
         self._opted_out = metrics.reports.labels(NAME, "opted-out")
 
     def routes(self) -> list[web.RouteDef]:
-        """The sender's addresses."""
+        """Routes of the reports."""
         return [web.post(path, self.receive) for path in _PATHS]
 
     def identify(self, body: bytes) -> Proof | Refusal:
-        """Whose data a body is, read as a report is; nothing of it is stored."""
-        return self._understanding.identify(body)
+        """The proof of ownership in a body, parsed like a report; nothing of it is stored."""
+        return self._converter.identify(body)
 
     def fast_handlers(self) -> dict[str, FastHandler]:
-        """The same addresses on the fast path."""
+        """Handlers of the same paths on the fast path."""
         return dict.fromkeys(_PATHS, self.receive_fast)
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Answer one submission; 200 only when it is durable."""
+        """Handle one submission; responds 200 only when it is durable."""
         if (refused := decided(request)) is not None:
             return refused.response()
         begun = time.perf_counter()
@@ -126,15 +123,15 @@ class AslIntake:
     def receive_fast(
         self, headers: CIMultiDictProxy[str], peer: str, body: bytes, reply: Reply
     ) -> None:
-        """Answer one submission on the fast path: the same checks, steps and figures."""
+        """Handle one submission on the fast path, with the same checks, steps and metrics."""
         begun = time.perf_counter()
 
         def tell(outcome: Outcome | BaseException) -> None:
             if isinstance(outcome, BaseException):
                 reply(outcome)
                 return
-            told = self._concluded(outcome, begun)
-            reply(told if isinstance(told, Refusal) else _prebuilt(told))
+            answer = self._concluded(outcome, begun)
+            reply(answer if isinstance(answer, Refusal) else _prebuilt(answer))
 
         refused = self._door.refusal(headers, peer, self._rate_limit)
         if refused is None:
@@ -143,7 +140,7 @@ class AslIntake:
             tell(refused)
 
     def _concluded(self, outcome: Outcome, begun: float) -> bytes | Refusal:
-        """Count an outcome; the body of the answer to it, or the refusal."""
+        """Count an outcome, and return the response body or the refusal."""
         self._metrics.request_seconds.observe(time.perf_counter() - begun)
         if isinstance(outcome, Refusal):
             self._metrics.reports.labels(NAME, outcome.reason.value).inc()
@@ -159,7 +156,7 @@ class AslIntake:
 
 @lru_cache(maxsize=256)
 def _accepted(nodes: int, ignored: tuple[tuple[str, int], ...]) -> bytes:
-    """The body of the answer to an accepted report."""
+    """The response body for an accepted report."""
     reply = {"status": "accepted", "nodes": nodes, "ignored": dict(ignored)}
     return json.dumps(reply, separators=(",", ":")).encode() + b"\n"
 

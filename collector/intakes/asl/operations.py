@@ -1,4 +1,4 @@
-"""The routes of `asl-telemetry`'s intake, described for OpenAPI."""
+"""OpenAPI descriptions of the routes of `asl-telemetry`'s intake."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from collector.operations import JSON, REPORTING, Answer, Operation, problem
 
 
 class Accepted(BaseModel):
-    """A report that is durable."""
+    """Response to a report that is durable."""
 
     status: Literal["accepted"]
     nodes: int = Field(ge=0, description="nodes stored")
-    ignored: dict[str, int] = Field(description="nodes that were not, by reason")
+    ignored: dict[str, int] = Field(description="nodes ignored, by reason")
 
 
 _ANSWERS: Final = {
@@ -31,13 +31,13 @@ _ANSWERS: Final = {
 
 
 def operations() -> Iterator[Operation]:
-    """`/usage`, and `/usage/usage` where a proxy leaves its prefix on."""
+    """`/usage`, and `/usage/usage` for proxies that do not strip their prefix."""
     for path, name in (("/usage", "report"), ("/usage/usage", "report-behind-prefix")):
         yield Operation(
             "post",
             path,
             name,
-            "Take a server's report, as `asl-telemetry` sends it",
+            "Accept a server's report, as `asl-telemetry` sends it",
             REPORTING,
             {int(status): answer for status, answer in _ANSWERS.items()},
             bodies=(PublicReport,),

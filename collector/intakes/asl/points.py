@@ -1,7 +1,4 @@
-"""What a report of `asl-telemetry` means: from the sender's bytes to pseudonymous lines. Pure.
-
-The client's source: https://github.com/AllStarLink (package asl3, script asl-telemetry).
-"""
+"""Conversion of reports of `asl-telemetry` to pseudonymous lines of line protocol. Pure."""
 
 from __future__ import annotations
 
@@ -37,9 +34,9 @@ _RELOAD_AGE: Final = "," + field_format({"reload_age": int})
 
 
 class Accepted(NamedTuple):
-    """A report understood: what to store, the nodes stored, and those ignored, by reason.
+    """An accepted report: its outbox entry, number of nodes stored, and nodes ignored by reason.
 
-    `tag_values` are values of tags that are said for the first time on this day.
+    `tag_values` are the changes of tag budgets that it makes.
     """
 
     entry: Entry
@@ -50,7 +47,7 @@ class Accepted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OptedOut:
-    """A report whose owner wants none to be kept; how many nodes it had, by reason."""
+    """A report that is dropped, since its owner has opted out; its nodes by reason."""
 
     ignored: dict[str, int]
 
@@ -62,12 +59,15 @@ class ListedNodes(Protocol):
     """The public node list."""
 
     def lists(self, node: int) -> bool:
-        """Whether a public node number counts."""
+        """Whether a public node number is listed."""
         ...
 
 
 class Read(NamedTuple):
-    """A body read: from whom, its public nodes, and how many were ignored, by reason."""
+    """A parsed report: its server, public nodes, and number of nodes ignored by reason.
+
+    `body` is a hash of the body without its UUID.
+    """
 
     report: Report
     server: ServerPseudonym
@@ -76,8 +76,8 @@ class Read(NamedTuple):
     body: int
 
 
-class Understanding:
-    """What a body means: from the sender's bytes to pseudonymous lines, with a clock given."""
+class ReportConverter:
+    """Converts bodies of reports to outbox entries with pseudonymous lines."""
 
     def __init__(
         self,
@@ -102,12 +102,12 @@ class Understanding:
         self._suspicious = {kind: metrics.suspicions.labels(kind.value) for kind in Kind}
 
     def of(self, body: bytes, now_ns: int) -> Accepted | Refusal:
-        """The report in a body received at `now_ns` (UTC, ns since 1970)."""
+        """Convert a body received at `now_ns` (UTC, ns since 1970)."""
         read = self.read(body)
         return read if isinstance(read, Refusal) else self._accept(read, now_ns)
 
     def read(self, body: bytes) -> Read | Refusal:
-        """What a body says, and of which nodes."""
+        """Parse a body, and select its public nodes."""
         found = self._parse(body)
         if isinstance(found, Refusal):
             return found
@@ -121,7 +121,7 @@ class Understanding:
             self._metrics.nodes.labels(reason).inc(count)
         if not nodes:
             return Refusal(Reason.NO_PUBLIC_NODES, "the report has no public node")
-        # Builtin hashes are keyed anew for each process.
+        # Python's hash has a new key in each process.
         alike = hash(body.replace(report.uuid.encode(), b"", 1))
         server = self._pseudonyms.server(report.uuid.lower())
         return Read(report, server, nodes, ignored, alike)
@@ -129,9 +129,9 @@ class Understanding:
     def admit(
         self, read: Read, opted_out: Callable[[ServerPseudonym], bool], now_ns: int
     ) -> Outcome:
-        """What becomes of it, unless its owner wants no report kept, or its server sent too many.
+        """The outcome of a parsed report, received at `now_ns` (UTC, ns since 1970).
 
-        It was received at `now_ns` (UTC, ns since 1970).
+        It is refused if its server has sent too many, and dropped if its owner has opted out.
         """
         if wait := self._server_limit.wait(read.server, now_ns / 10**9):
             return Refusal(Reason.RATE_LIMITED, "too many reports of one server", wait)
@@ -146,7 +146,7 @@ class Understanding:
         return Accepted(entry, len(read.nodes), read.ignored, tuple(news))
 
     def identify(self, body: bytes) -> Proof | Refusal:
-        """Whose data a body is, read as a report is; nothing of it is stored."""
+        """The proof of ownership in a body, parsed like a report; nothing of it is stored."""
         found = self._parse(body)
         if isinstance(found, Refusal):
             return found
@@ -193,7 +193,7 @@ class Understanding:
         platform = self._tags.platform(said, server, day, news)
         http = set(report.nodes_http or ())
         iax = set(report.nodes_iax or ())
-        # What the server's line and each node's have in common.
+        # Fields that the server's line and the nodes' lines have in common.
         ages = ""
         if (uptime := self._seconds("uptime", report.uptime)) is not None:
             ages += _UPTIME % uptime
@@ -231,11 +231,11 @@ def _packages(report: Report) -> str:
 
 
 def seconds(text: str | None) -> int | None:
-    """A time in whole seconds; None where it is not one, or over a hundred years."""
+    """A whole number of seconds, at most a hundred years; None for other text."""
     if text is None or len(text) > _MOST_DIGITS:
         return None
     digits = text.strip()
-    # Other scripts have digits too, which `int` would take.
+    # `int` would also accept digits of other scripts.
     if not (digits.isascii() and digits.isdigit()):
         return None
     value = int(digits)

@@ -1,10 +1,10 @@
-"""Repairs the text of a JSON object that `asl-telemetry` put together badly. Pure, linear in time.
+"""Repair of invalid JSON objects that `asl-telemetry` writes. Pure, linear in time.
 
-The client is a shell script: it copies the words of commands into strings and lists as they are.
-A warning of Asterisk puts line ends into a string, rpt.conf's `0500` and another provider's user
-stand bare in a list. The document is read once, token by token, and written anew as JSON (RFC
-8259); each kind of repair is named. What leaves open where a value belongs is no JSON: a document
-that ends early, a bare key.
+The client is a shell script that copies the output of commands into strings and lists as it is: a
+warning of Asterisk puts newlines into a string; rpt.conf's `0500` and users of another provider are
+unquoted in a list. The text is read once, token by token, and rewritten as JSON (RFC 8259); each
+kind of repair has a name. Faults that make the place of a value ambiguous are not repaired: a
+truncated document, an unquoted key.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import Final
 
 _MOST_STEPS: Final = 12_000
-"""Tokens, and characters repaired in strings. A report of 500 nodes and 300 packages has under
-8 000; this bounds the time that a hostile body of 64 KiB takes to about 30 ms."""
+"""Limit of tokens, and of characters repaired in strings. A report of 500 nodes and 300 packages
+has under 8 000; the limit bounds the time for a hostile body of 64 KiB to about 30 ms."""
 _DEEPEST: Final = 32
 _LONGEST_NUMBER: Final = 18
 
@@ -36,43 +36,43 @@ _ZEROS_FIRST: Final = re.compile(r"0+[0-9]+")
 _LITERALS: Final = frozenset({"true", "false", "null"})
 _NO_NUMBERS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 
-# A quote ends its string where what follows fits; any other quote is part of the text.
+# A quote ends its string if valid JSON follows it; any other quote is part of the text.
 _AFTER_KEY: Final = re.compile(r"[ \t\r\n]*:")
 _AFTER_ELEMENT: Final = re.compile(r"[ \t\r\n]*[],]")
 _AFTER_VALUE: Final = re.compile(r'[ \t\r\n]*(?:\}|,[ \t\r\n]*[",}])')
 
 
 class Repair(StrEnum):
-    """A kind of repair; the word is the label in the metric."""
+    """Kind of repair; its value is the label in the metric."""
 
     BYTE_ORDER_MARK = "byte-order-mark"
-    """U+FEFF before the object; left out."""
+    """U+FEFF before the object; removed."""
     ENCODING = "bad-utf-8"
-    """Bytes that are no UTF-8; U+FFFD in their place."""
+    """Bytes that are not UTF-8; replaced by U+FFFD."""
     TRAILING_BYTES = "trailing-bytes"
-    """Something other than white space behind the object; left out."""
+    """Text other than white space after the object; removed."""
     CONTROL_CHARACTER = "control-character"
     """A raw control character inside a string; escaped."""
     ESCAPE = "bad-escape"
-    """A backslash that escapes nothing, escaped; or a lone surrogate, U+FFFD in its place."""
+    """A backslash that escapes nothing, itself escaped; or a lone surrogate, replaced by U+FFFD."""
     QUOTE = "bare-quote"
     """A quote inside a string; escaped."""
     COMMA = "comma"
-    """A comma too many or too few."""
+    """A comma too many or too few; exactly one is written."""
     MISSING_VALUE = "missing-value"
-    """A name without a value; null."""
+    """A name without a value; null is written."""
     LEADING_ZEROS = "leading-zeros"
-    """A number that begins with zeros; without them."""
+    """A number with leading zeros; they are removed."""
     LONG_NUMBER = "long-number"
-    """A number of over 18 digits; as text."""
+    """A number of over 18 digits; written as text."""
     NOT_A_NUMBER = "not-a-number"
-    """NaN or Infinity; null."""
+    """NaN or Infinity; null is written."""
     BARE_WORD = "bare-word"
-    """A word without quotes where a value belongs; as text."""
+    """An unquoted word in place of a value; written as text."""
 
 
 def repaired(body: bytes) -> tuple[str, frozenset[Repair]] | None:
-    """The JSON object in a body and what was repaired in it; None where it is none."""
+    """The repaired JSON object and the kinds of repair; None if the body cannot be repaired."""
     found: set[Repair] = set()
     try:
         text = body.decode()
@@ -90,22 +90,22 @@ def repaired(body: bytes) -> tuple[str, frozenset[Repair]] | None:
 
 
 class _NoObject(Exception):
-    """The text cannot be read as one object."""
+    """The text cannot be repaired to one object."""
 
 
 @dataclass(slots=True)
 class _Container:
-    """An array or object that is open: how many items it has, and what comes next in it."""
+    """An open array or object: its number of items, and the state of the parser in it."""
 
     is_array: bool
     items: int = 0
     after_comma: bool = True
-    """Whether a comma, or the opening bracket, came last."""
+    """Whether the last token was a comma or the opening bracket."""
     after_key: bool = False
 
 
 class _Rewriter:
-    """Writes one object anew, adding what it repairs to `found`."""
+    """Rewrites one object as valid JSON, and adds the kinds of repair to `found`."""
 
     def __init__(self, text: str, found: set[Repair]) -> None:
         self._text = text
@@ -129,7 +129,7 @@ class _Rewriter:
             self._token(self._text[self._at], self._open[-1])
         rest = self._text[self._at :].strip(" \t\r\n")
         if "{" in rest:
-            # A second report would be lost without a word.
+            # Repairing this would drop a second report silently.
             raise _NoObject
         if rest:
             self._found.add(Repair.TRAILING_BYTES)
@@ -216,7 +216,7 @@ class _Rewriter:
         self._value(within, self._of_word(word[0].rstrip(" \t\r\n")))
 
     def _of_word(self, word: str) -> str:
-        """A bare word as JSON."""
+        """An unquoted word as JSON."""
         if word in _LITERALS:
             return word
         if word in _NO_NUMBERS:
@@ -234,7 +234,7 @@ class _Rewriter:
         return self._quoted(word)
 
     def _string(self, closes: re.Pattern[str]) -> str:
-        """The string that begins here, as JSON."""
+        """The string that starts at the current position, as JSON."""
         begin = end = self._at + 1
         while (found := _UNQUOTED.match(self._text, end)) is not None:
             self._count()

@@ -1,9 +1,8 @@
-"""A report of `asl-telemetry`, read from the bytes that its client sends. Pure.
+"""Parser of the reports of `asl-telemetry`. Pure.
 
-The client sends a report once, so one bad value must not cost the whole of it: what cannot be
-understood is ignored under the name of its field. Only `uuid` and `nodes` can make a report
-invalid. docs/http.md has the table. The client's source: https://github.com/AllStarLink (package
-asl3, script asl-telemetry).
+The client sends a report only once, so one bad value must not invalidate it: values that cannot be
+parsed are ignored and counted by field. Only `uuid` and `nodes` can make a report invalid.
+docs/http.md has the rules for each field.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ _PUBLIC_AS_TEXT: Final = (
 )
 
 _TEXT_SCHEMA: Final = {
-    "description": "Text, or a number taken as text; of what is longer, 256 characters. Anything"
-    " else counts as unknown."
+    "description": "Text, or a number, which becomes text; cut to 256 characters. Anything else"
+    " counts as unknown."
 }
 _SECONDS_SCHEMA: Final = {
     "description": "Whole seconds, as text or a number. Anything else counts as unknown."
@@ -56,16 +55,16 @@ _PUBLIC_NODES_SCHEMA: Final = _NODES_SCHEMA | {
     }
 }
 _REGISTERED_SCHEMA: Final = {
-    "description": "A list of node numbers, as numbers or text. Anything else in the list is"
-    " ignored, and so is what is no list."
+    "description": "A list of node numbers, as numbers or text. Other elements are ignored, and so"
+    " is any other type."
 }
 _CHANNELS_SCHEMA: Final = {
-    "description": "An object: node number to the name of its channel driver. A driver that is no"
-    " text counts as unknown, and so do all where this is no object."
+    "description": "An object: node number to the name of its channel driver. A driver that is not"
+    " text counts as unknown, and so do all drivers if this is not an object."
 }
 _PACKAGES_SCHEMA: Final = {
     "description": f"An object: name of a Debian package to its version, at most {_MOST_PACKAGES}."
-    " A version that is no text is ignored, and so is what is no object."
+    " A version that is not text is ignored, and so is any other type."
 }
 
 Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
@@ -75,9 +74,9 @@ Node = Annotated[int, Field(strict=True, ge=0, le=LAST_NODE)]
 
 
 class Report(BaseModel):
-    """What a client says, as far as it is understood; further fields are ignored.
+    """A parsed report; unknown fields are ignored.
 
-    The schemas are those of what is taken, which is more than what these types hold: see `read`.
+    The JSON schemas describe the accepted input, which is wider than these types: see `read`.
     """
 
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
@@ -112,16 +111,16 @@ class Report(BaseModel):
 
 
 class PublicReport(Report):
-    """A report that is stored: at least one of its nodes is public."""
+    """A report that can be stored: at least one of its nodes is public."""
 
     nodes: Annotated[list[Node], Field(max_length=MOST_NODES), WithJsonSchema(_PUBLIC_NODES_SCHEMA)]
 
 
 class Reading(NamedTuple):
-    """A report, and what its sender said that is not in it.
+    """A parsed report, and the input that is not in it.
 
-    `malformed` and `out_of_range` count elements of `nodes`; `repairs` names what was wrong with
-    the JSON, `ignored` the fields of which something was left out.
+    `malformed` and `out_of_range` count elements of `nodes`; `repairs` are the repairs of the JSON,
+    `ignored` the names of fields with ignored values.
     """
 
     report: Report
@@ -132,10 +131,10 @@ class Reading(NamedTuple):
 
 
 def read(body: bytes) -> Reading | Refusal:
-    """The report in a body."""
+    """Parse a body."""
     try:
-        # One pass, for nearly all. NaN and Infinity are no JSON, but pydantic takes them in a
-        # field that it ignores. A letter, which is rarely there, is looked for much faster.
+        # Nearly all bodies are valid and need one pass. NaN and Infinity are not JSON, but pydantic
+        # accepts them in ignored fields. Searching for a single, rare letter first is much faster.
         if not (b"N" in body and b"NaN" in body) and not (b"I" in body and b"Infinity" in body):
             return Reading(Report.model_validate_json(body))
     except ValidationError:
@@ -162,7 +161,7 @@ def _read_with_patience(body: bytes) -> Reading | Refusal:
     if not isinstance(numbers, list):
         return Refusal(Reason.INVALID_FIELD, "nodes: a list of node numbers is required")
     if len(numbers) > MOST_NODES:
-        return Refusal(Reason.INVALID_FIELD, f"nodes: at most {MOST_NODES} are taken")
+        return Refusal(Reason.INVALID_FIELD, f"nodes: at most {MOST_NODES} are allowed")
     found = [_number(value) for value in numbers]
     ignored: set[str] = set()
     tidy = {
@@ -180,7 +179,7 @@ def _read_with_patience(body: bytes) -> Reading | Refusal:
             }
         )
     except ValidationError:
-        # Everything else has been made to fit.
+        # All other fields have been converted to valid values.
         return Refusal(Reason.INVALID_FIELD, "uuid: a UUID with dashes is required")
     return Reading(
         report,
@@ -194,7 +193,7 @@ def _read_with_patience(body: bytes) -> Reading | Refusal:
 def _number(value: object) -> int | None:
     """A node number, sent as a number or as text; None for anything else.
 
-    Text of over ten digits is some number over 31 bits.
+    Text of over ten digits gives a number over 31 bits.
     """
     if isinstance(value, str):
         digits = value.strip(_SPACE)
@@ -210,7 +209,7 @@ def _number(value: object) -> int | None:
 
 
 _Note = Callable[[], object]
-"""Called where something is ignored."""
+"""Called when a value is ignored."""
 
 
 def _text(value: object, ignored: _Note) -> str | None:
@@ -224,7 +223,7 @@ def _text(value: object, ignored: _Note) -> str | None:
 
 
 def _version(value: object, ignored: _Note) -> str | None:
-    # Warnings may stand before it that are longer than what is taken of a text.
+    # Warnings before the version may be longer than the limit for text.
     return _text(version_line(value) if isinstance(value, str) else value, ignored)
 
 
@@ -232,7 +231,7 @@ def _registered(value: object, ignored: _Note) -> list[int]:
     if not isinstance(value, list):
         ignored()
         return []
-    # Users of other providers are usual in such a list, and no fault.
+    # Users of other providers are common in these lists, and not counted as ignored.
     return [number for number in map(_number, value) if number is not None]
 
 

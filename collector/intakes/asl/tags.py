@@ -1,6 +1,6 @@
-"""The tags of `asl-telemetry`'s reports, as they stand in a line.
+"""Tags of `asl-telemetry`'s reports, in line protocol.
 
-Their combinations are few and come again and again: each is put together once a day.
+The same few combinations recur, so each is made once a day and cached.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ from collector.tag_budget import News, TagBudget
 
 _VERSION: Final = re.compile(r"(?P<asterisk>[^+\s]+)\+(?P<asl>asl\d*-[^-\s]+)(-\S*)?")
 _MOST: Final = 2000
-"""Combinations that are remembered: far more than an honest network has."""
+"""Limit of cached combinations, far more than an honest network has."""
 
 Said = tuple[str | None, str | None, str | None, str | None]
-"""A report's `ast-ver`, distro, release and architecture, as they were sent."""
-
+"""A report's `ast-ver`, distro, release and architecture, as sent."""
 
 _MOST_HEARD: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class TagSet:
-    """Tags as they stand in a line, and the names of those stored as `other`.
+    """Tags in line protocol, and the names of those stored as `other`.
 
-    `open`: whether one of the values is not firm, so that it matters which servers say it. `heard`
-    are the servers that said them today.
+    `open` is set if one of the values is not firm, so that its servers must be counted. `heard` are
+    the servers that have reported these values today.
     """
 
     text: str
@@ -52,7 +51,7 @@ class TagSet:
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What a report's tags say of its server; of its nodes, by channel as sent and registration."""
+    """Tags of a server, and of its nodes by channel (as sent) and registration."""
 
     tags: Mapping[str, str]
     server: TagSet
@@ -60,7 +59,7 @@ class Platform:
 
 
 class Tags:
-    """Gives reports their tags, within budget; what goes over it is counted each time."""
+    """Makes and caches the tags of reports within budget; counts each value over budget."""
 
     def __init__(self, budget: TagBudget, metrics: Metrics) -> None:
         self._budget = budget
@@ -70,9 +69,9 @@ class Tags:
         self._platforms: dict[Said, Platform] = {}
 
     def platform(self, said: Said, server: str, day: int, news: News) -> Platform:
-        """What a report of a UTC day (days since 1970) says of its server (a pseudonym).
+        """The tags of a report's server (a pseudonym) on a UTC day (days since 1970).
 
-        Appends to `news` what a later run must know of the budgets.
+        Appends the changes of budgets to `news`.
         """
         if (
             day != self._day
@@ -92,9 +91,9 @@ class Tags:
     def node(
         self, platform: Platform, said: tuple[str, str], server: str, day: int, news: News
     ) -> str:
-        """The tags of a node on a platform that `platform` gave for the same day.
+        """The tags of a node on a platform that `platform` returned for the same day.
 
-        `said` is its channel as it was sent, and its registration.
+        `said` is the node's channel as sent, and its registration.
         """
         channel_said, registered = said
         found = platform.nodes.get(said)
@@ -135,7 +134,7 @@ class Tags:
         day: int,
         news: News,
     ) -> TagSet:
-        """Admit values and add them to `tags`; `before` is what was given earlier that day."""
+        """Admit values and add them to `tags`; `before` is an earlier result of the same day."""
         for name, value in wanted.items():
             tags[name] = self._budget.admit(name, value, server, day, news)
         for tag in {item.tag for item in news}:
@@ -159,7 +158,7 @@ class Tags:
 def version_line(text: str) -> str:
     """The line of `core show version` in `ast-ver`: the last one that begins with `Asterisk`.
 
-    Asterisk may print warnings before it. Text without such a line is given back as it is.
+    Asterisk may print warnings before it. Text without such a line is returned unchanged.
     """
     if "\n" not in text:
         return text
@@ -169,14 +168,14 @@ def version_line(text: str) -> str:
 
 
 def tag_budgets() -> dict[str, int]:
-    """How many values each open-ended tag may hold."""
+    """The number of values that each open-ended tag may have."""
     return {tag.name: tag.budget for tag in NODE_TAGS if tag.budget and tag is not REGISTRATION}
 
 
 def versions(text: str) -> tuple[str, str]:
-    """Asterisk's and AllStarLink's version in the first two words of `core show version`.
+    """Asterisk's and AllStarLink's version from the first two words of `core show version`.
 
-    `Asterisk 20.7.0+asl3-1.3-1.deb12` gives `20.7.0`, `asl3-1.3`. Another build gives its second
+    `Asterisk 20.7.0+asl3-1.3-1.deb12` gives `20.7.0` and `asl3-1.3`. Other builds give their second
     word as it is, and `unknown`.
     """
     words = version_line(text).split()
@@ -190,13 +189,13 @@ def versions(text: str) -> tuple[str, str]:
 
 
 def channel(text: str) -> str:
-    """The channel driver's name: in lower case, `radio` is `usbradio`."""
+    """The channel driver's name in lower case; `radio` becomes `usbradio`."""
     name = label(text.partition("/")[0].lower())
     return "usbradio" if name == "radio" else name
 
 
 def registration(*, http: bool, iax: bool) -> str:
-    """How a node is registered: `http`, `iax`, `both` or `none`."""
+    """A node's registration: `http`, `iax`, `both` or `none`."""
     if http:
         return "both" if iax else "http"
     return "iax" if iax else "none"

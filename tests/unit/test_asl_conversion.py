@@ -1,4 +1,4 @@
-"""What a body means: from the sender's bytes to lines, by the cases in tests/cases/asl."""
+"""Conversion of bodies to lines of line protocol, by the cases in tests/cases/asl."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 import pydantic_core
 import pytest
 
-from collector.intakes.asl.points import Accepted, Understanding, seconds
+from collector.intakes.asl.points import Accepted, ReportConverter, seconds
 from collector.intakes.asl.repair import Repair, repaired
 from collector.intakes.asl.report import Report
 from collector.intakes.asl.tags import channel, registration, versions
@@ -39,10 +39,10 @@ class Listed:
         return self._nodes is None or node in self._nodes
 
 
-def understanding(
+def converter(
     *, listed: set[int] | None = None, budget: int = 1000, metrics: Metrics | None = None
-) -> Understanding:
-    return Understanding(
+) -> ReportConverter:
+    return ReportConverter(
         pseudonyms=Pseudonymiser(KEY),
         stamper=Stamper(instance=7),
         budget=TagBudget({tag.name: budget for tag in NODE_TAGS}, memory_days=90),
@@ -52,13 +52,13 @@ def understanding(
 
 
 def understood(body: bytes, now_ns: int = NOON) -> Accepted:
-    found = understanding().of(body, now_ns)
+    found = converter().of(body, now_ns)
     assert isinstance(found, Accepted), found
     return found
 
 
 def reason_for(body: bytes) -> Reason:
-    found = understanding().of(body, NOON)
+    found = converter().of(body, NOON)
     assert isinstance(found, Refusal), found
     return found.reason
 
@@ -81,7 +81,7 @@ def test_body_is_refused_with_the_expected_word(case: Path) -> None:
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.stem)
 def test_refusal_repeats_nothing_that_was_sent(case: Path) -> None:
-    found = understanding().of(body_of(case), NOON)
+    found = converter().of(body_of(case), NOON)
     assert isinstance(found, Refusal)
     assert not re.search(r"5\d{5}|[0-9a-f]{8}-|word", found.detail)
 
@@ -126,8 +126,8 @@ def test_value_over_its_limit_is_cut_and_counted_and_the_report_is_stored() -> N
     limits = {"pkgs": (many_packages, 300)} | {name: (long_text(name), 256) for name in texts}
     for name, (made, limit) in limits.items():
         at_limit, over = Metrics(), Metrics()
-        within = understanding(metrics=at_limit).of(made(limit), NOON)
-        beyond = understanding(metrics=over).of(made(limit + 1), NOON)
+        within = converter(metrics=at_limit).of(made(limit), NOON)
+        beyond = converter(metrics=over).of(made(limit + 1), NOON)
         assert isinstance(within, Accepted), name
         assert isinstance(beyond, Accepted), name
         assert set(counted(at_limit, IGNORED)) <= {"uptime", "reload-time"}
@@ -160,7 +160,7 @@ def test_each_repair_is_made_and_counted_by_name() -> None:
         (b"armv7l", Repair.BARE_WORD, "armv7l"),
     ]:
         metrics = Metrics()
-        found = understanding(metrics=metrics).of(SPOILT.replace(b"SPOILT", text), NOON)
+        found = converter(metrics=metrics).of(SPOILT.replace(b"SPOILT", text), NOON)
         assert isinstance(found, Accepted), text
         assert found.nodes == 2
         tag = arch.replace(" ", "\\ ")
@@ -176,7 +176,7 @@ def test_what_stands_round_a_report_is_left_out_and_counted() -> None:
         (body + b"\nend", Repair.TRAILING_BYTES),
     ]:
         metrics = Metrics()
-        found = understanding(metrics=metrics).of(spoilt, NOON)
+        found = converter(metrics=metrics).of(spoilt, NOON)
         assert isinstance(found, Accepted)
         assert counted(metrics, REPAIRED) == {repair.value: 1}
 
@@ -218,7 +218,7 @@ def test_one_wrong_element_among_nodes_costs_that_element_alone() -> None:
     ]:
         metrics = Metrics()
         said = report([511111]) | {"nodes": [522222, wrong, 511111]}
-        found = understanding(metrics=metrics).of(encoded(said), NOON)
+        found = converter(metrics=metrics).of(encoded(said), NOON)
         assert isinstance(found, Accepted), wrong
         assert (found.nodes, found.ignored) == (2, {why: 1}), wrong
         assert counted(metrics, "collector_nodes_total") == {why: 1}
@@ -234,7 +234,7 @@ def test_wrong_value_of_an_optional_field_costs_that_value_alone() -> None:
                 continue
             metrics = Metrics()
             said = report([511111, 522222]) | {name: value}
-            found = understanding(metrics=metrics).of(encoded(said), NOON)
+            found = converter(metrics=metrics).of(encoded(said), NOON)
             assert isinstance(found, Accepted), (name, value)
             assert (found.nodes, found.ignored) == (2, {})
             assert name in counted(metrics, IGNORED), (name, value)
@@ -246,7 +246,7 @@ def test_wrong_value_of_an_optional_field_costs_that_value_alone() -> None:
 def test_time_that_is_no_number_of_seconds_is_counted_and_an_empty_one_is_not() -> None:
     for value, times in (("", 0), (" ", 0), (None, 0), ("4102", 0), ("-1", 1), ("1.5", 1)):
         metrics = Metrics()
-        understanding(metrics=metrics).of(encoded(report([511111]) | {"uptime": value}), NOON)
+        converter(metrics=metrics).of(encoded(report([511111]) | {"uptime": value}), NOON)
         assert counted(metrics, IGNORED).get("uptime", 0) == times, value
 
 
@@ -258,7 +258,7 @@ def test_channel_of_a_node_written_with_zeros_is_found() -> None:
 def test_body_that_repair_does_not_mend_is_not_counted_as_repaired() -> None:
     metrics = Metrics()
     body = (DIRECTORY / "odd" / "bare-iax-word.body").read_bytes()[:-1]
-    understanding(metrics=metrics).of(body, NOON)
+    converter(metrics=metrics).of(body, NOON)
     assert counted(metrics, REPAIRED) == {}
 
 
@@ -297,9 +297,7 @@ def test_repair_of_a_hostile_body_takes_no_longer_than_its_length_allows() -> No
 
 def test_node_not_on_the_public_list_is_ignored_and_counted() -> None:
     metrics = Metrics()
-    found = understanding(listed={511111}, metrics=metrics).of(
-        encoded(report([511111, 522222])), NOON
-    )
+    found = converter(listed={511111}, metrics=metrics).of(encoded(report([511111, 522222])), NOON)
     assert isinstance(found, Accepted)
     assert (found.nodes, found.ignored) == (1, {"unlisted": 1})
     counted = metrics.registry.get_sample_value("collector_nodes_total", {"outcome": "unlisted"})
@@ -307,14 +305,14 @@ def test_node_not_on_the_public_list_is_ignored_and_counted() -> None:
 
 
 def test_report_whose_every_node_is_unlisted_has_no_public_nodes() -> None:
-    found = understanding(listed={511111}).of(encoded(report([522222])), NOON)
+    found = converter(listed={511111}).of(encoded(report([522222])), NOON)
     assert isinstance(found, Refusal)
     assert found.reason is Reason.NO_PUBLIC_NODES
 
 
 def test_tag_value_past_its_budget_is_stored_as_other_and_counted() -> None:
     metrics = Metrics()
-    meaning = understanding(budget=1, metrics=metrics)
+    meaning = converter(budget=1, metrics=metrics)
     meaning.of(encoded(report([2000], arch="x86_64")), NOON)
     found = meaning.of(encoded(report([2000], arch="mips")), NOON)
     assert isinstance(found, Accepted)
@@ -328,7 +326,7 @@ def test_values_that_wait_are_told_apart_once_enough_servers_say_them(
 ) -> None:
     # Few are remembered as heard: who is forgotten is told to the budget again, which knows it.
     monkeypatch.setattr("collector.intakes.asl.tags._MOST_HEARD", 3)
-    meaning = understanding(budget=4)
+    meaning = converter(budget=4)
     servers = [str(uuid.uuid4()) for _ in range(5)]
 
     def said(server: str, value: str) -> set[bytes]:
@@ -436,20 +434,20 @@ def test_what_one_pass_takes_two_passes_take_alike(
 ) -> None:
     body, at, length, instead = cut
     mutated = body[:at] + instead + body[at + length :]
-    found = understanding().of(mutated, NOON)
+    found = converter().of(mutated, NOON)
     try:
         parsed = pydantic_core.from_json(mutated, allow_inf_nan=False)
         twice = Report.model_validate(parsed)
     except ValueError:
         # It was mended, or refused; no error of ours came of it.
         return
-    again = understanding().of(twice.model_dump_json(by_alias=True).encode(), NOON)
+    again = converter().of(twice.model_dump_json(by_alias=True).encode(), NOON)
     assert found == again
 
 
 def test_over_budget_is_counted_for_every_report() -> None:
     metrics = Metrics()
-    taking = understanding(budget=1, metrics=metrics)
+    taking = converter(budget=1, metrics=metrics)
     server = str(uuid.uuid4())
     for asterisk in ("20.1.0", "20.2.0", "20.2.0"):
         body = encoded(report([2001], server) | {"ast-ver": f"Asterisk {asterisk}"})

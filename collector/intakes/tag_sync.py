@@ -1,4 +1,4 @@
-"""Keeps a process's budgets of tags and the memory, which all processes share, in step."""
+"""Synchronisation of a process's tag budgets with the memory, which all processes share."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ _SECONDS_PER_DAY: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """The memory's values, and how many servers said each that is not firm."""
+    """The memory's values, and the number of servers that reported each value that is not firm."""
 
     stamp: object
     values: list[TagValue]
     sayers: dict[tuple[str, str], int]
 
 
-class TagNews:
-    """Remembers changes of a budget, those of a second together, and takes over others' changes.
+class TagSync:
+    """Writes changes of a budget to the memory once a second, and reads those of other processes.
 
-    Others are the workers and commands of the same state directory. A change that a crash loses is
-    made again when its value is said again. Values not said for `memory_days` are forgotten.
+    Other processes are the workers and commands of the same state directory. A change lost in a
+    crash is made again with the next report of its value. Values without a report for `memory_days`
+    are deleted.
     """
 
     def __init__(self, memory: Memory, budget: TagBudget, *, memory_days: int) -> None:
@@ -44,16 +45,16 @@ class TagNews:
         self._day = -1
 
     def add(self, changes: Iterable[Change]) -> None:
-        """Have changes remembered soon. Where the memory is away for long, the oldest are lost."""
+        """Queue changes. If the memory stays unavailable for long, the oldest are lost."""
         self._waiting += changes
         del self._waiting[:-_MOST_WAITING]
 
     async def run(self) -> None:
-        """Keep in step until cancelled; then remember what waits."""
+        """Synchronise until cancelled, then write the queued changes."""
         try:
             while True:
                 await asyncio.sleep(_PAUSE_S)
-                # A memory that cannot be used now is tried again; others say so in the log.
+                # Tried again in the next step; other code logs that the memory is unavailable.
                 with contextlib.suppress(MemoryUnavailable):
                     await self._step()
         finally:
@@ -66,7 +67,7 @@ class TagNews:
             taken, self._waiting = self._waiting, []
             try:
                 await asyncio.to_thread(self._memory.tags.keep, taken)
-            # However it ends, also when cancelled: what may not be remembered waits.
+            # After any failure or cancellation, the changes may not be stored: queue them again.
             except BaseException:
                 self._waiting = taken + self._waiting
                 raise
@@ -79,12 +80,12 @@ class TagNews:
             self._stamp = held.stamp
 
     def _look(self, today: int) -> _Held | None:
-        """What the memory holds; None where that has not changed. Drops what is too old."""
+        """The memory's contents; None if unchanged. Deletes values and sightings past their age."""
         tags = self._memory.tags
         if today != self._day:
             tags.forget_before(values=today - self._memory_days, sightings=today - SAYERS_DAYS)
             self._day = today
-        # Before reading: a change that comes meanwhile is seen the next time.
+        # Taken before reading, so that the next look sees a change made meanwhile.
         stamp = self._memory.store.stamp()
         if stamp == self._stamp:
             return None
