@@ -119,6 +119,36 @@ async def test_every_metric_of_a_healthy_day_moves(databases: Databases, serve: 
         await asyncio.to_thread(told, nodelist)
 
 
+def test_gauges_of_what_is_kept_say_the_same_after_a_restart(
+    databases: Databases, serve: StartServe
+) -> None:
+    """Without a report since: alerts look at them."""
+    of_now = {"collector_connections", "collector_rate_limit_addresses"}
+
+    def gauges() -> dict[tuple[str, str], bool]:
+        """Whether each is above 0, by name and labels."""
+        page = get(collector.metrics_url, "/metrics").body.decode()
+        return {
+            (sample.name, str(sample.labels)): sample.value > 0
+            for family in text_string_to_metric_families(page)
+            if family.type == "gauge" and family.name not in of_now
+            for sample in family.samples
+        }
+
+    collector = serve(databases.environment)
+    assert post(collector.url, encoded(report([2001]))).status == 200
+    eventually(lambda: databases.server.count(databases.raw, "server_report", "server") == 1)
+    collector.terminate()
+    # Started again, it computes the day, as it does after the next start.
+    collector = serve(collector.environment)
+    eventually(lambda: gauges()["collector_rollup_last_success_timestamp_seconds", "{}"])
+    before = gauges()
+    assert before["collector_tag_values", "{'tag': 'arch'}"]
+    collector.terminate()
+    collector = serve(collector.environment)
+    eventually(lambda: gauges() == before)
+
+
 def test_every_other_metric_is_asked_for_by_the_test_of_its_fault() -> None:
     others = "".join(
         path.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from collector.lines import label, tag_set
@@ -67,6 +68,8 @@ class Tags:
         self._day = -1
         self._version = budget.version
         self._platforms: dict[Said, Platform] = {}
+        for tag in tag_budgets():
+            metrics.follow(metrics.tag_values.labels(tag), partial(budget.held, tag))
 
     def platform(self, said: Said, server: str, day: int, news: News) -> Platform:
         """The tags of a report's server (a pseudonym) on a UTC day (days since 1970).
@@ -137,8 +140,6 @@ class Tags:
         """Admit values and add them to `tags`; `before` is an earlier result of the same day."""
         for name, value in wanted.items():
             tags[name] = self._budget.admit(name, value, server, day, news)
-        for tag in {item.tag for item in news}:
-            self._metrics.tag_values.labels(tag).set(self._budget.held(tag))
         heard = before.heard if before is not None else set()
         if len(heard) >= _MOST_HEARD:
             heard.clear()
