@@ -23,7 +23,7 @@ def list_(
     rule.
     """
     from collector.intakes.asl.tags import tag_budgets
-    from collector.tag_budget import SAYERS_DAYS, sayers_needed
+    from collector.tag_budget import FIRM_DAYS, servers_needed
     from collector.upgrade import migrated
 
     configured = load_settings()
@@ -33,11 +33,11 @@ def list_(
     with worded_errors():
         memory = migrated(configured.state_dir)
         values = memory.tags.values()
-        since = int(time.time()) // 86_400 - SAYERS_DAYS
-        said = memory.tags.sayers(since_day=since)
+        since = int(time.time()) // 86_400 - FIRM_DAYS
+        said = memory.tags.server_counts(since_day=since)
     for name, budget in budgets.items():
         held = sum(item.tag == name for item in values)
-        needed = sayers_needed(held, budget)
+        needed = servers_needed(held, budget)
         wants = "none is admitted" if needed is None else f"a new one needs {needed} servers"
         say(f"{name}: {held} of {budget} values; {wants}")
     for item in values:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from collector.memory import Memory, MemoryUnavailable
-from collector.tag_budget import SAYERS_DAYS, Change, TagBudget, TagValue
+from collector.tag_budget import FIRM_DAYS, Change, TagBudget, TagValue
 
 _PAUSE_S: Final = 1.0
 _LOOK_S: Final = 5.0
@@ -24,7 +24,7 @@ class _Held:
 
     stamp: object
     values: list[TagValue]
-    sayers: dict[tuple[str, str], int]
+    server_counts: dict[tuple[str, str], int]
 
 
 class TagSync:
@@ -76,17 +76,17 @@ class TagSync:
         self._looked = time.monotonic()
         held = await asyncio.to_thread(self._look, int(time.time()) // _SECONDS_PER_DAY)
         if held is not None:
-            self._budget.replace(held.values, held.sayers, self._waiting)
+            self._budget.replace(held.values, held.server_counts, self._waiting)
             self._stamp = held.stamp
 
     def _look(self, today: int) -> _Held | None:
         """The memory's contents; None if unchanged. Deletes values and sightings past their age."""
         tags = self._memory.tags
         if today != self._day:
-            tags.forget_before(values=today - self._memory_days, sightings=today - SAYERS_DAYS)
+            tags.forget_before(values=today - self._memory_days, sightings=today - FIRM_DAYS)
             self._day = today
         # Taken before reading, so that the next look sees a change made meanwhile.
         stamp = self._memory.store.stamp()
         if stamp == self._stamp:
             return None
-        return _Held(stamp, tags.values(), tags.sayers(since_day=today - SAYERS_DAYS))
+        return _Held(stamp, tags.values(), tags.server_counts(since_day=today - FIRM_DAYS))

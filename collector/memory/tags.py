@@ -107,7 +107,7 @@ class TagsTable(Table):
         database.execute("DELETE FROM tag_sightings WHERE day < ?", (sightings,))
 
     @operation
-    def sayers(
+    def server_counts(
         self, database: sqlite3.Connection, *, since_day: int = 0
     ) -> dict[tuple[str, str], int]:
         """How many different servers said each value since a day, by tag and value."""

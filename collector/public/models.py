@@ -65,14 +65,14 @@ class TableRow(Row):
 
 
 class PackageRow(Row):
-    """How many servers have a version of a package."""
+    """Number of servers with a version of a package."""
 
     package: str = Field(description=_tag(_PACKAGE))
     version: str = Field(description=_tag(_VERSION))
 
 
 class UpgradeRow(Row):
-    """How many nodes went from one AllStarLink version to another."""
+    """Number of nodes that changed from one AllStarLink version to another."""
 
     from_version: str = Field(description=_tag(_FROM_VERSION))
     to_version: str = Field(description=_tag(_TO_VERSION))

@@ -87,35 +87,35 @@ class Pages:
         """Every page in every language."""
         found = []
         for code in LANGUAGES:
-            spoken = language(code)
-            found.append(web.get(path_of("", code), partial(self.home, spoken)))
+            lang = language(code)
+            found.append(web.get(path_of("", code), partial(self.home, lang)))
             for page, handler in (
                 ("privacy", self.privacy),
                 ("method", self.method),
                 ("my-data", self.my_data),
                 ("api", self.api),
             ):
-                found.append(web.get(path_of(page, code), partial(handler, spoken)))
+                found.append(web.get(path_of(page, code), partial(handler, lang)))
         return found
 
-    async def home(self, spoken: Language, request: web.Request) -> web.Response:
+    async def home(self, lang: Language, request: web.Request) -> web.Response:
         """The home page with the numbers."""
         try:
             snapshot = await self._series.snapshot()
         except InfluxError:
-            return self._unreadable(spoken)
+            return self._unreadable(lang)
         fresh = freshness(snapshot, datetime.now(UTC))
 
         def body() -> str:
-            return self._home(spoken, overview(snapshot), fresh, snapshot.open_day)
+            return self._home(lang, overview(snapshot), fresh, snapshot.open_day)
 
         response = self._respond(
-            request, f"home-{spoken.code}", (snapshot.revision, fresh), body, _ONE_MINUTE
+            request, f"home-{lang.code}", (snapshot.revision, fresh), body, _ONE_MINUTE
         )
         response.headers.update(age_headers(snapshot.as_of))
         return response
 
-    def _home(self, spoken: Language, shown: Overview, fresh: Freshness, open_day: object) -> str:
+    def _home(self, lang: Language, shown: Overview, fresh: Freshness, open_day: object) -> str:
         recent = fresh.last_final_day or datetime.now(UTC).date()
         since = f"?from={recent - _EXAMPLE_DAYS}"
         downloads = [
@@ -124,58 +124,58 @@ class Pages:
         return self._rendered(
             "home.html",
             "",
-            spoken,
-            title=spoken.text("home.title"),
-            description=spoken.text("home.description"),
+            lang,
+            title=lang.text("home.title"),
+            description=lang.text("home.description"),
             shown=shown,
             fresh=fresh,
             open_day=open_day,
-            alt=_chart_alt(shown, spoken),
+            alt=_chart_alt(shown, lang),
             # Leaves space for a label above the plot, and for the months below it.
             at=lambda percent: f"{6 + percent * 0.86:.2f}",
-            label=partial(_label, spoken),
+            label=partial(_label, lang),
             k=self._settings.k_anonymity,
             grafana=self._settings.grafana_url,
             downloads=[*downloads, {"path": "freshness", "short": ""}],
         )
 
-    async def privacy(self, spoken: Language, request: web.Request) -> web.Response:
+    async def privacy(self, lang: Language, request: web.Request) -> web.Response:
         """The privacy page, with the values of the settings."""
-        values = privacy_page_context(self._settings, spoken)
-        return self._prose(request, spoken, "privacy", lambda: spoken.html("privacy", values))
+        values = privacy_page_context(self._settings, lang)
+        return self._prose(request, lang, "privacy", lambda: lang.html("privacy", values))
 
-    async def method(self, spoken: Language, request: web.Request) -> web.Response:
+    async def method(self, lang: Language, request: web.Request) -> web.Response:
         """The page that explains each number, from the schema."""
-        values = method_context(self._settings, spoken)
-        return self._prose(request, spoken, "method", lambda: spoken.html("method", values))
+        values = method_context(self._settings, lang)
+        return self._prose(request, lang, "method", lambda: lang.html("method", values))
 
-    async def my_data(self, spoken: Language, request: web.Request) -> web.Response:
+    async def my_data(self, lang: Language, request: web.Request) -> web.Response:
         """The page on what the owner of a server can do."""
-        values = my_data_context(self._settings, spoken)
-        return self._prose(request, spoken, "my-data", lambda: spoken.html("my-data", values))
+        values = my_data_context(self._settings, lang)
+        return self._prose(request, lang, "my-data", lambda: lang.html("my-data", values))
 
     def _prose(
-        self, request: web.Request, spoken: Language, page: str, html: Callable[[], Markup]
+        self, request: web.Request, lang: Language, page: str, html: Callable[[], Markup]
     ) -> web.Response:
         def body() -> str:
             return self._rendered(
                 "prose.html",
                 page,
-                spoken,
-                title=spoken.text(f"{page}.title"),
-                description=spoken.text(f"{page}.description"),
+                lang,
+                title=lang.text(f"{page}.title"),
+                description=lang.text(f"{page}.description"),
                 body=html(),
             )
 
-        return self._respond(request, f"{page}-{spoken.code}", None, body, _ONE_HOUR)
+        return self._respond(request, f"{page}-{lang.code}", None, body, _ONE_HOUR)
 
-    async def api(self, spoken: Language, request: web.Request) -> web.Response:
+    async def api(self, lang: Language, request: web.Request) -> web.Response:
         """The page on the HTTP interface, made from the OpenAPI operations."""
         today = datetime.now(UTC).date()
-        body = partial(self._api, spoken, today)
-        return self._respond(request, f"api-{spoken.code}", today, body, _ONE_HOUR)
+        body = partial(self._api, lang, today)
+        return self._respond(request, f"api-{lang.code}", today, body, _ONE_HOUR)
 
-    def _api(self, spoken: Language, today: date) -> str:
+    def _api(self, lang: Language, today: date) -> str:
         variants: dict[str, list[Operation]] = {}
         for item in self._operations:
             variants.setdefault(item.variant_of or item.name, []).append(item)
@@ -186,29 +186,29 @@ class Pages:
         return self._rendered(
             "api.html",
             "api",
-            spoken,
-            title=spoken.text("api.title"),
-            description=spoken.text("api.description"),
+            lang,
+            title=lang.text("api.title"),
+            description=lang.text("api.description"),
             groups=groups,
             headings={dataset.name: dataset.heading() for dataset in DATASETS},
             code=code_markup,
             host=self._settings.public_url or ANY_HOST,
-            raw=spoken.duration(self._settings.retention_raw),
+            raw=lang.duration(self._settings.retention_raw),
             example_from=today - _EXAMPLE_DAYS,
         )
 
-    def _rendered(self, template: str, page: str, spoken: Language, **values: Any) -> str:  # noqa: ANN401 - a template takes anything
+    def _rendered(self, template: str, page: str, lang: Language, **values: Any) -> str:  # noqa: ANN401 - a template takes anything
         return self._templates.get_template(template).render(
-            language=spoken,
+            language=lang,
             languages=[language(code) for code in LANGUAGES],
             page=page,
-            to=partial(reference, at=path_of(page, spoken.code)),
-            path=lambda name: path_of(name, spoken.code),
+            to=partial(reference, at=path_of(page, lang.code)),
+            path=lambda name: path_of(name, lang.code),
             path_in=partial(path_of, page),
             origin=self._settings.public_url,
             style=Markup(self._style),  # noqa: S704 - our own file
-            t=spoken.text,
-            n=spoken.number,
+            t=lang.text,
+            n=lang.number,
             **values,
         )
 
@@ -243,13 +243,13 @@ class Pages:
             headers=headers,
         )
 
-    def _unreadable(self, spoken: Language) -> web.Response:
+    def _unreadable(self, lang: Language) -> web.Response:
         text = self._rendered(
             "unreadable.html",
             "",
-            spoken,
-            title=spoken.text("error.heading"),
-            description=spoken.text("error.lead"),
+            lang,
+            title=lang.text("error.heading"),
+            description=lang.text("error.lead"),
         )
         return web.Response(
             status=SERIES_UNAVAILABLE.status,
@@ -269,38 +269,38 @@ class Pages:
         return loader.get_source(self._templates, name)[0]
 
 
-def _label(spoken: Language, dimension: str, row: ShareRow) -> str:
+def _label(lang: Language, dimension: str, row: ShareRow) -> str:
     """The name of a row's value on the page."""
     match row.kind:
         case Kind.REST:
-            return spoken.text("value.rest", number=row.value)
+            return lang.text("value.rest", number=row.value)
         case Kind.OTHER:
-            return spoken.text("value.other")
+            return lang.text("value.other")
         case Kind.VALUE if row.value == UNKNOWN:
-            return spoken.text("value.unknown")
-        case Kind.VALUE if dimension == REGISTRATION.name and f"value.{row.value}" in spoken:
-            return spoken.text(f"value.{row.value}")
+            return lang.text("value.unknown")
+        case Kind.VALUE if dimension == REGISTRATION.name and f"value.{row.value}" in lang:
+            return lang.text(f"value.{row.value}")
         case Kind.VALUE if dimension == CHANNEL.name:
             return _CHANNEL_NAMES.get(row.value, row.value)
     return row.value
 
 
-def _chart_alt(shown: Overview, spoken: Language) -> str:
+def _chart_alt(shown: Overview, lang: Language) -> str:
     """Text alternative of the chart."""
     if shown.chart is None:
         return ""
     nodes = [day.fields["nodes"] for day in shown.charted]
     servers = [day.fields.get("servers", 0) for day in shown.charted]
-    return spoken.text(
+    return lang.text(
         "chart.alt",
-        first=spoken.short_day(shown.chart.first),
-        last=spoken.short_day(shown.chart.last),
-        nodes_first=spoken.number(nodes[0]),
-        nodes_last=spoken.number(nodes[-1]),
-        nodes_low=spoken.number(min(nodes)),
-        nodes_high=spoken.number(max(nodes)),
-        servers_first=spoken.number(servers[0]),
-        servers_last=spoken.number(servers[-1]),
+        first=lang.short_day(shown.chart.first),
+        last=lang.short_day(shown.chart.last),
+        nodes_first=lang.number(nodes[0]),
+        nodes_last=lang.number(nodes[-1]),
+        nodes_low=lang.number(min(nodes)),
+        nodes_high=lang.number(max(nodes)),
+        servers_first=lang.number(servers[0]),
+        servers_last=lang.number(servers[-1]),
     )
 
 

@@ -119,18 +119,18 @@ def test_value_that_different_servers_said_is_counted_once_for_each(memory: Memo
         [Sighting("arch", "mips", server, day) for server in (SERVER, OTHER) for day in (9, 10)]
     )
     memory.tags.keep([Sighting("arch", "vax", SERVER, 8)])
-    assert memory.tags.sayers() == {("arch", "mips"): 2, ("arch", "vax"): 1}
-    assert memory.tags.sayers(since_day=9) == {("arch", "mips"): 2}
+    assert memory.tags.server_counts() == {("arch", "mips"): 2, ("arch", "vax"): 1}
+    assert memory.tags.server_counts(since_day=9) == {("arch", "mips"): 2}
     memory.tags.keep([TagValue("arch", "mips", 10), TagValue("arch", "mips", 9)])
     assert memory.tags.values() == [TagValue("arch", "mips", 10)]
-    assert memory.tags.sayers() == {("arch", "mips"): 2, ("arch", "vax"): 1}
+    assert memory.tags.server_counts() == {("arch", "mips"): 2, ("arch", "vax"): 1}
     memory.tags.keep([TagValue("arch", "mips", 10, firm=True), TagValue("arch", "mips", 10)])
     assert memory.tags.values() == [TagValue("arch", "mips", 10, firm=True)]
-    assert memory.tags.sayers() == {("arch", "vax"): 1}
+    assert memory.tags.server_counts() == {("arch", "vax"): 1}
     asked = memory.erasures.one(memory.erasures.ask(SERVER, Action.ERASE, 1))
     assert asked is not None
     memory.erasures.finish(asked, receipt="", notice=None)
-    assert memory.tags.sayers() == {}
+    assert memory.tags.server_counts() == {}
     assert memory.tags.forget("arch", ["mips", "none"]) == 1
     memory.tags.keep([TagValue("arch", "old", 1), TagValue("arch", "new", 9)])
     memory.tags.forget_before(values=5, sightings=5)
@@ -151,7 +151,7 @@ def test_what_reports_did_for_values_is_taken_back(memory: Memory) -> None:
         memory.tags.take_back({"arch": {"bad", "shared", "other"}}, {"arch": {"bad"}})
     good, shared = firm("good"), TagValue("arch", "shared", 9)
     assert memory.tags.values() == [good, TagValue("arch", "open", 9), shared]
-    assert memory.tags.sayers() == {("arch", "open"): 1, ("distro", "x"): 1}
+    assert memory.tags.server_counts() == {("arch", "open"): 1, ("distro", "x"): 1}
 
 
 def test_value_that_is_freed_and_admitted_again_is_held(memory: Memory) -> None:
@@ -167,7 +167,7 @@ def test_sightings_of_made_up_values_are_bounded(
 ) -> None:
     monkeypatch.setattr("collector.memory.tags._MOST_SIGHTINGS", 10)
     memory.tags.keep([Sighting("arch", f"made up {n}", SERVER, n) for n in range(50)])
-    assert memory.tags.sayers() == {("arch", f"made up {n}"): 1 for n in range(40, 50)}
+    assert memory.tags.server_counts() == {("arch", f"made up {n}"): 1 for n in range(40, 50)}
 
 
 def test_processes_share_it_and_lose_nothing(memory: Memory, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_rows_that_can_still_be_read_go_into_the_new_file(memory: Memory, tmp_pa
     assert (asked.server, asked.action, asked.state) == (SERVER, Action.ERASE, State.ACCEPTED)
     assert memory.erasures.erased() == {NEIGHBOUR: 3}
     assert memory.tags.values() == [TagValue("arch", "mips", 10)]
-    assert memory.tags.sayers() == {("arch", "vax"): 1}
+    assert memory.tags.server_counts() == {("arch", "vax"): 1}
 
 
 def test_crash_while_a_memory_is_set_aside_loses_nothing(memory: Memory, tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_values_that_only_quarantined_reports_say_give_their_places_back(
     done = command(environment, "quarantine", "add", *span, "--note", "burst", "--yes")
     assert done.code == 0, done.err
     assert memory.tags.values() == [held[1], *held[3:]]
-    assert memory.tags.sayers() == {}
+    assert memory.tags.server_counts() == {}
     # They may come again, and a batch that is put back takes nothing from others.
     assert command(environment, "quarantine", "release", number_in(done), "--yes").code == 0
     assert memory.tags.values() == [held[1], *held[3:]]

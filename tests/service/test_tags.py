@@ -13,7 +13,7 @@ import pytest
 
 from collector.intakes.tag_sync import TagSync
 from collector.memory import Memory, Sighting
-from collector.tag_budget import Change, News, TagBudget, TagValue
+from collector.tag_budget import Change, Changes, TagBudget, TagValue
 from tests.command import command
 from tests.conftest import Databases, StartServe
 from tests.sender import encoded, eventually, post, report, until
@@ -65,13 +65,13 @@ async def in_step(
 ) -> AsyncIterator[tuple[Callable[[str, object], str], TagBudget]]:
     """A process's budget, kept in step with a memory; it says values of `arch` for servers."""
     budget = TagBudget({"arch": size}, memory_days=90)
-    news = TagSync(memory, budget, memory_days=90)
-    loop = asyncio.create_task(news.run())
+    sync = TagSync(memory, budget, memory_days=90)
+    loop = asyncio.create_task(sync.run())
 
     def say(value: str, server: object) -> str:
-        changes: News = []
+        changes: Changes = []
         given = budget.admit("arch", value, str(server), TODAY, changes)
-        news.add(changes)
+        sync.add(changes)
         return given
 
     try:
@@ -114,12 +114,12 @@ async def test_workers_count_servers_and_share_places_together(tmp_path: Path) -
     memory.tags.keep([old, Sighting("arch", "x", "s", TODAY - 8)])
     async with in_step(memory, 4) as (one, _), in_step(memory, 4) as (other, known):
         # What is too old is forgotten by whoever looks first.
-        await until(lambda: not memory.tags.values() and not memory.tags.sayers())
+        await until(lambda: not memory.tags.values() and not memory.tags.server_counts())
         assert [one("a", n) for n in range(3)] == ["a"] * 3
-        await until(lambda: memory.tags.sayers() == {("arch", "a"): 3})
+        await until(lambda: memory.tags.server_counts() == {("arch", "a"): 3})
         for n in range(3, 6):
             other("a", n)
-        await until(lambda: memory.tags.sayers() == {("arch", "a"): 6})
+        await until(lambda: memory.tags.server_counts() == {("arch", "a"): 6})
         firm = TagValue("arch", "a", TODAY, firm=True)
         # The sixth server is counted with those of the other worker, once that has looked.
         await until(lambda: bool(one("a", 6)) and memory.tags.values() == [firm])

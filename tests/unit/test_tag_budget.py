@@ -6,13 +6,13 @@ import pytest
 
 from collector.tag_budget import (
     ALONE,
-    SAYERS_DAYS,
+    FIRM_DAYS,
+    Changes,
     Freed,
-    News,
     Sighting,
     TagBudget,
     TagValue,
-    sayers_needed,
+    servers_needed,
 )
 
 
@@ -35,7 +35,7 @@ def test_value_past_the_budget_becomes_other() -> None:
 
 
 def test_new_value_needs_more_servers_the_less_of_the_budget_is_left() -> None:
-    needed = [sayers_needed(held, 200) for held in (0, 99, 100, 119, 120, 140, 160, 199, 200)]
+    needed = [servers_needed(held, 200) for held in (0, 99, 100, 119, 120, 140, 160, 199, 200)]
     assert needed == [1, 1, 5, 5, 10, 20, 40, 80, None]
 
 
@@ -69,20 +69,20 @@ def blinded(day: int) -> TagBudget:
 
 def test_value_of_two_servers_takes_the_place_of_a_made_up_one_at_once() -> None:
     tags = blinded(1)
-    news: News = []
+    changes: Changes = []
     before = tags.version
-    given = [tags.admit("arch", "new", server, 1, news) for server in ("s", "s", "t")]
+    given = [tags.admit("arch", "new", server, 1, changes) for server in ("s", "s", "t")]
     assert given == ["other", "other", "new"]
     assert tags.held("arch") == 100
     assert tags.version > before
-    (freed,) = [one for one in news if isinstance(one, Freed)]
+    (freed,) = [one for one in changes if isinstance(one, Freed)]
     assert freed.value.startswith("made up")
 
 
 def test_made_up_values_that_nobody_says_any_more_leave_within_days() -> None:
     tags = blinded(1)
-    assert say(tags, "rare", ["s"], 1 + SAYERS_DAYS) == ["other"]
-    assert say(tags, "rare", ["s"], 2 + SAYERS_DAYS) == ["rare"]
+    assert say(tags, "rare", ["s"], 1 + FIRM_DAYS) == ["other"]
+    assert say(tags, "rare", ["s"], 2 + FIRM_DAYS) == ["rare"]
     assert tags.held("arch") == 1
 
 
@@ -122,9 +122,9 @@ def test_who_said_waiting_values_is_bounded_and_held_ones_count_on(
     say(tags, "rare", range(4), 1)
     for n in range(1000):
         tags.admit("arch", f"made up {n}", "one server", 1, [])
-    news: News = []
-    tags.admit("arch", "rare", "the fifth", 1, news)
-    assert TagValue("arch", "rare", 1, firm=True) in news
+    changes: Changes = []
+    tags.admit("arch", "rare", "the fifth", 1, changes)
+    assert TagValue("arch", "rare", 1, firm=True) in changes
 
 
 def test_values_that_were_forgotten_give_their_places_back() -> None:
@@ -138,8 +138,8 @@ def test_values_that_were_forgotten_give_their_places_back() -> None:
 
 def test_what_is_not_remembered_yet_stays_when_the_memory_is_read() -> None:
     tags = budget(4)
-    news: News = [Sighting("arch", "b", "s", 1), TagValue("arch", "b", 1), Freed("arch", "a")]
-    tags.replace([*firm("a"), TagValue("gone", "x", 1)], {}, news)
+    changes: Changes = [Sighting("arch", "b", "s", 1), TagValue("arch", "b", 1), Freed("arch", "a")]
+    tags.replace([*firm("a"), TagValue("gone", "x", 1)], {}, changes)
     assert tags.held("arch") == 1
     assert say(tags, "b", ["s"], 1) == ["b"]
 
@@ -164,8 +164,8 @@ def test_value_not_seen_for_longer_than_its_memory_gives_its_place_back() -> Non
 
 def test_first_sight_of_a_value_on_a_day_is_told() -> None:
     tags = budget(2)
-    news: News = []
+    changes: Changes = []
     for day in (1, 1, 2):
-        tags.admit("arch", "a", "s", day, news)
+        tags.admit("arch", "a", "s", day, changes)
     told = [Sighting("arch", "a", "s", 1), TagValue("arch", "a", 1)]
-    assert news == [*told, Sighting("arch", "a", "s", 2), TagValue("arch", "a", 2)]
+    assert changes == [*told, Sighting("arch", "a", "s", 2), TagValue("arch", "a", 2)]

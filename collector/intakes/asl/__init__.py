@@ -31,7 +31,7 @@ from collector.schema import (
 )
 from collector.settings import Settings
 from collector.suspicion import Suspicions
-from collector.tag_budget import SAYERS_DAYS, TagBudget
+from collector.tag_budget import FIRM_DAYS, TagBudget
 
 _SECONDS_PER_DAY: Final = 86_400
 
@@ -75,7 +75,9 @@ class Asl:
             budgets,
             memory_days=memory_days,
             seen=tags.values(),
-            sayers=tags.sayers(since_day=int(time.time()) // _SECONDS_PER_DAY - SAYERS_DAYS),
+            server_counts=tags.server_counts(
+                since_day=int(time.time()) // _SECONDS_PER_DAY - FIRM_DAYS
+            ),
         )
         converter = ReportConverter(
             pseudonyms=context.pseudonyms,
@@ -89,15 +91,15 @@ class Asl:
         )
         rate_limit = RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32))
         metrics.follow(metrics.rate_limited_addresses, lambda: len(rate_limit))
-        news = TagSync(context.memory, shared, memory_days=memory_days)
+        sync = TagSync(context.memory, shared, memory_days=memory_days)
         async with (
             context.loop("nodelist", nodelist.run),
-            context.loop("tags", news.run),
+            context.loop("tags", sync.run),
         ):
             yield AslIntake(
                 converter,
                 opted_out=context.opted_out,
-                remember=news.add,
+                remember=sync.add,
                 outbox=context.outbox,
                 door=context.door,
                 rate_limit=rate_limit,

@@ -19,7 +19,7 @@ from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import NODE_REPORT, SERVER_REPORT
 from collector.suspicion import Kind, Suspicions
-from collector.tag_budget import Change, News, TagBudget
+from collector.tag_budget import Change, Changes, TagBudget
 
 _MOST_SECONDS: Final = 100 * 365 * 86_400
 _MOST_DIGITS: Final = len(str(_MOST_SECONDS))
@@ -141,9 +141,9 @@ class ReportConverter:
         return OptedOut(read.ignored | {"opted-out": len(read.nodes)})
 
     def _accept(self, read: Read, now_ns: int) -> Accepted:
-        news: News = []
-        entry = self._entry(read, now_ns, news)
-        return Accepted(entry, len(read.nodes), read.ignored, tuple(news))
+        changes: Changes = []
+        entry = self._entry(read, now_ns, changes)
+        return Accepted(entry, len(read.nodes), read.ignored, tuple(changes))
 
     def identify(self, body: bytes) -> Proof | Refusal:
         """The proof of ownership in a body, parsed like a report; nothing of it is stored."""
@@ -185,12 +185,12 @@ class ReportConverter:
             ignored[why] = ignored.get(why, 0) + 1
         return list(nodes), ignored
 
-    def _entry(self, read: Read, now_ns: int, news: News) -> Entry:
+    def _entry(self, read: Read, now_ns: int, changes: Changes) -> Entry:
         report, server, nodes = read.report, read.server, read.nodes
         stamps = self._stamper.take(now_ns, len(nodes) + 1)
         day = stamps[0] // NS_PER_DAY
         said = (report.ast_ver, report.distro, report.release, report.arch)
-        platform = self._tags.platform(said, server, day, news)
+        platform = self._tags.platform(said, server, day, changes)
         http = set(report.nodes_http or ())
         iax = set(report.nodes_iax or ())
         # Fields that the server's line and the nodes' lines have in common.
@@ -211,7 +211,7 @@ class ReportConverter:
                 (channels.get(str(node)) or "", registration(http=node in http, iax=node in iax)),
                 server,
                 day,
-                news,
+                changes,
             )
             lines.append(_NODE_LINE % (tags, name, server, ages, stamp))
         if self._suspicions is not None:

@@ -147,10 +147,10 @@ def _read_with_patience(body: bytes) -> Reading | Refusal:
     try:
         said = pydantic_core.from_json(body, allow_inf_nan=False)
     except ValueError:
-        mended = repaired(body)
-        if mended is None:
+        corrected = repaired(body)
+        if corrected is None:
             return Refusal(Reason.MALFORMED_JSON, "the body is not a JSON object")
-        text, repairs = mended
+        text, repairs = corrected
         try:
             said = pydantic_core.from_json(text, allow_inf_nan=False)
         except ValueError:

@@ -24,7 +24,7 @@ from collector.schema import (
     RELEASE,
     UNKNOWN,
 )
-from collector.tag_budget import News, TagBudget
+from collector.tag_budget import Changes, TagBudget
 
 _VERSION: Final = re.compile(r"(?P<asterisk>[^+\s]+)\+(?P<asl>asl\d*-[^-\s]+)(-\S*)?")
 _MOST: Final = 2000
@@ -71,10 +71,10 @@ class Tags:
         for tag in tag_budgets():
             metrics.follow(metrics.tag_values.labels(tag), partial(budget.held, tag))
 
-    def platform(self, said: Said, server: str, day: int, news: News) -> Platform:
+    def platform(self, said: Said, server: str, day: int, changes: Changes) -> Platform:
         """The tags of a report's server (a pseudonym) on a UTC day (days since 1970).
 
-        Appends the changes of budgets to `news`.
+        Appends the changes of budgets to `changes`.
         """
         if (
             day != self._day
@@ -86,13 +86,13 @@ class Tags:
             self._version = self._budget.version
         found = self._platforms.get(said)
         if found is None or (found.server.open and server not in found.server.heard):
-            found = self._platforms[said] = self._new_platform(said, found, server, day, news)
+            found = self._platforms[said] = self._new_platform(said, found, server, day, changes)
         if found.server.over_budget:
             self._count(found.server.over_budget)
         return found
 
     def node(
-        self, platform: Platform, said: tuple[str, str], server: str, day: int, news: News
+        self, platform: Platform, said: tuple[str, str], server: str, day: int, changes: Changes
     ) -> str:
         """The tags of a node on a platform that `platform` returned for the same day.
 
@@ -103,7 +103,7 @@ class Tags:
         if found is None or (found.open and server not in found.heard):
             tags = dict(platform.tags) | {REGISTRATION.name: registered}
             wanted = {CHANNEL.name: channel(channel_said)}
-            found = self._admit(wanted, tags, found, server, day, news)
+            found = self._admit(wanted, tags, found, server, day, changes)
             if len(platform.nodes) < _MOST:
                 platform.nodes[said] = found
         if found.over_budget:
@@ -111,7 +111,7 @@ class Tags:
         return found.text
 
     def _new_platform(
-        self, said: Said, before: Platform | None, server: str, day: int, news: News
+        self, said: Said, before: Platform | None, server: str, day: int, changes: Changes
     ) -> Platform:
         ast_ver, distro, release, arch = (text or "" for text in said)
         asterisk, asl = versions(ast_ver)
@@ -123,7 +123,7 @@ class Tags:
             ARCH.name: label(arch),
         }
         tags: dict[str, str] = {}
-        found = self._admit(wanted, tags, before.server if before else None, server, day, news)
+        found = self._admit(wanted, tags, before.server if before else None, server, day, changes)
         if before is not None and before.tags == tags:
             return Platform(tags, found, before.nodes)
         return Platform(tags, found)
@@ -135,11 +135,11 @@ class Tags:
         before: TagSet | None,
         server: str,
         day: int,
-        news: News,
+        changes: Changes,
     ) -> TagSet:
         """Admit values and add them to `tags`; `before` is an earlier result of the same day."""
         for name, value in wanted.items():
-            tags[name] = self._budget.admit(name, value, server, day, news)
+            tags[name] = self._budget.admit(name, value, server, day, changes)
         heard = before.heard if before is not None else set()
         if len(heard) >= _MOST_HEARD:
             heard.clear()
