@@ -110,7 +110,7 @@ class TagsTable(Table):
     def server_counts(
         self, database: sqlite3.Connection, *, since_day: int = 0
     ) -> dict[tuple[str, str], int]:
-        """How many different servers said each value since a day, by tag and value."""
+        """Number of servers that reported each value since a day, by tag and value."""
         rows = database.execute(
             "SELECT tag, value, count(*) FROM tag_sightings WHERE day >= ? GROUP BY tag, value",
             (since_day,),
