@@ -1,4 +1,4 @@
-"""Builds every object, opens and closes what they need, and connects them; decides nothing."""
+"""Composition root: builds the objects of a process, connects them, opens and closes them."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ log = structlog.get_logger("collector.app")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A collector that serves: where, and how it is. A worker tells its metrics nobody itself.
+    """A running collector: its addresses and its health.
 
-    `refresh`: brings the gauges up to date that follow something.
+    `metrics` is None in a worker, whose metrics its parent serves. `refresh` updates the gauges
+    that follow a function (see `Metrics.follow`).
     """
 
     public: Address
@@ -70,7 +71,7 @@ class Running:
 
 
 def metrics_page(metrics: Metrics) -> Handler:
-    """The page of one process's metrics."""
+    """A handler that returns the metrics of this process."""
     page = make_aiohttp_handler(metrics.registry)
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -88,18 +89,18 @@ class OwnHealth:
         self._supervisor = supervisor
 
     def gone(self) -> list[str]:
-        """The loops that have failed and wait to be started again, and the outbox's thread."""
+        """Names of the loops that wait for a restart, and `outbox` if its thread has ended."""
         return [*self._supervisor.failing, *([] if self._outbox.alive else ["outbox"])]
 
     def unavailable(self) -> str | None:
-        """Why the outbox takes nothing."""
+        """The reason why the outbox accepts no reports, or None if it accepts them."""
         return self._outbox.unavailable if self._outbox.alive else "the outbox's thread has ended"
 
 
 def site_of(
     settings: Settings, influx: Influx, series: PublicSeries, intakes: Sequence[Intake] = INTAKES
 ) -> Site:
-    """The public site; its API document describes the routes of senders and owners too."""
+    """Build the public site; its API document also describes the routes of senders and owners."""
     on = [intake for intake in intakes if intake.is_on(settings)]
     proofs = [model for intake in on for model in intake.proofs]
     reporting = [operation for intake in on for operation in intake.operations()]
@@ -107,7 +108,7 @@ def site_of(
 
 
 def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:
-    """An address that is listened on, with the limits that the settings give."""
+    """Build a listener with the connection limits of the settings; `name` labels its metrics."""
     limits = Limits(
         connections=settings.max_connections,
         per_address=settings.max_connections_per_address,
@@ -121,7 +122,7 @@ def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:
 def public_site(
     settings: Settings, intakes: Sequence[OpenIntake], my_data: MyData, site: Site
 ) -> web.Application:
-    """The application that everyone can reach."""
+    """Build the application of the public address: intakes, owners' pages and the public site."""
     public = web.Application(client_max_size=settings.max_body + 1)
     groups = (*(each.routes() for each in intakes), my_data.routes(), site.routes())
     routes = [route for group in groups for route in group]
@@ -136,11 +137,11 @@ def public_site(
 async def running(
     whole: Settings, share: Share = ALONE, *, intakes: Sequence[Intake] = INTAKES
 ) -> AsyncIterator[Running]:
-    """Serve from entry to exit; at exit, requests end and the outbox drains for up to 10 s.
+    """Run a collector from entry to exit; draining the outbox at exit takes up to 10 s.
 
-    `share` is the part of it that this process does, `intakes` are the kinds of sender served where
-    the settings switch them on. Raises StateError, OutboxUnavailable, MemoryUnavailable, OSError
-    (an address that cannot be listened on).
+    `whole` are the settings of all workers together, `share` is this process's part among them.
+    Of `intakes`, those are served that the settings switch on. Raises StateError,
+    OutboxUnavailable, MemoryUnavailable, OSError (an address that cannot be listened on).
     """
     settings = share.settings(whole)
     async with AsyncExitStack() as stack:
@@ -276,28 +277,29 @@ async def running(
             supervisor=supervisor,
         )
         log.info("serving", public=str(at.public), metrics=str(at.metrics), worker=share.number)
-        # A loop that fails is no reason to be killed: the supervisor sees to it.
+        # A failed loop must not trip the watchdog: the supervisor restarts it.
         async with Notifier().serving(lambda: supervisor.broken is None):
             yield at
         log.info("stopping", worker=share.number)
 
 
 def _memory(directory: Path, whole: Settings, share: Share, metrics: Metrics) -> Memory:
-    """The memory, with all that outboxes of earlier versions remember; this process's is whole."""
+    """Open the memory, after the outbox is checked and records of earlier versions are moved."""
     memory = Memory(whole.state_dir)
     look_over(directory / FILE, metrics)
     take_over(directory / FILE, memory)
     if share.first:
-        # Of workers that do not run, or not yet: their choices hold from the first report on.
+        # Opt-outs in the outboxes of workers that do not run (yet) must hold from the first report.
         take_over_all(whole.state_dir, memory, but=directory)
     return memory
 
 
 def spare_collections() -> None:
-    """Have the garbage collector look at less, and less often, in a process that serves.
+    """Reduce the work of Python's garbage collector in a process that serves.
 
-    What is there once it serves stays to the end. What a report needs lives until its answer: with
-    Python's 700 objects, a collection would find nearly all of it in use.
+    Objects that exist once it serves live as long as the process, so they are never examined. The
+    objects of a report live until its reply: at Python's threshold of 700 objects, a collection
+    would find nearly all of them in use.
     """
     gc.collect()
     gc.freeze()
@@ -305,12 +307,12 @@ def spare_collections() -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises what `running` does, and CannotWork."""
+    """Run a collector until SIGTERM or SIGINT. Raises CannotWork, and the errors of `running`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # It starts workers anew, and there are none.
+    # SIGHUP restarts workers, and a single process has none.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with running(settings) as at:
         spare_collections()

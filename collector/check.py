@@ -1,4 +1,4 @@
-"""What `collector check` looks at: the state directory, the outbox and InfluxDB."""
+"""Checks of `collector check`: the state directory, the outbox, the clock and InfluxDB."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from collector.state import StateError, check_usable, read_key
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at, and in words what is so or what to do."""
+    """Result of one check; `text` gives the state, or the problem and its remedy."""
 
     good: bool
     text: str
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at everything that the settings point to. Changes nothing."""
+    """Run all checks; they change nothing."""
     return [*_state(settings), *await _influx(settings)]
 
 
@@ -69,7 +69,7 @@ def _state(settings: Settings) -> list[Finding]:
 
 
 def _missing(directory: Path) -> Finding:
-    """Whether a state directory that is not there can be made."""
+    """Check whether a missing state directory can be created."""
     above = next(path for path in directory.absolute().parents if path.exists())
     if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
         return Finding(
@@ -79,7 +79,7 @@ def _missing(directory: Path) -> Finding:
 
 
 def _key(path: Path) -> list[Finding]:
-    """The pseudonym key. Raises StateError where it cannot be used."""
+    """Check the pseudonym key. Raises StateError if it cannot be used."""
     if not path.exists():
         return [Finding(True, f"{path}: no pseudonym key yet; `collector serve` makes it")]
     read_key(path)
@@ -89,7 +89,7 @@ def _key(path: Path) -> list[Finding]:
 
 
 def _foreign(directory: Path) -> list[Finding]:
-    """Files that another user than the directory's owner made, as root did in earlier versions."""
+    """Find files of other users than the directory's owner, as root made in earlier versions."""
     owner = directory.stat().st_uid
     foreign = sorted(
         str(path.relative_to(directory))
@@ -109,7 +109,7 @@ def _foreign(directory: Path) -> list[Finding]:
 
 
 def _clock(newest_ns: int) -> Finding:
-    """The clock; `newest_ns` is the time of the newest report, by the clock that was then."""
+    """Check the clock against `newest_ns`, the time of the newest report in the outbox."""
     now = time.time_ns()
     told = f"the clock says {datetime.fromtimestamp(now // 10**9, UTC).isoformat()}"
     if is_wrong(now):
@@ -155,7 +155,7 @@ async def _influx(settings: Settings) -> list[Finding]:
 
 
 async def _set_up(influx: Influx) -> Finding | None:
-    """What is missing before an InfluxDB 2 can be asked anything at all."""
+    """Check that an InfluxDB 2 has been set up and that there is a token; None if so."""
     if await awaits_setup(influx):
         return Finding(
             False,
@@ -173,7 +173,7 @@ async def _set_up(influx: Influx) -> Finding | None:
 
 
 async def _kept(influx: Influx) -> Mapping[str, int | None]:
-    """The databases that are there with their retention; none where we may not see that."""
+    """Retention in s of the databases (None: missing); empty if the token may not read it."""
     try:
         return await retentions(influx, (RAW, DAILY, OWNERS))
     except InfluxUnavailable:

@@ -1,4 +1,4 @@
-"""The private address: /metrics, /healthz, /readyz."""
+"""The web application of the private address: /metrics, /healthz, /readyz."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Health(Protocol):
-    """The health of a collector."""
+    """The health of a collector, as /healthz and /readyz report it."""
 
     def gone(self) -> list[str]:
-        """The names of loops that have failed and wait to be started again, and of dead threads."""
+        """Names of the loops that have failed and wait for a restart, and of threads that ended."""
         ...
 
     def unavailable(self) -> str | None:
-        """Why senders get 503 now, or None. InfluxDB is not asked: without it reports are taken."""
+        """The reason why senders get 503 now, or None. It does not depend on InfluxDB."""
         ...
 
 
 def private_site(metrics: Handler, health: Health) -> web.Application:
-    """The application of the private address."""
+    """Build the application of the private address."""
 
     async def healthz(_request: web.Request) -> web.Response:
         gone = health.gone()

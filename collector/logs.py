@@ -1,4 +1,4 @@
-"""Logs: one line an event, text or JSON. No address, UUID, node number or secret ever gets in."""
+"""Logging: one line per event, as text or JSON, without addresses, UUIDs, node numbers, secrets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _FOREIGN_ADDRESS = "Error handling request from %s"
 
 
 class _WithoutSender(logging.Filter):
-    """Drops what the sender is and said from aiohttp's own words about a failed request.
+    """A log filter that removes the sender's address and data from aiohttp's messages.
 
-    An exception's words may repeat what was sent: its type and its place are enough.
+    The text of an exception may repeat what was sent, so only its type and place are logged.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith("aiohttp"):
             return True
-        # The name says that aiohttp is loaded; a command without it shall not load it for its log.
+        # A record of aiohttp means that it is loaded; commands without it must not load it to log.
         from aiohttp.http_exceptions import HttpProcessingError  # noqa: PLC0415
 
         error = record.exc_info[1] if record.exc_info else None
@@ -44,9 +44,9 @@ class _WithoutSender(logging.Filter):
 
 
 def place(error: BaseException) -> str:
-    """Where an exception came from, without its words: they may repeat what was sent.
+    """The type of an exception and the functions and lines it passed; for a group, of its first.
 
-    Of a group it is the first one's.
+    The exception's text is left out, since it may repeat what was sent.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -56,9 +56,10 @@ def place(error: BaseException) -> str:
 
 
 class Sparing:
-    """Logs what strangers cause, so that they cannot fill the disk: so many lines a minute a word.
+    """A rate limit for log lines that strangers cause, so that they cannot fill the disk.
 
-    What was held back is told by the next line that passes, as `held_back`.
+    It allows `per_minute` lines of each reason. The next line that is logged gives the number of
+    those that were suppressed, as `held_back`.
     """
 
     def __init__(self, *, per_minute: int = 60) -> None:
@@ -68,7 +69,7 @@ class Sparing:
         self._held: Counter[str] = Counter()
 
     def info(self, log: Any, event: str, *, reason: str, **more: object) -> None:  # noqa: ANN401 - structlog's own type
-        """Log an event; its lines are counted by `reason`, which is one of a few words."""
+        """Log an event, unless `reason` (one of a few fixed words) has used up its lines."""
         now = time.monotonic()
         if now >= self._until:
             self._until = now + _SPARING_S
@@ -92,12 +93,12 @@ def _on_one_line(
 
 
 def _without_secrets(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - structlog's
-    """A finished line with every secret hidden, those in tracebacks too."""
+    """Hide the secrets in a finished line, tracebacks included."""
     return redacted(str(line))
 
 
 def configure(*, form: str, level: str) -> None:
-    """Send every logger's events to stderr. `form`: text (logfmt) or json."""
+    """Configure all loggers to write to stderr. `form` is `text` (logfmt) or `json`."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

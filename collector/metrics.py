@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the product, declared once."""
+"""All Prometheus metrics of the product."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-# When a counter was made is no news to Prometheus, and doubles the page.
+# Creation times of counters double the page, and Prometheus does not use them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-# What a gauge of several workers is as one: of those that live.
+# How the values of a gauge are combined over the workers that run.
 _SUM: Final = "livesum"
 _MIN: Final = "livemin"
 _MAX: Final = "livemax"
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own."""
+    """The metrics of one process, with their registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -306,15 +306,14 @@ class Metrics:
         )
 
     def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
-        """Have a gauge, or one of its labels, show what a function returns, from each `refresh` on.
+        """Set a gauge, or one of its children, to a function's value, now and at each `refresh`.
 
-        Not `Gauge.set_function`: where several processes share their metrics, it tells the others
-        nothing and they show 0.
+        `Gauge.set_function` does not work with several processes: the parent would show 0.
         """
         self._followed.append((gauge, value))
         gauge.set(value())
 
     def refresh(self) -> None:
-        """Read the functions that gauges follow; in the thread in which they may be called."""
+        """Update the gauges that follow a function, in the thread in which it may be called."""
         for gauge, value in self._followed:
             gauge.set(value())

@@ -1,6 +1,6 @@
-"""Objects that the settings describe, as both the serving process and the commands need them.
+"""Factories of objects that both `serve` and the commands build from the settings.
 
-The rollup is imported only where it is asked for: a command that does without it starts quickly.
+The rollup is imported inside them, so that a command without it starts quickly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def retention(settings: Settings, intakes: Sequence[Intake] = INTAKES) -> dict[s
 
 
 def influx_of(settings: Settings, *, retry_ping: bool = True) -> Influx:
-    """The InfluxDB that the settings name, for a command; not `retry_ping` for what has loops."""
+    """A client of InfluxDB; `retry_ping` is for commands, as loops try again by themselves."""
     return Influx(
         settings.influx_url,
         token=settings.influx_token.get_secret_value(),
@@ -42,7 +42,7 @@ def influx_of(settings: Settings, *, retry_ping: bool = True) -> Influx:
 
 
 def outboxes_of(whole: Settings) -> Outboxes:
-    """The outboxes of all workers of a state directory, of former ones too."""
+    """The outboxes of all workers of a state directory, former workers included."""
     from collector.outbox import Outboxes
     from collector.share import directories
 
@@ -50,7 +50,7 @@ def outboxes_of(whole: Settings) -> Outboxes:
 
 
 def daily_of(settings: Settings, influx: Influx) -> Daily:
-    """The daily rollup that the settings describe."""
+    """The daily rollup."""
     from collector.memory import days_of_erasures
     from collector.rollup.cache import FactsCache
     from collector.rollup.daily import Daily
@@ -65,7 +65,7 @@ def daily_of(settings: Settings, influx: Influx) -> Daily:
 
 
 def reconciler_of(settings: Settings, influx: Influx) -> Reconciler:
-    """The reconciler, which finds the days that are due, that the settings describe."""
+    """The reconciler, which finds the days that the rollup must compute."""
     from collector.memory import days_of_erasures
     from collector.rollup.cache import FactsCache
     from collector.rollup.reconcile import Reconciler

@@ -1,9 +1,8 @@
-"""Redaction: secrets are replaced by `(hidden)` in every text that people get to see.
+"""Redaction: replaces secrets by `(hidden)` in logs and in what commands print.
 
-A secret is known by its content, wherever it stands: tokens and passwords from settings, and what
-stands before the `@` of an address. Known ones are hidden in each form in which they may be
-written (percent-encoded, quoted, Base64); the user and password of any address are hidden even
-where they are not known.
+Secrets are found by their content: tokens and passwords of the settings, and the user and password
+in URLs of the environment. They are hidden in each form in which they may be written
+(percent-encoded, quoted, Base64). The user and password of any other URL are hidden too.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN: Final = "(hidden)"
 _SHORTEST: Final = 4
-"""A shorter secret is hidden within addresses only: by content it would hide parts of words."""
+"""A shorter secret is hidden in URLs only: searched for everywhere, it would match in words."""
 _USER: Final = re.compile(r"(?<=://)[^\s/?#'\"<>]*@")
 _PARAMETER: Final = re.compile(
     r"(?i)(?<=[?&])([\w.-]*(?:token|secret|passw|pwd|key|sig|auth)[\w.-]*)=([^\s&#'\"]+)"
@@ -27,7 +26,7 @@ _PERCENT: Final = re.compile("%[0-9A-F]{2}")
 
 
 class _Known:
-    """The secrets that this process has been told, and the pattern that finds them."""
+    """The registered secrets of this process, and a pattern that matches them."""
 
     def __init__(self) -> None:
         self.forms: set[str] = set()
@@ -37,8 +36,8 @@ class _Known:
         new = {form for form in forms if len(form) >= _SHORTEST} - self.forms
         if new:
             self.forms |= new
-            # The longest first: a password may be a part of a token. HIDDEN is replaced by itself,
-            # so that a secret which is a part of it does not change a text that is redacted again.
+            # The longest first, since a password may be a part of a token. HIDDEN matches too and
+            # is replaced by itself: a secret such as `hidden` must not change it in a second pass.
             longest = sorted({*self.forms, HIDDEN}, key=len, reverse=True)
             self.pattern = re.compile("|".join(map(re.escape, longest)))
 
@@ -47,7 +46,7 @@ _known: Final = _Known()
 
 
 def hide(*secrets: str) -> None:
-    """Have these hidden from now on; of `user:password` the password by itself too."""
+    """Register secrets to hide; of `user:password`, the password alone as well."""
     for secret in secrets:
         for line in secret.splitlines():
             whole = line.strip()
@@ -56,7 +55,7 @@ def hide(*secrets: str) -> None:
 
 
 def hide_in_addresses(*texts: str) -> None:
-    """Have the passwords hidden that stand in texts which are or hold addresses."""
+    """Register the passwords in URLs that are in these texts."""
     for text in texts:
         for _, value in _PARAMETER.findall(text):
             _known.add(_forms(value))
@@ -67,7 +66,7 @@ def hide_in_addresses(*texts: str) -> None:
 
 
 def redacted(text: str) -> str:
-    """The text with every secret hidden; a text that was redacted before stays as it is."""
+    """Replace each secret in a text by `(hidden)`; a redacted text does not change."""
     if "://" in text:
         text = _USER.sub(f"{HIDDEN}@", text)
         text = _PARAMETER.sub(rf"\1={HIDDEN}", text)
@@ -75,13 +74,13 @@ def redacted(text: str) -> str:
 
 
 class RedactedStream:
-    """A text stream that hides secrets in what is written to it, and is otherwise as it was."""
+    """A wrapper of a text stream that hides secrets in what is written to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text; each call must hold its secrets whole."""
+        """Write a text; a secret that is split over two calls is not found."""
         self._stream.write(redacted(text))
         return len(text)
 
@@ -95,29 +94,29 @@ class RedactedStream:
 
 
 def redact_streams() -> None:
-    """Hide secrets in all that this process writes to standard output and error."""
+    """Hide secrets in everything that this process writes to standard output and error."""
     sys.stdout = RedactedStream(sys.stdout)
     sys.stderr = RedactedStream(sys.stderr)
 
 
 def _user_of(text: str) -> str:
-    """What stands before the `@` of an address, also where it is not percent-encoded as it must."""
+    """The user and password of a URL, also if they lack the required percent-encoding."""
     _, found, rest = text.partition("://")
     if not found or "@" not in rest:
         return ""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:
         return authority.rpartition("@")[0]
-    # A password with one of `/?#` in it: what follows the colon is no port then.
+    # A text after the colon that is no port is a password with one of `/?#` in it.
     port = authority.rpartition(":")[2] if ":" in authority else "0"
     return "" if port.isdigit() else rest.rpartition("@")[0]
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as it may be written."""
+    """The forms in which a secret may be written."""
     for plain in {secret, unquote(secret)}:
         yield plain
-        # A value from the environment may be no UTF-8.
+        # A value from the environment may be invalid UTF-8.
         data = plain.encode(errors="surrogateescape")
         for encoded in (quote(data, safe=""), quote(data), quote_plus(data)):
             yield encoded

@@ -47,7 +47,7 @@ NEEDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
-    """State of a database: its name in InfluxDB, its retention in s (0: unlimited), its contents.
+    """The state of a database: its name in InfluxDB, retention in s (0: unlimited) and contents.
 
     `seconds` and `usage` are None if the database does not exist.
     """

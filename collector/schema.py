@@ -1,6 +1,6 @@
-"""Every database, measurement, tag and field of the product: name, type, unit and meaning.
+"""All databases, measurements, tags and fields of the product: name, type, unit and meaning.
 
-Code, documentation, pages and dashboards take names from here; a test compares them.
+Code, pages and dashboards take the names from here; a test compares the documentation.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ DAILY = "usage_daily"
 OWNERS = "usage_owners"
 
 UNKNOWN = "unknown"
-"""What a tag holds where the sender said nothing."""
+"""Value of a tag that the sender did not send."""
 OTHER = "other"
-"""What a tag holds past its budget, and where a published table puts what it may not show."""
+"""Value of a tag over its budget; in published tables, all values not shown."""
 NONE = "none"
-"""The version of a package that a server does not have."""
+"""Version of a package that is not installed."""
 ALL = "all"
-"""`within` and `within_value` of the whole network."""
+"""Value of `within` and `within_value` in rows of the whole network."""
 
 LABEL_LENGTH = 64
 """The longest value of a tag, in characters."""
@@ -35,7 +35,7 @@ class FieldType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One tag. `budget` is how many distinct values it may hold within raw retention."""
+    """A tag. `budget` is the largest number of distinct values within raw retention."""
 
     name: str
     meaning: str
@@ -44,7 +44,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. `unit` is the thing counted, or a unit of time."""
+    """A field. `unit` is the thing counted, or a unit of time."""
 
     name: str
     type: FieldType
@@ -54,7 +54,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement. `time` says what the timestamp of a point means."""
+    """A measurement. `time` is the meaning of its points' timestamps."""
 
     database: str
     name: str
@@ -69,10 +69,10 @@ OWNER = "server"
 
 @dataclass(frozen=True, slots=True)
 class ReportLayout:
-    """The points that one report of a sender makes, in the order of their times.
+    """The layout of one report's points in the raw database, ordered by time.
 
-    First a point of `head`; then, one step of the stamper apart, as many points of `part` as the
-    head's field `count` says. Each has the field `OWNER`.
+    One point of `head` is followed by points of `part`, one step of the stamper apart; the head's
+    field `count` holds their number. Each point has the field `OWNER`.
     """
 
     head: Measurement
@@ -81,7 +81,7 @@ class ReportLayout:
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        """The measurements of its points."""
+        """The measurements of the report's points."""
         return (self.head,) if self.part is None else (self.head, self.part)
 
 
@@ -107,7 +107,7 @@ _RELOAD_AGE = Field(
     "reload_age", FieldType.INTEGER, "s", "time since Asterisk's last reload; absent where unknown"
 )
 QUARANTINE = "quarantine"
-"""The field that takes a report out of the series."""
+"""The field that excludes a report from the published series."""
 _QUARANTINE = Field(
     QUARANTINE,
     FieldType.INTEGER,
@@ -170,14 +170,14 @@ NODE_DIMENSIONS = tuple(tag.name for tag in NODE_TAGS)
 SERVER_DIMENSIONS = tuple(tag.name for tag in SERVER_TAGS)
 """Dimensions of `daily_servers`."""
 CONTAINED = {"release": "distro"}
-"""Dimensions whose values each lie inside one value of another; the two are never crossed."""
+"""Dimensions nested in another, such as a release in its distribution; they are not crossed."""
 
 CHANNEL_FIELDS = ("dahdi", "simpleusb", "usbradio", "voter")
-"""Channels that have a field of their own in `daily_usage`; the rest is `other_channels`."""
+"""Channels with a field of their own in `daily_usage`; the others are in `other_channels`."""
 
 _DAY = "00:00 UTC of the day"
 FINAL = _count("final", "", "1 where the day is complete, 0 while it is open")
-"""On every row of a day, so that a query by itself can leave out a day that was never finished."""
+"""A field of every daily row, so that a query can exclude days that are not complete."""
 WEEKLY = _count(
     "weekly", "", "the count again, on Sundays that are complete: all that a chart of years reads"
 )

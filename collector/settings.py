@@ -1,7 +1,7 @@
-"""Every setting: name, default, unit and meaning, read from the environment.
+"""All settings: name, default, unit and meaning, read from the environment.
 
-A setting `name` is read from `COLLECTOR_NAME`; a secret also from the file that
-`COLLECTOR_NAME_FILE` names.
+The setting `name` is read from the variable `COLLECTOR_NAME`; a secret may instead be in the file
+that `COLLECTOR_NAME_FILE` names.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+)([smhdw])")
 _URL_TEXT: Final = re.compile(r"[!#-;=?-Z\[\]_a-z~]*")
 _CONTROL: Final = frozenset(["Cc", "Cs", "Zl", "Zp"])
-"""Unicode's categories of control characters, halves of characters and line separators."""
+"""Unicode's categories of control characters, surrogates and line separators."""
 _SECRET_MAX: Final = 64 << 10
 _HOST: Final = re.compile(r"\*|[A-Za-z0-9_.-]+")
 _SITE_PATH: Final = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
@@ -54,12 +54,12 @@ _LONGEST: Final = 36_500 * 86_400
 
 
 class SettingsError(ValueError):
-    """The environment holds settings that cannot be used; the text names each, a line apiece."""
+    """Settings in the environment are invalid; the text names each on a line of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a host and a port (0: any free one). Host `*` or `::`: everywhere."""
+    """An address to listen on: host (`*` or `::`: every address) and port (0: any free one)."""
 
     host: str
     port: int
@@ -70,7 +70,7 @@ class Address:
 
 
 def parse_duration(text: object) -> int:
-    """Seconds in a duration such as `90d`, `72h`, `1h30m` or `0`; ValueError for anything else."""
+    """Parse a duration such as `90d`, `72h`, `1h30m` or `0` to seconds. Raises ValueError."""
     if isinstance(text, int):
         return text
     written = str(text).strip()
@@ -86,7 +86,7 @@ def parse_duration(text: object) -> int:
 
 
 def format_duration(seconds: int) -> str:
-    """The shortest whole duration of so many seconds, as `90d`; `0` for none."""
+    """Format seconds as a duration in the largest unit that divides them, such as `90d`; or `0`."""
     if seconds == 0:
         return "0"
     unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _UNITS[unit] == 0)
@@ -124,7 +124,7 @@ def _parse_networks(text: object) -> object:
 
 
 def _url(text: str) -> SplitResult:
-    """The parts of an http:// or https:// URL. Raises ValueError for anything else."""
+    """Split an http:// or https:// URL. Raises ValueError for anything else."""
     if not re.fullmatch(r"https?://[^\s/?#]+\S*", text):
         raise ValueError("must be an http:// or https:// URL")
     if not _URL_TEXT.fullmatch(text):
@@ -183,7 +183,7 @@ def _site_url(text: str) -> str:
 
 def _token(secret: SecretStr) -> SecretStr:
     token = secret.get_secret_value()
-    # `user:password` of 1.x goes Base64-encoded: any character may be in it.
+    # The `user:password` of 1.x is sent in Base64, so it may hold any character.
     if ":" not in token and not re.fullmatch(r"[!-~]*", token):
         raise ValueError("must be one word of ASCII: the token alone, or user:password")
     return secret
@@ -229,7 +229,7 @@ def _has_control(value: object) -> bool:
 
 
 class Settings(BaseSettings):
-    """The effective settings. Build them with `load`, which words errors for a person."""
+    """The effective settings. Create them with `load`, which makes errors readable."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -362,13 +362,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Values given in code first, then the environment, then secrets' files."""
+        """The sources in order of precedence: values given in code, environment, secrets' files."""
         return init_settings, env_settings, _SecretFiles(settings_cls)
 
     @model_validator(mode="before")
     @classmethod
     def _cleaned(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Blanks and line ends around a value are taken off; what is in it must be one line."""
+        """Strip blanks and line ends around values. Raises ValueError unless each is one line."""
         texts = {
             name: value.strip() if isinstance(value, str) else value
             for name, value in values.items()
@@ -376,7 +376,7 @@ class Settings(BaseSettings):
         wrong = [name for name, text in texts.items() if _has_control(text)]
         if wrong:
             raise ValueError("\n".join(f"{variable(name)}: {_ONE_LINE}" for name in wrong))
-        # A variable that is empty is as one that is not there.
+        # An empty variable counts as unset.
         return {name: text for name, text in texts.items() if text != ""}
 
     @model_validator(mode="after")
@@ -393,7 +393,7 @@ class Settings(BaseSettings):
 
     @property
     def key_file(self) -> Path:
-        """Where the pseudonym key is."""
+        """The path of the pseudonym key."""
         return self.pseudonym_key_file or self.state_dir / "pseudonym.key"
 
 
@@ -403,12 +403,12 @@ SECRETS: Final = frozenset(n for n, field in _FIELDS.items() if field.annotation
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """The name of a setting's environment variable."""
     return PREFIX + name.upper()
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """Secrets from the files that `COLLECTOR_…_FILE` variables name."""
+    """A source of settings: the secrets in the files that `COLLECTOR_…_FILE` variables name."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         file = os.environ.get(f"{variable(field_name)}_FILE", "") if field_name in SECRETS else ""
@@ -437,13 +437,13 @@ class _SecretFiles(PydanticBaseSettingsSource):
 
 
 def load() -> Settings:
-    """The settings that the process's environment gives.
+    """Read the settings from the environment, and register their secrets for redaction.
 
-    Raises SettingsError, whose text names every setting at fault, its value (never a secret's)
-    and what is allowed. From then on the secrets among them are hidden wherever redaction is.
+    Raises SettingsError, whose text names each invalid setting, its value (never a secret's) and
+    the allowed values.
     """
     hide(*(os.environ.get(variable(name), "") for name in SECRETS), os.environ.get(_MYSQL, ""))
-    # Those of other programs too, such as that of a proxy.
+    # Variables of other programs may hold passwords too, such as that of a proxy.
     hide_in_addresses(*os.environ.values())
     for name in sorted(SECRETS):
         if os.environ.get(variable(name)) and os.environ.get(f"{variable(name)}_FILE"):
@@ -467,10 +467,10 @@ def _worded(error: dict[str, Any]) -> str:
 
 
 def unknown_variables() -> dict[str, str | None]:
-    """Variables with our prefix that are no setting of this version, with the nearest that is."""
+    """Variables with the prefix that are no settings, each with the most similar one that is."""
     known = {variable(name) for name in Settings.model_fields}
     known |= {f"{variable(name)}_FILE" for name in SECRETS}
-    # The prefix that all share must not make them alike.
+    # The common prefix would make all names look similar.
     endings = [name.removeprefix(PREFIX) for name in known]
     return {
         name: next(
@@ -483,7 +483,7 @@ def unknown_variables() -> dict[str, str | None]:
 
 
 def shown(settings: Settings) -> dict[str, str]:
-    """Each variable and its effective value as text, secrets hidden, those in addresses too."""
+    """Map each variable to its effective value as text; secrets are hidden, also in URLs."""
     values = settings.model_dump(mode="json")
     values["pseudonym_key_file"] = str(settings.key_file)
     return {
@@ -495,5 +495,5 @@ def shown(settings: Settings) -> dict[str, str]:
 
 
 def default_of(name: str) -> str:
-    """The default of a setting as an operator would write it."""
+    """A setting's default, in the form in which an operator writes it."""
     return shown(Settings.model_construct())[variable(name)]

@@ -1,9 +1,8 @@
-"""Runs the loops of a process: one that fails is started again, and the process ends in the end.
+"""Supervises the background loops of a process: restarts a failed one, after a growing pause.
 
-A loop may fail for a passing reason, so it is started again after a pause that grows. Where it
-keeps failing, or a thread that nothing can replace has ended, only a new process helps: this one
-ends with an error, so that whoever supervises it (systemd, a container's restart policy, the parent
-of a worker) starts it again.
+If a loop keeps failing, or a thread that cannot be replaced has ended, only a new process helps:
+this one ends with an error, and its service manager (systemd, a container's restart policy, the
+parent of a worker) starts it again.
 """
 
 from __future__ import annotations
@@ -25,30 +24,30 @@ from collector.metrics import Metrics
 log = structlog.get_logger("collector.supervisor")
 
 _LAST_RESORT_S: Final = 60.0
-"""Time for a process that can do no more work to clean up; then it is ended without."""
+"""Time for the cleanup of a process that can do no more work; after it, the process is killed."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
-"""Starts a loop; called again each time that the loop has failed."""
+"""A function that makes a loop's coroutine; it is called again after each failure."""
 
 
 async def together(*loops: Coroutine[Any, Any, None]) -> None:
-    """Run loops side by side; where one fails, the others are cancelled and its error is raised."""
+    """Run loops concurrently; if one fails, cancel the others and raise an exception group."""
     async with asyncio.TaskGroup() as group:
         for loop in loops:
             group.create_task(loop)
 
 
 class CannotWork(Exception):
-    """The process can do its work no more; the text says what has failed."""
+    """The process can no longer work; the text names what has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How failures of a loop are taken; all times in s.
+    """Times of the restart policy, in s.
 
-    The pause before a new start is `first_s`, doubles with each failure and is at most `most_s`. A
-    loop that ran for `steady_s` begins anew. Loops that keep failing for `give_up_s` end the
-    process. `look_s` is the time between two looks at a thread.
+    The pause before a restart is `first_s`, doubles with each failure in a row and is at most
+    `most_s`. A loop that ran for `steady_s` has recovered: its next failure counts as the first. A
+    loop that keeps failing for `give_up_s` ends the process. Threads are checked every `look_s`.
     """
 
     first_s: float = 1.0
@@ -58,12 +57,12 @@ class Patience:
     look_s: float = 1.0
 
     def pause(self, failures: int) -> float:
-        """The pause after failure number `failures` in a row (from 1)."""
+        """The pause in s after failure number `failures` in a row, counted from 1."""
         return min(self.first_s * 2.0 ** min(failures - 1, 30), self.most_s)
 
 
 class Supervisor:
-    """Supervises the loops of one process."""
+    """Runs and restarts the loops of one process."""
 
     def __init__(self, metrics: Metrics, patience: Patience | None = None) -> None:
         self._metrics = metrics
@@ -74,16 +73,16 @@ class Supervisor:
 
     @property
     def failing(self) -> list[str]:
-        """The loops that have failed and wait to be started again."""
+        """Names of the loops that have failed and wait for a restart."""
         return sorted(self._failing)
 
     @property
     def broken(self) -> str | None:
-        """What makes the process useless, if anything does."""
+        """The reason why the process can no longer work, or None."""
         return self._broken
 
     async def wait(self, stop: asyncio.Event) -> None:
-        """Wait until `stop` is set. Raises CannotWork where the process is useless before that."""
+        """Wait until `stop` is set. Raises CannotWork once the process can no longer work."""
         waiting = [asyncio.ensure_future(event.wait()) for event in (stop, self._has_broken)]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -92,7 +91,7 @@ class Supervisor:
                 one.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
         if self._broken is not None and not stop.is_set():
-            # What has failed may hold up the way out as well.
+            # The failed part may block the shutdown as well.
             timer = threading.Timer(_LAST_RESORT_S, os._exit, [1])
             timer.daemon = True
             timer.start()
@@ -107,9 +106,10 @@ class Supervisor:
         stop: Callable[[], None] | None = None,
         vital: bool = True,
     ) -> AsyncIterator[None]:
-        """Run a loop beside; at the end it is cancelled, or asked to `stop`, and awaited.
+        """Run a loop in the background from entry to exit; a loop that returns is finished.
 
-        One that returns has done its work. One that is not `vital` never ends the process.
+        At exit `stop` is called, or without it the loop is cancelled, and its end is awaited. The
+        failures of a loop that is not `vital` never end the process.
         """
         ending = asyncio.Event()
         task = asyncio.create_task(self._keep(name, work, ending, vital=vital), name=name)
@@ -125,7 +125,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def thread(self, name: str, alive: Callable[[], bool]) -> AsyncIterator[None]:
-        """Watch a thread beside; the process is useless once it has ended."""
+        """Watch a thread from entry to exit; without it the process can no longer work."""
 
         async def look() -> None:
             while alive():  # noqa: ASYNC110 - a thread that dies sets no event
@@ -141,7 +141,7 @@ class Supervisor:
             begun = time.monotonic()
             try:
                 await work()
-            # Whatever a loop raises, it must not stay ended.
+            # A loop is restarted after any error: nothing else does its work.
             except Exception as error:  # noqa: BLE001
                 now = time.monotonic()
                 if failures == 0 or now - begun >= self._patience.steady_s:
@@ -149,7 +149,7 @@ class Supervisor:
                 failures += 1
                 pause = self._patience.pause(failures)
                 self._metrics.loop_failures.labels(name).inc()
-                # An error's words may repeat what was sent.
+                # The text of an error may repeat what was sent.
                 log.error(
                     "a loop failed; it is started again", loop=name, why=place(error), wait=pause
                 )

@@ -1,7 +1,7 @@
-"""What a service manager is told: ready, alive, stopping.
+"""Notifications to the service manager (systemd): ready, alive, stopping.
 
-The protocol is sd_notify(3): datagrams to the socket that NOTIFY_SOCKET names; WATCHDOG_USEC and
-WATCHDOG_PID say how often a sign of life is wanted, and of whom.
+The protocol is sd_notify(3): datagrams to the socket that NOTIFY_SOCKET names. WATCHDOG_USEC is the
+longest time between two keep-alive messages, WATCHDOG_PID the process that must send them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import structlog
 log = structlog.get_logger("collector.systemd")
 
 _PER_LIMIT: Final = 3
-"""Signs of life within the time that the service manager waits for one."""
+"""Keep-alive messages in the time that the service manager waits for one."""
 
 
 class Notifier:
-    """Tells the service manager that the environment names; nobody where it names none."""
+    """Sends notifications to the service manager; does nothing if the environment names none."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
@@ -30,13 +30,13 @@ class Notifier:
         meant = environment.get("WATCHDOG_PID", "")
         wanted = limit.isdecimal() and int(limit) and meant in ("", str(os.getpid()))
         self.interval_s = int(limit) / 1e6 / _PER_LIMIT if self._address and wanted else None
-        """Seconds between two signs of life; None where none is wanted."""
+        """Seconds between two keep-alive messages; None if they are not wanted."""
 
     def tell(self, state: str) -> None:
-        """Send a state such as `READY=1`; one that cannot be sent is said in the log."""
+        """Send a state such as `READY=1`; a failure is only logged."""
         if not self._address:
             return
-        # A leading @ is how an environment writes the NUL of an abstract socket.
+        # A leading @ stands for the NUL byte of an abstract socket.
         at = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
@@ -48,7 +48,7 @@ class Notifier:
 
     @asynccontextmanager
     async def serving(self, alive: Callable[[], bool]) -> AsyncIterator[None]:
-        """Ready at the entry and stopping at the exit; in between a sign of life while `alive`."""
+        """Send READY at entry and STOPPING at exit; in between, keep-alives while `alive()`."""
         watched = asyncio.create_task(self._watch(alive), name="watchdog")
         self.tell("READY=1")
         try:

@@ -1,8 +1,9 @@
-"""`serve` as several processes: started, watched, started again, and shown as one.
+"""Worker processes of `serve`: a parent starts, watches and restarts them.
 
-The parent binds the sockets of each worker and keeps them open: while a worker is started anew,
-the connections that the kernel gave its sockets wait there and none is refused. A worker tells how
-it is in a line of JSON a second, on a pipe; its standard input ends when the parent does.
+The parent binds the sockets of each worker and keeps them open: while a worker restarts, new
+connections wait in the sockets' queues and none is refused. Each worker writes its health to a
+pipe, as one line of JSON a second. It stops when its standard input ends, which happens when the
+parent ends. The parent serves the health and the metrics of all workers as one.
 """
 
 from __future__ import annotations
@@ -43,21 +44,21 @@ FOLDER: Final = "workers"
 _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _TELL_S: Final = 1.0
 _SILENT_S: Final = 60.0
-"""After so long without a word a worker is taken for hung."""
+"""A worker that writes no health line for this long counts as hung and is killed."""
 _START_S: Final = 60.0
 _STOP_S: Final = 40.0
 _AGAIN_FIRST_S: Final = 1.0
 _AGAIN_MOST_S: Final = 30.0
 _NONE_S: Final = 600.0
-"""Without any worker for so long, the parent ends, so that all is begun anew."""
+"""After this long without any running worker, the parent exits, to be restarted itself."""
 
 
 class WorkersError(Exception):
-    """The workers could not be started; each has said why."""
+    """The workers cannot be started, or none runs; each has logged its reason."""
 
 
 class Worker:
-    """One worker as its parent knows it: started again whenever it ends."""
+    """A worker process, seen from its parent: it is restarted whenever it ends."""
 
     def __init__(self, number: int, bound: list[socket.socket], metrics: Path) -> None:
         self.number = number
@@ -68,29 +69,29 @@ class Worker:
         self._ended = False
         self._was_ready = False
         self.withdrawn = False
-        """Whether its sockets take no connections, until it runs again: the others take them."""
+        """True while its sockets are shut down, so that the other workers get its connections."""
         self._told: dict[str, object] = {}
         self._heard = time.monotonic()
         self.ready = asyncio.Event()
         self.failed = asyncio.Event()
-        """Set when it has ended before it ever was ready."""
+        """Set once the process has ended before it was ready."""
 
     def gone(self) -> list[str]:
-        """What has ended in it."""
+        """Names of its failed loops and threads, or of the worker itself if it does not run."""
         if not self.ready.is_set():
             return [] if self._stopping else [f"worker {self.number}"]
         said = self._told.get("gone")
         return [f"worker {self.number}: {name}" for name in said] if isinstance(said, list) else []
 
     def unavailable(self) -> str | None:
-        """Why it takes nothing now."""
+        """The reason why it accepts no reports now, or None if it accepts them."""
         if not self.ready.is_set():
             return f"worker {self.number} is not ready"
         said = self._told.get("unavailable")
         return None if said is None else f"worker {self.number}: {said}"
 
     async def run(self) -> None:
-        """Keep it running, until cancelled; then stop it."""
+        """Start the process, and restart it whenever it ends; on cancellation stop it."""
         wait = _AGAIN_FIRST_S
         try:
             while True:
@@ -113,21 +114,21 @@ class Worker:
             await self._stop()
 
     def _withdraw(self) -> None:
-        """Have the kernel give the connections of a worker that does not start to the others.
+        """Shut its sockets down, so that the kernel gives new connections to the other workers.
 
-        A socket that is shut down leaves those that share the address; the worker's own `listen`
-        brings it back.
+        A socket that is shut down leaves the group that shares the address (SO_REUSEPORT); it
+        joins again when the worker calls `listen`.
         """
         if not self.withdrawn:
             log.error("a worker does not start; the others take its share", worker=self.number)
         self.withdrawn = True
         for one in self._bound:
-            # One that does not listen would stay shut down when it listens again.
+            # A socket that is shut down while it does not listen stays so after `listen`.
             if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 one.shutdown(socket.SHUT_RDWR)
 
     async def renew(self) -> None:
-        """Stop it and wait until it runs again. TimeoutError where that takes too long."""
+        """Restart the process and wait until it is ready. Raises TimeoutError after 60 s."""
         self._stopping = True
         self.ready.clear()
         await self._stop()
@@ -135,12 +136,12 @@ class Worker:
             await self.ready.wait()
 
     async def end(self) -> None:
-        """Stop it for good."""
+        """Stop the process and do not restart it."""
         self._ended = True
         await self._stop()
 
     async def _live(self) -> None:
-        """From its start to its end."""
+        """Start the process once and wait until it ends; kill it if it hangs."""
         self.ready.clear()
         self._was_ready = False
         read, write = os.pipe()
@@ -153,7 +154,7 @@ class Worker:
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(*fds, write),
                 env=_environment(self._metrics),
-                # Ctrl-C at the terminal is for the parent, which stops all in its turn.
+                # Ctrl-C in a terminal must reach only the parent, which then stops the workers.
                 start_new_session=True,
             )
         finally:
@@ -208,26 +209,26 @@ class Worker:
 
 
 class AllHealth:
-    """How all workers are, as one."""
+    """The health of all workers together."""
 
     def __init__(self, workers: list[Worker]) -> None:
         self._workers = workers
 
     def gone(self) -> list[str]:
-        """What has ended in any of them."""
+        """Names of failed loops, threads and workers."""
         return [name for worker in self._workers for name in worker.gone()]
 
     def unavailable(self) -> str | None:
-        """Why one of them takes nothing; of those whose share others take, only if all are so."""
+        """The reason of a worker that accepts nothing; withdrawn ones count only if all are."""
         serving = [worker for worker in self._workers if not worker.withdrawn] or self._workers
         return next((why for worker in serving if (why := worker.unavailable())), None)
 
 
 async def serve(settings: Settings) -> None:
-    """Serve with several workers until SIGTERM or SIGINT; SIGHUP starts them anew in turn.
+    """Serve with several workers until SIGTERM or SIGINT; SIGHUP restarts them one by one.
 
-    Raises StateError, OSError (an address that cannot be listened on), WorkersError: the first
-    worker did not start, or none has run for ten minutes.
+    Raises StateError, OSError (an address that cannot be listened on), WorkersError (the first
+    worker did not start, or none has run for ten minutes).
     """
     stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -244,7 +245,7 @@ async def serve(settings: Settings) -> None:
 
 
 async def _until(stop: asyncio.Event, workers: Sequence[Worker]) -> None:
-    """Wait until `stop` is set. Raises WorkersError where no worker has run for too long."""
+    """Wait until `stop` is set. Raises WorkersError if no worker has run for ten minutes."""
     served = time.monotonic()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
@@ -258,7 +259,7 @@ async def _until(stop: asyncio.Event, workers: Sequence[Worker]) -> None:
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
-    """All workers from entry, when every one is ready, to exit."""
+    """Run all workers from entry, when the first is ready and the others are started, to exit."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(locked(settings.state_dir / FOLDER))
         figures = _emptied(folder / "metrics")
@@ -268,8 +269,8 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
             for one in sockets:
                 stack.callback(one.close)
         workers = [Worker(number, one, figures) for number, one in enumerate(bound)]
-        # The first makes the key and migrates what is old: the others come after it. One of those
-        # that does not start is tried again like any that has ended.
+        # The first worker makes the key and migrates old files, so the others start after it. Any
+        # other that does not start is tried again, like one that has ended.
         for worker in workers:
             await stack.enter_async_context(_kept(worker, needed=worker.number == 0))
         health: Health = AllHealth(workers)
@@ -284,7 +285,7 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
         public = Address(settings.listen.host, bound[0][0].getsockname()[1])
         log.info("serving", public=str(public), metrics=str(at), workers=len(workers))
         try:
-            # One worker that keeps ending is started again alone: the others serve on.
+            # The watchdog watches the parent alone: a failing worker must not stop the others.
             async with Notifier().serving(lambda: True):
                 yield workers
         finally:
@@ -294,7 +295,7 @@ async def running(settings: Settings) -> AsyncIterator[list[Worker]]:
 
 @asynccontextmanager
 async def _kept(worker: Worker, *, needed: bool) -> AsyncIterator[None]:
-    """Keep a worker running. Raises WorkersError where it is needed and does not start."""
+    """Run a worker from entry to exit. Raises WorkersError if it is `needed` and does not start."""
     task = asyncio.create_task(worker.run(), name=f"worker {worker.number}")
     events = [asyncio.create_task(event.wait()) for event in (worker.ready, worker.failed)]
     try:
@@ -324,15 +325,16 @@ async def _renew(workers: list[Worker], again: asyncio.Event) -> None:
 
 
 async def work(settings: Settings, share: Share, tell: int) -> None:
-    """One worker's life: serve its share until SIGTERM or until the parent has gone.
+    """Run this process as a worker until SIGTERM, or until its parent has ended.
 
-    Raises what `app.running` does, and CannotWork.
+    `tell` is the file descriptor of the pipe for its health. Raises CannotWork, and the errors of
+    `app.running`.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # It never says a word: it ends.
+    # The parent writes nothing to it: it becomes readable only when it ends.
     loop.add_reader(sys.stdin.fileno(), stop.set)
     async with app.running(settings, share) as at:
         app.spare_collections()
@@ -346,7 +348,7 @@ async def work(settings: Settings, share: Share, tell: int) -> None:
 
 async def _tell(pipe: int, at: app.Running) -> None:
     while True:
-        # Into the files of which the parent makes the page.
+        # Writes the gauges to the files from which the parent makes its metrics page.
         at.refresh()
         said = {"gone": at.health.gone(), "unavailable": at.health.unavailable()}
         with contextlib.suppress(BrokenPipeError):
@@ -355,14 +357,14 @@ async def _tell(pipe: int, at: app.Running) -> None:
 
 
 class _AllMetrics(Collector):
-    """The metrics of all workers as one, and of the connections that come to the parent itself."""
+    """The metrics of all workers together, and the parent's own open connections."""
 
     def __init__(self, figures: Path, own: Metrics) -> None:
         self._own = own
         self._workers = MultiProcessCollector(None, str(figures))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterator[Metric]:
-        """Each metric once, with all its samples."""
+        """Yield each metric once, with the samples of every process."""
         (own,) = self._own.connections.collect()
         for metric in self._workers.collect():  # type: ignore[no-untyped-call]
             if metric.name == own.name:
@@ -386,7 +388,7 @@ def _metrics(figures: Path, own: Metrics) -> Handler:
 
 
 def _environment(figures: Path) -> dict[str, str]:
-    """Ours, but that the worker tells no service manager, and its metrics to files."""
+    """The environment of a worker: no service manager, and metrics in files of folder `figures`."""
     own = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
     kept = {name: value for name, value in os.environ.items() if name not in own}
     return kept | {_METRICS: str(figures)}

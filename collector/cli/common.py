@@ -1,4 +1,4 @@
-"""What the commands share: dates, settings, and errors put into words."""
+"""Helpers of the commands: output, arguments with dates, settings, and readable errors."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ err = Console(stderr=True)
 
 
 def say(words: str) -> None:
-    """Print a line on standard output, as it is."""
+    """Print a line to standard output, without markup or wrapping."""
     out.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def warn(words: str) -> None:
-    """Print a line on standard error, as it is."""
+    """Print a line to standard error, without markup or wrapping."""
     err.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def fail(words: str) -> NoReturn:
-    """Say what went wrong and exit 1."""
+    """Print an error to standard error and exit with status 1."""
     warn(words)
     raise typer.Exit(1)
 
 
 def a_day(text: str) -> date:
-    """A date as commands take it: YYYY-MM-DD, `today` or `yesterday` (UTC)."""
+    """Parse a date argument: YYYY-MM-DD, `today` or `yesterday` (UTC). Raises BadParameter."""
     today = datetime.now(UTC).date()
     match text:
         case "today":
@@ -52,7 +52,7 @@ def a_day(text: str) -> date:
 
 
 def a_moment(text: str) -> datetime:
-    """A time as commands take it: `YYYY-MM-DD[THH:MM[:SS]]` in UTC, or `6h` for so long ago."""
+    """Parse a time argument: `YYYY-MM-DD[THH:MM[:SS]]` in UTC, or `6h` for 6 hours ago."""
     from collector import settings
 
     try:
@@ -67,7 +67,7 @@ def a_moment(text: str) -> datetime:
 
 
 def days_between(first: date, last: date | None) -> list[date]:
-    """The days from `first` to `last`, both included; `first` alone where `last` is None."""
+    """The days from `first` to `last`, both included; only `first` if `last` is None."""
     end = last or first
     if end < first:
         raise typer.BadParameter("the last day is before the first", param_hint="--to")
@@ -75,10 +75,10 @@ def days_between(first: date, last: date | None) -> list[date]:
 
 
 def load_settings(*, as_owner: bool = True) -> settings.Settings:
-    """The settings, with the log set up by them; exit 2 where they are wrong.
+    """Load the settings and configure logging; exit with status 2 if a setting is invalid.
 
-    Where root runs the command, it goes on as the owner of the state directory; not `as_owner`
-    where it never looks into it.
+    A command that root runs continues as the owner of the state directory, unless `as_owner` is
+    false: for commands that do not use that directory.
     """
     from collector import logs, settings
 
@@ -97,7 +97,7 @@ def load_settings(*, as_owner: bool = True) -> settings.Settings:
 
 
 def _become_owner(configured: settings.Settings) -> None:
-    """Go on as the owner of the state directory, before anything in it is opened."""
+    """Switch from root to the owner of the state directory, before anything in it is opened."""
     if os.geteuid() != 0:
         return
     from collector.identity import become_owner
@@ -113,7 +113,7 @@ def _become_owner(configured: settings.Settings) -> None:
 
 @contextmanager
 def worded_errors() -> Iterator[None]:
-    """Turn what can be expected to go wrong into a sentence and exit 1."""
+    """Print an expected error as a sentence and exit with status 1."""
     try:
         yield
     except _expected() as error:
@@ -123,7 +123,7 @@ def worded_errors() -> Iterator[None]:
 
 
 def _expected() -> tuple[type[Exception], ...]:
-    """The errors whose text is for the operator. Imported only where one is raised."""
+    """Errors whose text is written for operators; imported only after an error was raised."""
     from collector.influx import InfluxError
     from collector.sqlite.errors import StoreUnavailable
     from collector.state import StateError

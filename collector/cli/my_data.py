@@ -1,4 +1,4 @@
-"""`collector my-data …`: what an operator can do for an owner, and with the queue."""
+"""`collector my-data …`: show and erase a server's reports, and manage queued erasures."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _ask(server: str, action: Action) -> None:
                 asyncio.run(_do(configured, memory))
                 done = _if_done(memory, number)
         except StateInUse:
-            # A collector runs: it does it.
+            # A running collector carries out the erasure.
             done = _awaited(memory, number)
     if done is None:
         say("Remembered: InfluxDB cannot do it now. `collector serve` does it as soon as it can.")
@@ -164,7 +164,7 @@ def _if_done(memory: Memory, number: int) -> Asked | None:
 
 
 def _awaited(memory: Memory, number: int) -> Asked | None:
-    """The erasure when it is done; None where that takes too long."""
+    """Wait until an erasure is done and return it; None after 60 s."""
     deadline = time.monotonic() + _PATIENCE_S
     while (done := _if_done(memory, number)) is None and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
@@ -172,7 +172,7 @@ def _awaited(memory: Memory, number: int) -> Asked | None:
 
 
 async def _do(configured: Settings, memory: Memory) -> None:
-    """Do all that is asked here and now, where InfluxDB lets it be done."""
+    """Carry out all pending requests in this process, if InfluxDB allows it."""
     from collector.influx import InfluxError
     from collector.intakes import layouts
     from collector.metrics import Metrics
@@ -205,7 +205,7 @@ async def _do(configured: Settings, memory: Memory) -> None:
         )
         await desk.open()
         if await desk.erasures.once():
-            # Where that fails, the next start of the collector does it.
+            # If sharing fails, the next start of the collector repeats it.
             with suppress(InfluxError):
                 await desk.sync.share()
 

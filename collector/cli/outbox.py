@@ -1,4 +1,4 @@
-"""`collector outbox …`: look into the outbox, and have InfluxDB given again what it may lack."""
+"""`collector outbox …`: inspect the outbox; replay, recover or delete what is in it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def recover(
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir))
         erased = migrated(settings.state_dir).erasures.erased()
         for aside in asides:
-            # A worker's own, where it lies beside it.
+            # The outbox beside the file is that of the same worker.
             beside = aside.parent / FILE
             place = beside if beside.exists() else settings.state_dir / FILE
             place.stat()
@@ -178,7 +178,7 @@ def _time(ns: int) -> str:
 
 
 def _each(work: Callable[[OutboxFile], T]) -> list[T]:
-    """What `work` returns for the outbox of each worker."""
+    """Call `work` with the outbox of each worker; return the results."""
     from collector.outbox import FILE, OutboxFile
     from collector.share import directories
 

@@ -1,4 +1,4 @@
-"""`collector serve` and `collector check`."""
+"""`collector serve`, `collector check`, and the internal command of a worker process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collector.settings import Settings
 
 _LOOK_S: Final = 3.0
-"""How long InfluxDB has to say its version before `serve` starts without."""
+"""Longest wait in s for an answer of InfluxDB; then `serve` starts without one."""
 _SWITCH_S: Final = 0.0002
-"""How long a thread of the outbox waits for the interpreter when a commit has ended.
+"""Python's thread switch interval in s: the outbox's thread waits for it after each commit.
 
-With Python's 5 ms it would wait several times as long as the disk takes, and with it every sender.
+With the default of 5 ms, each sender would wait several times as long as the disk needs.
 """
 
 
@@ -51,9 +51,9 @@ def serve(
 
 
 def _refuse_unsupported(configured: Settings) -> None:
-    """Exit as for a wrong setting where InfluxDB is of a line that cannot do what is needed.
+    """Exit with status 2 if InfluxDB's version is not supported.
 
-    An InfluxDB that is away, or slow to answer, is no reason not to take in reports.
+    An InfluxDB that is unreachable or slow does not stop the start: reports wait in the outbox.
     """
     from collector.influx import InfluxError
     from collector.influx.diagnosis import NotSupported
@@ -73,7 +73,7 @@ def _refuse_unsupported(configured: Settings) -> None:
 
 
 def _see_to_key(configured: Settings, *, new: bool) -> None:
-    """Exit as for a wrong setting where the pseudonym key is lost, unless a new one is meant."""
+    """Exit with status 2 if the pseudonym key is lost, unless a `new` one is asked for."""
     from collector.share import directories
     from collector.state import KeyLost, prepare, pseudonym_key
 
@@ -96,9 +96,9 @@ def _see_to_key(configured: Settings, *, new: bool) -> None:
 
 
 def _has_reports(configured: Settings) -> bool:
-    """Whether an outbox took reports, or InfluxDB holds raw ones.
+    """Whether an outbox has ever stored reports, or InfluxDB holds raw ones.
 
-    A first start does not wait for an InfluxDB that is silent: reports are taken in without it.
+    If InfluxDB does not answer, the outboxes alone decide: a first start must not wait for it.
     """
     from collector.influx import InfluxError, Select, read
     from collector.outbox import FILE, OutboxFile
