@@ -1,8 +1,8 @@
-"""`make audit`: the locked dependencies against known advisories, and their licences, offline.
+"""`make audit`: checks the locked dependencies for advisories and their licences, offline.
 
 Advisories are read from a copy of https://github.com/pypa/advisory-database on this machine, in
-the OSV format (https://ossf.github.io/osv-schema/). Without one only hashes and licences are
-checked, and that is said.
+the OSV format (https://ossf.github.io/osv-schema/). Without a copy only hashes and licences are
+checked, and the output says so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BLOCK = re.compile(r"^[A-Za-z0-9._-]+==(?:[^\n]|\n[ \t])*", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """What is known against a locked version."""
+    """A security advisory that affects a locked version."""
 
     name: str
     version: str
@@ -38,17 +38,17 @@ class Advisory:
 
 
 def locked(text: str) -> dict[str, str]:
-    """Version by name of what a lock file pins."""
+    """Map the names that a lock file pins to their versions."""
     return {canonicalize_name(name): version for name, version in _LOCKED.findall(text)}
 
 
 def unhashed(text: str) -> list[str]:
-    """What a lock file pins without a hash."""
+    """Names that a lock file pins without a hash."""
     return [block.split("==")[0] for block in _BLOCK.findall(text) if "--hash=sha256:" not in block]
 
 
 def known(name: str, version: str, directory: Path) -> Iterator[Advisory]:
-    """The advisories of a copy of the database that hold for a version."""
+    """Advisories in a copy of the database that affect a version."""
     for path in sorted((directory / "vulns" / name).glob("*.yaml")):
         said: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not said.get("withdrawn") and any(
@@ -68,7 +68,7 @@ def _concerns(affected: Mapping[str, Any], name: str, version: str) -> bool:
 
 
 def _within(events: list[Mapping[str, str]], version: Version) -> bool:
-    """Whether the last event at or before a version leaves it affected."""
+    """Whether a version is affected, by the last event at or before it."""
     inside = False
     for event in events:
         if "introduced" in event:
@@ -81,7 +81,7 @@ def _within(events: list[Mapping[str, str]], version: Version) -> bool:
 
 
 def main() -> int:
-    """Print what is found; 1 where something is wrong."""
+    """Print the findings; return 1 if there are any, else 0."""
     parser = argparse.ArgumentParser(prog="audit")
     parser.add_argument("--advisories", default="", help="copy of pypa/advisory-database")
     options = parser.parse_args()

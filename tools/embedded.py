@@ -23,15 +23,15 @@ from typing import Self
 
 HOST = "127.0.0.1"
 UNPACKED = Path(".local/influxdb/usr/bin/influxd")
-"""Where `make setup` leaves the server, seen from the project's root."""
+"""Path of the server that `make setup` unpacks, relative to the project's root."""
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
 _LOG_TAIL = 2000
 
-# The kernel kills the server when the thread that started it ends, however it ends: an exit
-# handler would not run after SIGKILL. The parent is compared because it may have died before
-# prctl was reached. Executing in place keeps the process id that the caller knows.
+# The kernel kills the server when the thread that started it ends, also after a SIGKILL, which
+# no exit handler survives. The parent is compared because it may have died before the call of
+# prctl. `execv` keeps the process id, which the caller knows.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 parent, command = int(sys.argv[1]), sys.argv[2:]
@@ -76,11 +76,11 @@ log-enabled = false
 
 
 class InfluxdNotFoundError(RuntimeError):
-    """No usable influxd on this machine; the message says what to do."""
+    """There is no usable influxd on this machine; the message gives the remedy."""
 
 
 class InfluxdStartError(RuntimeError):
-    """influxd ended or stayed silent at start; the message holds the end of its log."""
+    """influxd ended or did not answer at its start; the message holds the end of its log."""
 
 
 def free_port() -> int:
@@ -90,7 +90,7 @@ def free_port() -> int:
     a connection could otherwise hold the port, or connect to itself, while its server is down.
     """
     for _ in range(1000):
-        # Not from `random`: a test that seeds it would hand out the same ports again.
+        # Not from `random`: a test that seeds it would get the same ports again.
         port = 20_000 + secrets.randbelow(12_000)
         if is_free(port):
             return port
@@ -100,7 +100,7 @@ def free_port() -> int:
 def is_free(port: int) -> bool:
     """Tell whether a server could listen on this TCP port of the loopback address."""
     with socket.socket() as probe:
-        # As a server does it: connections of the one before it, closing still, are no obstacle.
+        # Servers set it too: closing connections of an earlier server do not matter then.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -110,7 +110,7 @@ def is_free(port: int) -> bool:
 
 
 def is_influxd_1(binary: Path) -> bool:
-    """Tell whether `binary` runs here and is of the 1.x line, the one that is set up by a file."""
+    """Tell whether `binary` runs here and is an InfluxDB 1.x, which has a configuration file."""
     try:
         answer = subprocess.run(  # noqa: S603 - a program found on PATH or unpacked by the set-up
             [binary, "version"], capture_output=True, text=True, timeout=20, check=False
@@ -144,14 +144,14 @@ def _seconds(duration: str) -> int:
 
 
 class EmbeddedInflux:
-    """An influxd of our own, with its files in `directory` and its HTTP port on loopback.
+    """An influxd process with its files in `directory` and its HTTP port on loopback.
 
-    Data in `directory` is kept and found again. The process does not outlive the thread that
-    started it, however that ends. `port` is a free one unless given, and stays the same over
-    restarts. `retention_check` is an InfluxDB duration: how often expired data is dropped;
-    `compact_after` another: how long after its last write a shard is compacted, deleted data left
-    out. `overrides` are influxd's own environment variables (`INFLUXDB_HTTP_MAX_ROW_LIMIT`): they
-    win over its configuration, from the next start on.
+    Data in `directory` is used again at the next start. The process ends with the thread that
+    started it. `port` is a free one unless given, and stays the same over restarts. Two options
+    are InfluxDB durations: `retention_check`, the interval at which expired data is dropped, and
+    `compact_after`, the time from a shard's last write to its compaction, which removes deleted
+    data. `overrides` are environment variables of influxd (`INFLUXDB_HTTP_MAX_ROW_LIMIT`), which
+    take precedence over its configuration from the next start on.
     Raises `InfluxdNotFoundError` if no server is given or found.
     """
 
@@ -176,17 +176,17 @@ class EmbeddedInflux:
 
     @property
     def url(self) -> str:
-        """The address of the HTTP API, without a slash at its end."""
+        """The URL of the HTTP API, without a trailing slash."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
+        """The process id; None if it does not run."""
         return self._process.pid if self._process is not None and self.running else None
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def log_tail(self) -> str:
@@ -197,7 +197,7 @@ class EmbeddedInflux:
             return ""
 
     def start(self) -> None:
-        """Start influxd and return once it answers; nothing is done if it runs already.
+        """Start influxd, unless it runs, and return once it answers.
 
         Raises `InfluxdStartError`.
         """
@@ -211,7 +211,7 @@ class EmbeddedInflux:
             raise
 
     def terminate(self) -> None:
-        """Ask influxd to stop and wait until it has; it is killed if it takes too long."""
+        """Stop influxd with SIGTERM and wait for its end; kill it after 20 s."""
         if self._process is None:
             return
         if self.running:
@@ -222,7 +222,7 @@ class EmbeddedInflux:
             self.kill()
 
     def kill(self) -> None:
-        """End influxd with SIGKILL, as a crash would."""
+        """End influxd with SIGKILL, like a crash."""
         if self._process is None:
             return
         if self.running:
@@ -230,12 +230,12 @@ class EmbeddedInflux:
         self._process.wait()
 
     def restart(self) -> None:
-        """Stop it if it runs, and start it again on the same port and data."""
+        """Stop influxd, if it runs, and start it with the same port and data."""
         self.terminate()
         self.start()
 
     async def __aenter__(self) -> Self:
-        # Begun in this thread, whose end would end the server; only the waiting is handed away.
+        # The server ends with the thread that starts it, so only the wait is in another thread.
         if not self.running:
             self._start_process()
             try:
@@ -254,7 +254,7 @@ class EmbeddedInflux:
         await asyncio.to_thread(self.terminate)
 
     def _start_process(self) -> None:
-        # Whoever listens there already would answer in the place of a server that could not.
+        # Otherwise a program that listens there already would answer in place of this server.
         if not is_free(self.port):
             raise InfluxdStartError(f"Port {self.port} of {HOST} is in use by another program.")
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -263,12 +263,12 @@ class EmbeddedInflux:
             _CONFIG.format(
                 host=HOST,
                 port=self.port,
-                # A JSON string is a TOML string, whatever the directory is called.
+                # A JSON string is a valid TOML string, with any characters in the path.
                 meta=json.dumps(str(self.directory / "meta")),
                 data=json.dumps(str(self.directory / "data")),
                 wal=json.dumps(str(self.directory / "wal")),
                 retention_check=json.dumps(self._retention_check),
-                # As it is shipped, the cache is written out sooner than a shard is compacted.
+                # The cache is to be written out before a shard is compacted, as by default.
                 cold_after=min(self._compact_after, "10m", key=_seconds),
                 compact_after=self._compact_after,
             )
@@ -281,10 +281,10 @@ class EmbeddedInflux:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # An influxd setting in the caller's environment would win over the file.
+                # Settings of influxd in the caller's environment would override the file.
                 env={k: v for k, v in os.environ.items() if not k.startswith("INFLUXDB_")}
                 | self.overrides,
-                # Ctrl-C at the terminal is for us: the server must outlast our own orderly stop.
+                # Ctrl-C in a terminal must not stop the server before the program that uses it.
                 start_new_session=True,
             )
 

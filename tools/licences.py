@@ -1,4 +1,4 @@
-"""Writes docs/licences.md from what is installed: `python -m tools.licences`."""
+"""Generator of docs/licences.md from the installed packages: `python -m tools.licences`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FIT = re.compile(
     r"Apache|BSD|MIT|ISC|PSF|Python Software Foundation|MPL-2\.0|Mozilla Public License 2\.0",
     re.IGNORECASE,
 )
-"""Licences under which a part may be used by a program that is under Apache-2.0."""
+"""Licences that are compatible with Apache-2.0, the licence of the collector."""
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Name, version and licence of each locked runtime dependency; `` where it isn't installed."""
+    """Name, version and licence of each locked runtime dependency; empty if not installed."""
     pinned = _PINNED.findall(_LOCK.read_text(encoding="utf-8"))
     return [(name, version, _licence(name)) for name, version, _ in pinned]
 
@@ -36,13 +36,13 @@ def _licence(name: str) -> str:
         for text in said.get_all("Classifier") or ()
         if text.startswith(_CLASSIFIER)
     ]
-    # Some put the whole text of a licence there.
+    # Some packages put the whole text of the licence there.
     stated = "".join(said.get_all("License") or ()).strip().splitlines()[:1]
     return ", ".join(classified or stated)
 
 
 def unfit() -> list[str]:
-    """The dependencies whose licence is unknown, or does not fit ours."""
+    """The dependencies whose licence is unknown or not compatible."""
     return [
         f"{name} {version}: its licence ({licence}) is none of those that fit Apache-2.0"
         for name, version, licence in rows()

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md and README.md's settings from the code: `python -m tools.reference`."""
+"""Generator of docs/reference.md and README.md's settings table: `python -m tools.reference`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _name(metric: Metric) -> str:
 
 
 def _metrics() -> list[tuple[Metric, str]]:
-    """Every metric declared, by name, with its labels."""
+    """All declared metrics with their labels, sorted by name."""
     declared = [item for item in vars(Metrics()).values() if isinstance(item, MetricWrapperBase)]
     found = [
         (next(iter(item.describe())), ", ".join(f"`{label}`" for label in item._labelnames))  # noqa: SLF001
@@ -67,7 +67,7 @@ def _metrics() -> list[tuple[Metric, str]]:
 
 
 def settings_table() -> str:
-    """README.md's table of settings."""
+    """The table of settings in README.md."""
     rows = [
         (f"`{variable(name)}`", f"`{default}`" if default else "empty", str(field.description))
         for name, field in Settings.model_fields.items()
@@ -77,7 +77,7 @@ def settings_table() -> str:
 
 
 def with_settings(readme: str) -> str:
-    """README.md's text with the table of settings as it should be."""
+    """Return README.md's text with a current table of settings."""
     old = re.search(r"^\| setting \|.*?(?=\n\n)", readme, re.DOTALL | re.MULTILINE)
     if old is None:
         raise ValueError("README.md has lost its table of settings")

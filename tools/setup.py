@@ -1,8 +1,8 @@
 """Prepares a checkout: `.venv` from the lock files, and an influxd for the demo and the tests.
 
-Standard library only: this runs before anything is installed. Needs neither root nor pip nor
-ensurepip: what the machine lacks is taken from Debian's packages into `.local/`. What is done
-already is left alone.
+It uses the standard library only, since it runs before anything is installed, and needs neither
+root nor pip nor ensurepip: missing programs are unpacked from Debian's packages into `.local/`.
+Steps that are already done are skipped.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 WHEEL_FOLDERS = (Path("/usr/share/python-wheels"),)
 
 MARIADB = ("mariadb-server-core", "mariadb-client", "libaio1", "liburing2", "libnuma1")
-"""Debian's packages of a MariaDB for the tests of the import, with libraries seldom installed."""
+"""Debian's packages of MariaDB, with its less common libraries, for the tests of the import."""
 
 CHROMIUM = ("chromium", "fonts-dejavu-core")
-"""Debian's packages of a browser that can write, for the tests of the pages."""
+"""Debian's packages of a browser and a font, for the tests of the pages."""
 
 WRK = ("wrk", "libluajit-5.1-2")
-"""Debian's packages of what makes the load for the benchmarks."""
+"""Debian's packages of the load generator for the benchmarks."""
 
 REDIRECTING_PIP = ("TARGET", "PREFIX", "ROOT", "USER", "REQUIRE_VIRTUALENV", "PYTHON", "DRY_RUN")
-"""Settings of pip that would lay packages elsewhere than into the virtual environment."""
+"""Settings of pip that would install packages outside the virtual environment."""
 
 
 class SetupError(Exception):
-    """The set-up cannot go on; the message says why and what to do."""
+    """The set-up cannot continue; the message gives the reason and the remedy."""
 
 
 class CommandError(SetupError):
-    """A program failed; the message holds all that it printed."""
+    """A program failed; the message holds its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """The places in one checkout of the project."""
+    """Paths in a checkout of the project."""
 
     root: Path
 
     @property
     def local(self) -> Path:
-        """What came from Debian's packages."""
+        """The folder of programs unpacked from Debian's packages."""
         return self.root / ".local"
 
     @property
@@ -78,7 +78,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a program without a word and return its standard output. Raises `CommandError`."""
+    """Run a program quietly and return its standard output. Raises `CommandError`."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(  # noqa: S603 - commands are written in this file
@@ -100,13 +100,13 @@ def run(
 
 
 def say(message: str) -> None:
-    """Tell the person who waits what is being done."""
+    """Print a progress message."""
     print(f"setup: {message}", flush=True)
 
 
 @contextlib.contextmanager
 def alone(checkout: Checkout) -> Iterator[None]:
-    """Hold the checkout for one set-up; another that starts meanwhile waits."""
+    """Lock the checkout for one set-up; a second one waits."""
     checkout.local.mkdir(exist_ok=True)
     with (checkout.local / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -119,8 +119,8 @@ def alone(checkout: Checkout) -> Iterator[None]:
 def unpack(checkout: Checkout, package: str) -> Path:
     """Return a folder with the files of a Debian package, without installing it.
 
-    The machine's package lists are used if they serve, else lists of our own are fetched: the
-    machine's may be empty or too old, and only root may renew them. Raises `SetupError`.
+    If the machine's package lists do not work, lists are fetched into the checkout: the machine's
+    may be empty or outdated, and only root may update them. Raises `SetupError`.
     """
     folder = checkout.local / package
     if folder.exists():
@@ -147,8 +147,8 @@ def unpack(checkout: Checkout, package: str) -> Path:
 
 
 def apt(*words: str, options: Sequence[str] = ()) -> list[str]:
-    """Return an apt-get command that asks nothing and tries again when a transfer breaks."""
-    # As root, apt changes to a user of its own, who may not be let into this checkout.
+    """Return an apt-get command that asks no questions and retries failed downloads."""
+    # As root, apt switches to a user of its own, who may have no access to this checkout.
     fixed = ["Acquire::Retries=3", "APT::Sandbox::User=root"]
     return [
         "apt-get",
@@ -159,7 +159,7 @@ def apt(*words: str, options: Sequence[str] = ()) -> list[str]:
 
 
 def own_apt_folders(checkout: Checkout) -> list[str]:
-    """Return the options that make apt keep its lists and caches inside the checkout."""
+    """Return the options with which apt stores its lists and caches inside the checkout."""
     state, cache = checkout.local / "apt" / "state", checkout.local / "apt" / "cache"
     for folder in (state / "lists" / "partial", cache / "archives" / "partial"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def own_apt_folders(checkout: Checkout) -> list[str]:
 
 
 def plain_locale() -> dict[str, str]:
-    """Return our environment with messages in English."""
+    """Return the environment, with programs' messages in English."""
     return {**os.environ, "LC_ALL": "C"}
 
 
@@ -183,14 +183,14 @@ def ensure_venv(checkout: Checkout) -> None:
     """Make the virtual environment with pip in it, or keep the one that works."""
     if not works(checkout.python):
         say(f"making .venv with Python {sys.version.split()[0]}")
-        # Links of an interpreter that has gone; venv cannot write through them.
+        # Links to an interpreter that no longer exists; venv cannot overwrite them.
         shutil.rmtree(checkout.venv, ignore_errors=True)
         bundled = importlib.util.find_spec("ensurepip") is not None
         flags = [] if bundled else ["--without-pip"]
         run([sys.executable, "-m", "venv", *flags, checkout.venv], env=pip_environment(checkout))
     if not works(checkout.python, "import pip"):
         wheel = pip_wheel(checkout)
-        # A wheel is a zip file from which Python runs: pip installs itself.
+        # Python can run code from a wheel (a zip file), so pip installs itself.
         install(checkout, "--no-index", "--no-deps", str(wheel), pip=[wheel / "pip"])
 
 
@@ -220,11 +220,11 @@ def pip_wheel(checkout: Checkout) -> Path:
 
 
 def pip_environment(checkout: Checkout) -> dict[str, str]:
-    """Return our environment without what would lead pip or Python out of the checkout."""
+    """Return the environment without variables that lead pip or Python out of the checkout."""
     astray = {f"PIP_{name}" for name in REDIRECTING_PIP}
     astray |= {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
     environment = {name: value for name, value in os.environ.items() if name not in astray}
-    # A variable wins over pip's configuration files, which may say `user = true`.
+    # Variables override pip's configuration files, which may hold `user = true`.
     environment |= {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
     known = {"PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
     if not known & environment.keys() and not CA_BUNDLE.exists() and shutil.which("apt-get"):
@@ -233,7 +233,7 @@ def pip_environment(checkout: Checkout) -> dict[str, str]:
 
 
 def certificates(checkout: Checkout) -> Path:
-    """Return a file of the certificate authorities that Debian trusts, for a machine without."""
+    """Return Debian's file of certificate authorities, unpacked if the machine has none."""
     bundle = checkout.local / "ca-certificates.crt"
     if not bundle.exists():
         folder = unpack(checkout, "ca-certificates")
@@ -253,13 +253,13 @@ def install(checkout: Checkout, *words: str, pip: Sequence[str | Path] = ("-m", 
 
 
 def ensure_packages(checkout: Checkout, level: str) -> None:
-    """Install a lock file, `runtime` or `dev`, unless that very content is installed already."""
+    """Install the packages of a lock file, `runtime` or `dev`, unless they are up to date."""
     locks = {"runtime": ("build", "runtime", "demo"), "dev": ("dev",)}[level]
     files = [checkout.lock_file(lock) for lock in locks]
     if level == "runtime":
         files.append(checkout.root / "pyproject.toml")
     mark = checkout.venv / f".setup-{level}"
-    # The checkout's own place counts: the programs in .venv/bin hold it.
+    # The path of the checkout is part of it: the programs in .venv/bin contain that path.
     wanted = fingerprint([*files, Path(__file__)], str(checkout.root))
     if mark.exists() and mark.read_text() == wanted:
         return
@@ -283,7 +283,7 @@ def fingerprint(files: Sequence[Path], *words: str) -> str:
 
 
 def ensure_influxd(checkout: Checkout) -> None:
-    """See to an influxd 1.x: the one on PATH, or Debian's, unpacked."""
+    """Ensure that there is an influxd 1.x: on PATH, or unpacked from Debian's package."""
     with contextlib.suppress(InfluxdNotFoundError):
         find_influxd(checkout.root)
         return
@@ -303,7 +303,7 @@ def ensure_influxd(checkout: Checkout) -> None:
 
 
 def ensure_mariadb(checkout: Checkout) -> None:
-    """See to a MariaDB: the one on PATH, or Debian's, unpacked. Without one, tests are skipped."""
+    """Ensure that there is a MariaDB, on PATH or unpacked; without one, tests are skipped."""
     if shutil.which("mariadbd"):
         return
     try:
@@ -317,10 +317,10 @@ def ensure_mariadb(checkout: Checkout) -> None:
 
 
 def ensure_chromium() -> None:
-    """See to a chromium: the one on PATH, or Debian's, installed where we are root.
+    """Ensure that there is a Chromium: on PATH, or installed from Debian's packages by root.
 
-    It cannot be unpacked into the checkout as others are: too much of the system belongs to it.
-    Without one, the tests of the pages in a browser are skipped.
+    It depends on too many system packages to be unpacked into the checkout as others are.
+    Without it, the tests of the pages in a browser are skipped.
     """
     if shutil.which("chromium"):
         return
@@ -344,7 +344,7 @@ def ensure_chromium() -> None:
 
 
 def ensure_prometheus(checkout: Checkout) -> None:
-    """See to a Prometheus: the one on PATH, or Debian's. Without one, alerts on it go untested."""
+    """Ensure that there is a Prometheus, on PATH or unpacked; without it, tests are skipped."""
     if shutil.which("prometheus") and shutil.which("promtool"):
         return
     try:
@@ -357,7 +357,7 @@ def ensure_prometheus(checkout: Checkout) -> None:
 
 
 def ensure_proxies(checkout: Checkout) -> None:
-    """See to nginx and Caddy: those on PATH, or Debian's. Without, the examples go untested."""
+    """Ensure that there are nginx and Caddy, on PATH or unpacked; else tests are skipped."""
     for name in ("nginx", "caddy"):
         if shutil.which(name):
             continue
@@ -371,7 +371,7 @@ def ensure_proxies(checkout: Checkout) -> None:
 
 
 def ensure_faketime(checkout: Checkout) -> None:
-    """See to Debian's libfaketime, which sets one process's clock. Without, clocks go untested."""
+    """Ensure that there is libfaketime, which sets a process's clock; else tests are skipped."""
     try:
         unpack(checkout, "libfaketime")
     except SetupError as error:
@@ -382,7 +382,7 @@ def ensure_faketime(checkout: Checkout) -> None:
 
 
 def ensure_wrk(checkout: Checkout) -> None:
-    """See to a wrk: the one on PATH, or Debian's, unpacked."""
+    """Ensure that there is a wrk, on PATH or unpacked."""
     if shutil.which("wrk"):
         return
     for package in WRK:
@@ -390,7 +390,7 @@ def ensure_wrk(checkout: Checkout) -> None:
 
 
 def main() -> int:
-    """Prepare the checkout this file is in; the exit code is 1 where that cannot be done."""
+    """Prepare the checkout that contains this file; return 1 if that fails, else 0."""
     parser = argparse.ArgumentParser(prog="setup", description="Prepares this checkout.")
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
     parser.add_argument("--bench", action="store_true", help="also what benchmarks need")
@@ -411,7 +411,7 @@ def main() -> int:
                 ensure_chromium()
             if options.bench:
                 ensure_wrk(checkout)
-            # Lists grow old, and are fetched again where a later package needs them.
+            # Package lists become outdated; a later set-up fetches them again if it needs them.
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """A demonstration of the whole product on one machine, for a first look: `make demo`.
 
-`run` starts an InfluxDB, a collector and Grafana where there is one, and removes their data at the
-end; `story` fills them with a simulated fleet and shows the published numbers.
+`run` starts InfluxDB, a collector and Grafana (if installed), and removes their data at the end;
+`story` fills them with a simulated fleet and shows the published numbers.
 """
 
 from tools.demo.run import DemoError, demo

@@ -1,4 +1,4 @@
-"""A Grafana of this machine with the project's own provisioning, for the demo and the tests."""
+"""Runs this machine's Grafana with the project's provisioning, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Final
 from tools.embedded import HOST, free_port
 
 HOME_VARIABLE: Final = "GRAFANA_HOME"
-"""Names an unpacked Grafana."""
+"""Environment variable with the path of an unpacked Grafana."""
 
 _SECRET: Final = "/etc/grafana/secrets/authorization"  # noqa: S105 - where it is, not what it is
 _PAGES: Final = 'href=\\"/'
@@ -27,19 +27,19 @@ _LOG_TAIL: Final = 2000
 
 
 class GrafanaError(Exception):
-    """A Grafana did not start; the text holds the end of its log."""
+    """Grafana did not start; the text holds the end of its log."""
 
 
 def find_grafana(home: Path | None = None) -> Path | None:
-    """The home of a Grafana: the one given, in GRAFANA_HOME, or of the program on PATH.
+    """Find Grafana's home: the given one, GRAFANA_HOME, or that of the program on PATH.
 
-    None where there is none.
+    Returns None if there is none.
     """
     named = home or (Path(found) if (found := os.environ.get(HOME_VARIABLE, "")) else None)
     homes = [named] if named else []
     for name in ("grafana", "grafana-server"):
         if installed := shutil.which(name):
-            # Debian's and others' packages keep the program apart from what it serves.
+            # Packages install the program in another place than its home.
             homes += [Path(installed).resolve().parent.parent, Path("/usr/share/grafana")]
     return next((each for each in homes if (each / "conf/defaults.ini").is_file()), None)
 
@@ -48,11 +48,10 @@ def find_grafana(home: Path | None = None) -> Path | None:
 class Grafana:
     """One of the project's Grafanas, `community` or `ops`, on a port of loopback.
 
-    `home` is where Grafana is; what it writes is in `directory`, an absolute path. `project` is the
-    root of the checkout, `site` the address of the collector's pages, `authorization` the whole
-    header for InfluxDB. The community's dashboards begin `days` ago, or as they are committed.
-    `notify` names a way of `provisioning/ops/notify/` to send alerts, and `environment` holds what
-    that way asks for.
+    `home` is Grafana's home; its data goes to `directory`, an absolute path. `project` is the root
+    of the checkout, `site` the URL of the collector's pages, `authorization` the whole header for
+    InfluxDB. The community's dashboards show the last `days`, or their default range. `notify`
+    names a contact point of `provisioning/ops/notify/`, and `environment` holds its variables.
     """
 
     home: Path
@@ -64,7 +63,7 @@ class Grafana:
     prefix: str = ""
     days: int | None = None
     site: str = ""
-    # There is mostly no Prometheus beside it: its panels stay empty.
+    # Usually no Prometheus runs beside the demo: its panels stay empty.
     prometheus_url: str = f"http://{HOST}:9090"
     notify: str = "off"
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -73,18 +72,18 @@ class Grafana:
 
     @property
     def log(self) -> Path:
-        """What it has printed."""
+        """The path of its log."""
         return self.directory / "grafana.log"
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end."""
+        """Its URL, without a trailing slash."""
         below = "/grafana" if self.kind == "community" else ""
         return f"http://{HOST}:{self.port}{below}"
 
     @contextmanager
     def running(self, *, ready_s: float = 120.0) -> Iterator[str]:
-        """Run it from entry, where it answers, to exit. Raises GrafanaError, OSError."""
+        """Run Grafana from entry, once it answers, to exit. Raises GrafanaError, OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lay()
         with self.log.open("ab") as log:
@@ -109,7 +108,7 @@ class Grafana:
                 process.wait()
 
     def _lay(self) -> None:
-        """Copies of the provisioning that name this machine's files."""
+        """Copy the provisioning, with the paths of this machine's files."""
         secret = self.directory / "authorization"
         secret.touch(mode=0o600)
         secret.write_text(self.authorization, encoding="utf-8")
@@ -136,7 +135,7 @@ class Grafana:
         program = program or shutil.which("grafana") or shutil.which("grafana-server")
         if program is None:
             raise GrafanaError(f"{self.home} holds no program `grafana` or `grafana-server`.")
-        # Since 9.4 the server is a command of `grafana`; before, a program of its own.
+        # Since 9.4 the server is a subcommand of `grafana`; before, it is a separate program.
         words = [program] if program.endswith("-server") else [program, "server"]
         return [*words, f"--homepath={self.home}", f"--config={self._ini()}"]
 

@@ -32,7 +32,7 @@ _WEEK_COLOUR: Final = "yellow"
 
 
 def day_table(days: Sequence[UsageDay]) -> Table:
-    """A row a day, in the order given; a field that no day has is no column."""
+    """A table with a row per day, in the given order; fields that no day has are left out."""
     columns = [each for each in _COLUMNS if any(each[1] in day.fields for day in days)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("day (UTC)", no_wrap=True)
@@ -46,9 +46,9 @@ def day_table(days: Sequence[UsageDay]) -> Table:
 
 
 def node_chart(days: Sequence[UsageDay], *, ascii_only: bool) -> Text:
-    """Nodes of each day and, where the series has them, of each 7 days; at least one day."""
+    """A chart of the nodes per day and, if known, per 7 days; it needs at least one day."""
     lines = [(0, [day.fields.get("nodes", 0) for day in days], _DAY_COLOUR, "*")]
-    # The first week's windows reach back to before the series: they would show a rise.
+    # Windows of the first week begin before the series and would show a false rise.
     weeks = [day.fields.get("nodes_7d", 0) for day in days][_WEEK - 1 :]
     if all(weeks) and len(weeks) > 1:
         lines.append((_WEEK - 1, weeks, _WEEK_COLOUR, "x"))
@@ -56,7 +56,7 @@ def node_chart(days: Sequence[UsageDay], *, ascii_only: bool) -> Text:
     margin = max(1, (max(drawn) - min(drawn)) // 20)
     least, most = max(0, min(drawn) - margin), max(drawn) + margin
     levels = _levels(least, most)
-    # Slow to load, and every command would pay for it.
+    # It is slow to import, which would delay every command.
     import plotext  # noqa: PLC0415
 
     figure = plotext.figure
@@ -83,7 +83,7 @@ def node_chart(days: Sequence[UsageDay], *, ascii_only: bool) -> Text:
 
 
 def beside(pictures: Mapping[str, RenderableType]) -> Table:
-    """Pictures side by side, each under its title."""
+    """A table that shows pictures side by side, each under its title."""
     table = Table.grid(padding=(0, 3), pad_edge=False)
     table.add_row(*(Text(title) for title in pictures))
     table.add_row(*pictures.values())
@@ -91,7 +91,7 @@ def beside(pictures: Mapping[str, RenderableType]) -> Table:
 
 
 def bars(counts: Mapping[str, int], *, ascii_only: bool) -> Table:
-    """Counts as bars, greatest first; `other`, in which the small ones are, at the end."""
+    """A bar chart of counts, greatest first, with `other` at the end."""
     total, most = sum(counts.values()), max(counts.values(), default=0)
     table = Table.grid(padding=(0, 1), pad_edge=False)
     table.add_column(no_wrap=True, max_width=_LONGEST_BAR_NAME, overflow="crop")
@@ -107,7 +107,7 @@ def bars(counts: Mapping[str, int], *, ascii_only: bool) -> Table:
 
 
 def _levels(least: int, most: int) -> list[int]:
-    """Up to seven round numbers from `least` to `most`."""
+    """Up to seven round numbers from `least` to `most`, for the axis."""
     steps = (digit * 10**power for power in range(9) for digit in (1, 2, 5))
     step = next(step for step in steps if step * 7 > most - least)
     return list(range(-(-least // step) * step, most + 1, step))

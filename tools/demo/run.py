@@ -1,4 +1,4 @@
-"""Starts all that the demo needs, waits, and stops it: whatever happens, nothing is left."""
+"""Runs the demo: starts its processes, waits, stops them and removes their data in any case."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ _LOOK_S: Final = 0.5
 
 
 class DemoError(Exception):
-    """The demo could not go on; what it had started is stopped. The text says why."""
+    """The demo failed, and its processes are stopped; the text gives the reason."""
 
 
 @dataclass(slots=True)
 class _Stop:
-    """The signal that asked us to stop, if one did."""
+    """The signal that stopped the demo, if any."""
 
     by: signal.Signals | None = None
 
 
 async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
-    """Show the collector at work, then leave it running until SIGINT, SIGTERM or SIGHUP.
+    """Run the demo; once all is shown, the collector runs on until SIGINT, SIGTERM or SIGHUP.
 
-    The made-up fleet has `servers` and reports for `days` (3 to MOST_DAYS). With `once`, end when
-    all is shown. Returns the exit code: 0, or 128 and the signal's number where that came before
-    all was shown. Raises DemoError.
+    The simulated fleet has `servers` and reports for `days` (3 to MOST_DAYS). With `once`, the demo
+    ends when all is shown. Returns the exit code: 0, or 128 plus the number of a signal that came
+    before all was shown. Raises DemoError.
     """
     told = False
     screen = Screen(console, steps=STEPS)
@@ -88,11 +88,11 @@ async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
 async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
     """Start InfluxDB and the collector, in a directory that is removed with the stack."""
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="collector-demo-")))
-    # Work in other threads cannot be cancelled, and may write into the directory yet.
+    # Work in other threads cannot be cancelled, and may still write into the directory.
     stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
     introduce(screen, directory)
     server = EmbeddedInflux(directory / "influxdb")
-    # The caller's settings may point to a real network's InfluxDB: none of them is read.
+    # The settings of the environment are ignored: they may point to a real network's InfluxDB.
     settings = Settings.model_construct(
         listen=Address(HOST, free_port()),
         metrics_listen=Address(HOST, free_port()),
@@ -108,7 +108,7 @@ async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
 
 
 async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, days: int) -> None:
-    """Start both Grafanas where this machine has one."""
+    """Start both Grafanas, if Grafana is installed."""
     home = find_grafana()
     if home is None:
         screen.say(f"No Grafana was found on PATH or in {HOME_VARIABLE}: no dashboards are shown.")
@@ -128,7 +128,7 @@ async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, 
         starting = asyncio.ensure_future(asyncio.to_thread(inner.enter_context, grafana.running()))
 
         async def end(inner: ExitStack = inner, starting: asyncio.Future[str] = starting) -> None:
-            # A start under way in its thread cannot be cancelled, only waited for.
+            # A start that runs in a thread cannot be cancelled, only awaited.
             await asyncio.gather(starting, return_exceptions=True)
             await asyncio.to_thread(inner.close)
 
@@ -137,7 +137,7 @@ async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, 
 
 
 async def _until_one_ends(place: Place) -> None:
-    """Wait for ever, or raise when the collector or InfluxDB ends by itself."""
+    """Wait without end; raise an error if the collector or InfluxDB ends by itself."""
     while place.serving.running:
         if not place.server.running:
             raise InfluxdStartError(f"InfluxDB has ended. Its log:\n{place.server.log_tail()}")
@@ -147,7 +147,7 @@ async def _until_one_ends(place: Place) -> None:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[_Stop]:
-    """Cancel the calling task at the first of the signals that ask to stop; others are ignored."""
+    """Cancel the calling task at the first signal to stop; ignore later ones."""
     stop = _Stop()
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""How the demo speaks: numbered steps with their times, and a progress bar on a terminal."""
+"""Output of the demo: numbered steps with their times, and a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _INDENT: Final = "     "
 
 
 class Screen:
-    """Says on `console` what happens in how many `steps`; elsewhere than on a terminal, plainly."""
+    """Prints the demo's `steps` to `console`; without progress bars if it is no terminal."""
 
     def __init__(self, console: Console, *, steps: int) -> None:
         self._console = console
         self._steps = steps
         self._step = 0
         self._begun = time.monotonic()
-        # Braille and blocks where they can be written at all.
+        # Braille and block characters need an encoding that has them.
         self.ascii_only = not console.encoding.lower().startswith("utf")
 
     @property
     def seconds(self) -> float:
-        """How long ago the first word was said."""
+        """Seconds since the demo began."""
         return time.monotonic() - self._begun
 
     def say(self, words: str = "", *, style: str = "") -> None:
-        """Print words as they are; a line too long for the screen is the terminal's to break."""
+        """Print text without markup; long lines are left to the terminal to wrap."""
         self._console.print(Text(words, style=style), soft_wrap=True)
 
     def show(self, picture: RenderableType) -> None:
@@ -39,11 +39,11 @@ class Screen:
         self._console.print(picture)
 
     def detail(self, words: str) -> None:
-        """Something more about the step said last."""
+        """Print a detail of the last step."""
         self.say(_INDENT + words, style="dim")
 
     def step_done(self, words: str, seconds: float) -> None:
-        """Say that the next step is done."""
+        """Print that the next step is done."""
         self._step += 1
         line = Text(f"{self._step}/{self._steps}  ", style="green")
         line.append(words, style="default").append(f"  {seconds:.1f} s", style="dim")
@@ -51,14 +51,14 @@ class Screen:
 
     @contextmanager
     def step(self, words: str) -> Iterator[None]:
-        """A step of which no more is to be said than that it is done."""
+        """Run a step from entry to exit and print that it is done, with its time."""
         begun = time.monotonic()
         yield
         self.step_done(words, time.monotonic() - begun)
 
     @contextmanager
     def progress(self, words: str, total: int) -> Iterator[Callable[[], None]]:
-        """A bar that the function given moves by one; it goes when the work is done."""
+        """Show a progress bar from entry to exit; the function given advances it by one."""
         with Progress(
             TextColumn(f"{self._step + 1}/{self._steps}  {words}"),
             BarColumn(),

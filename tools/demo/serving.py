@@ -1,4 +1,4 @@
-"""`collector serve` as a child process of the demo: the real thing, as an operator runs it."""
+"""Runs `collector serve` as a child process of the demo, as an operator would run it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import aiohttp
 from collector.settings import PREFIX, Settings, shown
 
 _READY_S: Final = 30.0
-# Over the 10 s for which a collector drains its outbox at the end.
+# More than the 10 s in which a collector drains its outbox at the end.
 _STOP_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG_TAIL: Final = 2000
 
-# The kernel asks the child to stop when the demo ends in a way that leaves no time to do so.
+# The kernel sends the child SIGTERM if the demo is killed and cannot stop it.
 _LAUNCHER: Final = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -32,13 +32,13 @@ os.execv(sys.executable, [sys.executable, "-m", "collector", "serve"])
 
 
 class ServeError(Exception):
-    """The collector did not start or has ended; the text holds the end of its log."""
+    """The collector did not start, or has ended; the text holds the end of its log."""
 
 
 class Serving:
-    """A running `collector serve` from entry to exit, with these settings and no others.
+    """A `collector serve` process that runs from entry to exit, with only the given settings.
 
-    Its log goes to `log`. Entry returns once it is ready, and raises ServeError where it is not.
+    Its log goes to `log`. Entry returns once it is ready; raises ServeError if it does not start.
     """
 
     def __init__(self, settings: Settings, log: Path) -> None:
@@ -48,20 +48,20 @@ class Serving:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     async def __aenter__(self) -> Self:
         outside = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         with self.log.open("ab") as log:
-            # Begun without an await: a demo cancelled meanwhile would not know of the child.
+            # Started without an await: a demo cancelled during it would not know of the child.
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - our interpreter, our module
                 [sys.executable, "-c", _LAUNCHER, str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=outside | shown(self.settings),
-                # Ctrl-C at the terminal is for the demo, which stops this one in its turn.
+                # Ctrl-C in a terminal must reach only the demo, which then stops this process.
                 start_new_session=True,
             )
         try:
@@ -80,7 +80,7 @@ class Serving:
         await self._stop()
 
     def failed(self, how: str) -> ServeError:
-        """What to raise where it did so: with the end of its log, as that is soon removed."""
+        """Build an error with the end of the log, since the log itself is removed."""
         tail = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
         return ServeError(f"The collector {how}. Its log:\n{tail}")
 
@@ -95,7 +95,7 @@ class Serving:
                         if got.ok:
                             return
                 except (aiohttp.ClientError, TimeoutError):
-                    pass  # It has not come so far.
+                    pass  # It does not listen yet.
                 await asyncio.sleep(_POLL_S)
         raise self.failed(f"was not ready in {_READY_S:.0f} s")
 

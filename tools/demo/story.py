@@ -1,4 +1,4 @@
-"""What the demo does with a running collector, in order, and what it says of it."""
+"""The steps of the demo with a running collector, and their output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tools.simulation.sending import Tally, converter_of_past, lay_down, post, s
 
 STEPS: Final = 6
 MOST_DAYS: Final = 90
-"""Raw retention's default: what is older can be neither stored nor counted."""
+"""The default of raw retention: older days cannot be stored."""
 _SEED: Final = 1
 _TABLE_DAYS: Final = 7
 _ARRIVES_S: Final = 20.0
@@ -42,12 +42,12 @@ _SAMPLE_WORDS: Final = {
     "ubuntu-release-dotted": "Ubuntu 24.04",
     "uptime-missing": "Asterisk does not answer",
 }
-"""Reports of the real client by the name of their file."""
+"""Reports of the real client, by file name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What runs, and where."""
+    """The running processes of the demo and their addresses."""
 
     directory: Path
     settings: Settings
@@ -57,12 +57,12 @@ class Place:
 
     @property
     def url(self) -> str:
-        """Where the collector takes reports."""
+        """The URL to which reports are posted."""
         return f"http://{self.settings.listen}/usage"
 
 
 def introduce(screen: Screen, directory: Path) -> None:
-    """Say what this is before anything happens."""
+    """Print an introduction."""
     screen.say("Usage collector for AllStarLink: demo", style="bold")
     screen.say("All of it runs on this machine, and is gone when you stop it. The code is the")
     screen.say("real one; the servers that report are made up. Until then its data is in")
@@ -70,7 +70,7 @@ def introduce(screen: Screen, directory: Path) -> None:
 
 
 async def tell(screen: Screen, place: Place, *, servers: int, days: int) -> None:
-    """Fill the collector as a network would in `days` up to now, count, show what is published.
+    """Store the reports of `days` up to now, compute the rollup, and show the published numbers.
 
     Raises InfluxError, PostError, ServeError.
     """
@@ -88,7 +88,7 @@ async def tell(screen: Screen, place: Place, *, servers: int, days: int) -> None
 
 
 async def _post_samples(screen: Screen, place: Place) -> int:
-    """Post the real reports and show each reply; returns how many were accepted."""
+    """Post the real reports and show each reply; return the number accepted."""
     begun = time.monotonic()
     found = {_SAMPLES / f"{name}.json": words for name, words in _SAMPLE_WORDS.items()}
     async with aiohttp.ClientSession() as session:
@@ -124,7 +124,7 @@ async def _lay_down(screen: Screen, place: Place, fleet: Fleet, days: list[date]
 
 
 async def _post_today(screen: Screen, place: Place, fleet: Fleet, today: date) -> int:
-    """Post what the fleet would have sent today by now; returns how many were accepted."""
+    """Post the fleet's reports of today up to now; return the number accepted."""
     begun = time.monotonic()
     due = [each for each in fleet.day(today) if each.received_ns <= time.time_ns()]
     with screen.progress("today's reports", len(due)) as done:
@@ -139,7 +139,7 @@ async def _post_today(screen: Screen, place: Place, fleet: Fleet, today: date) -
 
 
 async def _arrived(place: Place, *, since_ns: int, reports: int) -> None:
-    """Wait until the collector has delivered what it accepted."""
+    """Wait until the collector has delivered the accepted reports."""
     count = Select(RAW, SERVER_REPORT.name, ["count(server)"], f"time >= {since_ns}")
     deadline = time.monotonic() + _ARRIVES_S
     while time.monotonic() < deadline:
@@ -168,7 +168,7 @@ async def _show(screen: Screen, place: Place) -> None:
     screen.say(f"\nThe last {_TABLE_DAYS} days, as everybody may see them", style="bold")
     screen.show(day_table(series.days[-_TABLE_DAYS:]))
     screen.say("nodes: heard in the day; new: not heard in the 30 days before it", style="dim")
-    # The open day is low for no other reason than that it is not over.
+    # The open day is low only because it is not over.
     whole = [day for day in series.days if day.final]
     screen.say(f"\nNodes in the last {len(whole)} whole days", style="bold")
     screen.show(node_chart(whole, ascii_only=screen.ascii_only))
@@ -212,5 +212,5 @@ def _say_where(screen: Screen, place: Place) -> None:
 
 
 def _from_here(path: Path) -> Path:
-    """The shorter of a path and the same seen from the current directory."""
+    """The shorter of a path and the same path relative to the current directory."""
     return min(path, Path(os.path.relpath(path)), key=lambda each: len(str(each)))

@@ -1,4 +1,4 @@
-"""What a simulated server says of itself, in the client's exact layout.
+"""Bodies of simulated reports, in the client's exact layout.
 
 Pure: no I/O, no clock, no globals that change.
 """
@@ -15,13 +15,13 @@ from tools.simulation.catalogue import Platform, Release
 
 @dataclass(frozen=True, slots=True)
 class Stencil:
-    """A report that lacks only its two times."""
+    """A template of a report, complete but for its two times."""
 
     head: bytes
     tail: bytes
 
     def body(self, uptime: int | None, reload_time: int | None) -> bytes:
-        """The report with both times in seconds; None where Asterisk did not answer."""
+        """Fill in both times in seconds; None if Asterisk did not answer."""
         return b'%b%b",\n\t"reload-time" : "%b%b' % (
             self.head,
             b"" if uptime is None else b"%d" % uptime,
@@ -32,10 +32,10 @@ class Stencil:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What asl-telemetry 1 knows of its server, but for the two times.
+    """The data of a report of asl-telemetry 1, without the two times.
 
-    An entry of the three lists that is a `str` is sent as it stands, unquoted, as the client
-    copies what Asterisk prints. Text is not escaped either.
+    In the three lists, entries of type `str` are sent unquoted, since the client copies the output
+    of Asterisk. No text is escaped.
     """
 
     uuid: str
@@ -51,7 +51,7 @@ class Telemetry:
     packages: Mapping[str, str]
 
     def stencil(self) -> Stencil:
-        """The body in the client's layout: its tabs, blanks and order of keys."""
+        """Format the body with the client's tabs, blanks and order of keys."""
         channels = ", ".join(_pairs(self.channels))
         packages = " , ".join(_pairs(self.packages))
         head = (
@@ -83,7 +83,7 @@ def _pairs(entries: Mapping[str, str]) -> Iterable[str]:
 
 
 class Odd(Enum):
-    """A way in which a client is unlike the others."""
+    """A peculiarity of a client."""
 
     BARE_WORD = auto()
     EMPTY_UPTIME = auto()
@@ -96,7 +96,7 @@ class Odd(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One local node, its channel driver and where it is registered."""
+    """A local node: its number, channel driver and registrations."""
 
     number: int
     channel: str
@@ -105,12 +105,12 @@ class Node:
 
     @property
     def public(self) -> bool:
-        """Whether AllStarLink gave the number; private ones repeat from server to server."""
+        """Whether the number is assigned by AllStarLink; private numbers repeat across servers."""
         return self.number >= PUBLIC[0][0]
 
 
 PUBLIC = ((2000, 2999), (25_000, 68_999), (400_000, 699_999))
-"""The ranges that public numbers are drawn from, in the shares 4, 61 and 35 in a hundred."""
+"""Ranges of public node numbers, drawn with weights of 4, 61 and 35 %."""
 
 _CHANNELS = {
     "SimpleUSB": 65.0,
@@ -128,19 +128,19 @@ _WORDS = ("provider-user", "voip_trunk", "sip.example.net")
 
 
 def draw_nodes(rng: Random, taken: set[int], odd: Odd | None) -> Iterator[Node]:
-    """A new server's nodes, a private one first where it has one; adds the others to `taken`."""
+    """Draw the nodes of a new server, any private one first; public ones are added to `taken`."""
     size = rng.choices(list(_SIZES), list(_SIZES.values()))[0]
     if rng.random() < 0.12 or odd is Odd.PRIVATE_ONLY:
         yield Node(rng.choice((1000, 1001, 1998, 1999)), "SimpleUSB", http=False, iax=False)
     number = 0
     for index in range(size):
-        # Owners of many nodes mostly hold a run of numbers.
+        # Owners of several nodes mostly have consecutive numbers.
         number += 1
         while not PUBLIC[0][0] <= number <= PUBLIC[-1][-1] or number in taken or rng.random() < 0.2:
             number = rng.randint(*rng.choices(PUBLIC, (4, 61, 35))[0])
         taken.add(number)
         channel = rng.choices(list(_CHANNELS), list(_CHANNELS.values()))[0]
-        # The client says nothing where nothing is registered, so the first node always is.
+        # A client without registered nodes sends nothing, so the first node is always registered.
         http, iax = rng.choices(
             ((True, False), (False, True), (True, True), (False, False)),
             (92.5, 5, 1.5, 3 if index else 0),
@@ -158,15 +158,15 @@ def telemetry(
     kernel: str,
     extras: frozenset[str],
 ) -> Telemetry:
-    """What the server with this software and these nodes says, its oddity included."""
+    """Build the report data of a server from its software, nodes and peculiarity."""
     choice = int(uuid[:8], 16)
     packages = release.packages(platform.suffix, extras)
     version = release.version(platform.suffix)
     if odd is Odd.FOREIGN_BUILD:
         version = f"GIT-master-{release.commits[choice % len(release.commits)]}"
         packages["asl3-asterisk"] = ""
-    # A server of private nodes alone registers numbers that are not set up on it: real, and
-    # nothing to count.
+    # A server with only private nodes registers numbers that are not configured on it. Such
+    # servers exist, and they have no node that counts.
     local = [node for node in nodes if odd is not Odd.PRIVATE_ONLY or not node.public]
     numbers: list[int | str] = [node.number for node in local]
     http: list[int | str] = [node.number for node in nodes if node.http]

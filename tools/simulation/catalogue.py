@@ -1,7 +1,7 @@
-"""What a simulated server runs: releases, distributions and their kernels, in the order of time.
+"""Software of simulated servers: releases, distributions and kernels, in order of time.
 
-Ages are days before the last day of the fleet, so that a fleet laid down in any year tells the
-same story. Pure: no I/O, no clock, no globals that change.
+Ages are in days before the last day of the fleet, so that a fleet of any year develops alike.
+Pure: no I/O, no clock, no globals that change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One release of AllStarLink: what came out together, `age` days before the last day."""
+    """A release of AllStarLink: versions published together, `age` days before the last day."""
 
     age: float
     asterisk: str
@@ -22,11 +22,11 @@ class Release:
     commits: tuple[str, ...]
 
     def version(self, suffix: str) -> str:
-        """The packaged version, as `20.7.0+asl3-1.3-1.deb12`."""
+        """The version of the package, such as `20.7.0+asl3-1.3-1.deb12`."""
         return f"{self.asterisk}+{self.asl}-1{suffix}"
 
     def packages(self, suffix: str, extras: frozenset[str]) -> dict[str, str]:
-        """Packages by name, in dpkg's order; `extras` names the optional ones installed."""
+        """Map package names to versions, in dpkg's order; `extras` are the optional ones."""
         every = {
             "allmon3": self.allmon3 + suffix,
             "asl-apt-repos": "1.4-1" + suffix,
@@ -55,7 +55,7 @@ OPTIONAL_PACKAGES = {
     "dahdi": 0.6,
     "dahdi-source": 0.5,
 }
-"""Share of the servers that list each package; the others are on every server."""
+"""Fraction of servers that list each optional package; every server has the others."""
 
 RELEASES = (
     Release(900, "20.7.0", "asl3-1.3", "3.0.0-3", "1.3-1", "1.2.1-2", ("0c6a1f9", "9d3e774")),
@@ -66,11 +66,11 @@ RELEASES = (
     Release(150, "22.4.1", "asl3-3.5.0", "3.6.0-1", "1.13-1", "1.5.1-1", ("d94e1c3", "68a07fb")),
     Release(40, "22.5.2", "asl3-3.6.1", "3.7.1-1", "1.14-1", "1.6.0-1", ("b5f2093", "1ce84d7")),
 )
-"""Oldest first. The newest is young enough to be seen spreading in any ten days."""
+"""Releases, oldest first; the newest is recent enough to spread during any ten days shown."""
 
 
 def newest_release(age: float) -> int:
-    """Index in RELEASES of the newest that was out at that age; 0 before them all."""
+    """Index in RELEASES of the newest release at that age; 0 before the first."""
     out = (index for index, release in enumerate(RELEASES) if release.age >= age)
     return max(out, default=0)
 
@@ -79,8 +79,8 @@ def newest_release(age: float) -> int:
 class Platform:
     """A distribution on an architecture.
 
-    `weight` is its share of new servers from `age` on, `suffix` what its packages end in,
-    `kernels` its kernels with their ages, oldest first.
+    `weight` is its relative frequency among new servers from `age` on, `suffix` the end of its
+    packages' versions, `kernels` its kernels with their ages, oldest first.
     """
 
     weight: float
@@ -92,7 +92,7 @@ class Platform:
     age: float = 10_000
 
     def kernel(self, age: float) -> str:
-        """The newest kernel that was out at that age, the oldest before them all."""
+        """The newest kernel at that age; the oldest one before the first."""
         found = self.kernels[0][1]
         for since, name in self.kernels:
             if since >= age:
@@ -101,7 +101,7 @@ class Platform:
 
 
 def _kernels(pattern: str, *versions: str) -> tuple[tuple[float, str], ...]:
-    # Distributions bring a kernel of note some three times a year.
+    # Distributions publish a notable kernel about three times a year.
     ages = range(120 * len(versions) - 65, 0, -120)
     return tuple((age, pattern.format(each)) for age, each in zip(ages, versions, strict=True))
 
@@ -136,16 +136,16 @@ RARE_PLATFORMS = (
     Platform(1, "Gentoo", "2.17", "x86_64", "", _kernels("{}-gentoo-dist", "6.6.62")),
     Platform(1, "Arch", "rolling", "x86_64", "", _kernels("{}-arch1-1", "6.12.4", "6.15.2")),
 )
-"""Those that must stay under any threshold of publication: `weight` is a number of servers."""
+"""Platforms too rare to be published at any threshold; `weight` is a number of servers."""
 
 
 def platforms_at(age: float) -> list[Platform]:
-    """The platforms that a new server may choose from at that age."""
+    """The platforms available to a new server at that age."""
     return [platform for platform in PLATFORMS if platform.age >= age]
 
 
 def successor(platform: Platform) -> Platform | None:
-    """What an owner upgrades this platform to in place, where there is such a thing."""
+    """The platform that an in-place upgrade of this one leads to; None if there is none."""
     for other in PLATFORMS:
         if (
             (platform.distro, platform.release) == ("Debian", "12")

@@ -1,4 +1,4 @@
-"""A simulated fleet of servers: it grows, upgrades, reboots, fails and moves as a real one does.
+"""A simulated fleet of servers, which grows, upgrades, reboots, fails and moves like a real one.
 
 Pure and seeded: the same arguments give the same bytes. All instants are UTC ns since the epoch.
 """
@@ -43,19 +43,19 @@ _ODD_SHARE = {
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One request: when it reaches the server, and its body exactly as the client sends it."""
+    """A request: its time of arrival, and its body byte for byte as the client sends it."""
 
     received_ns: int
     body: bytes
 
 
 class Fleet:
-    """The fleet of `days` UTC days from `start` on.
+    """A fleet over `days` UTC days from `start` on.
 
-    `servers` is roughly how many live on the last day (a few per cent of them are silent on any
-    day), `growth` how much the fleet gains in a year (0.2: a fifth). Releases are dated from the
-    last day, so a caller who posts live gives the days up to today and asks for today's. From
-    100 servers on there is a client of every `Odd` kind.
+    `servers` is the approximate number on the last day, of which a few per cent are silent on any
+    day; `growth` is the yearly growth as a fraction (0.2: 20 %). Releases are dated relative to the
+    last day, so for live posts the last day must be today. From 100 servers on, every `Odd` kind of
+    client is among them.
     """
 
     def __init__(
@@ -67,20 +67,20 @@ class Fleet:
         self._first = _midnight(start)
         self._end = self._first + days * DAY
         self._taken: set[int] = set()
-        rng = Random(f"{seed}")  # noqa: S311 - a simulation keeps nothing secret
+        rng = Random(f"{seed}")  # noqa: S311 - a simulation has no secrets
         fleet = self._populate(rng, servers, days, growth)
         self._move_nodes(rng, fleet, round(_MOVES_A_YEAR * servers * days / YEAR))
         self._timelines = [timeline(server, first=self._first, end=self._end) for server in fleet]
 
     def day(self, day: date) -> list[Submission]:
-        """That UTC day's submissions in order of time; ValueError outside the fleet's days."""
+        """A UTC day's submissions in order of time. Raises ValueError outside the fleet's days."""
         since = _midnight(day)
         if not self._first <= since < self._end:
             raise ValueError(f"{day} is not one of the fleet's days")
         return self.between(since, since + DAY)
 
     def between(self, since_ns: int, until_ns: int) -> list[Submission]:
-        """What arrives from `since_ns` to just before `until_ns`, in order of time."""
+        """The submissions from `since_ns` to just before `until_ns`, in order of time."""
         found: list[Submission] = []
         for life in self._timelines:
             reports = life.reports
@@ -93,7 +93,7 @@ class Fleet:
         return found
 
     def _populate(self, rng: Random, servers: int, days: int, growth: float) -> list[Server]:
-        """All servers that live at some time, each after the one that it replaces."""
+        """Draw all servers of the period; a replacement follows the server that it replaces."""
         cast: dict[int, Odd | Platform] = {2 + 8 * n: odd for n, odd in enumerate(Odd)}
         rare = [each for each in RARE_PLATFORMS for _ in range(round(each.weight))]
         cast |= {70 + 13 * n: platform for n, platform in enumerate(rare)}
@@ -120,7 +120,7 @@ class Fleet:
             for _ in range(wanted - len(living)):
                 born = midnight + rng.randrange(DAY)
                 if day == 0:
-                    # No server is older than the first release; most came lately, as it grew.
+                    # No server is older than the first release; due to growth most are recent.
                     born = midnight - int(rng.betavariate(1.1, 1.6) * RELEASES[0].age * DAY)
                 add(born)
         return fleet
@@ -144,7 +144,7 @@ class Fleet:
         if before is None:
             nodes = tuple(draw_nodes(rng, self._taken, odd))
         else:
-            # The new installation of an owner's server keeps the numbers and takes a new UUID.
+            # A reinstalled server has the same node numbers and a new UUID.
             nodes = before.nodes.values[-1]
             odd = before.odd
         lag = None if rng.random() < 0.1 else rng.lognormvariate(log(18), 0.9)
@@ -170,7 +170,7 @@ class Fleet:
             out = self._end - int(release.age * DAY)
             moment = out + int(lag * rng.uniform(0.6, 1.5) * DAY)
             if moment > server.born:
-                # apt brings the newest of that moment, whichever release made the owner upgrade.
+                # apt installs the newest release, not the one that prompted the upgrade.
                 server.release.put(moment, newest_release(days_before(moment, self._end)))
         newer = successor(server.platform.at(0))
         if newer is not None and rng.random() < 0.15:
@@ -180,13 +180,13 @@ class Fleet:
                 server.release.put(moment, newest_release(days_before(moment, self._end)))
 
     def _move_nodes(self, rng: Random, fleet: list[Server], moves: int) -> None:
-        """Nodes that go to another living server, in a few minutes and for good."""
-        # A rebuilt server has already handed on what it held.
+        """Move nodes to other active servers for good; each move takes a few minutes."""
+        # The nodes of a rebuilt server have already moved.
         able = [server for server in fleet if not server.rebuilt and server.odd is None]
         if not able:
             return
         for moment in sorted(rng.randrange(self._first, self._end) for _ in range(max(2, moves))):
-            # A handful of draws finds a pair in any fleet that has some; a search would be slow.
+            # A few random draws suffice to find a pair; a full search would be slow.
             drawn = [
                 each
                 for each in rng.choices(able, k=60)
@@ -197,7 +197,7 @@ class Fleet:
             if giver is None or taker is None:
                 continue
             held, holds = giver.nodes.values[-1], taker.nodes.values[-1]
-            # Never before the same server's last change, which may lie minutes ahead.
+            # Never before the server's last change, which may be some minutes later.
             giver.nodes.put(max(moment, giver.nodes.times[-1] + 1), held[:-1])
             taker.nodes.put(
                 max(moment + rng.randrange(HOUR // 2), taker.nodes.times[-1] + 1),

@@ -1,7 +1,7 @@
-"""Made-up reports on their way: past days straight into InfluxDB, a day's reports over HTTP.
+"""Sends simulated reports: past days directly to InfluxDB, those of a day over HTTP.
 
-What is laid down passes the same intake code as a live report, with the time of each submission
-as its clock. The same fleet and key laid down again overwrite themselves.
+Reports of past days pass the same intake code as live ones, with the time of each submission as
+the clock. Storing the same fleet again with the same key overwrites the same points.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from tools.simulation.fleet import Submission
 
 _BATCH: Final = 5000
 _IN_FLIGHT: Final = 8
-"""Requests under way at once: enough to keep a collector busy, too few to swamp it."""
+"""Concurrent requests: enough to keep a collector busy, too few to overload it."""
 _POST_S: Final = 30
 _SECONDS_PER_DAY: Final = 86_400
 _HEADERS: Final = {"Content-Type": "application/json"}
 
 
 class NotEmptyError(Exception):
-    """There are points already where made-up ones were to go; the text says what to do."""
+    """The database for simulated reports is not empty; the text gives the remedy."""
 
 
 class PostError(Exception):
-    """The address does not answer; the text says which."""
+    """The collector does not answer; the text names its URL."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of submissions: accepted, as how many points, and the refused by reason."""
+    """Counts of accepted submissions, their points, and refused submissions by reason."""
 
     accepted: int = 0
     points: int = 0
@@ -54,41 +54,41 @@ class Tally:
 
     @property
     def refusals(self) -> str:
-        """The refused in words: `12 no-public-nodes, 1 rate-limited`; `none`."""
+        """The refusals as text, such as `12 no-public-nodes, 1 rate-limited`, or `none`."""
         return ", ".join(f"{n:,} {why}" for why, n in sorted(self.refused.items())) or "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a collector answered to one report."""
+    """A collector's reply to a report."""
 
     status: int
     text: str
 
     @property
     def reason(self) -> str | None:
-        """Why the report was refused, in one word; None where it was accepted."""
+        """The one-word reason of a refusal; None if the report was accepted."""
         if self.status == HTTPStatus.OK:
             return None
         try:
             return str(json.loads(self.text)["reason"])
         except (ValueError, KeyError, TypeError):
-            # Some other server, or a proxy before ours.
+            # Another server, or a proxy in front of the collector.
             return f"http-{self.status}"
 
 
 class EveryNode:
-    """A node list on which every number stands: the public one lists no made-up nodes."""
+    """A node list with every number, since the public one has no simulated nodes."""
 
     def lists(self, node: int) -> bool:
-        """True."""
+        """Return True."""
         return True
 
 
 def converter_of_past(
     key: bytes, *, instance: int, budgets: Mapping[str, int], memory_days: int
 ) -> ReportConverter:
-    """The intake's converter, for past days: pseudonyms under `key`, no list of nodes."""
+    """Build the intake's converter for past days; every node number counts as public."""
     return ReportConverter(
         pseudonyms=Pseudonymiser(key),
         stamper=Stamper(instance=instance),
@@ -99,13 +99,13 @@ def converter_of_past(
 
 
 def days_kept(days: Iterable[date], *, today: date, retention_s: int) -> list[date]:
-    """Those days before `today` of which InfluxDB still takes, and keeps, every hour."""
+    """Select the days before `today` that are entirely within raw retention."""
     first = today - timedelta(days=retention_s // _SECONDS_PER_DAY - 1)
     return [day for day in days if first <= day < today]
 
 
 async def refuse_if_not_empty(influx: Influx) -> None:
-    """Raise NotEmptyError where raw reports are stored already, InfluxError where none can be."""
+    """Raise NotEmptyError if there are raw reports, InfluxError if InfluxDB fails."""
     for measurement in (SERVER_REPORT, NODE_REPORT):
         if await read(influx, Select(RAW, measurement.name, ["*"], more="LIMIT 1")):
             raise NotEmptyError(
@@ -122,15 +122,15 @@ async def lay_down(
     *,
     done: Callable[[], object],
 ) -> Tally:
-    """Store these days' reports; `done` is called after each day, from another thread.
+    """Store the reports of these days; `done` is called after each day, in another thread.
 
-    Raises InfluxError where InfluxDB does not take them all.
+    Raises InfluxError if InfluxDB does not store all of them.
     """
     tally = Tally()
     batches = _batches(days, converter, tally, done)
     batch = await asyncio.to_thread(next, batches, b"")
     while batch:
-        # One batch is understood while InfluxDB stores the one before.
+        # A batch is converted while InfluxDB stores the one before.
         _, batch = await asyncio.gather(
             write_all(influx, RAW, "the past days", [batch]), asyncio.to_thread(next, batches, b"")
         )
@@ -165,7 +165,7 @@ def _batches(
 
 
 async def send(session: aiohttp.ClientSession, url: str, body: bytes) -> Reply:
-    """Post one report as the client does. Raises PostError where there is no answer."""
+    """Post a report like the client. Raises PostError if there is no reply."""
     try:
         async with session.post(
             url,
@@ -183,9 +183,9 @@ async def send(session: aiohttp.ClientSession, url: str, body: bytes) -> Reply:
 async def post(
     submissions: Sequence[Submission], url: str, *, rate: float, done: Callable[[], object]
 ) -> Tally:
-    """Post these reports in order, at most `rate` a second (0: as fast as they are answered).
+    """Post these reports in order, at most `rate` a second (0: as fast as replies come).
 
-    Nothing is sent twice, as the client would not. `done` is called after each. Raises PostError.
+    Like the client, it never retries. `done` is called after each report. Raises PostError.
     """
     tally = Tally()
     waiting = iter(enumerate(submissions))

@@ -1,4 +1,4 @@
-"""One simulated server's life: when it boots, what it runs, when it reports, and what it says.
+"""The timeline of a simulated server: its boots, software, and the times and bodies of reports.
 
 Pure: no I/O, no clock, no globals that change. All instants are UTC ns since the epoch.
 """
@@ -21,9 +21,9 @@ SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 YEAR = 365.0
-"""In days."""
+"""Length of a year in days."""
 
-# Shares of restarts: those that wait for the weekend, and those that take days.
+# Fractions of restarts: those postponed to the weekend, and those that take days.
 _FREE_SATURDAYS = 0.15
 _POWER_CUTS = 0.05
 
@@ -37,7 +37,7 @@ class _Habit(Enum):
 
 
 class Steps(Generic[T]):
-    """A value that changes at instants; `first` is the value before them all."""
+    """A step function of time; `first` is its value before the first change."""
 
     __slots__ = ("times", "values")
 
@@ -46,13 +46,13 @@ class Steps(Generic[T]):
         self.values = [first]
 
     def put(self, instant: int, value: T) -> None:
-        """Let the value be this one from the instant to the next change."""
+        """Set the value from `instant` until the next change."""
         place = bisect_right(self.times, instant)
         self.times.insert(place, instant)
         self.values.insert(place, value)
 
     def changes(self) -> Iterator[int]:
-        """The instants at which the value becomes another."""
+        """The instants at which the value changes."""
         for place in range(1, len(self.times)):
             if self.values[place] != self.values[place - 1]:
                 yield self.times[place]
@@ -64,14 +64,14 @@ class Steps(Generic[T]):
 
 @dataclass(slots=True)
 class Server:
-    """What is settled about a server before it lives: its span, oddity, software and nodes."""
+    """Properties of a server that its timeline is made from: span, peculiarity, software, nodes."""
 
     rng: Random
     born: int
     ends: int
     odd: Odd | None
     uuid: str
-    # Days from a release to this server's upgrade; None for one that nobody ever upgrades.
+    # Days from a release to this server's upgrade; None if it is never upgraded.
     lag: float | None
     platform: Steps[Platform]
     release: Steps[int]
@@ -82,7 +82,7 @@ class Server:
 
 @dataclass(slots=True)
 class Timeline:
-    """Everything that one server ever sends: `reports` are the instants of arrival, in order."""
+    """All reports of a server: `reports` are their instants of arrival, in order."""
 
     mute: bool
     reports: array[int] = field(default_factory=lambda: array("q"))
@@ -91,10 +91,10 @@ class Timeline:
     stencils: Steps[Stencil] = field(default_factory=lambda: Steps(Stencil(b"", b"")))
 
     def body(self, instant: int) -> bytes:
-        """The body that arrives at one of the instants of `reports`."""
+        """The body of the report that arrives at `instant`, one of `reports`."""
         stencil = self.stencils.at(instant)
-        # Any server's Asterisk may be too busy to answer; the clock's last digits are as good
-        # as dice, and need no state.
+        # Any Asterisk is sometimes too busy to answer; the last digits of the time serve as a
+        # random number without state.
         if self.mute or instant % 311 == 0:
             return stencil.body(None, None)
         started = self.started[bisect_right(self.started, instant) - 1]
@@ -105,16 +105,16 @@ class Timeline:
 
 
 def days_before(instant: int, end: int) -> float:
-    """Days from an instant to the end of the fleet, by which the catalogue is dated."""
+    """Days from an instant to the end of the fleet: the age that the catalogue uses."""
     return (end - instant) / DAY
 
 
 def timeline(server: Server, *, first: int, end: int) -> Timeline:
-    """The life of a server as far as it falls between `first` and `end`, the fleet's bounds."""
+    """Draw a server's timeline between `first` and `end`, the bounds of the fleet."""
     rng = server.rng
     life = Timeline(mute=server.odd is Odd.EMPTY_UPTIME)
     until = min(server.ends, end)
-    # Those who lived before the first day enter it at any point of their cycles.
+    # Servers older than the first day are at a random point of their cycle then.
     begin = max(server.born, first - int(rng.uniform(1, 60) * DAY))
     kernels = Steps(server.platform.at(begin).kernel(days_before(begin, end) + (server.lag or 0)))
     lost = list(_outages(rng, begin, until))
@@ -122,14 +122,14 @@ def timeline(server: Server, *, first: int, end: int) -> Timeline:
         life.started.append(on + rng.randrange(6 * SECOND, 14 * SECOND))
         if server.lag is not None:
             kernels.put(on, server.platform.at(on).kernel(days_before(on, end) + server.lag))
-        # The timer: 120 s after boot, then 24 h after the last run, which itself takes time.
+        # The client's timer fires 120 s after boot, and then 24 h after the end of each run.
         run = on + 120 * SECOND + int(rng.random() * SECOND)
         while run < min(off, until):
             arrives = run + int((0.05 + rng.random() * 0.4) * SECOND)
             if first <= arrives < end and not any(a <= run < b for a, b in lost):
                 life.reports.append(arrives)
             run += DAY + int((0.5 + 2 * rng.random()) * SECOND)
-    # An upgrade of the package restarts Asterisk and leaves the client's timer alone.
+    # A package upgrade restarts Asterisk, but not the client's timer.
     life.started += [at for at in server.release.times + server.platform.times if at > begin]
     life.started.sort()
     life.reloaded = server.nodes.times[:]
@@ -158,7 +158,7 @@ def _stencil(server: Server, kernels: Steps[str], instant: int) -> Stencil:
 
 
 def _outages(rng: Random, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """When a running server cannot reach us, for hours or days."""
+    """Draw the periods in which a running server has no connection, for hours or days."""
     since = begin
     while (since := since + int(rng.expovariate(1 / YEAR) * DAY)) < end:
         until = since + int(rng.lognormvariate(log(1.5), 0.9) * DAY)
@@ -167,7 +167,7 @@ def _outages(rng: Random, begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _uptimes(rng: Random, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """When the machine boots and when it next stops, by its owner's habit, in order."""
+    """Draw the times of boot and shutdown, in order, by the owner's habit."""
     habit = rng.choices(list(_Habit), (94, 4.5, 1.5))[0]
     # Owners are mostly American: their waking day starts at about 13:00 UTC.
     morning = rng.gauss(13, 2) * HOUR
