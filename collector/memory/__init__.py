@@ -1,8 +1,9 @@
-"""The memory: what a collector must remember, in one SQLite file of the state directory.
+"""The memory: an SQLite file in the state directory for everything a collector remembers.
 
-Owners' choices, their erasures and notices of them, and the values of tags. All workers of a state
-directory and all commands share it; it holds no reports. `store` opens the file, `layout` has its
-tables, `salvage` reads a damaged one; each other module is a table, or some that belong together.
+It holds owners' opt-out choices, erasure requests and their notices, and the values of tags, but no
+reports. All workers and commands of a state directory share it. `store` opens the file, `layout`
+defines its tables, `salvage` reads a damaged file, `records` are the rows; `choices`, `erasures`
+and `tags` are its groups of tables.
 """
 
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable

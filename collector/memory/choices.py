@@ -1,4 +1,4 @@
-"""Owners' choices: whose reports are dropped."""
+"""The table of owners' choices: opted out (reports are dropped) or opted in."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collector.privacy import OwnerMark
 
 
 class ChoicesTable(Table):
-    """The latest choice of each owner, and whether InfluxDB has it (`told`)."""
+    """The latest choice of each owner, and whether it is stored in InfluxDB too (`told`)."""
 
     @operation
     def keep(self, database: sqlite3.Connection, *choices: Choice, told: bool) -> None:
-        """Keep choices, each unless a later one of its owner is kept."""
+        """Store choices, except those for whose owner a later one is stored."""
         keep(database, choices, told=told)
 
     @operation
     def all(self, database: sqlite3.Connection, *, untold: bool = False) -> list[Choice]:
-        """Every owner's choice, or those that InfluxDB does not have yet."""
+        """Return all choices, or only those not yet stored in InfluxDB (`untold`)."""
         where = " WHERE NOT told" if untold else ""
         rows = database.execute(
             f"SELECT owner, choice, at_ns FROM owner_choices{where}"  # noqa: S608 - a constant
@@ -29,12 +29,12 @@ class ChoicesTable(Table):
 
     @operation
     def tell_again(self, database: sqlite3.Connection, *, since_ns: int) -> None:
-        """Take choices made since a time for untold: InfluxDB was restored from a backup."""
+        """Mark choices made since a time as not stored in InfluxDB, after a restore of it."""
         database.execute("UPDATE owner_choices SET told = 0 WHERE at_ns >= ?", (since_ns,))
 
 
 def keep(database: sqlite3.Connection, choices: Iterable[Choice], *, told: bool) -> None:
-    """Keep choices within a transaction, each unless a later one of its owner is kept."""
+    """Store choices, except those for whose owner a later one is stored. In a transaction."""
     database.executemany(
         "INSERT INTO owner_choices VALUES (?, ?, ?, ?) ON CONFLICT (owner) DO UPDATE"
         " SET choice = excluded.choice, at_ns = excluded.at_ns, told = excluded.told"

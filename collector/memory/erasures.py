@@ -1,7 +1,7 @@
-"""Erasures asked for, the brake on them, and the notices of those that are done.
+"""The tables of erasure requests, their hourly limit, and the notices of finished erasures.
 
-An erasure is kept from its request until it is done, so that neither an outage nor a crash loses
-it; then its pseudonym goes too, and only the receipt stays for whoever waits for it.
+A request is stored from its arrival until it is done, so that neither an outage nor a crash loses
+it. Then its pseudonym is deleted, and only the receipt stays, for the client that waits for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HOUR_NS: Final = 3600 * 10**9
 
 
 class ErasuresTable(Table):
-    """The erasures of a state directory, whichever worker or command took them in."""
+    """The erasure requests of a state directory, from all workers and commands."""
 
     @operation
     def ask(
@@ -34,7 +34,7 @@ class ErasuresTable(Table):
         *,
         until_ns: int = 0,
     ) -> int:
-        """Have an erasure done; its number. The same asked again is the one that waits already."""
+        """Request an erasure and return its number, or that of an equal pending request."""
         return _ask(database, server, action, State.ACCEPTED, now_ns, until_ns)
 
     @operation
@@ -47,8 +47,8 @@ class ErasuresTable(Table):
         *,
         per_hour: int,
     ) -> tuple[int, State]:
-        """As `ask`, but queued for an operator where `per_hour` were let through in an hour."""
-        # What lies far ahead was let through under a clock that has been set back.
+        """Request as `ask` does, but queue for an operator what exceeds `per_hour` in an hour."""
+        # A time far ahead was stored before the clock was set back.
         database.execute("DELETE FROM let_through WHERE abs(at_ns - ?) >= ?", (now_ns, _HOUR_NS))
         (taken,) = database.execute("SELECT count(*) FROM let_through").fetchone()
         state = State.QUEUED if taken >= per_hour else State.ACCEPTED
@@ -58,7 +58,7 @@ class ErasuresTable(Table):
 
     @operation
     def all(self, database: sqlite3.Connection, *states: State) -> list[Asked]:
-        """The erasures in these states, oldest first; those begun before all others."""
+        """Return the erasures in these states: those begun first, then the others, oldest first."""
         marks = ",".join("?" * len(states))
         rows = database.execute(
             f"SELECT {_COLUMNS} FROM erasures WHERE state IN ({marks})"  # noqa: S608 - marks
@@ -69,7 +69,7 @@ class ErasuresTable(Table):
 
     @operation
     def days_planned(self, database: sqlite3.Connection) -> frozenset[date]:
-        """The days of whose raw reports an unfinished erasure may have deleted some."""
+        """Return the days of which an unfinished erasure may have deleted raw reports."""
         rows = database.execute("SELECT plan FROM erasures WHERE state = 'planned'").fetchall()
         return frozenset(
             date.fromisoformat(day) for (plan,) in rows for day in json.loads(plan)["days"]
@@ -77,7 +77,7 @@ class ErasuresTable(Table):
 
     @operation
     def one(self, database: sqlite3.Connection, number: int) -> Asked | None:
-        """The erasure of a number; None where there is none any more."""
+        """Return the erasure of a number; None if it no longer exists."""
         row = database.execute(
             f"SELECT {_COLUMNS} FROM erasures WHERE id = ?",  # noqa: S608 - a constant
             (number,),
@@ -86,21 +86,21 @@ class ErasuresTable(Table):
 
     @operation
     def note(self, database: sqlite3.Connection, number: int, *, until_ns: int, found: str) -> None:
-        """Remember which rows of the outboxes an erasure is about to remove."""
+        """Record which rows of the outboxes an erasure is about to delete."""
         database.execute(
             "UPDATE erasures SET until_ns = ?, found = ? WHERE id = ?", (until_ns, found, number)
         )
 
     @operation
     def choice_kept(self, database: sqlite3.Connection, number: int) -> None:
-        """The choice that an erasure comes with is kept, and is not to be made again."""
+        """Record that the opt-out of an erasure request is stored, so it is not stored again."""
         database.execute("UPDATE erasures SET found = '{}' WHERE id = ? AND found = ''", (number,))
 
     @operation
     def begin(self, database: sqlite3.Connection, number: int, *, plan: str) -> None:
-        """Remember that an erasure is about to touch what is stored.
+        """Record, before it deletes anything, that an erasure begins.
 
-        `plan` is JSON; its `days` (ISO) are those of whose raw reports some are to be deleted.
+        `plan` is JSON; its `days` (ISO dates) are those of which raw reports will be deleted.
         """
         database.execute(
             "UPDATE erasures SET state = 'planned', plan = ? WHERE id = ?", (plan, number)
@@ -108,7 +108,7 @@ class ErasuresTable(Table):
 
     @operation
     def take_back(self, database: sqlite3.Connection, number: int) -> None:
-        """An erasure touched nothing and is to be begun anew."""
+        """Set an erasure that deleted nothing back to its state before `begin`."""
         database.execute(
             "UPDATE erasures SET state = 'accepted', plan = '' WHERE id = ?", (number,)
         )
@@ -117,7 +117,7 @@ class ErasuresTable(Table):
     def finish(
         self, database: sqlite3.Connection, asked: Asked, *, receipt: str, notice: Notice | None
     ) -> None:
-        """An erasure is done: whose it was is forgotten, and a notice waits for InfluxDB."""
+        """Mark an erasure as done, delete its pseudonym, and store its notice for InfluxDB."""
         database.execute(
             "UPDATE erasures SET state = 'done', server = '', found = '', plan = ? WHERE id = ?",
             (receipt, asked.id),
@@ -129,12 +129,12 @@ class ErasuresTable(Table):
 
     @operation
     def delay(self, database: sqlite3.Connection) -> None:
-        """None of the erasures that are to be done can be done now: their owners are told so."""
+        """Mark all pending erasures as delayed, which is the reply to waiting clients."""
         database.execute("UPDATE erasures SET delayed = 1 WHERE state IN ('accepted', 'planned')")
 
     @operation
     def release(self, database: sqlite3.Connection, numbers: Iterable[int]) -> int:
-        """Let queued erasures be done; how many were queued."""
+        """Accept queued erasures; return how many of the numbers were queued."""
         return database.executemany(
             "UPDATE erasures SET state = 'accepted' WHERE id = ? AND state = 'queued'",
             [(number,) for number in numbers],
@@ -142,7 +142,7 @@ class ErasuresTable(Table):
 
     @operation
     def drop(self, database: sqlite3.Connection, numbers: Iterable[int]) -> int:
-        """Forget queued erasures; how many were queued."""
+        """Delete queued erasures; return how many of the numbers were queued."""
         return database.executemany(
             "DELETE FROM erasures WHERE id = ? AND state = 'queued'",
             [(number,) for number in numbers],
@@ -150,14 +150,14 @@ class ErasuresTable(Table):
 
     @operation
     def forget_receipts(self, database: sqlite3.Connection, *, asked_before_ns: int) -> None:
-        """Forget erasures that are done and were asked for before a time."""
+        """Delete finished erasures requested before a time."""
         database.execute(
             "DELETE FROM erasures WHERE state = 'done' AND asked_ns < ?", (asked_before_ns,)
         )
 
     @operation
     def notices(self, database: sqlite3.Connection) -> list[Notice]:
-        """The notices that InfluxDB does not have yet."""
+        """Return the notices not yet stored in InfluxDB."""
         rows = database.execute(
             "SELECT owner, at_ns, days FROM erasure_notices ORDER BY at_ns"
         ).fetchall()
@@ -165,20 +165,20 @@ class ErasuresTable(Table):
 
     @operation
     def notice_given(self, database: sqlite3.Connection, notice: Notice) -> None:
-        """InfluxDB has a notice."""
+        """Delete a notice that is stored in InfluxDB."""
         database.execute("DELETE FROM erasure_notices WHERE at_ns = ?", (notice.at_ns,))
 
     @operation
     def remember_erased(
         self, database: sqlite3.Connection, notices: Iterable[Notice], *, oldest_ns: int
     ) -> None:
-        """Keep that what these owners sent is erased; forget erasures before `oldest_ns`."""
+        """Record up to when owners' reports are erased; delete records before `oldest_ns`."""
         _remember(database, notices)
         database.execute("DELETE FROM erased WHERE at_ns < ?", (oldest_ns,))
 
     @operation
     def erased(self, database: sqlite3.Connection) -> dict[OwnerMark, int]:
-        """Up to when what an owner sent is erased, in ns."""
+        """Return, for each owner, the time (ns) up to which the owner's reports are erased."""
         rows = database.execute("SELECT owner, at_ns FROM erased").fetchall()
         return {OwnerMark(owner): at for owner, at in rows}
 
@@ -189,7 +189,7 @@ def absorb(
     notices: Iterable[Notice],
     erased: Iterable[Notice],
 ) -> None:
-    """Take over erasures of an earlier version's outbox, within a transaction; twice as once."""
+    """Import erasures from an earlier version's outbox; idempotent. In a transaction."""
     for one in asked:
         known = database.execute(
             "SELECT 1 FROM erasures WHERE asked_ns = ? AND server = ? AND action = ?",
@@ -233,7 +233,7 @@ def _ask(
             (now_ns, server, action, state, until_ns),
         ).fetchone()
     else:
-        # It is tried again for whoever asks again.
+        # Asking again starts another try.
         database.execute("UPDATE erasures SET delayed = 0 WHERE id = ?", found)
     return int(found[0])
 

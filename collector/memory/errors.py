@@ -1,4 +1,4 @@
-"""The errors of the memory."""
+"""Exceptions of the memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collector.sqlite.errors import StoreDamaged, StoreUnavailable
 
 
 class MemoryUnavailable(StoreUnavailable):
-    """Nothing can be remembered or looked up now; the text says why."""
+    """The memory can be neither read nor written now; the text says why."""
 
 
 class MemoryDamaged(MemoryUnavailable, StoreDamaged):
-    """The file does not hold what was written to it."""
+    """The memory's file is corrupt."""

@@ -1,4 +1,4 @@
-"""The tables of the memory's file. Its version is the file's `user_version`."""
+"""Tables of the memory's file. The version is SQLite's `user_version`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _TABLES: Final = {
         action TEXT NOT NULL, state TEXT NOT NULL, until_ns INTEGER NOT NULL, found TEXT NOT NULL,
         plan TEXT NOT NULL, delayed INTEGER NOT NULL DEFAULT 0
     )""",
-    # When erasures were let through, for the brake.
+    # When erasures were accepted, for the hourly limit.
     "let_through": "(at_ns INTEGER NOT NULL)",
     "erasure_notices": "(at_ns INTEGER PRIMARY KEY, owner TEXT NOT NULL, days TEXT NOT NULL)",
-    # Up to when an owner's reports are erased: an outbox that was set aside may still hold some.
+    # Time up to which an owner's reports are erased: a recovered outbox may still hold some.
     "erased": "(owner TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) WITHOUT ROWID",
-    # The values that a tag holds, the last day on which each was said, and whether it is firm.
+    # Values that have a place in a tag's budget: the last day of each, and whether it is firm.
     "tag_values": """(
         tag TEXT NOT NULL, value TEXT NOT NULL, day INTEGER NOT NULL, firm INTEGER NOT NULL,
         PRIMARY KEY (tag, value)
     ) WITHOUT ROWID""",
-    # Who said a value that is not firm: a digest of server, tag and value.
+    # Servers that reported a value that is not firm, as digests of server, tag and value.
     "tag_sightings": """(
         tag TEXT NOT NULL, value TEXT NOT NULL, sayer BLOB NOT NULL, day INTEGER NOT NULL,
         PRIMARY KEY (tag, value, sayer)
@@ -37,7 +37,7 @@ _TABLES: Final = {
 
 
 def prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Give a connection our pragmas, and a new file its tables.
+    """Set a connection's pragmas, and make the tables of a new file.
 
     Raises MemoryUnavailable for a newer version, MemoryDamaged for a file that is no memory, and
     SQLite's errors.
@@ -65,7 +65,7 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
 def _make(database: sqlite3.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")
     try:
-        # Another process may have been at the same.
+        # Another process may have made the tables meanwhile.
         if _version(database) == 0:
             for name, columns in _TABLES.items():
                 database.execute(f"CREATE TABLE {name} {columns}")

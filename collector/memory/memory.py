@@ -1,4 +1,4 @@
-"""The memory of a state directory, table by table."""
+"""The memory's public class, which joins its tables."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _FILE: Final = "memory.sqlite3"
 
 
 def path_in(state_dir: Path) -> Path:
-    """The memory's file in a state directory."""
+    """Return the path of the memory's file in a state directory."""
     return state_dir / _DIRECTORY / _FILE
 
 
 def days_of_erasures(state_dir: Path) -> frozenset[date]:
-    """The days of unfinished erasures (`ErasuresTable.days_planned`); makes no memory. Blocks.
+    """Return the days of unfinished erasures (`ErasuresTable.days_planned`). Blocks.
 
-    Raises MemoryUnavailable.
+    Does not make a memory where there is none. Raises MemoryUnavailable.
     """
     if not path_in(state_dir).parent.exists():
         return frozenset()
@@ -36,10 +36,10 @@ def days_of_erasures(state_dir: Path) -> frozenset[date]:
 
 
 class Memory(Table):
-    """The memory of a state directory; may be used from any thread.
+    """The memory of a state directory; safe to use from any thread.
 
-    Each call is a transaction of its own, blocks, and raises MemoryUnavailable where the file
-    cannot be used.
+    Each call is a transaction of its own, blocks, and raises MemoryUnavailable if the file cannot
+    be used.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -60,12 +60,12 @@ class Memory(Table):
         erased: Iterable[Notice],
         values: Iterable[TagValue],
     ) -> None:
-        """Take over what an earlier version's outbox remembers, all at once; twice as once."""
+        """Import the rows of an earlier version's outbox in one transaction; idempotent."""
         choices.keep(database, choices_told, told=True)
         choices.keep(database, choices_untold, told=False)
         erasures.absorb(database, asked, notices, erased)
         tags.admit(database, values)
 
     def scrub(self, *traces: bytes) -> bool:
-        """Leave nothing of deleted rows on the disk; whether none of these strings is there."""
+        """Remove remains of deleted rows from the disk; whether it is free of these strings."""
         return self.store.scrub(*traces)

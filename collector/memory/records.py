@@ -1,4 +1,4 @@
-"""The records of the memory. Times are ns since 1970 unless said otherwise."""
+"""Records of the memory. Times are ns since 1970 unless said otherwise."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from collector.privacy import OwnerMark, ServerPseudonym
 
 
 class Action(StrEnum):
-    """A request of an owner, or of another collector's notice."""
+    """Kind of an erasure request: from an owner, or from another collector's notice."""
 
     ERASE = "erase"
     OPT_OUT = "opt-out"
     OPT_IN = "opt-in"
-    """Asked for by a command; nothing is erased."""
+    """Requested by a command; erases nothing."""
     NOTICE = "notice"
-    """Another collector erased; what this one still held is to follow."""
+    """Another collector erased for this owner, so this one erases what it holds too."""
 
 
 class State(StrEnum):
-    """Progress of an erasure."""
+    """State of an erasure request."""
 
     QUEUED = "queued"
-    """It waits for an operator."""
+    """Waits for an operator's release."""
     ACCEPTED = "accepted"
     PLANNED = "planned"
-    """Something may have been deleted already: it must be brought to its end."""
+    """Begun: it may have deleted reports already, so it must be finished."""
     DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An erasure asked for. `found` and `plan` are the eraser's own, empty before they are made.
+    """An erasure request. `found` and `plan` are JSON of the eraser, empty until it starts.
 
-    `until_ns` bounds what a notice is about by the time of receipt; 0: all up to when it is done.
+    Reports received up to `until_ns` are erased; 0 means up to the time of the erasure.
     """
 
     id: int
@@ -46,12 +46,12 @@ class Asked:
     found: str
     plan: str
     delayed: bool = False
-    """Whether it could not be done when it was last tried."""
+    """Whether the last try failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An owner's choice, whether reports are dropped (`out`), and when it was made."""
+    """An owner's choice: opted out (reports are dropped) or not, and when it was made."""
 
     owner: OwnerMark
     out: bool
@@ -60,7 +60,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """That what an owner sent up to a time was erased, and of which days (ISO, comma between)."""
+    """Notice that an owner's reports up to a time were erased, with their days (ISO, by commas)."""
 
     owner: OwnerMark
     at_ns: int

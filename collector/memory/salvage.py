@@ -1,4 +1,4 @@
-"""Finds the rows of a damaged memory by their shape alone: its schema may be gone."""
+"""Finds rows in a damaged memory by the types of their columns, since its schema may be lost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collector.sqlite.carve import Carved, Value
 _NAME: Final = re.compile(r"[0-9a-f]{16}")
 
 Rows = dict[str, list[tuple[Value, ...]]]
-"""Rows by the table that they belong to."""
+"""Rows by table name."""
 
 
 def salvaged(path: Path) -> Rows:
-    """The rows that can still be read; none where nothing can be."""
+    """Return the rows that can still be read, by table."""
     found: Rows = {}
     try:
         with Carved(path) as carved:
@@ -33,7 +33,7 @@ def salvaged(path: Path) -> Rows:
 def _row(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
     match values:
         case (str(owner), "opt-out" | "opt-in", int(), int()) if _is_name(owner):
-            # InfluxDB is told again: it may lack those of the damaged part.
+            # Stored as "not in InfluxDB", so that they are sent again: it may lack some.
             return "owner_choices", (*values[:3], 0)
         case (None, int(), str(server), str(action), str(state), int(), str(), str(), int()):
             if (not server or _is_name(server)) and action in [*Action] and state in [*State]:

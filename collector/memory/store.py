@@ -1,8 +1,7 @@
-"""Opens the memory's file for one transaction at a time; a damaged file is set aside.
+"""Opens the memory's file for one transaction at a time, and replaces a damaged file.
 
-Each operation has a connection of its own. So a process that has nothing to do holds no lock, and
-a damaged file can be replaced beside any number of running processes. SQLite's log goes with the
-last connection.
+Each operation opens its own connection, so an idle process holds no lock and a damaged file can be
+replaced while other processes run. SQLite deletes its log with the last connection.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ T = TypeVar("T")
 
 
 class Store:
-    """The file at `path`, in a directory of its own that is made where it is missing."""
+    """The memory's file at `path`. Its directory holds nothing else, and is made if missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection in a transaction that is on disk at the end, or was not.
+        """Yield a connection in one transaction: at its end all changes are on disk, or none.
 
         Raises MemoryDamaged, MemoryUnavailable.
         """
@@ -54,31 +53,31 @@ class Store:
                 yield database
 
     def stamp(self) -> object:
-        """A value that is another one after each change of the file. Blocks for no other process.
+        """Return a value that differs after each change of the file. Never waits for a lock.
 
-        Raises MemoryUnavailable where it cannot be told.
+        Raises MemoryUnavailable if the file cannot be examined.
         """
         with _named():
             return _seen(self.path), _seen(_log_of(self.path))[1:]
 
     def scrub(self, *traces: bytes) -> bool:
-        """Leave nothing of deleted rows on the disk; whether none of these byte strings is there.
+        """Remove remains of deleted rows from the disk; whether it is free of these byte strings.
 
         Raises MemoryDamaged, MemoryUnavailable.
         """
         with _named(), self._held():
             if not holds(self.path, traces):
                 return True
-            # Remains of rows that were moved inside a page are in no row any more.
+            # Remains of rows moved within a page belong to no row: only VACUUM removes them.
             with closing(_connected(self.path)) as database:
                 database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             return not holds(self.path, traces)
 
     def set_aside(self, why: str) -> None:
-        """Put a new file in the place of a damaged one, with the rows that can still be read.
+        """Rename a damaged file, and start a new one with the rows that can still be read.
 
-        Does nothing where another process has just done it. Raises MemoryUnavailable.
+        Does nothing if another process has just done so. Raises MemoryUnavailable.
         """
         directory = self.path.parent
         with _named(), alone(directory):
@@ -133,7 +132,7 @@ class Store:
             return False
 
     def _finish(self) -> None:
-        """Put a new file that is whole into its place, also after a crash."""
+        """Move a complete new file into place, also after a crash."""
         fresh = _fresh(self.path)
         if fresh.exists() and not self.path.exists():
             fresh.replace(self.path)
@@ -145,14 +144,14 @@ class Store:
 
 
 class Table:
-    """Some tables of a store. Each method decorated with `operation` is one transaction."""
+    """Base class of a group of tables. Each method decorated with `operation` is a transaction."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     @property
     def store(self) -> Store:
-        """The file that the tables are in."""
+        """File that holds the tables."""
         return self._store
 
 
@@ -162,10 +161,10 @@ S = TypeVar("S", bound=Table)
 def operation(
     work: Callable[Concatenate[S, sqlite3.Connection, P], T],
 ) -> Callable[Concatenate[S, P], T]:
-    """Make a method whose first argument is a connection one that opens it by itself.
+    """Decorate a method so that it runs in a transaction and gets the connection from it.
 
-    It blocks. Where the file is damaged, that is set aside and the same done in a new one. Raises
-    MemoryUnavailable.
+    The method then blocks, and raises MemoryUnavailable. If the file is damaged, it is set aside
+    and the method runs again on the new file.
     """
 
     @functools.wraps(work)
@@ -186,7 +185,7 @@ def _named() -> AbstractContextManager[None]:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    # SQLite gives its log and index the mode of the file that they belong to.
+    # SQLite gives its log and index files the mode of the database file.
     path.touch(mode=0o600)
     database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
     try:
@@ -202,7 +201,7 @@ def _seen(path: Path) -> tuple[int, int, int]:
         found = path.stat()
     except FileNotFoundError:
         return _ABSENT
-    # A reader makes an empty log and takes it away again.
+    # A reader creates an empty log and deletes it again, which is no change.
     return (found.st_ino, found.st_mtime_ns, found.st_size) if found.st_size else _ABSENT
 
 

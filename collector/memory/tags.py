@@ -1,4 +1,7 @@
-"""Values of tags: those that are held, and who said one that is not firm."""
+"""The tables of tag values: values that have a place in a tag's budget, and sightings.
+
+A sighting records that a server reported a value that is not firm yet.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,23 @@ from collector.schema import OTHER
 from collector.tag_budget import Change, Freed, Sighting, TagValue
 
 _MOST_SIGHTINGS: Final = 20_000
-"""Sightings of one tag: past that some go, so that made-up values cannot fill the disk."""
+"""Most sightings of one tag. Older ones are deleted, so that made-up values cannot fill the
+disk."""
 _DIGEST: Final = 8
 
 
 class TagsTable(Table):
-    """The values of all tags, for all workers of a state directory."""
+    """Values and sightings of all tags, for all workers of a state directory."""
 
     @operation
     def values(self, database: sqlite3.Connection) -> list[TagValue]:
-        """Every value that is held."""
+        """Return every value that has a place."""
         rows = database.execute("SELECT * FROM tag_values ORDER BY tag, value").fetchall()
         return [TagValue(tag, value, day, bool(firm)) for tag, value, day, firm in rows]
 
     @operation
     def keep(self, database: sqlite3.Connection, changes: Iterable[Change]) -> None:
-        """Remember changes of a budget; of a value the latest day, of a sighting too."""
+        """Store changes of a budget. Of each value and each sighting the latest day counts."""
         said = set()
         for change in changes:
             match change:
@@ -46,7 +50,7 @@ class TagsTable(Table):
                         "DELETE FROM tag_values WHERE tag = ? AND value = ?", (tag, value)
                     )
         for tag in said:
-            # Who said a value that is held is asked before one server is let hold more.
+            # Sightings of values with a place go last: they limit how many one server may hold.
             database.execute(
                 "DELETE FROM tag_sightings WHERE tag = ?1 AND (value, sayer) IN"
                 " (SELECT value, sayer FROM tag_sightings WHERE tag = ?1"
@@ -62,11 +66,11 @@ class TagsTable(Table):
         said: Mapping[str, Collection[str]],
         gone: Mapping[str, Collection[str]],
     ) -> int:
-        """Take back what reports that do not count any more did for values, by tag.
+        """Undo the effect on values, by tag, of reports that no longer count; idempotent.
 
-        Who said the values `said` is forgotten; where `other` is among them, who said any value
-        that waits. The values `gone` lose their places, the rest of `said` stays open. How many
-        lost theirs. Twice is as once.
+        Deletes the sightings of the values `said`, and, if `other` is among them, those of all
+        values without a place. The values `gone` lose their places; the rest of `said` keep theirs
+        but are no longer firm. Returns how many lost their places.
         """
         freed = 0
         for tag, values in said.items():
@@ -93,7 +97,7 @@ class TagsTable(Table):
 
     @operation
     def forget(self, database: sqlite3.Connection, tag: str, values: Iterable[str]) -> int:
-        """Forget values of a tag, and who said them; how many were held."""
+        """Delete values of a tag and their sightings; return how many had a place."""
         named = [(tag, value) for value in values]
         database.executemany("DELETE FROM tag_sightings WHERE tag = ? AND value = ?", named)
         return database.executemany(
@@ -102,7 +106,7 @@ class TagsTable(Table):
 
     @operation
     def forget_before(self, database: sqlite3.Connection, *, values: int, sightings: int) -> None:
-        """Forget values, and sightings, last said before these days."""
+        """Delete values and sightings last reported before these days."""
         database.execute("DELETE FROM tag_values WHERE day < ?", (values,))
         database.execute("DELETE FROM tag_sightings WHERE day < ?", (sightings,))
 
@@ -119,7 +123,7 @@ class TagsTable(Table):
 
 
 def admit(database: sqlite3.Connection, values: Iterable[TagValue]) -> None:
-    """Keep values as held, within a transaction; of each the latest day. Firm ones stay firm."""
+    """Store values with a place; the latest day counts, firm stays firm. In a transaction."""
     for item in values:
         database.execute(
             "INSERT INTO tag_values VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
@@ -133,7 +137,7 @@ def admit(database: sqlite3.Connection, values: Iterable[TagValue]) -> None:
 
 
 def forget_sayer(database: sqlite3.Connection, server: ServerPseudonym) -> None:
-    """Forget what a server said, within a transaction."""
+    """Delete the sightings of a server. In a transaction."""
     rows = database.execute("SELECT tag, value, sayer FROM tag_sightings").fetchall()
     database.executemany(
         "DELETE FROM tag_sightings WHERE tag = ? AND value = ? AND sayer = ?",
@@ -142,6 +146,6 @@ def forget_sayer(database: sqlite3.Connection, server: ServerPseudonym) -> None:
 
 
 def _sayer(tag: str, value: str, server: str) -> bytes:
-    """A digest that counts servers of one value, and links none across values."""
+    """Return a digest that tells a value's servers apart without linking one across values."""
     said = f"{tag}\n{value}\n{server}".encode()
     return blake2b(said, digest_size=_DIGEST, person=b"collector-sayer").digest()

@@ -1,9 +1,9 @@
-"""The outbox: a queue of reports, durable on our disk before their senders hear "accepted".
+"""The outbox: a queue of reports on the local disk, durable before a sender gets its reply.
 
-`file` is what is on disk (`layout` its tables, `rows` what is in them); `service` gives it to a
-process: a thread of its own, one commit for many reports; `outboxes` are those of all workers. A
-damaged file is set `aside`, and what is whole of it can be had again: `recover`, by `salvage` of
-its rows.
+`file` is the SQLite file, `layout` its tables and migrations, `rows` its records. `service` runs it
+in a thread that commits many reports at once; `outboxes` reads and erases in those of all workers.
+`aside` sets a damaged file aside, `recover` brings its intact reports back, with `salvage` to find
+their rows.
 """
 
 from collector.outbox.aside import look_over, put_away, set_aside

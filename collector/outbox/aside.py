@@ -1,7 +1,7 @@
-"""Sets a damaged outbox aside under a name of its own, and begins a new one in its place.
+"""Renames a damaged outbox ("set aside") and starts a new one in its place.
 
-Its reports wait for `collector outbox recover`. The new file is whole before the old one is moved,
-so that a crash in between loses neither.
+`collector outbox recover` reads the reports of the renamed file. The new file is complete before
+the old one is renamed, so that a crash in between loses neither.
 """
 
 from __future__ import annotations
@@ -35,21 +35,20 @@ _FORM: Final = "%Y%m%dT%H%M%S.%fZ"
 
 
 def set_aside(directory: Path) -> list[Path]:
-    """The damaged outboxes in a state directory that wait to be recovered, oldest first."""
+    """List the damaged outboxes in a state directory that are not yet recovered, oldest first."""
     found = [path for path in directory.glob(f"{FILE}.damaged-*") if path.suffix != _CARRIED]
     return sorted({path.with_name(path.name.removesuffix("-wal")) for path in found})
 
 
 def aside_name(path: Path) -> Path:
-    """The name under which an outbox is set aside now."""
+    """Return the path that an outbox gets if it is set aside now: `….damaged-<UTC time>`."""
     return path.with_name(f"{path.name}.damaged-{datetime.now(UTC):{_FORM}}")
 
 
 def look_over(path: Path, metrics: Metrics) -> None:
-    """See to it that the outbox can be used; a damaged one is set aside.
+    """Check the outbox at a process's start, and set it aside if it is damaged.
 
-    Raises OutboxUnavailable where it is whole and cannot be used all the same, such as one of a
-    newer version.
+    Raises OutboxUnavailable if it is intact but cannot be used, such as a newer version's file.
     """
     with named():
         _finish(path)
@@ -60,23 +59,23 @@ def look_over(path: Path, metrics: Metrics) -> None:
 
 
 def suspect(path: Path) -> None:
-    """Tell the process whose outbox this is that it was found damaged. Raises OSError."""
+    """Mark an outbox as damaged for the process that owns it. Raises OSError."""
     path.with_name(_SUSPECT).touch(mode=0o600)
 
 
 def suspicion(path: Path) -> str | None:
-    """Why the outbox is to be set aside, where another process said so by `suspect`."""
+    """Return why to set the outbox aside if another process marked it with `suspect`, else None."""
     if path.with_name(_SUSPECT).exists():
         return "another process found it damaged"
     return None
 
 
 def begin_anew(path: Path, why: str, carried: Sequence[Pending] = ()) -> None:
-    """Set the outbox at `path` aside and begin a new one; no connection to it may be open here.
+    """Set the outbox at `path` aside and start a new one. This process must have closed it.
 
-    `carried` are undelivered entries of the damaged one: they go into the new one, and their
-    numbers into a file beside the damaged one, so that a recovery does not count them as lost.
-    Raises OutboxUnavailable where that cannot be done now.
+    `carried` are undelivered entries of the damaged file, copied into the new one. Their numbers
+    are written to a file beside the damaged one, so that a recovery does not count them as lost.
+    Raises OutboxUnavailable if this cannot be done now.
     """
     directory = path.parent
     aside = aside_name(path)
@@ -91,7 +90,7 @@ def begin_anew(path: Path, why: str, carried: Sequence[Pending] = ()) -> None:
             shutil.rmtree(fresh)
         fresh.mkdir(mode=0o700)
         with OutboxFile(fresh / FILE) as file, file.transaction():
-            # A batch of the old file that is under way must hit no row of the new one.
+            # The acknowledgement of a batch read from the old file must match no row of the new.
             file.begin_at(max(kept.last + 1, time.time_ns() // 1000))
             file.put_legacy(kept.legacy)
             file.insert(*(Entry(*entry[1:]) for entry in carried))
@@ -116,10 +115,10 @@ def begin_anew(path: Path, why: str, carried: Sequence[Pending] = ()) -> None:
 
 
 def _finish(path: Path) -> None:
-    """Put a new file that is whole into its place; clear away one that is not."""
+    """Move a complete new file into place; delete an incomplete one."""
     fresh = path.parent / _FRESH
     if (fresh / FILE).exists() and not path.exists():
-        # Where a crash came between, the old one's log still stands here.
+        # After a crash in between, the log of the old file is still under its first name.
         if _log_of(path).exists() and (asides := set_aside(path.parent)):
             _replace(_log_of(path), _log_of(asides[-1]))
         _replace(fresh / FILE, path)
@@ -133,7 +132,7 @@ def _finish(path: Path) -> None:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with the outbox, in words; None for one that is whole, or not there yet."""
+    """Describe the damage of an outbox; None if it is intact or does not exist yet."""
     log_file = _log_of(path)
     if not path.exists():
         return "its file is gone and its log is not" if _has_bytes(log_file) else None
@@ -155,16 +154,16 @@ def _damage(path: Path) -> str | None:
 
 
 def carried_of(aside: Path) -> Path:
-    """The file of the entries' numbers that went from a damaged outbox into the new one."""
+    """Return the path of the file that lists the entries carried over into the new outbox."""
     return Path(f"{aside}{_CARRIED}")
 
 
 def carried_numbers(aside: Path) -> set[int]:
-    """The numbers of entries that went from a damaged outbox into the new one at once."""
+    """Return the numbers of the entries carried over from a damaged outbox into the new one."""
     try:
         return {int(line) for line in carried_of(aside).read_text(encoding="ascii").splitlines()}
     except (FileNotFoundError, ValueError):
-        # Without them the recovery stores these entries again, over themselves.
+        # A recovery then stores these entries twice, and InfluxDB overwrites equal points.
         return set()
 
 
@@ -182,7 +181,7 @@ def _replace(old: Path, new: Path) -> None:
 
 
 def put_away(aside: Path) -> Path:
-    """Rename an outbox that is recovered; its new name."""
+    """Rename an outbox from "damaged" to "recovered" and return its new path."""
     done = aside.with_name(aside.name.replace(".damaged-", _RECOVERED))
     with named():
         _replace(aside, done)
@@ -192,7 +191,7 @@ def put_away(aside: Path) -> Path:
 
 
 def all_aside(directory: Path) -> list[Path]:
-    """The outboxes of a directory that were set aside, and those recovered since."""
+    """List the outboxes of a directory that were set aside, recovered ones included."""
     found = [*directory.glob(f"{FILE}.damaged-*"), *directory.glob(f"{FILE}{_RECOVERED}*")]
     return sorted(
         {
@@ -204,7 +203,7 @@ def all_aside(directory: Path) -> list[Path]:
 
 
 def moment_of(aside: Path) -> int:
-    """When a file was set aside, by its name; else when it was last renamed. ns since 1970."""
+    """Return when a file was set aside, in ns since 1970: by its name, else by its change time."""
     try:
         moment = datetime.strptime(aside.name.rpartition("-")[2], _FORM).replace(tzinfo=UTC)
     except ValueError:
@@ -213,7 +212,7 @@ def moment_of(aside: Path) -> int:
 
 
 def delete_aside(aside: Path) -> None:
-    """Delete a file that was set aside and what belongs to it. Raises OSError."""
+    """Delete a file that was set aside, with its log and its list. Raises OSError."""
     for path in (aside, _log_of(aside), carried_of(aside)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -222,13 +221,13 @@ def delete_aside(aside: Path) -> None:
 
 
 def check_droppable(path: Path) -> None:
-    """Raises OutboxUnavailable where `path` is no outbox that was set aside or recovered."""
+    """Raise OutboxUnavailable unless `path` is an outbox that was set aside or recovered."""
     if path not in all_aside(path.parent):
         raise OutboxUnavailable(f"{path} is no outbox that was set aside")
 
 
 def check_recoverable(path: Path) -> None:
-    """Raises OutboxUnavailable where there is no outbox that was set aside at `path`."""
+    """Raise OutboxUnavailable if there is no file at `path`, or if it is the outbox in use."""
     if not path.exists() and not _log_of(path).exists():
         raise OutboxUnavailable(f"{path} is not there")
     if path.name == FILE:

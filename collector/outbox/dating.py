@@ -1,14 +1,14 @@
-"""Dates reports anew that were taken under a wrong clock. Tables of the outbox's file.
+"""Corrects the timestamps of reports that were received under a wrong system clock.
 
-A machine without a battery clock boots with a wrong time, takes reports, and has its clock set a
-while later. What the file remembers: in which boot its undelivered entries were received and how
-the clock stood to the time since boot (`CLOCK_BOOTTIME`, which nobody sets). A clock that is set is
-a *step*; the entries received before it are moved by as much. A step is written down first and
-applied later, in one transaction each, so that a crash between the two moves nothing twice.
+A machine without a battery clock boots with a wrong time, receives reports, and has its clock set
+later. The outbox's file records the boot in which its undelivered entries were received and the
+clock's offset from the time since boot (`CLOCK_BOOTTIME`, which cannot be set). Setting the clock
+is a *step*: entries received before it are moved by the same amount. A step is recorded in one
+transaction and applied in another, so that a crash in between moves nothing twice.
 
-Entries are moved while they wait. Nobody delivers them meanwhile: the delivery lock is held. An
-entry that may have been sent already (up to `sent_id`) is not moved: InfluxDB may have stored it
-although its answer was lost, and at another time it would be a second point.
+Entries are moved before delivery, under the delivery lock. An entry that may have been sent already
+(up to `sent_id`) is not moved: InfluxDB may have stored it although its reply was lost, and at
+another time it would be a second point.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ CREATE TABLE IF NOT EXISTS clock_steps (
 )
 """
 _SLACK_NS: Final = 2 * 10**9
-"""A timestamp's lead, and the moment between a clock that is set and the report that notices."""
+"""Tolerance at both ends of a step: timestamps may run ahead of the clock, and a step is noticed a
+moment after it happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """How a clock stands: the boot (empty: unknown), and UTC less the time since boot, in ns."""
+    """Reading of a clock: the boot's id (empty: unknown), and UTC minus time since boot, in ns."""
 
     boot: str
     offset_ns: int
@@ -55,10 +56,11 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Redated:
-    """What a step did: entries and dead letters that were moved, and sent ones on a wrong day.
+    """Result of one applied step.
 
-    `by_ns` is how far the clock was set, None for entries of an earlier boot, which were dated to
-    the start of this process.
+    `moved` counts entries and dead letters with a corrected time, `misdated` entries sent already
+    and left on a wrong day. `by_ns` is how far the clock was set; None for entries of an earlier
+    boot, which get the start time of this process.
     """
 
     by_ns: int | None
@@ -67,16 +69,17 @@ class Redated:
 
 
 class DatingTables:
-    """The clock of an outbox's entries, over one connection to its file."""
+    """The tables of clock readings and steps, over one connection to an outbox's file."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
     def begin(self, stand: Stand, *, now_ns: int, earliest_ns: int, tolerance_ns: int) -> None:
-        """A process starts at `now_ns`, before it takes anything; within a transaction.
+        """Record the clock when a process starts, before it receives anything. In a transaction.
 
-        Waiting entries of an earlier boot that are dated before `earliest_ns` were taken under a
-        wrong clock, and how long ago cannot be known: they are to be dated to `now_ns`.
+        Undelivered entries of an earlier boot with a time before `earliest_ns` were received under
+        a wrong clock, and their true time cannot be known: a step will date them to `now_ns`.
+        A difference of at most `tolerance_ns` is no step.
         """
         for statement in SCHEMA.split(";"):
             self._database.execute(statement)
@@ -91,7 +94,7 @@ class DatingTables:
             " WHERE id > (SELECT delivered_id FROM cursor) AND received_ns < ?",
             (earliest_ns,),
         ).fetchone()
-        # Steps of another boot are of no use: its entries are right or dated by `earliest_ns`.
+        # Steps of another boot no longer apply: its entries are right or older than `earliest_ns`.
         self._database.execute("DELETE FROM clock_steps")
         if first is not None:
             self._add_step(first - 1, last, 0, earliest_ns, None)
@@ -108,9 +111,9 @@ class DatingTables:
         )
 
     def step(self, stand: Stand, *, now_ns: int) -> None:
-        """The clock was set, and stands like this since `now_ns`; within a transaction.
+        """Record that the clock was set and has this reading since `now_ns`. In a transaction.
 
-        Everything in the file was received before.
+        Every entry of the file must have been received before.
         """
         row = self._row()
         if row is None:
@@ -121,28 +124,28 @@ class DatingTables:
         self._database.execute("UPDATE clock SET offset_ns = ?", (stand.offset_ns,))
 
     def has_steps(self) -> bool:
-        """Whether something is to be dated anew."""
+        """Return whether a recorded step is not yet applied."""
         with named():
             return self._row() is not None and bool(
                 self._database.execute("SELECT 1 FROM clock_steps LIMIT 1").fetchall()
             )
 
     def sent_id(self) -> int:
-        """Up to which number entries may have been sent to their target."""
+        """Return the highest number of an entry that may have been sent to its target."""
         with named():
             row = self._row()
         return 0 if row is None else row[4]
 
     def note_sent(self, number: int) -> None:
-        """Entries up to this number may be sent from now on; within a transaction."""
+        """Record, before sending, that entries up to this number may be sent. In a transaction."""
         if self._row() is not None:
             self._database.execute("UPDATE clock SET sent_id = ?", (number,))
 
     def apply(self, *, now_ns: int, sent_id: int | None = None) -> list[Redated]:
-        """Date anew what was received before each step; within a transaction.
+        """Correct the times of entries received before each step. In a transaction.
 
-        `sent_id` is the number up to which entries may have been sent, where that is known better
-        than the file knows it.
+        `sent_id` is the highest number of an entry that may have been sent, if the caller knows it
+        better than the file.
         """
         row = self._row()
         if row is None:
@@ -163,7 +166,7 @@ class DatingTables:
             moved = misdated = 0
             for number, received, server, points, lines, target, sender, waits in entries:
                 new = now_ns if by is None else received + by
-                # Entries that are dated by `by_ns` None were held: none was ever sent.
+                # Entries of a step without `by_ns` were held back: none was ever sent.
                 if not waits or (by is not None and number <= sent):
                     misdated += new // NS_PER_DAY != received // NS_PER_DAY
                     continue
@@ -182,19 +185,19 @@ class DatingTables:
         return done
 
     def marks(self) -> list[int]:
-        """Timestamps that were given, ahead of the clock then: none may be given again."""
+        """Return timestamps given ahead of the clock: none of them may be given again."""
         with named():
             row = self._row()
         return [] if row is None else _stamps(row[3])
 
     def remember(self, marks: Iterable[int]) -> None:
-        """Remember timestamps that were given, within a transaction."""
+        """Store timestamps that were given, for `marks`. In a transaction."""
         row = self._row()
         if row is not None:
             self._remember([*_stamps(row[3]), *marks])
 
     def _remember(self, stamps: Sequence[int]) -> None:
-        # The newest of each lane and instance say it all.
+        # The newest of each lane and instance stand for all earlier ones.
         newest: dict[int, list[int]] = {}
         for stamp in stamps:
             newest.setdefault(stamp % 1000, []).append(stamp)
@@ -206,7 +209,7 @@ class DatingTables:
         self._database.execute("UPDATE clock SET marks = ?", (json.dumps(sorted(kept)),))
 
     def _retry(self, from_ns: int, until_ns: int, by: int, marks: list[int]) -> int:
-        """Put dead letters of reports received before a step back into the queue, dated anew."""
+        """Requeue dead letters received and refused before a step, with corrected times."""
         letters = self._database.execute(
             "SELECT id, received_ns, server, target, sender, line FROM dead_letters WHERE"
             " received_ns BETWEEN ?1 AND ?2 AND set_aside_ns BETWEEN ?1 AND ?2 ORDER BY id",
@@ -240,7 +243,7 @@ class DatingTables:
         )
 
     def _row(self) -> tuple[str, int, int, str, int] | None:
-        """The clock's row; None where no process has begun on this file."""
+        """Return the clock's row; None if no process has called `begin` on this file."""
         if not self._database.execute(
             "SELECT 1 FROM sqlite_master WHERE name = 'clock'"
         ).fetchall():
@@ -251,8 +254,8 @@ class DatingTables:
         return found
 
     def last_id(self) -> int:
-        """The number of the last entry that there ever was; 0 where none was."""
-        # Not the newest entry's: an owner may have had that erased.
+        """Return the highest entry number ever given, 0 for none."""
+        # Not the highest number in the table: an owner may have had that entry erased.
         (last,) = self._database.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'"
         ).fetchone()
@@ -265,9 +268,9 @@ def _stamps(written: str) -> list[int]:
 
 
 def _dated(lines: bytes, received_ns: int, marks: list[int]) -> bytes:
-    """A report's lines with the timestamps of another time, the distances between them kept.
+    """Return a report's lines with timestamps from `received_ns` on, in unchanged distances.
 
-    `marks` are the timestamps given so for other reports; the new ones are added.
+    `marks` are the timestamps already given to other reports; the new ones are added to it.
     """
     heads = [line.rpartition(b" ") for line in lines.split(b"\n")]
     old = [int(stamp) for _, _, stamp in heads]

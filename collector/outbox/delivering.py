@@ -1,7 +1,7 @@
-"""A lock between the loops that deliver entries and whoever deletes entries.
+"""Lock between the loops that deliver entries and the code that deletes entries.
 
-Every process of a state directory takes it, and every command. Loops share it; who deletes has it
-alone: else an entry that a loop has in hand would come back after it was deleted.
+All processes and commands of a state directory use it. Delivery loops share it; deleting takes it
+exclusively. Otherwise a loop could deliver an entry that it read before the deletion.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _POLL_S: Final = 0.02
 
 
 class DeliveryLock:
-    """The lock of the state directory `directory`, which must exist when it is taken.
+    """Shared/exclusive lock of the state directory `directory`, which must exist.
 
-    A file (flock) holds it, so that a process that ends gives it back. A second file is the gate:
-    who wants it alone closes the gate first, and so does not wait for loops that never pause.
+    It is an flock on a file, so the system releases it when a process ends. A second file is a
+    gate: an exclusive taker locks the gate first, and so is not starved by loops that never pause.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -30,7 +30,7 @@ class DeliveryLock:
 
     @asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:
-        """Held by a loop while it has entries in hand. OSError where a file cannot be made."""
+        """Hold the shared lock, from reading entries to acknowledging them. Raises OSError."""
         gate = await _taken(self._gate, fcntl.LOCK_SH)
         try:
             lock = await _taken(self._lock, fcntl.LOCK_SH)
@@ -43,7 +43,7 @@ class DeliveryLock:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """While it lasts no loop has an entry in hand. OSError where a file cannot be made."""
+        """Hold the exclusive lock: meanwhile no loop delivers an entry. Raises OSError."""
         gate = await _taken(self._gate, fcntl.LOCK_EX)
         try:
             lock = await _taken(self._lock, fcntl.LOCK_EX)
@@ -56,14 +56,14 @@ class DeliveryLock:
 
 
 async def _taken(path: Path, how: int) -> int:
-    """A handle of a file with the lock; closing it gives the lock back."""
+    """Lock a file and return its descriptor; closing that releases the lock."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
             try:
                 fcntl.flock(handle, how | fcntl.LOCK_NB)
             except BlockingIOError:
-                # A thread that waits in flock(2) could not be called back.
+                # A thread blocked in flock(2) could not be cancelled.
                 await asyncio.sleep(_POLL_S)
             else:
                 return handle

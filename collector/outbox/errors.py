@@ -1,4 +1,4 @@
-"""The errors of the outbox, and SQLite's under those names."""
+"""Exceptions of the outbox, and the translation of SQLite's errors into them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collector.sqlite.errors import StoreDamaged, StoreUnavailable, raised_as
 
 
 class OutboxUnavailable(StoreUnavailable):
-    """Nothing can be stored now, or the file cannot be used; the text says why."""
+    """The outbox cannot store reports now, or its file cannot be used; the text says why."""
 
 
 class OutboxDamaged(OutboxUnavailable, StoreDamaged):
-    """The file does not hold what was written to it: it is to be set aside."""
+    """The outbox's file is corrupt and must be set aside."""
 
 
 def named() -> AbstractContextManager[None]:
-    """Raise errors of SQLite and the disk as OutboxUnavailable or OutboxDamaged."""
+    """Re-raise errors of SQLite and the disk as OutboxUnavailable or OutboxDamaged."""
     return raised_as("the outbox", OutboxUnavailable, OutboxDamaged)
 
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Rows that cannot be what was once written are damage."""
+    """Re-raise errors of decoding a row as OutboxDamaged."""
     try:
         yield
     except (ValueError, TypeError, AttributeError) as error:

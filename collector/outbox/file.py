@@ -1,7 +1,7 @@
-"""The outbox's file, a queue of reports: SQLite, WAL, synchronous=FULL.
+"""The outbox's file: a queue of reports in SQLite (WAL, synchronous=FULL).
 
-Delivery moves a cursor; delivered entries stay for replay until they are old or the space is
-needed. Entries are numbered without gaps, but for those an owner erased.
+Delivery moves a cursor. Delivered entries stay for replay until they are old or space is short.
+Entries are numbered without gaps, except for those that an owner erased.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from collector.sqlite.search import holds
 
 FILE: Final = "outbox.sqlite3"
 _ROWS: Final = 100
-"""Rows in one statement; as many statements are kept prepared, and SQLite keeps 128."""
+"""Most rows in one statement. Each row count is a statement of its own, and the connection caches
+128 prepared statements."""
 _BATCH: Final = """
 WITH waiting AS (
     SELECT id, sum(points) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS lines FROM entries
@@ -73,7 +74,7 @@ Legacy = Mapping[str, Sequence[tuple[Any, ...]]]
 
 @cache
 def _insertion(rows: int) -> str:
-    """The statement that inserts so many entries of one target (?1) and one sender (?2)."""
+    """Return the statement that inserts `rows` entries of one target (?1) and one sender (?2)."""
     values = [
         "(" + ",".join([f"?{number}" for number in range(first, first + 5)]) + ",?1,?2)"
         for first in range(3, 3 + 5 * rows, 5)
@@ -83,16 +84,16 @@ def _insertion(rows: int) -> str:
 
 
 class OutboxFile:
-    """One connection to an outbox, made where there is none. Close it, or use it as a context.
+    """One connection to an outbox's file, which is made if missing; also a context manager.
 
-    Every method, the constructor too, raises OutboxUnavailable where the file cannot be used.
+    Every method and the constructor raise OutboxUnavailable if the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._closed = False
         with named():
-            # SQLite gives its log and index the mode of the file that they belong to.
+            # SQLite gives its log and index files the mode of the database file.
             self._hold = Hold(path.parent)
             try:
                 path.touch(mode=0o600)
@@ -125,11 +126,11 @@ class OutboxFile:
 
     @property
     def in_place(self) -> bool:
-        """Whether the file that is open here is the one that bears its name."""
+        """Whether the open file is still the one at its path, not moved away or replaced."""
         return _identity(self._path) == self._identity
 
     def copy_to(self, path: Path) -> None:
-        """Lay a whole copy at `path`, where nothing is yet; nothing stays in the log."""
+        """Write a complete copy to `path`, which must not exist, and empty this file's log."""
         with named():
             path.touch(mode=0o600)
             self._database.execute("VACUUM INTO ?", (str(path),))
@@ -137,17 +138,17 @@ class OutboxFile:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is done inside is on disk at the end, or none of it."""
+        """Run the block in one transaction: at its end all changes are on disk, or none."""
         with named(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield
 
     def append(self, *entries: Entry) -> None:
-        """Put entries behind all others, in a transaction of their own; on disk at the end."""
+        """Append entries in a transaction of their own; they are on disk when this returns."""
         chunks = list(_chunks(entries))
         if len(chunks) == 1:
             with named():
-                # A statement by itself is a transaction: two waits for the interpreter less.
+                # A single statement is a transaction by itself, and saves two waits for the GIL.
                 self._insert(chunks[0])
         elif chunks:
             with self.transaction():
@@ -155,13 +156,13 @@ class OutboxFile:
                     self._insert(chunk)
 
     def insert(self, *entries: Entry) -> None:
-        """Put entries behind all others, within a transaction."""
+        """Append entries. In a transaction."""
         for chunk in _chunks(entries):
             self._insert(chunk)
 
     def _insert(self, rows: Sequence[Entry]) -> None:
         """Insert at most `_ROWS` entries of one target and one sender."""
-        # Each call gives the interpreter away and waits for it: one for many rows.
+        # Each call releases the GIL and waits to get it back, so one call inserts many rows.
         values: list[object] = [*rows[0][4:]]
         for received_ns, server, points, lines, target, sender in rows:
             name = server or ""
@@ -172,10 +173,10 @@ class OutboxFile:
     def acknowledge(
         self, batch: Sequence[Pending], dead: Iterable[tuple[Pending, bytes, str]]
     ) -> None:
-        """A batch that `read` gave is delivered, but for `dead`: (entry, line, reason).
+        """Mark a batch from `read` as delivered, all but `dead`: (entry, line, reason) each.
 
-        Nothing happens where something before it is not: it was to be replayed meanwhile, and the
-        batch will come again. Nor where it came from a file that was set aside.
+        Changes nothing if an earlier entry is undelivered: a replay was started meanwhile, and
+        `read` returns the batch again. Nor for a batch from a file that was set aside.
         """
         first, last = batch[0].id, batch[-1].id
         moved = self._database.execute(
@@ -191,7 +192,7 @@ class OutboxFile:
                 )
 
     def put_dead_letter(self, letter: DeadLetter) -> None:
-        """Put a dead letter behind all others; its own number is not kept."""
+        """Append a dead letter, which gets a new number."""
         self._database.execute(
             f"INSERT INTO dead_letters ({_LETTER})"  # noqa: S608 - a constant
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -207,11 +208,10 @@ class OutboxFile:
         )
 
     def read(self, *, max_lines: int, after: int = 0) -> list[Pending]:
-        """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one.
+        """Return the oldest undelivered entries after number `after`, in order.
 
-        Of those behind number `after` where that is given.
-
-        Raises OutboxDamaged where one is not as it was written.
+        Together they have at most `max_lines` lines, except that one entry always fits.
+        Raises OutboxDamaged if an entry does not match its checksum.
         """
         rows = self._rows_at_once(max_lines, after)
         if rows is None:
@@ -219,7 +219,7 @@ class OutboxFile:
         batch: list[Pending] = []
         lines = 0
         for row in rows:
-            # Half the price of a call of the constructor.
+            # Takes half the time of calling the constructor.
             entry = Pending._make(row[:-1])
             if not is_whole(entry, row[-1]):
                 raise OutboxDamaged(f"entry {entry.id} of the outbox is not as it was written")
@@ -230,10 +230,9 @@ class OutboxFile:
         return batch
 
     def _rows_at_once(self, max_lines: int, after: int) -> Iterable[tuple[Any, ...]] | None:
-        """The rows of a batch as one row, or None where one of them is not what it should be.
+        """Read a batch in a single row, which costs one wait for the GIL instead of one per row.
 
-        Nor where they are not all of one target and one sender. A row by itself costs a wait for
-        the interpreter, which is busy with those who send.
+        Returns None if an entry has unexpected types, or if targets or senders differ.
         """
         try:
             with named():
@@ -262,11 +261,10 @@ class OutboxFile:
             ).fetchall()
 
     def readable_waiting(self) -> list[Pending]:
-        """The undelivered entries that this connection can still read of a damaged file.
+        """Return the undelivered entries of a damaged file that this connection can still read.
 
-        Read one by one: what this connection wrote lately is in its page cache (2 MB) although
-        the file no longer has it. The newest 20 000 at most; empty where not even their numbers
-        can be read.
+        Reads one by one: the connection's page cache (2 MB) has recent entries even if the file
+        has lost them. At most the newest 20 000; none if even the numbers cannot be read.
         """
         found: list[Pending] = []
         with contextlib.suppress(OutboxUnavailable):
@@ -274,7 +272,7 @@ class OutboxFile:
                 (delivered,) = self._database.execute("SELECT delivered_id FROM cursor").fetchone()
                 (last,) = self._database.execute("SELECT max(id) FROM entries").fetchone()
             for id_ in range(last or 0, max(delivered, (last or 0) - _MOST_READABLE), -1):
-                # One whose page is damaged is left to `collector outbox recover`.
+                # An entry on a damaged page is left to `collector outbox recover`.
                 with contextlib.suppress(OutboxUnavailable), named():
                     for *row, sum_ in self._database.execute(f"{_ONE_BY_ONE} = ?", (id_,)):
                         if is_whole(entry := Pending(*row), sum_):
@@ -283,12 +281,13 @@ class OutboxFile:
         return found
 
     def replay(self, *, since_ns: int) -> int:
-        """Have everything received since a time delivered again, where it is kept; how much is.
+        """Deliver all retained entries received since a time again; return how many.
 
-        What lies between it in the outbox goes along: a replay overwrites itself.
+        Entries stored after the first of them are delivered again too, whatever their time:
+        InfluxDB overwrites equal points.
         """
         with named():
-            # Reads the whole file, so before the transaction: who appends must not wait for it.
+            # Reads the whole file, so before the transaction: appends must not wait for it.
             (first,) = self._database.execute(
                 "SELECT min(id) FROM entries WHERE received_ns >= ?", (since_ns,)
             ).fetchone()
@@ -304,7 +303,7 @@ class OutboxFile:
         return int(count)
 
     def oldest_ns(self) -> int | None:
-        """When the oldest entry that is kept was received; None where there is none."""
+        """Return when the oldest retained entry was received, in ns; None if there is none."""
         with named():
             row = self._database.execute(
                 "SELECT received_ns FROM entries ORDER BY id LIMIT 1"
@@ -312,7 +311,7 @@ class OutboxFile:
         return None if row is None else int(row[0])
 
     def prune(self, *, older_than_ns: int) -> int:
-        """Drop some delivered entries received before a time; how many, 0 where none is left."""
+        """Delete a chunk of delivered entries received before a time; how many, 0 at last."""
         with self.transaction():
             dropped = self._database.execute(
                 "DELETE FROM entries WHERE id IN (SELECT id FROM entries"
@@ -326,9 +325,9 @@ class OutboxFile:
         return dropped
 
     def check(self, *, most_s: float) -> None:
-        """Read what a process needs at its start, and as many pages as can be in so many seconds.
+        """Check the rows that a process needs at its start, then pages for at most `most_s` s.
 
-        Raises OutboxDamaged where something is not as it was written.
+        Raises OutboxDamaged if damage is found.
         """
         deadline = time.monotonic() + most_s
         self.newest_ns()
@@ -347,13 +346,13 @@ class OutboxFile:
             raise OutboxDamaged(f"the outbox cannot be used: {found[0][0]}")
 
     def begin_at(self, number: int) -> None:
-        """Give a new file's rows numbers from there on, within a transaction."""
+        """Make a new file number its rows after `number`. In a transaction."""
         for table in ("entries", "dead_letters"):
             self._database.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, number))
         self._database.execute("UPDATE cursor SET delivered_id = ?", (number,))
 
     def legacy(self) -> Legacy:
-        """The rows that versions 1 and 2 kept here for the memory; empty where none are left."""
+        """Return rows of versions 1 and 2 not yet moved to the memory, by table."""
         with named():
             return {
                 table: self._database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
@@ -361,7 +360,7 @@ class OutboxFile:
             }
 
     def put_legacy(self, rows: Legacy) -> None:
-        """Keep rows of an earlier version until the memory has them, within a transaction."""
+        """Store rows of an earlier version until they move to the memory. In a transaction."""
         for table, found in rows.items():
             columns = layout.LEGACY[table]
             self._database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
@@ -372,22 +371,22 @@ class OutboxFile:
             )
 
     def drop_legacy(self) -> None:
-        """Drop what `legacy` gives: the memory has it."""
+        """Delete the tables that `legacy` reads, once the memory has their rows."""
         with self.transaction():
             for table in layout.LEGACY:
                 self._database.execute(f"DROP TABLE IF EXISTS {table}")
         self._fold()
 
     def probe(self) -> None:
-        """Write and change nothing: whether that can be done is what it tells."""
+        """Test whether the file can be written, without changing content."""
         with self.transaction():
             self._database.execute("UPDATE cursor SET delivered_id = delivered_id")
 
     def stats(self) -> Stats:
-        """What the outbox holds."""
+        """Return the outbox's statistics."""
         with named():
             (delivered,) = self._database.execute("SELECT delivered_id FROM cursor").fetchone()
-            # Counting rows would read a whole backlog; the ids have (nearly) no gaps.
+            # Counting rows would read the whole backlog; the ids have almost no gaps.
             (last,) = self._database.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()
             oldest = self._database.execute(
                 "SELECT received_ns FROM entries WHERE id > ? ORDER BY id LIMIT 1", (delivered,)
@@ -399,19 +398,19 @@ class OutboxFile:
             return Stats(int(last) - int(delivered), int(oldest[0]), dead, self.used())
 
     def used(self) -> int:
-        """Bytes in use in the file; what is free inside it does not count."""
+        """Return the bytes in use in the file, without its free pages."""
         with named():
             pages = self._pragma("page_count") - self._pragma("freelist_count")
             return pages * self._pragma("page_size")
 
     def last_id(self) -> int:
-        """The number of the last entry that there ever was; 0 where none was."""
+        """Return the highest entry number ever given, 0 for none."""
         with named():
             return self.dating.last_id()
 
     def newest_ns(self) -> int:
-        """The newest timestamp that an earlier run may have given, in ns; 0 for none."""
-        # The last entries, not the last one: a dead letter sent again is an old one at the end.
+        """Return the newest timestamp that an earlier run may have given, in ns; 0 for none."""
+        # Not only of the last entry, which may be a retried dead letter with an old timestamp.
         with named():
             rows = self._database.execute(
                 "SELECT lines FROM entries ORDER BY id DESC LIMIT ?", (_RECENT,)
@@ -420,9 +419,9 @@ class OutboxFile:
             return max((int(lines.rpartition(b" ")[2]) for (lines,) in rows), default=0)
 
     def used_stamps(self) -> list[int]:
-        """Timestamps that none of a new process may equal: the newest, and those ahead of time.
+        """Return timestamps that a new process must not give again, in ns since 1970.
 
-        Two of each report, its first and its last.
+        They are the first and the last of each recent report, and those given ahead of the clock.
         """
         with named():
             rows = self._database.execute(
@@ -437,7 +436,7 @@ class OutboxFile:
         return stamps + self.dating.marks()
 
     def dead_letters(self) -> list[DeadLetter]:
-        """Every dead letter, oldest first."""
+        """Return all dead letters, oldest first."""
         with named():
             rows = self._database.execute(
                 f"SELECT id, {_LETTER} FROM dead_letters ORDER BY id"  # noqa: S608 - a constant
@@ -448,7 +447,7 @@ class OutboxFile:
         ]
 
     def retry_dead_letters(self) -> int:
-        """Put every dead letter behind the undelivered entries again; how many there were."""
+        """Requeue all dead letters for delivery; return how many."""
         with self.transaction():
             letters = self.dead_letters()
             for letter in letters:
@@ -466,7 +465,7 @@ class OutboxFile:
         return len(letters)
 
     def drop_dead_letters(self, numbers: Iterable[int] | None = None) -> int:
-        """Delete the dead letters of these numbers, or all of them; how many there were."""
+        """Delete the dead letters of these numbers, or all; return how many."""
         with self.transaction():
             if numbers is None:
                 count = self._database.execute("DELETE FROM dead_letters").rowcount
@@ -479,7 +478,7 @@ class OutboxFile:
         return count
 
     def held(self, server: ServerPseudonym) -> Held:
-        """All that the outbox holds of a server. Reads the whole file."""
+        """Return all rows of a server. Reads the whole file."""
         with named():
             (cursor,) = self._database.execute("SELECT delivered_id FROM cursor").fetchone()
             rows = self._database.execute(
@@ -494,7 +493,7 @@ class OutboxFile:
         )
 
     def servers(self) -> dict[ServerPseudonym, int]:
-        """Each server that the outbox holds something of: when its oldest was received, in ns."""
+        """Return each server that has rows here, and when its oldest was received, in ns."""
         with named():
             rows = self._database.execute(
                 "SELECT server, min(received_ns) FROM (SELECT server, received_ns FROM entries"
@@ -504,7 +503,7 @@ class OutboxFile:
         return {ServerPseudonym(server): oldest for server, oldest in rows}
 
     def erase(self, server: ServerPseudonym, held: Held) -> None:
-        """Delete these rows of a server, in a transaction of its own."""
+        """Delete the rows `held` of a server, in a transaction of its own."""
         with self.transaction():
             for table, found in (
                 ("entries", (*held.waiting, *held.delivered)),
@@ -514,21 +513,21 @@ class OutboxFile:
                     f"DELETE FROM {table} WHERE id = ? AND server = ?",  # noqa: S608 - a constant
                     [(item.id, server) for item in found],
                 )
-            # InfluxDB's words about a batch may repeat a line of another server in it.
+            # InfluxDB's error text for a batch may quote a line of another server in it.
             self._database.execute(
                 "UPDATE dead_letters SET reason = ? WHERE server != ? AND instr(reason, ?)",
                 (_ERASED, server, server),
             )
 
     def scrub(self, traces: Iterable[bytes]) -> bool:
-        """Leave nothing of deleted rows on the disk; whether none of these byte strings is there.
+        """Remove remains of deleted rows from the disk; whether it is free of these byte strings.
 
-        Outside of a transaction. Waits for other connections' readers and writers.
+        Outside of a transaction. Waits for readers and writers of other connections.
         """
         self._fold()
         if not holds(self._path, traces):
             return True
-        # What a page's rows left behind when they were moved is in no row any more.
+        # Remains of rows that were moved within a page belong to no row: only VACUUM removes them.
         if self.used() > _MOST_VACUUM or disk_is_short(self._path, reserve=2 * self.used()):
             return False
         with named():
@@ -537,7 +536,7 @@ class OutboxFile:
         return not holds(self._path, traces)
 
     def _fold(self) -> None:
-        """Give free pages back, and the log's pages to the file."""
+        """Return free pages to the disk, and move the log's pages into the file."""
         with named():
             self._database.execute("PRAGMA incremental_vacuum").fetchall()
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -548,7 +547,7 @@ class OutboxFile:
 
 
 def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """The entries in order, in lists of at most `_ROWS` that share target and sender."""
+    """Split entries, in order, into lists of at most `_ROWS` with equal target and sender."""
     for _, alike in groupby(entries, itemgetter(4, 5)):
         rows = list(alike)
         for first in range(0, len(rows), _ROWS):
@@ -564,12 +563,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def disk(path: Path) -> tuple[int, int]:
-    """Bytes free to us, and in all, on the disk of a file."""
+    """Return the free bytes available to this process and the size of a file's disk, in bytes."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 def disk_is_short(path: Path, *, reserve: int) -> bool:
-    """Whether the disk of a file has less room than `reserve` bytes, or a 20th of a small disk."""
+    """Return whether less than `reserve` bytes, or 1/20 of a smaller disk, is free."""
     free, size = disk(path)
     return free < min(reserve, size // 20)

@@ -1,10 +1,10 @@
-"""The tables of the outbox's file, and how a file of an earlier version becomes one of this.
+"""Tables of the outbox's file, and its migrations from earlier versions.
 
-A version is the file's `user_version`. A step of `_STEPS` leads from its version to the next, from
-0 (nothing) to this one, in place and in one transaction.
+The version is SQLite's `user_version`. Each step of `_STEPS` migrates from its version to the next,
+in place and in one transaction; step 0 makes the tables of the current version.
 
-Versions 1 and 2 held the memory's tables too (`LEGACY`). They stay until their rows are in the
-memory: see `collector.upgrade`.
+Versions 1 and 2 also held tables that the memory holds now (`LEGACY`). They stay in the file until
+`collector.upgrade` has moved their rows.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ LEGACY: Final = {
     "erased": "owner TEXT PRIMARY KEY, at_ns",
     "tag_values": "tag, value, day",
 }
-"""Tables of versions 1 and 2 that the memory holds now: name and columns."""
+"""Tables of versions 1 and 2 that moved to the memory: name and columns."""
 
 
 def prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Give a connection our pragmas, and the file the tables of this version.
+    """Set a connection's pragmas and migrate its file to the current version.
 
     Raises OutboxUnavailable for a newer version, OutboxDamaged for a file that is no outbox, and
     SQLite's errors.
@@ -79,7 +79,7 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
         "auto_vacuum=INCREMENTAL",
         "journal_mode=WAL",
         "synchronous=FULL",
-        # Deleted rows leave zeros in their pages; free pages are given back to the disk.
+        # Overwrites deleted rows with zeros; vacuuming returns free pages to the disk.
         "secure_delete=FAST",
     ):
         database.execute(f"PRAGMA {pragma}").fetchall()
@@ -91,14 +91,14 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
 
 
 def tables(database: sqlite3.Connection) -> set[str]:
-    """The names of a file's tables."""
+    """Return the names of a file's tables."""
     return {name for (name,) in database.execute("SELECT name FROM sqlite_master").fetchall()}
 
 
 def _step(database: sqlite3.Connection, version: int) -> None:
     database.execute("BEGIN IMMEDIATE")
     try:
-        # Another process may have been at the same.
+        # Another process may have done this step meanwhile.
         if _version(database) == version:
             for statement in _STEPS[version].split(";"):
                 database.execute(statement)

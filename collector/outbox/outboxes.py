@@ -1,4 +1,4 @@
-"""Every outbox of a state directory, whichever process writes it."""
+"""Access to the outboxes of all worker processes of a state directory."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ log = structlog.get_logger("collector.outbox")
 
 
 class Outboxes:
-    """Reads and erases in the outboxes of `directories`, which are looked up at each call.
+    """Reads and erases rows in the outboxes of `directories`, which each call looks up anew.
 
-    Each is opened for as long as a call takes, beside the process whose it is. Every method blocks,
-    and raises OutboxUnavailable where a file cannot be used; one found damaged is set aside by the
-    process whose it is.
+    Each file is open for one call, beside the process that owns it. Every method blocks, and raises
+    OutboxUnavailable if a file cannot be used. A file found damaged is marked, and its owning
+    process sets it aside.
     """
 
     def __init__(self, directories: Callable[[], Iterable[Path]]) -> None:
         self._directories = directories
 
     def names(self) -> list[str]:
-        """The names of the directories that hold an outbox, the first worker's first."""
+        """Return the names of the directories that hold an outbox, the first worker's first."""
         return [path.parent.name for path in self._paths()]
 
     def held(self, server: ServerPseudonym) -> dict[str, Held]:
-        """All rows of a server, by the name of the outbox's directory. Reads all files whole."""
+        """Return all rows of a server by the outbox's directory name. Reads every file whole."""
         found = {}
         for path in self._paths():
             with _opened(path) as file:
@@ -42,7 +42,7 @@ class Outboxes:
         return found
 
     def servers(self) -> dict[ServerPseudonym, int]:
-        """Each server that an outbox holds a row of: when its oldest was received, in ns."""
+        """Return each server with a row in an outbox, and when its oldest was received, in ns."""
         oldest: dict[ServerPseudonym, int] = {}
         for path in self._paths():
             with _opened(path) as file:
@@ -51,7 +51,7 @@ class Outboxes:
         return oldest
 
     def newest_ns(self) -> int:
-        """The newest timestamp of any entry, in ns; 0 for none."""
+        """Return the newest timestamp of any entry, in ns; 0 for none."""
         newest = 0
         for path in self._paths():
             with _opened(path) as file:
@@ -59,16 +59,16 @@ class Outboxes:
         return newest
 
     def erase(self, server: ServerPseudonym, held: Mapping[str, Held]) -> None:
-        """Delete rows of a server that `held` gave."""
+        """Delete those rows of a server that `held` returned."""
         for path in self._paths():
             if path.parent.name in held:
                 with _opened(path) as file:
                     file.erase(server, held[path.parent.name])
 
     def scrub(self, *traces: bytes) -> bool:
-        """Leave nothing of deleted rows on the disk; whether none of these byte strings is there.
+        """Remove remains of deleted rows from the disk; whether it is free of these byte strings.
 
-        Meanwhile the processes that append to an outbox wait.
+        Appending to an outbox waits meanwhile.
         """
         clean = True
         for path in self._paths():

@@ -1,4 +1,4 @@
-"""Reads an outbox and changes nothing: no file is made, migrated or set aside."""
+"""Reads an outbox without any change: no file is made, migrated or set aside."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from collector.outbox.errors import named
 
 
 def peek(path: Path) -> tuple[int, int, int]:
-    """How many reports wait in an outbox of any version, and how many dead letters there are.
+    """Return the counts of undelivered reports and dead letters of an outbox of any version.
 
-    The third number is the time of the last entries, by the clock of then, in ns; 0 for none.
+    The third number is the newest receive time of the last entries in ns, 0 for none.
     Raises OutboxUnavailable, OutboxDamaged.
     """
     with named(), _opened(path) as database:
@@ -40,7 +40,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(_connected(f"{path.absolute().as_uri()}?mode=ro")) as database:
             yield database
     else:
-        # Reading a log without its index makes the index: in a copy.
+        # SQLite makes a missing index when it reads a log, so read a copy.
         with tempfile.TemporaryDirectory() as directory:
             copy = Path(directory) / path.name
             shutil.copyfile(path, copy)

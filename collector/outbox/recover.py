@@ -1,4 +1,4 @@
-"""Reports out of an outbox that was set aside, behind all others of the one in use."""
+"""Recovers reports from an outbox that was set aside into the one in use."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _CHUNK: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What came out of a damaged outbox, in reports but for `dead_letters`.
+    """Result of a recovery. All numbers but `dead_letters` count reports.
 
-    `broken` were found and not as they were written. `missing` were given a number that is not
-    found, past what was delivered: damaged beyond recognition, or erased by their owners. `erased`
-    were left out, as their owners erased or opted out since. `counted`: whether the file still said
-    how many there were; if not, `missing` are only the gaps between those found.
+    `broken` were found with wrong content. `missing` are undelivered numbers that were not found:
+    destroyed, or erased by their owners. `erased` were left out because their owners erased or
+    opted out since. `counted` tells whether the file's own counters could be read; if not,
+    `missing` counts only the gaps between reports that were found.
     """
 
     reports: int
@@ -43,12 +43,12 @@ def recover(
     *,
     max_bytes: int,
 ) -> Recovered:
-    """Put what is whole of an outbox that was set aside behind what the outbox in use holds.
+    """Append the intact rows of an outbox that was set aside to the outbox in use.
 
-    `erased` says up to when (ns) what an owner sent is erased: that is left out. Safe beside a
-    process that serves: some at a time, and what InfluxDB has already overwrites itself.
-    Entries that the process put into the new outbox itself are left out. Raises OutboxUnavailable
-    where that would fill the outbox, or a file cannot be used; then the same again does the rest.
+    `erased` gives the time (ns) up to which an owner's reports are erased; those are left out, and
+    so are entries that were carried over when the file was set aside. Safe beside a serving
+    process: rows go in chunks, and InfluxDB overwrites equal points. Raises OutboxUnavailable if
+    the outbox in use is full or a file cannot be used; a second call does the rest.
     """
     check_recoverable(aside)
     got, broken = _Got(file, max_bytes), set[int]()
@@ -85,7 +85,7 @@ def recover(
 
 
 class _Got:
-    """Rows on their way into the outbox in use, each once."""
+    """Collects recovered rows, each once, and stores them in chunks into the outbox in use."""
 
     def __init__(self, file: OutboxFile, max_bytes: int) -> None:
         self._file = file
@@ -109,7 +109,7 @@ class _Got:
                 f"{self.reports} reports are recovered and the outbox has reached"
                 " COLLECTOR_OUTBOX_MAX: run this again when they are delivered"
             )
-        # In the order in which they came, as far as one chunk goes.
+        # By receive time, within one chunk.
         self._waiting.sort(key=lambda row: row.received_ns)
         with self._file.transaction():
             for row in self._waiting:

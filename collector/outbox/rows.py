@@ -1,4 +1,4 @@
-"""The outbox's rows as the rest of the collector sees them, and the checksum that tells damage."""
+"""Records of the outbox's rows, and their checksum, which detects damage."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from collector.privacy import ServerPseudonym
 from collector.schema import RAW
 
 ASL: Final = "asl"
-"""The sender of every entry that an earlier version wrote."""
+"""Sender of all entries written before entries named their sender."""
 
 
-# Tuples, as they are made for every report: a frozen dataclass costs several times as much.
+# Tuples, because one is made for every report and a frozen dataclass costs several times as much.
 class Entry(NamedTuple):
-    """One report as it is stored: pseudonymous, its lines final and joined by newlines.
+    """One report to be stored: pseudonymous, its lines final and joined by newlines.
 
-    `server` is its owner's, None where it is nobody's; `target` the database that it goes to;
-    `sender` the name of the intake that took it.
+    `received_ns` is in ns since 1970, `points` the number of lines. `server` is the owner's
+    pseudonym, None for a report without owner; `target` the database that it goes to; `sender` the
+    name of the intake that received it.
     """
 
     received_ns: int
@@ -30,7 +31,7 @@ class Entry(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """An entry on its way to its target."""
+    """A stored entry, with its number."""
 
     id: int
     received_ns: int
@@ -43,7 +44,7 @@ class Pending(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A line that its target refused for good, and the target's words. Times are ns since 1970."""
+    """A line that its target refused for good, and the target's reason. Times: ns since 1970."""
 
     id: int
     received_ns: int
@@ -57,7 +58,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Rows of one server in an outbox: entries to deliver, entries delivered, dead letters."""
+    """Rows of one server in an outbox: undelivered entries, delivered entries, dead letters."""
 
     waiting: tuple[Pending, ...]
     delivered: tuple[Pending, ...]
@@ -66,7 +67,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Size of an outbox: undelivered reports, the oldest one's time, dead letters, bytes."""
+    """Statistics of an outbox: counts of undelivered reports and dead letters, and bytes in use.
+
+    `oldest_ns` is when the oldest undelivered report was received, None if there is none.
+    """
 
     reports: int
     oldest_ns: int | None
@@ -77,8 +81,8 @@ class Stats:
 def checksum(
     received_ns: int, server: str, points: int, lines: bytes, target: str = RAW, sender: str = ASL
 ) -> int:
-    """CRC-32 of an entry: SQLite has none of its own, and a flipped bit in a row is no error."""
-    # Entries of version 2 had neither target nor sender, and their sums stay right.
+    """Return an entry's CRC-32. SQLite has no checksums and would not notice a flipped bit."""
+    # Entries of version 2 have neither target nor sender, and their checksums must stay valid.
     if sender == ASL and target == RAW:
         return crc32(lines, crc32(b"%d %s %d" % (received_ns, server.encode(), points)))
     whole = f"{received_ns} {server} {points} {target} {sender}"
@@ -86,11 +90,11 @@ def checksum(
 
 
 def is_whole(entry: Pending, sum_: int | None) -> bool:
-    """Whether an entry is as it was written; of those of version 1 (no sum), whether it may be."""
+    """Return whether an entry matches its checksum; entries of version 1 have none and pass."""
     try:
         _, received_ns, server, points, lines, target, sender = entry
         found = checksum(received_ns, server or "", points, lines, target, sender)
     except (TypeError, ValueError, AttributeError):
-        # SQLite keeps any type in any column: a flipped bit may have changed it.
+        # SQLite stores any type in any column: a flipped bit may have changed the type.
         return False
     return sum_ is None or sum_ == found

@@ -1,4 +1,4 @@
-"""Finds the rows of a damaged outbox by their shape alone: its schema may be gone."""
+"""Finds rows in a damaged outbox by the types of their columns, since its schema may be lost."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _RAW: Final = {measurement.name: measurement for measurement in (NODE_REPORT, SE
 
 @dataclass(slots=True)
 class Kept:
-    """What a damaged outbox still tells beside its reports.
+    """Readable content of a damaged outbox other than reports.
 
-    `legacy` are rows of an earlier version that the memory does not have yet, by table; `last` is
-    the file's highest row number.
+    `legacy` are rows of an earlier version, by table, that are not yet moved to the memory; `last`
+    is the file's highest row number.
     """
 
     legacy: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
@@ -36,21 +36,21 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A report or a dead letter that is there and is not as it was written."""
+    """A report or dead letter whose row was found with wrong content."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Up to which number reports were given, or were delivered; where the file still says so."""
+    """Highest number given to a report, or delivered; None for one that the row does not give."""
 
     given: int | None = None
     delivered: int | None = None
 
 
 def kept(path: Path) -> Kept:
-    """What can be read beside reports. Raises OSError where nothing can be."""
+    """Read the content other than reports. Raises OSError if the file cannot be read at all."""
     found = Kept()
     with Carved(path) as carved:
         for number, values in carved.rows(lambda types: shape(types) not in _ENTRY):
@@ -64,7 +64,7 @@ def kept(path: Path) -> Kept:
 
 
 def _legacy(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
-    """The table of an earlier version that a row is of, and its content."""
+    """Return the earlier version's table that a row belongs to, and its columns, or None."""
     match values:
         case (str(owner), "opt-out" | "opt-in", int(), int()) if _is_name(owner):
             return "owner_choices", values
@@ -81,9 +81,9 @@ def _legacy(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, .
 
 
 def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Numbers]:
-    """The reports and dead letters of a damaged outbox, in no order; and what it counted.
+    """Yield the reports and dead letters of a damaged outbox, in no order, and its counters.
 
-    Raises OSError where nothing can be read.
+    Raises OSError if the file cannot be read at all.
     """
     with Carved(path) as carved:
         for number, values in carved.rows(_may_be_report):
@@ -105,7 +105,7 @@ def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Numbers]:
 
 
 def _may_be_sent(row: Pending | DeadLetter) -> bool:
-    """Whether the lines of a report of `asl` are as that intake makes them; others' may be any."""
+    """Return whether a row may be delivered: lines of sender `asl` must follow our schema."""
     if row.sender != ASL:
         return True
     if isinstance(row, DeadLetter):
@@ -114,7 +114,7 @@ def _may_be_sent(row: Pending | DeadLetter) -> bool:
 
 
 def are_ours(lines: bytes, points: int) -> bool:
-    """Whether these are so many lines of our schema's raw measurements."""
+    """Return whether `lines` are exactly `points` lines of our schema's raw measurements."""
     try:
         said = lines.decode().split("\n")
         return len(said) == points and all(map(_is_ours, said))
@@ -123,7 +123,7 @@ def are_ours(lines: bytes, points: int) -> bool:
 
 
 def _is_ours(line: str) -> bool:
-    """Whether a line is a point of a raw measurement. Raises ValueError for what is no line."""
+    """Return whether a line is a point of a raw measurement. Raises ValueError if it is no line."""
     point = parse(line)
     measurement = _RAW.get(point.measurement)
     if measurement is None or point.time <= 0:

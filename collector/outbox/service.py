@@ -1,4 +1,4 @@
-"""The outbox of a running process: a thread of its own, one commit for many reports."""
+"""The outbox of a running process: a thread that commits many reports at once."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _RESERVE_BYTES: Final = 64 << 20
 _HOUSEKEEPING_S: Final = 5.0
 _LOOK_S: Final = 0.05
 _LOOK_SHARE: Final = 32
-"""How often it is seen to that there is room: as often as so much time has gone by, or a so-many-th
-of what may be filled, or is held in reserve, was written."""
+"""Free space is checked every `_LOOK_S` seconds, or after 1/`_LOOK_SHARE` of the smaller of
+COLLECTOR_OUTBOX_MAX and the reserve was written."""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Append:
-    """Entries to be put behind all others."""
+    """Job: append entries."""
 
     entries: tuple[Entry, ...]
     future: asyncio.Future[None]
@@ -49,7 +49,7 @@ class _Append:
 
 @dataclass(slots=True)
 class _Acknowledge:
-    """A batch that is delivered, but for `dead`."""
+    """Job: mark a batch as delivered, all but `dead`."""
 
     batch: Sequence[Pending]
     dead: Sequence[tuple[Pending, bytes, str]]
@@ -58,7 +58,7 @@ class _Acknowledge:
 
 @dataclass(slots=True)
 class _Change:
-    """Work on the file, behind all that was submitted before it."""
+    """Job: call `work` with the file, after all jobs submitted before."""
 
     work: Callable[[OutboxFile], None]
     future: asyncio.Future[None]
@@ -68,17 +68,18 @@ _Job = _Append | _Acknowledge | _Change
 
 
 class _Wake(Enum):
-    """Has the outbox's thread look after its file at once."""
+    """Makes the outbox's thread act on damage at once, without a job."""
 
     NOW = "now"
 
 
 class Outbox:
-    """The outbox at `path`, from construction to `close`; within a running event loop.
+    """The outbox at `path`, for one process; constructed within a running event loop.
 
-    Refuses while it is larger than `max_bytes` or the disk is short; delivered entries are kept
-    for `keep_seconds`, less while space is. A file that turns out to be damaged is set aside and a
-    new one begun. Raises OutboxUnavailable where the file cannot be used.
+    Refuses reports while the file is larger than `max_bytes` or the disk is nearly full. Retains
+    delivered entries for replay for `keep_seconds`, or less when space is short. A file found
+    damaged is set aside and replaced by a new one. Raises OutboxUnavailable if the file cannot be
+    used.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, keep_seconds: int, metrics: Metrics) -> None:
@@ -94,10 +95,10 @@ class Outbox:
         self._file = OutboxFile(path)
         self._read_file = OutboxFile(path)
         self.arrived = asyncio.Event()
-        """Set when an entry has become durable; delivery clears it."""
+        """Event that is set when an entry is durable; the delivery loop clears it."""
         self.begun: Callable[[OutboxFile], None] = lambda _file: None
-        """Called in a transaction with a file that takes a damaged one's place; in a thread of the
-        outbox's own."""
+        """Callback for each new file that replaces a damaged one; runs in the outbox's thread,
+        within a transaction."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="outbox-read")
         self._tidy()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -105,7 +106,7 @@ class Outbox:
 
     @property
     def unavailable(self) -> str | None:
-        """Why nothing can be stored now, or None. Known before a body is read."""
+        """Reason why reports are refused now, or None. The intake asks before it reads a body."""
         return self._unavailable
 
     @property
@@ -114,45 +115,45 @@ class Outbox:
         return self._thread.is_alive()
 
     def append(self, *entries: Entry) -> asyncio.Future[None]:
-        """Done when they are on disk; raises OutboxUnavailable where they could not be stored."""
+        """Append entries. The future is done once they are on disk, or fails: OutboxUnavailable."""
         return self._submit(_Append(entries, self._loop.create_future()))
 
     def acknowledge(
         self, batch: Sequence[Pending], dead: Sequence[tuple[Pending, bytes, str]] = ()
     ) -> asyncio.Future[None]:
-        """A batch that `read` gave is delivered, but for `dead`: (entry, line, reason).
+        """Mark a batch from `read` as delivered, all but `dead`: (entry, line, reason) each.
 
-        Where it is to be replayed meanwhile, nothing happens: it will come again.
+        If a replay was started meanwhile this changes nothing: `read` returns the batch again.
         """
         return self._submit(_Acknowledge(batch, dead, self._loop.create_future()))
 
     def change(self, work: Callable[[OutboxFile], None]) -> asyncio.Future[None]:
-        """Have work done on the file in a transaction, behind all that was submitted before.
+        """Call `work` with the file in a transaction, after all jobs submitted before.
 
-        Done when it is on disk.
+        The future is done once the changes are on disk.
         """
         return self._submit(_Change(work, self._loop.create_future()))
 
     async def ask(self, question: Callable[[OutboxFile], T]) -> T:
-        """What the file answers, on a connection that changes nothing."""
-        # Looked up in the thread, as in `read`.
+        """Return the result of `question`, called with a connection for reading only."""
+        # The thread looks the file up, as in `read`.
         return await self._read(lambda: question(self._read_file))
 
     async def read(self, *, max_lines: int, after: int = 0) -> list[Pending]:
-        """The oldest undelivered entries, in order, of at most `max_lines` lines, at least one.
+        """Return the oldest undelivered entries after number `after`, in order.
 
-        Of those behind number `after` where that is given.
+        Together they have at most `max_lines` lines, except that one entry always fits.
         """
-        # Looked up in the thread: meanwhile a new file may have been begun.
+        # The thread looks the file up: a new file may have replaced it meanwhile.
         return await self._read(lambda: self._read_file.read(max_lines=max_lines, after=after))
 
     async def stats(self) -> Stats:
-        """Its size."""
-        # Looked up in the thread, as in `read`.
+        """Return the outbox's statistics."""
+        # The thread looks the file up, as in `read`.
         return await self._read(lambda: self._read_file.stats())  # noqa: PLW0108 - see above
 
     async def _read(self, work: Callable[[], T]) -> T:
-        """The result of `work` in the thread that reads; damage that it meets is seen to."""
+        """Return the result of `work`, run in the reading thread; damage found there is handled."""
         try:
             return await self._loop.run_in_executor(self._reader, work)
         except OutboxDamaged as error:
@@ -161,7 +162,7 @@ class Outbox:
             raise
 
     async def close(self) -> None:
-        """Commit what waits, then close."""
+        """Commit all submitted jobs, then close the file."""
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         self._reader.shutdown()
@@ -172,7 +173,7 @@ class Outbox:
         self._jobs.put(job)
         return job.future
 
-    # From here on: the outbox's own thread.
+    # All methods from here on run in the outbox's thread.
 
     def _run(self) -> None:
         tidied = looked = time.monotonic()
@@ -193,7 +194,7 @@ class Outbox:
                 tidied = time.monotonic()
 
     def _waiting_jobs(self) -> list[_Job | _Wake | None]:
-        """All that waits; where nothing does, what comes first within a few seconds."""
+        """Return all submitted jobs; without any, wait a few seconds for the first."""
         jobs: list[_Job | _Wake | None] = []
         with contextlib.suppress(queue.Empty):
             jobs.append(self._jobs.get(timeout=_HOUSEKEEPING_S))
@@ -202,7 +203,7 @@ class Outbox:
         return jobs
 
     def _commit(self, jobs: list[_Job]) -> int:
-        """Do them; how many bytes of lines were added."""
+        """Do jobs in one commit and return how many bytes of lines were added."""
         if self._unavailable is not None:
             refused = [job for job in jobs if isinstance(job, _Append)]
             self._answer(refused, OutboxUnavailable(self._unavailable))
@@ -213,7 +214,7 @@ class Outbox:
             self._do(jobs)
         except OutboxUnavailable as error:
             self._metrics.outbox_failures.inc()
-            # The next senders are spared the wait for the same; `_tidy` tries again.
+            # Later reports are refused without a wait, until `_tidy` finds the file usable.
             self._block(str(error))
             self._answer(jobs, error)
             return 0
@@ -222,7 +223,7 @@ class Outbox:
         return sum([len(entry.lines) for entry in _entries(jobs)])
 
     def _do(self, jobs: list[_Job]) -> None:
-        """In one commit; once more in a new file where the one in use is damaged."""
+        """Do jobs in one commit; if the file is damaged, once more in a new one."""
         try:
             self._do_in(self._file, jobs)
         except OutboxDamaged as error:
@@ -256,13 +257,16 @@ class Outbox:
                         work(file)
 
     def _begin_anew(self, why: str) -> bool:
-        """Go on with a new file; where that cannot be done now, nothing can until `_tidy` has."""
+        """Replace the damaged file by a new one; whether that succeeded.
+
+        If not, reports are refused until a later `_tidy` succeeds.
+        """
         self._damage = why
         try:
             self._reader.submit(self._read_file.close).result()
-            # A file that was moved away was copied whole beside the others.
+            # A file that was moved away has been copied whole already.
             if self._file.in_place:
-                # Kept for the next attempt where this one fails: the closed file tells nothing.
+                # Remembered in case this attempt fails: the next cannot read the closed file.
                 self._carried = self._file.readable_waiting() or self._carried
             self._file.close()
             begin_anew(self._path, why, self._carried)
@@ -280,7 +284,7 @@ class Outbox:
 
     def _answer(self, jobs: Sequence[_Job], error: OutboxUnavailable | None) -> None:
         def tell() -> None:
-            # A future is done already where its waiter has gone away.
+            # A future whose waiter has gone away is cancelled.
             for future in [job.future for job in jobs if not job.future.done()]:
                 if error is None:
                     future.set_result(None)
@@ -297,14 +301,14 @@ class Outbox:
         )
 
     def _must_look(self) -> bool:
-        """Whether there may be no room for more, or worse."""
+        """Return whether space is short, or cannot be determined."""
         try:
             return self._crowded()
         except (OutboxUnavailable, OSError):
             return True
 
     def _tidy(self) -> None:
-        """Drop what is old, measure, and decide whether there is room for more."""
+        """Delete old entries, set the metrics, and decide whether to accept reports."""
         try:
             if self._damage is not None and not self._begin_anew(self._damage):
                 return
@@ -316,7 +320,7 @@ class Outbox:
 
     def _look(self) -> None:
         if not self._file.in_place:
-            # What it holds is on the disk as long as it is open here, and no longer.
+            # The disk frees a deleted file's content as soon as it is closed here.
             self._file.copy_to(aside_name(self._path))
             raise OutboxDamaged("the outbox's file was moved away or replaced")
         if (why := suspicion(self._path)) is not None:
@@ -350,8 +354,8 @@ class Outbox:
         self._metrics.dead_letters.set(found.dead_letters)
 
     def _see_to_set_aside(self) -> None:
-        """Count what was set aside."""
-        # No reason to refuse reports, whatever comes between.
+        """Set the metric of files that are set aside."""
+        # An error while counting is no reason to refuse reports.
         with contextlib.suppress(OSError):
             self._metrics.outboxes_set_aside.set(len(set_aside(self._path.parent)))
 
@@ -366,5 +370,5 @@ class Outbox:
 
 
 def _entries(jobs: Sequence[_Job]) -> list[Entry]:
-    """The entries that jobs append, in order."""
+    """Return the entries that jobs append, in order."""
     return [entry for job in jobs if isinstance(job, _Append) for entry in job.entries]
