@@ -1,7 +1,7 @@
 """Grafana's server-side expressions, reduce and math, over labelled numbers and series.
 
-The grammar and what is done about labels and missing data follow Grafana's documentation of
-"expression queries"; only what alert rules here use is known, and anything else is an error.
+The grammar and the treatment of labels and missing data follow Grafana's documentation of
+"expression queries". Only the parts that the alert rules use exist; anything else is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NO_LABELS: Final[Labels] = frozenset()
 
 @dataclass(frozen=True)
 class Item:
-    """A number (one point without a time, at -1) or a series: values by time."""
+    """A labelled number (a single value at time -1) or series: values by time in s."""
 
     labels: Labels
     points: Mapping[int, float]
@@ -27,27 +27,27 @@ class Item:
 
     @property
     def value(self) -> float:
-        """The number itself."""
+        """The value of a number."""
         assert self.is_number
         return self.points[-1]
 
 
 Value = list[Item]
-"""What a node gives; an empty list is "no data"."""
+"""Result of a node (a query or expression); an empty list means "no data"."""
 
 
 def number(value: float, labels: Labels = NO_LABELS) -> Item:
-    """A number."""
+    """Make a number."""
     return Item(labels, {-1: value}, is_number=True)
 
 
 def series(labels: Labels, points: Mapping[int, float]) -> Item:
-    """A series."""
+    """Make a series."""
     return Item(labels, points, is_number=False)
 
 
 def reduced(items: Value, reducer: str) -> Value:
-    """Each series as one number; NaN spoils all but the last value."""
+    """Reduce each series to a number; a NaN makes every reducer but `last` return NaN."""
     functions: dict[str, Callable[[list[float]], float]] = {
         "last": lambda values: values[-1],
         "min": min,
@@ -95,7 +95,7 @@ _TOKEN: Final = re.compile(
 
 
 def computed(expression: str, nodes: Mapping[str, Value]) -> Value:
-    """The value of a math expression; KeyError for a node that there is not."""
+    """Evaluate a math expression. Raises KeyError for an unknown node."""
     tokens = _TOKEN.findall(expression)
     assert "".join(tokens) == re.sub(r"\s", "", expression), expression
     place = 0
@@ -130,7 +130,7 @@ def computed(expression: str, nodes: Mapping[str, Value]) -> Value:
 
 
 def _joined(left: Value, right: Value, function: Callable[[float, float], float]) -> Value:
-    """Each pair of items whose labels are the same, or the one's among the other's."""
+    """Apply a function to the pairs of items with equal labels, or with one's a subset."""
     if not left or not right:
         return []
     pairs = [(a, b) for a in left for b in right if a.labels <= b.labels or b.labels <= a.labels]

@@ -1,4 +1,4 @@
-"""What the data files in tests/cases/alerts tell, as series: hours, days, tables, metrics."""
+"""Series made from the scenarios in tests/cases/alerts: hours, days, tables, metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MIX: Final = {
 
 @dataclass(frozen=True)
 class Line:
-    """A line of line protocol, and when it is there to be read (s)."""
+    """A line of line protocol, and the time in s from which queries see it."""
 
     visible: int
     text: str
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Expected:
-    """An alert that must fire, between which times, and cease; None: not before the end."""
+    """An expected alert: spans of time in which it must fire and clear (None: never)."""
 
     alert: str
     fires: tuple[int, int]
@@ -55,7 +55,7 @@ class _Node:
 
 
 class Scenario:
-    """One data file. Times in it are `DAYThh:mm` from its start; the days are counted from 0."""
+    """A scenario, read from a file; its times are `DAYThh:mm` from the start, with days from 0."""
 
     def __init__(self, path: Path) -> None:
         told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -87,18 +87,18 @@ class Scenario:
         )
 
     def at(self, text: str) -> int:
-        """A time of the data file, in seconds since 1970."""
+        """Parse a time of the file to seconds since 1970."""
         day, _, clock = text.partition("T")
         hour, _, minute = clock.partition(":")
         return self.start + int(day) * DAY + int(hour) * HOUR + int(minute) * 60
 
     def spoken(self, at: int) -> str:
-        """A time as the data file writes it."""
+        """Format a time in seconds since 1970 as in the file."""
         day, second = divmod(at - self.start, DAY)
         return f"{day}T{second // HOUR:02}:{second // 60 % 60:02}"
 
     def _node(self, number: int) -> _Node:
-        # Owners are mostly awake in the second half of the UTC day.
+        # Most owners are awake in the second half of the UTC day.
         second = int(self._rng.triangular(0, DAY, 0.7 * DAY)) if self._rng.random() < 0.4 else None
         is_a = {
             name: self._rng.choices(list(mix), list(mix.values()))[0] for name, mix in _MIX.items()
@@ -142,7 +142,7 @@ class Scenario:
         raise AssertionError(event["kind"])
 
     def _shown(self, due: int) -> int:
-        """When what is due to be computed at a time is there."""
+        """The time at which rows due at `due` are stored: later if the rollup is down then."""
         for event in self._events:
             if event["kind"] in ("intake-down", "rollup-stopped"):
                 since, until = self.at(event["from"]), self.at(event["to"])
@@ -151,7 +151,7 @@ class Scenario:
         return due
 
     def lines(self) -> list[Line]:
-        """`hourly_usage`, `daily_usage` and the one-way tables of `daily_nodes`."""
+        """Lines of `hourly_usage`, `daily_usage` and the one-way tables of `daily_nodes`."""
         return [*self._hourly(), *self._daily()]
 
     def _hourly(self) -> Iterator[Line]:
@@ -198,7 +198,7 @@ class Scenario:
                     )
 
     def samples(self) -> list[Sample]:
-        """What Prometheus scraped from four days before the watch on."""
+        """Samples of Prometheus, from four days before the watched period on."""
         since = max(self.start, self.watch - 4 * DAY - HOUR)
         found: list[Sample] = []
         heard = 0
@@ -230,7 +230,7 @@ class Scenario:
         return found
 
     def _looked(self, at: int) -> int:
-        """When the rollup had last computed all there was."""
+        """The time of the rollup's last complete run before `at`."""
         for event in self._events:
             if event["kind"] == "rollup-stopped":
                 since, until = self.at(event["from"]), self.at(event["to"])
@@ -244,5 +244,5 @@ class Scenario:
 
 
 def cases() -> list[Path]:
-    """Every data file."""
+    """The files of all scenarios."""
     return sorted(CASES.glob("*.json"))

@@ -16,11 +16,11 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MISSING_UNTIL_RESOLVED: Final = 2
 
 Ask = Callable[[Sequence[tuple[str, str, int]]], list[Value]]
-"""Answers queries: of each the datasource's uid, the text, and now (s)."""
+"""A function that answers queries, each given as datasource uid, text and time in s."""
 
 
 def seconds(text: str) -> int:
-    """A duration as Prometheus writes it."""
+    """Parse a duration in Prometheus' format to seconds."""
     found = re.findall(r"(\d+)([smhd])", text)
     assert "".join(n + unit for n, unit in found) == text, text
     return sum(int(n) * _UNITS[unit] for n, unit in found)
@@ -28,7 +28,7 @@ def seconds(text: str) -> int:
 
 @dataclass(frozen=True)
 class Provisioned:
-    """A rule as it is provisioned, and its group's interval in seconds."""
+    """A provisioned rule, and the interval of its group in seconds."""
 
     rule: Json
     interval: int
@@ -38,7 +38,7 @@ class Provisioned:
         return str(self.rule["title"])
 
     def queries(self, now: int) -> list[tuple[str, str, int]]:
-        """Its queries at a time, macros put in."""
+        """Its queries at a time in s, with macros replaced."""
         return [self._query(node, now) for node in self.rule["data"] if not _is_expression(node)]
 
     def sources(self) -> set[str]:
@@ -54,7 +54,7 @@ class Provisioned:
         return node["datasourceUid"], text, until
 
     def condition(self, answers: Sequence[Value]) -> Value:
-        """The value of the condition, from the answers to `queries` in their order."""
+        """Evaluate its condition from the answers to `queries`, in the same order."""
         nodes: dict[str, Value] = {}
         left = iter(answers)
         for node in self.rule["data"]:
@@ -75,7 +75,7 @@ def _is_expression(node: Json) -> bool:
 
 
 def provisioned() -> list[Provisioned]:
-    """All rules of the committed file."""
+    """Read all rules of the committed file."""
     groups = json.loads(RULES.read_text(encoding="utf-8"))["groups"]
     return [
         Provisioned(rule, seconds(group["interval"])) for group in groups for rule in group["rules"]
@@ -85,14 +85,14 @@ def provisioned() -> list[Provisioned]:
 @dataclass
 class _State:
     since: int | None = None
-    """When the condition began to hold without a break; None while it does not."""
+    """Time since which the condition has held without a break; None if it does not hold."""
     firing: bool = False
     missing: int = 0
 
 
 @dataclass(frozen=True)
 class Change:
-    """An alert that began to fire, or ceased to, at a time (s)."""
+    """The start or end of an alert's firing, with its time in s."""
 
     at: int
     alert: str
@@ -102,14 +102,14 @@ class Change:
 
 @dataclass
 class Watch:
-    """The states of one rule's alerts; feed it with `evaluate` in order of time."""
+    """States of the alerts of a rule; call `evaluate` in order of time."""
 
     of: Provisioned
     changes: list[Change] = field(default_factory=list)
     _states: dict[Labels, _State] = field(default_factory=dict)
 
     def evaluate(self, now: int, value: Value) -> None:
-        """One evaluation. No data at all is what the rule says of it; here always OK."""
+        """Evaluate the rule once; no data counts as OK, as all rules here configure it."""
         assert self.of.rule["noDataState"] == "OK"
         found = {item.labels: item.value != 0 for item in value}
         for labels, holds in found.items():
@@ -136,9 +136,9 @@ class Watch:
 def run(
     rules: Sequence[Provisioned], since: int, until: int, ask: Ask, *, before: Callable[[int], None]
 ) -> list[Change]:
-    """Evaluate rules at each of their times from `since` to `until` (s), an hour at a time.
+    """Evaluate rules at their intervals from `since` to `until` (s), hour by hour.
 
-    `before` is called with each hour's start, to make true what is so by then.
+    `before` is called with the start of each hour, to store the data that exists by then.
     """
     watches = [Watch(rule) for rule in rules]
     for hour in range(since, until, 3600):
@@ -159,7 +159,7 @@ def run(
 
 
 def intervals(changes: Sequence[Change]) -> Iterator[tuple[str, Labels, int, int | None]]:
-    """Each firing of each alert: name, labels, begin, and end if it ended."""
+    """Pair changes to firings: alert name, labels, start, and end (None if it did not end)."""
     open_: dict[tuple[str, Any], int] = {}
     for change in changes:
         key = (change.alert, change.labels)

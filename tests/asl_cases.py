@@ -1,8 +1,8 @@
-"""The cases in tests/cases/asl: a raw body, and the lines that it gives or why it is refused.
+"""Reader of the cases in tests/cases/asl: raw bodies with their expected lines or refusals.
 
-A `.lines` file begins with the reply, then a line of line protocol a point, in order of time, with
-`<server>`, `<node NUMBER>` (pseudonyms) and `<time>` to be filled in. A `.reason` file holds the
-word of the refusal. The body is in the `.json` or `.body` file of the same name.
+The body is in a `.json` or `.body` file. The `.lines` file of the same name has the reply in its
+first line, then one line of line protocol per point, in order of time, with the placeholders
+`<server>`, `<node NUMBER>` (pseudonyms) and `<time>`. A `.reason` file holds the word of a refusal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REFUSED = sorted(DIRECTORY.glob("refused/*.reason"))
 
 
 def body_of(case: Path) -> bytes:
-    """The body as it is sent."""
+    """The body of a case, as it is sent."""
     sample = case.with_suffix(".json")
     return (sample if sample.exists() else case.with_suffix(".body")).read_bytes()
 
@@ -33,7 +33,7 @@ def sender_of(body: bytes) -> str:
 
 
 def expected(case: Path) -> tuple[dict[str, object], list[str]]:
-    """The reply's numbers, and the lines with pseudonyms in them; `<time>` is left."""
+    """The numbers of the reply, and the lines with pseudonyms, but still with `<time>`."""
     server = server_name(sender_of(body_of(case)))
     head, *lines = case.read_text(encoding="utf-8").splitlines()
     return json.loads(head.removeprefix("# ")), [

@@ -1,4 +1,4 @@
-"""What other work on the machine adds to a measured time."""
+"""Time measurements that leave out waits for a processor on a busy machine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 def starved_s(*processes: int) -> float:
-    """Seconds that the threads of these processes were ready to run and had no processor.
+    """Seconds for which threads of these processes were runnable, but had no processor.
 
-    Linux counts them in /proc/PID/task/TID/schedstat, in ns, since each thread began.
+    Linux counts them in ns, since the start of each thread, in /proc/PID/task/TID/schedstat.
     """
     waited = 0
     for process in processes:
@@ -21,28 +21,28 @@ def starved_s(*processes: int) -> float:
             try:
                 waited += int(counts.read_text().split()[1])
             except OSError:
-                continue  # the thread has ended meanwhile
+                continue  # the thread has ended
     return waited / 1e9
 
 
 @dataclass
 class Spent:
-    """A measured time by the clock, and the waits for a processor in it, in seconds."""
+    """An elapsed time, and the waits for a processor in it, in seconds."""
 
     clock_s: float = 0.0
     starved_s: float = 0.0
 
     @property
     def own_s(self) -> float:
-        """The time without the waits."""
+        """The elapsed time without the waits, in seconds."""
         return max(0.0, self.clock_s - self.starved_s)
 
 
 @contextmanager
 def measured(*processes: int) -> Iterator[Spent]:
-    """Measure the block; `own_s` leaves out what these and the test's own process were starved.
+    """Measure the block; `own_s` leaves out the waits of `processes` and of this process.
 
-    On a quiet machine both are the same. On a busy one `own_s` is what a limit is compared with.
+    Compare limits with `own_s`: on an idle machine it equals the elapsed time.
     """
     spent = Spent()
     everybody = (os.getpid(), *processes)

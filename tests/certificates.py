@@ -1,4 +1,4 @@
-"""Certificates made by openssl."""
+"""Self-signed certificates for tests, made by openssl."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Certificate:
-    """A self-signed certificate and its key, as files in PEM."""
+    """A self-signed certificate and its key, as PEM files."""
 
     file: Path
     key: Path
@@ -22,7 +22,7 @@ class Certificate:
 
 
 def self_signed(directory: Path, name: str = "IP:127.0.0.1") -> Certificate:
-    """A certificate for a name that nobody has vouched for."""
+    """Create a self-signed certificate for a subject alternative name."""
     made = Certificate(directory / "server.pem", directory / "server.key")
     subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""Commands of the collector, run in this process: each start of Python would cost a second."""
+"""Runs commands of the collector in this process, since a new process takes a second."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from collector.cli.common import err, out
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -28,16 +28,16 @@ class Done:
 
 
 def command(environment: Mapping[str, str], *arguments: str | Path, answer: str = "") -> Done:
-    """Run `collector …` with these settings alone; `answer` is what is typed.
+    """Run `collector …` with only these settings; `answer` is its standard input.
 
-    In a thread, so that a test that is a coroutine may call it; what it raises beside an exit is
-    raised here.
+    It runs in a thread, so that coroutines can call it. Its exceptions, except an exit, are raised
+    here.
     """
     settings: dict[str, str | None] = dict.fromkeys(
         name for name in os.environ if name.startswith("COLLECTOR_")
     )
     settings |= environment
-    # The consoles have taken their width from whoever runs the tests.
+    # The consoles have the width of the terminal in which the tests run.
     out.width = err.width = 100
     with same_log_afterwards(), ThreadPoolExecutor(1) as thread:
         done = thread.submit(
@@ -50,7 +50,7 @@ def command(environment: Mapping[str, str], *arguments: str | Path, answer: str 
 
 @contextmanager
 def same_log_afterwards() -> Iterator[None]:
-    """A command sets up the process's log for itself; the tests after it have theirs."""
+    """Restore the logging configuration at exit, since a command changes it."""
     root, configured = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     try:
@@ -60,5 +60,5 @@ def same_log_afterwards() -> Iterator[None]:
         structlog.configure(**configured)
         for name, module in list(sys.modules.items()):
             if name.startswith("collector."):
-                # A logger remembers how it was set up when it first spoke.
+                # A logger caches its configuration when it is first used.
                 getattr(getattr(module, "log", None), "__dict__", {}).pop("bind", None)

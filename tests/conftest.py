@@ -1,7 +1,7 @@
-"""Fixtures on the real things: an InfluxDB, a disk, a collector as a process of its own.
+"""Fixtures with real parts: InfluxDB, a disk, the collector as a separate process.
 
-InfluxDB is Debian's 1.x, started by the tests, unless TEST_INFLUX_URL names another; with
-TEST_INFLUX_TOKEN and TEST_INFLUX_ORG that may be a 2.x.
+InfluxDB is Debian's 1.x, started by the tests, unless TEST_INFLUX_URL names another server, which
+may be a 2.x with TEST_INFLUX_TOKEN and TEST_INFLUX_ORG.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class InfluxServer:
-    """A real InfluxDB, spoken to with no line of the product's code."""
+    """A client of a real InfluxDB that uses no code of the product."""
 
     url: str
     token: str = ""
@@ -65,9 +65,9 @@ class InfluxServer:
         return {name: value for name, value in settings.items() if value}
 
     def query(self, statement: str, database: str = "") -> list[Row]:
-        """Send InfluxQL; every row as columns and tags by name, `time` in nanoseconds.
+        """Run InfluxQL; each row maps names of columns and tags to values, `time` is in ns.
 
-        A database that does not exist has no rows.
+        A database that does not exist gives no rows.
         """
         fields = {"q": statement, "db": database, "epoch": "ns"}
         status, body = self._request("POST", "/query", fields)
@@ -95,12 +95,12 @@ class InfluxServer:
         assert status == 204, f"HTTP {status} {body!r}"
 
     def count(self, database: str, measurement: str, column: str) -> int:
-        """Return how many points of the measurement have the field."""
+        """Return the number of points of the measurement that have the field."""
         rows = self.query(f'SELECT count("{column}") AS n FROM "{measurement}"', database)
         return int(rows[0]["n"]) if rows else 0
 
     def databases(self) -> list[str]:
-        """Return the names of all databases, on 2.x of the buckets."""
+        """Return the names of all databases (2.x: buckets)."""
         if not self.is_2:
             return [row["name"] for row in self.query("SHOW DATABASES")]
         with self._client() as client:
@@ -108,7 +108,7 @@ class InfluxServer:
             return [str(bucket.name) for bucket in buckets]
 
     def create(self, database: str) -> None:
-        """Make a database, on 2.x a bucket, that keeps its points for ever."""
+        """Create a database (2.x: bucket) with unlimited retention."""
         if not self.is_2:
             self.query(f'CREATE DATABASE "{database}"')
             return
@@ -116,7 +116,7 @@ class InfluxServer:
             client.buckets_api().create_bucket(bucket_name=database, org=self.org)
 
     def retention(self, database: str) -> int:
-        """How long a database, on 2.x a bucket, keeps its points, in seconds; 0: for ever."""
+        """Return the retention of a database (2.x: bucket) in seconds; 0 is unlimited."""
         if self.is_2:
             with self._client() as client:
                 bucket = client.buckets_api().find_bucket_by_name(database)
@@ -130,7 +130,7 @@ class InfluxServer:
         return parts["h"] * 3600 + parts["m"] * 60 + parts["s"]
 
     def drop(self, database: str) -> None:
-        """Remove a database, on 2.x a bucket, and all that is in it."""
+        """Delete a database (2.x: bucket)."""
         if not self.is_2:
             self.query(f'DROP DATABASE "{database}"')
             return
@@ -161,7 +161,7 @@ class InfluxServer:
 
 @dataclass(frozen=True)
 class Databases:
-    """The pair of databases of one test."""
+    """The databases of one test."""
 
     server: InfluxServer
     prefix: str
@@ -182,13 +182,13 @@ class Databases:
 
 @pytest.fixture(scope="session")
 def influxd() -> Path:
-    """The influxd 1.x of this machine; `make test` has seen to one."""
+    """The influxd 1.x of this machine; `make test` installs one."""
     return embedded.find_influxd()
 
 
 @pytest.fixture(scope="session")
 def influx_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
-    """The InfluxDB that all tests share; no test may stop it."""
+    """An InfluxDB that all tests share; no test may stop it."""
     if given := os.environ.get(URL, ""):
         server = InfluxServer(given.rstrip("/"), os.environ.get(TOKEN, ""), os.environ.get(ORG, ""))
         yield server
@@ -204,7 +204,7 @@ def influx_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxSe
 
 @pytest.fixture
 def databases(influx_server: InfluxServer) -> Iterator[Databases]:
-    """Names for this test's databases on the shared server; nothing is created, all is dropped."""
+    """Databases of a test on the shared server; they are not created, but deleted afterwards."""
     pair = Databases(influx_server, f"t{secrets.token_hex(6)}_")
     yield pair
     for name in influx_server.databases():
@@ -214,13 +214,13 @@ def databases(influx_server: InfluxServer) -> Iterator[Databases]:
 
 @pytest.fixture
 def influx_prefix(databases: Databases) -> str:
-    """What stands before the names of this test's databases."""
+    """The prefix of the names of this test's databases."""
     return databases.prefix
 
 
 @pytest.fixture
 def own_influx(tmp_path: Path) -> Iterator[embedded.EmbeddedInflux]:
-    """A running InfluxDB 1.x of the test's own, which it may stop, kill and restart."""
+    """A running InfluxDB 1.x for one test, which may stop, kill and restart it."""
     influx = embedded.EmbeddedInflux(tmp_path / "own-influxdb")
     influx.start()
     yield influx
@@ -229,7 +229,7 @@ def own_influx(tmp_path: Path) -> Iterator[embedded.EmbeddedInflux]:
 
 @pytest.fixture
 def own_databases(own_influx: embedded.EmbeddedInflux) -> Iterator[Databases]:
-    """The databases on the test's own InfluxDB, by their plain names."""
+    """Databases without a prefix on the test's own InfluxDB."""
     server = InfluxServer(own_influx.url)
     yield Databases(server, "")
     server.http.clear()
@@ -243,13 +243,13 @@ def state_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Give a loopback port on which nothing listens, another at each call."""
+    """A function that returns another unused loopback port at each call."""
     return embedded.free_port
 
 
 @dataclass
 class Serve:
-    """One `collector serve` process with addresses, state directory and environment of its own."""
+    """A `collector serve` process with its own addresses, state directory and environment."""
 
     environment: dict[str, str]
     log: Path
@@ -284,7 +284,7 @@ class Serve:
         return found
 
     def logs(self) -> str:
-        """Return all that it has written to standard output and error."""
+        """Return its standard output and error so far."""
         return self.log.read_text(errors="replace")
 
     def kill(self) -> None:
@@ -293,7 +293,7 @@ class Serve:
         self.process.wait()
 
     def terminate(self) -> int:
-        """Ask it to stop as a service manager would; return its exit code."""
+        """Stop it with SIGTERM, like a service manager; return its exit code."""
         if self.running:
             self.process.terminate()
         try:
@@ -306,7 +306,7 @@ class Serve:
         return self.logs()[-LOG_TAIL:]
 
     def wait_ready(self) -> None:
-        """Return once /readyz answers 200; fail with the log if that never happens."""
+        """Wait until /readyz answers 200; fail with the log if it never does."""
         deadline = time.monotonic() + READY_TIMEOUT
         with urllib3.PoolManager(retries=False, timeout=2) as http:
             while time.monotonic() < deadline:
@@ -323,7 +323,7 @@ class Serve:
 
 
 class StartServe(Protocol):
-    """Start `collector serve` with these settings over the defaults of the tests."""
+    """A function that starts `collector serve` with settings that override the tests' defaults."""
 
     def __call__(
         self, settings: Mapping[str, str], *, ready: bool = True, under: Sequence[str] = ()
@@ -331,13 +331,13 @@ class StartServe(Protocol):
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without any setting of a collector."""
+    """Return the environment of this process without settings of a collector."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COLLECTOR_")}
 
 
 @dataclass(frozen=True)
 class MachineClock:
-    """The clock that processes with this environment have, by Debian's libfaketime."""
+    """A settable clock for processes with this environment, made by Debian's libfaketime."""
 
     file: Path
     library: Path
@@ -348,18 +348,18 @@ class MachineClock:
             "LD_PRELOAD": str(self.library),
             "FAKETIME_TIMESTAMP_FILE": str(self.file),
             "FAKETIME_NO_CACHE": "1",
-            # A clock that is set moves neither the monotonic one nor the time since boot.
+            # Setting a real clock changes neither the monotonic clock nor the time since boot.
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
     def set(self, ahead_s: int) -> None:
-        """Have it so many seconds ahead of ours."""
+        """Set it this many seconds ahead of the real clock."""
         self.file.write_text(f"{ahead_s:+d}")
 
 
 @pytest.fixture
 def machine_clock(tmp_path: Path) -> MachineClock:
-    """A clock that a test sets; right at first. `make dev` has seen to the library."""
+    """A clock that a test can set; it is right at first. `make dev` installs the library."""
     root = Path(__file__).parents[1] / ".local" / "libfaketime"
     found = sorted(root.glob("usr/lib/*/faketime/libfaketimeMT.so.1"))
     if not found:
@@ -371,14 +371,14 @@ def machine_clock(tmp_path: Path) -> MachineClock:
 
 @pytest.fixture
 def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> Iterator[StartServe]:
-    """Start `collector serve` as often as a test likes; all of them are ended afterwards.
+    """A function that starts `collector serve`; all its processes are stopped afterwards.
 
-    Defaults: free ports, `state_dir`. The same settings given again (`environment` of the one
-    before) make the restart of a collector. With `ready=False` it is not waited for; `under` is a
-    command that runs it.
+    By default they have free ports and `state_dir`. To restart a collector, pass the `environment`
+    of its process. `ready=False` does not wait until it is ready; `under` is a command that runs
+    it.
     """
-    # Made before this fixture, they are undone after it: a collector still running would make
-    # its databases again, or wait long for an InfluxDB that has gone.
+    # Requested first, they are torn down after this fixture: a collector still running would make
+    # its databases again, or wait long for an InfluxDB that has ended.
     for earlier in ("databases", "own_databases", "own_influx"):
         if earlier in request.fixturenames:
             request.getfixturevalue(earlier)
@@ -412,7 +412,7 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
     yield start
     for collector in started:
         if collector.running:
-            # Asked before it is killed, so that what it ran is counted as covered.
+            # SIGTERM before SIGKILL, so that its coverage data is written.
             collector.process.terminate()
             try:
                 collector.process.wait(STOP_TIMEOUT)

@@ -1,4 +1,4 @@
-"""A way to InfluxDB that cuts answers short as InfluxDB's own limits do, or as a proxy may."""
+"""A proxy before InfluxDB that truncates answers, like InfluxDB's limits or a faulty proxy."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Cut = Callable[[bytes], bytes]
 
 
 def csv_cut(body: bytes) -> bytes:
-    """The first half of the lines, and a clean end: HTTP 200 and no error."""
+    """Keep the first half of the lines; the answer still ends cleanly, without an error."""
     lines = body.splitlines(keepends=True)
     return b"".join(lines[: max(1, len(lines) // 2)])
 
 
 def csv_rows_lost(body: bytes) -> bytes:
-    """All that an answer has but half of the rows of its longest part."""
+    """Drop half of the rows of the longest part of an answer."""
     parts = body.split(b"\n\n")
     longest = max(range(len(parts)), key=lambda number: len(parts[number]))
     lines = parts[longest].split(b"\n")
@@ -35,7 +35,7 @@ def csv_rows_lost(body: bytes) -> bytes:
 
 
 def json_cut(body: bytes) -> bytes:
-    """The first half of the longest series and then the error, as 1.6.7 does on a time-out."""
+    """Keep the first half of the longest series, then an error, like 1.6.7 after a timeout."""
     documents, at = _longest(body)
     result = documents[at]["results"][0]
     series = result["series"][-1]
@@ -46,7 +46,7 @@ def json_cut(body: bytes) -> bytes:
 
 
 def json_partial(body: bytes) -> bytes:
-    """The first half of the longest series, marked as partial, as 1.x does at its row limit."""
+    """Keep the first half of the longest series, marked partial, like 1.x at its row limit."""
     documents, at = _longest(body)
     series = documents[at]["results"][0]["series"][-1]
     series["values"] = series["values"][: len(series["values"]) // 2]
@@ -55,13 +55,13 @@ def json_partial(body: bytes) -> bytes:
 
 
 def json_documents_lost(body: bytes) -> bytes:
-    """The documents up to the longest, which is whole, and a clean end."""
+    """Drop the documents after the longest one; the answer still ends cleanly."""
     documents, at = _longest(body)
     return _written(documents[: at + 1])
 
 
 def json_rows_lost(body: bytes) -> bytes:
-    """All documents, but half of the rows of the longest series, and nothing that says so."""
+    """Drop half of the rows of the longest series, without any mark."""
     documents, at = _longest(body)
     series = documents[at]["results"][0]["series"][-1]
     series["values"] = series["values"][: len(series["values"]) // 2]
@@ -78,7 +78,7 @@ JSON_CUTS: dict[str, Cut] = {
 
 
 def _longest(body: bytes) -> tuple[list[Any], int]:
-    """The documents of an answer, and the middle one of those that hold the most rows."""
+    """Parse the documents of an answer; return them and the index of one with the most rows."""
     documents = [json.loads(line) for line in body.splitlines()]
     most = max(map(_rows, documents))
     longest = [at for at, document in enumerate(documents) if _rows(document) == most]
@@ -99,10 +99,10 @@ def _written(documents: list[Any]) -> bytes:
 
 @dataclass
 class Cutting:
-    """Between a collector and a real InfluxDB at `target`; cuts answers while `cutting`.
+    """A proxy to a real InfluxDB at `target` that truncates answers while `cutting`.
 
-    Only those of at least `least` rows, to queries that hold `only`. With `tls` it is reached by
-    https:// alone.
+    It truncates answers of at least `least` rows, to queries that contain `only`. With `tls` it
+    listens for https:// only.
     """
 
     target: str

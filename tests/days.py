@@ -1,4 +1,4 @@
-"""A day's facts from a few reports, by way of the text that InfluxDB would answer."""
+"""Makes a day's facts from a few reports, through CSV in the format of InfluxDB's answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Cells = list[str]
 
 @dataclass(frozen=True)
 class One:
-    """A report of a server with nodes of the same kind; the times of a day's go up."""
+    """A report of a server whose nodes have the same properties; a day's are in order of time."""
 
     nodes: tuple[int, ...]
     server: int = 1
@@ -32,7 +32,7 @@ class One:
 
 
 def answer(measurement: Measurement, rows: Iterable[Cells]) -> bytes:
-    """InfluxDB's CSV of the rows: time in ns, then the columns of a day's facts."""
+    """Format rows as InfluxDB's CSV: time in ns, then the columns of a day's facts."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", "tags", "time", *columns(measurement)])
@@ -67,7 +67,7 @@ def _platform(each: One) -> Cells:
 
 
 def day(*reports: One) -> DayFacts:
-    """The facts of a day of these reports, in order of time."""
+    """The facts of a day with these reports, given in order of time."""
     return gather(
         Rows(NODE_REPORT).add(answer(NODE_REPORT, node_rows(reports))).frame(),
         Rows(SERVER_REPORT).add(answer(SERVER_REPORT, server_rows(reports))).frame(),

@@ -1,4 +1,4 @@
-"""A way to InfluxDB that can be made to fail: an HTTP server that hands on what it gets, or not."""
+"""A proxy before InfluxDB with faults that a test sets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ GZIP = 16 + zlib.MAX_WBITS
 _PASSED_ON = ("Content-Encoding", "Content-Type", "Authorization", "Accept")
 
 Fault = Callable[["Way", web.Request, bytes], Awaitable[web.StreamResponse]]
-"""What becomes of a request, with its body as it came."""
+"""A function that answers a request, given its raw body."""
 
 
 @dataclass
 class Way:
-    """Between a collector and a real InfluxDB at `target`.
+    """A proxy between a collector and a real InfluxDB at `target`.
 
-    `fault` is what its writes meet, `of_queries` what its queries meet.
+    `fault` answers its writes, `of_queries` its queries.
     """
 
     target: str
@@ -63,13 +63,13 @@ class Way:
         return await self.hand_on(request, body)
 
     async def hand_on(self, request: web.Request, body: bytes) -> web.StreamResponse:
-        """InfluxDB's answer to a body of any size; 502 where it does not answer."""
+        """Forward a request with a body of any size; answer 502 if InfluxDB does not answer."""
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         try:
             async with self._session.request(
                 request.method,
                 f"{self.target}{request.path_qs}",
-                # aiohttp warns of raw bytes over 1 MiB, and a warning is an error in tests.
+                # aiohttp warns about raw bytes over 1 MiB, and tests treat warnings as errors.
                 data=io.BytesIO(body),
                 headers=headers,
             ) as answer:
@@ -84,7 +84,7 @@ class Way:
 
 
 def slow(seconds: float) -> Fault:
-    """Each write takes so long, and is done."""
+    """A fault that delays each write, and forwards it."""
 
     async def fault(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
         way.met["slow"] += 1
@@ -95,15 +95,15 @@ def slow(seconds: float) -> Fault:
 
 
 async def hanging(way: Way, _request: web.Request, _body: bytes) -> web.StreamResponse:
-    """Accepted and not answered for as long as the fault lasts."""
+    """A fault that accepts a request, and does not answer it while the fault lasts."""
     way.met["hanging"] += 1
-    while hanging in (way.fault, way.of_queries):  # noqa: ASYNC110 - a test sets it from outside
+    while hanging in (way.fault, way.of_queries):  # noqa: ASYNC110 - a test changes it from outside
         await asyncio.sleep(0.05)
     return web.Response(status=504)
 
 
 def at_random(chance: random.Random, *, well: float = 0.3) -> Fault:
-    """500, 503, 429, done and then cut off, done and then 500, or done in part, by chance."""
+    """A random fault: 500, 503, 429; written, then cut off or 500; or written in part."""
 
     async def fault(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
         if chance.random() < well:
@@ -128,7 +128,7 @@ def at_random(chance: random.Random, *, well: float = 0.3) -> Fault:
 
 
 async def _in_part(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
-    """The first half of the lines is written, the second half is not; InfluxDB 1.x says it so."""
+    """A fault that writes the first half of the lines and answers like InfluxDB 1.x then."""
     compressed = request.headers.get("Content-Encoding") == "gzip"
     lines = (zlib.decompress(body, wbits=GZIP) if compressed else body).split(b"\n")
     if len(lines) == 1:

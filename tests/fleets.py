@@ -1,7 +1,7 @@
-"""Small random fleets whose every report was drawn to be awkward, as (time in ns, body).
+"""Small random fleets of awkward servers; a report is a pair of time in ns and body.
 
-Servers fall silent for days about the ends of the windows, say the same thing twice, change their
-version within a day, hand nodes to each other, come back under another UUID, and say odd things.
+Servers are silent for days near the limits of the windows, send reports twice, change their version
+within a day, exchange nodes, return with another UUID, and send unusual values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.oracle import DAY, HOUR, S
 Received = list[tuple[int, bytes]]
 
 EPOCH = 20_000
-"""The first day of a fleet, counted from 1970, where no other is given: 2024-10-04."""
+"""The default first day of a fleet, in days since 1970: 2024-10-04."""
 
 _VERSIONS = (
     "Asterisk 20.7.0+asl3-1.3-1.deb12",
@@ -69,7 +69,7 @@ UNTIDY = (
         "x" * 80,
     ),
 )
-"""Words that are blank, look alike, or are the tables' own."""
+"""Values that are blank, look alike, or are reserved in the tables."""
 _UNTIDY_VERSIONS = (
     *(f"Asterisk {word}" for word in ("other", "all", "unknown", "2O.7.0", "20.7.\u0660", "|")),
     *(f"Asterisk 20.7.{a}+asl3-{b}.3-1.deb12" for a in "0O" for b in "1lI2"),
@@ -90,7 +90,7 @@ class _Server:
     silent: set[int] = field(default_factory=set)
 
     def body(self) -> bytes:
-        """One report; now and then it is said in another's way."""
+        """Draw a report, now and then with another client's peculiarities."""
         rng = self.rng
         distro, release, arch = self.platform
         if self.untidy and rng.random() < 0.5:
@@ -132,9 +132,9 @@ class _Server:
 def random_fleet(
     seed: int, *, days: int, servers: int, first: int = EPOCH, untidy: bool = False
 ) -> Received:
-    """All that such a fleet sends in its days (`first`: the first, of 1970), in order of time.
+    """Draw a fleet's submissions in order of time; `first` is its first day, in days since 1970.
 
-    In an untidy one much of what servers say of themselves is blank, looks alike or is reserved.
+    In an `untidy` fleet many values are blank, look alike or are reserved.
     """
     rng = random.Random(f"fleet {seed}")
     numbers = iter(rng.sample(range(2000, 60_000), servers * 4 + days))
@@ -188,7 +188,7 @@ def _install(server: _Server) -> None:
 
 
 def _happenings(rng: random.Random, fleet: list[_Server]) -> None:
-    """What becomes of the fleet between two days."""
+    """Change the fleet at random between two days."""
     server, other = rng.choice(fleet), rng.choice(fleet)
     if rng.random() < 0.3:
         server.version = rng.choice((*_VERSIONS, *_ODD_VERSIONS))
@@ -204,9 +204,9 @@ def _happenings(rng: random.Random, fleet: list[_Server]) -> None:
 
 
 def _reports(rng: random.Random, server: _Server, midnight: int) -> Received:
-    """A server's reports of a day: mostly one."""
+    """Draw a server's reports of a day, usually one."""
     times = rng.choices((1, 2, 3), (85, 10, 5))[0]
-    # Away from the very ends of hours, so that a report's points share its hour.
+    # Not at the end of an hour, so that all points of a report are in the same hour.
     instants = sorted(midnight + rng.randrange(DAY - S) for _ in range(times))
     if rng.random() < 0.05:
         instants[0] = midnight

@@ -1,4 +1,4 @@
-"""The HTTP API of a running Grafana, as its pages use it."""
+"""A client of Grafana's HTTP API, with the routes that Grafana's own pages use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.dashboards.asked import Span
 
 @dataclass(frozen=True)
 class Api:
-    """A Grafana's HTTP API, as somebody (`user:password`) or as an anonymous viewer."""
+    """The API of a running Grafana, used as a user (`user:password`) or an anonymous viewer."""
 
     url: str
     who: str = ""
@@ -36,15 +36,15 @@ class Api:
         return body
 
     def rules(self) -> list[dict[str, Any]]:
-        """Every alert rule with its state, by a route that Grafana 9.3 has; none while it loads.
+        """All alert rules with their states; none while Grafana loads them.
 
-        `/api/v1/provisioning/alert-rules` lists them since 9.4 only.
+        Grafana 9.3 has this route; `/api/v1/provisioning/alert-rules` lists rules since 9.4 only.
         """
         groups = self.get("/api/prometheus/grafana/api/v1/rules")["data"].get("groups") or []
         return [rule for group in groups for rule in group.get("rules") or []]
 
     def frames(self, uid: str, kind: str, target: dict[str, Any], span: Span) -> list[Any]:
-        """What a panel's query gives, by the route that panels use."""
+        """The result of a panel's query, from the route that panels use."""
         status, body = self.ask(
             "POST",
             "/api/ds/query",

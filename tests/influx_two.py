@@ -1,7 +1,7 @@
-"""The routes of InfluxDB 2 that manage buckets and tokens, as a real HTTP server.
+"""An HTTP server with the routes of InfluxDB 2 that manage buckets and tokens.
 
-It answers as 2.8.0 was seen to, word for word where a client reads the words, and is used only
-where no InfluxDB 2 is given: the same tests run against a real one with TEST_INFLUX_URL.
+Its answers are those observed of 2.8.0, word for word where a client reads them. It is used only
+without a real InfluxDB 2: the same tests run against one that TEST_INFLUX_URL names.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ OPERATOR = "operator-token"
 
 Json = dict[str, Any]
 PERMISSIONS = web.RequestKey("permissions", list)
-"""What the token of a request may do; not there for the operator's, which may everything."""
+"""The permissions of a request's token; absent for the operator's, which has all."""
 
 
 class InfluxTwo:
-    """One organisation with buckets and authorizations; no points."""
+    """A server with one organisation, its buckets and authorizations, but no points."""
 
     def __init__(self, *, hides_tokens: bool = False) -> None:
         self.buckets: dict[str, Json] = {}

@@ -1,4 +1,4 @@
-"""Senders under way while something fails, what each of them heard, and what InfluxDB has of it."""
+"""Sends reports during a fault, and compares the replies with the points in InfluxDB."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWER_S = 20.0
 
 @dataclass
 class Ledger:
-    """Senders of reports of one node each, every one with a number of its own."""
+    """Senders of reports with one node each, whose number is unique; and the replies."""
 
     url: str
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(FIRST))
@@ -34,10 +34,10 @@ class Ledger:
     answers: Counter[int] = field(default_factory=Counter)
     unanswered: set[int] = field(default_factory=set)
     times: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """When each acknowledged report was sent and answered, in s since 1970."""
+    """Times at which each acknowledged report was sent and answered, in s since 1970."""
 
     async def send(self, session: aiohttp.ClientSession) -> None:
-        """Send one report and never again, as the real client does."""
+        """Send one report, without retries, like the real client."""
         number = next(self.numbers)
         self.sent += 1
         begun = time.time()
@@ -50,7 +50,7 @@ class Ledger:
                 if answer.status == 503:
                     assert int(answer.headers["Retry-After"]) > 0
         except aiohttp.ClientConnectorError:
-            # Nobody was there to send it to.
+            # Nothing listens, so nothing was sent.
             self.sent -= 1
             await asyncio.sleep(0.05)
         except (aiohttp.ClientError, TimeoutError):
@@ -58,7 +58,7 @@ class Ledger:
             await asyncio.sleep(0.05)
 
     async def send_all(self, count: int) -> None:
-        """Send so many reports, many at once."""
+        """Send this many reports, concurrently."""
         left = itertools.repeat(None, count)
 
         async def sender(session: aiohttp.ClientSession) -> None:
@@ -70,7 +70,7 @@ class Ledger:
 
     @asynccontextmanager
     async def sending(self, *, pause: float = 0.02) -> AsyncIterator[None]:
-        """Send without end while the context lasts; what is under way is waited for."""
+        """Send reports from entry to exit; exit waits for pending replies."""
         ended = asyncio.Event()
 
         async def sender(session: aiohttp.ClientSession) -> None:
@@ -88,14 +88,14 @@ class Ledger:
 
     @staticmethod
     def _session() -> aiohttp.ClientSession:
-        # A connection a report, as of senders that are many.
+        # One connection per report, like many separate senders.
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True),
             timeout=aiohttp.ClientTimeout(total=ANSWER_S),
         )
 
     async def more(self, count: int, *, within: float = 60.0) -> None:
-        """Until so many more are acknowledged."""
+        """Wait until this many more reports are acknowledged."""
         wanted = len(self.acknowledged) + count
         deadline = time.monotonic() + within
         while len(self.acknowledged) < wanted:
@@ -104,13 +104,13 @@ class Ledger:
 
 
 def node_points(databases: Databases) -> Counter[str]:
-    """How many points InfluxDB has of each node, by pseudonym."""
+    """The number of points in InfluxDB for each node, by pseudonym."""
     rows = databases.server.query('SELECT "node" FROM "node_report"', databases.raw)
     return Counter(str(row["node"]) for row in rows)
 
 
 async def delivered(databases: Databases, collector: Serve, numbers: set[int]) -> Counter[str]:
-    """The points of each node once all of these numbers are there; fails after a while."""
+    """Wait until all these nodes are stored, and return the points of each; fail if it lasts."""
     key = key_of(collector.state_dir)
     wanted = {node_name(number, key) for number in numbers}
     found: Counter[str] = Counter()
@@ -124,7 +124,7 @@ async def delivered(databases: Databases, collector: Serve, numbers: set[int]) -
 
 
 async def emptied(collector: Serve) -> None:
-    """Until the outbox has nothing left to deliver."""
+    """Wait until the outbox has nothing left to deliver."""
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline:
         # Measured every few seconds: so that it is of now, the age is looked at too.
@@ -145,10 +145,10 @@ async def settled(
     told_lost: int = 0,
     clocks: Sequence[int] = (0,),
 ) -> Row:
-    """The row of a fault that ended at `ended` (monotonic); recorded, and held to what is promised.
+    """Check the product's promises after a fault that ended at `ended` (monotonic); record its row.
 
-    `told_lost` reports are known to be in a part of a file that was destroyed. Every point is at
-    the time at which its report was sent, by one of `clocks` (s ahead of ours).
+    `told_lost` is the number of reports in a destroyed part of a file. Each point must have the
+    time at which its report was sent, by one of `clocks` (s ahead of the real one).
     """
     if not told_lost:
         await delivered(databases, collector, ledger.acknowledged)

@@ -1,4 +1,4 @@
-"""A network of reports in a real InfluxDB, rolled up by the product and read back without it."""
+"""Test data in a real InfluxDB: the product's intake and rollup fill it, InfluxQL reads it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _BATCH = 2000
 
 
 class AnyNode:
-    """A node list on which every number stands."""
+    """A node list that contains every number."""
 
     def lists(self, node: int) -> bool:
         return True
 
 
 def converter(*, instance: int = 0, last: int = 0) -> ReportConverter:
-    """The intake as a collector has it, to be asked with a clock of the test's own."""
+    """Build the converter of a collector's intake; the test gives the times."""
     return ReportConverter(
         pseudonyms=Pseudonymiser(KEY),
         stamper=Stamper(instance=instance, last=last),
@@ -56,7 +56,7 @@ def converter(*, instance: int = 0, last: int = 0) -> ReportConverter:
 def lines_of(
     received: Iterable[tuple[int, bytes]], understood: ReportConverter | None = None
 ) -> list[str]:
-    """The lines of the submissions that the intake accepts, in the order received."""
+    """Convert submissions to lines, in order; those that the intake refuses give none."""
     intake = understood or converter()
     outcomes = (intake.of(body, at) for at, body in received)
     return [
@@ -68,28 +68,28 @@ def lines_of(
 
 
 def moment(time_ns: int) -> datetime:
-    """A time in whole microseconds; those of tests are of whole seconds at least."""
+    """Convert ns since 1970 to a datetime, cut to microseconds."""
     return datetime(1970, 1, 1, tzinfo=UTC) + time_ns // 1000 * MICROSECOND
 
 
 def ns(at: datetime) -> int:
-    """A time in ns since 1970."""
+    """Convert a datetime to ns since 1970."""
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // MICROSECOND * 1000
 
 
 def day_of(number: int) -> date:
-    """The day so many days after 1970-01-01."""
+    """The date this many days after 1970-01-01."""
     return moment(number * DAY).date()
 
 
 def number_of(day: date) -> int:
-    """Days since 1970-01-01."""
+    """The number of days from 1970-01-01 to a date."""
     return (day - date(1970, 1, 1)).days
 
 
 @dataclass(frozen=True)
 class Rollup:
-    """One collector's rollup: its state directory's cache, its k, the InfluxDB that it works on."""
+    """The rollup of a collector: its InfluxDB, its k, and the cache in its state directory."""
 
     influx: Influx
     k: int
@@ -97,7 +97,7 @@ class Rollup:
     state: Path
 
     def daily(self) -> Daily:
-        """The rollup as a process that has just started has it."""
+        """Build the daily rollup, as in a process that has just started."""
         cache = FactsCache(self.state, k=self.k)
         return Daily(self.influx, k=self.k, retention_s=self.retention_s, cache=cache)
 
@@ -119,7 +119,7 @@ class Rollup:
         metrics: Metrics,
         changed: Callable[[], None] = lambda: None,
     ) -> Schedule:
-        """The schedule of a collector that has just started, with this clock (ns)."""
+        """Build the schedule of a collector that has just started, with a clock in ns."""
         return Schedule(
             self.daily(),
             self.reconciler(),
@@ -129,37 +129,37 @@ class Rollup:
         )
 
     async def reconcile(self, now: int, metrics: Metrics | None = None) -> None:
-        """One look of a collector that has just started."""
+        """Run the schedule once, as in a collector that has just started."""
         assert await self.schedule(lambda: now, metrics or Metrics()).once()
 
 
 @dataclass(frozen=True)
 class Network:
-    """Raw and public databases of one test."""
+    """The raw and public databases of a test."""
 
     databases: Databases
 
     def create(self) -> None:
-        """Make both, to keep their points for ever."""
+        """Create both databases with unlimited retention."""
         for name in (self.databases.raw, self.databases.daily):
             self.databases.server.create(name)
 
     def lay(self, lines: list[str]) -> None:
-        """Write raw lines."""
+        """Write lines to the raw database."""
         for first in range(0, len(lines), _BATCH):
             batch = "\n".join(lines[first : first + _BATCH])
             self.databases.server.write(self.databases.raw, batch)
 
     def lay_received(self, received: Iterable[tuple[int, bytes]]) -> None:
-        """Write what the intake makes of these submissions."""
+        """Convert submissions and write their lines to the raw database."""
         self.lay(lines_of(received))
 
     def publish(self, lines: list[str]) -> None:
-        """Write public lines, as an earlier run or another program may have left them."""
+        """Write lines to the public database, as if an earlier run had left them."""
         self.databases.server.write(self.databases.daily, "\n".join(lines))
 
     def erase_node(self, number: int, *, since: int = 0) -> int:
-        """Delete a node's raw points, each by its time; return how many there were."""
+        """Delete a node's raw points one by one; return their number."""
         server, raw = self.databases.server, self.databases.raw
         where = f"\"node\" = '{node_name(number)}' AND time >= {since}"
         rows = server.query(f"SELECT node FROM node_report WHERE {where}", raw)
@@ -168,7 +168,7 @@ class Network:
         return len(rows)
 
     def found(self, measurement: str) -> Points:
-        """Every point of a public measurement."""
+        """All points of a public measurement."""
         rows = self.databases.server.query(
             f"SELECT * FROM {measurement} GROUP BY *", self.databases.daily
         )
@@ -181,26 +181,26 @@ class Network:
         return points
 
     def series(self) -> Series:
-        """Every point of every public measurement."""
+        """All points of all public measurements."""
         return {measurement: self.found(measurement) for measurement in TAGS}
 
     @asynccontextmanager
     async def rollup(
         self, state: Path, *, k: int = 1, retention_s: int = 0
     ) -> AsyncIterator[Rollup]:
-        """A rollup over these databases."""
+        """A rollup of these databases from entry to exit."""
         async with influx_of(self.databases) as influx:
             yield Rollup(influx, k, retention_s, state)
 
 
 def influx_of(databases: Databases) -> Influx:
-    """The product's client for these databases."""
+    """The product's InfluxDB client for these databases."""
     server = databases.server
     return Influx(server.url, token=server.token, org=server.org, prefix=databases.prefix)
 
 
 def differences(found: Series, expected: Series) -> list[str]:
-    """Each point that is not as expected, in words; a test shows them where there are some."""
+    """Describe each point that differs; an empty list if there is none."""
     return [
         f"{measurement} {moment(time):%m-%d %H:%M} {dict(tags)}:"
         f" {found[measurement].get((time, tags))} is not {expected[measurement].get((time, tags))}"

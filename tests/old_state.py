@@ -1,4 +1,4 @@
-"""A state directory as the collector of version 2 left it, with all that three workers remember."""
+"""A state directory of version 2 with three workers, for tests of the upgrade."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.sender import lay_key
 CASES: Final = Path(__file__).parent / "cases" / "state-2"
 T0: Final = 1_795_500_000_000_000_000
 WAITING: Final = {"outbox": 3, "worker-1": 2, "worker-2": 2}
-"""Undelivered reports in each outbox."""
+"""Number of undelivered reports in each outbox."""
 
 
 def lay(state: Path) -> None:
-    """Lay it, with the tests' key."""
+    """Create the state directory, with the tests' key."""
     lay_key(state)
     for case in sorted(CASES.glob("*.sql")):
         own = state if case.stem == "outbox" else state / case.stem

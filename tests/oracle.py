@@ -1,8 +1,8 @@
-"""The daily and hourly series by brute force, from what was received, in plain Python.
+"""Reference implementation of the daily and hourly series, by brute force in plain Python.
 
-It shares no code with the product: bodies are read as the client's documentation tells, identities
-are the senders' own UUIDs and node numbers, and every number is counted from scratch. It knows no
-k: what is published under a k is held against it by `tests.safety`.
+It shares no code with the product: it reads bodies by the client's documentation, identifies
+senders by UUIDs and node numbers, and counts every number from scratch. It has no k;
+`tests.safety` compares series published with a k against it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ WINDOW = 30
 
 Tags = tuple[tuple[str, str], ...]
 Points = dict[tuple[int, Tags], dict[str, Any]]
-"""Fields by time (ns) and tags."""
+"""Maps time in ns and tags to fields."""
 Series = dict[str, Points]
-"""Points by measurement."""
+"""Maps measurements to points."""
 
 SERVER_KEYS = ("asterisk_version", "asl_version", "distro", "release", "arch")
 NODE_KEYS = (*SERVER_KEYS, "channel", "registration")
@@ -38,7 +38,7 @@ _PARTS = re.compile(r'("nodes-reg-iax"\s*:\s*\[)([^\]]*)\]')
 
 @dataclass(frozen=True)
 class NodeSaid:
-    """A public node in a report, with the properties that it is counted by."""
+    """A public node in a report, with the properties that are counted."""
 
     number: int
     is_a: Mapping[str, str]
@@ -46,7 +46,7 @@ class NodeSaid:
 
 @dataclass(frozen=True)
 class Said:
-    """A report that counts: when it came, from whom, and what it says."""
+    """An accepted report: its time, sender and contents."""
 
     at: int
     server: str
@@ -59,12 +59,12 @@ class Said:
         return self.at // DAY
 
     def without(self, node: int) -> Said:
-        """The report as if it had not named a node."""
+        """Return the report without a node."""
         return replace(self, nodes=tuple(each for each in self.nodes if each.number != node))
 
 
 def said(received: Iterable[tuple[int, bytes]]) -> list[Said]:
-    """The submissions (time in ns, body) that count, in order of time."""
+    """Parse the submissions (time in ns, body) that are to be accepted, in order of time."""
     understood = (_said(at, body) for at, body in received)
     return sorted((each for each in understood if each), key=lambda each: each.at)
 
@@ -74,7 +74,7 @@ def _said(at: int, body: bytes) -> Said | None:
     try:
         told = json.loads(text)
     except ValueError:
-        # A provider's user name stands bare among the numbers.
+        # A provider's user name is unquoted among the numbers.
         try:
             told = json.loads(_PARTS.sub(_only_numbers, text))
         except ValueError:
@@ -138,7 +138,7 @@ def _channel(text: str | None) -> str:
 
 
 def _label(text: str) -> str:
-    """How a value is published: in ASCII, and never as a word that the tables use themselves."""
+    """The published form of a value: ASCII, and never a reserved word of the tables."""
     cleaned = _clean(unicodedata.normalize("NFKC", text))
     plain = "".join(letter if " " <= letter <= "~" else "?" for letter in cleaned)
     for word, meaning in {"all": "other", "other": "other", "none": "none"}.items():
@@ -154,14 +154,14 @@ def _word(text: str) -> str:
 
 
 def _drawn(text: str) -> str:
-    """The same for two texts that only a careful reader tells apart."""
+    """A key that is equal for texts that look alike."""
     for one, other in ("1l", "Il", "|l", "O0", "`'"):
         text = text.replace(one, other)
     return text
 
 
 def _common(counts: Mapping[str, int]) -> dict[str, str]:
-    """One name for the values that are drawn alike: the one that most have."""
+    """Map values that look alike to one name, the most frequent of them."""
     return {
         value: min(
             (other for other in counts if _drawn(other) == _drawn(value)),
@@ -172,7 +172,7 @@ def _common(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def _named(units: Iterable[Mapping[str, str]], keys: Iterable[str]) -> list[dict[str, str]]:
-    """The units of one day as their tables name them, with the release inside its distribution."""
+    """A day's units with published names; the release includes its distribution."""
     named = [dict(unit) for unit in units]
     for key in keys:
         if key != "release":
@@ -193,7 +193,7 @@ def _named(units: Iterable[Mapping[str, str]], keys: Iterable[str]) -> list[dict
 
 @dataclass(frozen=True)
 class Exact:
-    """One day, each unit counted once as its last report describes it."""
+    """The units of a day, each counted once, by its last report."""
 
     reports: list[Said]
     nodes: dict[int, NodeSaid]
@@ -201,7 +201,7 @@ class Exact:
 
 
 class Oracle:
-    """What the series are at `now` (ns), where `reports` are all that ever came."""
+    """The expected series at `now` (ns), given all `reports` ever received."""
 
     def __init__(self, reports: Iterable[Said], now: int) -> None:
         self.reports = [each for each in reports if each.at < now]
@@ -217,7 +217,7 @@ class Oracle:
         self._hourly: dict[int, dict[str, int]] = {}
 
     def units(self, day: int, *, servers: bool = False) -> list[dict[str, str]]:
-        """The nodes, or servers, of a day as its tables name them; not to be changed."""
+        """A day's nodes, or servers, with published names; do not modify the result."""
         if (day, servers) not in self._named:
             exact = self.days[day]
             if servers:
@@ -228,7 +228,7 @@ class Oracle:
         return self._named[day, servers]
 
     def series(self, days: Iterable[int] | None = None) -> Series:
-        """Every point of every public measurement on these days (of 1970), with k = 1."""
+        """All points of all public measurements on these days (since 1970), with k = 1."""
         chosen = range(self.first, self.last + 1) if days is None else days
         made: dict[str, Callable[[int], Points]] = {
             "daily_usage": self.usage,
@@ -244,7 +244,7 @@ class Oracle:
         }
 
     def usage(self, day: int) -> Points:
-        """`daily_usage` of a day."""
+        """Points of `daily_usage` of a day."""
         exact = self.days[day]
         nodes = self.units(day)
         channels = Counter(node["channel"] for node in nodes)
@@ -274,27 +274,27 @@ class Oracle:
         return {(day * DAY, ()): fields}
 
     def final(self, day: int) -> int:
-        """1 where a day is complete, else 0."""
+        """1 if a day is complete, else 0."""
         return int(self.now >= (day + 1) * DAY + HOUR)
 
     def node_tables(self, day: int) -> Points:
-        """`daily_nodes` of a day."""
+        """Points of `daily_nodes` of a day."""
         return _tables(self.units(day), NODE_KEYS, day, "nodes", self.final(day))
 
     def server_tables(self, day: int) -> Points:
-        """`daily_servers` of a day."""
+        """Points of `daily_servers` of a day."""
         units = self.units(day, servers=True)
         return _tables(units, SERVER_KEYS, day, "servers", self.final(day))
 
     def packages(self, day: int) -> Points:
-        """`daily_packages` of a day."""
+        """Points of `daily_packages` of a day."""
         servers = [server.packages for server in self.days[day].servers.values()]
         names = _common(Counter(package for server in servers for package in server))
         servers = [{names[p]: v for p, v in server.items()} for server in servers]
         points: Points = {}
         for package in set(names.values()):
             common = _common(Counter(server[package] for server in servers if package in server))
-            # What a server calls none is not that it has none.
+            # A version that a server calls `none` does not mean that the package is missing.
             common |= {"none": "other"} if "none" in common else {}
             counts = Counter(common[s[package]] if package in s else "none" for s in servers)
             if not set(counts) - {"none", "other"}:
@@ -305,7 +305,7 @@ class Oracle:
         return points
 
     def upgrades(self, day: int) -> Points:
-        """`daily_upgrades` of a day."""
+        """Points of `daily_upgrades` of a day."""
         return {
             (day * DAY, (("from_version", before), ("to_version", after))): {
                 "nodes": len(nodes),
@@ -315,7 +315,7 @@ class Oracle:
         }
 
     def hours(self, day: int) -> Points:
-        """`hourly_usage` of a day: its hours that are over."""
+        """Points of `hourly_usage` of a day, for hours that are over."""
         return {
             (start, ()): _and_missed(self._hour(start) | self._expected(start))
             for start in range(day * DAY, (day + 1) * DAY, HOUR)
@@ -376,7 +376,7 @@ class Oracle:
     def _flows(
         self, day: int, moves: list[tuple[int, str, str]]
     ) -> dict[tuple[str, str], set[int]]:
-        """Who moved from which version to which on a day, under the names of that day."""
+        """The nodes of each version change on a day, with that day's published names."""
         on_day = Counter(node.is_a["asl_version"] for node in self.days[day].nodes.values())
         names = _common({v: 0 for _, *pair in moves for v in pair} | dict(on_day))
         found: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -416,7 +416,7 @@ def _tables(
         for dimension in keys:
             rows[dimension, unit[dimension], "all", "all"] += 1
             for within in keys:
-                # A release lies in one distribution, and neither is counted within the other.
+                # A release belongs to one distribution, so the two are not crossed.
                 if within != dimension and {within, dimension} != {"distro", "release"}:
                     rows[dimension, unit[dimension], within, unit[within]] += 1
     names = ("dimension", "value", "within", "within_value")
@@ -428,6 +428,6 @@ def _tables(
 
 
 def by_day(points: Points) -> Iterator[tuple[int, Points]]:
-    """The points of each day (of 1970) that has some, in order."""
+    """Group points by day (since 1970), in order."""
     for day, keys in groupby(sorted(points), key=lambda key: key[0] // DAY):
         yield day, {key: points[key] for key in keys}

@@ -1,4 +1,4 @@
-"""A small network with a past, one server of which has an owner who asks."""
+"""A small network with stored days, in which the owner of one server makes requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEIGHBOURS = 6
 
 
 def body_of(number: int, **fields: Any) -> bytes:
-    """What server `number` sends; 0 is the owner's. Each has two nodes."""
+    """The body of server `number`, which has two nodes; server 0 is the owner's."""
     nodes = [100_000 + 10 * number, 100_001 + 10 * number]
     server = str(uuid.uuid5(uuid.NAMESPACE_URL, f"server {number}"))
     kernel = "6.6.31-own" if number == 0 else "6.1.0-31-amd64"
@@ -35,17 +35,17 @@ def uuid_of(number: int) -> str:
 
 OWN = body_of(0)
 OWNER = server_name(uuid_of(0))
-"""The owner's server's pseudonym."""
+"""The pseudonym of the owner's server."""
 
 
 def ask(url: str, what: str = "", body: bytes = OWN, **options: Any) -> Reply:
-    """Post to one of the four addresses as asl-telemetry's curl does."""
+    """Post to one of the four addresses of `my-data`, like asl-telemetry's curl."""
     return post(url, body, path=f"/v1/my-data{what}", **options)
 
 
 @dataclass(frozen=True)
 class World:
-    """Databases with days of reports in them, and the collector that keeps them."""
+    """Databases with reports of several days, and a collector that serves them."""
 
     databases: Databases
     collector: Serve
@@ -55,7 +55,7 @@ class World:
         return self.collector.url
 
     def raw(self, *, own: bool) -> list[Row]:
-        """Every raw point of the owner's server, or of all others."""
+        """The raw points of the owner's server, or of all others."""
         sign = "=" if own else "!="
         return [
             row
@@ -67,7 +67,7 @@ class World:
         ]
 
     def published(self, *, final: bool) -> dict[str, list[Row]]:
-        """Every point of the daily series, of final days or of others, but for what is erased."""
+        """The points of the daily series on final or other days, without the erased counts."""
         days = {
             row["time"]: row["final"] == 1
             for row in self.databases.server.query(
@@ -88,12 +88,12 @@ class World:
                 for row in rows
                 if days.get(row["time"] // DAY * DAY, False) is final
             ]
-            # Rows of one time come in no order that lasts.
+            # The order of rows with the same time is not stable.
             found[measurement] = sorted(kept, key=lambda row: sorted(map(str, row.items())))
         return found
 
     def erased(self) -> dict[int, tuple[int, int]]:
-        """What the stored days say was erased, by their start."""
+        """The erased counts of the stored days, by start of day."""
         rows = self.databases.server.query(
             "SELECT erased_reports, erased_node_reports FROM daily_usage", self.databases.daily
         )
@@ -103,7 +103,7 @@ class World:
         return self.databases.server.query("SELECT * FROM daily_usage", self.databases.daily)
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the collector's command with this collector's settings."""
+        """Run `collector …` with the settings of this collector."""
         return subprocess.run(
             [sys.executable, "-m", "collector", *words],
             env=clean_environment() | self.collector.environment | {"COLUMNS": "200"},
@@ -114,11 +114,11 @@ class World:
         )
 
     def wait_rolled(self) -> None:
-        """Until every day of the past is stored."""
+        """Wait until all past days are stored."""
         eventually(lambda: len(self.days()) >= DAYS_BACK, within=60)
 
     def wait_delivered(self, count: int) -> None:
-        """Until so many raw reports are there."""
+        """Wait until this many raw reports are stored."""
         eventually(
             lambda: (
                 self.databases.server.count(self.databases.raw, "server_report", "server") == count
@@ -127,12 +127,12 @@ class World:
 
 
 def midnight() -> int:
-    """The start of today, in ns."""
+    """00:00 UTC of today, in ns since 1970."""
     return int(time.time()) // 86_400 * DAY
 
 
 def lay_past(databases: Databases) -> None:
-    """Lay a report of each server on each day back to DAYS_BACK, and on today."""
+    """Store a report of each server on each of the last DAYS_BACK days and today."""
     Network(databases).create()
     received = [
         (midnight() - back * DAY + 3600 * S * 5 + number * 60 * S, body_of(number))
@@ -149,7 +149,7 @@ def start_world(
     state: Path,
     settings: Mapping[str, str] | None = None,
 ) -> World:
-    """A network with a past, and a collector with the tests' key that has rolled it up."""
+    """Store the past days, start a collector with the tests' key and wait for its rollup."""
     lay_past(databases)
     lay_key(state)
     environment = {

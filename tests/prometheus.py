@@ -1,4 +1,4 @@
-"""A real Prometheus over made-up samples: the machine's, or the one that the set-up unpacked."""
+"""Runs a real Prometheus with given samples: the one on PATH, or the unpacked one."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Sample = tuple[str, dict[str, str], int, float]
 
 
 def program(name: str) -> Path | None:
-    """`prometheus` or `promtool`, where there is one."""
+    """The path of `prometheus` or `promtool`; None if it is not installed."""
     found = shutil.which(name) or shutil.which(name, path=str(UNPACKED))
     return Path(found) if found else None
 
 
 def openmetrics(samples: Sequence[Sample]) -> str:
-    """The samples as OpenMetrics, a metric's together; a name in `_total` is a counter."""
+    """Format samples as OpenMetrics, by metric; a name that ends in `_total` is a counter."""
     parts = []
     for name in sorted({sample[0] for sample in samples}):
         family = name.removesuffix("_total")
@@ -51,7 +51,7 @@ class Prometheus:
     http: urllib3.PoolManager
 
     def range(self, query: str, since: int, until: int, step: int) -> list[dict[str, Any]]:
-        """The series of a range query, as its API gives them."""
+        """The series of a range query, as the API returns them."""
         fields = {"query": query, "start": str(since), "end": str(until), "step": str(step)}
         answer = self.http.request("GET", f"{self.url}/api/v1/query_range", fields=fields)
         body = json.loads(answer.data)
@@ -62,7 +62,7 @@ class Prometheus:
 
 @contextmanager
 def running(directory: Path, samples: Sequence[Sample]) -> Iterator[Prometheus]:
-    """A Prometheus that holds these samples and scrapes nothing."""
+    """Run a Prometheus with these samples, which scrapes nothing, from entry to exit."""
     server, tool = program("prometheus"), program("promtool")
     assert server is not None
     assert tool is not None
@@ -76,7 +76,7 @@ def running(directory: Path, samples: Sequence[Sample]) -> Iterator[Prometheus]:
                 tool,
                 "tsdb",
                 "create-blocks-from",
-                # A block for each two hours takes longer than the rest of a test.
+                # Blocks of two hours, the default, would take longer than the rest of a test.
                 "--max-block-duration=1000h",
                 "openmetrics",
                 text,

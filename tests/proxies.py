@@ -1,4 +1,4 @@
-"""A real nginx or Caddy before a collector: the machine's, or the one that the set-up unpacked."""
+"""Runs a real nginx or Caddy before a collector: the one on PATH, or the unpacked one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CADDY = ROOT / "deploy/caddy/Caddyfile"
 
 @dataclass(frozen=True)
 class Proxy:
-    """A running proxy; everything that it writes is in `logs`."""
+    """A running proxy; its logs are in `logs`."""
 
     plain: int
     tls: int
@@ -37,7 +37,7 @@ class Proxy:
 
 
 def program(name: str, path: str) -> Path:
-    """A proxy's program; the test is skipped where there is none."""
+    """The path of a proxy's program; skip the test if there is none."""
     found = shutil.which(name) or shutil.which(name, path=str(LOCAL / name / path))
     if found is None:
         pytest.skip(f"there is no {name}: `make dev` unpacks Debian's")
@@ -78,7 +78,7 @@ def running(command: Sequence[str | Path], proxy: Proxy, home: Path) -> Iterator
 
 @contextmanager
 def nginx(home: Path, servers: str, proxy: Proxy) -> Iterator[Proxy]:
-    """An nginx with these servers in its http block; it would log all there is to log."""
+    """Run an nginx with these servers in its http block, and with all logs on."""
     home.mkdir(parents=True, exist_ok=True)
     for folder in ("logs", "t"):
         (home / folder).mkdir(exist_ok=True)
@@ -99,7 +99,7 @@ def nginx(home: Path, servers: str, proxy: Proxy) -> Iterator[Proxy]:
 
 
 def shipped_nginx(text: str, home: Path, proxy: Proxy, collector: int) -> str:
-    """The shipped example, for ports and files of a test, and with short time-outs."""
+    """Adapt the shipped example to ports and files of a test, with short timeouts."""
     certificate = self_signed(home)
     text = re.sub(r"^\s*listen \[::\].*$", "", text, flags=re.MULTILINE)
     for shipped, ours in (
@@ -118,7 +118,7 @@ def shipped_nginx(text: str, home: Path, proxy: Proxy, collector: int) -> str:
 
 
 def shipped_caddy(text: str, proxy: Proxy, collector: int) -> str:
-    """The shipped Caddyfile, for ports of a test, certificates of its own, short time-outs."""
+    """Adapt the shipped Caddyfile to ports of a test, internal certificates, short timeouts."""
     ours = (
         f"{{\n\tadmin off\n\tskip_install_trust\n\tlocal_certs\n"
         f"\thttp_port {proxy.plain}\n\thttps_port {proxy.tls}\n\tdefault_bind 127.0.0.1\n"
@@ -136,7 +136,7 @@ def shipped_caddy(text: str, proxy: Proxy, collector: int) -> str:
 
 @contextmanager
 def caddy(home: Path, text: str, proxy: Proxy) -> Iterator[Proxy]:
-    """A Caddy with this Caddyfile."""
+    """Run a Caddy with this Caddyfile from entry to exit."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "Caddyfile").write_text(text)
     fixed = ("run", "--adapter", "caddyfile", "--config", str(home / "Caddyfile"))

@@ -1,4 +1,4 @@
-"""A public side with real numbers: a fleet laid down, counted, and served over HTTP."""
+"""A public site with real numbers: a simulated fleet, stored, rolled up and served over HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.sender import Reply
 def run_collector(
     environment: Mapping[str, str], state: Path, *words: str, module: str = "collector"
 ) -> str:
-    """Run a command of the collector, or of another module; returns its standard output."""
+    """Run a command of the collector, or of another module; return its standard output."""
     done = subprocess.run(
         [sys.executable, "-m", module, *words],
         env=clean_environment() | {"COLLECTOR_STATE_DIR": str(state)} | dict(environment),
@@ -40,7 +40,7 @@ def run_collector(
 
 @contextlib.contextmanager
 def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) -> Iterator[str]:
-    """The public side alone, on a thread of its own; its address."""
+    """Serve only the public site, in a thread, from entry to exit; yields its URL."""
     configured = Settings(
         influx_url=databases.server.url,
         influx_token=databases.server.token,

@@ -1,4 +1,4 @@
-"""An intake of reports on an outbox of its own, without the rest of a collector."""
+"""An intake with its own outbox, without the rest of a collector."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PSEUDONYMS = Pseudonymiser(KEY)
 
 
 class Choices:
-    """What owners chose; to look up a broken one fails."""
+    """Choices of owners; the look-up fails for servers in `broken`."""
 
     def __init__(self) -> None:
         self.out: set[ServerPseudonym] = set()
@@ -36,7 +36,7 @@ class Choices:
 
 
 class Receiving:
-    """An intake on an outbox in the directory `path`; within a running event loop."""
+    """An intake with an outbox in the directory `path`; it needs a running event loop."""
 
     def __init__(
         self,
@@ -76,6 +76,6 @@ class Receiving:
         return self.metrics.registry.get_sample_value(name, labels)
 
     def servers(self) -> list[str]:
-        """Of each stored report, in order."""
+        """The server pseudonym of each stored report, in order."""
         with OutboxFile(self.path) as file:
             return [one.server or "" for one in file.read(max_lines=10_000)]

@@ -1,8 +1,8 @@
-"""What the suites of faults measured, and the tables that docs/reliability.md shows of it.
+"""Generator of the tables in docs/reliability.md from measurements of the fault tests.
 
-A suite records a row a fault, as a file each under `.local/reliability/`; `python -m
-tests.reliability SUITE` writes its table between the two marks of that suite in the page, and
-`--forget SUITE` forgets what earlier runs recorded.
+A suite records one row per fault, each in a file under `.local/reliability/`. `python -m
+tests.reliability SUITE` writes them as a table between the two marks of that suite in the page;
+`--forget SUITE` deletes the rows of earlier runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RECORDS = ROOT / ".local" / "reliability"
 
 
 class Suite(StrEnum):
-    """A suite that has a table in the page."""
+    """A test suite with a table in the page."""
 
     CHAOS = "chaos"
     HOSTILE = "hostile"
@@ -33,12 +33,12 @@ class Suite(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One fault, and the reports that were sent while it was there.
+    """A fault, and the numbers of reports sent during it.
 
-    `in_influxdb` are distinct reports; `lost` were acknowledged and are not there; `doubled` are
-    there more than once; `refused` got 503, or another answer that the fault calls for;
-    `unanswered` were cut off and may or may not be there. `recovery_s`: seconds from the end of the
-    fault until all that was acknowledged was there; None where that was not measured.
+    `in_influxdb` counts distinct stored reports; `lost` were acknowledged, but are not stored;
+    `doubled` are stored more than once; `refused` got 503, or another reply that the fault
+    requires; `unanswered` were cut off, and may be stored or not. `recovery_s` is the time in s
+    from the end of the fault until all acknowledged reports are stored; None if not measured.
     """
 
     fault: str
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What an attack cost an honest sender, who reported ten times a second, and the collector."""
+    """Cost of an attack to the collector, and to an honest sender of ten reports a second."""
 
     attack: str
     honest: int
@@ -78,7 +78,7 @@ _HEADINGS = {
 
 
 def record(suite: Suite, row: Row | Cost, *, place: Path = RECORDS) -> None:
-    """Keep a row for the next table; the same fault's row of an earlier run is replaced."""
+    """Store a row for the table; it replaces the same fault's row of an earlier run."""
     folder = place / suite
     folder.mkdir(parents=True, exist_ok=True)
     called = row.fault if isinstance(row, Row) else row.attack
@@ -87,7 +87,7 @@ def record(suite: Suite, row: Row | Cost, *, place: Path = RECORDS) -> None:
 
 
 def recorded(suite: Suite, *, place: Path = RECORDS) -> list[Row] | list[Cost]:
-    """The rows that a suite recorded, by fault."""
+    """The recorded rows of a suite, sorted by fault."""
     files = sorted((place / suite).glob("*.json"))
     said = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     if suite is Suite.COST:
@@ -96,7 +96,7 @@ def recorded(suite: Suite, *, place: Path = RECORDS) -> list[Row] | list[Cost]:
 
 
 def table(rows: Sequence[Row] | Sequence[Cost], *, ran: str) -> str:
-    """The table of a suite; `ran` says when and where it ran."""
+    """Format the table of a suite; `ran` is the time and place of the run."""
     names = [field.name for field in fields(rows[0] if rows else Row)]
     headings = [_HEADINGS.get(name, name.replace("_", " ")) for name in names]
     marks = ["---", *["---:"] * (len(headings) - 1)]
@@ -117,7 +117,7 @@ def _cell(value: object) -> str:
 
 
 def with_table(page: str, suite: Suite, text: str) -> str:
-    """The page with a suite's table in its place. Raises ValueError where it has no place."""
+    """Return the page with a suite's new table. Raises ValueError if its marks are missing."""
     between = re.compile(rf"(<!-- {suite} -->\n).*?(<!-- end of {suite} -->)", re.DOTALL)
     if between.search(page) is None:
         raise ValueError(f"the page has lost its marks of {suite}")
@@ -125,7 +125,7 @@ def with_table(page: str, suite: Suite, text: str) -> str:
 
 
 def main() -> None:
-    """Write a suite's table from what it recorded, or forget that."""
+    """Write the table of a suite, or delete its recorded rows."""
     parser = argparse.ArgumentParser(prog="reliability")
     parser.add_argument("suite", type=Suite, choices=list(Suite))
     parser.add_argument("--forget", action="store_true", help="what earlier runs recorded")

@@ -1,4 +1,4 @@
-"""`collector serve` with a part that breaks: `python tests/sabotage.py thread|delivery …`."""
+"""`collector serve` with a failing part: `python tests/sabotage.py thread|delivery …`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_THE_OUTBOX = "thread"
 
 
 class Frail(Outbox):
-    """An outbox whose thread ends by a fault of ours once it has been at work for a while."""
+    """An outbox whose thread fails after it has worked for a while."""
 
     _left = 2
 
@@ -28,12 +28,12 @@ class Frail(Outbox):
 
 
 async def fail(_delivery: object) -> NoReturn:
-    """A delivery that fails as soon as it is started."""
+    """A delivery loop that fails at its start."""
     raise ZeroDivisionError
 
 
 def main() -> None:
-    """Serve, and break."""
+    """Serve with the failing part that the first argument names."""
     if sys.argv[1] == _OF_THE_OUTBOX:
         app.Outbox = Frail  # type: ignore[attr-defined]
     else:

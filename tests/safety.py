@@ -1,4 +1,4 @@
-"""What is published under a k, held against exact counts: right, adding up, isolating nobody."""
+"""Checks of series published with a k against exact counts: correct, consistent, and safe."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.oracle import CHANNELS, DAY, NODE_KEYS, SERVER_KEYS, Points, Series
 
 REGISTERED = ("registered_http", "registered_iax", "unregistered")
 WITHHELD = {*CHANNELS, "other_channels", *REGISTERED}
-"""Fields of `daily_usage` that may be absent, or differ from the exact count."""
+"""Fields of `daily_usage` that may be absent or differ from the exact count."""
 
 Table = tuple[int, str, str, str]
-"""Time, dimension, within, within_value."""
+"""A published table: time, dimension, within, within_value."""
 
 
 def unsafe(found: Series, exact: Series, k: int) -> list[str]:
-    """What is wrong with the published series, in words; nothing where all is well."""
+    """Describe each defect of the published series; an empty list if there is none."""
     wrong = [*_usage(found, exact)]
     if found["hourly_usage"] != exact["hourly_usage"]:
         wrong.append("hourly_usage is not exact")
@@ -84,7 +84,7 @@ def _tables(
     }
     for (time, tags), fields in found.items():
         named = dict(tags)
-        # With a k of 1 nothing is hidden, and what senders call other is a value as any.
+        # With k = 1 nothing is suppressed, and a sender's `other` is a value like any.
         if named["within"] == "all" and (k == 1 or named["value"] != "other"):
             for other in keys:
                 if other != named["dimension"] and {other, named["dimension"]} != {

@@ -1,4 +1,4 @@
-"""A sender as plain as curl, and what a test needs to know of a collector from outside."""
+"""A plain HTTP sender like curl, and helpers that observe a collector from outside."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 KEY = bytes(range(100, 132))
 GUARD_S = 120.0
-"""How long a condition is waited for: the end of a test that hangs, and no measure."""
+"""Longest wait in s for a condition, which only ends a test that hangs."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to one request; the names of headers in lower case."""
+    """A reply to a request; names of headers are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -47,7 +47,7 @@ def request(
     headers: Mapping[str, str] | None = None,
     source: str = "127.0.0.1",
 ) -> Reply:
-    """Send one request from `source`, on a connection of its own."""
+    """Send one request from the address `source`, on a new connection."""
     parts = urllib.parse.urlsplit(url)
     assert parts.hostname is not None
     connection = http.client.HTTPConnection(
@@ -70,7 +70,7 @@ def post(
     headers: Mapping[str, str] | None = None,
     source: str = "127.0.0.1",
 ) -> Reply:
-    """Post a body as asl-telemetry's curl does."""
+    """Post a body like asl-telemetry's curl."""
     sent = {"User-Agent": "curl/7.88.1", "Accept": "*/*", "Content-Type": "application/json"}
     return request(url, "POST", path, body, headers=sent | dict(headers or {}), source=source)
 
@@ -82,7 +82,7 @@ def get(url: str, path: str) -> Reply:
 def report(
     nodes: list[int], server: str = "", *, without: tuple[str, ...] = (), **fields: Any
 ) -> dict[str, Any]:
-    """What asl-telemetry would say of these nodes; `fields`: with `_` for `-` in a name."""
+    """Build a report of these nodes; `fields` override its fields, with `_` for `-` in names."""
     said: dict[str, Any] = {
         "uuid": server or str(uuid.uuid4()),
         "ast-ver": "Asterisk 22.2.0+asl3-3.3.0-1.deb12",
@@ -108,19 +108,19 @@ def encoded(said: Mapping[str, Any]) -> bytes:
 
 
 def server_name(server: str, key: bytes = KEY) -> str:
-    """The pseudonym of a server, by its definition and none of the product's code."""
+    """The pseudonym of a server, computed without the product's code."""
     return blake2b(
         server.lower().encode(), key=key, person=b"collector-server", digest_size=8
     ).hexdigest()
 
 
 def node_name(node: int, key: bytes = KEY) -> str:
-    """The pseudonym of a node, likewise."""
+    """The pseudonym of a node, computed without the product's code."""
     return blake2b(str(node).encode(), key=key, person=b"collector-node", digest_size=8).hexdigest()
 
 
 def lay_key(state: Path, key: bytes = KEY) -> None:
-    """Give a state directory its pseudonym key before a collector does."""
+    """Write a pseudonym key to a state directory before a collector makes one."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     (state / "pseudonym.key").write_text(key.hex() + "\n")
     (state / "pseudonym.key").chmod(0o600)
@@ -131,7 +131,7 @@ def key_of(state: Path) -> bytes:
 
 
 def metric(metrics_url: str, name: str, **labels: str) -> float:
-    """One sample on /metrics; 0 where it is not there."""
+    """The value of a sample on /metrics; 0 if it is missing."""
     page = get(metrics_url, "/metrics").body.decode()
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
@@ -141,7 +141,7 @@ def metric(metrics_url: str, name: str, **labels: str) -> float:
 
 
 def eventually(holds: Callable[[], bool], *, within: float = GUARD_S) -> None:
-    """Wait until it holds; fail where it does not in time."""
+    """Wait until the condition holds; fail after `within` seconds."""
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline, f"not so within {within} s"
@@ -149,7 +149,7 @@ def eventually(holds: Callable[[], bool], *, within: float = GUARD_S) -> None:
 
 
 async def until(holds: Callable[[], bool], *, within: float = GUARD_S) -> None:
-    """Wait, in an event loop, until it holds; fail where it does not in time."""
+    """Wait in an event loop until the condition holds; fail after `within` seconds."""
     deadline = time.monotonic() + within
     for _ in iter(holds, True):
         assert time.monotonic() < deadline, f"not so within {within} s"

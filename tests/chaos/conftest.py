@@ -1,4 +1,4 @@
-"""The settings that every chaos test's collector has."""
+"""Common settings of the collectors in chaos tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUT_OF_REACH = str(10**9)
 
 @pytest.fixture
 def serve(serve: StartServe) -> StartServe:
-    """`serve` with a rate limit that no machine reaches: all senders have one address."""
+    """`serve` with a rate limit out of reach, since all senders have the same address."""
 
     def start(
         settings: Mapping[str, str], *, ready: bool = True, under: Sequence[str] = ()

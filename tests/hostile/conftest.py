@@ -1,4 +1,4 @@
-"""A collector that attackers share: short waits, no rate limit, everything else by default."""
+"""A collector for tests of attacks: short timeout, no rate limit, defaults otherwise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAIT_S = 3
 
 @pytest.fixture(scope="module")
 def victim_databases(influx_server: InfluxServer) -> Iterator[Databases]:
-    """Databases of a module on the shared InfluxDB; nothing is created, all is dropped."""
+    """Databases of a module on the shared InfluxDB; not created, but deleted afterwards."""
     pair = Databases(influx_server, f"h{secrets.token_hex(6)}_")
     yield pair
     for name in influx_server.databases():
@@ -30,7 +30,7 @@ def victim_databases(influx_server: InfluxServer) -> Iterator[Databases]:
 def victim(
     victim_databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serve]:
-    """A running collector of a module."""
+    """A running collector that the tests of a module share."""
     directory = tmp_path_factory.mktemp("victim")
     environment = {
         **victim_databases.environment,

@@ -1,4 +1,4 @@
-"""An honest client beside an attack: whether it is heard, how fast, and what the attack costs."""
+"""An honest client during an attack: measures its replies and the cost of the attack."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _FIRST_NODE = 1_000_000_000
 
 
 def resident(process: int) -> int:
-    """Bytes of memory that a process holds."""
+    """Resident memory of a process, in bytes."""
     status = Path(f"/proc/{process}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
     return int(line.split()[1]) << 10
 
 
 def descriptors(process: int) -> int:
-    """Open file descriptors of a process."""
+    """Number of open file descriptors of a process."""
     return len(os.listdir(f"/proc/{process}/fd"))  # noqa: PTH208 - no Path each for a count
 
 
 @dataclass
 class Watch:
-    """What was seen while an attack lasted."""
+    """Measurements during an attack."""
 
     collector: Serve
     databases: Databases
@@ -52,7 +52,7 @@ class Watch:
 
     @property
     def grown(self) -> int:
-        """Bytes that the collector held at most beyond those before."""
+        """The largest growth of the collector's memory during the attack, in bytes."""
         return self.most_bytes - self.before_bytes
 
     def _honest(self) -> None:
@@ -81,7 +81,7 @@ class Watch:
 
 @contextmanager
 def watching(collector: Serve, databases: Databases, *, source: str = HONEST) -> Iterator[Watch]:
-    """Have an honest client report, ten times a second, while the block runs."""
+    """Run an honest client that sends ten reports a second from entry to exit."""
     labels = {"intake": "asl", "outcome": "accepted"}
     accepted = metric(collector.metrics_url, "collector_reports_total", **labels)
     eventually(lambda: reports(databases) == accepted)
@@ -96,22 +96,22 @@ def watching(collector: Serve, databases: Databases, *, source: str = HONEST) ->
 
 
 def stored(databases: Databases) -> Counter[str]:
-    """How often each node, by pseudonym, is in InfluxDB."""
+    """The number of points in InfluxDB for each node, by pseudonym."""
     rows = databases.server.query('SELECT "node" FROM "node_report"', databases.raw)
     return Counter(row["node"] for row in rows)
 
 
 def reports(databases: Databases) -> int:
-    """How many reports are in InfluxDB."""
+    """The number of reports in InfluxDB."""
     return databases.server.count(databases.raw, "server_report", "server")
 
 
 def settle(
     watch: Watch, attack: str, outcomes: Counter[int] | None = None, *, posts: bool = True
 ) -> None:
-    """What was acknowledged is in InfluxDB, honest reports once each; keep the figures.
+    """Check that InfluxDB has all acknowledged reports, honest ones once each; record the figures.
 
-    `outcomes` are the statuses that the attack got (0: cut off), by posting reports or otherwise.
+    `outcomes` are the statuses of the replies to the attack (0: cut off).
     """
     databases = watch.databases
     key = key_of(watch.collector.state_dir)

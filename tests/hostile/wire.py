@@ -1,4 +1,4 @@
-"""Connections as an attacker makes them: raw bytes, many, from any loopback address."""
+"""Raw connections of an attacker: any bytes, in any number, from any loopback address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer as it came over the wire."""
+    """A raw HTTP reply."""
 
     status: int
     head: bytes
@@ -25,7 +25,7 @@ class Answer:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The problem that it tells of; {} for none."""
+        """Its problem document; {} if it has none."""
         if b"application/problem+json" not in self.head:
             return {}
         said: dict[str, Any] = json.loads(self.body)
@@ -37,7 +37,7 @@ class Answer:
 
 
 def split(received: bytes) -> list[Answer]:
-    """The answers on one connection, in order; those without a length run to its end."""
+    """Split the bytes of a connection into replies; one without a length takes the rest."""
     answers = []
     while received.startswith(b"HTTP/"):
         head, _, rest = received.partition(b"\r\n\r\n")
@@ -60,12 +60,12 @@ def address(url: str) -> tuple[str, int]:
 
 
 def source(number: int) -> str:
-    """The loopback address of an attacker's machine, another for each number."""
+    """A loopback address for an attacker's machine, different for each number."""
     return f"127.{64 + number // 60_000}.{number // 250 % 240 + 1}.{number % 250 + 1}"
 
 
 class Wire:
-    """One connection."""
+    """A connection to a collector."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -80,7 +80,7 @@ class Wire:
             )
 
     async def send(self, sent: bytes) -> bool:
-        """Send; False where the other side has closed."""
+        """Send bytes; return False if the other side has closed."""
         try:
             self.writer.write(sent)
             async with asyncio.timeout(120):
@@ -90,7 +90,7 @@ class Wire:
         return not self.reader.at_eof()
 
     async def drip(self, sent: bytes, *, pause: float = 0.1) -> bytes:
-        """Send a byte at a time until an answer begins, or all is sent; what has come by then."""
+        """Send byte by byte until a reply begins or all is sent; return the bytes received."""
         for byte in sent:
             if not await self.send(bytes([byte])):
                 break
@@ -100,7 +100,7 @@ class Wire:
         return b""
 
     async def rest(self, *, within: float = 120.0) -> bytes:
-        """All that comes until the other side closes. TimeoutError where it does not."""
+        """Read until the other side closes. Raises TimeoutError if it does not."""
         received = bytearray()
         async with asyncio.timeout(within):
             with contextlib.suppress(ConnectionError):
@@ -117,7 +117,7 @@ class Wire:
 async def exchange(
     url: str, sent: bytes, *, half: bool = False, source: str = "127.0.0.1", within: float = 120.0
 ) -> list[Answer]:
-    """Send these bytes on a connection of their own; the answers to them."""
+    """Send bytes on a new connection and return the replies."""
     wire = await Wire.open(url, source=source)
     try:
         if await wire.send(sent) and half and wire.writer.can_write_eof():
@@ -132,11 +132,11 @@ async def exchange(
 async def many(
     url: str, sources: Iterable[str], *, limit: int = 1 << 20
 ) -> AsyncIterator[list[Wire]]:
-    """A connection from each of these addresses; more may be added, all are closed at the end."""
+    """Connect from each of these addresses; exit closes all connections, also added ones."""
     wires: list[Wire] = []
     try:
         for one in sources:
-            wires.append(await Wire.open(url, source=one, limit=limit))  # noqa: PERF401 - closed, however many there are
+            wires.append(await Wire.open(url, source=one, limit=limit))  # noqa: PERF401 - an error must not leave connections open
         yield wires
     finally:
         for wire in wires:
@@ -146,7 +146,7 @@ async def many(
 def head(
     *more: str, path: str = "/usage", method: str = "POST", length: int | None = None
 ) -> bytes:
-    """The head of a request."""
+    """Build the head of a request."""
     lines = [f"{method} {path} HTTP/1.1", "Host: collector", *more]
     if length is not None:
         lines.append(f"Content-Length: {length}")

@@ -1,4 +1,4 @@
-"""A collector that all tests of a module share, where none of them harms it."""
+"""A collector that all tests of a module share, if none of them harms it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tools import embedded
 
 @pytest.fixture(scope="module")
 def module_databases(influx_server: InfluxServer) -> Iterator[Databases]:
-    """Databases of a module on the shared InfluxDB; nothing is created, all is dropped."""
+    """Databases of a module on the shared InfluxDB; not created, but deleted afterwards."""
     pair = Databases(influx_server, f"m{secrets.token_hex(6)}_")
     yield pair
     for name in influx_server.databases():
@@ -28,7 +28,7 @@ def module_databases(influx_server: InfluxServer) -> Iterator[Databases]:
 def collector(
     module_databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serve]:
-    """A running collector of a module, with the tests' pseudonym key."""
+    """A running collector that the tests of a module share, with the tests' pseudonym key."""
     directory = tmp_path_factory.mktemp("collector")
     lay_key(directory / "state")
     environment = {

@@ -1,4 +1,4 @@
-"""A delivery loop between an outbox of its own and whatever listens at a URL."""
+"""A delivery loop from its own outbox to any server at a URL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def numbered(first: int, last: int) -> list[str]:
 
 @dataclass
 class Delivering:
-    """A delivery loop at work on an outbox of its own."""
+    """A running delivery loop and its outbox."""
 
     outbox: Outbox
     loop: Delivery[Any]
@@ -42,7 +42,7 @@ class Delivering:
     path: Path
 
     async def put(self, *lines: str) -> None:
-        """Each line as a report of its own."""
+        """Store each line as a separate report."""
         await asyncio.gather(*(self.outbox.append(entry(line)) for line in lines))
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -56,7 +56,7 @@ class Delivering:
             return file.stats().reports
 
     def dead(self) -> dict[str, str]:
-        """Each dead letter's line and reason."""
+        """Map the line of each dead letter to its reason."""
         with OutboxFile(self.path) as file:
             return {letter.line.decode(): letter.reason for letter in file.dead_letters()}
 
@@ -71,7 +71,7 @@ async def delivering(
     *,
     retention_s: int = 90 * 86_400,
 ) -> AsyncIterator[Delivering]:
-    """Deliver to whatever listens at an address, or to the databases of a test."""
+    """Run a delivery loop to a server at a URL, or to the databases of a test."""
     influx_there = Influx(to) if isinstance(to, str) else influx_of(to)
     metrics = Metrics()
     outbox = Outbox(directory / FILE, max_bytes=1 << 30, keep_seconds=3600, metrics=metrics)

@@ -1,4 +1,4 @@
-"""A real MariaDB for the tests of the import: the machine's, or the one the set-up unpacked."""
+"""Runs a real MariaDB for the tests of the import: the one on PATH, or the unpacked one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pymysql.constants import CLIENT
 
 from tools import embedded
 
-# What mariadb-install-db does, which does not find its helpers in an unpacked package.
+# Replaces mariadb-install-db, which does not find its helpers in an unpacked package.
 SYSTEM_TABLES = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ START_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Programs:
-    """MariaDB's programs, and the environment in which they find their libraries."""
+    """Paths of MariaDB's programs, and the environment with which they find their libraries."""
 
     server: Path
     dump: Path
@@ -39,7 +39,7 @@ class Programs:
 
 
 def programs() -> Programs | None:
-    """The MariaDB on PATH, else the unpacked one; None where neither runs."""
+    """Find the MariaDB on PATH, else the unpacked one; None if neither runs."""
     installed = shutil.which("mariadbd")
     libraries = [str(path) for path in LOCAL.glob("*/usr/lib/*-linux-*")]
     libraries += [str(path) for path in LOCAL.glob("*/lib/*-linux-*")]
@@ -65,7 +65,7 @@ def programs() -> Programs | None:
 
 @dataclass(frozen=True)
 class MariaDb:
-    """A running server with a reader of its own, who has a password."""
+    """A running server with a read-only user, who has a password."""
 
     programs: Programs
     port: int
@@ -84,7 +84,7 @@ class MariaDb:
         )
 
     def run(self, database: str | None, *statements: str) -> None:
-        """Run scripts as root; every statement of each must succeed."""
+        """Run scripts as root; each statement must succeed."""
         with closing(self.connect(database)) as connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
@@ -92,7 +92,7 @@ class MariaDb:
                     pass
 
     def insert(self, database: str, table: str, rows: Sequence[Sequence[object]]) -> None:
-        """Add whole rows, as lax about dates as old servers were."""
+        """Insert whole rows, with the lax date checks of old servers."""
         marks = ",".join(["%s"] * len(rows[0]))
         with closing(self.connect(database)) as connection, connection.cursor() as cursor:
             cursor.execute("SET SESSION sql_mode = ''")
@@ -102,7 +102,7 @@ class MariaDb:
         return f"mysql://{self.user}@{embedded.HOST}:{self.port}/{database}"
 
     def dumped(self, database: str, file: Path, *options: str) -> Path:
-        """Have the real mariadb-dump write the database to `file`."""
+        """Dump the database to `file` with the real mariadb-dump."""
         with file.open("wb") as output:
             subprocess.run(
                 [
@@ -121,7 +121,7 @@ class MariaDb:
 
     @contextmanager
     def database(self, *scripts: str) -> Iterator[str]:
-        """A database of that content; it is dropped at the end."""
+        """Create a database from scripts; it is dropped at exit."""
         name = f"t{secrets.token_hex(6)}"
         self.run(
             None,
@@ -137,12 +137,12 @@ class MariaDb:
 
 @contextmanager
 def running(directory: Path) -> Iterator[MariaDb]:
-    """A server with its files in `directory`, on a loopback port; skips the test where none is."""
+    """Run a server with its files in `directory`; skip the test if MariaDB is missing."""
     found = programs()
     if found is None:
         pytest.skip("there is no MariaDB: `make dev` could not get Debian's packages of it")
     data, log = directory / "data", directory / "mariadbd.log"
-    # A socket's path may be no longer than 107 bytes, and pytest's folders are deep.
+    # The path of a socket has at most 107 bytes, and paths of pytest's folders are long.
     socket = Path(tempfile.gettempdir(), f"{secrets.token_hex(6)}.sock")
     options: list[str | Path] = [
         found.server,

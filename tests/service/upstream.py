@@ -1,4 +1,4 @@
-"""An HTTP server that answers writes as an InfluxDB in trouble does; its faults are scripted."""
+"""An HTTP server that answers writes like a failing InfluxDB, with scripted faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GZIP = 16 + zlib.MAX_WBITS
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer to a write; `hangs`: none at all."""
+    """An answer to a write; with `hangs` there is none."""
 
     status: int = 204
     error: str = ""
@@ -29,7 +29,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Seen:
-    """One write as it came in."""
+    """A received write."""
 
     at: float
     lines: tuple[str, ...]
@@ -41,16 +41,16 @@ class Seen:
 
 @dataclass
 class Upstream:
-    """What it will answer, first to last, then `always`; and what it saw."""
+    """A server that gives scripted answers in order, then `always`; it records the writes."""
 
     port: int = 0
     script: deque[Answer] = field(default_factory=deque)
     always: Answer = field(default_factory=Answer)
     query: Answer = field(default_factory=lambda: Answer(200))
     refuses: str = ""
-    """Writes with this text in a line are refused whole, with a 400 that gives no number."""
+    """A write with this text in a line is refused entirely, with a 400 without `dropped=N`."""
     most_lines: int = 1 << 30
-    """Writes of more lines get 413."""
+    """A write with more lines than this gets 413."""
     seen: list[Seen] = field(default_factory=list)
 
     @property
@@ -59,7 +59,7 @@ class Upstream:
 
     @property
     def stored(self) -> list[str]:
-        """Lines taken, in order, each as often as it was taken."""
+        """Accepted lines in order, repeated ones included."""
         return [line for write in self.seen if write.status == 204 for line in write.lines]
 
     async def wait_stored(self, count: int, *, within: float = 20.0) -> None:
@@ -74,7 +74,7 @@ class Upstream:
         application.router.add_post("/write", self._write)
         application.router.add_post("/query", self._query)
         application.router.add_get("/ping", self._ping)
-        # Bodies are looked at as they come.
+        # Bodies are inspected as received, still compressed.
         runner = web.AppRunner(application, auto_decompress=False, shutdown_timeout=0.1)
         await runner.setup()
         try:
