@@ -18,7 +18,7 @@ from tools.embedded import HOST, free_port
 HOME_VARIABLE: Final = "GRAFANA_HOME"
 """Environment variable with the path of an unpacked Grafana."""
 
-_SECRET: Final = "/etc/grafana/secrets/authorization"  # noqa: S105 - where it is, not what it is
+_SECRET: Final = "/etc/grafana/secrets/authorization"  # noqa: S105 - a path, not a secret
 _PAGES: Final = 'href=\\"/'
 _A_YEAR: Final = '"from": "now-1y/d"'
 _POLL_S: Final = 0.2

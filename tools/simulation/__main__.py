@@ -122,7 +122,7 @@ def _kept(days: list[date], today: date, configured: Settings) -> list[date]:
 async def _lay_down(fleet: Fleet, days: list[date], configured: Settings, *, force: bool) -> Tally:
     prepare(configured.state_dir)
     converter = converter_of_past(
-        # The key of `serve`: a node laid down is the same node when it is posted.
+        # The key of `serve`: a node has the same pseudonym in stored days and in posts.
         pseudonym_key(configured.key_file, configured.state_dir),
         instance=configured.instance,
         budgets=tag_budgets(),
