@@ -1,4 +1,7 @@
-"""Brings the outbox of a worker that is no more to its end: delivered, expired, then deleted."""
+"""Delivers, expires and then deletes outboxes of workers that no longer exist.
+
+Such an outbox is left when the number of workers is lowered.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _LOOK_S: Final = 5.0
 
 
 class Abandoned:
-    """Sees to such outboxes. `prepare` makes InfluxDB's databases; `lock` is that of all loops."""
+    """Finishes abandoned outboxes. `prepare` creates databases; `lock` is the delivery lock."""
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class Abandoned:
         self._prepare = prepare
 
     async def see_to(self, directory: Path) -> None:
-        """Deliver what is left in a directory, keep it as long as any outbox does, then delete it.
+        """Deliver the entries in a directory, wait until their retention is over, then delete it.
 
         Raises StateError, OutboxUnavailable, OSError.
         """
@@ -70,7 +73,7 @@ class Abandoned:
                 log.info("delivering what a former worker left", reports=left)
                 await asyncio.sleep(_DRAIN_LOOK_S)
                 if writing.done():
-                    # It raises what made the writer fail.
+                    # Re-raises the error that ended the delivery.
                     writing.result()
         finally:
             delivery.stop()
@@ -78,13 +81,13 @@ class Abandoned:
             await outbox.close()
 
     def _is_over(self, directory: Path) -> bool:
-        """Drop what is as old as COLLECTOR_OUTBOX_KEEP; whether nothing is left."""
+        """Delete entries older than COLLECTOR_OUTBOX_KEEP; return whether nothing is left."""
         with OutboxFile(directory / FILE) as file:
             before = time.time_ns() - self._settings.outbox_keep * 10**9
             while file.prune(older_than_ns=before):
                 pass
             empty = file.oldest_ns() is None and not file.stats().dead_letters
-        # One that was set aside or recovered has a name of its own.
+        # An outbox that was set aside or recovered has a suffix.
         return empty and not list(directory.glob(f"{FILE}.*"))
 
 
@@ -94,7 +97,7 @@ def _waiting(path: Path) -> bool:
 
 
 def _delete(directory: Path) -> None:
-    """Delete what a worker makes; a directory with anything else in it stays. Raises OSError."""
+    """Delete a worker's files and its directory. Raises OSError if the directory has others."""
     for path in directory.iterdir():
         if is_about_directory(path) or path.name.startswith(FILE):
             path.unlink()

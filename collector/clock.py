@@ -1,7 +1,7 @@
-"""The machine's clock: how it stands, whether it can be right, and what to do once it is set.
+"""The system clock: detects a wrong clock and a clock that is set, and has reports redated.
 
-UTC (`CLOCK_REALTIME`) can be set at any time; the time since boot (`CLOCK_BOOTTIME`) only goes on.
-The difference of the two changes only when the clock is set.
+UTC (`CLOCK_REALTIME`) can be set at any time; the time since boot (`CLOCK_BOOTTIME`) cannot. Their
+difference changes only when the clock is set.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from collector.outbox.delivering import DeliveryLock
 log = structlog.get_logger("collector.clock")
 
 EARLIEST: Final = datetime(2025, 6, 1, tzinfo=UTC)
-"""This code is younger, so a clock that is before it is wrong."""
+"""A clock before this time is wrong, because this code is younger."""
 TOLERANCE_NS: Final = 5 * 10**9
-"""A clock set by less moves nothing: it is what network time does."""
+"""A clock set by less moves no report: network time makes such corrections."""
 _EARLIEST_NS: Final = int(EARLIEST.timestamp()) * 10**9
 _LOOK_S: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def is_wrong(now_ns: int) -> bool:
-    """Whether a clock that says so (UTC, ns since 1970) cannot be right."""
+    """Return whether a time (UTC, ns since 1970) is too early to be right."""
     return now_ns < _EARLIEST_NS
 
 
 def stand() -> Stand:
-    """How the clock stands now. A unit that hides /proc gives the boot's number as BOOT_ID."""
+    """Read the clock. A systemd unit that hides /proc passes the boot's id as BOOT_ID."""
     boot = os.environ.get("BOOT_ID", "")
     if not boot:
         try:
@@ -56,9 +56,10 @@ def stand() -> Stand:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What an outbox knows of time: timestamps that were given, and whether some must be mended.
+    """An outbox's clock data at a process's start.
 
-    Entries up to number `sent_id` may have been sent.
+    `used` are timestamps that must not be given again, `redates` tells whether entries still wait
+    for a correction, `sent_id` is the highest number of an entry that may have been sent.
     """
 
     used: list[int]
@@ -67,9 +68,9 @@ class Begun:
 
 
 def begin(file: OutboxFile, metrics: Metrics) -> Begun:
-    """Tell an outbox how the clock stands, before a process takes anything.
+    """Record the clock in an outbox at a process's start, before it receives anything.
 
-    Dates anew what waits in it, where the clock was set since.
+    Corrects the times of waiting entries if the clock was set since the last process.
     """
     now = time.time_ns()
     with file.transaction():
@@ -80,10 +81,10 @@ def begin(file: OutboxFile, metrics: Metrics) -> Begun:
 
 
 class Clock:
-    """Tells the time, and sees when it is set.
+    """Gives the time and detects when the clock is set.
 
-    Reports that wait then are dated anew, by as much; nothing may be delivered while `holds` gives
-    a reason.
+    Waiting reports are then moved by the same amount. Delivery stops while `holds` returns a
+    reason.
     """
 
     def __init__(self, outbox: Outbox, metrics: Metrics, begun: Begun, *, instance: int) -> None:
@@ -98,7 +99,7 @@ class Clock:
         outbox.begun = self._introduce
 
     def now_ns(self) -> int:
-        """UTC in ns since 1970. What is appended after a step is noticed is of the new clock."""
+        """Return UTC in ns since 1970. Entries appended after a step use the new clock."""
         now = time.time_ns()
         offset = now - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         by = offset - self._stand.offset_ns
@@ -106,14 +107,14 @@ class Clock:
             self._stand = Stand(self._stand.boot, offset)
             self._redates = True
             self._woken.set()
-            # Behind all that was taken before, and before all that comes.
+            # Queued after all entries received before the step, and before all later ones.
             noted = self._outbox.change(partial(_note, stand=self._stand, now_ns=now))
             noted.add_done_callback(_seen)
             log.error("the clock was set", reason="clock", by_s=round(by / 10**9))
         return now
 
     def holds(self) -> str | None:
-        """Why nothing may be delivered now; None where it may."""
+        """Return why nothing may be delivered now, or None."""
         now = self.now_ns()
         wrong = is_wrong(now)
         if wrong != self._was_wrong:
@@ -130,7 +131,7 @@ class Clock:
         return "waiting reports are dated anew" if self._redates else None
 
     def _introduce(self, file: OutboxFile) -> None:
-        """Tell a file that takes a damaged one's place."""
+        """Record the clock in a file that replaces a damaged one."""
         file.dating.begin(
             self._stand,
             now_ns=time.time_ns(),
@@ -138,14 +139,14 @@ class Clock:
             tolerance_ns=TOLERANCE_NS,
         )
         file.dating.remember(self.stamper.marks)
-        # What was carried over from the damaged file may have been sent.
+        # Entries carried over from the damaged file may have been sent.
         file.dating.note_sent(file.dating.last_id())
 
     async def run(self, lock: DeliveryLock, sent_id: Callable[[], int]) -> None:
-        """Date waiting reports anew whenever the clock was set, until cancelled.
+        """Correct the times of waiting reports whenever the clock was set, until cancelled.
 
-        `lock` is held by the loops that deliver; `sent_id` gives the number up to which entries may
-        have been sent.
+        `lock` is the delivery lock; `sent_id` returns the highest number of an entry that may have
+        been sent.
         """
         while True:
             self._woken.clear()

@@ -1,7 +1,7 @@
-"""Deletes what was set aside once it is as old as raw reports may be: it holds pseudonyms.
+"""Deletes files and dead letters that were set aside, once raw retention is over for them.
 
-Dead letters, outboxes that were set aside or recovered, and memories that were set aside. A week
-before the first goes, the log and a metric say so.
+They hold pseudonyms: dead letters, outboxes that were set aside or recovered, and memories that
+were set aside. The log and a metric warn a week before the first is deleted.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ log = structlog.get_logger("collector.expiry")
 _PAUSE_S: Final = 60.0
 _DAY_NS: Final = 86_400 * 10**9
 WARNING_NS: Final = 7 * _DAY_NS
-"""How long before the end it is told."""
+"""Time between the warning and the deletion."""
 _LEAST_NS: Final = _DAY_NS
-"""How long a dead letter stays at least: its report may have been old when it was set aside."""
+"""Shortest life of a dead letter: its report may already be old when it is set aside."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """A file, or the dead letters of an outbox up to a number, and when (ns) they are deleted."""
+    """A file that was set aside, its kind, and when it is deleted, in ns since 1970."""
 
     at_ns: int
     path: Path
@@ -42,10 +42,10 @@ class _Due:
 
 
 class Expiry:
-    """Sees to all that is set aside in a state directory; one process does.
+    """Deletes expired set-aside data in a state directory; runs in one process only.
 
-    `retention_s` is that of raw reports, `keep_s` that of delivered copies, which recovered
-    outboxes are.
+    `retention_s` is the retention of raw reports. `keep_s` is that of delivered copies, and is used
+    for recovered outboxes.
     """
 
     def __init__(self, state_dir: Path, metrics: Metrics, *, retention_s: int, keep_s: int) -> None:
@@ -56,13 +56,13 @@ class Expiry:
         self._told_ns = 0
 
     async def run(self) -> None:
-        """Look every minute, until cancelled."""
+        """Check every minute, until cancelled."""
         while True:
             await asyncio.to_thread(self.once, time.time_ns())
             await asyncio.sleep(_PAUSE_S)
 
     def once(self, now_ns: int) -> None:
-        """Delete what is due at a time, and tell what soon is. Blocks."""
+        """Delete what has expired at `now_ns`, and warn of what soon will. Blocks."""
         soon: list[int] = []
         for directory in directories(self._state_dir):
             soon += self._dead_letters(directory / FILE, now_ns)
@@ -83,7 +83,7 @@ class Expiry:
             )
 
     def _dead_letters(self, path: Path, now_ns: int) -> list[int]:
-        """Delete those of an outbox that are due; when those go that are due within a week."""
+        """Delete an outbox's expired dead letters; return when those due within a week expire."""
         if not path.exists():
             return []
         try:

@@ -1,6 +1,6 @@
-"""The user that a command runs as: root becomes the owner of the state directory.
+"""Switches a command that root runs to the user who owns the state directory.
 
-What root made there, the service could neither open nor erase.
+The service could neither open nor delete files that root creates there.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collector.state import StateError
 
 
 def become_owner(directory: Path) -> str | None:
-    """Where root runs this, give all up for the owner of a state directory; the owner's name.
+    """Switch from root to the owner of a state directory; return the owner's name.
 
-    None where nothing changes: for another user than root, for a directory that is root's or not
-    there. Nothing of the directory is opened. Raises StateError where that cannot be done.
+    Returns None if nothing changes: the user is not root, or the directory belongs to root or does
+    not exist. Opens nothing in the directory. Raises StateError if the switch fails.
     """
     if os.geteuid() != 0 or not directory.exists():
         return None
@@ -27,7 +27,7 @@ def become_owner(directory: Path) -> str | None:
         name = pwd.getpwuid(found.st_uid).pw_name
         groups = os.getgrouplist(name, found.st_gid)
     except KeyError:
-        # A container's user may have a number alone.
+        # A container's user may have a number but no name.
         name, groups = str(found.st_uid), [found.st_gid]
     try:
         os.setgroups(groups)

@@ -1,8 +1,8 @@
-"""A worker's share of a collector that runs as several processes; see collector.workers.
+"""Division of a collector's work among several worker processes; see collector.workers.
 
-Every worker takes reports, on sockets of its own that the kernel gives its part of the
-connections (SO_REUSEPORT), into an outbox of its own, and delivers them. The first also rolls up
-the days and fetches the node list.
+Every worker receives reports on its own sockets (SO_REUSEPORT: the kernel distributes the
+connections), stores them in its own outbox, and delivers them. The first worker also rolls up the
+days and fetches the node list.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LISTEN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One process's part of the work. `listening`: its bound sockets; none: it binds its own."""
+    """One worker: its number, of how many, and its bound sockets (none: it binds its own)."""
 
     number: int = 0
     of: int = 1
@@ -33,11 +33,11 @@ class Share:
 
     @property
     def first(self) -> bool:
-        """Whether it does what only one process may."""
+        """Whether this is the worker that does what only one process may do."""
         return self.number == 0
 
     def settings(self, whole: Settings) -> Settings:
-        """The settings of this process: its own state, and its part of what bounds all."""
+        """Return this worker's settings: its own state directory, and its part of the limits."""
         if self.of == 1:
             return whole
         own: dict[str, Any] = {
@@ -53,11 +53,11 @@ class Share:
 
 
 ALONE: Final = Share()
-"""All of it, in one process."""
+"""The only worker, which does all the work."""
 
 
 class Signals:
-    """Tells the other workers what has changed, by files that are touched; at most 1 s later."""
+    """Notifies other workers of changes within 1 s, through files whose content changes."""
 
     def __init__(self, state_dir: Path, share: Share) -> None:
         self._state_dir = state_dir
@@ -65,15 +65,21 @@ class Signals:
         self._heard: dict[Path, Callable[[], None]] = {}
 
     def rolled(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """What to call when a day was rolled up here; `changed` is called there too."""
+        """Return a function to call when a day was rolled up here.
+
+        It calls `changed` here; the other workers call theirs.
+        """
         return self._signal("rolled", changed, hears=not self._share.first)
 
     def erased(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """What to call when raw reports were erased here; `changed` is called in the first."""
+        """Return a function to call when raw reports were erased here.
+
+        It calls `changed` here; the first worker calls its own.
+        """
         return self._signal("erased", changed, hears=self._share.first)
 
     async def run(self) -> None:
-        """Listen, until cancelled."""
+        """Watch for notifications, until cancelled."""
         if self._share.of == 1:
             return
         seen = {path: _touched(path) for path in self._heard}
@@ -94,7 +100,7 @@ class Signals:
         def told() -> None:
             changed()
             with contextlib.suppress(OSError):
-                # The time of an empty file may not change within a tick of the disk's clock.
+                # Within one tick of the disk's clock only the content shows a second change.
                 path.write_text(str(time.time_ns()))
 
         return told
@@ -108,17 +114,17 @@ def _touched(path: Path) -> str:
 
 
 def directory(state_dir: Path, number: int) -> Path:
-    """The state directory of a worker."""
+    """Return the state directory of a worker."""
     return state_dir if number == 0 else state_dir / f"{_FOLDER}{number}"
 
 
 def directories(state_dir: Path) -> list[Path]:
-    """The state directories of all workers that there ever were, the first one's first."""
+    """List the state directories of all workers that ever ran, the first worker's first."""
     return [state_dir, *(path for _, path in sorted(_others(state_dir)))]
 
 
 def abandoned(state_dir: Path, workers: int) -> list[Path]:
-    """The state directories of workers that are there no more, now that there are so many."""
+    """List the state directories of workers beyond the current number of `workers`."""
     return [path for number, path in sorted(_others(state_dir)) if number >= workers]
 
 

@@ -1,8 +1,8 @@
-"""The state directory: made, locked to one process, its version, and the pseudonym key in it.
+"""The state directory: its creation, its locks, its version, and the pseudonym key in it.
 
-`VERSION` is that of the directory as a whole. 1 had no file that says so; since 2 the file
-`version` does. What is in the directory is migrated by whoever opens it: the outbox's file has a
-version of its own, as it may be moved.
+`VERSION` is the version of the directory as a whole, stored in the file `version` since 2. The
+code that opens a file of the directory migrates it: the outbox's file has its own version, since it
+can be moved.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final, Self
 KEY_BYTES: Final = 32
 VERSION: Final = 2
 ROLLUP_LOCK: Final = "rollup.lock"
-"""The file of the SharedLock that is held while the series are computed, or raw reports deleted."""
+"""File of the SharedLock that is held while series are computed or raw reports are deleted."""
 _LOCK: Final = "lock"
 _POLL_S: Final = 0.05
 _VERSION_FILE: Final = "version"
@@ -39,19 +39,19 @@ class StateError(Exception):
 
 
 class KeyLost(StateError):
-    """The pseudonym key is not the one under which the state directory's reports were taken."""
+    """The pseudonym key is missing, or is not the one used for the state directory's reports."""
 
 
 class StateInUse(StateError):
-    """Another process holds the state directory."""
+    """Another process has locked the state directory."""
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[Path]:
-    """The state directory, made (mode 0700) where missing, held by this process alone.
+    """Lock the state directory for this process alone; it is made (mode 0700) if missing.
 
-    Raises StateError where it cannot be made or written or is of a newer version, StateInUse where
-    another process holds it.
+    Raises StateError if it cannot be made or written or has a newer version, StateInUse if another
+    process has locked it.
     """
     prepare(directory)
     try:
@@ -73,20 +73,20 @@ def locked(directory: Path) -> Iterator[Path]:
 
 
 class LockBusy(StateError):
-    """Another process holds a lock for longer than was to be waited."""
+    """Another process holds a lock for longer than the caller waits."""
 
 
 class Held:
-    """Possession of a SharedLock: given back by `release`, or at the end of a `with` block.
+    """Possession of a SharedLock, until `release` or the end of a `with` block.
 
-    Releasing it again does nothing, so that a holder may do it in every way out.
+    A second `release` does nothing, so that a holder can release on every path.
     """
 
     def __init__(self, release: Callable[[], None]) -> None:
         self._release: Callable[[], None] | None = release
 
     def release(self) -> None:
-        """Let the next one have the lock."""
+        """Release the lock."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -99,10 +99,9 @@ class Held:
 
 
 class SharedLock:
-    """An asyncio.Lock that other processes of a state directory take too, through a file.
+    """An asyncio.Lock that is shared with other processes through a file (flock).
 
-    `async with` is the way to hold it: it is given back whatever happens inside. The kernel gives
-    back the lock of a process that ends.
+    Use `async with` to hold it. The kernel releases the lock of a process that ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,9 +112,9 @@ class SharedLock:
     async def take(
         self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None
     ) -> Held:
-        """Wait until no other task or process holds it; `busy` is called once if one does.
+        """Take the lock; `busy` is called if another task or process holds it.
 
-        Raises LockBusy after `limit_s`, OSError where the file cannot be made.
+        Raises LockBusy after `limit_s` seconds, OSError if the file cannot be made.
         """
         try:
             async with asyncio.timeout(None if limit_s == math.inf else limit_s):
@@ -142,7 +141,7 @@ class SharedLock:
             if not _taken(file):
                 busy()
                 while not _taken(file):  # noqa: ASYNC110 - other processes set no event of ours
-                    # A thread that waits in flock(2) could not be called back.
+                    # A thread blocked in flock(2) could not be cancelled.
                     await asyncio.sleep(_POLL_S)
         except BaseException:
             os.close(file)
@@ -167,9 +166,9 @@ def _taken(file: int) -> bool:
 
 
 def prepare(directory: Path) -> None:
-    """Make the state directory where it is missing.
+    """Make the state directory if it is missing, and check that it is usable.
 
-    Raises StateError where that fails, or where it is of a newer version.
+    Raises StateError.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -179,7 +178,7 @@ def prepare(directory: Path) -> None:
 
 
 def check_usable(directory: Path) -> None:
-    """Raises StateError where a state directory is of a newer version, or may not be used."""
+    """Raise StateError if a state directory has a newer version or lacks permissions."""
     if not directory.is_dir():
         raise StateError(f"{directory}: is no directory")
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
@@ -194,7 +193,7 @@ def check_usable(directory: Path) -> None:
 
 
 def _version(directory: Path) -> int:
-    """The version of a state directory; 1 where nothing says so. Raises StateError."""
+    """Return the version of a state directory; 1 if no file gives it. Raises StateError."""
     try:
         return int((directory / _VERSION_FILE).read_text(encoding="ascii"))
     except FileNotFoundError:
@@ -202,24 +201,24 @@ def _version(directory: Path) -> int:
     except OSError as error:
         raise StateError(f"{directory / _VERSION_FILE}: {error.strerror}") from error
     except ValueError:
-        # Torn or scribbled over: what matters is in the files themselves.
+        # The file is damaged. Each data file has a version of its own, which decides.
         return 1
 
 
 def _write_version(directory: Path) -> None:
-    """Say that the directory is of this version, if it does not. Raises StateError."""
+    """Write the current version into the directory, unless it is there. Raises StateError."""
     if _version(directory) == VERSION and (directory / _VERSION_FILE).exists():
         return
     _write(directory / _VERSION_FILE, str(VERSION))
 
 
 def is_about_directory(path: Path) -> bool:
-    """Whether a file is one that this module writes about a directory itself, without the key."""
+    """Return whether a file is the lock, the version or the key's fingerprint of a directory."""
     return path.name.removesuffix(_UNFINISHED) in {_LOCK, _VERSION_FILE, _FINGERPRINT}
 
 
 def _write(path: Path, text: str) -> None:
-    """Put a line into a file, whole or not at all. Raises StateError."""
+    """Write a file of one line atomically. Raises StateError."""
     new = path.with_name(f"{path.name}{_UNFINISHED}")
     try:
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -233,14 +232,14 @@ def _write(path: Path, text: str) -> None:
 
 
 def pseudonym_key(path: Path, directory: Path, *, new: bool = False) -> bytes:
-    """The pseudonym key (32 bytes, hexadecimal in the file) of a state directory.
+    """Return the pseudonym key (32 bytes, hexadecimal in the file) of a state directory.
 
-    A new directory gets a new one, mode 0600. The directory keeps the key's fingerprint: another
-    key would give every server and node another pseudonym, and all would be counted twice. `new`
-    says that this is meant.
+    A new directory gets a new key, mode 0600. The directory also stores the key's fingerprint:
+    another key would give every server and node another pseudonym, and all would be counted twice.
+    `new` allows that.
 
-    Raises KeyLost where the key is missing or is another one, StateError where a file cannot be
-    read or made, or holds no key.
+    Raises KeyLost if the key is missing or is another one, StateError if a file cannot be read or
+    made, or holds no key.
     """
     key = read_key(path) if path.exists() else None
     known = _known_fingerprint(directory)
@@ -263,12 +262,12 @@ def pseudonym_key(path: Path, directory: Path, *, new: bool = False) -> bytes:
 
 
 def fingerprint(key: bytes) -> str:
-    """A digest by which a key is known again, and which tells nothing of it nor of pseudonyms."""
+    """Return a digest that identifies a key and reveals neither it nor pseudonyms."""
     return hashlib.blake2b(key, digest_size=16, person=b"collector-print").hexdigest()
 
 
 def _known_fingerprint(directory: Path) -> str:
-    """Empty where none is known: in a new directory, or in one of an earlier version."""
+    """Return the stored fingerprint; empty in a new directory or one of an earlier version."""
     try:
         return (directory / _FINGERPRINT).read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
@@ -282,7 +281,7 @@ def _new_key(path: Path) -> bytes:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        # Another process of ours was quicker.
+        # Another process of this collector has made the key meanwhile.
         return read_key(path)
     except OSError as error:
         raise StateError(f"{path}: cannot be made: {error.strerror}") from error
@@ -295,7 +294,7 @@ def _new_key(path: Path) -> bytes:
 
 
 def read_key(path: Path) -> bytes:
-    """The pseudonym key in a file. Raises StateError where it cannot be read or is none."""
+    """Read the pseudonym key from a file. Raises StateError if that fails or it is no key."""
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Moves what outboxes of earlier versions remember into the memory, in place.
+"""Migration of choices, erasures and tag values from old outboxes into the memory.
 
-Up to version 2 each worker's outbox held choices, erasures and tag values. One transaction of the
-memory takes over all that one outbox holds; then that outbox drops it. Killed in between, the next
-run does both again, which changes nothing.
+Up to version 2 each worker's outbox held them. One transaction of the memory imports the rows of
+one outbox; then they are deleted there. After a crash in between the next run does both again,
+which is idempotent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = structlog.get_logger("collector.upgrade")
 
 
 def take_over(path: Path, memory: Memory) -> None:
-    """Move what an outbox of an earlier version remembers; nothing else may have it open to write.
+    """Move an old outbox's rows to the memory. No other process may write to the outbox.
 
     Raises OutboxUnavailable, MemoryUnavailable.
     """
@@ -40,11 +40,11 @@ def take_over(path: Path, memory: Memory) -> None:
 
 
 def take_over_all(state_dir: Path, memory: Memory, *, but: Path | None = None) -> None:
-    """Move what all outboxes of a state directory remember, whose processes do not run.
+    """Move the rows of all outboxes of a state directory whose processes do not run.
 
-    `but` is a directory that this process holds already, and has seen to. An outbox whose process
-    runs is seen to by that process, at its start; where one of an earlier version runs, StateInUse
-    is raised. Raises StateError, OutboxUnavailable, MemoryUnavailable.
+    `but` is a directory that this process has locked and migrated already. A running process
+    migrates its own outbox at its start. Raises StateInUse if a process of an earlier version runs,
+    StateError, OutboxUnavailable, MemoryUnavailable.
     """
     for directory in directories(state_dir):
         path = directory / FILE
@@ -66,7 +66,7 @@ def _has_legacy(path: Path) -> bool:
         with OutboxFile(path) as file:
             return bool(file.legacy())
     except OutboxDamaged:
-        # What can be read of it is told when it is set aside.
+        # Its readable rows are found when it is set aside.
         return True
 
 
@@ -80,7 +80,7 @@ def _absorb(rows: Legacy, memory: Memory) -> None:
         asked=[
             Asked(number, at, ServerPseudonym(server), Action(action), State(state), *rest)
             for number, at, server, action, state, *rest in _of(rows, "erasures")
-            # The receipt of one that is done is for whoever waited for it.
+            # A finished erasure has only a receipt, for a client that no longer waits.
             if state != State.DONE
         ],
         notices=[
@@ -96,7 +96,7 @@ def _of(rows: Legacy, table: str) -> Iterable[tuple[Any, ...]]:
 
 
 def migrated(state_dir: Path) -> Memory:
-    """The memory of a state directory, with all that earlier versions kept in outboxes.
+    """Return the memory of a state directory, after moving the rows of old outboxes into it.
 
     Raises StateError (no such directory), StateInUse, OutboxUnavailable, MemoryUnavailable.
     """

@@ -1,6 +1,7 @@
-"""Delivery: one loop that carries entries from the outbox to a target, in order.
+"""Delivery of outbox entries to a target, in order.
 
-`target` is the contract of a target, `influx` the one that is an InfluxDB, `loop` the loop.
+`target` defines the protocol of a target, `influx` implements it for InfluxDB, `loop` is the loop
+that delivers one outbox to one target.
 """
 
 from collector.delivery.influx import InfluxTarget

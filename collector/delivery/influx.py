@@ -1,4 +1,4 @@
-"""The InfluxDB as a target: each entry's lines go to the database that the entry names."""
+"""InfluxDB as a delivery target: writes each entry's lines to the database that it names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger("collector.delivery")
 
 
 class _Request(NamedTuple):
-    """Entries of one database, and the body of the write request that stores them."""
+    """A write request: the entries of one database, and the body that stores them."""
 
     database: str
     entries: list[Pending]
@@ -37,9 +37,10 @@ class _Request(NamedTuple):
 
 
 class InfluxTarget:
-    """Stores entries in an InfluxDB.
+    """Stores entries in InfluxDB.
 
-    `make_databases` is called until it succeeds once, and again after each denied write.
+    `make_databases` creates missing databases. It is called until it succeeds, and again after each
+    denied write.
     """
 
     def __init__(
@@ -51,12 +52,12 @@ class InfluxTarget:
         self._prepared = False
         self._answers = True
         self._sent = False
-        """Whether something of the batch in hand has reached InfluxDB."""
+        """Whether a request of the current batch has reached InfluxDB."""
 
     async def prepare(self) -> None:
-        """Make the databases where that was not done yet; after a failure, ping InfluxDB first.
+        """Create the databases if that is not done yet; after a failure, ping InfluxDB first.
 
-        Raises Blocked while InfluxDB is away.
+        Raises Blocked while InfluxDB is unavailable.
         """
         try:
             if not self._answers:
@@ -68,14 +69,14 @@ class InfluxTarget:
         except InfluxUnavailable as error:
             raise Blocked("unavailable", str(error), sent=False) from error
         except InfluxError as error:
-            # A token that may only write is enough: the write itself tells whether it may.
+            # A token with write permission alone is enough; a denied write shows a lack of it.
             log.warning("databases could not be made or looked at", why=str(error))
         self._prepared = True
 
     async def pack(self, entries: Sequence[Pending]) -> list[_Request]:
-        """One request for each database, in the order of the entries."""
+        """Build one request for each database; its lines are in the order of the entries."""
         requests = []
-        # Sorting keeps the order of entries of one database.
+        # The sort is stable: entries of one database stay in order.
         for database, alike in groupby(
             sorted(entries, key=attrgetter("target")), attrgetter("target")
         ):
@@ -85,7 +86,7 @@ class InfluxTarget:
         return requests
 
     async def store(self, packed: list[_Request]) -> Sequence[Dead]:
-        """Store entries, but for the lines that InfluxDB refuses. Raises Blocked."""
+        """Store entries; return the lines that InfluxDB refuses for good. Raises Blocked."""
         dead: list[Dead] = []
         self._sent = False
         for request in packed:
@@ -100,9 +101,9 @@ class InfluxTarget:
     async def _isolate(
         self, database: str, lines: list[tuple[Pending, bytes]], result: WriteResult
     ) -> list[Dead]:
-        """The lines that InfluxDB refuses, when it answered `result` to all of them.
+        """Find the lines that InfluxDB refuses, after it answered `result` to all of `lines`.
 
-        Found by halving: what was stored already is stored again, over itself. Raises Blocked.
+        Writes ever smaller halves. Lines stored already overwrite themselves. Raises Blocked.
         """
         match result:
             case Written():

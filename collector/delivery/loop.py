@@ -1,4 +1,4 @@
-"""The loop that carries entries from one outbox to one target until all are delivered."""
+"""The delivery loop: sends entries of one outbox to one target, with retries."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ log = structlog.get_logger("collector.delivery")
 
 _BATCH_LINES: Final = 5000
 _SMALL_BATCH_PAUSE_S: Final = 0.25
-"""Pause after a small batch. Packing a batch competes with the intake for the interpreter; small
-and regular is better."""
+"""Pause after a small batch. Packing a batch competes with the intake for the GIL; small and
+regular is better."""
 _LOOK_S: Final = 1.0
 _CLOCK_S: Final = 0.2
 _MOST_IN_A_ROW: Final = 16
-"""Batches delivered before the lock is given back, so that an erasure need not wait longer."""
+"""Most batches delivered under one hold of the lock; bounds the wait of an erasure."""
 _NOTED_AHEAD: Final = 1000
-"""Entries noted as sent before they are: one commit for so many, instead of one a batch."""
+"""Entries recorded as sent in advance: one commit for so many, instead of one for each batch."""
 _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 30.0
 _DRAIN_S: Final = 10.0
@@ -35,7 +35,7 @@ _PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
 
 
 class _Batch(NamedTuple, Generic[Packed]):
-    """Entries on their way, in the form in which they are sent, and the number of their lines."""
+    """Entries to be sent, their packed form, and their number of lines."""
 
     entries: list[Pending]
     packed: Packed
@@ -43,29 +43,29 @@ class _Batch(NamedTuple, Generic[Packed]):
 
     @property
     def is_large(self) -> bool:
-        """Whether more entries may wait behind it."""
+        """Whether the batch is so large that more entries probably wait after it."""
         return self.lines >= _BATCH_LINES // 2
 
 
 def backoff(attempt: int, jitter: float) -> float:
-    """Seconds to wait after failure number `attempt` (from 1); `jitter` is in 0..1.
+    """Return the seconds to wait after failure number `attempt` (from 1); `jitter` is in 0..1.
 
-    Doubles from 0.2 s to at most 30 s, of which half is left to chance.
+    Doubles from 0.2 s to at most 30 s; half of it is random.
     """
     full = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2.0 ** min(attempt - 1, 10))
     return full * (0.5 + 0.5 * jitter)
 
 
 def _without_pseudonyms(words: str) -> str:
-    """A target's words for the log: they may repeat a line, with pseudonyms in it."""
+    """Replace pseudonyms in a target's error text, which may quote a line, for the log."""
     return _PSEUDONYM.sub("(pseudonym)", words)
 
 
 class Delivery(Generic[Packed]):
-    """Delivers one outbox to one target. `lock` is held while entries are in hand.
+    """Delivers one outbox to one target, and holds `lock` from reading a batch to its end.
 
-    Nothing is delivered while `holds` gives a reason. `sent_id` is the number up to which an
-    earlier process may have sent entries.
+    Nothing is delivered while `holds` returns a reason. `sent_id` is the highest number of an entry
+    that an earlier process may have sent.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Delivery(Generic[Packed]):
         self._lock = lock
         self._holds = holds
         self.sent_id = sent_id
-        """The number up to which entries may have been sent, whether or not they were stored."""
+        """Highest number of an entry that may have been sent, whether or not it was stored."""
         self._noted_id = sent_id
         self._stopping = asyncio.Event()
         self._deadline = float("inf")
@@ -94,7 +94,7 @@ class Delivery(Generic[Packed]):
             metrics.writer_blocked.labels(reason).set(0)
 
     async def run(self) -> None:
-        """Deliver until `stop`, then the rest for at most 10 s."""
+        """Deliver until `stop` is called, then drain the outbox for at most 10 s."""
         try:
             async with asyncio.timeout(None) as self._limit:
                 await self._run()
@@ -126,20 +126,20 @@ class Delivery(Generic[Packed]):
                 await self._next_arrival()
 
     def stop(self) -> None:
-        """Ask `run` to deliver the rest and return."""
+        """Make `run` deliver the rest and return."""
         self._deadline = time.monotonic() + _DRAIN_S
         self._stopping.set()
         if self._limit is not None:
-            # A request that the target leaves without an answer must not hold the stop up.
+            # A request without a reply must not delay the stop.
             self._limit.reschedule(asyncio.get_running_loop().time() + _DRAIN_S)
 
     def _wait_for_clock(self) -> None:
-        """Raises Blocked while the clock is wrong."""
+        """Raise Blocked while the clock is wrong."""
         if (why := self._holds()) is not None:
             raise Blocked("clock", why, _CLOCK_S)
 
     async def _deliver(self) -> bool:
-        """Deliver some batches; False where there is nothing to deliver. Raises Blocked."""
+        """Deliver some batches; return False if there are none. Raises Blocked."""
         self._outbox.arrived.clear()
         try:
             async with self._lock.delivering():
@@ -148,15 +148,15 @@ class Delivery(Generic[Packed]):
             raise Blocked("outbox", str(error)) from error
         if last is None:
             return False
-        # A batch is cut where the next entry would make it too large: a large one may not be all.
+        # More entries may wait after a large batch: it ends where the next would not fit.
         if not last.is_large:
             await self._pause(_SMALL_BATCH_PAUSE_S)
         return True
 
     async def _deliver_in_turn(self) -> _Batch[Packed] | None:
-        """Deliver batches while they are large; returns the last one, None where there was none.
+        """Deliver batches as long as they are large; return the last one, None if there is none.
 
-        While the target stores a batch, the next one is packed.
+        The next batch is packed while the target stores one.
         """
         batch, last = await self._batch(after=0), None
         under_way: list[asyncio.Future[None]] = []
@@ -174,13 +174,13 @@ class Delivery(Generic[Packed]):
             if following is not None:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
-            # Acknowledged in order, while the next was sent.
+            # The outbox acknowledges batches in order, while later ones are sent.
             for acknowledged in under_way:
                 await acknowledged
         return last
 
     async def _batch(self, *, after: int) -> _Batch[Packed] | None:
-        """The next batch behind an entry's number, packed; None where there is none."""
+        """Read and pack the next batch after number `after`; None if there are no entries."""
         entries = await self._outbox.read(max_lines=_BATCH_LINES, after=after)
         if not entries:
             return None
@@ -188,7 +188,7 @@ class Delivery(Generic[Packed]):
         return _Batch(entries, packed, sum([entry.points for entry in entries]))
 
     async def _store(self, batch: _Batch[Packed]) -> asyncio.Future[None]:
-        """Have a batch stored; done when the outbox knows of it. Raises Blocked."""
+        """Store a batch. The future is done when the outbox has acknowledged it. Raises Blocked."""
         last = batch.entries[-1].id
         if last > self._noted_id:
             await self._note_sent(last + _NOTED_AHEAD)
@@ -211,7 +211,7 @@ class Delivery(Generic[Packed]):
         return acknowledged
 
     async def _note_sent(self, number: int) -> None:
-        """Have the outbox remember that entries up to a number may be sent."""
+        """Record in the outbox that entries up to a number may be sent."""
         await self._outbox.change(lambda file: file.dating.note_sent(number))
         self._noted_id = number
 
@@ -234,7 +234,7 @@ class Delivery(Generic[Packed]):
         self._blocked = None
 
     async def _next_arrival(self) -> None:
-        """Wait for an entry, at most a second: another process may send dead letters again."""
+        """Wait for an entry, at most 1 s: entries of another process set no event here."""
         arrived = asyncio.ensure_future(self._outbox.arrived.wait())
         stopping = asyncio.ensure_future(self._stopping.wait())
         _, waiting = await asyncio.wait(
@@ -244,7 +244,7 @@ class Delivery(Generic[Packed]):
             task.cancel()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait; while stopping only briefly, so that the drain can use its time."""
+        """Sleep until the time is over or `stop` is called; only briefly while draining."""
         if self._stopping.is_set():
             await asyncio.sleep(min(seconds, 0.2, max(0.0, self._deadline - time.monotonic())))
             return

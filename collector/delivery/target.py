@@ -1,4 +1,4 @@
-"""The contract of a target: the place where entries of the outbox end."""
+"""The protocol of a delivery target, a store to which the outbox's entries are sent."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Packed = TypeVar("Packed")
 
 
 class Blocked(Exception):
-    """A target takes nothing now. `reason` is one word for the metric, the text the target's words.
+    """The target accepts nothing now. `reason` is one word for the metric, `words` its error text.
 
-    `retry_after` is the number of seconds after which the target asks to be tried again, if it
-    said one. `sent` is false where it is certain that nothing reached the target.
+    `retry_after` is the target's wish in seconds, if it gave one. `sent` is false only if it is
+    certain that nothing reached the target.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Blocked(Exception):
 
 
 class Dead(NamedTuple):
-    """A line that a target refuses for good, the entry that it is from, and the target's words."""
+    """A line that a target refuses for good, the line's entry, and the target's error text."""
 
     entry: Pending
     line: bytes
@@ -35,23 +35,23 @@ class Dead(NamedTuple):
 
 
 class Target(Protocol[Packed]):
-    """A place that stores entries. Storing an entry again stores it once.
+    """A store of entries. Storing is idempotent: an entry sent twice is stored once.
 
-    `prepare`, `pack` and `store` are called in turn, and `pack` of the next batch while `store` of
-    the one before is under way.
+    The loop calls `prepare`, `pack` and `store` in turn, and may call `pack` for the next batch
+    while `store` of the one before runs.
     """
 
     async def prepare(self) -> None:
-        """Make what must be there before anything can be stored, and see that the target answers.
+        """Create what storing needs, such as databases, and check that the target answers.
 
         Raises Blocked.
         """
         ...
 
     async def pack(self, entries: Sequence[Pending]) -> Packed:
-        """The form in which entries are sent: what takes time is done here."""
+        """Return the entries in the form in which they are sent. Slow work belongs here."""
         ...
 
     async def store(self, packed: Packed) -> Sequence[Dead]:
-        """Store packed entries, but for the lines that are returned. Raises Blocked."""
+        """Store packed entries; return the lines refused for good. Raises Blocked."""
         ...

@@ -1,1 +1,1 @@
-"""Tools for files that SQLite keeps: their errors, locks, damage, and remains of deleted rows."""
+"""Tools for SQLite files: errors, locks, reading damaged files, and searching for deleted rows."""

@@ -1,9 +1,8 @@
-"""The rows that can still be read in an SQLite file that SQLite itself gives up.
+"""Reader for damaged SQLite files that SQLite itself refuses to read.
 
-Every page is looked at by itself, in the newest form that the write-ahead log has of it, so that a
-damaged page costs its own rows and no others. Nothing is written. Formats:
-https://sqlite.org/fileformat2.html, sections 1.5 (pages), 1.6 (pointers to overflow), 2.1 (records)
-and 4 (the log).
+It reads every page by itself, in its newest version from the write-ahead log, so that a damaged
+page loses only its own rows. It writes nothing. Formats: https://sqlite.org/fileformat2.html,
+sections 1.5 (pages), 1.6 (overflow pages), 2.1 (records) and 4 (the log).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Final
 
 Value = int | float | str | bytes | None
 Types = tuple[int, ...]
-"""The serial types of a row's columns, as the format numbers them."""
+"""Serial types of a row's columns, as the file format numbers them."""
 
 _MAGIC: Final = b"SQLite format 3\0"
 _FIRST_PAGE_HEADER: Final = 100
@@ -31,9 +30,9 @@ _BROKEN: Final = (IndexError, ValueError, struct.error)
 
 
 class Carved:
-    """The pages of an SQLite file and of the log beside it; a context that closes both.
+    """The pages of an SQLite file and its log; also a context manager that closes both.
 
-    Raises OSError where one cannot be read.
+    Raises OSError if one cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +47,7 @@ class Carved:
         self._newest = self._logged()
         length = path.stat().st_size
         self.count = max([-(-length // self._size), *self._newest])
-        """How many pages there are."""
+        """Number of pages."""
         self._free = self._free_pages()
 
     def __enter__(self) -> Carved:
@@ -62,9 +61,9 @@ class Carved:
     def rows(
         self, wanted: Callable[[Types], bool] = lambda _types: True
     ) -> Iterator[tuple[int, tuple[Value, ...]]]:
-        """Each row that can be read: its number (0 where its table has none) and its values.
+        """Yield each readable row: its number (0 if its table has none) and its values.
 
-        A page whose first row's types are not `wanted` is passed over: all of a page's rows are of
+        Skips a page if the types of its first row are not `wanted`: all rows of a page belong to
         one table.
         """
         for number in range(1, self.count + 1):
@@ -94,7 +93,7 @@ class Carved:
                 continue
 
     def _cell(self, page: bytes, at: int, *, numbered: bool) -> tuple[int, bytes]:
-        """A cell's row number and its payload, with what overflowed into other pages."""
+        """Return a cell's row number and payload, its overflow pages included."""
         length, at = _varint(page, at)
         number, at = _varint(page, at) if numbered else (0, at)
         if length > _LONGEST:
@@ -127,7 +126,7 @@ class Carved:
         return self._file.read(self._size)
 
     def _page_size(self) -> int:
-        """By the file's own header, else by the log's, else what SQLite takes by itself."""
+        """Read the page size from the file's header, else from the log's, else SQLite's default."""
         head = self._file.read(_FIRST_PAGE_HEADER)
         if head.startswith(_MAGIC):
             (size,) = struct.unpack_from(">H", head, 16)
@@ -142,9 +141,9 @@ class Carved:
         return _DEFAULT_PAGE
 
     def _logged(self) -> dict[int, int]:
-        """Where in the log the newest committed form of each page is.
+        """Return the log's offset of the newest committed version of each page.
 
-        A frame's checksum is not looked at: what it covers is checked row by row.
+        Frames' checksums are not verified: the caller checks each row.
         """
         newest: dict[int, int] = {}
         if self._log is None:
@@ -172,7 +171,7 @@ class Carved:
             at += self._size
 
     def _free_pages(self) -> set[int]:
-        """Pages that hold what was deleted, as far as the list of them can be read."""
+        """Return the free pages, which hold deleted content, as far as their list is readable."""
         free: set[int] = set()
         try:
             head = self._page(1)
@@ -194,7 +193,7 @@ def _is_page_size(size: int) -> bool:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-length integer, and where it ends."""
+    """Return a variable-length integer, and the offset after it."""
     value = 0
     for index in range(at, at + 8):
         byte = data[index]
@@ -206,7 +205,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _types(payload: bytes) -> tuple[Types, int]:
-    """The serial types of a record, and where its values begin."""
+    """Return a record's serial types, and the offset of its values."""
     end, at = _varint(payload, 0)
     if end > len(payload):
         raise ValueError("a record's header is longer than it")
@@ -221,7 +220,7 @@ _INTEGERS: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
 def _values(types: Types, payload: bytes, at: int) -> tuple[Value, ...]:
-    """The values of a record's columns. Raises ValueError where they are not what it says."""
+    """Return a record's column values. Raises ValueError if they do not match its types."""
     values: list[Value] = []
     for kind in types:
         size = _INTEGERS.get(kind, 8 if kind == 7 else max(0, kind - 12) // 2)
@@ -243,10 +242,11 @@ def _values(types: Types, payload: bytes, at: int) -> tuple[Value, ...]:
 
 
 def log_is_damaged(log: Path) -> bool:
-    """Whether a write-ahead log is broken before its end: SQLite would drop what follows unsaid.
+    """Return whether a write-ahead log is damaged before its last commit.
 
-    The last commit may be torn by a crash, and nobody was told that it is there; two commits or
-    more behind a broken frame were on disk. Raises OSError where the log cannot be read.
+    SQLite would silently drop what follows the damage. A crash may tear the last commit, whose
+    reports were not yet acknowledged; two or more commits from a broken frame on mean damage.
+    Raises OSError if the log cannot be read.
     """
     with log.open("rb") as file:
         header = file.read(_LOG_HEADER)
@@ -266,7 +266,7 @@ def log_is_damaged(log: Path) -> bool:
             if len(frame) < _FRAME_HEADER + size:
                 break
             if frame[8:16] != header[16:24]:
-                # The end, or a broken frame: what follows tells.
+                # The end, or a broken frame: commits after it tell which.
                 broken = True
                 continue
             if not broken:
@@ -278,7 +278,7 @@ def log_is_damaged(log: Path) -> bool:
 
 
 def _sum(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
-    """The log's running checksum over more bytes (section 4.2 of the format)."""
+    """Continue the log's running checksum over more bytes (section 4.2 of the format)."""
     first, second = sums
     words = struct.unpack(f"{order}{len(data) // 4}I", data)
     for at in range(0, len(words), 2):
@@ -288,7 +288,7 @@ def _sum(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
 
 
 def shape(types: Types) -> str:
-    """The kinds of a row's columns, a letter each: null, integer, float, text, blob."""
+    """Return one letter for each column's type: n(ull), i(nteger), f(loat), t(ext), b(lob)."""
     return "".join(
         "n" if t == 0 else "f" if t == 7 else "i" if t < 12 else "t" if t % 2 else "b"
         for t in types

@@ -1,4 +1,4 @@
-"""The errors of a file that SQLite keeps, and how SQLite's own are told apart."""
+"""Exceptions of SQLite files, and the translation of SQLite's own errors into them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _NOT_WHOLE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class StoreUnavailable(Exception):
-    """The file cannot be used now; the text says why."""
+    """The SQLite file cannot be used now; the text says why."""
 
 
 class StoreDamaged(StoreUnavailable):
-    """The file does not hold what was written to it: it is to be set aside."""
+    """The SQLite file is corrupt and must be set aside."""
 
 
 @contextmanager
 def raised_as(
     name: str, unavailable: type[StoreUnavailable], damaged: type[StoreUnavailable]
 ) -> Iterator[None]:
-    """Raise errors of SQLite, the disk and this package as the two given types.
+    """Re-raise errors of SQLite, the disk and this package as one of the two given types.
 
-    `name` is the file's name in the error's text, such as `the outbox`.
+    `name` stands for the file in the error's text, such as `the outbox`.
     """
     try:
         yield
@@ -40,11 +40,11 @@ def raised_as(
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file is not as it was written."""
+    """Return whether an error of SQLite means that the file is corrupt."""
     code = getattr(error, "sqlite_errorcode", 0)
     return (
         code & 0xFF in _NOT_WHOLE
         or code == sqlite3.SQLITE_IOERR_SHORT_READ
-        # The module's own words, for a text that is no UTF-8.
+        # The sqlite3 module's own error, without a code, for a text that is not UTF-8.
         or "Could not decode to UTF-8" in str(error)
     )

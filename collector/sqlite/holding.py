@@ -1,8 +1,8 @@
-"""A lock on the SQLite file of a directory: shared by its users, exclusive while it is replaced.
+"""Lock on a directory's SQLite file: shared while it is open, exclusive while it is replaced.
 
-SQLite removes the log by its name when the last connection closes: one to a file that was moved
-away would remove the log of the file that took its place. The lock (flock) is on the directory:
-no file of its own could come to belong to whoever runs a command first.
+SQLite deletes the log by name when the last connection closes. A connection to a file that was
+moved away would delete the log of the new file. The lock (flock) is on the directory itself, since
+a lock file might belong to another user who ran a command first.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _PAUSE_S: Final = 0.02
 
 
 class Hold:
-    """One share in the file of a directory, from construction to `let_go`.
+    """Possession of the lock, shared or exclusive (`alone`), from construction to `let_go`.
 
-    Raises StoreUnavailable where it cannot be had in 15 s, OSError where the directory cannot be
+    Raises StoreUnavailable if it cannot be had within 15 s, OSError if the directory cannot be
     opened.
     """
 
@@ -46,13 +46,13 @@ class Hold:
                 return
 
     def let_go(self) -> None:
-        """Give it up."""
+        """Release the lock."""
         os.close(self._handle)
 
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """While it lasts no process has the file of a directory open. Raises as Hold does."""
+    """Hold the exclusive lock: meanwhile no process has the file open. Raises as Hold does."""
     hold = Hold(directory, alone=True)
     try:
         yield

@@ -1,8 +1,8 @@
-"""A search for bytes anywhere in an SQLite file and its log, made by another process.
+"""Searches an SQLite file and its log for byte strings, in a child process.
 
-SQLite's locks are the process's: whoever opens and closes the file beside SQLite drops them, and
-another process may then take the log away from under us (https://sqlite.org/howtocorrupt.html,
-section 2.2).
+SQLite's locks belong to the process: closing any other descriptor of the file drops them, and
+another process could then delete the log while it is in use
+(https://sqlite.org/howtocorrupt.html, section 2.2).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ for path in sys.argv[1:]:
 
 
 def holds(path: Path, traces: Iterable[bytes]) -> bool:
-    """Whether a file or its log holds any of these strings of two bytes or more.
+    """Return whether a file or its log contains any of these strings of two bytes or more.
 
-    Raises StoreUnavailable where that cannot be told.
+    Raises StoreUnavailable if the search fails.
     """
     wanted = " ".join(trace.hex() for trace in traces)
     if not wanted:
@@ -46,7 +46,7 @@ def holds(path: Path, traces: Iterable[bytes]) -> bool:
     command = [sys.executable, "-I", "-S", "-c", _SCRIPT, str(path), f"{path}-wal"]
     try:
         ended = subprocess.run(  # noqa: S603 - our interpreter, our script
-            # On its standard input: arguments can be seen by everyone on the machine.
+            # Through standard input: every user of the machine can see arguments.
             command,
             input=wanted.encode(),
             capture_output=True,
