@@ -1,7 +1,8 @@
-"""What the owner of a server may ask for: to see what is held, to have it erased, to be left out.
+"""Owners' requests: to see the data held of a server, to erase it, and to opt out or in.
 
-The proof is a body as the client sends it; the intake tells whose it is, so that no identity gets
-here. `holdings` finds, `erasure` erases, `requests` takes erasures in and brings them to their end,
-`choices` remembers who is left out, `sync` tells other collectors of the same InfluxDB and hears
-from them; `routes`, `texts` and `page` are what an owner sees.
+The proof of ownership is a report's body. The intake turns it into a pseudonym, so that no identity
+gets here. `holdings` finds an owner's reports, `erasure` erases them, `requests` is the queue of
+erasures, `choices` the opt-out choices, `sync` exchanges both with other collectors of the same
+InfluxDB. `routes` serves the HTTP requests, `operations` describes them for OpenAPI, `texts` has
+the replies; `desk` joins all parts.
 """

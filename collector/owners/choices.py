@@ -1,4 +1,4 @@
-"""Owners' choices in a running process: in RAM for the intake, in the memory for all workers."""
+"""Owners' opt-out choices: in RAM for a process's intake, stored in the memory for all workers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from collector.privacy import OwnerMark, Pseudonymiser, ServerPseudonym
 log = structlog.get_logger("collector.owners")
 
 LOOK_S = 0.2
-"""Pause between two looks at the memory: a choice holds at every worker after so long."""
+"""Interval of checks for changes in the memory, after which each worker knows a new choice."""
 HEARD_S = 0.5
-"""Time in which every worker has taken over a choice."""
+"""Time after which a new choice is in force at every worker, with some reserve."""
 _LOOK_ANYWAY_S = 5.0
 
 
 class Choices:
-    """The choices that this process knows of; `kept` are those in the memory at its start."""
+    """The choices known to this process; `kept` are those stored in the memory at its start."""
 
     def __init__(
         self,
@@ -41,22 +41,22 @@ class Choices:
         self._latest: dict[OwnerMark, Choice] = {}
         self._out: set[OwnerMark] = set()
         self.untold = False
-        """Whether the memory has choices that InfluxDB does not have yet."""
+        """Whether the memory has choices not yet stored in InfluxDB."""
         self._take(kept)
 
     def opted_out(self, server: ServerPseudonym) -> bool:
-        """Whether a server's reports are to be dropped."""
+        """Return whether a server's reports must be dropped."""
         return bool(self._out) and self._pseudonyms.mark(server) in self._out
 
     async def choose(self, server: ServerPseudonym, *, out: bool) -> None:
-        """Remember an owner's choice. Raises MemoryUnavailable."""
+        """Store an owner's choice. Raises MemoryUnavailable."""
         if not out and not self.opted_out(server):
             return
         stamp = self._stamper.take(time.time_ns(), 1)[0]
         await self._keep(Choice(self._pseudonyms.mark(server), out, stamp), told=False)
 
     async def hear(self, choice: Choice) -> bool:
-        """Take over a choice made elsewhere, unless a later one is known; whether it was news.
+        """Store a choice from another collector, unless a later one is known; whether it was new.
 
         Raises MemoryUnavailable.
         """
@@ -67,9 +67,9 @@ class Choices:
         return True
 
     async def refresh(self) -> None:
-        """Take over what other processes have put into the memory. Raises MemoryUnavailable.
+        """Read the choices that other processes have stored. Raises MemoryUnavailable.
 
-        Choices that it lacks, as after it was damaged, are put into it again.
+        Choices that the memory lacks, such as after damage, are stored again.
         """
         known = list(self._latest.values())
         kept = {
@@ -86,7 +86,7 @@ class Choices:
             await asyncio.to_thread(self._memory.choices.keep, *lost, told=False)
 
     async def watch(self, changed: Callable[[], None]) -> None:
-        """Refresh at each change of the memory, then call `changed`; until cancelled."""
+        """Refresh after each change of the memory, then call `changed`; until cancelled."""
         seen: object = None
         looked = time.monotonic()
         failed = False
@@ -94,7 +94,7 @@ class Choices:
             await asyncio.sleep(LOOK_S)
             try:
                 stamp = self._memory.store.stamp()
-                # A change within one tick of the disk's clock may leave no trace there.
+                # Two changes within one tick of the disk's clock may have the same stamp.
                 if stamp == seen and time.monotonic() - looked < _LOOK_ANYWAY_S:
                     continue
                 await self.refresh()
@@ -110,7 +110,7 @@ class Choices:
             changed()
 
     async def _keep(self, choice: Choice, *, told: bool) -> None:
-        # In RAM at once, so that no report that comes from now on is taken.
+        # In RAM first, so that the choice applies to the next report.
         self._take([choice])
         await asyncio.to_thread(self._memory.choices.keep, choice, told=told)
 

@@ -1,4 +1,4 @@
-"""Builds what serves owners out of the parts of a collector, and runs it."""
+"""Builds and runs the services for owners: search, erasure, choices and their exchange."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from collector.supervisor import together
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What there is of a collector. `daily` is the one that the rollup's schedule runs."""
+    """Parts of a collector that these services use. `daily` is the rollup of its schedule."""
 
     influx: Influx
     memory: Memory
@@ -36,10 +36,11 @@ class Parts:
 
 
 class Desk:
-    """Serves owners. `kept` are the choices of earlier runs; `changed` is called after erasures.
+    """The services for owners in one process.
 
-    `layouts` tell which measurements hold reports that owners may see and erase.
-    `first`: whether this process does erasures and shares choices, for all workers.
+    `kept` are the stored choices of earlier runs, `layouts` the measurements whose reports owners
+    may see and erase; `changed` is called after each erasure. `first` is whether this process does
+    the erasures of all workers and exchanges choices with other collectors.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Desk:
         first: bool = True,
     ) -> None:
         self._first = first
-        # The newest choice gives the first stamp, should the clock have been set back since.
+        # Stamps continue after the newest choice, since the clock may have been set back.
         stamper = Stamper(
             instance=settings.instance, last=max((choice.at_ns for choice in kept), default=0)
         )
@@ -98,12 +99,12 @@ class Desk:
         )
 
     async def open(self) -> None:
-        """Tidy up after an earlier run."""
+        """Clean up after an earlier run."""
         if self._first:
             await self.erasures.open()
 
     async def run(self) -> None:
-        """Do what owners ask and share what they chose, until cancelled."""
+        """Run erasures and the exchange of choices, until cancelled."""
         if self._first:
             await together(self.erasures.run(), self.sync.run(), self.choices.watch(self._woken))
         else:

@@ -1,4 +1,4 @@
-"""One erasure, from what is held to a receipt; begun anew as often as it takes."""
+"""One erasure: deletes an owner's reports and makes a receipt. Safe to repeat after a failure."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ from collector.state import SharedLock
 log = structlog.get_logger("collector.owners")
 
 _STATEMENTS: Final = 10
-"""Deletes in one request, for which delivery waits; each looks at every shard."""
+"""Delete statements in one request. Delivery waits for it, and each reads every shard."""
 _TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was erased, and from where.
+    """Numbers of rows erased, and the days that they were of.
 
-    Raw reports and their nodes; reports that waited, and copies, in the outbox; lines set aside.
-    `days` had such reports; `final_days` of them are published as they were.
+    `reports` and `node_reports` were in InfluxDB; `waiting` reports and `copies` of delivered ones
+    in outboxes; `dead_letters` are lines. `days` (ISO) had raw reports; `final_days` are those of
+    them whose published numbers stay unchanged.
     """
 
     reports: int = 0
@@ -53,21 +54,22 @@ class Receipt:
 
     @classmethod
     def read(cls, text: str) -> Receipt:
-        """A receipt as `written` gave it."""
+        """Read a receipt from the JSON of `written`."""
         said: dict[str, Any] = json.loads(text)
         return cls(**(said | {name: tuple(said[name]) for name in ("days", "final_days")}))
 
     def written(self) -> str:
-        """The receipt as JSON."""
+        """Return the receipt as JSON."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What an erasure will have done: rows gone, by day, and what final days then say of it.
+    """Plan of an erasure, recorded before it deletes anything.
 
-    `erased` are whole numbers to be stored rather than to be added, so that an erasure that is
-    begun again after a crash counts nothing twice.
+    `reports` and `node_reports` count the rows to delete, of these `days` (ISO). `erased` gives,
+    for each final day, its new totals of erased reports and node reports. They are totals to store,
+    not increments, so that an erasure repeated after a crash counts nothing twice.
     """
 
     reports: int
@@ -87,14 +89,14 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """`writing` is shared by the loops that deliver; `rolling` is the rollup's."""
+    """The locks of an erasure: `writing` is the delivery lock, `rolling` the rollup's."""
 
     writing: DeliveryLock
     rolling: asyncio.Lock | SharedLock
 
 
 class Eraser:
-    """Erases what is held of one server after another; one at a time."""
+    """Erases all data of a server. One erasure runs at a time."""
 
     def __init__(
         self,
@@ -124,18 +126,18 @@ class Eraser:
         }
 
     async def erase(self, asked: Asked) -> Receipt:
-        """Erase all that is held of a server, and remember what was done.
+        """Erase all data of a server, store the receipt and return it.
 
-        Raises InfluxError, StoreUnavailable, OSError: then the same is to be asked again. The
-        rollup waits while this works. Between two tries it leaves the complete days of the plan
-        alone, as fewer raw reports may be there than these days were computed from.
+        Raises InfluxError, StoreUnavailable, OSError: then call it again. The rollup waits
+        meanwhile. Until a repeated call succeeds it does not recompute complete days of the plan,
+        since raw reports may be missing that their stored numbers count.
         """
         asked = await self._clear_outboxes(asked)
         async with self._locks.rolling:
             return await self._erase_stored(asked)
 
     async def _erase_stored(self, asked: Asked) -> Receipt:
-        """Erase what is in InfluxDB, and what the rollup keeps in the state directory."""
+        """Erase the data in InfluxDB, and the rollup's cached facts in the state directory."""
         rows: Sequence[Point] = ()
         if asked.state is not State.PLANNED:
             rows = await self._holdings.raw(asked.server, until_ns=asked.until_ns)
@@ -159,16 +161,16 @@ class Eraser:
         return receipt
 
     async def _clear_outboxes(self, asked: Asked) -> Asked:
-        """Take it out of every outbox, so that no loop can bring any of it back.
+        """Delete the server's rows from every outbox, so that no delivery can bring one back.
 
-        What is found is noted before it is deleted, up to which number of each outbox: begun again
-        after a crash, it is counted once.
+        Records the counts, and the highest row numbers, before it deletes: repeated after a crash,
+        it counts each row once.
         """
         async with self._locks.writing.alone():
             held = await asyncio.to_thread(self._outboxes.held, asked.server)
             until = asked.until_ns
             if not until:
-                # A clock that was set back leaves timestamps that are ahead of it.
+                # Timestamps may be ahead of a clock that was set back.
                 until = max(time.time_ns(), await asyncio.to_thread(self._outboxes.newest_ns))
             held = {name: _up_to(found, until) for name, found in held.items()}
             found = _Found.read(asked.found)
@@ -182,10 +184,10 @@ class Eraser:
         return replace(asked, until_ns=until, found=said)
 
     async def _begin(self, asked: Asked, rows: Sequence[Point]) -> Asked:
-        """Remember what is going to be done before anything is."""
+        """Make the plan and record it, before any raw report is deleted."""
         reports, nodes = self._by_day(rows)
         days = sorted(reports.keys() | nodes.keys())
-        # No final day counted a report in quarantine, or one that the rollup does not read.
+        # Final days count no report in quarantine, and none that the rollup does not read.
         in_series, nodes_in_series = self._by_day(
             [
                 point
@@ -196,7 +198,7 @@ class Eraser:
         erased = {}
         if days:
             stored = await stored_days(self._influx, days[0], days[-1])
-            # Other owners' erasures that are not done yet may not have said theirs.
+            # Unfinished erasures of other owners may not have stored their totals yet.
             others = await asyncio.to_thread(self._memory.erasures.all, State.PLANNED)
             plans = [_Plan.read(other.plan).erased for other in others]
             for day in sorted(in_series.keys() | nodes_in_series.keys()):
@@ -216,7 +218,7 @@ class Eraser:
         return replace(asked, state=State.PLANNED, plan=plan)
 
     def _by_day(self, rows: Sequence[Point]) -> tuple[Counter[date], Counter[date]]:
-        """How many of these points are reports, and how many parts of reports, by day."""
+        """Count the points that are reports, and those that are parts of reports, by day."""
         reports: Counter[date] = Counter()
         parts: Counter[date] = Counter()
         for point in rows:
@@ -225,21 +227,21 @@ class Eraser:
         return reports, parts
 
     async def _delete_raw(self, asked: Asked, plan: _Plan, rows: Sequence[Point]) -> None:
-        """Delete rows until none is found; `rows` are those known already."""
+        """Delete rows and search again, until none is found; `rows` are those known already."""
         fresh = bool(rows)
         if not rows and not plan.days:
             return
         for _ in range(_TRIES):
             for first in range(0, len(rows), _STATEMENTS):
                 try:
-                    # Deleting from a series that is being written to has lost points in 1.x.
+                    # InfluxDB 1.x has lost points of series that were written to during a delete.
                     async with self._locks.writing.alone():
                         await self._delete(rows[first : first + _STATEMENTS])
                 except InfluxUnavailable:
                     raise
                 except InfluxError:
                     if fresh and first == 0:
-                        # Refused, and nothing is gone: no day need be left alone for this.
+                        # Refused and nothing deleted: the rollup need not spare these days.
                         await asyncio.to_thread(self._memory.erasures.take_back, asked.id)
                     raise
             rows = await self._left(asked, plan)
@@ -253,7 +255,7 @@ class Eraser:
         return await self._holdings.raw(asked.server, from_ns=first, until_ns=asked.until_ns)
 
     async def _delete(self, rows: Sequence[Point]) -> None:
-        """By time and all tags, so that no point of anyone else goes with one."""
+        """Delete points by time and all tags, so that no point of another owner is deleted."""
         statements: dict[str, list[str]] = {}
         for point in rows:
             conditions = [f"{identifier(k)} = {string(v)}" for k, v in point.tags.items()]
@@ -265,12 +267,12 @@ class Eraser:
             await self._influx.query(database, *wanted)
 
     async def _tell_final_days(self, plan: _Plan) -> None:
-        """They stay as published, and say how much of what they count is there no more."""
+        """Store on final days, whose numbers stay as published, how many reports were erased."""
         if not plan.erased:
             return
         days = {date.fromisoformat(day): numbers for day, numbers in plan.erased.items()}
         stored = await stored_days(self._influx, min(days), max(days))
-        # An erasure that was planned later, and counts this one in, may have been done before.
+        # An erasure planned later includes this one in its totals, and may be finished already.
         said = {
             day: _most(n, astuple(stored.get(day, StoredDay()).erased)) for day, n in days.items()
         }
@@ -293,7 +295,7 @@ class Eraser:
         if asked.action is not Action.NOTICE:
             notice = Notice(mark, stamp, ",".join(receipt.days))
         trace = asked.server.encode()
-        # Before it is said to be done: what is left is looked for again at the next try.
+        # Before `finish`, so that a failure here makes the whole erasure run again.
         clean = await asyncio.to_thread(self._outboxes.scrub, trace)
         await asyncio.to_thread(
             self._memory.erasures.finish, asked, receipt=receipt.written(), notice=notice
@@ -301,17 +303,17 @@ class Eraser:
         try:
             clean &= await asyncio.to_thread(self._memory.scrub, trace)
         except StoreUnavailable:
-            # It is done, and its owner is told so.
+            # The erasure is done and its receipt stored, so this is no failure.
             clean = False
         if not clean:
             log.warning("files hold remains of erased rows until their pages are used again")
 
 
 class _Found:
-    """Rows of outboxes that an erasure removes: how many, by place, and up to which numbers.
+    """Counts of the outbox rows that an erasure deletes, by place.
 
-    `upto` gives, by the name of the outbox's directory, the highest number of an entry and of a
-    dead letter that is counted.
+    `upto` gives, for each outbox's directory name, the highest numbers of an entry and of a dead
+    letter that are counted.
     """
 
     def __init__(self, counts: Counter[str], upto: dict[str, tuple[int, int]]) -> None:
@@ -320,17 +322,17 @@ class _Found:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """What `written` gave; of the earlier version, which had no `upto`, too."""
+        """Read the JSON of `written`; that of the earlier version has no `upto`."""
         said: dict[str, Any] = json.loads(text or "{}")
         upto = {name: (int(a), int(b)) for name, (a, b) in said.pop("upto", {}).items()}
         return cls(Counter(said), upto)
 
     def written(self) -> str:
-        """The same as JSON."""
+        """Return the counts as JSON."""
         return json.dumps({**self.counts, "upto": self._upto})
 
     def add(self, name: str, held: Held) -> None:
-        """Count the rows of an outbox that are not counted yet."""
+        """Count those rows of an outbox that are not counted yet."""
         entry, letter = self._upto.get(name, (0, 0))
         self.counts[Place.WAITING] += sum(one.id > entry for one in held.waiting)
         self.counts[Place.DELIVERED] += sum(one.id > entry for one in held.delivered)
@@ -342,13 +344,13 @@ class _Found:
 
 
 def _most(*counts: tuple[int, int]) -> tuple[int, int]:
-    """The highest of each of two numbers."""
+    """Return the highest first and the highest second number."""
     reports, nodes = zip(*counts, strict=True)
     return max(reports), max(nodes)
 
 
 def _up_to(held: Held, until_ns: int) -> Held:
-    """The rows that were received up to a time."""
+    """Return the rows received up to a time."""
     return Held(
         tuple(entry for entry in held.waiting if entry.received_ns <= until_ns),
         tuple(entry for entry in held.delivered if entry.received_ns <= until_ns),

@@ -1,4 +1,4 @@
-"""Finds the reports of one server: its raw rows, and its rows in the outboxes of all workers."""
+"""Search for the reports of one server, in InfluxDB's raw data and in all workers' outboxes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from collector.privacy import ServerPseudonym
 from collector.schema import OWNER, RAW, Measurement, ReportLayout
 
 _PREFIX: Final = 2
-"""Digits of a pseudonym that InfluxDB is asked for, which one server in 256 shares.
+"""Digits of a pseudonym in InfluxDB's queries; one server in 256 has the same.
 
-The rest is compared here: InfluxDB may log its queries, and a pseudonym must get into no log.
+InfluxDB may log its queries, and no log may hold a pseudonym, so the rest is compared here.
 """
 
 
 class Place(StrEnum):
-    """Where a report is held."""
+    """Place that holds a report."""
 
     RAW = "raw"
     WAITING = "waiting"
-    """In the outbox, not in InfluxDB yet."""
+    """In an outbox, not yet delivered to InfluxDB."""
     DELIVERED = "delivered"
-    """In the outbox still, in case that InfluxDB is restored from a backup."""
+    """In an outbox after delivery, for a replay if InfluxDB is restored from a backup."""
     DEAD = "dead"
-    """Refused by InfluxDB and set aside."""
+    """A dead letter, which InfluxDB refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report that is held: where, the server's point (None where it has gone), its nodes'."""
+    """A stored report: its places, the server's point (None if it is missing), its nodes' points.
+
+    `received_ns` is in ns since 1970.
+    """
 
     received_ns: int
     places: frozenset[Place]
@@ -53,14 +56,14 @@ async def raw_rows(
     until_ns: int,
     from_ns: int = 0,
 ) -> list[Point]:
-    """The raw points of a server in a span of time, heads of reports before their parts.
+    """Return a server's raw points in a time span (ns, inclusive), heads of reports before parts.
 
     Reads a field of every raw point in the span. Raises InfluxError.
     """
     found: list[Point] = []
     for layout in layouts:
         for measurement in layout.measurements:
-            # A sender that was never switched on has no database.
+            # The database of a sender that was never enabled does not exist.
             with contextlib.suppress(*([] if measurement.database == RAW else [NoDatabase])):
                 found += await _rows(influx, measurement, server, from_ns, until_ns)
     return found
@@ -84,7 +87,7 @@ async def _rows(
 
 
 def outbox_points(found: Iterable[Held]) -> list[tuple[Place, Point]]:
-    """The points of entries and dead letters of any outboxes, as they would be in InfluxDB."""
+    """Return the points in outboxes' entries and dead letters, as InfluxDB would store them."""
     lines: list[tuple[Place, bytes]] = []
     for held in found:
         entries = [(Place.WAITING, entry.lines) for entry in held.waiting]
@@ -97,7 +100,7 @@ def outbox_points(found: Iterable[Held]) -> list[tuple[Place, Point]]:
 def reports_of(
     points: Iterable[tuple[Place, Point]], layouts: Iterable[ReportLayout]
 ) -> list[Report]:
-    """The reports that points of one server make, oldest first; each once, however often held."""
+    """Join points of one server into reports, oldest first; each once, with all its places."""
     places: dict[tuple[str, int], set[Place]] = {}
     known: dict[tuple[str, int], Point] = {}
     for place, point in points:
@@ -125,7 +128,7 @@ def reports_of(
 
 
 def _head_of(at: int, ordered: Sequence[int], heads: Mapping[int, Point], count: str) -> int | None:
-    """The time of the head of the report that a part at a time belongs to."""
+    """Return the time of the head of the report that the part at time `at` belongs to, or None."""
     number = bisect_right(ordered, at)
     if number == 0:
         return None
@@ -135,9 +138,9 @@ def _head_of(at: int, ordered: Sequence[int], heads: Mapping[int, Point], count:
 
 
 class Holdings:
-    """Finds the reports of a server, of these `layouts`.
+    """Finds the reports of a server in the measurements of `layouts`.
 
-    Searches InfluxDB once at a time: each search reads all of a column.
+    Runs one search in InfluxDB at a time, since each reads a whole column.
     """
 
     def __init__(self, influx: Influx, outboxes: Outboxes, layouts: Sequence[ReportLayout]) -> None:
@@ -147,15 +150,15 @@ class Holdings:
         self.searching = asyncio.Lock()
 
     async def of(self, server: ServerPseudonym, *, until_ns: int) -> list[Report]:
-        """All reports held of a server, oldest first. Raises InfluxError, OutboxUnavailable."""
-        # The outboxes first: what is on its way meanwhile is seen twice rather than not at all.
+        """Return all reports of a server, oldest first. Raises InfluxError, OutboxUnavailable."""
+        # The outboxes first, so that a report delivered meanwhile is found twice and not missed.
         held = await asyncio.to_thread(self._outboxes.held, server)
         points = outbox_points(held.values())
         rows = await self.raw(server, until_ns=until_ns)
         return reports_of([*points, *((Place.RAW, point) for point in rows)], self.layouts)
 
     async def raw(self, server: ServerPseudonym, *, until_ns: int, from_ns: int = 0) -> list[Point]:
-        """A server's raw points in a span of time. Raises InfluxError."""
+        """Return a server's raw points in a time span (ns, inclusive). Raises InfluxError."""
         async with self.searching:
             return await raw_rows(
                 self._influx, server, self.layouts, until_ns=until_ns, from_ns=from_ns

@@ -1,4 +1,4 @@
-"""The owners' routes, described for OpenAPI."""
+"""OpenAPI descriptions of the owners' routes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUP: Final = "my-data"
 
 
 def owner_operations(proofs: Iterable[type[BaseModel]]) -> Iterator[Operation]:
-    """The four routes; `proofs` are models of the bodies that prove whose data is asked for."""
+    """Yield the four routes; `proofs` are models of the bodies that prove ownership."""
     refusals = {HTTPStatus.BAD_REQUEST: problem("`malformed-json` or `invalid-field`")}
     refused = {
         int(status): Answer(answer.meaning, {TEXT: None, **answer.media}, answer.headers)

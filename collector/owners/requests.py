@@ -1,4 +1,4 @@
-"""Erasures asked for: a brake, a queue that survives everything, and the loop that does them."""
+"""The queue of erasure requests: an hourly limit, durable storage, and the loop that does them."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from collector.sqlite.errors import StoreUnavailable
 log = structlog.get_logger("collector.owners")
 
 _PATIENCE_S: Final = 50.0
-"""How long who asks is kept waiting for the receipt."""
+"""Longest time that a request waits for its receipt."""
 _LOOK_S: Final = 2.0
-"""Longest pause between two looks at the memory."""
+"""Interval of checks for requests in the memory."""
 _AWAIT_S: Final = 0.2
-"""Pause between two looks for the receipt of an erasure that another process does."""
+"""Interval of checks for the receipt of an erasure, which another process may do."""
 _RETRY_S: Final = 5.0
 _RECEIPTS_S: Final = 3600
 
 
 class Later(Enum):
-    """Why there is no receipt yet."""
+    """Reason why there is no receipt yet."""
 
     QUEUED = "queued"
-    """More erasures than usual: an operator looks at it first."""
+    """The hourly limit is exceeded: an operator must release the request first."""
     DELAYED = "delayed"
-    """It is remembered, and done as soon as it can be."""
+    """The request is stored, and done as soon as possible."""
 
 
 class Erasures:
-    """Takes erasures in, and does them in order. `done` is called after each.
+    """Accepts erasure requests in every worker, and does them in order in the first one.
 
-    Every worker takes them in; the first one does them. `heard_s` is how long the workers take to
-    hear a choice: what they accept until then is erased too.
+    `per_hour` is the hourly limit; `done` is called after each erasure. `heard_s` is the time until
+    every worker knows a choice: reports accepted until then are erased too.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class Erasures:
         self._failed: str | None = None
 
     def wake(self) -> None:
-        """The memory has changed."""
+        """Make `run` look for requests at once, since the memory has changed."""
         self._woken.set()
 
     async def open(self) -> None:
-        """Leave nothing on the disk of rows that an earlier run deleted from outboxes."""
+        """Remove remains of rows that an earlier run deleted from outboxes."""
         await asyncio.to_thread(self._outboxes.scrub)
 
     async def ask(self, server: ServerPseudonym, action: Action) -> Receipt | Later:
-        """Have a server's reports erased. Raises MemoryUnavailable where it can't be remembered."""
+        """Request an erasure and wait for its receipt. Raises MemoryUnavailable if not stored."""
         number, state = await asyncio.to_thread(
             self._memory.erasures.ask_braked,
             server,
@@ -98,7 +98,7 @@ class Erasures:
         while time.monotonic() < deadline:
             asked = await asyncio.to_thread(self._memory.erasures.one, number)
             if asked is not None and asked.state is State.DONE:
-                # It is done all the same: the choices are looked up again within seconds.
+                # The erasure is done in any case, and `watch` reads the choices within seconds.
                 with contextlib.suppress(MemoryUnavailable):
                     await self._choices.refresh()
                 return Receipt.read(asked.plan)
@@ -109,7 +109,7 @@ class Erasures:
         return Later.DELAYED
 
     async def follow(self, server: ServerPseudonym, *, until_ns: int) -> None:
-        """Erase what another collector's owner wanted gone and this one still held."""
+        """Request the erasure of reports held here whose owner asked another collector."""
         await asyncio.to_thread(
             self._memory.erasures.ask,
             server,
@@ -120,14 +120,14 @@ class Erasures:
         self._woken.set()
 
     async def held(self) -> dict[ServerPseudonym, int]:
-        """Each server of which an outbox holds a row: when its oldest was received, in ns.
+        """Return each server with a row in an outbox, and when its oldest was received, in ns.
 
         Raises OutboxUnavailable.
         """
         return await asyncio.to_thread(self._outboxes.servers)
 
     async def run(self) -> None:
-        """Do what is asked, until cancelled."""
+        """Do pending erasures, until cancelled."""
         while True:
             self._woken.clear()
             pause = _LOOK_S if await self.once() else _RETRY_S
@@ -136,9 +136,9 @@ class Erasures:
                     await self._woken.wait()
 
     async def once(self) -> bool:
-        """Do all that is asked now; False where some of it could not be done.
+        """Do all pending erasures once; return False if one failed.
 
-        One that fails for a reason of its own holds no other up.
+        One that fails for a reason of its own does not delay the others.
         """
         why: str | None = None
         tried: set[int] = set()
@@ -162,7 +162,7 @@ class Erasures:
         return True
 
     async def _next(self, tried: set[int]) -> Asked | None:
-        """The next erasure to be done that was not tried; choices of all are kept before that."""
+        """Return the next erasure not in `tried`, after storing the opt-outs of all requests."""
         asked = await asyncio.to_thread(
             self._memory.erasures.all, State.PLANNED, State.ACCEPTED, State.QUEUED
         )
@@ -170,7 +170,7 @@ class Erasures:
         self._metrics.erasures_queued.set(queued)
         self._metrics.erasures_waiting.set(len(asked) - queued)
         for one in asked:
-            # Once only: the owner may have opted in again while this waited.
+            # Only once: the owner may have opted in again since the request.
             if one.action is Action.OPT_OUT and one.state is State.ACCEPTED and not one.found:
                 await self._choices.choose(one.server, out=True)
                 await asyncio.to_thread(self._memory.erasures.choice_kept, one.id)
@@ -200,6 +200,6 @@ class Erasures:
                 "erasures are remembered until they can be done", outcome="delayed", why=why
             )
         self._failed = why
-        # Where not even that can be remembered, whoever waits for a receipt waits a little longer.
+        # If even this cannot be stored, waiting requests end with their own time limit.
         with contextlib.suppress(MemoryUnavailable):
             await asyncio.to_thread(self._memory.erasures.delay)

@@ -1,8 +1,8 @@
-"""The four addresses that an owner's client is pointed at.
+"""HTTP routes for owners: show, erase, opt out, opt in.
 
-The proof is the body, read as a report is. Who knows only a UUID learns numbers and nothing that
-they did not send; a UUID never heard of is answered like one that holds nothing, after the same
-search, and after a time that is a multiple of half a second.
+The proof of ownership is the body, parsed like a report. A client that knows only the UUID gets
+counts, and no content that it did not send. An unknown UUID gets the same reply as one without
+reports, after the same search, and every reply is delayed to a multiple of half a second.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from collector.sqlite.errors import StoreUnavailable
 log = structlog.get_logger("collector.owners")
 
 LOOKS_PER_HOUR: Final = 60
-"""Requests of all kinds from one address."""
+"""Limit of requests of all kinds for one client address."""
 CHANGES_PER_HOUR: Final = 10
-"""Erasures and opt-outs from one address, fewer than the brake lets through from all."""
+"""Limit of erasures and opt-outs for one client address, below the hourly limit for all."""
 _STEP_S: Final = 0.5
 _MOST_WAITING: Final = 20
 _LOOK_S: Final = 4.0
-"""How long a search for what is held may take; changes have a patience of their own."""
+"""Time limit of a search for an owner's data. Erasures have their own limit."""
 _RETRY_AFTER_S: Final = 60
 _EVER_NS: Final = 2**62
 
@@ -47,7 +47,10 @@ _Act = Callable[[Proof], Awaitable[Answer | Refusal]]
 
 
 class MyData:
-    """Answers owners. `secret` keys the counters of the rate limits."""
+    """Handlers of the owners' routes. `secret` keys the counters of the rate limits.
+
+    `identify` reads the proof from a request's body; `terms` are the retention times to state.
+    """
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class MyData:
         self._busy = 0
 
     def routes(self) -> list[web.RouteDef]:
-        """The four addresses; the page that explains them is among the public ones."""
+        """Return the four routes. The page that explains them is a public page."""
         return [
             web.post("/v1/my-data", self.show),
             web.post("/v1/my-data/erase", self.erase),
@@ -77,15 +80,15 @@ class MyData:
         ]
 
     async def show(self, request: web.Request) -> web.Response:
-        """What is held."""
+        """Show the data held."""
         return await self._answer(request, "show", self._show)
 
     async def erase(self, request: web.Request) -> web.Response:
-        """Delete what is held."""
+        """Erase the data held."""
         return await self._answer(request, "erase", self._erase, changes=True)
 
     async def opt_out(self, request: web.Request) -> web.Response:
-        """Delete what is held, and drop what comes."""
+        """Erase the data held, and drop reports from now on."""
         return await self._answer(request, "opt-out", self._opt_out, changes=True)
 
     async def opt_in(self, request: web.Request) -> web.Response:
@@ -166,7 +169,7 @@ class MyData:
 
 
 def is_proven(report: Report, who: Proof) -> bool:
-    """Whether a report holds all that the asker's body says of itself."""
+    """Return whether a report has all values that the proof's body states."""
     if report.server is None:
         return False
     fields = report.server.fields

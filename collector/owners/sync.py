@@ -1,7 +1,7 @@
-"""What collectors of one InfluxDB tell each other: choices, and that something was erased.
+"""Exchange of opt-out choices and erasure notices between collectors of one InfluxDB.
 
-A private database holds it, under marks: whoever reads it finds no name that a report was kept
-under, and only who has the key and a UUID can tell whose it is.
+They are points in a private database, under owner marks instead of the pseudonyms of reports. A
+mark can be traced to an owner only with the pseudonym key and the owner's UUID.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _STATEMENTS: Final = 100
 
 
 class Sync:
-    """Gives what is known here to InfluxDB, and takes what is there, every minute.
+    """Writes this collector's choices and notices to InfluxDB, and reads the others', each minute.
 
-    Notices are kept for `keep_seconds`, raw retention: a collector that was away for so long has
-    nothing left that InfluxDB would take.
+    Notices are retained for `keep_seconds`, the retention of raw reports: a collector that was off
+    for longer has no report left that InfluxDB would accept.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class Sync:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """There is news to give."""
+        """Make `run` exchange at once, since there is something new to write."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Give and take every minute, and when woken, until cancelled."""
+        """Exchange every minute and after each `wake`, until cancelled."""
         while True:
             self._woken.clear()
             pause = _EVERY_S if await self._tried() else _RETRY_S
@@ -84,7 +84,7 @@ class Sync:
             await self.once()
         except (InfluxError, StoreUnavailable, OSError) as error:
             self._failures += 1
-            # At a start the database may be about to be made.
+            # At a start the database may not be made yet, so the first failure is not logged.
             if self._failures == 2:
                 log.warning("owners' choices could not be shared; they hold here", why=str(error))
             return False
@@ -94,9 +94,9 @@ class Sync:
         return True
 
     async def once(self) -> None:
-        """Give and take. Raises InfluxError, StoreUnavailable, OSError (a file that stays)."""
+        """Exchange once. Raises InfluxError, StoreUnavailable, OSError (a file is undeletable)."""
         await self.share()
-        # A choice is news once: it is owed an erasure until that is asked for.
+        # A choice is returned as new only once, so remember its owner until erasure is requested.
         self._owed |= await self._hear_choices()
         fresh = await self._hear_notices()
         if fresh:
@@ -104,13 +104,13 @@ class Sync:
         if self._owed or fresh:
             await self._follow(self._owed, fresh)
             self._owed.clear()
-            # Facts are written by the rollup, which must not be at it.
+            # The rollup writes the files that are deleted here, so it must not run meanwhile.
             async with self._rolling:
                 await asyncio.to_thread(self._forget, fresh)
         self._seen |= {notice.at_ns for notice in fresh}
 
     async def _remember(self, notices: list[Notice]) -> None:
-        """What an outbox that was set aside holds of these owners must not come back."""
+        """Record these erasures, so that recovering an outbox restores none of the reports."""
         await asyncio.to_thread(
             self._memory.erasures.remember_erased,
             notices,
@@ -123,7 +123,7 @@ class Sync:
             self._daily.forget(days)
 
     async def share(self) -> None:
-        """Give InfluxDB what it does not have yet. Raises InfluxError, StoreUnavailable."""
+        """Write new choices and notices to InfluxDB. Raises InfluxError, StoreUnavailable."""
         for choice in await asyncio.to_thread(self._memory.choices.all, untold=True):
             said = {"owner": choice.owner, "choice": "opt-out" if choice.out else "opt-in"}
             await self._write(OWNER_CHOICE, said, choice.at_ns)
@@ -138,7 +138,7 @@ class Sync:
         await write_all(self._influx, OWNERS, measurement.name, [text])
 
     async def _hear_choices(self) -> set[OwnerMark]:
-        """Take over the choices that are there; who opted out and was not known to."""
+        """Read the choices from InfluxDB; return owners whose opt-out is new here."""
         latest: dict[OwnerMark, Choice] = {}
         superseded = []
         for at, owner, said in await self._points(OWNER_CHOICE, "choice"):
@@ -151,7 +151,7 @@ class Sync:
         return {mark for mark in news if latest[mark].out}
 
     async def _hear_notices(self) -> list[Notice]:
-        """The notices that were not there before."""
+        """Read the notices from InfluxDB; return those not seen before, and delete expired ones."""
         oldest = time.time_ns() - self._keep_ns
         found = [
             Notice(OwnerMark(owner), at, days)
@@ -161,7 +161,7 @@ class Sync:
         return [notice for notice in found if notice.at_ns not in self._seen]
 
     async def _points(self, measurement: Measurement, field: str) -> list[tuple[int, str, str]]:
-        """Each point, oldest first: its time, its owner's mark, and a field."""
+        """Return each point as its time, owner's mark and one field, oldest first."""
         found = await read(self._influx, Select.rows(measurement, ("owner", field)))
         return [(int(row["time"]), row["owner"], row[field]) for row in rows_of(found)]
 
@@ -176,7 +176,7 @@ class Sync:
             )
 
     async def _follow(self, out: set[OwnerMark], notices: Iterable[Notice]) -> None:
-        """Have erased here what is held of these owners."""
+        """Request the erasure of what this collector's outboxes hold of these owners."""
         held = await self._erasures.held()
         if not held:
             return

@@ -1,4 +1,4 @@
-"""What owners are told, in words for a terminal and in JSON. Pure."""
+"""Replies to owners, as text for a terminal and as JSON. Pure functions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _REGISTERED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long what is kept, in seconds: raw reports, copies in the outbox, backups (0: unsaid)."""
+    """Retention times in seconds: raw reports, copies in the outbox, backups (0: not stated)."""
 
     raw: int
     copies: int
@@ -49,23 +49,24 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer: the HTTP status, the words for a person, and the same as data."""
+    """A reply: its HTTP status, its text, and the same as data for JSON."""
 
     status: int
     words: str
     data: Mapping[str, Any]
 
     def json(self) -> str:
-        """The data as JSON, with a line end."""
+        """Return the data as JSON, with a newline at the end."""
         return json.dumps(self.data, indent=1, ensure_ascii=False) + "\n"
 
 
 def shown(
     reports: list[Report], proven: list[Report], named: Mapping[NodePseudonym, int], terms: Terms
 ) -> Answer:
-    """All that is held: numbers of all reports, and those `proven` to be the asker's own whole.
+    """Build the reply that shows data: counts of all `reports`, content of `proven` ones.
 
-    `named` are node numbers that the asker gave, by pseudonym. The newest come first.
+    `proven` are reports whose values the owner's request states too; the newest come first. `named`
+    are the node numbers in the request, by pseudonym.
     """
     counts = {place: sum(place in report.places for report in reports) for place in Place}
     held = {
@@ -164,7 +165,7 @@ def _report_words(report: Mapping[str, Any]) -> list[str]:
     tags, fields = report["tags"], report["fields"]
     lines = [f"{report['received']}   deleted after {report['deleted_after']}"]
     if ASTERISK_VERSION.name not in tags:
-        # Of a sender without words of its own.
+        # A sender whose reports have no text of their own here.
         return lines + [f"  {name}: {value}" for name, value in {**tags, **fields}.items()]
     lines += [
         f"  Asterisk {tags[ASTERISK_VERSION.name]}, AllStarLink {tags[ASL_VERSION.name]},"
@@ -192,7 +193,7 @@ def _report_words(report: Mapping[str, Any]) -> list[str]:
 
 
 def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
-    """The receipt of an erasure, or of an opt-out."""
+    """Build the reply with the receipt of an erasure or an opt-out."""
     held = receipt.reports + receipt.waiting + receipt.copies + receipt.dead_letters
     lines = ["OPTED OUT, AND ERASED" if opted_out else "ERASED", ""]
     if held:
@@ -279,7 +280,7 @@ OPTED_IN: Final = Answer(
 
 
 def refused(reason: str, detail: str) -> str:
-    """A refusal in words for a terminal."""
+    """Return the text of a refusal."""
     return "\n".join(["NOT DONE", "", *_wrapped(f"{detail} (reason: {reason})")]) + "\n"
 
 
