@@ -67,5 +67,5 @@ class Memory(Table):
         tags.admit(database, values)
 
     def scrub(self, *traces: bytes) -> bool:
-        """Remove remains of deleted rows from the disk; whether it is free of these strings."""
+        """Remove remains of deleted rows; return whether the disk is free of these strings."""
         return self.store.scrub(*traces)

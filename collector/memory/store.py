@@ -61,7 +61,7 @@ class Store:
             return _seen(self.path), _seen(_log_of(self.path))[1:]
 
     def scrub(self, *traces: bytes) -> bool:
-        """Remove remains of deleted rows from the disk; whether it is free of these byte strings.
+        """Remove remains of deleted rows; return whether the disk is free of these byte strings.
 
         Raises MemoryDamaged, MemoryUnavailable.
         """

@@ -311,7 +311,7 @@ class OutboxFile:
         return None if row is None else int(row[0])
 
     def prune(self, *, older_than_ns: int) -> int:
-        """Delete a chunk of delivered entries received before a time; how many, 0 at last."""
+        """Delete a chunk of delivered entries received before a time; return how many."""
         with self.transaction():
             dropped = self._database.execute(
                 "DELETE FROM entries WHERE id IN (SELECT id FROM entries"
@@ -520,7 +520,7 @@ class OutboxFile:
             )
 
     def scrub(self, traces: Iterable[bytes]) -> bool:
-        """Remove remains of deleted rows from the disk; whether it is free of these byte strings.
+        """Remove remains of deleted rows; return whether the disk is free of these byte strings.
 
         Outside of a transaction. Waits for readers and writers of other connections.
         """

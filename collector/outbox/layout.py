@@ -64,7 +64,7 @@ LEGACY: Final = {
 
 
 def prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Set a connection's pragmas and migrate its file to the current version.
+    """Set the pragmas of a connection and migrate its file to the current version.
 
     Raises OutboxUnavailable for a newer version, OutboxDamaged for a file that is no outbox, and
     SQLite's errors.

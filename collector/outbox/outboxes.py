@@ -66,7 +66,7 @@ class Outboxes:
                     file.erase(server, held[path.parent.name])
 
     def scrub(self, *traces: bytes) -> bool:
-        """Remove remains of deleted rows from the disk; whether it is free of these byte strings.
+        """Remove remains of deleted rows; return whether the disk is free of these byte strings.
 
         Appending to an outbox waits meanwhile.
         """

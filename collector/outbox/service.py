@@ -257,7 +257,7 @@ class Outbox:
                         work(file)
 
     def _begin_anew(self, why: str) -> bool:
-        """Replace the damaged file by a new one; whether that succeeded.
+        """Replace the damaged file by a new one; return whether that succeeded.
 
         If not, reports are refused until a later `_tidy` succeeds.
         """

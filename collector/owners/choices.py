@@ -56,7 +56,7 @@ class Choices:
         await self._keep(Choice(self._pseudonyms.mark(server), out, stamp), told=False)
 
     async def hear(self, choice: Choice) -> bool:
-        """Store a choice from another collector, unless a later one is known; whether it was new.
+        """Store another collector's choice unless a later one is known; return whether it was new.
 
         Raises MemoryUnavailable.
         """
