@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
+from collector.sqlite.migration import migrate, set_pragmas, tables
 
 VERSION: Final = 1
 _TABLES: Final = {
@@ -42,40 +43,8 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
     Raises MemoryUnavailable for a newer version, MemoryDamaged for a file that is no memory, and
     SQLite's errors.
     """
-    version = _version(database)
-    if version > VERSION:
-        raise MemoryUnavailable(
-            f"{path} is of version {version}, newer than this one's ({VERSION}): install the"
-            " collector that wrote it, or one after it"
-        )
-    for pragma in (
-        "auto_vacuum=INCREMENTAL",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "secure_delete=ON",
-    ):
-        database.execute(f"PRAGMA {pragma}").fetchall()
-    if version == 0:
-        _make(database)
-    found = {name for (name,) in database.execute("SELECT name FROM sqlite_master").fetchall()}
-    if not found >= _TABLES.keys():
+    set_pragmas(database, path, newest=VERSION, secure_delete="ON", unavailable=MemoryUnavailable)
+    creation = [f"CREATE TABLE {name} {columns}" for name, columns in _TABLES.items()]
+    migrate(database, {0: creation}, newest=VERSION)
+    if not tables(database) >= _TABLES.keys():
         raise MemoryDamaged(f"{path} is no memory: it lacks tables")
-
-
-def _make(database: sqlite3.Connection) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have made the tables meanwhile.
-        if _version(database) == 0:
-            for name, columns in _TABLES.items():
-                database.execute(f"CREATE TABLE {name} {columns}")
-            database.execute(f"PRAGMA user_version={VERSION}")
-    except BaseException:
-        database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
-
-
-def _version(database: sqlite3.Connection) -> int:
-    (value,) = database.execute("PRAGMA user_version").fetchone()
-    return int(value)

@@ -25,6 +25,7 @@ from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, as_written
 from collector.outbox.rows import DeadLetter, Entry, Held, Pending, Stats, checksum, is_whole
 from collector.privacy import ServerPseudonym
 from collector.sqlite.holding import Hold
+from collector.sqlite.migration import tables
 from collector.sqlite.search import holds
 
 FILE: Final = "outbox.sqlite3"
@@ -356,7 +357,7 @@ class OutboxFile:
         with named():
             return {
                 table: self._database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
-                for table in layout.LEGACY.keys() & layout.tables(self._database)
+                for table in layout.LEGACY.keys() & tables(self._database)
             }
 
     def put_legacy(self, rows: Legacy) -> None:

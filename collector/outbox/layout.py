@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
+from collector.sqlite.migration import migrate, set_pragmas, tables
 
 VERSION: Final = 3
 _ENTRIES: Final = """
@@ -69,46 +70,11 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
     Raises OutboxUnavailable for a newer version, OutboxDamaged for a file that is no outbox, and
     SQLite's errors.
     """
-    version = _version(database)
-    if version > VERSION:
-        raise OutboxUnavailable(
-            f"{path} is of version {version}, newer than this one's ({VERSION}): install the"
-            " collector that wrote it, or one after it"
-        )
-    for pragma in (
-        "auto_vacuum=INCREMENTAL",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        # Overwrites deleted rows with zeros; vacuuming returns free pages to the disk.
-        "secure_delete=FAST",
-    ):
-        database.execute(f"PRAGMA {pragma}").fetchall()
+    # Deleted rows are overwritten with zeros; vacuuming returns free pages to the disk.
+    version = set_pragmas(
+        database, path, newest=VERSION, secure_delete="FAST", unavailable=OutboxUnavailable
+    )
     if version and not tables(database) >= TABLES:
         raise OutboxDamaged(f"{path} is no outbox: it lacks tables")
-    while version < VERSION:
-        _step(database, version)
-        version = _version(database)
-
-
-def tables(database: sqlite3.Connection) -> set[str]:
-    """Return the names of a file's tables."""
-    return {name for (name,) in database.execute("SELECT name FROM sqlite_master").fetchall()}
-
-
-def _step(database: sqlite3.Connection, version: int) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have done this step meanwhile.
-        if _version(database) == version:
-            for statement in _STEPS[version].split(";"):
-                database.execute(statement)
-            database.execute(f"PRAGMA user_version={version + 1 if version else VERSION}")
-    except BaseException:
-        database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
-
-
-def _version(database: sqlite3.Connection) -> int:
-    (value,) = database.execute("PRAGMA user_version").fetchone()
-    return int(value)
+    steps = {version: statements.split(";") for version, statements in _STEPS.items()}
+    migrate(database, steps, newest=VERSION)
