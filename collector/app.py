@@ -31,7 +31,7 @@ from collector.intakes.proof import prove
 from collector.listen import listening
 from collector.memory import Memory
 from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, OutboxFile, look_over
+from collector.outbox import FILE, Outbox, look_over, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.desk import Desk, Parts
 from collector.owners.erasure import Locks
@@ -149,8 +149,9 @@ async def running(
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir))
         metrics = Metrics()
         memory = _memory(directory, whole, share, metrics)
-        with OutboxFile(directory / FILE) as file:
-            begun, known = clock.begin(file, metrics), file.servers()
+        begun, known = read_at_start(
+            directory / FILE, metrics, lambda file: (clock.begin(file, metrics), file.servers())
+        )
         outbox = Outbox(
             directory / FILE,
             max_bytes=settings.outbox_max,

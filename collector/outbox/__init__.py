@@ -6,7 +6,7 @@ in a thread that commits many reports at once; `outboxes` reads and erases in th
 their rows.
 """
 
-from collector.outbox.aside import look_over, put_away, set_aside
+from collector.outbox.aside import look_over, put_away, read_at_start, set_aside
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.outboxes import Outboxes
@@ -29,6 +29,7 @@ __all__ = [
     "Stats",
     "look_over",
     "put_away",
+    "read_at_start",
     "recover",
     "set_aside",
 ]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -25,6 +25,8 @@ from collector.sqlite.carve import log_is_damaged
 from collector.sqlite.holding import alone
 
 log = structlog.get_logger("collector.outbox")
+
+T = TypeVar("T")
 
 _FRESH: Final = "outbox.new"
 _SUSPECT: Final = "outbox.suspect"
@@ -56,6 +58,22 @@ def look_over(path: Path, metrics: Metrics) -> None:
     if why is not None:
         begin_anew(path, why)
     metrics.outboxes_set_aside.set(len(set_aside(path.parent)))
+
+
+def read_at_start(path: Path, metrics: Metrics, read: Callable[[OutboxFile], T]) -> T:
+    """Return what `read` finds in the outbox that `look_over` has checked.
+
+    Pages may be intact and a row damaged: if `read` meets one, the outbox is set aside and the new
+    one is read. Raises OutboxUnavailable.
+    """
+    try:
+        with OutboxFile(path) as file:
+            return read(file)
+    except OutboxDamaged as error:
+        begin_anew(path, str(error))
+    metrics.outboxes_set_aside.set(len(set_aside(path.parent)))
+    with OutboxFile(path) as file:
+        return read(file)
 
 
 def suspect(path: Path) -> None:

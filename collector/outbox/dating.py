@@ -154,6 +154,10 @@ class DatingTables:
         steps = self._database.execute(
             "SELECT from_id, upto_id, from_ns, until_ns, by_ns FROM clock_steps ORDER BY step"
         ).fetchall()
+        # SQLite keeps any type in any column: a flipped bit may have changed it.
+        with as_written():
+            if not all(isinstance(value or 0, int) for step in steps for value in step):
+                raise ValueError("a number of a step is no number")
         marks = _stamps(row[3])
         done = []
         for from_id, upto_id, from_ns, until_ns, by in steps:
@@ -251,6 +255,13 @@ class DatingTables:
         found: tuple[str, int, int, str, int] | None = self._database.execute(
             "SELECT boot, offset_ns, since_id, marks, sent_id FROM clock"
         ).fetchone()
+        if found is not None:
+            boot, offset, since, marks, sent = found
+            # SQLite keeps any type in any column: a flipped bit may have changed it.
+            with as_written():
+                if not all(isinstance(value, int) for value in (offset, since, sent)):
+                    raise ValueError("a number of the clock is no number")
+                return str(boot), offset, since, str(marks), sent
         return found
 
     def last_id(self) -> int:

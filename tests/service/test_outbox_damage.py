@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from collector import clock
 from collector.metrics import Metrics
 from collector.outbox import (
     FILE,
@@ -25,6 +26,7 @@ from collector.outbox import (
     Recovered,
     look_over,
     put_away,
+    read_at_start,
     recover,
     set_aside,
 )
@@ -131,6 +133,32 @@ def test_damaged_outbox_is_set_aside_and_a_new_one_begun(
         assert [one.lines for one in file.read(max_lines=9)] == [entry(1).lines]
     look_over(path, metrics)
     assert len(set_aside(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET lines = CAST('m f=1i x' || char(10) || 'm f=1i 7' AS BLOB)",
+        "UPDATE clock SET marks = '[1, x'",
+        "UPDATE clock SET offset_ns = 'x'",
+        "UPDATE clock_steps SET by_ns = 'x'",
+        "UPDATE entries SET received_ns = 'x'",
+    ],
+)
+def test_outbox_with_a_damaged_row_on_whole_pages_is_set_aside_at_the_start(
+    tmp_path: Path, statement: str
+) -> None:
+    path, metrics = tmp_path / FILE, Metrics()
+    fill(path)
+    with OutboxFile(path) as file:
+        clock.begin(file, metrics)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("INSERT INTO clock_steps VALUES (1, 0, 1000000, 0, 1 << 62, 1)")
+        database.execute(statement)
+    look_over(path, metrics)
+    begun = read_at_start(path, metrics, lambda file: (clock.begin(file, metrics), file.servers()))
+    assert begun[0].used == []
+    assert value(metrics, "collector_outboxes_set_aside") == len(set_aside(tmp_path)) == 1
 
 
 def test_whole_outbox_stays_where_it_is(tmp_path: Path) -> None:
