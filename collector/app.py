@@ -45,7 +45,8 @@ from collector.public.series import PublicSeries
 from collector.public.site import Site
 from collector.retention import prepare
 from collector.rollup.schedule import Schedule
-from collector.settings import Address, Settings
+from collector.setting_types import Address
+from collector.settings import Settings
 from collector.share import ALONE, Share, Signals, abandoned
 from collector.state import ROLLUP_LOCK, SharedLock, locked, pseudonym_key
 from collector.supervisor import Supervisor

@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 from collector.connections import Connection, Listener
 from collector.fast_path import FAST_PATH, FastPath
 from collector.problems import Reason, Refusal
-from collector.settings import Address
+from collector.setting_types import Address
 
 _BACKLOG: Final = 1024
 _SPARE_FILES: Final = 256

@@ -18,7 +18,7 @@ from collector.rollup.inputs import stored_days
 from collector.rollup.raw import raw_counts
 from collector.rollup.windows import DAYS
 from collector.schema import DAILY, RAW
-from collector.settings import format_duration
+from collector.setting_types import format_duration
 
 log = structlog.get_logger("collector.retention")
 

@@ -7,216 +7,45 @@ that `COLLECTOR_NAME_FILE` names.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
-import re
-import ssl
 import unicodedata
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ByteSize,
-    Field,
-    PlainSerializer,
-    SecretStr,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from collector.redaction import HIDDEN, hide, hide_in_addresses, redacted
+from collector.setting_types import (
+    Address,
+    Bytes,
+    Certificates,
+    Duration,
+    FetchedUrl,
+    HttpUrl,
+    Listen,
+    Networks,
+    PublicUrl,
+    SiteUrl,
+    Switch,
+    Token,
+)
 
 PREFIX: Final = "COLLECTOR_"
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION: Final = re.compile(r"(\d+)([smhdw])")
-_URL_TEXT: Final = re.compile(r"[!#-;=?-Z\[\]_a-z~]*")
 _CONTROL: Final = frozenset(["Cc", "Cs", "Zl", "Zp"])
 """Unicode's categories of control characters, surrogates and line separators."""
 _SECRET_MAX: Final = 64 << 10
-_HOST: Final = re.compile(r"\*|[A-Za-z0-9_.-]+")
-_SITE_PATH: Final = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
-_PORT_MAX: Final = 65_535
 _INSTANCES: Final = 1000
 _MYSQL: Final = "MYSQL_PWD"
-_LONGEST: Final = 36_500 * 86_400
 
 
 class SettingsError(ValueError):
     """Settings in the environment are invalid; the text names each on a line of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An address to listen on: host (`*` or `::`: every address) and port (0: any free one)."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-def parse_duration(text: object) -> int:
-    """Parse a duration such as `90d`, `72h`, `1h30m` or `0` to seconds. Raises ValueError."""
-    if isinstance(text, int):
-        return text
-    written = str(text).strip()
-    if written == "0":
-        return 0
-    parts = _DURATION.findall(written)
-    if not parts or "".join(number + unit for number, unit in parts) != written:
-        raise ValueError("must be a duration such as 90d, 72h, 15m or 30s, or 0")
-    seconds = sum(int(number) * _UNITS[unit] for number, unit in parts)
-    if seconds > _LONGEST:
-        raise ValueError("must be at most 36500d")
-    return seconds
-
-
-def format_duration(seconds: int) -> str:
-    """Format seconds as a duration in the largest unit that divides them, such as `90d`; or `0`."""
-    if seconds == 0:
-        return "0"
-    unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _UNITS[unit] == 0)
-    return f"{seconds // _UNITS[unit]}{unit}"
-
-
-def _parse_address(text: object) -> Address:
-    if isinstance(text, Address):
-        return text
-    written = str(text).strip()
-    if "://" in written:
-        raise ValueError("must be HOST:PORT alone, without http:// or any other scheme")
-    host, colon, port = written.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = str(_ipv6(host[1:-1]))
-    elif not _HOST.fullmatch(host):
-        colon = ""
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _PORT_MAX:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:16080, [::1]:16080 or *:16080")
-    return Address(host, int(port))
-
-
-def _ipv6(text: str) -> ipaddress.IPv6Address:
-    try:
-        return ipaddress.IPv6Address(text)
-    except ValueError:
-        raise ValueError("must hold an IPv6 address between its brackets") from None
-
-
-def _parse_networks(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    parts = filter(None, map(str.strip, text.split(",")))
-    return [ipaddress.ip_network(part, strict=False) for part in parts]
-
-
-def _url(text: str) -> SplitResult:
-    """Split an http:// or https:// URL. Raises ValueError for anything else."""
-    if not re.fullmatch(r"https?://[^\s/?#]+\S*", text):
-        raise ValueError("must be an http:// or https:// URL")
-    if not _URL_TEXT.fullmatch(text):
-        raise ValueError("must be a URL of ASCII: a host as xn--…, other special characters as %XX")
-    wrong = ValueError("must be a URL with a host and, if any, a port up to 65535")
-    try:
-        parts = urlsplit(text)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise wrong from None
-    if not host:
-        raise wrong
-    return parts
-
-
-def _http_url(text: str) -> str:
-    parts = _url(text)
-    if "@" in parts.netloc or "?" in text or "#" in text:
-        raise ValueError("must be an http:// or https:// URL without user, query or fragment")
-    return text.rstrip("/")
-
-
-def _fetched_url(text: str) -> str:
-    if text and "#" in text:
-        raise ValueError("must be an http:// or https:// URL without fragment, or empty")
-    if text:
-        _url(text)
-    return text
-
-
-def _public_url(text: str) -> str:
-    if _fetched_url(text) and "@" in _url(text).netloc:
-        raise ValueError("must be a URL without user or password: everyone may read it")
-    return text
-
-
-def _certificates(path: str) -> str:
-    if path:
-        try:
-            ssl.create_default_context().load_verify_locations(path)
-        except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"must be a file of certificates in PEM ({error})") from None
-    return path
-
-
-def _site_url(text: str) -> str:
-    if not text:
-        return ""
-    url = _http_url(text)
-    if not _SITE_PATH.fullmatch(urlsplit(url).path):
-        raise ValueError(
-            "may have a path of letters, digits and `-._~`, such as https://HOST/usage"
-        )
-    return url
-
-
-def _token(secret: SecretStr) -> SecretStr:
-    token = secret.get_secret_value()
-    # The `user:password` of 1.x is sent in Base64, so it may hold any character.
-    if ":" not in token and not re.fullmatch(r"[!-~]*", token):
-        raise ValueError("must be one word of ASCII: the token alone, or user:password")
-    return secret
-
-
-_BYTES: Final = TypeAdapter(ByteSize)
-
-
-def _parse_bytes(value: object) -> object:
-    try:
-        return _BYTES.validate_python(value)
-    except ValidationError:
-        raise ValueError("must be a size such as 64KiB or 1GiB") from None
-
-
-def _format_bytes(size: ByteSize) -> str:
-    for unit, bits in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if size and size % (1 << bits) == 0:
-            return f"{size >> bits}{unit}"
-    return str(int(size))
-
-
-Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
-Bytes = Annotated[ByteSize, BeforeValidator(_parse_bytes), PlainSerializer(_format_bytes)]
-Listen = Annotated[Address, NoDecode, BeforeValidator(_parse_address), PlainSerializer(str)]
-Switch = Annotated[bool, PlainSerializer(lambda on: "1" if on else "0")]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Networks = Annotated[
-    list[Network],
-    NoDecode,
-    BeforeValidator(_parse_networks),
-    PlainSerializer(lambda networks: ",".join(map(str, networks))),
-]
 
 
 _ONE_LINE: Final = "must be text in UTF-8, on one line and without control characters"
@@ -261,14 +90,12 @@ class Settings(BaseSettings):
     pseudonym_key_file: Path | None = Field(
         None, description="file of the pseudonym key; empty: `pseudonym.key` in the state directory"
     )
-    influx_url: Annotated[str, AfterValidator(_http_url)] = Field(
-        "http://127.0.0.1:8086", description="InfluxDB, 1.6 to 2.x"
-    )
-    influx_token: Annotated[SecretStr, AfterValidator(_token)] = Field(
+    influx_url: HttpUrl = Field("http://127.0.0.1:8086", description="InfluxDB, 1.6 to 2.x")
+    influx_token: Token = Field(
         SecretStr(""), description="token of InfluxDB 2, or `user:password` of 1.x; empty: none"
     )
     influx_org: str = Field("", description="organisation, InfluxDB 2 only")
-    influx_ca_file: Annotated[str, AfterValidator(_certificates)] = Field(
+    influx_ca_file: Certificates = Field(
         "",
         description="file of certificates (PEM) that InfluxDB's is checked by, beside the system's;"
         " for a self-signed one, that itself; empty: none",
@@ -288,7 +115,7 @@ class Settings(BaseSettings):
     k_anonymity: int = Field(
         5, ge=1, le=1000, description="smallest count published of a property; 1: no suppression"
     )
-    nodelist_url: Annotated[str, AfterValidator(_fetched_url)] = Field(
+    nodelist_url: FetchedUrl = Field(
         "", description="public node list; empty: any public node number counts"
     )
     max_body: Bytes = Field(
@@ -337,10 +164,10 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = Field(
         [], description="addresses or networks, comma between, whose X-Forwarded-… is believed"
     )
-    public_url: Annotated[str, AfterValidator(_site_url)] = Field(
+    public_url: SiteUrl = Field(
         "", description="address by which the public reaches the pages, such as https://HOST"
     )
-    grafana_url: Annotated[str, AfterValidator(_public_url)] = Field(
+    grafana_url: PublicUrl = Field(
         "", description="the community's Grafana, linked from the pages; empty: no link"
     )
     contact: str = Field(

@@ -33,7 +33,8 @@ from collector import app
 from collector.health import Handler, Health, private_site
 from collector.listen import accept, bind, listening
 from collector.metrics import Metrics
-from collector.settings import Address, Settings
+from collector.setting_types import Address
+from collector.settings import Settings
 from collector.share import Share
 from collector.state import locked
 from collector.systemd import Notifier

@@ -53,10 +53,10 @@ def a_day(text: str) -> date:
 
 def a_moment(text: str) -> datetime:
     """Parse a time argument: `YYYY-MM-DD[THH:MM[:SS]]` in UTC, or `6h` for 6 hours ago."""
-    from collector import settings
+    from collector.setting_types import parse_duration
 
     try:
-        return datetime.now(UTC) - timedelta(seconds=settings.parse_duration(text))
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
     except ValueError:
         pass
     try:

@@ -35,7 +35,7 @@ def _raw(text: str) -> int:
 
 
 def _duration(text: str) -> int:
-    from collector.settings import parse_duration
+    from collector.setting_types import parse_duration
 
     try:
         return parse_duration(text)
@@ -98,7 +98,7 @@ def set_(
 ) -> None:
     """Change the retention. InfluxDB deletes older points, which cannot be recovered."""
     from collector.retention import LEAST_RAW_S, outlasts, spoken
-    from collector.settings import format_duration
+    from collector.setting_types import format_duration
 
     configured = load_settings()
     wanted = _wanted(raw, daily)
@@ -183,7 +183,8 @@ def _check_order(held: list[DatabaseState], wanted: Mapping[str, int]) -> None:
 
 def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
     from collector.retention import outlasts
-    from collector.settings import format_duration, variable
+    from collector.setting_types import format_duration
+    from collector.settings import variable
 
     settings = {RAW: "retention_raw", DAILY: "retention_daily"}
     for database, seconds in wanted.items():

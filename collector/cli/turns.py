@@ -18,7 +18,7 @@ DEFAULT_WAIT_S: Final = 600
 
 
 def _a_duration(text: str | int) -> int:
-    from collector.settings import parse_duration
+    from collector.setting_types import parse_duration
 
     try:
         return parse_duration(text)
@@ -64,10 +64,10 @@ class Turns:
             yield
 
     def _tell(self) -> None:
-        from collector.settings import format_duration
+        from collector.setting_types import format_duration
 
         if not self._told:
-            from collector.settings import format_duration
+            from collector.setting_types import format_duration
 
             warn(
                 "the running collector is at work on the series;"

@@ -32,7 +32,8 @@ from collector.outbox import FILE, Entry, OutboxFile, look_over, recover, set_as
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import OWNER, Field, FieldType, Measurement, ReportLayout, Tag
-from collector.settings import Address, Settings
+from collector.setting_types import Address
+from collector.settings import Settings
 from collector.state import pseudonym_key
 from tests.conftest import Databases
 from tests.sender import eventually

@@ -29,7 +29,7 @@ from collector.guard import Limits
 from collector.listen import listening
 from collector.outbox import OutboxFile
 from collector.public.headers import public_headers
-from collector.settings import Address
+from collector.setting_types import Address
 from tests.hostile.test_http import NO_HTTP, SMUGGLED
 from tests.hostile.wire import head, posted
 from tests.receiving import PSEUDONYMS, Receiving

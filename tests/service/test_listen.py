@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from collector.listen import accept, bind
-from collector.settings import Address
+from collector.setting_types import Address
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import encoded, eventually, report
 

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from collector import parts
 from collector.influx import InfluxError
-from collector.settings import Address, Settings
+from collector.setting_types import Address
+from collector.settings import Settings
 from collector.state import StateError
 from tools.demo.grafana import HOME_VARIABLE, Grafana, GrafanaError, find_grafana
 from tools.demo.screen import Screen

@@ -13,7 +13,8 @@ from collector import parts
 from collector.cli.common import a_day, days_between, err, fail, load_settings, say, worded_errors
 from collector.influx.databases import ensure
 from collector.intakes.asl.tags import tag_budgets
-from collector.settings import Settings, format_duration
+from collector.setting_types import format_duration
+from collector.settings import Settings
 from collector.state import prepare, pseudonym_key
 from tools.simulation.fleet import Fleet
 from tools.simulation.sending import (
