@@ -5,8 +5,29 @@ Code, pages and dashboards take the names from here; a test compares the documen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collector.schema.kinds import (
+    OWNER as OWNER,
+)
+from collector.schema.kinds import (
+    Field as Field,
+)
+from collector.schema.kinds import (
+    FieldType as FieldType,
+)
+from collector.schema.kinds import (
+    Measurement as Measurement,
+)
+from collector.schema.kinds import (
+    ReportLayout as ReportLayout,
+)
+from collector.schema.kinds import (
+    Tag as Tag,
+)
+from collector.schema.kinds import (
+    counted as _count,
+)
+from collector.schema.live import LIVE as LIVE
+from collector.schema.live import STATSD_MEASUREMENTS
 
 RAW = "usage_raw"
 DAILY = "usage_daily"
@@ -23,70 +44,6 @@ ALL = "all"
 
 LABEL_LENGTH = 64
 """The longest value of a tag, in characters."""
-
-
-class FieldType(StrEnum):
-    """The type of a field, as line protocol writes it."""
-
-    FLOAT = "float"
-    INTEGER = "integer"
-    STRING = "string"
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """A tag. `budget` is the largest number of distinct values within raw retention."""
-
-    name: str
-    meaning: str
-    budget: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field. `unit` is the thing counted, or a unit of time."""
-
-    name: str
-    type: FieldType
-    unit: str
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """A measurement. `time` is the meaning of its points' timestamps."""
-
-    database: str
-    name: str
-    time: str
-    tags: tuple[Tag, ...]
-    fields: tuple[Field, ...]
-
-
-OWNER = "server"
-"""The field that holds the pseudonym of a report's owner, in every measurement that has owners."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportLayout:
-    """The layout of one report's points in the raw database, ordered by time.
-
-    One point of `head` is followed by points of `part`, one step of the stamper apart; the head's
-    field `count` holds their number. Each point has the field `OWNER`.
-    """
-
-    head: Measurement
-    part: Measurement | None = None
-    count: str = ""
-
-    @property
-    def measurements(self) -> tuple[Measurement, ...]:
-        """The measurements of the report's points."""
-        return (self.head,) if self.part is None else (self.head, self.part)
-
-
-def _count(name: str, unit: str, meaning: str) -> Field:
-    return Field(name, FieldType.INTEGER, unit, meaning)
 
 
 ASTERISK_VERSION = Tag("asterisk_version", "Asterisk's version, as `20.7.0`", 200)
@@ -333,4 +290,5 @@ MEASUREMENTS = (
     HOURLY_USAGE,
     OWNER_CHOICE,
     ERASURE_NOTICE,
+    *STATSD_MEASUREMENTS,
 )

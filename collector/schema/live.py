@@ -1,0 +1,129 @@
+"""Measurements of the live database: what Asterisk sends by StatsD.
+
+Every point has the tag `asterisk`. One point a series and flush; its time is the end of the flush.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collector.schema.kinds import Field, FieldType, Measurement, Tag, counted
+
+LIVE: Final = "asterisk_live"
+"""The operators' database of what each Asterisk does now."""
+
+ASTERISK: Final = Tag("asterisk", "name of the Asterisk, as the operator gave it")
+FLUSH_TIME: Final = "the end of the flush, a multiple of its interval, plus the instance in ns"
+UNCERTAIN: Final = "uncertain"
+"""The field of a gauge that may be wrong; a gauge that is right does not have it."""
+MAY_BE_WRONG: Final = counted(
+    UNCERTAIN, "s", "for how long the value may have been wrong; absent where it is right"
+)
+
+
+def number(name: str, unit: str, meaning: str) -> Field:
+    """A field that holds any number."""
+    return Field(name, FieldType.FLOAT, unit, meaning)
+
+
+def _gauge(name: str, tags: tuple[Tag, ...], value: Field) -> Measurement:
+    return Measurement(LIVE, name, FLUSH_TIME, (ASTERISK, *tags), (value, MAY_BE_WRONG))
+
+
+_NAME = Tag("name", "name of the metric as it was sent, or as a mapping gave it")
+_ALL = "`all` for their total"
+
+_TIMES = (
+    number("count", "values", "values in the flush, scaled by their sample rate"),
+    number("sum", "ms", "their sum, scaled by the sample rate; absent where there is no value"),
+    number("mean", "ms", "their mean; absent where there is no value"),
+    number("min", "ms", "the smallest; absent where there is no value"),
+    number("max", "ms", "the largest; absent where there is no value"),
+    number("p50", "ms", "median; absent where there is no value"),
+    number("p90", "ms", "90th percentile; absent where there is no value"),
+    number("p99", "ms", "99th percentile; absent where there is no value"),
+    counted(
+        "sampled",
+        "values",
+        "how many the percentiles are computed from, where a bound left some out; else absent",
+    ),
+)
+
+STATSD_GAUGE = _gauge("statsd_gauge", (_NAME,), number("value", "", "the gauge's value"))
+STATSD_COUNTER = Measurement(
+    LIVE,
+    "statsd_counter",
+    FLUSH_TIME,
+    (ASTERISK, _NAME),
+    (number("value", "", "sum of the increments in the flush, scaled by their sample rate"),),
+)
+STATSD_TIMER = Measurement(LIVE, "statsd_timer", FLUSH_TIME, (ASTERISK, _NAME), _TIMES)
+STATSD_SET = Measurement(
+    LIVE,
+    "statsd_set",
+    FLUSH_TIME,
+    (ASTERISK, _NAME),
+    (counted("count", "values", "distinct values in the flush"),),
+)
+STATSD_TRAFFIC = Measurement(
+    LIVE,
+    "statsd_traffic",
+    FLUSH_TIME,
+    (ASTERISK,),
+    (
+        counted("samples", "samples", "samples taken in the flush"),
+        counted("dropped", "samples", "samples and datagrams dropped in the flush"),
+        counted("underflows", "", "times a gauge of things would have fallen under 0"),
+        counted("restarts", "", "starts of Asterisk recognised in the flush"),
+        counted("uncertain", "gauges", "gauges that may be wrong at the end of the flush"),
+        counted("silent", "s", "time since its last datagram; absent where none has come yet"),
+    ),
+)
+
+CHANNELS = _gauge("channels", (), number("count", "channels", "channels alive"))
+ENDPOINTS = _gauge(
+    "endpoints",
+    (Tag("state", f"`online`, `offline`, `unknown`, or {_ALL}"),),
+    number("count", "endpoints", "endpoints in that state"),
+)
+ENDPOINT_CHANNELS = _gauge(
+    "endpoint_channels",
+    (Tag("endpoint", "technology and name of the endpoint, as `PJSIP/alice`"),),
+    number("count", "channels", "channels of that endpoint"),
+)
+PJSIP_CONTACTS = _gauge(
+    "pjsip_contacts",
+    (Tag("state", "`Reachable`, `Unreachable`, `Unknown`, `NonQualified` or `Removed`"),),
+    number("count", "contacts", "contacts in that state; of `Removed`, those since Asterisk began"),
+)
+PJSIP_RTT = Measurement(
+    LIVE,
+    "pjsip_rtt",
+    FLUSH_TIME,
+    (ASTERISK, Tag("aor", "address of record of the contact")),
+    (
+        *_TIMES,
+        counted("unreachable", "values", "OPTIONS without an answer in the flush"),
+        counted("first", "values", "first round trips after a start, left out of all the others"),
+    ),
+)
+PJSIP_REGISTRATIONS = _gauge(
+    "pjsip_registrations",
+    (Tag("state", f"`Registered`, `Unregistered`, `Rejected`, or {_ALL}"),),
+    number("count", "registrations", "outbound registrations in that state"),
+)
+
+STATSD_MEASUREMENTS: Final = (
+    STATSD_GAUGE,
+    STATSD_COUNTER,
+    STATSD_TIMER,
+    STATSD_SET,
+    STATSD_TRAFFIC,
+    CHANNELS,
+    ENDPOINTS,
+    ENDPOINT_CHANNELS,
+    PJSIP_CONTACTS,
+    PJSIP_RTT,
+    PJSIP_REGISTRATIONS,
+)
+"""Measurements that the StatsD intake writes."""
