@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collector.clock import TOLERANCE_NS, is_wrong
+from collector.clock_bounds import TOLERANCE_NS, is_wrong
 from collector.influx import Influx, InfluxError, InfluxUnavailable, NoDatabase
 from collector.influx.databases import retentions
 from collector.influx.diagnosis import NotSupported, diagnose

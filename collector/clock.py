@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from collector.clock_bounds import EARLIEST, EARLIEST_NS, TOLERANCE_NS, is_wrong
 from collector.lines import LEAD_NS, ReportStamper
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxFile, OutboxUnavailable
@@ -26,18 +27,8 @@ from collector.outbox.delivering import DeliveryLock
 
 log = structlog.get_logger("collector.clock")
 
-EARLIEST: Final = datetime(2025, 6, 1, tzinfo=UTC)
-"""A clock before this time is wrong, because this code is younger."""
-TOLERANCE_NS: Final = 5 * 10**9
-"""A clock set by less moves no report: network time makes such corrections."""
-_EARLIEST_NS: Final = int(EARLIEST.timestamp()) * 10**9
 _LOOK_S: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
-
-def is_wrong(now_ns: int) -> bool:
-    """Return whether a time (UTC, ns since 1970) is too early to be right."""
-    return now_ns < _EARLIEST_NS
 
 
 def stand() -> Stand:
@@ -74,7 +65,7 @@ def begin(file: OutboxFile, metrics: Metrics) -> Begun:
     """
     now = time.time_ns()
     with file.transaction():
-        file.dating.begin(stand(), now_ns=now, earliest_ns=_EARLIEST_NS, tolerance_ns=TOLERANCE_NS)
+        file.dating.begin(stand(), now_ns=now, earliest_ns=EARLIEST_NS, tolerance_ns=TOLERANCE_NS)
         done = [] if is_wrong(now) else file.dating.apply(now_ns=now)
     _tell(done, metrics)
     return Begun(file.used_stamps(), file.dating.has_steps(), file.dating.sent_id())
@@ -135,7 +126,7 @@ class Clock:
         file.dating.begin(
             self._stand,
             now_ns=time.time_ns(),
-            earliest_ns=_EARLIEST_NS,
+            earliest_ns=EARLIEST_NS,
             tolerance_ns=TOLERANCE_NS,
         )
         file.dating.remember(self.stamper.marks)

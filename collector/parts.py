@@ -1,6 +1,6 @@
 """Factories of objects that both `serve` and the commands build from the settings.
 
-The rollup is imported inside them, so that a command without it starts quickly.
+Intakes and rollup are imported inside them, so that a command without them starts quickly.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from collector.influx import Influx
-from collector.intakes import INTAKES, Intake
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 
 if TYPE_CHECKING:
+    from collector.intakes import Intake
     from collector.outbox import Outboxes
     from collector.rollup.daily import Daily
     from collector.rollup.reconcile import Reconciler
 
 
-def retention(settings: Settings, intakes: Sequence[Intake] = INTAKES) -> dict[str, int]:
-    """Retention of each database, in seconds (0: for ever)."""
+def retention(settings: Settings, intakes: Sequence[Intake] | None = None) -> dict[str, int]:
+    """Retention of each database, in seconds (0: for ever); `intakes` are all if not given."""
+    from collector.intakes import INTAKES
+
     found = {RAW: settings.retention_raw, DAILY: settings.retention_daily, OWNERS: 0}
-    for intake in intakes:
+    for intake in INTAKES if intakes is None else intakes:
         if intake.is_on(settings):
             found.update(intake.retention(settings))
     return found

@@ -13,10 +13,7 @@ from collector.days import day_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.influx.databases import ensure, retentions, set_retention
 from collector.influx.usage import Usage, time_range, usage
-from collector.rollup.hourly import HISTORY_DAYS
-from collector.rollup.inputs import stored_days
-from collector.rollup.raw import raw_counts
-from collector.rollup.windows import DAYS
+from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
 from collector.schema import DAILY, RAW
 from collector.setting_types import format_duration
 
@@ -40,8 +37,8 @@ NEEDS: Final = (
     Needs("hourly nodes_24h, servers_24h", 2),
     Needs("nodes_7d, servers_7d", 7),
     Needs("hourly expected_reports, expected_nodes_24h", HISTORY_DAYS + 1),
-    Needs("nodes_30d, servers_30d", DAYS - 1),
-    Needs("new_nodes, lapsed_nodes, daily_upgrades", DAYS),
+    Needs("nodes_30d, servers_30d", PRESENCE_DAYS - 1),
+    Needs("new_nodes, lapsed_nodes, daily_upgrades", PRESENCE_DAYS),
 )
 
 
@@ -111,6 +108,10 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
     A partly expired day counts as lost, since the rest follows within hours. Raises InfluxError,
     also if the database does not exist.
     """
+    # Imported here for its weight: other commands about retention start quickly without it.
+    from collector.rollup.inputs import stored_days
+    from collector.rollup.raw import raw_counts
+
     was = (await retentions(influx, (database,)))[database]
     if was is None:
         raise InfluxError(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from collector.privacy import suppress_line
-from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, hourly_fields
+from collector.rollup.hourly import Hour, expect, hourly_fields
+from collector.rollup.lookback import HISTORY_DAYS
 from tests.prometheus import Sample
 
 CASES: Final = Path(__file__).parent / "cases/alerts"

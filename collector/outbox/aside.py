@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from collector.metrics import Metrics
 from collector.outbox import salvage
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, named
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.rows import Entry, Pending
 from collector.sqlite.carve import log_is_damaged
 from collector.sqlite.holding import alone
+
+if TYPE_CHECKING:
+    from collector.metrics import Metrics
 
 log = structlog.get_logger("collector.outbox")
 

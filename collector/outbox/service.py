@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from collector.metrics import Metrics
 from collector.outbox.aside import (
     aside_name,
     begin_anew,
@@ -26,6 +25,9 @@ from collector.outbox.aside import (
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 from collector.outbox.file import OutboxFile, disk, disk_is_short
 from collector.outbox.rows import Entry, Pending, Stats
+
+if TYPE_CHECKING:
+    from collector.metrics import Metrics
 
 log = structlog.get_logger("collector.outbox")
 

@@ -15,7 +15,7 @@ from collector.influx import Influx
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.facts import DayFacts
-from collector.rollup.hourly import HISTORY_DAYS, expect, history_of, hours_of, stored_hours
+from collector.rollup.hourly import expect, history_of, hours_of, stored_hours
 from collector.rollup.inputs import (
     DayInputs,
     StoredDay,
@@ -26,6 +26,7 @@ from collector.rollup.inputs import (
     own_days_before,
     read_inputs,
 )
+from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
 from collector.rollup.points import (
     Points,
     hourly_points,
@@ -37,7 +38,6 @@ from collector.rollup.points import (
 from collector.rollup.raw import read_facts, span_of
 from collector.rollup.store import Span, store, stored_points
 from collector.rollup.windows import (
-    DAYS,
     Presence,
     advance,
     empty_presence,
@@ -207,13 +207,13 @@ class Daily:
         cached = await asyncio.to_thread(self._cache.basis, day)
         return cached is None or all(
             cached.get(d, RawCount()) == basis.get(d, RawCount())
-            for back in range(DAYS)
+            for back in range(PRESENCE_DAYS)
             if not may_have_expired(d := day - timedelta(days=back), now, self._retention_s)
         )
 
     async def _compute(self, inputs: DayInputs, now: datetime) -> ComputedDay:
         """Compute all points of a day from its raw reports. Raises InfluxError."""
-        day, first = inputs.day, inputs.day - timedelta(days=DAYS - 1)
+        day, first = inputs.day, inputs.day - timedelta(days=PRESENCE_DAYS - 1)
         facts = await read_facts(self._influx, day)
         # Rows may have arrived since they were counted.
         basis = inputs.basis(RawCount(facts.reports, facts.node_reports))
@@ -296,7 +296,7 @@ class Daily:
 
     def forget_expired(self, now: datetime) -> None:
         """Delete the cache entries of days whose raw data has expired or begins to expire."""
-        month = now.date() - timedelta(days=DAYS)
+        month = now.date() - timedelta(days=PRESENCE_DAYS)
         oldest = date.min
         if self._retention_s:
             oldest = (now - timedelta(seconds=self._retention_s)).date() + _ONE_DAY
@@ -309,14 +309,14 @@ class Daily:
 
     async def _presence_before(self, day: date, basis: Basis) -> Presence:
         """The presence at the end of the day before `day`. Raises InfluxError."""
-        first, eve = day - timedelta(days=DAYS - 1), day - _ONE_DAY
+        first, eve = day - timedelta(days=PRESENCE_DAYS - 1), day - _ONE_DAY
         if self._presence is not None:
             at, known, presence = self._presence
             # The remembered presence is valid if the counts of all days it covers are unchanged.
             if at == eve and _between(known, first, eve) == _between(basis, first, eve):
                 return presence
         presence = empty_presence()
-        for back in range(DAYS - 1, 0, -1):
+        for back in range(PRESENCE_DAYS - 1, 0, -1):
             facts = await self._facts(day - timedelta(days=back), basis)
             presence = await asyncio.to_thread(advance, presence, facts)
         self._presence = (eve, basis, presence)

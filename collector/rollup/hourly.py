@@ -11,8 +11,8 @@ import polars as pl
 
 from collector.lines import NS_PER_DAY, FieldValue
 from collector.rollup.facts import HOURS, DayFacts
+from collector.rollup.lookback import HISTORY_DAYS
 
-HISTORY_DAYS: Final = 7
 _HISTORY_LEAST: Final = 3
 _COUNTS: Final = dict.fromkeys(("reports", "nodes", "nodes_24h", "servers_24h"))
 _EXPECTED: Final = ("expected_reports", "expected_nodes_24h")

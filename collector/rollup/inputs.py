@@ -13,9 +13,9 @@ from collector.influx import Influx, Select, read
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
 from collector.rollup.facts import HOURS
+from collector.rollup.lookback import PRESENCE_DAYS
 from collector.rollup.raw import imported_days, raw_counts, span_of
 from collector.rollup.store import stored_points
-from collector.rollup.windows import DAYS
 from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT
 
 FINAL_AFTER: Final = timedelta(hours=1)
@@ -165,7 +165,7 @@ async def read_inputs(
     erasing: Set[date] = frozenset(),
 ) -> DayInputs:
     """Read the inputs of a day. Raises InfluxError."""
-    first = day - timedelta(days=DAYS - 1)
+    first = day - timedelta(days=PRESENCE_DAYS - 1)
     stored, counts, oldest = await asyncio.gather(
         stored_days(influx, first, day),
         raw_counts(influx, first, day),

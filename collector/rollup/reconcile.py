@@ -13,7 +13,7 @@ from collector.influx import Influx
 from collector.lines import NS_PER_DAY
 from collector.rollup.cache import Basis, FactsCache, RawCount
 from collector.rollup.facts import HOURS
-from collector.rollup.hourly import HISTORY_DAYS, Hour, expect, history_of, stored_hours
+from collector.rollup.hourly import Hour, expect, history_of, stored_hours
 from collector.rollup.inputs import (
     StoredDay,
     add_erased,
@@ -23,9 +23,9 @@ from collector.rollup.inputs import (
     is_final,
     stored_days,
 )
+from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
 from collector.rollup.raw import imported_days, raw_counts, span_of
 from collector.rollup.store import stored_points
-from collector.rollup.windows import DAYS
 from collector.schema import HOURLY_USAGE
 
 _ONE_DAY: Final = timedelta(days=1)
@@ -100,7 +100,7 @@ def _is_due(
         or basis is None
         or any(
             basis.get(d, RawCount()) != counts.get(d, RawCount())
-            for back in range(DAYS)
+            for back in range(PRESENCE_DAYS)
             if (d := day - timedelta(days=back)) >= first
         )
     )

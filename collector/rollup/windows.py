@@ -14,14 +14,13 @@ import polars as pl
 
 from collector.rollup.facts import DayFacts
 from collector.rollup.labels import one_name
+from collector.rollup.lookback import PRESENCE_DAYS
 from collector.schema import ASL_VERSION, UNKNOWN
 
-DAYS: Final = 31
-"""Days that a presence covers: the day itself and the 30 before."""
 _TODAY: Final = 1
 _WEEK: Final = 2**7 - 1
 _MONTH: Final = 2**30 - 1
-_ALL: Final = 2**DAYS - 1
+_ALL: Final = 2**PRESENCE_DAYS - 1
 _THIRTY_BACK: Final = 2**30
 _MONTH_DAYS: Final = 30
 
