@@ -27,6 +27,7 @@ from collector.health import Handler, Health, private_site
 from collector.influx import Influx
 from collector.intakes import INTAKES, Intake, IntakeContext, OpenIntake, layouts
 from collector.intakes.door import Door
+from collector.intakes.live import TrueState
 from collector.intakes.proof import prove
 from collector.listen import listening
 from collector.memory import Memory
@@ -239,6 +240,7 @@ async def running(
             servers=known,
             metrics=metrics,
             loop=lambda name, work: supervisor.loop(name, work, vital=False),
+            true_state=TrueState(),
         )
         opened = [
             await stack.enter_async_context(intake.open(context))

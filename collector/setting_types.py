@@ -9,6 +9,7 @@ import ipaddress
 import re
 import ssl
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -30,6 +31,8 @@ _HOST: Final = re.compile(r"\*|[A-Za-z0-9_.-]+")
 _SITE_PATH: Final = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
 _PORT_MAX: Final = 65_535
 _LONGEST: Final = 36_500 * 86_400
+_SOCKET_PATH_MAX: Final = 107
+"""Longest path of a socket file, in bytes: Linux's `sun_path` less its final zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,68 @@ def _parse_address(text: object) -> Address:
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _PORT_MAX:
         raise ValueError("must be HOST:PORT, such as 127.0.0.1:16080, [::1]:16080 or *:16080")
     return Address(host, int(port))
+
+
+class Transport(StrEnum):
+    """How datagrams arrive at an address; the value is its scheme in settings."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    UNIX = "unix"
+    UNIX_STREAM = "unixstream"
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether the address is the path of a socket file."""
+        return self in {Transport.UNIX, Transport.UNIX_STREAM}
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether lines arrive on connections, rather than one datagram at a time."""
+        return self in {Transport.TCP, Transport.UNIX_STREAM}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address to receive StatsD on: a transport, and host and port or the path of a socket."""
+
+    transport: Transport
+    at: Address | str
+
+    def __str__(self) -> str:
+        if isinstance(self.at, str):
+            return f"{self.transport}:{self.at}"
+        return str(self.at) if self.transport is Transport.UDP else f"{self.transport}://{self.at}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Parse `HOST:PORT`, `udp://…`, `tcp://…`, `unix:/PATH` or `unixstream:/PATH`.
+
+    Raises ValueError.
+    """
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in {Transport.UNIX, Transport.UNIX_STREAM}:
+        path = rest.removeprefix("//")
+        if not path.startswith("/"):
+            raise ValueError(f"must have an absolute path, as {scheme}:/run/s.sock")
+        if len(path.encode()) > _SOCKET_PATH_MAX:
+            raise ValueError(f"must have a path of at most {_SOCKET_PATH_MAX} bytes")
+        return Endpoint(Transport(scheme), path)
+    scheme, mark, rest = text.partition("://")
+    transport = scheme if mark else Transport.UDP
+    if transport not in {Transport.UDP, Transport.TCP}:
+        raise ValueError("must be HOST:PORT, or begin with udp://, tcp://, unix: or unixstream:")
+    return Endpoint(Transport(transport), _parse_address(rest if mark else text))
+
+
+def _parse_endpoints(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    found = [parse_endpoint(part) for part in filter(None, map(str.strip, text.split(",")))]
+    twice = next((one for one in found if found.count(one) > 1), None)
+    if twice is not None:
+        raise ValueError(f"must name each address once, and names {twice} twice")
+    return found
 
 
 def _ipv6(text: str) -> ipaddress.IPv6Address:
@@ -191,6 +256,12 @@ Networks = Annotated[
     NoDecode,
     BeforeValidator(_parse_networks),
     PlainSerializer(lambda networks: ",".join(map(str, networks))),
+]
+Endpoints = Annotated[
+    list[Endpoint],
+    NoDecode,
+    BeforeValidator(_parse_endpoints),
+    PlainSerializer(lambda endpoints: ",".join(map(str, endpoints))),
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 FetchedUrl = Annotated[str, AfterValidator(_fetched_url)]

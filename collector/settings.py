@@ -26,6 +26,7 @@ from collector.setting_types import (
     Bytes,
     Certificates,
     Duration,
+    Endpoints,
     FetchedUrl,
     HttpUrl,
     Listen,
@@ -108,10 +109,34 @@ class Settings(BaseSettings):
     asl: Switch = Field(
         True, description="1: take the reports of AllStarLink's asl-telemetry; 0: do not"
     )
+    statsd_listen: Endpoints = Field(
+        [],
+        description="addresses that take Asterisk's StatsD, comma between: HOST:PORT (UDP),"
+        " tcp://HOST:PORT, unix:/PATH (datagrams), unixstream:/PATH; empty: off",
+    )
+    statsd_flush: Duration = Field(
+        10,
+        ge=1,
+        le=3600,
+        description="how often the live values of StatsD and AMI are stored, such as 10s",
+    )
+    statsd_mapping: str = Field(
+        "",
+        description="file that maps names of StatsD to measurements and tags, in the form of"
+        " statsd_exporter's; empty: the shipped one",
+    )
+    asterisk_file: str = Field(
+        "",
+        description="TOML file with a table for each Asterisk: the addresses of its StatsD, and its"
+        " AMI; empty: all StatsD is of one Asterisk called `default`",
+    )
     retention_raw: Duration = Field(
         90 * 86_400, ge=86_400, description="how long raw reports are kept, such as 90d"
     )
     retention_daily: Duration = Field(0, description="how long daily series are kept; 0: for ever")
+    retention_live: Duration = Field(
+        30 * 86_400, ge=86_400, description="how long live values of Asterisk are kept, such as 30d"
+    )
     k_anonymity: int = Field(
         5, ge=1, le=1000, description="smallest count published of a property; 1: no suppression"
     )

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from collector.fast_path import FastHandler
 from collector.intakes.door import Door
+from collector.intakes.live import TrueState
 from collector.intakes.proof import Proof
 from collector.lines import Stamper
 from collector.memory import Memory
@@ -39,7 +40,8 @@ class IntakeContext:
     does the tasks common to all of them. `opted_out` returns whether a server's reports are
     dropped. `clock` returns UTC in ns since 1970. `memory` is shared by all workers; its calls
     block. `servers` are those with reports in the outbox. `loop` runs a loop under a name for the
-    log while its context is open, and restarts it after a failure.
+    log while its context is open, and restarts it after a failure. `true_state` passes true values
+    of gauges from AMI to StatsD.
     """
 
     settings: Settings
@@ -55,6 +57,7 @@ class IntakeContext:
     servers: Iterable[str]
     metrics: Metrics
     loop: Callable[[str, Work], AbstractAsyncContextManager[None]]
+    true_state: TrueState
 
 
 class OpenIntake(Protocol):

@@ -1,0 +1,80 @@
+"""What the senders of live values share: flushes on a grid of times, and the true state of gauges.
+
+StatsD and AMI both store one point a series and flush in the live database. A flush's points have
+one time, a multiple of the interval plus the instance's number in ns: replayed, they overwrite
+themselves, and two collectors never collide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from collector.lines import Point, line, tag_set
+from collector.outbox import Entry
+from collector.schema import LIVE
+
+NS_PER_S: Final = 10**9
+_ENTRY_LINES: Final = 1000
+"""Most lines of an outbox entry. Delivery reads whole entries and sends about 5000 lines."""
+
+
+def grid(now_ns: int, interval_s: int) -> int:
+    """The newest multiple of the interval that is not after `now_ns`, in ns since 1970."""
+    return now_ns - now_ns % (interval_s * NS_PER_S)
+
+
+def until_next(now_ns: int, interval_s: int) -> float:
+    """Seconds from `now_ns` to the next multiple of the interval."""
+    return interval_s - (now_ns - grid(now_ns, interval_s)) / NS_PER_S
+
+
+def entries(
+    points: Sequence[Point], *, sender: str, received_ns: int, instance: int
+) -> Iterator[Entry]:
+    """Outbox entries that hold the points of one flush, without owner.
+
+    A point's time is that of its flush, a multiple of the interval; `instance` (0..999) is added.
+    """
+    for start in range(0, len(points), _ENTRY_LINES):
+        lines = [
+            line(point.measurement, tag_set(point.tags), point.fields, point.time + instance)
+            for point in points[start : start + _ENTRY_LINES]
+        ]
+        text = "\n".join(lines).encode()
+        yield Entry(received_ns, None, len(lines), text, target=LIVE, sender=sender)
+
+
+class Series(NamedTuple):
+    """A gauge: measurement, and its tags without `asterisk` as pairs, sorted by name."""
+
+    measurement: str
+    tags: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, measurement: str, **tags: str) -> Series:
+        """Build a series from tags in any order."""
+        return cls(measurement, tuple(sorted(tags.items())))
+
+
+Listener = Callable[[str, Mapping[Series, float]], None]
+
+
+class TrueState:
+    """Passes on the true values of gauges: from AMI, which asks for them, to StatsD, which counts.
+
+    All listeners are called at once, in the process and thread of the caller.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with the name of the Asterisk and its true values; return the undo."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def truth(self, asterisk: str, values: Mapping[Series, float]) -> None:
+        """Tell that these gauges of an Asterisk have these values now."""
+        for listener in self._listeners:
+            listener(asterisk, values)
