@@ -102,11 +102,17 @@ class OwnHealth:
 def site_of(
     settings: Settings, influx: Influx, series: PublicSeries, intakes: Sequence[Intake] = INTAKES
 ) -> Site:
-    """Build the public site; its API document also describes the routes of senders and owners."""
+    """Build the public site, which describes the routes of owners and of the enabled senders."""
     on = [intake for intake in intakes if intake.is_on(settings)]
     proofs = [model for intake in on for model in intake.proofs]
     reporting = [operation for intake in on for operation in intake.operations()]
-    return Site(settings, influx, series, operations=[*owner_operations(proofs), *reporting])
+    return Site(
+        settings,
+        influx,
+        series,
+        operations=[*owner_operations(proofs), *reporting],
+        privacy=[intake.privacy(settings) for intake in on],
+    )
 
 
 def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:

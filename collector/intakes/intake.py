@@ -26,6 +26,7 @@ from collector.metrics import Metrics
 from collector.operations import Operation
 from collector.outbox import Outbox
 from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.privacy_section import PrivacySection
 from collector.problems import Refusal
 from collector.schema import Measurement, ReportLayout
 from collector.settings import Settings
@@ -112,6 +113,10 @@ class Intake(Protocol):
 
     def operations(self) -> Iterable[Operation]:
         """OpenAPI descriptions of the routes."""
+        ...
+
+    def privacy(self, settings: Settings) -> PrivacySection:
+        """What is stored of this sender, for the privacy page."""
         ...
 
     def open(self, context: IntakeContext) -> AbstractAsyncContextManager[OpenIntake]:

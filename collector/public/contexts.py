@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from collector.privacy import suppress_line
+from collector.privacy_section import PrivacySection
 from collector.public.definitions import DEFINITIONS, SUPPRESSED, Definition
-from collector.public.language import Language
+from collector.public.language import DEFAULT, Language
 from collector.public.links import path_of, reference
 from collector.schema import DAILY, MEASUREMENTS, OTHER, Measurement
 from collector.settings import Settings, variable
@@ -17,14 +18,22 @@ ANY_HOST: Final = "https://HOST"
 
 
 def privacy_context(
-    settings: Settings, *, links: Mapping[str, str], names: bool = False
+    settings: Settings,
+    language: Language,
+    sections: Sequence[PrivacySection],
+    *,
+    links: Mapping[str, str],
+    names: bool = False,
 ) -> dict[str, Any]:
-    """Context of `privacy.md`; with `names`, the settings are named beside their values."""
+    """Context of `privacy.md`, with the sections of the enabled senders.
+
+    With `names`, the settings are named beside their values.
+    """
 
     def setting(name: str) -> str:
         return f" (`{variable(name.lower())}`)" if names else ""
 
-    return {
+    values: dict[str, Any] = {
         "raw": settings.retention_raw,
         "daily": settings.retention_daily,
         "outbox": settings.outbox_keep,
@@ -35,16 +44,27 @@ def privacy_context(
         "setting": setting,
         "link": links,
     }
+    filled = [
+        language.filled(_template(section, language), {**values, **section.values})
+        for section in sections
+    ]
+    return {**values, "sections": filled}
 
 
-def privacy_page_context(settings: Settings, language: Language) -> dict[str, Any]:
+def _template(section: PrivacySection, language: Language) -> str:
+    return section.templates.get(language.code) or section.templates[DEFAULT]
+
+
+def privacy_page_context(
+    settings: Settings, language: Language, sections: Sequence[PrivacySection]
+) -> dict[str, Any]:
     """Context of `privacy.md` for the page."""
     links = {
         "my_data": _reference("my-data", language, at="privacy"),
         "method": _reference("method", language, at="privacy"),
         "method_name": language.text("nav.method"),
     }
-    return privacy_context(settings, links=links)
+    return privacy_context(settings, language, sections, links=links)
 
 
 def my_data_context(settings: Settings, language: Language) -> dict[str, Any]:

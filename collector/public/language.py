@@ -104,8 +104,14 @@ class Language:
 
         Raises jinja2.UndefinedError for a placeholder without a value.
         """
-        source = (self._folder / f"{name}.md").read_text("utf-8")
-        return _PLAIN.from_string(source).render({**values, "duration": self.duration})
+        return self.filled((self._folder / f"{name}.md").read_text("utf-8"), values)
+
+    def filled(self, template: str, values: Mapping[str, Any]) -> str:
+        """A template of Markdown with its placeholders filled.
+
+        Raises jinja2.UndefinedError for a placeholder without a value.
+        """
+        return _PLAIN.from_string(template).render({**values, "duration": self.duration})
 
     def html(self, name: str, values: Mapping[str, Any]) -> Markup:
         """The same as HTML; HTML in the values is escaped."""

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from collector.influx import InfluxError
 from collector.operations import Operation
+from collector.privacy_section import PrivacySection
 from collector.public.contexts import (
     ANY_HOST,
     method_context,
@@ -64,14 +65,19 @@ class _CachedPage:
 
 
 class Pages:
-    """The routes of the pages. `operations` are listed on `/api`."""
+    """The routes of the pages. `operations` are listed on `/api`, `privacy` on `/privacy`."""
 
     def __init__(
-        self, settings: Settings, series: PublicSeries, operations: Sequence[Operation]
+        self,
+        settings: Settings,
+        series: PublicSeries,
+        operations: Sequence[Operation],
+        privacy: Sequence[PrivacySection],
     ) -> None:
         self._settings = settings
         self._series = series
         self._operations = operations
+        self._privacy = privacy
         self._templates = Environment(
             loader=PackageLoader("collector.public"),
             undefined=StrictUndefined,
@@ -140,8 +146,8 @@ class Pages:
         )
 
     async def privacy(self, lang: Language, request: web.Request) -> web.Response:
-        """The privacy page, with the values of the settings."""
-        values = privacy_page_context(self._settings, lang)
+        """The privacy page, with the values of the settings and the enabled senders."""
+        values = privacy_page_context(self._settings, lang, self._privacy)
         return self._prose(request, lang, "privacy", lambda: lang.html("privacy", values))
 
     async def method(self, lang: Language, request: web.Request) -> web.Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 
 from collector.influx import Influx
 from collector.operations import Operation
+from collector.privacy_section import PrivacySection
 from collector.public.badge import Badges
 from collector.public.downloads import Downloads
 from collector.public.freshness import FreshnessRoutes
@@ -33,7 +34,11 @@ _CACHE_CONTROL: Final = "public, max-age=3600"
 
 
 class Site:
-    """The public site. `operations` describe the routes that senders and owners post to."""
+    """The public site.
+
+    `operations` describe the routes that senders and owners post to; `privacy` has the sections of
+    the enabled senders on the privacy page.
+    """
 
     def __init__(
         self,
@@ -42,12 +47,13 @@ class Site:
         series: PublicSeries,
         *,
         operations: Iterable[Operation],
+        privacy: Sequence[PrivacySection],
     ) -> None:
         self._settings = settings
         self.operations = [*data_operations(), *other_operations(), *operations]
         self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
         self._parts = (
-            Pages(settings, series, self.operations),
+            Pages(settings, series, self.operations, privacy),
             Downloads(influx, series, retention_s=settings.retention_raw, k=settings.k_anonymity),
             FreshnessRoutes(series),
             Badges(series),

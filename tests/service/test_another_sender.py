@@ -30,6 +30,7 @@ from collector.metrics import Metrics
 from collector.operations import JSON, REPORTING, Answer, Operation
 from collector.outbox import FILE, Entry, OutboxFile, look_over, recover, set_aside
 from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.privacy_section import PrivacySection
 from collector.problems import Reason, Refusal
 from collector.schema import OWNER, Field, FieldType, Measurement, ReportLayout, Tag
 from collector.setting_types import Address
@@ -130,6 +131,11 @@ class Toys:
     def retention(self, settings: Settings) -> Mapping[str, int]:
         return {TOYS: 30 * 86_400}
 
+    def privacy(self, settings: Settings) -> PrivacySection:
+        return PrivacySection(
+            {"en": "## Toys of {{ host }}\n\nKept {{ toys }}.\n"}, {"toys": "30 d"}
+        )
+
     def operations(self) -> Iterable[Operation]:
         answers = {200: Answer("it is durable", {JSON: None})}
         yield Operation("post", "/toys", "toys", "Take a toy", REPORTING, answers, bodies=(Toy,))
@@ -194,7 +200,13 @@ async def test_reports_reach_a_database_of_their_own_and_the_api_document(
         await until_stored(databases, [1, 2, 3, 4, 5])
         async with session.get("/openapi.json") as response:
             paths = (await response.json())["paths"]
+        pages = {}
+        for page in ("/privacy", "/es/privacy"):
+            async with session.get(page) as response:
+                pages[page] = await response.text()
     assert "/toys" in paths
+    # A language that the sender has no text in shows the English one.
+    assert all("Kept 30 d." in page for page in pages.values())
     body = paths["/v1/my-data"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"$ref": "#/components/schemas/Toy"} in body["anyOf"]
     assert databases.server.retention(f"{databases.prefix}{TOYS}") == 30 * 86_400

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+from collector.intakes import INTAKES
+from collector.privacy_section import PrivacySection
 from collector.public.badge import badge, badge_svg
 from collector.public.charts import chart
 from collector.public.contexts import method_context, privacy_page_context
@@ -38,6 +40,10 @@ def snapshot(*days: UsageDay, **tables: dict[str, int]) -> Snapshot:
 
 def settings(**values: object) -> Settings:
     return Settings.model_construct(**values)  # type: ignore[arg-type]
+
+
+def on(running: Settings) -> list[PrivacySection]:
+    return [intake.privacy(running) for intake in INTAKES if intake.is_on(running)]
 
 
 # Languages
@@ -121,7 +127,7 @@ def test_privacy_page_tells_the_settings_in_force(code: str) -> None:
         contact="Club <b>X</b>, club@example.org",
         public_url="https://usage.example.org",
     )
-    page = spoken.html("privacy", privacy_page_context(running, spoken))
+    page = spoken.html("privacy", privacy_page_context(running, spoken, on(running)))
     for told in (spoken.duration(17 * 86_400), spoken.duration(5 * 3600), "9"):
         assert told in page
     assert "https://usage.example.org/v1/my-data/erase" in page
@@ -129,9 +135,25 @@ def test_privacy_page_tells_the_settings_in_force(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
+def test_privacy_page_tells_of_the_senders_that_are_on_and_of_no_other(code: str) -> None:
+    spoken = language(code)
+    for intake in INTAKES:
+        section = intake.privacy(settings())
+        assert section.templates.keys() == set(LANGUAGES), intake.name
+        page = spoken.markdown("privacy", privacy_page_context(settings(), spoken, [section]))
+        heading = section.templates[code].splitlines()[0]
+        assert heading.startswith("## ")
+        assert heading in page
+        for other in INTAKES:
+            if other is not intake:
+                absent = other.privacy(settings()).templates[code].splitlines()[0]
+                assert absent not in page
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
 def test_privacy_page_says_where_nothing_is_suppressed(code: str) -> None:
     spoken = language(code)
-    page = spoken.html("privacy", privacy_page_context(settings(k_anonymity=1), spoken))
+    page = spoken.html("privacy", privacy_page_context(settings(k_anonymity=1), spoken, []))
     assert "k is 1" in page or "k es 1" in page
 
 

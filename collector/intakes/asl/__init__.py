@@ -23,6 +23,7 @@ from collector.intakes.intake import IntakeContext
 from collector.intakes.tag_sync import TagSync
 from collector.nodelist import NodeList
 from collector.operations import Operation
+from collector.privacy_section import PrivacySection, privacy_section
 from collector.schema import (
     ASL_REPORT,
     NODE_REPORT,
@@ -55,6 +56,10 @@ class Asl:
     def operations(self) -> Iterable[Operation]:
         """OpenAPI descriptions of the routes."""
         return operations()
+
+    def privacy(self, settings: Settings) -> PrivacySection:
+        """What is stored of this sender; its settings are those of the page."""
+        return privacy_section(__package__, {})
 
     @asynccontextmanager
     async def open(self, context: IntakeContext) -> AsyncIterator[AslIntake]:
