@@ -5,6 +5,7 @@ Code, pages and dashboards take the names from here; a test compares the documen
 
 from __future__ import annotations
 
+from collector.schema.ami import AMI_MEASUREMENTS
 from collector.schema.kinds import (
     OWNER as OWNER,
 )
@@ -291,4 +292,5 @@ MEASUREMENTS = (
     OWNER_CHOICE,
     ERASURE_NOTICE,
     *STATSD_MEASUREMENTS,
+    *AMI_MEASUREMENTS,
 )

@@ -1,0 +1,1 @@
+"""Intake of Asterisk's manager interface (AMI)."""

@@ -1,0 +1,132 @@
+"""Events, items of answers and headers that the state needs; all others are dropped unread. Pure.
+
+Names: https://docs.asterisk.org/Latest_API/API_Documentation/AMI_Events/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+PRIVILEGE: Final = "Privilege"
+"""The header with an event's class, which Asterisk writes second and a forged event may lack."""
+
+SECURITY_KINDS: Final = (
+    "AuthMethodNotAllowed",
+    "ChallengeResponseFailed",
+    "ChallengeSent",
+    "FailedACL",
+    "InvalidAccountID",
+    "InvalidPassword",
+    "InvalidTransport",
+    "LoadAverageLimit",
+    "MemoryLimit",
+    "RequestBadFormat",
+    "RequestNotAllowed",
+    "RequestNotSupported",
+    "SessionLimit",
+    "SuccessfulAuth",
+    "UnexpectedAddress",
+)
+"""Names of all events of the class `security`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """An event's class (as in manager.conf's `read`), and the headers that are read of it."""
+
+    privilege: str
+    headers: tuple[str, ...]
+
+
+_CHANNEL = ("Uniqueid", "Linkedid")
+_MEMBER = ("Queue", "Interface", "Status", "Paused")
+_SERVED = (*_CHANNEL, "Queue", "Interface")
+
+EVENTS: Final[Mapping[str, EventKind]] = {
+    "Newchannel": EventKind("call", (*_CHANNEL, "Channel", "ChannelState")),
+    "Newstate": EventKind("call", (*_CHANNEL, "ChannelState")),
+    "DialBegin": EventKind("call", (*_CHANNEL, "DestUniqueid", "DestLinkedid")),
+    "BridgeEnter": EventKind("call", _CHANNEL),
+    "Hangup": EventKind("call", (*_CHANNEL, "Cause", "TechCause")),
+    "QueueCallerJoin": EventKind("agent", (*_CHANNEL, "Queue", "Count")),
+    "QueueCallerLeave": EventKind("agent", (*_CHANNEL, "Queue", "Count")),
+    "QueueCallerAbandon": EventKind("agent", (*_CHANNEL, "Queue", "HoldTime")),
+    "AgentConnect": EventKind("agent", (*_SERVED, "HoldTime")),
+    "AgentComplete": EventKind("agent", _SERVED),
+    "AgentRingNoAnswer": EventKind("agent", _SERVED),
+    "QueueMemberAdded": EventKind("agent", _MEMBER),
+    "QueueMemberStatus": EventKind("agent", _MEMBER),
+    "QueueMemberPause": EventKind("agent", _MEMBER),
+    "QueueMemberRemoved": EventKind("agent", _MEMBER),
+    "ConfbridgeStart": EventKind("call", ("Conference",)),
+    "ConfbridgeEnd": EventKind("call", ("Conference",)),
+    "ConfbridgeJoin": EventKind("call", ("Conference", "Uniqueid")),
+    "ConfbridgeLeave": EventKind("call", ("Conference", "Uniqueid")),
+    "DeviceStateChange": EventKind("call", ("Device", "State")),
+    "ContactStatus": EventKind("system", ("AOR", "URI", "ContactStatus")),
+    "PeerStatus": EventKind("system", ("ChannelType", "Peer", "PeerStatus")),
+    "Registry": EventKind("system", ("ChannelType", "Username", "Domain", "Status")),
+    "FullyBooted": EventKind("system", ("Uptime",)),
+    "Shutdown": EventKind("system", ()),
+    "Reload": EventKind("system", ("Module", "Status")),
+    "RTCPSent": EventKind(
+        "reporting", ("Channel", "Uniqueid", "MES", "Report0FractionLost", "Report0IAJitter")
+    ),
+    "RTCPReceived": EventKind(
+        "reporting", ("Channel", "Uniqueid", "MES", "RTT", "Report0FractionLost", "Report0IAJitter")
+    ),
+    "DTMFEnd": EventKind("dtmf", ("Uniqueid", "Direction")),
+    # The call's own numbers and names, so that a metric's name with one of them is refused.
+    "UserEvent": EventKind(
+        "user",
+        (
+            "UserEvent",
+            "Name",
+            "Value",
+            "Type",
+            "Channel",
+            "CallerIDNum",
+            "CallerIDName",
+            "ConnectedLineNum",
+            "ConnectedLineName",
+            "AccountCode",
+            "Exten",
+        ),
+    ),
+    **{kind: EventKind("security", ("Service",)) for kind in SECURITY_KINDS},
+}
+"""Events, by name."""
+
+ITEMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "CoreShowChannel": (*_CHANNEL, "Channel", "ChannelState", "Duration", "BridgeId"),
+    "QueueParams": ("Queue", "Calls", "ServiceLevel"),
+    "QueueMember": ("Queue", "Location", "Status", "Paused"),
+    "QueueEntry": ("Queue", "Uniqueid", "Wait"),
+    "ConfbridgeListRooms": ("Conference", "Parties"),
+    "DeviceStateChange": ("Device", "State"),
+    "ContactList": ("ObjectName", "Uri", "Status"),
+    "OutboundRegistrationDetail": ("ClientUri", "ServerUri", "Status"),
+    "PeerEntry": ("ObjectName", "Status"),
+    "RegistryEntry": ("Host", "Username", "State"),
+}
+"""Items of answers, by name."""
+
+RESPONSE: Final = ("CoreCurrentCalls", "CoreStartupDate", "CoreStartupTime")
+"""Headers of responses that are needed, beside those of the protocol."""
+
+
+def _wanted() -> Iterable[tuple[str, frozenset[str]]]:
+    for name, kind in EVENTS.items():
+        yield name, frozenset((PRIVILEGE, *kind.headers, *ITEMS.get(name, ())))
+    for name, headers in ITEMS.items():
+        if name not in EVENTS:
+            yield name, frozenset(headers)
+
+
+WANTED: Final[Mapping[str, frozenset[str]]] = dict(_wanted())
+"""Headers of all events and items that are read, by name."""
+
+CLASSES: Final = frozenset(kind.privilege for kind in EVENTS.values())
+"""Classes that the AMI user needs in `read`."""
