@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import structlog
 
+from collector.backoff import backoff
 from collector.logs import place
 from collector.metrics import Metrics
 
@@ -58,7 +59,7 @@ class Patience:
 
     def pause(self, failures: int) -> float:
         """The pause in s after failure number `failures` in a row, counted from 1."""
-        return min(self.first_s * 2.0 ** min(failures - 1, 30), self.most_s)
+        return backoff(failures, first_s=self.first_s, most_s=self.most_s)
 
 
 class Supervisor:

@@ -30,6 +30,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from collector import app
+from collector.backoff import backoff
 from collector.health import Handler, Health, private_site
 from collector.listen import accept, bind, listening
 from collector.metrics import Metrics
@@ -93,7 +94,7 @@ class Worker:
 
     async def run(self) -> None:
         """Start the process, and restart it whenever it ends; on cancellation stop it."""
-        wait = _AGAIN_FIRST_S
+        failures = 0
         try:
             while True:
                 begun = time.monotonic()
@@ -106,11 +107,10 @@ class Worker:
                 if self._stopping:
                     self._stopping = False
                     continue
-                if time.monotonic() - begun > _AGAIN_MOST_S:
-                    wait = _AGAIN_FIRST_S
+                failures = 1 if time.monotonic() - begun > _AGAIN_MOST_S else failures + 1
+                wait = backoff(failures, first_s=_AGAIN_FIRST_S, most_s=_AGAIN_MOST_S)
                 log.error("a worker has ended; it is started again", worker=self.number, wait=wait)
                 await asyncio.sleep(wait)
-                wait = min(2 * wait, _AGAIN_MOST_S)
         finally:
             await self._stop()
 

@@ -11,6 +11,7 @@ from typing import Final, Generic, NamedTuple
 
 import structlog
 
+from collector.backoff import backoff
 from collector.delivery.target import Blocked, Packed, Target
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending
@@ -45,15 +46,6 @@ class _Batch(NamedTuple, Generic[Packed]):
     def is_large(self) -> bool:
         """Whether the batch is so large that more entries probably wait after it."""
         return self.lines >= _BATCH_LINES // 2
-
-
-def backoff(attempt: int, jitter: float) -> float:
-    """Return the seconds to wait after failure number `attempt` (from 1); `jitter` is in 0..1.
-
-    Doubles from 0.2 s to at most 30 s; half of it is random.
-    """
-    full = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2.0 ** min(attempt - 1, 10))
-    return full * (0.5 + 0.5 * jitter)
 
 
 def _without_pseudonyms(words: str) -> str:
@@ -115,7 +107,12 @@ class Delivery(Generic[Packed]):
                 self._block(obstacle.reason, str(obstacle))
                 if self._stopping.is_set() and obstacle.reason == "clock":
                     return
-                wait = obstacle.retry_after or backoff(attempt, random.random())  # noqa: S311 - jitter is no secret
+                wait = obstacle.retry_after or backoff(
+                    attempt,
+                    first_s=_BACKOFF_FIRST_S,
+                    most_s=_BACKOFF_MOST_S,
+                    jitter=random.random(),  # noqa: S311 - jitter is no secret
+                )
                 await self._pause(min(wait, _BACKOFF_MOST_S))
                 continue
             attempt = 0

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from collector.backoff import backoff
 from collector.influx import CutShort, InfluxError, InfluxUnavailable
 from collector.logs import place
 from collector.metrics import Metrics
@@ -58,10 +59,11 @@ class Failures:
         The delay doubles from one minute to six hours. A day that still changes waits at most a
         quarter of an hour, because parts of it may be computed.
         """
-        times = self._tried.get(day, (0, now))[0]
+        failures = self._tried.get(day, (0, now))[0] + 1
         most = EVERY if day >= (now - _CURRENT).date() else _DAY_RETRY_MOST
-        wait: timedelta = min(_DAY_RETRY * 2 ** min(times, 20), most)
-        self._tried[day] = (times + 1, now + wait)
+        pause = backoff(failures, first_s=_DAY_RETRY.total_seconds(), most_s=most.total_seconds())
+        wait = timedelta(seconds=pause)
+        self._tried[day] = (failures, now + wait)
         return wait
 
     def remove(self, day: date) -> None:
