@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote_plus
 
-import aiohttp
 from aiohttp import web
 
-from tools.embedded import free_port
+from tests.faulty import FaultyProxy
 
-_PASSED_ON = ("Content-Encoding", "Content-Type", "Authorization", "Accept", "Accept-Encoding")
 Cut = Callable[[bytes], bytes]
 
 
@@ -98,62 +94,29 @@ def _written(documents: list[Any]) -> bytes:
 
 
 @dataclass
-class Cutting:
-    """A proxy to a real InfluxDB at `target` that truncates answers while `cutting`.
+class CuttingProxy(FaultyProxy):
+    """A proxy to a real InfluxDB that truncates answers while `cutting`.
 
-    It truncates answers of at least `least` rows, to queries that contain `only`. With `tls` it
-    listens for https:// only.
+    It truncates answers of at least `least` rows, to queries that contain `only`.
     """
 
-    target: str
     cutting: bool = False
     csv: Cut = csv_cut
     json: Cut = json_cut
     least: int = 4
     only: str = ""
-    tls: ssl.SSLContext | None = None
-    port: int = field(default_factory=free_port)
     cuts: int = 0
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Self]:
-        application = web.Application(client_max_size=1 << 30)
-        application.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(application, auto_decompress=False, shutdown_timeout=0.1)
-        await runner.setup()
-        async with aiohttp.ClientSession(auto_decompress=False) as self._session:
-            try:
-                await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls).start()
-                yield self
-            finally:
-                await runner.cleanup()
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        asked = await request.read()
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        async with self._session.request(
-            request.method, f"{self.target}{request.path_qs}", data=asked, headers=headers
-        ) as answer:
-            body = await answer.read()
-            kept = {
-                name: value
-                for name, value in answer.headers.items()
-                if name.startswith("X-Influxdb") or name == "Content-Type"
-            }
-        if self.cutting and request.path == "/query" and self.only in unquote_plus(asked.decode()):
-            body = self._cut(body, is_csv="csv" in request.headers.get("Accept", ""))
-        return web.Response(status=answer.status, body=body, headers=kept)
-
-    def _cut(self, body: bytes, *, is_csv: bool) -> bytes:
+    def altered(self, request: web.Request, body: bytes, answer: bytes) -> bytes:
+        queried = request.path == "/query" and self.only in unquote_plus(body.decode())
+        if not self.cutting or not queried:
+            return answer
+        is_csv = "csv" in request.headers.get("Accept", "")
         if is_csv:
-            rows = max((part.count(b"\n") for part in body.split(b"\n\n")), default=0)
+            rows = max((part.count(b"\n") for part in answer.split(b"\n\n")), default=0)
         else:
-            rows = sum(map(_rows, _longest(body)[0]))
+            rows = sum(map(_rows, _longest(answer)[0]))
         if rows < self.least:
-            return body
+            return answer
         self.cuts += 1
-        return self.csv(body) if is_csv else self.json(body)
+        return self.csv(answer) if is_csv else self.json(answer)

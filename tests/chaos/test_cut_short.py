@@ -14,7 +14,7 @@ import pytest
 
 from tests.command import command
 from tests.conftest import Databases, InfluxServer, StartServe
-from tests.cut_short import Cut, Cutting, csv_cut, json_cut
+from tests.cut_short import Cut, CuttingProxy, csv_cut, json_cut
 from tests.ledger import Ledger, settled
 from tests.length import repeat
 from tests.network import day_of
@@ -54,17 +54,17 @@ async def test_no_number_is_made_of_a_part_while_influxdb_cuts_queries_short(
     # The past is of the same collector, so it has its key.
     lay_key(state_dir)
     await asyncio.to_thread(lay_past, own_databases)
-    way = Cutting(own_influx.url, cutting=True, csv=csv, json=json)
-    async with way.open():
+    proxy = CuttingProxy(own_influx.url, cutting=True, csv=csv, json=json)
+    async with proxy.open():
         settings = own_databases.environment | {
-            "COLLECTOR_INFLUX_URL": way.url,
+            "COLLECTOR_INFLUX_URL": proxy.url,
             "COLLECTOR_K_ANONYMITY": "1",
         }
         collector = await asyncio.to_thread(serve, settings)
         ledger = Ledger(collector.url)
         async with ledger.sending():
             ends = time.monotonic() + FAULT_S
-            while time.monotonic() < ends or not way.cuts:
+            while time.monotonic() < ends or not proxy.cuts:
                 assert set(await asyncio.to_thread(past_days, server)) <= PAST
                 page = await asyncio.to_thread(get, collector.url, "/v1/daily.json")
                 assert page.status in (200, 503)
@@ -75,7 +75,7 @@ async def test_no_number_is_made_of_a_part_while_influxdb_cuts_queries_short(
                         if row["measure"] == "reports" and row["final"]
                     }
                     assert shown <= {NEIGHBOURS + 1}
-            way.cutting = False
+            proxy.cutting = False
             ended = time.monotonic()
         days = [str(day_of(began_at // DAY - back)) for back in (DAYS_BACK, 1)]
         done = await asyncio.to_thread(
@@ -91,7 +91,7 @@ async def test_no_number_is_made_of_a_part_while_influxdb_cuts_queries_short(
             own_databases,
             collector,
             fault=f"InfluxDB cuts queries short, in {form}",
-            rounds=way.cuts,
+            rounds=proxy.cuts,
             ended=ended,
         )
     assert row.refused == row.unanswered == 0

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.faulty import Fault, Way, at_random, slow
+from tests.faulty import Fault, FaultyProxy, at_random, slow
 from tools.embedded import free_port
 
 LINE = b"m f=1 1"
@@ -44,11 +44,11 @@ async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("fault", [None, slow(0.0), at_random(random.Random(1), well=1.0)])
-async def test_way_hands_on_a_body_of_any_size(fault: Fault | None) -> None:
-    async with target() as (url, got), Way(url, fault).open() as way:
+async def test_proxy_forwards_a_body_of_any_size(fault: Fault | None) -> None:
+    async with target() as (url, got), FaultyProxy(url, fault).open() as proxy:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
-            session.post(f"{way.url}/write", data=in_pieces(BODY)) as answer,
+            session.post(f"{proxy.url}/write", data=in_pieces(BODY)) as answer,
         ):
             assert answer.status == 204
         assert got == [len(BODY)]

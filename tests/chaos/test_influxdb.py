@@ -13,7 +13,7 @@ import pytest
 
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
-from tests.faulty import Fault, Way, at_random, hanging, slow
+from tests.faulty import Fault, FaultyProxy, at_random, hanging, slow
 from tests.ledger import Ledger, delivered, settled
 from tests.length import repeat, seed
 from tests.sender import metric
@@ -26,9 +26,11 @@ MOST_WAIT_S = 30 + 15
 """The writer's longest pause, and time to deliver."""
 
 
-async def begun(databases: Databases, serve: StartServe, way: Way) -> tuple[Serve, Ledger]:
-    """A collector that has delivered something on this way."""
-    settings = databases.environment | {"COLLECTOR_INFLUX_URL": way.url}
+async def begun(
+    databases: Databases, serve: StartServe, proxy: FaultyProxy
+) -> tuple[Serve, Ledger]:
+    """A collector that has delivered something through this proxy."""
+    settings = databases.environment | {"COLLECTOR_INFLUX_URL": proxy.url}
     collector = await asyncio.to_thread(serve, settings)
     ledger = Ledger(collector.url)
     await ledger.send_all(20)
@@ -54,17 +56,17 @@ async def test_reports_acked_while_influxdb_is_in_trouble_are_all_there_once(
     fault: Fault,
     words: str,
 ) -> None:
-    async with Way(own_influx.url).open() as way:
-        collector, ledger = await begun(own_databases, serve, way)
+    async with FaultyProxy(own_influx.url).open() as proxy:
+        collector, ledger = await begun(own_databases, serve, proxy)
         async with ledger.sending():
-            way.fault = fault
+            proxy.fault = fault
             await asyncio.sleep(FAULT_S)
-            way.fault = None
+            proxy.fault = None
             ended = time.monotonic()
         row = await settled(
-            ledger, own_databases, collector, fault=words, rounds=way.met.total(), ended=ended
+            ledger, own_databases, collector, fault=words, rounds=proxy.met.total(), ended=ended
         )
-    assert way.met.total() > 0
+    assert proxy.met.total() > 0
     assert row.refused == row.unanswered == 0
     assert row.recovery_s is not None
     assert row.recovery_s < MOST_WAIT_S

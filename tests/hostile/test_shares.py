@@ -7,7 +7,7 @@ from collections import Counter
 
 from tests.busy import measured
 from tests.conftest import Databases, Serve, StartServe
-from tests.faulty import Way, hanging
+from tests.faulty import FaultyProxy, hanging
 from tests.hostile.watch import settle, watching
 from tests.hostile.wire import Wire, exchange, head, many, posted, source, split
 from tests.length import repeat
@@ -66,11 +66,11 @@ async def test_3000_readers_of_a_database_that_hangs_keep_no_sender_out(
     databases: Databases, serve: StartServe
 ) -> None:
     readers = 3000
-    async with Way(databases.server.url).open() as way:
-        settings = {"COLLECTOR_INFLUX_URL": way.url, "COLLECTOR_RATE_LIMIT": "0"}
+    async with FaultyProxy(databases.server.url).open() as proxy:
+        settings = {"COLLECTOR_INFLUX_URL": proxy.url, "COLLECTOR_RATE_LIMIT": "0"}
         collector = serve(databases.environment | settings)
-        await until(lambda: way.met["queries"] > 0)
-        way.of_queries = hanging
+        await until(lambda: proxy.met["queries"] > 0)
+        proxy.query_fault = hanging
         asked = head(method="GET", path="/v1/daily/nodes.csv")
         with watching(collector, databases) as watch:
             async with many(collector.url, []) as wires:
@@ -78,7 +78,7 @@ async def test_3000_readers_of_a_database_that_hangs_keep_no_sender_out(
                     wires.append(await Wire.open(collector.url, source=source(len(wires) // 50)))
                     await wires[-1].send(asked)
                 answers = [await wire.reader.read(1 << 16) for wire in wires]
-        way.of_queries = None
+        proxy.query_fault = None
         statuses = Counter(split(answer)[0].status if answer else 0 for answer in answers)
         assert statuses == {503: readers}
         assert watch.slowest_s < ANSWER_S

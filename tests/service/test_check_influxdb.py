@@ -16,7 +16,7 @@ from collector.metrics import Metrics
 from collector.nodelist import NodeList
 from tests.certificates import self_signed
 from tests.conftest import Databases, StartServe
-from tests.cut_short import Cutting
+from tests.cut_short import CuttingProxy
 from tests.influx_two import ORG, InfluxTwo
 from tests.sender import encoded, post, report
 from tests.service.test_check import run
@@ -59,8 +59,8 @@ async def test_self_signed_certificate_is_named_and_trusted_by_the_setting(
     own_influx: EmbeddedInflux, state_dir: Path, tmp_path: Path
 ) -> None:
     certificate = self_signed(tmp_path)
-    async with Cutting(own_influx.url, tls=certificate.server()).open() as way:
-        settings = {"COLLECTOR_INFLUX_URL": HTTPS.format(way.port)}
+    async with CuttingProxy(own_influx.url, tls=certificate.server()).open() as proxy:
+        settings = {"COLLECTOR_INFLUX_URL": HTTPS.format(proxy.port)}
         code, out = await checked(settings, state_dir)
         assert code == 1
         assert "certificate is not trusted (self-signed certificate)" in out
@@ -71,7 +71,7 @@ async def test_self_signed_certificate_is_named_and_trusted_by_the_setting(
         assert (await checked(settings | {"SSL_CERT_FILE": str(certificate.file)}, state_dir))[
             0
         ] == 0
-        other = {"COLLECTOR_INFLUX_URL": f"https://localhost:{way.port}"}
+        other = {"COLLECTOR_INFLUX_URL": f"https://localhost:{proxy.port}"}
         code, out = await checked(other | trusting, state_dir)
         assert code == 1
         assert "its certificate is for another name" in out
@@ -84,11 +84,11 @@ async def test_reports_are_delivered_to_an_influxdb_behind_tls(
     tmp_path: Path,
 ) -> None:
     certificate = self_signed(tmp_path)
-    async with Cutting(own_influx.url, tls=certificate.server()).open() as way:
+    async with CuttingProxy(own_influx.url, tls=certificate.server()).open() as proxy:
         collector = await asyncio.to_thread(
             serve,
             {
-                "COLLECTOR_INFLUX_URL": HTTPS.format(way.port),
+                "COLLECTOR_INFLUX_URL": HTTPS.format(proxy.port),
                 "COLLECTOR_INFLUX_CA_FILE": str(certificate.file),
             },
         )
@@ -112,9 +112,9 @@ async def test_tls_against_a_plain_port_and_the_reverse_are_told_apart(
     assert "the port does not speak TLS" in out
     assert "set COLLECTOR_INFLUX_URL to http://" in out
     tls = self_signed(tmp_path).server()
-    async with Cutting(own_influx.url, tls=tls).open() as way:
+    async with CuttingProxy(own_influx.url, tls=tls).open() as proxy:
         code, out = await checked(
-            {"COLLECTOR_INFLUX_URL": f"http://127.0.0.1:{way.port}"}, state_dir
+            {"COLLECTOR_INFLUX_URL": f"http://127.0.0.1:{proxy.port}"}, state_dir
         )
     assert code == 1
     assert "the port speaks TLS" in out

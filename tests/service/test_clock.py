@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import Databases, MachineClock, Serve, StartServe
-from tests.faulty import Way
+from tests.faulty import FaultyProxy
 from tests.sender import encoded, eventually, get, key_of, metric, node_name, post, report
 from tools.embedded import EmbeddedInflux
 
@@ -177,9 +177,9 @@ def test_clock_that_was_days_ahead_misdates_nothing_that_comes_after(
         assert begun - 0.1 <= at <= ended + 1.1
 
 
-async def deaf(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
+async def deaf(proxy: FaultyProxy, request: web.Request, body: bytes) -> web.StreamResponse:
     """Stored by InfluxDB, but the answer is lost."""
-    await way.hand_on(request, body)
+    await proxy.forward(request, body)
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
@@ -191,21 +191,21 @@ async def test_report_that_may_be_stored_already_is_not_stored_again_at_another_
     def stored() -> int:
         return databases.server.count(databases.raw, "server_report", "nodes")
 
-    def told(way: Way) -> None:
-        environment = databases.environment | {"COLLECTOR_INFLUX_URL": way.url}
+    def told(proxy: FaultyProxy) -> None:
+        environment = databases.environment | {"COLLECTOR_INFLUX_URL": proxy.url}
         collector = serve(environment | machine_clock.environment)
         assert post(collector.url, encoded(report([2001]))).status == 200
         eventually(lambda: metric(collector.metrics_url, "collector_outbox_reports") == 0)
-        way.fault = deaf
+        proxy.fault = deaf
         assert post(collector.url, encoded(report([2002]))).status == 200
         eventually(lambda: stored() == 2)
         collector.kill()
         machine_clock.set(-3600)
-        way.fault = None
+        proxy.fault = None
         collector = serve(collector.environment)
         assert post(collector.url, encoded(report([2003]))).status == 200
         eventually(lambda: metric(collector.metrics_url, "collector_outbox_reports") == 0)
 
-    async with Way(databases.server.url).open() as way:
-        await asyncio.to_thread(told, way)
+    async with FaultyProxy(databases.server.url).open() as proxy:
+        await asyncio.to_thread(told, proxy)
     assert stored() == 3

@@ -15,7 +15,7 @@ from aiohttp import web
 from collector.memory import Action, Memory, State, days_of_erasures
 from collector.privacy import ServerPseudonym
 from tests.conftest import Databases, Row, Serve, StartServe
-from tests.faulty import Way
+from tests.faulty import FaultyProxy
 from tests.network import Network, lines_of
 from tests.owners import (
     DAY,
@@ -54,14 +54,16 @@ class Gate:
     stopped: int = 0
     passed: int = 0
 
-    async def __call__(self, way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
+    async def __call__(
+        self, proxy: FaultyProxy, request: web.Request, body: bytes
+    ) -> web.StreamResponse:
         if self.what not in body or self.stopped >= self.most:
-            return await way.hand_on(request, body)
+            return await proxy.forward(request, body)
         if self.passed < self.passing:
             self.passed += 1
-            return await way.hand_on(request, body)
+            return await proxy.forward(request, body)
         if self.done:
-            await way.hand_on(request, body)
+            await proxy.forward(request, body)
         self.stopped += 1
         while self.hangs:  # noqa: ASYNC110 - a test sets it from outside
             await asyncio.sleep(0.02)
@@ -76,8 +78,8 @@ STEPS = {
 }
 
 
-def put(way: Way, gate: Gate | None) -> None:
-    way.fault = way.of_queries = gate
+def put(proxy: FaultyProxy, gate: Gate | None) -> None:
+    proxy.fault = proxy.query_fault = gate
 
 
 def of_touched_days(world: World) -> dict[str, list[Row]]:
@@ -116,12 +118,12 @@ def wait_done(collector: Serve) -> None:
     eventually(done, within=60)
 
 
-async def beside(way: Way, work: Callable[[], None]) -> None:
-    async with way.open():
+async def beside(proxy: FaultyProxy, work: Callable[[], None]) -> None:
+    async with proxy.open():
         try:
             await asyncio.to_thread(work)
         finally:
-            put(way, None)
+            put(proxy, None)
 
 
 def killed(collector: Serve, gate: Gate, number: int) -> None:
@@ -146,25 +148,25 @@ def wait_other_days(world: World, number: int) -> None:
 async def test_killed_at_each_step_the_series_goes_on_and_final_days_stay_as_published(
     serve: StartServe, databases: Databases, tmp_path: Path
 ) -> None:
-    way = Way(databases.server.url)
+    proxy = FaultyProxy(databases.server.url)
 
     def work() -> None:
         Network(databases).create()
         lay_elsewhere(databases, 200)
-        through = {"COLLECTOR_INFLUX_URL": way.url}
+        through = {"COLLECTOR_INFLUX_URL": proxy.url}
         world = start_world(serve, databases, tmp_path / "state", through)
         eventually(lambda: reports_on(world, midnight()) == NEIGHBOURS + 1)
         published = of_touched_days(world)
         days = [row["time"] for row in published["daily_usage"]]
         assert len(days) == DAYS_BACK
         for number, (step, gate) in enumerate(STEPS.items()):
-            put(way, gate)
+            put(proxy, gate)
             killed(world.collector, gate, number)
             lay_elsewhere(databases, 201 + number)
             world = World(databases, serve(world.collector.environment))
             wait_other_days(world, number)
             assert of_touched_days(world) == published, step
-            put(way, None)
+            put(proxy, None)
             wait_done(world.collector)
             assert raw_of(world, number) == 0, step
             erased = world.erased()
@@ -176,20 +178,20 @@ async def test_killed_at_each_step_the_series_goes_on_and_final_days_stay_as_pub
         world.command("verify")
         assert of_touched_days(world) == published
 
-    await beside(way, work)
+    await beside(proxy, work)
 
 
 async def test_commands_leave_days_of_an_unfinished_erasure_alone_and_say_so(
     serve: StartServe, databases: Databases, tmp_path: Path
 ) -> None:
-    way = Way(databases.server.url)
+    proxy = FaultyProxy(databases.server.url)
 
     def work() -> None:
-        through = {"COLLECTOR_INFLUX_URL": way.url}
+        through = {"COLLECTOR_INFLUX_URL": proxy.url}
         world = start_world(serve, databases, tmp_path / "state", through)
         eventually(lambda: reports_on(world, midnight()) == NEIGHBOURS + 1)
         published = of_touched_days(world)
-        put(way, Gate(DELETE, passing=1, hangs=False))
+        put(proxy, Gate(DELETE, passing=1, hangs=False))
         answer = ask(world.url, "/erase", headers=JSON)
         assert (answer.status, answer.json) == (202, {"status": "delayed"})
         assert 0 < raw_of(world, 0) < 3 * (DAYS_BACK + 1)
@@ -209,7 +211,7 @@ async def test_commands_leave_days_of_an_unfinished_erasure_alone_and_say_so(
         assert "Traceback" not in refused.stderr
         assert of_touched_days(world) == published
         # Who asks again is told when it is done.
-        put(way, None)
+        put(proxy, None)
         wait_done(world.collector)
         done = ask(world.url, "/erase", headers=JSON)
         assert (done.status, done.json["status"]) == (200, "erased")
@@ -218,17 +220,17 @@ async def test_commands_leave_days_of_an_unfinished_erasure_alone_and_say_so(
         assert of_touched_days(world) == published
         assert world.command(*add).returncode == 0
 
-    await beside(way, work)
+    await beside(proxy, work)
 
 
 async def test_erasures_that_overlap_add_up_in_whichever_order_they_end(
     serve: StartServe, databases: Databases, tmp_path: Path
 ) -> None:
     """The second is planned before the first has said anything, and ends before it."""
-    way = Way(databases.server.url)
+    proxy = FaultyProxy(databases.server.url)
 
     def work() -> None:
-        through = {"COLLECTOR_INFLUX_URL": way.url}
+        through = {"COLLECTOR_INFLUX_URL": proxy.url}
         world = start_world(serve, databases, tmp_path / "state", through)
         published = of_touched_days(world)
         world.collector.terminate()
@@ -237,7 +239,7 @@ async def test_erasures_that_overlap_add_up_in_whichever_order_they_end(
             memory.erasures.ask(pseudonym(number), Action.ERASE, number)
         # The first one's second request is refused, for a reason of its own.
         gate = Gate(DELETE, passing=1, hangs=False, status=400, most=1)
-        put(way, gate)
+        put(proxy, gate)
         world = World(databases, serve(world.collector.environment))
         wait_done(world.collector)
         assert gate.stopped == 1
@@ -247,7 +249,7 @@ async def test_erasures_that_overlap_add_up_in_whichever_order_they_end(
         world.command("verify")
         assert of_touched_days(world) == published
 
-    await beside(way, work)
+    await beside(proxy, work)
 
 
 def test_days_of_planned_erasures_are_known_until_these_are_done(tmp_path: Path) -> None:

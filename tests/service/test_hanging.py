@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from tests.busy import measured
 from tests.conftest import Databases, StartServe
-from tests.faulty import Way, hanging
+from tests.faulty import FaultyProxy, hanging
 from tests.owners import OWN, ask
 from tests.public_site import served
 from tests.sender import Reply, eventually, get, post, until
@@ -68,13 +68,13 @@ async def test_every_answer_comes_in_time_with_the_last_numbers_and_their_moment
 ) -> None:
     write_days(databases, nodes=4321)
     begun = datetime.now(UTC) - timedelta(seconds=1)
-    async with Way(databases.server.url).open() as way:
-        between = replace(databases, server=replace(databases.server, url=way.url))
+    async with FaultyProxy(databases.server.url).open() as proxy:
+        between = replace(databases, server=replace(databases.server, url=proxy.url))
         with served(between, memory_s=0.0) as url:
             fresh = await answers(url, OF_NUMBERS)
             assert {reply.status for reply in fresh.values()} == {200}
             assert not [p for p, reply in fresh.items() if "last-modified" in reply.headers]
-            way.of_queries = hanging
+            proxy.query_fault = hanging
             stale = await answers(url, OF_NUMBERS)
             for path, reply in stale.items():
                 assert reply.status == 200, path
@@ -90,7 +90,7 @@ async def test_every_answer_comes_in_time_with_the_last_numbers_and_their_moment
             for path, reply in (await answers(url, DOWNLOADS)).items():
                 assert is_a_refusal(reply), path
             assert {r.status for r in (await answers(url, OTHERS)).values()} == {200}
-            way.of_queries = None
+            proxy.query_fault = None
             write_days(databases, nodes=5432)
             await asyncio.to_thread(
                 eventually, lambda: get(url, "/v1/freshness").json["as_of"] is None
@@ -102,10 +102,10 @@ async def test_every_answer_comes_in_time_with_the_last_numbers_and_their_moment
 async def test_what_is_not_known_is_503_in_time_and_reports_are_taken(
     databases: Databases, serve: StartServe
 ) -> None:
-    async with Way(databases.server.url).open() as way:
-        way.of_queries = hanging
-        collector = serve(databases.environment | {"COLLECTOR_INFLUX_URL": way.url})
-        await until(lambda: way.met["hanging"] > 0)
+    async with FaultyProxy(databases.server.url).open() as proxy:
+        proxy.query_fault = hanging
+        collector = serve(databases.environment | {"COLLECTOR_INFLUX_URL": proxy.url})
+        await until(lambda: proxy.met["hanging"] > 0)
         serving = collector.process.pid
         refused = await answers(collector.url, OF_NUMBERS + DOWNLOADS, serving)
         for path, reply in refused.items():

@@ -18,7 +18,7 @@ from collector.rollup.schedule import Failures
 from collector.state import ROLLUP_LOCK, SharedLock
 from tests.command import Done, command
 from tests.conftest import Databases
-from tests.faulty import Fault, Way
+from tests.faulty import Fault, FaultyProxy
 from tests.fleets import EPOCH, Received, random_fleet
 from tests.network import Network, Rollup, day_of, differences, number_of
 from tests.oracle import DAY, HOUR, Oracle, Series, said
@@ -43,24 +43,24 @@ def network(databases: Databases, state_dir: Path) -> Network:
     return made
 
 
-async def garbage(_way: Way, _request: web.Request, _body: bytes) -> web.StreamResponse:
+async def garbage(_proxy: FaultyProxy, _request: web.Request, _body: bytes) -> web.StreamResponse:
     """An answer that no InfluxDB gives."""
     return web.Response(body=b"\x00\xff,\n\n,,,,7", content_type="text/csv")
 
 
-async def damaged(_way: Way, _request: web.Request, _body: bytes) -> web.StreamResponse:
+async def damaged(_proxy: FaultyProxy, _request: web.Request, _body: bytes) -> web.StreamResponse:
     return web.json_response({"error": "shard is damaged"}, status=400)
 
 
 def of_rows(day: int, fault: Fault) -> Fault:
     """Lets the raw rows of a day meet a fault, and nothing else."""
 
-    async def met(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
+    async def met(proxy: FaultyProxy, request: web.Request, body: bytes) -> web.StreamResponse:
         asked = unquote_plus(request.query_string + body.decode(errors="replace"))
         if f"time >= {day_ns(day_of(day))} " in asked and '"channel"' in asked:
-            way.met["rows"] += 1
-            return await fault(way, request, body)
-        return await way.hand_on(request, body)
+            proxy.met["rows"] += 1
+            return await fault(proxy, request, body)
+        return await proxy.forward(request, body)
 
     return met
 
@@ -80,10 +80,12 @@ async def test_a_day_that_fails_keeps_no_other_from_being_computed_and_heals(
     server, metrics, now = network.databases.server, Metrics(), NOW
     exact = Oracle(said(received), NOW).series()
     async with (
-        Way(server.url).open() as way,
-        Influx(way.url, token=server.token, org=server.org, prefix=network.databases.prefix) as to,
+        FaultyProxy(server.url).open() as proxy,
+        Influx(
+            proxy.url, token=server.token, org=server.org, prefix=network.databases.prefix
+        ) as to,
     ):
-        way.of_queries = of_rows(BAD, fault)
+        proxy.query_fault = of_rows(BAD, fault)
         schedule = Rollup(to, 1, 0, state_dir).schedule(lambda: now, metrics)
         with structlog.testing.capture_logs() as logs:
             assert await schedule.once()
@@ -105,13 +107,13 @@ async def test_a_day_that_fails_keeps_no_other_from_being_computed_and_heals(
         ]
 
         # It is not asked for again before its time, and nothing is said twice.
-        met = way.met["rows"]
+        met = proxy.met["rows"]
         with structlog.testing.capture_logs() as logs:
             await schedule.once()
-        assert way.met["rows"] == met
+        assert proxy.met["rows"] == met
         assert not [entry for entry in logs if entry["log_level"] == "error"]
 
-        way.of_queries = None
+        proxy.query_fault = None
         now += HOUR
         assert await schedule.once()
         assert sample("collector_rollup_days_failing") == 0
@@ -128,22 +130,24 @@ async def test_an_influxdb_that_goes_away_is_no_day_s_fault(
 
     gone = False
 
-    async def away(way: Way, request: web.Request, body: bytes) -> web.StreamResponse:
+    async def away(proxy: FaultyProxy, request: web.Request, body: bytes) -> web.StreamResponse:
         nonlocal gone
         # It still tells which days are due.
         gone = gone or b"channel" in body
-        return web.Response(status=503) if gone else await way.hand_on(request, body)
+        return web.Response(status=503) if gone else await proxy.forward(request, body)
 
     async with (
-        Way(server.url).open() as way,
-        Influx(way.url, token=server.token, org=server.org, prefix=network.databases.prefix) as to,
+        FaultyProxy(server.url).open() as proxy,
+        Influx(
+            proxy.url, token=server.token, org=server.org, prefix=network.databases.prefix
+        ) as to,
     ):
         schedule = Rollup(to, 1, 0, state_dir).schedule(lambda: NOW, metrics)
-        way.of_queries = away
+        proxy.query_fault = away
         assert not await schedule.once()
         assert gone
         assert metrics.registry.get_sample_value("collector_rollup_days_failing") == 0
-        way.of_queries = None
+        proxy.query_fault = None
         assert await schedule.once()
     assert not differences(network.series(), Oracle(said(received), NOW).series())
 
@@ -199,10 +203,10 @@ async def test_command_says_which_day_failed_and_goes_on_with_the_others(
 ) -> None:
     days = stored(network, received)
     bad = number_of(datetime.fromisoformat(days[1]).date())
-    async with Way(network.databases.server.url).open() as way:
-        way.of_queries = of_rows(bad, garbage)
+    async with FaultyProxy(network.databases.server.url).open() as proxy:
+        proxy.query_fault = of_rows(bad, garbage)
         environment = network.databases.environment | {
-            "COLLECTOR_INFLUX_URL": way.url,
+            "COLLECTOR_INFLUX_URL": proxy.url,
             "COLLECTOR_STATE_DIR": str(state_dir),
         }
         done = await to_thread(command, environment, name, "--from", days[0], "--to", days[-1])

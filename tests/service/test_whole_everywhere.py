@@ -29,7 +29,7 @@ from collector.rollup.store import Span
 from collector.rollup.verify import Verdict, verify
 from collector.schema import ASL_REPORT
 from tests.conftest import Databases, InfluxServer, StartServe
-from tests.cut_short import Cutting
+from tests.cut_short import CuttingProxy
 from tests.network import Network, Rollup, day_of, influx_of
 from tests.owners import (
     DAY,
@@ -57,7 +57,7 @@ class Behind:
     """A network of a few days, and the way to its InfluxDB that cuts answers."""
 
     network: Network
-    way: Cutting
+    proxy: CuttingProxy
     rollup: Rollup
 
     @property
@@ -68,15 +68,18 @@ class Behind:
 @pytest.fixture
 async def behind(databases: Databases, tmp_path: Path) -> AsyncIterator[Behind]:
     await asyncio.to_thread(lay_past, databases)
-    async with Cutting(databases.server.url).open() as way, influx_of(by(databases, way)) as influx:
+    async with (
+        CuttingProxy(databases.server.url).open() as proxy,
+        influx_of(by(databases, proxy)) as influx,
+    ):
         rollup = Rollup(influx, 1, RETENTION_S, tmp_path / "state")
-        yield Behind(Network(databases), way, rollup)
+        yield Behind(Network(databases), proxy, rollup)
 
 
-def by(databases: Databases, way: Cutting) -> Databases:
+def by(databases: Databases, proxy: CuttingProxy) -> Databases:
     """The databases as they are reached on a way."""
     server = databases.server
-    return Databases(InfluxServer(way.url, server.token, server.org), databases.prefix)
+    return Databases(InfluxServer(proxy.url, server.token, server.org), databases.prefix)
 
 
 async def rolled(behind: Behind) -> None:
@@ -85,13 +88,13 @@ async def rolled(behind: Behind) -> None:
 
 @pytest.mark.parametrize("measurement", ["node_report", "server_report"])
 async def test_day_whose_rows_are_cut_is_not_stored(behind: Behind, measurement: str) -> None:
-    behind.way.only = f'"{measurement}"'
-    behind.way.cutting = True
+    behind.proxy.only = f'"{measurement}"'
+    behind.proxy.cutting = True
     schedule = behind.rollup.schedule(lambda: midnight() + DAY // 2, Metrics())
     await schedule.once()
-    assert behind.way.cuts
+    assert behind.proxy.cuts
     assert await asyncio.to_thread(behind.network.found, "daily_usage") == {}
-    behind.way.cutting = False
+    behind.proxy.cutting = False
     assert await schedule.once()
     stored = await asyncio.to_thread(behind.network.found, "daily_usage")
     assert stored[YESTERDAY * DAY, ()]["reports"] == NEIGHBOURS + 1
@@ -103,7 +106,7 @@ async def test_published_points_that_are_read_short_are_neither_removed_nor_doub
 ) -> None:
     await rolled(behind)
     before = await asyncio.to_thread(behind.network.series)
-    behind.way.only, behind.way.cutting = '"daily_nodes"', True
+    behind.proxy.only, behind.proxy.cutting = '"daily_nodes"', True
     with pytest.raises(CutShort):
         await behind.rollup.roll([YESTERDAY], midnight() + DAY // 2, force=True)
     assert await asyncio.to_thread(behind.network.series) == before
@@ -112,10 +115,10 @@ async def test_published_points_that_are_read_short_are_neither_removed_nor_doub
 async def test_verify_makes_no_verdict_of_half_a_day(behind: Behind) -> None:
     await rolled(behind)
     day = day_of(YESTERDAY)
-    behind.way.cutting = True
+    behind.proxy.cutting = True
     with pytest.raises(CutShort):
         await verify(behind.rollup.daily(), day, behind.now)
-    behind.way.cutting = False
+    behind.proxy.cutting = False
     assert (await verify(behind.rollup.daily(), day, behind.now)).verdict is Verdict.GOOD
 
 
@@ -123,11 +126,11 @@ async def test_pages_remember_no_half_series(behind: Behind) -> None:
     await rolled(behind)
     series = PublicSeries(behind.rollup.influx)
     for only in ("daily_usage", "daily_nodes"):
-        behind.way.only, behind.way.cutting = f'"{only}"', True
+        behind.proxy.only, behind.proxy.cutting = f'"{only}"', True
         with pytest.raises(InfluxUnavailable) as told:
             await series.snapshot()
         assert isinstance(told.value.__cause__, CutShort)
-        behind.way.cutting = False
+        behind.proxy.cutting = False
     found = await series.snapshot()
     assert [day.day for day in found.days] == [day_of(TODAY - back) for back in (5, 4, 3, 2, 1)]
 
@@ -144,17 +147,17 @@ async def test_download_that_is_cut_is_refused_or_visibly_broken(behind: Behind)
             for row in range(rows)
         ]
     await asyncio.to_thread(behind.network.publish, lines)
-    behind.way.only, behind.way.least = '"within_value"', 50
+    behind.proxy.only, behind.proxy.least = '"within_value"', 50
     path = "/v1/daily/nodes.csv"
-    with served(by(behind.network.databases, behind.way)) as url:
-        behind.way.cutting = True
+    with served(by(behind.network.databases, behind.proxy)) as url:
+        behind.proxy.cutting = True
         for attempt in range(2):
             with pytest.raises((http.client.HTTPException, OSError)):
                 await asyncio.to_thread(get, url, path)
-            assert behind.way.cuts, attempt
+            assert behind.proxy.cuts, attempt
         only_march = await asyncio.to_thread(get, url, f"{path}?from=2020-03-01")
         assert only_march.status == 503
-        behind.way.cutting = False
+        behind.proxy.cutting = False
         whole = await asyncio.to_thread(get, url, path)
         assert (whole.status, whole.body.count(b"\n")) == (200, 1 + 106)
 
@@ -167,22 +170,22 @@ async def test_quarantine_takes_no_part_of_a_pattern(behind: Behind) -> None:
     span = Span(YESTERDAY * DAY, TODAY * DAY)
     pattern = Pattern(tags=(("distro", "Debian"),))
     whole = await quarantine.preview(pattern, span, behind.now)
-    behind.way.cutting = True
+    behind.proxy.cutting = True
     with pytest.raises(CutShort):
         await quarantine.preview(pattern, span, behind.now)
     with pytest.raises(CutShort):
         await quarantine.add(pattern, span, "cut", behind.now)
-    behind.way.cutting = False
+    behind.proxy.cutting = False
     assert await quarantine.batches() == []
     assert await quarantine.preview(pattern, span, behind.now) == whole
 
 
 async def test_import_does_not_take_a_report_for_missing(behind: Behind) -> None:
     influx = behind.rollup.influx
-    behind.way.cutting = True
+    behind.proxy.cutting = True
     with pytest.raises(CutShort):
         await stored_reports(influx, YESTERDAY)
-    behind.way.cutting = False
+    behind.proxy.cutting = False
     there = await stored_reports(influx, YESTERDAY)
     old = OldReport((cast("OldNode", SimpleNamespace(written_s=YESTERDAY * 86_400)),))
     assert there.skip_reason(OWNER, old) is Skipped.REPORTED_TO_US
@@ -192,7 +195,7 @@ async def test_backup_of_a_cut_answer_is_not_made(behind: Behind, tmp_path: Path
     await rolled(behind)
     influx = behind.rollup.influx
     target = tmp_path / "backup"
-    behind.way.cutting, behind.way.only = True, "GROUP BY *"
+    behind.proxy.cutting, behind.proxy.only = True, "GROUP BY *"
 
     async def make() -> int:
         made = await save(influx, target, settings={}, key=None, progress=lambda *_: None)
@@ -201,7 +204,7 @@ async def test_backup_of_a_cut_answer_is_not_made(behind: Behind, tmp_path: Path
     with pytest.raises(CutShort):
         await make()
     assert not target.exists()
-    behind.way.cutting = False
+    behind.proxy.cutting = False
     total = sum(len(points) for points in (await asyncio.to_thread(behind.network.series)).values())
     assert await make() == total
 
@@ -209,18 +212,18 @@ async def test_backup_of_a_cut_answer_is_not_made(behind: Behind, tmp_path: Path
 async def test_owner_gets_neither_half_a_list_nor_a_receipt_for_half(
     databases: Databases, serve: StartServe, state_dir: Path
 ) -> None:
-    async with Cutting(databases.server.url).open() as way:
-        settings = {"COLLECTOR_INFLUX_URL": way.url}
+    async with CuttingProxy(databases.server.url).open() as proxy:
+        settings = {"COLLECTOR_INFLUX_URL": proxy.url}
         world: World = await asyncio.to_thread(start_world, serve, databases, state_dir, settings)
-        way.only, way.cutting = "=~", True
-        async with influx_of(by(databases, way)) as influx:
+        proxy.only, proxy.cutting = "=~", True
+        async with influx_of(by(databases, proxy)) as influx:
             with pytest.raises(CutShort):
                 await raw_rows(influx, ServerPseudonym(OWNER), [ASL_REPORT], until_ns=2**62)
         assert (await asyncio.to_thread(ask, world.url, headers=JSON)).status == 503
         answer = await asyncio.to_thread(ask, world.url, "/erase", headers=JSON)
         assert "erased" not in answer.json
         assert len(world.raw(own=True)) == 3 * (DAYS_BACK + 1)
-        way.cutting = False
+        proxy.cutting = False
         answer = await asyncio.to_thread(ask, world.url, "/erase", headers=JSON)
         assert answer.json["erased"]["reports"] == DAYS_BACK + 1
         assert world.raw(own=True) == []

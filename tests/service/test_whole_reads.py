@@ -27,7 +27,7 @@ from collector.influx.databases import ensure
 from collector.influx.errors import failure
 from collector.influx.frames import Rows, read_frame
 from collector.influx.responses import parse_response
-from tests.cut_short import CSV_CUTS, JSON_CUTS, Cut, Cutting, csv_cut
+from tests.cut_short import CSV_CUTS, JSON_CUTS, Cut, CuttingProxy, csv_cut
 from tools.embedded import EmbeddedInflux
 
 MANY = 60_000
@@ -117,31 +117,31 @@ async def test_row_limit_cuts_nothing(limited: EmbeddedInflux) -> None:
 
 @pytest.mark.parametrize("name", CSV_CUTS)
 async def test_csv_that_is_cut_on_its_way_is_an_error(limited: EmbeddedInflux, name: str) -> None:
-    way = Cutting(limited.url, csv=CSV_CUTS[name])
-    async with filled(limited), way.open(), Influx(way.url) as influx:
+    proxy = CuttingProxy(limited.url, csv=CSV_CUTS[name])
+    async with filled(limited), proxy.open(), Influx(proxy.url) as influx:
         assert (await frame_of(influx, FEW)).height == 100
-        way.cutting = True
+        proxy.cutting = True
         with pytest.raises(CutShort):
             await frame_of(influx, FEW)
         with pytest.raises(CutShort):
             [piece async for piece in stream_csv(influx, ALL)]
         # Asked for twice, and given up; of an empty answer, JSON is asked why.
-        assert way.cuts == (6 if name == "empty" else 3)
-        way.cutting = False
+        assert proxy.cuts == (6 if name == "empty" else 3)
+        proxy.cutting = False
         assert (await frame_of(influx, FEW)).height == 100
 
 
 @pytest.mark.parametrize("name", JSON_CUTS)
 async def test_json_that_is_cut_on_its_way_is_an_error(limited: EmbeddedInflux, name: str) -> None:
-    way = Cutting(limited.url, json=JSON_CUTS[name])
-    async with filled(limited), way.open(), Influx(way.url) as influx:
+    proxy = CuttingProxy(limited.url, json=JSON_CUTS[name])
+    async with filled(limited), proxy.open(), Influx(proxy.url) as influx:
         for select in (FEW, GROUPED):
             whole = await read(influx, select)
             assert sum(len(series.values) for series in whole) == 100
-            way.cutting = True
+            proxy.cutting = True
             with pytest.raises(CutShort):
                 await read(influx, select)
-            way.cutting = False
+            proxy.cutting = False
             assert await read(influx, select) == whole
 
 
@@ -151,8 +151,8 @@ async def test_answer_that_is_cut_once_is_read_at_the_second_try(limited: Embedd
     def cut(body: bytes) -> bytes:
         return once.pop()(body) if once else body
 
-    way = Cutting(limited.url, csv=cut, cutting=True)
-    async with filled(limited), way.open(), Influx(way.url) as influx:
+    proxy = CuttingProxy(limited.url, csv=cut, cutting=True)
+    async with filled(limited), proxy.open(), Influx(proxy.url) as influx:
         assert (await frame_of(influx, FEW)).height == 100
 
     assert not once
