@@ -27,9 +27,10 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.alerting import provisioned
 from tests.conftest import Databases, InfluxServer
 from tests.grafana_api import Api
+from tests.live_points import lines, live_measurements
 from tests.network import Network, ns, number_of
 from tests.sender import eventually
-from tools.dashboards.asked import COMMUNITY, OPS, ROOT, Json, Span, boards, filled, queries
+from tools.dashboards.asked import COMMUNITY, OPS, ROOT, Json, Span, boards, chosen, filled, queries
 from tools.demo.grafana import Grafana, find_grafana
 from tools.simulation.fleet import Fleet
 
@@ -65,6 +66,12 @@ def grafanas(
         pytest.skip("needs TEST_GRAFANA_HOME")
     databases = Databases(influx_server, f"g{secrets.token_hex(6)}_")
     _lay(databases, tmp_path_factory.mktemp("state"))
+    live = f"{databases.prefix}asterisk_live"
+    influx_server.create(live)
+    last = int(time.time())
+    for measurement in live_measurements():
+        points = lines(measurement, last - 3600, last, unsure=range(last - 300, last))
+        influx_server.write(live, "\n".join(points))
     header = f"Token {influx_server.token or 'none'}"
     now = int(time.time() * 1000)
     with (
@@ -74,7 +81,7 @@ def grafanas(
         yield Running(
             Api(community), Api(ops, "admin:admin"), Span(now - DAYS * 86_400_000, now), databases
         )
-    for name in (databases.raw, databases.daily):
+    for name in (databases.raw, databases.daily, live):
         influx_server.drop(name)
 
 
@@ -126,7 +133,7 @@ def ops(request: pytest.FixtureRequest) -> Api:
 
 
 def test_every_datasource_answers(ops: Api) -> None:
-    for uid in ("usage-daily", "usage-raw"):
+    for uid in ("usage-daily", "usage-raw", "asterisk-live"):
         kind = ops.get(f"/api/datasources/uid/{uid}")
         assert kind["readOnly"]
         frames = ops.frames(
@@ -159,9 +166,9 @@ def test_every_dashboard_is_loaded_as_it_is_committed(ops: Api) -> None:
 
 
 def test_every_query_of_every_panel_returns_frames_without_an_error(grafanas: Running) -> None:
-    variables = {"within": "all", "within_value": "all", "package": "asl3"}
     for api, folder in ((grafanas.community, COMMUNITY), (grafanas.ops, OPS)):
         for board in boards(folder):
+            variables = chosen(board)
             for query in queries(board):
                 if query.source == "prometheus":
                     continue

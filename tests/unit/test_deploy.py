@@ -411,7 +411,12 @@ def test_the_community_holds_one_datasource_and_no_secret_but_its_header() -> No
     assert one["secureJsonData"] == {
         "httpHeaderValue1": "$__file{/etc/grafana/secrets/authorization}"
     }
-    assert {each["uid"] for each in sources("ops")} == {"usage-daily", "usage-raw", "prometheus"}
+    assert {each["uid"] for each in sources("ops")} == {
+        "usage-daily",
+        "usage-raw",
+        "asterisk-live",
+        "prometheus",
+    }
     for each in [*sources("community"), *sources("ops")]:
         assert each["access"] == "proxy"
         assert each["editable"] is False

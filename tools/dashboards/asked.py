@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.dashboards.variables import ANY
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMUNITY = ROOT / "grafana/dashboards/community"
 OPS = ROOT / "grafana/dashboards/ops"
@@ -17,6 +19,7 @@ RULES = ROOT / "provisioning/ops/alerting/rules.json"
 Json = dict[str, Any]
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::(\w+))?\}|(\w+))")
+_MS = {"s": 1000, "m": 60_000, "h": 3_600_000}
 _SPECIAL = re.compile(r"[\\^$*+?.()|\[\]{}/]")
 
 
@@ -62,11 +65,21 @@ def queries(board: Json) -> Iterator[Query]:
             )
 
 
+def chosen(board: Json) -> dict[str, str]:
+    """The variables of a dashboard as it opens, by name."""
+    return {
+        each["name"]: each.get("allValue") or each["current"]["value"]
+        for each in board["templating"]["list"]
+    }
+
+
 def filled(text: str, variables: Mapping[str, str], span: Span, interval: str = "1m") -> str:
     """A query with macros and variables put in, as Grafana does; KeyError for an unknown one."""
+    number, unit = int(interval[:-1]), interval[-1]
     known = {
         "timeFilter": f"time >= {span.since}ms and time <= {span.until}ms",
         "__interval": interval,
+        "__interval_ms": str(number * _MS[unit]),
         "interval": interval,
         "__rate_interval": "4m",
         "__from": str(span.since),
@@ -79,6 +92,8 @@ def filled(text: str, variables: Mapping[str, str], span: Span, interval: str = 
         form = found[2]
         if form not in (None, "raw", "regex"):
             raise ValueError(f"{text}: the format {form} is not known here")
-        return _SPECIAL.sub(r"\\\g<0>", known[name]) if form == "regex" else known[name]
+        if form == "regex" and known[name] != ANY:
+            return _SPECIAL.sub(r"\\\g<0>", known[name])
+        return known[name]
 
     return _VARIABLE.sub(value, text)

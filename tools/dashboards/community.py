@@ -16,7 +16,7 @@ from collector.schema import (
 from tools.dashboards import queries as q
 from tools.dashboards.colours import PACKAGE_VERSION, colours
 from tools.dashboards.community_overview import OVERVIEW
-from tools.dashboards.community_parts import FILTER, SHARE, board, now, variable
+from tools.dashboards.community_parts import FILTER, SHARE, board, now
 from tools.dashboards.community_versions import VERSIONS
 from tools.dashboards.kinds import (
     WHOLE_ONLY,
@@ -25,6 +25,8 @@ from tools.dashboards.kinds import (
     lines,
     shares,
 )
+from tools.dashboards.model import USAGE_DAILY
+from tools.dashboards.variables import asked
 
 PLATFORMS: Final = board(
     "usage-platforms",
@@ -117,7 +119,11 @@ _PACKAGES: Final = board(
     ),
 )
 PACKAGES: Final = replace(
-    _PACKAGES, variables=(*FILTER, variable("package", "Package", q.package_names(), "asl3"))
+    _PACKAGES,
+    variables=(
+        *FILTER,
+        asked("package", "Package", q.package_names(), USAGE_DAILY, current="asl3"),
+    ),
 )
 
 DASHBOARDS: Final = (OVERVIEW, VERSIONS, PLATFORMS, CHANNELS, PACKAGES)

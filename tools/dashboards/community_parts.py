@@ -23,6 +23,7 @@ from tools.dashboards.kinds import (
     text,
 )
 from tools.dashboards.model import USAGE_DAILY, Dashboard, Json, Override, Panel
+from tools.dashboards.variables import asked
 
 TAG: Final = "usage"
 _NAMES: Final = {
@@ -61,34 +62,13 @@ def _custom(name: str, label: str, values: dict[str, str]) -> Json:
     }
 
 
-def variable(name: str, label: str, statement: str, current: str) -> Json:
-    """A variable whose values InfluxDB is asked for as the page loads."""
-    return {
-        "type": "query",
-        "name": name,
-        "label": label,
-        "hide": 0,
-        "skipUrlSync": False,
-        "multi": False,
-        "includeAll": False,
-        "datasource": USAGE_DAILY.reference,
-        "query": statement,
-        "definition": statement,
-        "regex": "",
-        "refresh": 1,
-        "sort": 1,
-        "options": [],
-        "current": {"selected": False, "text": current, "value": current},
-    }
-
-
 FILTER: Final = (
     _custom(
         "within",
         "Only nodes with this",
         {ALL: "(all nodes)", **{name: _NAMES[name] for name in NODE_DIMENSIONS}},
     ),
-    variable("within_value", "being", q.values_within(), ALL),
+    asked("within_value", "being", q.values_within(), USAGE_DAILY, current=ALL),
 )
 _MISSED: Final[Json] = {
     "name": "Hours that our own intake missed",

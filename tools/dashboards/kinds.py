@@ -152,8 +152,13 @@ def lines(
     stacked: str = "none",
     legend: str = "bottom",
     defaults: Mapping[str, Any] | None = None,
+    gap_ms: int = 0,
+    interval: str = "",
 ) -> Panel:
-    """Series over time. `stacked`: none, normal or percent. `step`: a value holds for its day."""
+    """Series over time. `stacked`: none, normal or percent. `step`: a value holds for its day.
+
+    A line goes on over missing values of less than `gap_ms`. `interval` is the least `$__interval`.
+    """
     shares = stacked == "percent"
     table = legend == "right"
     return Panel(
@@ -175,7 +180,7 @@ def lines(
                 "fillOpacity": 80 if shares else fill,
                 "gradientMode": "none",
                 "showPoints": "never",
-                "spanNulls": False,
+                "spanNulls": gap_ms or False,
                 "stacking": {"group": "A", "mode": stacked},
                 "axisPlacement": "auto",
                 "axisLabel": "",
@@ -195,6 +200,7 @@ def lines(
             },
             "tooltip": {"mode": "multi", "sort": "none"},
         },
+        interval=interval,
     )
 
 

@@ -28,6 +28,7 @@ class Source:
 
 USAGE_DAILY: Final = Source("influxdb", "usage-daily")
 USAGE_RAW: Final = Source("influxdb", "usage-raw")
+ASTERISK_LIVE: Final = Source("influxdb", "asterisk-live")
 PROMETHEUS: Final = Source("prometheus", "prometheus")
 
 
@@ -80,7 +81,8 @@ class Panel:
     """One panel; `width` in 24ths of the page, `height` in Grafana's rows.
 
     `defaults` are its fields' (`fieldConfig.defaults`), thresholds and unit apart. `steps` are
-    thresholds: the value from which on a colour holds, the first for all below.
+    thresholds: the value from which on a colour holds, the first for all below. `interval` is the
+    least that `$__interval` may be, or empty.
     """
 
     kind: str
@@ -97,6 +99,7 @@ class Panel:
     transformations: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     links: tuple[Mapping[str, Any], ...] = ()
+    interval: str = ""
 
     def json(self, number: int, x: int, y: int) -> Json:
         """The panel with this id at this place."""
@@ -132,6 +135,8 @@ class Panel:
             panel["transformations"] = [
                 {"id": name, "options": dict(options)} for name, options in self.transformations
             ]
+        if self.interval:
+            panel["interval"] = self.interval
         if self.links:
             panel["links"] = [dict(link) for link in self.links]
         return panel
@@ -145,7 +150,8 @@ class Panel:
 class Dashboard:
     """A dashboard: rows of panels, each row filling the page's width.
 
-    `file` is where it goes under `grafana/dashboards/`. `range` is Grafana's `from` and `to`.
+    `file` is where it goes under `grafana/dashboards/`. `range` is Grafana's `from` and `to`,
+    `refreshes` the intervals that the page offers to reload itself.
     """
 
     uid: str
@@ -158,6 +164,7 @@ class Dashboard:
     annotations: tuple[Json, ...] = ()
     range: tuple[str, str]
     refresh: str = ""
+    refreshes: tuple[str, ...] = ("1m", "5m", "15m", "1h")
 
     @property
     def panels(self) -> tuple[Panel, ...]:
@@ -178,7 +185,7 @@ class Dashboard:
             "timezone": "utc",
             "weekStart": "monday",
             "time": {"from": self.range[0], "to": self.range[1]},
-            "timepicker": {"refresh_intervals": ["1m", "5m", "15m", "1h"]},
+            "timepicker": {"refresh_intervals": list(self.refreshes)},
             "refresh": self.refresh,
             "fiscalYearStartMonth": 0,
             "liveNow": False,

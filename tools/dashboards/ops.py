@@ -1,4 +1,4 @@
-"""The operators' dashboards: whether all is received, counted and kept; and the runbook."""
+"""The operators' dashboards: of the collector, of each Asterisk, and the runbook."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tools.dashboards.kinds import text
+from tools.dashboards.live_asterisk import ASTERISK_NOW
 from tools.dashboards.model import Dashboard, Panel
 from tools.dashboards.ops_health import HEALTH
 from tools.dashboards.ops_intake import INTAKE
@@ -41,4 +42,4 @@ def _page(title: str, markdown: str, height: int) -> Panel:
     return replace(panel, title=title, description=f"From the runbook: {title}.", options=options)
 
 
-DASHBOARDS: Final = (INTAKE, HEALTH, STORAGE)
+DASHBOARDS: Final = (INTAKE, HEALTH, STORAGE, ASTERISK_NOW)

@@ -1,0 +1,368 @@
+"""What each Asterisk does now, as its StatsD tells it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collector.schema.live import (
+    ASTERISK,
+    CHANNELS,
+    ENDPOINT_CHANNELS,
+    ENDPOINTS,
+    PJSIP_CONTACTS,
+    PJSIP_REGISTRATIONS,
+    PJSIP_RTT,
+    STATSD_COUNTER,
+    STATSD_GAUGE,
+    STATSD_TIMER,
+    STATSD_TRAFFIC,
+    UNCERTAIN,
+)
+from tools.dashboards.colours import painted
+from tools.dashboards.kinds import bars, lines, stat, table
+from tools.dashboards.live_host import ROW as HOST
+from tools.dashboards.live_parts import (
+    BLUE,
+    CHOSEN,
+    FLUSH,
+    GAP_MS,
+    GREEN,
+    GREY,
+    MARKED,
+    MOST_SERIES,
+    NOW,
+    ORANGE,
+    RECENT,
+    RED,
+    apart,
+    live,
+    live_board,
+    names,
+    over_time,
+    per_minute,
+    source,
+    summed,
+    total_now,
+)
+from tools.dashboards.model import ASTERISK_LIVE, Override, Panel, Target
+from tools.dashboards.variables import asked
+
+_ENDED: Final = "\"name\" = 'channels.calltime'"
+_LOST: Final = '"state" =~ /^(Unregistered|Rejected)$/'
+_STATES: Final = "\"state\" != 'all' AND \"state\" != 'Removed'"
+_UNREACHABLE: Final = "\"state\" = 'Unreachable'"
+_IN_USE: Final = '"count" > 0'
+_GAUGE: Final = '"name" =~ /^${gauge:regex}$/'
+_TIMER: Final = '"name" =~ /^${timer:regex}$/'
+_GAUGES: Final = ", ".join(
+    f'"{each.name}"'
+    for each in (
+        CHANNELS,
+        ENDPOINTS,
+        ENDPOINT_CHANNELS,
+        PJSIP_CONTACTS,
+        PJSIP_REGISTRATIONS,
+        STATSD_GAUGE,
+    )
+)
+_GOOD_STATES: Final = ("Reachable", "online", "Registered")
+_BAD_STATES: Final = ("Unreachable", "offline", "Rejected")
+_PAINTED: Final = (
+    *(painted(state, GREEN) for state in _GOOD_STATES),
+    *(painted(state, RED) for state in _BAD_STATES),
+    painted("Unregistered", ORANGE),
+    painted("NonQualified", BLUE),
+    painted("Unknown", GREY),
+    painted("unknown", GREY),
+    MARKED,
+)
+
+
+def _number(
+    title: str,
+    description: str,
+    target: Target,
+    *,
+    unit: str = "locale",
+    colour: str = "blue",
+    no_value: str = "none",
+    steps: tuple[tuple[float | None, str], ...] = (),
+) -> Panel:
+    return stat(
+        title,
+        description,
+        target,
+        width=3,
+        unit=unit,
+        colour=colour,
+        line=False,
+        no_value=no_value,
+        steps=steps,
+    )
+
+
+def _states(title: str, description: str, measurement: str) -> Panel:
+    return lines(
+        title,
+        f"{description} Orange dashes: the value may be wrong.",
+        summed(measurement, "count", "state", _STATES),
+        width=8,
+        fill=0,
+        overrides=_PAINTED,
+        no_value="nothing was sent",
+        gap_ms=GAP_MS,
+        interval=FLUSH,
+    )
+
+
+def _dialplan(title: str, description: str, targets: tuple[Target, ...], unit: str) -> Panel:
+    return lines(
+        title,
+        f"{description} At most {MOST_SERIES} are drawn.",
+        targets,
+        width=8,
+        unit=unit,
+        overrides=(MARKED,),
+        no_value="nothing was sent",
+        gap_ms=GAP_MS,
+        interval=FLUSH,
+    )
+
+
+_NUMBERS: Final = (
+    _number(
+        "Channels now",
+        "Channels alive: both legs of a call, and a conference's announcer, are channels.",
+        total_now(CHANNELS.name, "count"),
+        no_value="not sent",
+    ),
+    _number(
+        "Ended a minute",
+        "Channels that ended, a minute, in the last 15 minutes: mean.",
+        live(f'SELECT sum("count") / 15 FROM {source(STATSD_TIMER.name, RECENT, _ENDED)}'),
+        colour="purple",
+    ),
+    _number(
+        "Contacts reachable",
+        "PJSIP contacts that answered their last OPTIONS.",
+        total_now(PJSIP_CONTACTS.name, "count", "\"state\" = 'Reachable'"),
+        colour="green",
+        no_value="not sent",
+    ),
+    _number(
+        "Unreachable",
+        "PJSIP contacts that did not answer their last OPTIONS. A rise is an alert.",
+        total_now(PJSIP_CONTACTS.name, "count", _UNREACHABLE),
+        steps=((None, "green"), (1, "orange")),
+    ),
+    _number(
+        "Registrations lost",
+        "Outbound registrations that are not registered. 2 minutes of it is an alert.",
+        total_now(PJSIP_REGISTRATIONS.name, "count", _LOST, tags=("state",)),
+        steps=((None, "green"), (1, "red")),
+    ),
+    _number(
+        "Round trip, p90",
+        "Nine in ten round trips of OPTIONS in the last 15 minutes were shorter.",
+        live(f'SELECT percentile("p90", 90) FROM {source(PJSIP_RTT.name, RECENT)}'),
+        unit="ms",
+        no_value="no answer yet",
+        steps=((None, "green"), (150, "orange"), (300, "red")),
+    ),
+    _number(
+        "May be wrong",
+        "Gauges that may be wrong since a restart or lost datagrams; the bars below name them.",
+        total_now(STATSD_TRAFFIC.name, "uncertain"),
+        steps=((None, "green"), (1, "orange")),
+    ),
+    _number(
+        "Longest silence",
+        "Time since the last datagram of the Asterisk that has been silent for longest.",
+        live(f'SELECT max("silent") FROM {source(STATSD_TRAFFIC.name, NOW)}'),
+        unit="s",
+        no_value="none heard yet",
+        steps=((None, "green"), (120, "orange"), (600, "red")),
+    ),
+)
+
+ASTERISK_NOW: Final = live_board(
+    "asterisk-live",
+    "Asterisk live",
+    "What each Asterisk does now, as its StatsD tells it; what may be wrong says so.",
+    _NUMBERS,
+    (
+        lines(
+            "Channels",
+            "Channels alive of each Asterisk. Orange dashes: the value may be wrong, since Asterisk"
+            " or the collector was away and nothing has set it right.",
+            apart(CHANNELS.name, "count"),
+            width=16,
+            height=9,
+            overrides=(MARKED,),
+            no_value="res_chan_stats sends nothing",
+            gap_ms=GAP_MS,
+            interval=FLUSH,
+        ),
+        bars(
+            "What may be wrong, since",
+            "Gauges that may be wrong, by how long; nothing has told their true value since. The"
+            f" first {MOST_SERIES} are shown.",
+            (
+                live(
+                    f'SELECT last("{UNCERTAIN}") FROM {_GAUGES} WHERE {NOW} AND {CHOSEN}'
+                    f' GROUP BY "{ASTERISK.name}", "state", "endpoint", "name"'
+                    f" SLIMIT {MOST_SERIES}",
+                    "$tag_asterisk $m $tag_state$tag_endpoint$tag_name",
+                ),
+            ),
+            (Override("byRegexp", "/.*/", {"color": {"mode": "fixed", "fixedColor": ORANGE}}),),
+            width=8,
+            height=9,
+            unit="s",
+            no_value="all are right",
+        ),
+    ),
+    (
+        _states("Contacts", "PJSIP contacts by state.", PJSIP_CONTACTS.name),
+        _states("Endpoints", "Endpoints by state, of all technologies.", ENDPOINTS.name),
+        _states("Registrations", "Outbound registrations by state.", PJSIP_REGISTRATIONS.name),
+    ),
+    (
+        lines(
+            "Round trips",
+            "Round trips of OPTIONS to all contacts: exact mean, median, the value under which"
+            " nine in ten lie, and the longest. Of several contacts in a flush the quantiles are"
+            " those of each address of record.",
+            (
+                over_time('sum("sum") / sum("count")', PJSIP_RTT.name, "mean"),
+                over_time('median("p50")', PJSIP_RTT.name, "half under"),
+                over_time('percentile("p90", 90)', PJSIP_RTT.name, "90 % under"),
+                over_time('max("max")', PJSIP_RTT.name, "longest"),
+            ),
+            width=12,
+            unit="ms",
+            fill=0,
+            overrides=(
+                painted("mean", GREY),
+                painted("half under", GREEN),
+                painted("90 % under", ORANGE),
+                painted("longest", RED),
+            ),
+            no_value="no contact is qualified",
+            gap_ms=5 * GAP_MS,
+            interval="1m",
+        ),
+        table(
+            "Longest round trips",
+            "The addresses of record with the longest round trips in the last 15 minutes.",
+            live(
+                f'SELECT top("max", "{ASTERISK.name}", "aor", {MOST_SERIES})'
+                f" FROM {source(PJSIP_RTT.name, RECENT)}",
+                table=True,
+            ),
+            width=6,
+            height=8,
+            names={"asterisk": "Asterisk", "aor": "address of record", "top": "longest"},
+            sort="longest",
+            no_value="no contact is qualified",
+            unit="ms",
+        ),
+        lines(
+            "OPTIONS without an answer",
+            "OPTIONS that a contact did not answer, a minute.",
+            (per_minute(PJSIP_RTT.name, "unreachable", "without an answer"),),
+            width=6,
+            overrides=(painted("without an answer", RED),),
+            no_value="none",
+            gap_ms=5 * GAP_MS,
+            interval="1m",
+        ),
+    ),
+    (
+        _dialplan(
+            "Dialplan: $gauge",
+            "Gauges that the dialplan sends, such as a conference's users; chosen above.",
+            apart(STATSD_GAUGE.name, "value", _GAUGE, tags=("name",)),
+            "locale",
+        ),
+        _dialplan(
+            "Dialplan: $counter a minute",
+            "Counters that the dialplan sends, a minute; chosen above.",
+            (
+                per_minute(
+                    STATSD_COUNTER.name,
+                    "value",
+                    "$tag_name",
+                    '"name" =~ /^${counter:regex}$/',
+                    tag="name",
+                ),
+            ),
+            "locale",
+        ),
+        _dialplan(
+            "Dialplan: $timer, mean",
+            "Mean of times that the dialplan sends; chosen above.",
+            (
+                live(
+                    'SELECT sum("sum") / sum("count") FROM'
+                    f" {source(STATSD_TIMER.name, '$timeFilter', _TIMER)}"
+                    f' GROUP BY time($__interval), "name" SLIMIT {MOST_SERIES}',
+                    "$tag_name",
+                ),
+            ),
+            "ms",
+        ),
+    ),
+    (
+        lines(
+            "Channels ended a minute",
+            "Channels that ended, a minute, by Asterisk.",
+            (per_minute(STATSD_TIMER.name, "count", "$tag_asterisk", _ENDED, tag=ASTERISK.name),),
+            width=8,
+            no_value="res_chan_stats sends nothing",
+            gap_ms=GAP_MS,
+            interval="1m",
+        ),
+        table(
+            "Busiest endpoints now",
+            f"Endpoints with the most channels now, at most {MOST_SERIES}.",
+            live(
+                f'SELECT top("count", "{ASTERISK.name}", "endpoint", {MOST_SERIES})'
+                f" FROM {source(ENDPOINT_CHANNELS.name, NOW, _IN_USE)}",
+                table=True,
+            ),
+            width=8,
+            height=8,
+            names={"asterisk": "Asterisk", "endpoint": "endpoint", "top": "channels"},
+            sort="channels",
+            no_value="no endpoint has a channel",
+        ),
+        lines(
+            "What arrives",
+            "Samples taken and dropped a minute, starts of Asterisk, and underflows: a gauge of"
+            " things that would have fallen below 0, as by a dialplan that counts down twice.",
+            (
+                per_minute(STATSD_TRAFFIC.name, "samples", "samples"),
+                per_minute(STATSD_TRAFFIC.name, "dropped", "dropped"),
+                per_minute(STATSD_TRAFFIC.name, "underflows", "underflows"),
+                per_minute(STATSD_TRAFFIC.name, "restarts", "starts of Asterisk"),
+            ),
+            width=8,
+            overrides=(
+                painted("samples", BLUE),
+                painted("dropped", RED),
+                painted("underflows", ORANGE),
+                painted("starts of Asterisk", GREY),
+            ),
+            no_value="nothing arrives",
+            gap_ms=GAP_MS,
+            interval="1m",
+        ),
+    ),
+    HOST,
+    variables=(
+        asked("gauge", "Gauge", names(STATSD_GAUGE.name, "name"), ASTERISK_LIVE, many=True),
+        asked("counter", "Counter", names(STATSD_COUNTER.name, "name"), ASTERISK_LIVE, many=True),
+        asked("timer", "Timer", names(STATSD_TIMER.name, "name"), ASTERISK_LIVE, many=True),
+    ),
+)

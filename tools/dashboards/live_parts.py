@@ -1,0 +1,171 @@
+"""Queries and parts that the dashboards of Asterisk share: one Asterisk or all, now or over time.
+
+Every query is bounded in time, and one that groups by a tag of many values in series as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from collector.schema.live import ASTERISK, UNCERTAIN
+from tools.dashboards.model import ASTERISK_LIVE, Dashboard, Json, Override, Panel, Target
+from tools.dashboards.variables import asked
+
+TAG: Final = "asterisk"
+FLUSH: Final = "10s"
+"""The default of COLLECTOR_STATSD_FLUSH: a finer interval has no more points."""
+GAP_MS: Final = 120_000
+"""Time without points over which no line is drawn."""
+MOST_SERIES: Final = 20
+"""Series that a panel draws at most, of a tag that may have hundreds of values."""
+MOST_NAMES: Final = 500
+"""Values that a variable offers at most."""
+
+CHOSEN: Final = f'"{ASTERISK.name}" =~ /^${{asterisk:regex}}$/'
+NOW: Final = "time > ${__to}ms - 2m AND time <= ${__to}ms"
+"""The last 2 minutes of the chosen time."""
+RECENT: Final = "time > ${__to}ms - 15m AND time <= ${__to}ms"
+"""Its last quarter of an hour."""
+_EACH: Final = "GROUP BY time($__interval)"
+
+GREEN: Final = "#73bf69"
+RED: Final = "#f2495c"
+ORANGE: Final = "#ff9830"
+BLUE: Final = "#5794f2"
+GREY: Final = "#9fa3ad"
+
+MAY_BE_WRONG: Final = ", may be wrong"
+"""End of the name of a series of values that may be wrong."""
+MARKED: Final = Override(
+    "byRegexp",
+    f"/{MAY_BE_WRONG}$/",
+    {
+        "color": {"mode": "fixed", "fixedColor": ORANGE},
+        "custom.lineWidth": 4,
+        "custom.fillOpacity": 0,
+        "custom.lineStyle": {"fill": "dash", "dash": [4, 8]},
+    },
+)
+"""Thick orange dashes over the part of a line that may be wrong."""
+
+
+def live(query: str, alias: str = "", *, table: bool = False) -> Target:
+    """A query of the live database."""
+    return Target(ASTERISK_LIVE, query, alias, table)
+
+
+def source(measurement: str, *conditions: str) -> str:
+    """A measurement with the chosen Asterisks and these conditions."""
+    return f'"{measurement}" WHERE {" AND ".join((*conditions, CHOSEN))}'
+
+
+def total_now(measurement: str, field: str, *conditions: str, tags: Sequence[str] = ()) -> Target:
+    """The sum of a field's last values over the chosen Asterisks and the values of `tags`."""
+    by = ", ".join(f'"{tag}"' for tag in (ASTERISK.name, *tags))
+    return live(
+        f'SELECT sum("{field}") FROM (SELECT last("{field}") AS "{field}"'
+        f" FROM {source(measurement, NOW, *conditions)} GROUP BY {by})"
+    )
+
+
+def _summed(measurement: str, field: str, alias: str, tag: str, *conditions: str) -> Target:
+    """A gauge over time by a tag of few values, summed over the chosen Asterisks."""
+    return live(
+        f'SELECT sum("{field}") FROM (SELECT last("{field}") AS "{field}"'
+        f" FROM {source(measurement, '$timeFilter', *conditions)}"
+        f' {_EACH}, "{ASTERISK.name}", "{tag}" fill(none))'
+        f' WHERE $timeFilter {_EACH}, "{tag}" SLIMIT {MOST_SERIES}',
+        alias,
+    )
+
+
+def _apart(measurement: str, field: str, alias: str, tags: Sequence[str], *where: str) -> Target:
+    """A gauge over time, a series for each Asterisk and value of `tags`."""
+    by = ", ".join(f'"{tag}"' for tag in (ASTERISK.name, *tags))
+    return live(
+        f'SELECT last("{field}") FROM {source(measurement, "$timeFilter", *where)}'
+        f" {_EACH}, {by} SLIMIT {MOST_SERIES}",
+        alias,
+    )
+
+
+_UNSURE: Final = f'"{UNCERTAIN}" >= 0'
+
+
+def summed(measurement: str, field: str, tag: str, *conditions: str) -> tuple[Target, Target]:
+    """A gauge over time by a tag of few values, and apart from it what may be wrong of it.
+
+    Values are summed over the chosen Asterisks.
+    """
+    alias = f"$tag_{tag}"
+    return (
+        _summed(measurement, field, alias, tag, *conditions),
+        _summed(measurement, field, f"{alias}{MAY_BE_WRONG}", tag, *conditions, _UNSURE),
+    )
+
+
+def apart(
+    measurement: str, field: str, *conditions: str, tags: Sequence[str] = ()
+) -> tuple[Target, Target]:
+    """A gauge over time by Asterisk and `tags`, and apart from it what may be wrong of it."""
+    alias = " ".join(f"$tag_{tag}" for tag in (ASTERISK.name, *tags))
+    return (
+        _apart(measurement, field, alias, tags, *conditions),
+        _apart(measurement, field, f"{alias}{MAY_BE_WRONG}", tags, *conditions, _UNSURE),
+    )
+
+
+def per_minute(measurement: str, field: str, alias: str, *conditions: str, tag: str = "") -> Target:
+    """What a field adds up to in a minute, over time; by `tag`, or all together."""
+    by = f', "{tag}" fill(0) SLIMIT {MOST_SERIES}' if tag else " fill(0)"
+    return live(
+        f'SELECT sum("{field}") * 60000 / $__interval_ms'
+        f" FROM {source(measurement, '$timeFilter', *conditions)} {_EACH}{by}",
+        alias,
+    )
+
+
+def over_time(expression: str, measurement: str, alias: str, *conditions: str) -> Target:
+    """An expression of aggregates over time, of all chosen Asterisks together."""
+    return live(
+        f"SELECT {expression} FROM {source(measurement, '$timeFilter', *conditions)} {_EACH}",
+        alias,
+    )
+
+
+ONE_OR_ALL: Final[Json] = asked(
+    "asterisk",
+    "Asterisk",
+    f'SHOW TAG VALUES WITH KEY = "{ASTERISK.name}" LIMIT {MOST_NAMES}',
+    ASTERISK_LIVE,
+    many=True,
+)
+
+
+def names(measurement: str, tag: str) -> str:
+    """The query of a variable that offers a tag's values."""
+    return f'SHOW TAG VALUES FROM "{measurement}" WITH KEY = "{tag}" LIMIT {MOST_NAMES}'
+
+
+def live_board(
+    uid: str,
+    title: str,
+    description: str,
+    *rows: tuple[Panel, ...],
+    variables: tuple[Json, ...] = (),
+    range_: tuple[str, str] = ("now-3h", "now"),
+) -> Dashboard:
+    """A dashboard of the live database that reloads itself, of one Asterisk or all."""
+    return Dashboard(
+        uid=uid,
+        title=title,
+        description=description,
+        file=f"ops/{uid}.json",
+        tag=TAG,
+        range=range_,
+        refresh=FLUSH,
+        refreshes=(FLUSH, "1m", "5m", "15m", "1h"),
+        variables=(ONE_OR_ALL, *variables),
+        rows=rows,
+    )
