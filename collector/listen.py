@@ -40,24 +40,26 @@ _EXPECTED: Final = Refusal(
 )
 
 
-def bind(address: Address, count: int = 1) -> list[list[socket.socket]]:
+def bind(
+    address: Address, count: int = 1, *, kind: socket.SocketKind = socket.SOCK_STREAM
+) -> list[list[socket.socket]]:
     """Sockets bound to an address, a list for each of `count` processes.
 
-    The kernel distributes connections between the processes. Port 0 gives all the same free port.
-    Raises OSError.
+    `kind` is SOCK_STREAM for TCP, SOCK_DGRAM for UDP. The kernel distributes connections between
+    the processes. Port 0 gives all the same free port. Raises OSError.
     """
     tries = _PORT_TRIES if address.port == 0 else 1
     while True:
         tries -= 1
         try:
-            return _bound(address, count)
+            return _bound(address, count, kind)
         except OSError as error:
             # A port that is free for the first address family may be in use for the second.
             if error.errno != errno.EADDRINUSE or not tries:
                 raise
 
 
-def _bound(address: Address, count: int) -> list[list[socket.socket]]:
+def _bound(address: Address, count: int, kind: socket.SocketKind) -> list[list[socket.socket]]:
     shares: list[list[socket.socket]] = [[] for _ in range(count)]
     port = address.port
     missing: OSError | None = None
@@ -67,9 +69,9 @@ def _bound(address: Address, count: int) -> list[list[socket.socket]]:
                 if count > 1:
                     # SO_REUSEPORT alone would let a second collector of the same user take part of
                     # the connections without an error.
-                    _socket(endpoint, port, shared=False).close()
+                    _socket(endpoint, port, kind, shared=False).close()
                 for share in shares:
-                    one = stack.enter_context(_socket(endpoint, port, shared=count > 1))
+                    one = stack.enter_context(_socket(endpoint, port, kind, shared=count > 1))
                     share.append(one)
                     port = one.getsockname()[1]
             except OSError as error:
@@ -93,17 +95,21 @@ def _endpoints(host: str) -> list[_Endpoint]:
     return list(dict.fromkeys((family, str(at[0])) for family, _, _, _, at in found))
 
 
-def _socket(endpoint: _Endpoint, port: int, *, shared: bool) -> socket.socket:
+def _socket(
+    endpoint: _Endpoint, port: int, kind: socket.SocketKind, *, shared: bool
+) -> socket.socket:
     family, host = endpoint
-    made = socket.socket(family, socket.SOCK_STREAM)
+    made = socket.socket(family, kind)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind is socket.SOCK_STREAM:
+            # With it, another program could take the datagrams of a UDP socket.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Only getaddrinfo parses a scope (`fe80::1%eth0`).
-        made.bind(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4])
+        made.bind(socket.getaddrinfo(host, port, family, kind)[0][4])
     except BaseException as error:
         made.close()
         if isinstance(error, OSError):

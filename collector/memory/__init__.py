@@ -3,10 +3,11 @@
 It holds owners' opt-out choices, erasure requests and their notices, and the values of tags, but no
 reports. All workers and commands of a state directory share it. `store` opens the file, `layout`
 defines its tables, `salvage` reads a damaged file, `records` are the rows; `choices`, `erasures`
-and `tags` are its groups of tables.
+and `tags` are its groups of tables. `live` is a second file, of Asterisk's live values.
 """
 
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
+from collector.memory.live import Flushed, Journaled, Saved
 from collector.memory.memory import Memory, days_of_erasures, path_in
 from collector.memory.records import Action, Asked, Choice, Notice, State
 from collector.tag_budget import Sighting
@@ -15,10 +16,13 @@ __all__ = [
     "Action",
     "Asked",
     "Choice",
+    "Flushed",
+    "Journaled",
     "Memory",
     "MemoryDamaged",
     "MemoryUnavailable",
     "Notice",
+    "Saved",
     "Sighting",
     "State",
     "days_of_erasures",

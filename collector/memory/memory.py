@@ -11,6 +11,7 @@ from typing import Final
 from collector.memory import choices, erasures, tags
 from collector.memory.choices import ChoicesTable
 from collector.memory.erasures import ErasuresTable
+from collector.memory.live import live_table
 from collector.memory.records import Asked, Choice, Notice
 from collector.memory.store import Store, Table, operation
 from collector.memory.tags import TagsTable
@@ -47,6 +48,7 @@ class Memory(Table):
         self.choices = ChoicesTable(self.store)
         self.erasures = ErasuresTable(self.store)
         self.tags = TagsTable(self.store)
+        self.live = live_table(self.store.path)
 
     @operation
     def absorb(

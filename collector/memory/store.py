@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
@@ -19,7 +20,7 @@ import structlog
 
 from collector.memory import layout
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
-from collector.memory.salvage import salvaged
+from collector.memory.salvage import Rows, salvaged
 from collector.sqlite.errors import raised_as
 from collector.sqlite.holding import Hold, alone
 from collector.sqlite.search import holds
@@ -33,11 +34,37 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Store:
-    """The memory's file at `path`. Its directory holds nothing else, and is made if missing."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds: how it is prepared for use and salvaged, and the log's words of a loss.
 
-    def __init__(self, path: Path) -> None:
+    `counted` are tables whose salvaged rows the log counts.
+    """
+
+    prepare: Callable[[sqlite3.Connection, Path], None]
+    salvaged: Callable[[Path], Rows]
+    loss: str
+    counted: Sequence[str] = ()
+
+
+_MEMORY: Final = Content(
+    layout.prepare,
+    salvaged,
+    "the memory is damaged: it is set aside and a new one begun. Choices come back from InfluxDB"
+    " and from running workers; an erasure that waited and is not among `erasures` is lost",
+    ("owner_choices", "erasures"),
+)
+
+
+class Store:
+    """An SQLite file at `path`, the memory's if no other `content` is given.
+
+    Its directory holds such files alone, and is made if missing.
+    """
+
+    def __init__(self, path: Path, content: Content = _MEMORY) -> None:
         self.path = path
+        self._content = content
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -48,7 +75,7 @@ class Store:
         with _named(), self._held():
             if not self.path.exists():
                 self._finish()
-            with closing(_connected(self.path)) as database, database:
+            with closing(self._connected(self.path)) as database, database:
                 database.execute("BEGIN IMMEDIATE")
                 yield database
 
@@ -69,7 +96,7 @@ class Store:
             if not holds(self.path, traces):
                 return True
             # Remains of rows moved within a page belong to no row: only VACUUM removes them.
-            with closing(_connected(self.path)) as database:
+            with closing(self._connected(self.path)) as database:
                 database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             return not holds(self.path, traces)
@@ -85,9 +112,9 @@ class Store:
                 return
             fresh, draft = _fresh(self.path), self.path.with_name(f"{self.path.name}.draft")
             draft.unlink(missing_ok=True)
-            rows = salvaged(self.path)
+            rows = self._content.salvaged(self.path)
             draft.touch(mode=0o600)
-            with closing(_connected(draft)) as database:
+            with closing(self._connected(draft)) as database:
                 with database:
                     for table, found in rows.items():
                         marks = ",".join("?" * len(found[0]))
@@ -105,14 +132,14 @@ class Store:
             self.path.replace(self.path.with_name(aside))
             self._finish()
         log.error(
-            "the memory is damaged: it is set aside and a new one begun. Choices come back from"
-            " InfluxDB and from running workers; an erasure that waited and is not among `erasures`"
-            " is lost",
+            self._content.loss,
             reason="set-aside",
             file=aside,
             why=why,
-            choices=len(rows.get("owner_choices", ())),
-            erasures=len(rows.get("erasures", ())),
+            **{
+                table.removeprefix("owner_"): len(rows.get(table, ()))
+                for table in self._content.counted
+            },
         )
 
     @contextmanager
@@ -126,10 +153,21 @@ class Store:
 
     def _is_whole(self) -> bool:
         try:
-            with closing(_connected(self.path)) as database:
+            with closing(self._connected(self.path)) as database:
                 return database.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
         except (sqlite3.Error, MemoryDamaged):
             return False
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
+        # SQLite gives its log and index files the mode of the database file.
+        path.touch(mode=0o600)
+        database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        try:
+            self._content.prepare(database, path)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     def _finish(self) -> None:
         """Move a complete new file into place, also after a crash."""
@@ -182,18 +220,6 @@ def operation(
 
 def _named() -> AbstractContextManager[None]:
     return raised_as("the memory", MemoryUnavailable, MemoryDamaged)
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    # SQLite gives its log and index files the mode of the database file.
-    path.touch(mode=0o600)
-    database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-    try:
-        layout.prepare(database, path)
-    except BaseException:
-        database.close()
-        raise
-    return database
 
 
 def _seen(path: Path) -> tuple[int, int, int]:

@@ -1,0 +1,218 @@
+"""The file of live values: what StatsD has counted since the last flush, and the gauges before it.
+
+It is a file of its own beside the memory's, because it is written every second: it must neither
+wake those who watch the memory for owners' choices nor keep them waiting.
+
+Three tables, so that a process killed at any moment stores each flush once and loses at most what
+came since the last `save`:
+
+- `states`: what was known of each Asterisk after the last flush, such as its gauges, by key;
+- `journal`: the datagrams that came since; taken again, they give the present state;
+- `flushes`: outbox entries of the last flush until the outbox has them.
+
+A damaged file is set aside and a new one begun; its values then count as unknown.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+
+from collector.memory.errors import MemoryDamaged, MemoryUnavailable
+from collector.memory.store import Content, Store, Table, operation
+from collector.sqlite.migration import migrate, set_pragmas, tables
+
+FILE: Final = "live.sqlite3"
+_VERSION: Final = 1
+_TABLES: Final = {
+    "states": "(asterisk TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL,"
+    " PRIMARY KEY (asterisk, key)) WITHOUT ROWID",
+    # `datagrams` is NULL where there were too many to be kept.
+    "journal": "(id INTEGER PRIMARY KEY, asterisk TEXT NOT NULL, at_ns INTEGER NOT NULL,"
+    " datagrams BLOB)",
+    "flushes": "(id INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL, points INTEGER NOT NULL,"
+    " lines BLOB NOT NULL, target TEXT NOT NULL, sender TEXT NOT NULL)",
+}
+_FASTEST: Final = 1
+"""zlib's level; datagrams repeat names, so even this makes them a tenth."""
+_LENGTH: Final = 4
+
+
+_LOSS: Final = (
+    "the file of live values is damaged: what it held is set aside. Gauges that are only counted up"
+    " and down may be wrong until their Asterisk restarts or AMI tells them"
+)
+
+log = structlog.get_logger("collector.memory")
+
+
+States = Mapping[str, Mapping[str, str | None]]
+"""Texts by Asterisk and key, in the intake's own form; None: there is no such key any more."""
+
+
+class Journaled(NamedTuple):
+    """Datagrams of one Asterisk up to a time; None: they were too many to keep."""
+
+    asterisk: str
+    at_ns: int
+    datagrams: Sequence[bytes] | None
+
+
+class Flushed(NamedTuple):
+    """Part of a flush, as the outbox takes it: `points` lines of a sender, for a target."""
+
+    received_ns: int
+    points: int
+    lines: bytes
+    target: str
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """All that the file holds. `journal` and `flushes` are in the order in which they came."""
+
+    states: Mapping[str, Mapping[str, str]]
+    journal: Sequence[Journaled]
+    flushes: Sequence[Flushed]
+
+
+class LiveTable(Table):
+    """Live values of the Asterisks of a state directory; only the first worker uses them."""
+
+    @operation
+    def read(self, database: sqlite3.Connection) -> Saved:
+        """Return all content.
+
+        If a row is damaged though the file is not, all are deleted: the journal means nothing
+        without the states that it goes on from.
+        """
+        try:
+            return _read(database)
+        except (zlib.error, struct.error, TypeError, ValueError) as error:
+            log.error(_LOSS, reason="set-aside", why=str(error))
+        _clear(database)
+        return Saved({}, [], [])
+
+    @operation
+    def save(
+        self, database: sqlite3.Connection, journaled: Sequence[Journaled], *, delivered: bool
+    ) -> None:
+        """Add datagrams; forget the last flush where the outbox has it (`delivered`)."""
+        if delivered:
+            database.execute("DELETE FROM flushes")
+        database.executemany(
+            "INSERT INTO journal (asterisk, at_ns, datagrams) VALUES (?, ?, ?)",
+            [
+                (one.asterisk, one.at_ns, None if one.datagrams is None else _packed(one.datagrams))
+                for one in journaled
+            ],
+        )
+
+    @operation
+    def flush(
+        self, database: sqlite3.Connection, changed: States, flushed: Sequence[Flushed]
+    ) -> None:
+        """Change states, empty the journal, and hold the flush until the outbox has it."""
+        database.execute("DELETE FROM journal")
+        database.execute("DELETE FROM flushes")
+        database.executemany(
+            "INSERT OR REPLACE INTO states VALUES (?, ?, ?)",
+            [
+                (asterisk, key, text)
+                for asterisk, texts in changed.items()
+                for key, text in texts.items()
+                if text is not None
+            ],
+        )
+        database.executemany(
+            "DELETE FROM states WHERE asterisk = ? AND key = ?",
+            [
+                (asterisk, key)
+                for asterisk, texts in changed.items()
+                for key, text in texts.items()
+                if text is None
+            ],
+        )
+        database.executemany(
+            "INSERT INTO flushes (received_ns, points, lines, target, sender)"
+            " VALUES (?, ?, ?, ?, ?)",
+            flushed,
+        )
+
+    @operation
+    def forget(self, database: sqlite3.Connection, *, but: Iterable[str]) -> None:
+        """Delete all of the Asterisks that are not among `but`: the operator took them out."""
+        names = sorted(but)
+        marks = ",".join("?" * len(names))
+        for table in ("states", "journal"):
+            database.execute(
+                f"DELETE FROM {table} WHERE asterisk NOT IN ({marks})",  # noqa: S608 - marks
+                names,
+            )
+
+
+def live_table(beside: Path) -> LiveTable:
+    """The live values in the file beside the memory's."""
+    return LiveTable(Store(beside.with_name(FILE), _CONTENT))
+
+
+def _read(database: sqlite3.Connection) -> Saved:
+    """All content. Raises zlib.error, struct.error, TypeError or ValueError for a damaged row."""
+    states: dict[str, dict[str, str]] = {}
+    for asterisk, key, text in database.execute("SELECT asterisk, key, state FROM states"):
+        states.setdefault(asterisk, {})[key] = str(text)
+    journal = [
+        Journaled(asterisk, int(at), None if packed is None else _unpacked(packed))
+        for asterisk, at, packed in database.execute(
+            "SELECT asterisk, at_ns, datagrams FROM journal ORDER BY id"
+        )
+    ]
+    flushes = [
+        Flushed(*row)
+        for row in database.execute(
+            "SELECT received_ns, points, lines, target, sender FROM flushes ORDER BY id"
+        )
+    ]
+    return Saved(states, journal, flushes)
+
+
+def _packed(datagrams: Sequence[bytes]) -> bytes:
+    """Datagrams as one compressed row: their number, their lengths, and themselves."""
+    lengths = struct.pack(f"<{len(datagrams) + 1}I", len(datagrams), *map(len, datagrams))
+    return zlib.compress(lengths + b"".join(datagrams), _FASTEST)
+
+
+def _unpacked(packed: bytes) -> list[bytes]:
+    """The datagrams of `_packed`. Raises zlib.error, struct.error or TypeError."""
+    whole = zlib.decompress(packed)
+    (count,) = struct.unpack_from("<I", whole)
+    lengths = struct.unpack_from(f"<{count}I", whole, _LENGTH)
+    ends = list(accumulate(lengths, initial=_LENGTH * (count + 1)))
+    return [whole[start:end] for start, end in pairwise(ends)]
+
+
+def _clear(database: sqlite3.Connection) -> None:
+    for name in _TABLES:
+        database.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    set_pragmas(
+        database, path, newest=_VERSION, secure_delete="FAST", unavailable=MemoryUnavailable
+    )
+    creation = [f"CREATE TABLE {name} {columns}" for name, columns in _TABLES.items()]
+    migrate(database, {0: creation}, newest=_VERSION)
+    if not tables(database) >= _TABLES.keys():
+        raise MemoryDamaged(f"{path} holds no live values: it lacks tables")
+
+
+_CONTENT: Final = Content(_prepare, lambda _path: {}, _LOSS)
