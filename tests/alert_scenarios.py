@@ -1,4 +1,4 @@
-"""Series made from the scenarios in tests/cases/alerts: hours, days, tables, metrics."""
+"""Series made from the scenarios in tests/cases/alerts: hours, days, tables, metrics, Asterisks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Any, Final
 from collector.privacy import suppress_line
 from collector.rollup.hourly import Hour, expect, hourly_fields
 from collector.rollup.lookback import HISTORY_DAYS
+from collector.schema import MEASUREMENTS, FieldType
+from collector.schema.live import LIVE
 from tests.prometheus import Sample
 
 CASES: Final = Path(__file__).parent / "cases/alerts"
@@ -24,6 +26,13 @@ _ROW_AFTER: Final = 75 * 60
 _FINAL_AFTER: Final = DAY + 75 * 60
 _SCRAPE: Final = 60
 _LOOK: Final = 15 * 60
+_FLUSH: Final = 60
+_TYPES: Final = {
+    (each.name, field.name): field.type
+    for each in MEASUREMENTS
+    if each.database == LIVE
+    for field in each.fields
+}
 _AGE: Final = "collector_outbox_age_seconds"
 _MIX: Final = {
     "arch": {"aarch64": 0.6, "x86_64": 0.3, "armv7l": 0.1},
@@ -66,6 +75,7 @@ class Scenario:
         self.watch = self.at(told["watch"])
         self._events: list[dict[str, Any]] = told.get("events", [])
         self._metrics: list[dict[str, Any]] = told.get("metrics", [])
+        self._live: list[dict[str, Any]] = told.get("live", [])
         self.nodes = int(told["nodes"])
         self.expected = [
             Expected(
@@ -86,6 +96,11 @@ class Scenario:
             for at in self._times(node)
             if self._reports(node, at)
         )
+
+    @property
+    def has_live(self) -> bool:
+        """Whether it tells of an Asterisk."""
+        return bool(self._live)
 
     def at(self, text: str) -> int:
         """Parse a time of the file to seconds since 1970."""
@@ -198,6 +213,21 @@ class Scenario:
                         visible, f"daily_nodes,{tags} nodes={count}i,final=1i {begin}000000000"
                     )
 
+    def live_lines(self) -> Iterator[Line]:
+        """Lines of the live database: a point a minute of each series, while it has a value."""
+        for series in self._live:
+            name, tags = series["measurement"], series["tags"]
+            key = "".join(f",{tag}={value}" for tag, value in tags.items())
+            for at in range(self.start, self.end, _FLUSH):
+                fields = []
+                for field, steps in series["fields"].items():
+                    value = self._stepped(steps, at)
+                    if value is not None:
+                        whole = _TYPES[name, field] is FieldType.INTEGER
+                        fields.append(f"{field}={value}" + ("i" if whole else ""))
+                if fields:
+                    yield Line(at, f"{name}{key} {','.join(fields)} {at}000000000")
+
     def samples(self) -> list[Sample]:
         """Samples of Prometheus, from four days before the watched period on."""
         since = max(self.start, self.watch - 4 * DAY - HOUR)
@@ -239,9 +269,16 @@ class Scenario:
                     return since
         return at // _LOOK * _LOOK
 
-    def _stepped(self, steps: list[tuple[str, float]], at: int) -> float | None:
-        reached = [value for since, value in steps if self.at(since) <= at]
-        return reached[-1] if reached else None
+    def _stepped(self, steps: list[tuple[str, float | None]], at: int) -> float | None:
+        """The value at a time of steps `[from, value]`; None before the first, and where it says.
+
+        The value `silent` rises by 1 a second from 0.
+        """
+        reached = [each for each in steps if self.at(each[0]) <= at]
+        if not reached:
+            return None
+        since, value = reached[-1]
+        return at - self.at(since) if value == "silent" else value
 
 
 def cases() -> list[Path]:

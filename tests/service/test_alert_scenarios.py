@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,16 +19,15 @@ QUERIES_AT_ONCE = 400
 POINTS_AT_ONCE = 10_000
 
 
-def influx_answers(databases: Databases, queries: Sequence[str]) -> list[Value]:
+def influx_answers(databases: Databases, database: str, queries: Sequence[str]) -> Iterator[Value]:
     """Each query's series with their tags as labels, as Grafana makes frames of them."""
     server = databases.server
     headers = {}
     if server.token:
         headers = {"Authorization": f"Token {server.token}"}
-    found: list[Value] = []
     for first in range(0, len(queries), QUERIES_AT_ONCE):
         batch = queries[first : first + QUERIES_AT_ONCE]
-        fields = {"q": ";".join(batch), "db": databases.daily, "epoch": "s"}
+        fields = {"q": ";".join(batch), "db": database, "epoch": "s"}
         answer = server.http.request(
             "POST", f"{server.url}/query", fields=fields, headers=headers, encode_multipart=False
         )
@@ -36,16 +35,13 @@ def influx_answers(databases: Databases, queries: Sequence[str]) -> list[Value]:
         assert len(results) == len(batch)
         for text, result in zip(batch, results, strict=True):
             assert "error" not in result, f"{text}: {result}"
-            found.append(
-                [
-                    series(
-                        frozenset(each.get("tags", {}).items()),
-                        {at: value for at, value in each["values"] if value is not None},
-                    )
-                    for each in result.get("series", ())
-                ]
-            )
-    return found
+            yield [
+                series(
+                    frozenset(each.get("tags", {}).items()),
+                    {at: value for at, value in each["values"] if value is not None},
+                )
+                for each in result.get("series", ())
+            ]
 
 
 def prometheus_answers(
@@ -73,18 +69,35 @@ def test_there_is_a_story_of_firing_for_every_alert() -> None:
     assert told == {rule.title for rule in provisioned()}
 
 
-def watched(databases: Databases, prometheus: Callable[[str, int], Value]) -> Ask:
-    """Answers of both."""
+def watched(
+    databases: Databases, scenario: Scenario, prometheus: Callable[[str, int], Value]
+) -> Ask:
+    """Answers of all sources; a story without an Asterisk has nothing in the live database."""
+    stored = {"usage-daily": databases.daily}
+    if scenario.has_live:
+        stored["asterisk-live"] = live(databases)
 
     def ask(queries: Sequence[tuple[str, str, int]]) -> list[Value]:
-        influx = [text for source, text, _ in queries if source != "prometheus"]
-        answers = iter(influx_answers(databases, influx))
+        answers = {
+            source: influx_answers(
+                databases, database, [text for each, text, _ in queries if each == source]
+            )
+            for source, database in stored.items()
+        }
         return [
-            prometheus(text, at) if source == "prometheus" else next(answers)
+            prometheus(text, at)
+            if source == "prometheus"
+            else next(answers[source])
+            if source in answers
+            else []
             for source, text, at in queries
         ]
 
     return ask
+
+
+def live(databases: Databases) -> str:
+    return f"{databases.prefix}asterisk_live"
 
 
 def told_and_found(scenario: Scenario, changes: Sequence[Change], names: set[str]) -> list[str]:
@@ -117,6 +130,13 @@ def test_the_alerts_of_a_story_fire_and_clear_when_it_says(
 ) -> None:
     scenario = Scenario(path)
     databases.server.create(databases.daily)
+    if scenario.has_live:
+        databases.server.create(live(databases))
+        points = [line.text for line in scenario.live_lines()]
+        for first in range(0, len(points), POINTS_AT_ONCE):
+            databases.server.write(
+                live(databases), "\n".join(points[first : first + POINTS_AT_ONCE])
+            )
     waiting = sorted(scenario.lines(), key=lambda line: line.visible)
 
     def appear(hour: int) -> None:
@@ -129,7 +149,7 @@ def test_the_alerts_of_a_story_fire_and_clear_when_it_says(
     def changes(
         rules: Sequence[Provisioned], prometheus: Callable[[str, int], Value]
     ) -> list[Change]:
-        ask = watched(databases, prometheus)
+        ask = watched(databases, scenario, prometheus)
         return run(rules, scenario.watch, scenario.end, ask, before=appear)
 
     rules = provisioned()

@@ -32,6 +32,11 @@ PROMISED = {
     "AcceptanceBudgetFast",
     "AcceptanceBudgetSlow",
     "FreshnessBudget",
+    "ContactsUnreachable",
+    "RegistrationLost",
+    "RoundTripSlow",
+    "DatagramsDropped",
+    "AsteriskSilent",
 }
 RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 

@@ -5,9 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 from collector.schema import ALL, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE, OTHER
+from tools.dashboards import alerts_live
 from tools.dashboards.model import PROMETHEUS, USAGE_DAILY
 from tools.dashboards.queries import COMPLETE_AFTER, DONE
-from tools.dashboards.rules import Ask, Group, Math, Node, Reduce, Rule, number, shown
+from tools.dashboards.rules import (
+    Ask,
+    Group,
+    Math,
+    Node,
+    Reduce,
+    Rule,
+    compared,
+    metric,
+    number,
+    shown,
+)
 from tools.dashboards.slo import RULES as OBJECTIVES
 
 FLEET_LEAST: Final = 20
@@ -213,142 +225,98 @@ SERIES_LATE: Final = Rule(
     lasting="15m",
 )
 
-OUTBOX_BACKLOG: Final = Rule(
-    title="OutboxBacklog",
-    severity="warning",
-    summary=(
-        f"The oldest report that InfluxDB does not have is {shown('age')} seconds old;"
-        f" {shown('waiting')} reports wait, safe on the collector's disk."
-    ),
-    nodes=(
-        *number("age", "max(collector_outbox_age_seconds)", PROMETHEUS, 600),
-        *number("waiting", "sum(collector_outbox_reports)", PROMETHEUS, 600),
-        Math("firing", "$age > 900"),
-    ),
+OUTBOX_BACKLOG: Final = compared(
+    "OutboxBacklog",
+    "warning",
+    f"The oldest report that InfluxDB does not have is {shown('age')} seconds old;"
+    f" {shown('waiting')} reports wait, safe on the collector's disk.",
+    metric("age", "max(collector_outbox_age_seconds)"),
+    metric("waiting", "sum(collector_outbox_reports)"),
+    firing="$age > 900",
     lasting="5m",
 )
 
-DEAD_LETTERS: Final = Rule(
-    title="DeadLetters",
-    severity="warning",
-    summary=f"InfluxDB refused {shown('lines')} lines for good; they are set aside.",
-    nodes=(
-        *number("lines", "sum(collector_dead_letters)", PROMETHEUS, 600),
-        Math("firing", "$lines > 0"),
-    ),
+DEAD_LETTERS: Final = compared(
+    "DeadLetters",
+    "warning",
+    f"InfluxDB refused {shown('lines')} lines for good; they are set aside.",
+    metric("lines", "sum(collector_dead_letters)"),
+    firing="$lines > 0",
     lasting="5m",
 )
 
-INFLUX_UNREACHABLE: Final = Rule(
-    title="InfluxUnreachable",
-    severity="critical",
-    summary=(
-        "The writer makes no progress: {{ .Labels.reason }}. Reports are taken in all the same, and"
-        " are safe on the collector's disk."
-    ),
-    nodes=(
-        *number(
-            "blocked",
-            'max by (reason) (collector_writer_blocked{reason!="outbox"})',
-            PROMETHEUS,
-            600,
-        ),
-        Math("firing", "$blocked > 0"),
-    ),
+INFLUX_UNREACHABLE: Final = compared(
+    "InfluxUnreachable",
+    "critical",
+    "The writer makes no progress: {{ .Labels.reason }}. Reports are taken in all the same, and"
+    " are safe on the collector's disk.",
+    metric("blocked", 'max by (reason) (collector_writer_blocked{reason!="outbox"})'),
+    firing="$blocked > 0",
     lasting="5m",
 )
 
 _FREE: Final = "collector_disk_free_bytes / collector_disk_size_bytes"
-DISK_LOW: Final = Rule(
-    title="DiskLow",
-    severity="critical",
-    summary=(
-        f"{shown('free', '%.2f')} of the outbox's disk is free. With none left senders get 503,"
-        " and do not come back before the next day."
-    ),
-    nodes=(
-        *number("free", f"min({_FREE})", PROMETHEUS, 600),
-        *number("lowest", f"min(min_over_time(({_FREE})[6h:5m]))", PROMETHEUS, 600),
-        Math("firing", "($free < 0.1) || (($lowest < 0.1) && ($free < 0.12))"),
-    ),
+DISK_LOW: Final = compared(
+    "DiskLow",
+    "critical",
+    f"{shown('free', '%.2f')} of the outbox's disk is free. With none left senders get 503,"
+    " and do not come back before the next day.",
+    metric("free", f"min({_FREE})"),
+    metric("lowest", f"min(min_over_time(({_FREE})[6h:5m]))"),
+    firing="($free < 0.1) || (($lowest < 0.1) && ($free < 0.12))",
     lasting="15m",
 )
 
-CARDINALITY: Final = Rule(
-    title="CardinalityBudget",
-    severity="warning",
-    summary=(
-        "The tag {{ .Labels.tag }} has spent"
-        f" {shown('spent', '%.2f')} of its budget of values; past it new ones become `other`."
-    ),
-    nodes=(
-        *number(
-            "spent",
-            "max by (tag) (collector_tag_values / collector_tag_budget)",
-            PROMETHEUS,
-            600,
-        ),
-        Math("firing", "$spent > 0.8"),
-    ),
+CARDINALITY: Final = compared(
+    "CardinalityBudget",
+    "warning",
+    "The tag {{ .Labels.tag }} has spent"
+    f" {shown('spent', '%.2f')} of its budget of values; past it new ones become `other`.",
+    metric("spent", "max by (tag) (collector_tag_values / collector_tag_budget)"),
+    firing="$spent > 0.8",
     lasting="15m",
 )
 
-ERASURES: Final = Rule(
-    title="ErasuresWaiting",
-    severity="warning",
-    summary=(
-        f"Owners wait to be erased: {shown('queued')} erasures for an operator,"
-        f" {shown('waiting')} for InfluxDB."
-    ),
-    nodes=(
-        *number("queued", "sum(collector_erasures_queued)", PROMETHEUS, 600),
-        *number("waiting", "sum(collector_erasures_waiting)", PROMETHEUS, 600),
-        Math("firing", "$queued + $waiting > 0"),
-    ),
+ERASURES: Final = compared(
+    "ErasuresWaiting",
+    "warning",
+    f"Owners wait to be erased: {shown('queued')} erasures for an operator,"
+    f" {shown('waiting')} for InfluxDB.",
+    metric("queued", "sum(collector_erasures_queued)"),
+    metric("waiting", "sum(collector_erasures_waiting)"),
+    firing="$queued + $waiting > 0",
     # One that InfluxDB is at takes minutes; an outage of it has an alert of its own.
     lasting="1h",
 )
 
-SET_ASIDE: Final = Rule(
-    title="OutboxSetAside",
-    severity="critical",
-    summary=(
-        f"{shown('files', '%.0f')} damaged outboxes are set aside: reports in them may be nowhere"
-        " else. The collector goes on with a new one."
-    ),
-    nodes=(
-        *number("files", "sum(collector_outboxes_set_aside)", PROMETHEUS, 600),
-        Math("firing", "$files > 0"),
-    ),
+SET_ASIDE: Final = compared(
+    "OutboxSetAside",
+    "critical",
+    f"{shown('files', '%.0f')} damaged outboxes are set aside: reports in them may be nowhere"
+    " else. The collector goes on with a new one.",
+    metric("files", "sum(collector_outboxes_set_aside)"),
+    firing="$files > 0",
     lasting="1m",
 )
 
-DAYS_FAILING: Final = Rule(
-    title="DaysFailing",
-    severity="warning",
-    summary=(
-        f"{shown('days', '%.0f')} days cannot be computed. All other days go on; these stay as they"
-        " were stored last."
-    ),
-    nodes=(
-        *number("days", "max(collector_rollup_days_failing)", PROMETHEUS, 600),
-        Math("firing", "$days > 0"),
-    ),
+DAYS_FAILING: Final = compared(
+    "DaysFailing",
+    "warning",
+    f"{shown('days', '%.0f')} days cannot be computed. All other days go on; these stay as they"
+    " were stored last.",
+    metric("days", "max(collector_rollup_days_failing)"),
+    firing="$days > 0",
     # A passing fault of InfluxDB is over by then.
     lasting="1h",
 )
 
-CLOCK_WRONG: Final = Rule(
-    title="ClockWrong",
-    severity="critical",
-    summary=(
-        "The collector's clock cannot be right. Reports are taken and wait in the outbox until it"
-        " is set."
-    ),
-    nodes=(
-        *number("wrong", "max(collector_clock_wrong)", PROMETHEUS, 600),
-        Math("firing", "$wrong > 0"),
-    ),
+CLOCK_WRONG: Final = compared(
+    "ClockWrong",
+    "critical",
+    "The collector's clock cannot be right. Reports are taken and wait in the outbox until it"
+    " is set.",
+    metric("wrong", "max(collector_clock_wrong)"),
+    firing="$wrong > 0",
     lasting="5m",
 )
 
@@ -371,5 +339,7 @@ GROUPS: Final = (
         ),
     ),
     Group("objectives", "2m", OBJECTIVES),
+    Group("asterisk", "1m", alerts_live.STATSD),
+    Group("silence", "5m", alerts_live.SILENCE),
 )
 RULES: Final = tuple(rule for group in GROUPS for rule in group.rules)

@@ -18,6 +18,7 @@ from collector.schema.live import (
     STATSD_TRAFFIC,
     UNCERTAIN,
 )
+from tools.dashboards.alerts_live import RTT_BOUND_MS, SILENT_S
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import bars, lines, stat, table
 from tools.dashboards.live_host import ROW as HOST
@@ -167,7 +168,7 @@ _NUMBERS: Final = (
         live(f'SELECT percentile("p90", 90) FROM {source(PJSIP_RTT.name, RECENT)}'),
         unit="ms",
         no_value="no answer yet",
-        steps=((None, "green"), (150, "orange"), (300, "red")),
+        steps=((None, "green"), (RTT_BOUND_MS / 2, "orange"), (RTT_BOUND_MS, "red")),
     ),
     _number(
         "May be wrong",
@@ -181,7 +182,7 @@ _NUMBERS: Final = (
         live(f'SELECT max("silent") FROM {source(STATSD_TRAFFIC.name, NOW)}'),
         unit="s",
         no_value="none heard yet",
-        steps=((None, "green"), (120, "orange"), (600, "red")),
+        steps=((None, "green"), (120, "orange"), (SILENT_S, "red")),
     ),
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tools.dashboards.model import Json, Source
+from tools.dashboards.model import ASTERISK_LIVE, PROMETHEUS, Json, Source
 
 _EXPRESSION: Final = "__expr__"
 
@@ -72,6 +72,16 @@ def number(name: str, ask: str, source: Source, since: int, until: int = 0) -> t
     return (Ask(f"{name}_rows", source, ask, since, until), Reduce(name, f"{name}_rows"))
 
 
+def metric(name: str, ask: str) -> tuple[Node, ...]:
+    """A number of now from Prometheus."""
+    return number(name, ask, PROMETHEUS, 600)
+
+
+def stored(name: str, ask: str, since: int, until: int = 0) -> tuple[Node, ...]:
+    """A number of the live database, from its points of `since` to `until` seconds ago."""
+    return number(name, ask, ASTERISK_LIVE, since, until)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """An alert. The last node is its condition; it fires where that is not 0 for `lasting`.
@@ -111,6 +121,24 @@ class Rule:
                 "__panelId__": str(panel[1]),
             },
         }
+
+
+def compared(
+    title: str,
+    severity: str,
+    summary: str,
+    *numbers: tuple[Node, ...],
+    firing: str,
+    lasting: str,
+) -> Rule:
+    """A rule of one shape: numbers, and the comparison of them that holds while it fires."""
+    return Rule(
+        title=title,
+        severity=severity,
+        summary=summary,
+        nodes=(*(node for each in numbers for node in each), Math("firing", firing)),
+        lasting=lasting,
+    )
 
 
 @dataclass(frozen=True, slots=True)
