@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from collector.privacy import suppress_line
 from collector.rollup.hourly import Hour, expect, hourly_fields
@@ -269,7 +269,9 @@ class Scenario:
                     return since
         return at // _LOOK * _LOOK
 
-    def _stepped(self, steps: list[tuple[str, float | None]], at: int) -> float | None:
+    def _stepped(
+        self, steps: list[tuple[str, float | Literal["silent"] | None]], at: int
+    ) -> float | None:
         """The value at a time of steps `[from, value]`; None before the first, and where it says.
 
         The value `silent` rises by 1 a second from 0.
