@@ -64,7 +64,7 @@ async def main(reports: int = 1_000_000) -> None:
 
 def _wait(ours: Serving, lines: int) -> None:
     # What it has written is exact; what waits it measures every few seconds only.
-    while ours.metric("collector_writer_lines_total", outcome="written") < lines:
+    while ours.metric("collector_writer_lines_total", target="influx", outcome="written") < lines:
         time.sleep(0.1)
 
 

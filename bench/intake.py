@@ -43,7 +43,7 @@ async def main(peer: str | None = None) -> None:
                     wrk.run(server.url, seconds=2)
                 pairs, peers = [], []
                 begun = {server: server.cpu_seconds() for server in (bare, ours)}
-                backlog, taken = [ours.metric("collector_outbox_reports")], 0
+                backlog, taken = [ours.metric("collector_outbox_reports", target="influx")], 0
                 for _ in range(_ROUNDS):
                     pairs.append(
                         (
@@ -53,7 +53,7 @@ async def main(peer: str | None = None) -> None:
                     )
                     taken += pairs[-1][1].requests
                     await asyncio.sleep(_SETTLE_S)
-                    backlog.append(ours.metric("collector_outbox_reports"))
+                    backlog.append(ours.metric("collector_outbox_reports", target="influx"))
                     if peer:
                         peers.append(wrk.run(peer, seconds=_ROUND_S))
                 used = (ours.cpu_seconds() - begun[ours]) / taken

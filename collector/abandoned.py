@@ -13,10 +13,10 @@ from typing import Final
 
 import structlog
 
-from collector.delivery import Delivery, InfluxTarget
+from collector.delivery import Deliveries, InfluxTarget
 from collector.influx import Influx
 from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, OutboxFile, look_over
+from collector.outbox import FILE, Outbox, OutboxFile, Queue, look_over
 from collector.outbox.delivering import DeliveryLock
 from collector.settings import Settings
 from collector.state import is_about_directory, locked
@@ -65,19 +65,23 @@ class Abandoned:
             keep_seconds=self._settings.outbox_keep,
             metrics=metrics,
         )
-        target = InfluxTarget(self._influx, metrics, self._prepare)
-        delivery = Delivery(outbox, target, metrics, self._lock)
-        writing = asyncio.create_task(delivery.run(), name="delivery of a former worker")
+        targets = {Queue.INFLUX: InfluxTarget(self._influx, metrics, self._prepare)}
+        deliveries = Deliveries(outbox, targets, metrics, self._lock)
+        writing = [
+            asyncio.create_task(loop.run(), name="delivery of a former worker")
+            for loop in deliveries
+        ]
         try:
             while left := (await outbox.stats()).reports:
                 log.info("delivering what a former worker left", reports=left)
                 await asyncio.sleep(_DRAIN_LOOK_S)
-                if writing.done():
-                    # Re-raises the error that ended the delivery.
-                    writing.result()
+                for task in writing:
+                    if task.done():
+                        # Re-raises the error that ended the delivery.
+                        task.result()
         finally:
-            delivery.stop()
-            await asyncio.gather(writing, return_exceptions=True)
+            deliveries.stop()
+            await asyncio.gather(*writing, return_exceptions=True)
             await outbox.close()
 
     def _is_over(self, directory: Path) -> bool:

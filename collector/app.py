@@ -19,7 +19,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from collector import clock
 from collector.abandoned import Abandoned
 from collector.connections import Listener
-from collector.delivery import Delivery, InfluxTarget
+from collector.delivery import Deliveries, InfluxTarget
 from collector.expiry import Expiry
 from collector.fast_path import FAST_PATH, FastPath
 from collector.guard import Limits
@@ -32,7 +32,7 @@ from collector.intakes.proof import prove
 from collector.listen import listening
 from collector.memory import Memory
 from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, look_over, read_at_start
+from collector.outbox import FILE, Outbox, Queue, look_over, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.desk import Desk, Parts
 from collector.owners.erasure import Locks
@@ -173,16 +173,17 @@ async def running(
         await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
         databases = partial(prepare, influx, retention(settings, intakes))
         in_hand = DeliveryLock(whole.state_dir)
-        target = InfluxTarget(influx, metrics, databases)
-        delivery = Delivery(
-            outbox, target, metrics, in_hand, holds=machine_clock.holds, sent_id=begun.sent_id
+        targets = {Queue.INFLUX: InfluxTarget(influx, metrics, databases)}
+        deliveries = Deliveries(
+            outbox, targets, metrics, in_hand, holds=machine_clock.holds, sent=begun.sent
         )
         await stack.enter_async_context(
-            supervisor.loop("clock", partial(machine_clock.run, in_hand, lambda: delivery.sent_id))
+            supervisor.loop("clock", partial(machine_clock.run, in_hand, deliveries.sent))
         )
-        await stack.enter_async_context(
-            supervisor.loop("delivery", delivery.run, stop=delivery.stop)
-        )
+        for delivery in deliveries:
+            await stack.enter_async_context(
+                supervisor.loop(delivery.name, delivery.run, stop=deliveries.stop)
+            )
 
         series = PublicSeries(influx)
         daily = daily_of(settings, influx)

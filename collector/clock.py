@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ import structlog
 from collector.clock_bounds import EARLIEST, EARLIEST_NS, TOLERANCE_NS, is_wrong
 from collector.lines import LEAD_NS, ReportStamper
 from collector.metrics import Metrics
-from collector.outbox import Outbox, OutboxFile, OutboxUnavailable
+from collector.outbox import Outbox, OutboxFile, OutboxUnavailable, Queue
 from collector.outbox.dating import Redated, Stand
 from collector.outbox.delivering import DeliveryLock
 
@@ -50,12 +50,13 @@ class Begun:
     """An outbox's clock data at a process's start.
 
     `used` are timestamps that must not be given again, `redates` tells whether entries still wait
-    for a correction, `sent_id` is the highest number of an entry that may have been sent.
+    for a correction, `sent` is the highest number of an entry of each queue that may have been
+    sent.
     """
 
     used: list[int]
     redates: bool
-    sent_id: int
+    sent: Mapping[Queue, int]
 
 
 def begin(file: OutboxFile, metrics: Metrics) -> Begun:
@@ -68,7 +69,7 @@ def begin(file: OutboxFile, metrics: Metrics) -> Begun:
         file.dating.begin(stand(), now_ns=now, earliest_ns=EARLIEST_NS, tolerance_ns=TOLERANCE_NS)
         done = [] if is_wrong(now) else file.dating.apply(now_ns=now)
     _tell(done, metrics)
-    return Begun(file.used_stamps(), file.dating.has_steps(), file.dating.sent_id())
+    return Begun(file.used_stamps(), file.dating.has_steps(), file.dating.sent())
 
 
 class Clock:
@@ -131,18 +132,19 @@ class Clock:
         )
         file.dating.remember(self.stamper.marks)
         # Entries carried over from the damaged file may have been sent.
-        file.dating.note_sent(file.dating.last_id())
+        for queue in Queue:
+            file.dating.note_sent(queue, file.dating.last_id())
 
-    async def run(self, lock: DeliveryLock, sent_id: Callable[[], int]) -> None:
+    async def run(self, lock: DeliveryLock, sent: Callable[[], Mapping[Queue, int]]) -> None:
         """Correct the times of waiting reports whenever the clock was set, until cancelled.
 
-        `lock` is the delivery lock; `sent_id` returns the highest number of an entry that may have
-        been sent.
+        `lock` is the delivery lock; `sent` returns the highest number of an entry of each queue
+        that may have been sent.
         """
         while True:
             self._woken.clear()
             try:
-                await self._look(lock, sent_id)
+                await self._look(lock, sent)
             except (OutboxUnavailable, OSError) as error:
                 log.warning("reports cannot be dated anew now", reason="clock", why=str(error))
             try:
@@ -151,7 +153,7 @@ class Clock:
             except TimeoutError:
                 pass
 
-    async def _look(self, lock: DeliveryLock, sent_id: Callable[[], int]) -> None:
+    async def _look(self, lock: DeliveryLock, sent: Callable[[], Mapping[Queue, int]]) -> None:
         self.holds()
         now = time.time_ns()
         ahead = [mark for mark in self.stamper.marks if mark > now + LEAD_NS]
@@ -162,7 +164,7 @@ class Clock:
             return
         done: list[Redated] = []
         async with lock.alone():
-            await self._outbox.change(lambda file: done.extend(_applied(file, sent_id())))
+            await self._outbox.change(lambda file: done.extend(_applied(file, sent())))
         self._redates = await self._outbox.ask(lambda file: file.dating.has_steps())
         _tell(done, self._metrics)
 
@@ -197,8 +199,8 @@ def _note(file: OutboxFile, *, stand: Stand, now_ns: int) -> None:
     file.dating.step(stand, now_ns=now_ns)
 
 
-def _applied(file: OutboxFile, sent_id: int) -> list[Redated]:
-    return file.dating.apply(now_ns=time.time_ns(), sent_id=sent_id)
+def _applied(file: OutboxFile, sent: Mapping[Queue, int]) -> list[Redated]:
+    return file.dating.apply(now_ns=time.time_ns(), known_sent=sent)
 
 
 def _seen(done: asyncio.Future[None]) -> None:

@@ -110,13 +110,15 @@ class Metrics:
 
         self.outbox_reports = Gauge(
             "collector_outbox_reports",
-            "Reports in the outbox that InfluxDB does not have yet.",
+            "Reports in the outbox that a target does not have yet: InfluxDB, the records store.",
+            ("target",),
             multiprocess_mode=_SUM,
             registry=registry,
         )
         self.outbox_age_seconds = Gauge(
             "collector_outbox_age_seconds",
-            "Age of the oldest report that InfluxDB does not have yet; 0 for none.",
+            "Age of the oldest report that a target does not have yet; 0 for none.",
+            ("target",),
             multiprocess_mode=_MAX,
             registry=registry,
         )
@@ -162,7 +164,7 @@ class Metrics:
         )
         self.dead_letters = Gauge(
             "collector_dead_letters",
-            "Lines that InfluxDB refused for good, set aside for an operator.",
+            "Lines that their target refused for good, set aside for an operator.",
             multiprocess_mode=_SUM,
             registry=registry,
         )
@@ -183,7 +185,7 @@ class Metrics:
         self.writer_lines = Counter(
             "collector_writer_lines",
             "Lines by what became of them: written, or set aside as dead letters.",
-            ("outcome",),
+            ("target", "outcome"),
             registry=registry,
         )
         self.writer_requests = Counter(
@@ -200,8 +202,8 @@ class Metrics:
         )
         self.writer_blocked = Gauge(
             "collector_writer_blocked",
-            "1 while delivery makes no progress, by reason.",
-            ("reason",),
+            "1 while delivery to a target makes no progress, by reason.",
+            ("target", "reason"),
             multiprocess_mode=_MAX,
             registry=registry,
         )

@@ -16,7 +16,7 @@ import structlog
 from collector.memory import Action, Asked, Choice, Memory, Notice, State
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxDamaged, OutboxFile, look_over
-from collector.outbox.file import Legacy
+from collector.outbox.legacy import Legacy
 from collector.privacy import OwnerMark, ServerPseudonym
 from collector.share import directories
 from collector.state import StateError, StateInUse, locked

@@ -128,7 +128,9 @@ async def emptied(collector: Serve) -> None:
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline:
         # Measured every few seconds: so that it is of now, the age is looked at too.
-        if not await asyncio.to_thread(metric, collector.metrics_url, "collector_outbox_reports"):
+        if not await asyncio.to_thread(
+            metric, collector.metrics_url, "collector_outbox_reports", target="influx"
+        ):
             return
         await asyncio.sleep(0.2)
     raise AssertionError("the outbox was not emptied")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import typer
 from rich.table import Table
@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONGEST: Final = 2000
+
 commands = typer.Typer(no_args_is_help=True, help="Look into the outbox; replay, recover, drop.")
 
 
 @commands.command()
 def dead() -> None:
-    """List the lines that InfluxDB refused for good, with its words."""
+    """List the lines that their target refused for good, with its words."""
     from collector.outbox import OutboxFile
 
     letters = [letter for found in _each(OutboxFile.dead_letters) for letter in found]
-    table = Table("id", "received", "refused because", "line")
+    table = Table("id", "received", "for", "refused because", "line")
     for letter in letters:
         table.add_row(
             str(letter.id),
             _time(letter.received_ns),
+            letter.target,
             Text(letter.reason),
-            Text(letter.line.decode(errors="replace")),
+            Text(_shortened(letter.line.decode(errors="replace"))),
         )
     out.print(table)
 
@@ -57,20 +60,26 @@ def replay(
             help="received from then on: 2024-06-01, 2024-06-01T13:30 (UTC), or 6h ago as 6h",
         ),
     ],
+    target: Annotated[
+        Literal["all", "influx", "records"],
+        typer.Option(help="what gets them again: InfluxDB, the records store, or both"),
+    ] = "all",
 ) -> None:
-    """Give InfluxDB again what was delivered since a time, as after a restore from a backup.
+    """Deliver again what was delivered since a time, as after a restore from a backup.
 
-    What it has is written over itself. A running collector takes it up by itself, and computes the
-    days concerned again. Owners' choices made since then are told again too.
+    What a target has is written over itself. A running collector takes it up by itself, and
+    computes the days concerned again. Owners' choices made since then are told again too.
     """
-    from collector.outbox import OutboxFile
+    from collector.outbox import OutboxFile, Queue
     from collector.upgrade import migrated
+
+    queues = tuple(Queue) if target == "all" else (Queue(target),)
 
     since_ns = int(since.timestamp() * 10**9)
     oldest = min((ns for ns in _each(OutboxFile.oldest_ns) if ns is not None), default=None)
     with worded_errors():
         memory = migrated(load_settings().state_dir)
-    count = sum(_each(lambda file: file.replay(since_ns=since_ns)))
+    count = sum(_each(lambda file: file.replay(since_ns=since_ns, queues=queues)))
     with worded_errors():
         memory.choices.tell_again(since_ns=since_ns)
     say(f"{count} reports wait to be delivered, again or for the first time")
@@ -171,6 +180,11 @@ def _tell(name: str, found: Recovered) -> None:
         warn("  how many there were is damaged too: more may be lost than is counted here")
     if found.erased:
         say(f"  {found.erased} were left out: their owners have erased them since")
+
+
+def _shortened(line: str) -> str:
+    """Cut a line that is too long for a terminal, such as a record with its payload."""
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}… ({len(line)} characters)"
 
 
 def _time(ns: int) -> str:

@@ -14,7 +14,7 @@ import structlog
 from collector.backoff import backoff
 from collector.delivery.target import Blocked, Packed, Target
 from collector.metrics import Metrics
-from collector.outbox import Outbox, OutboxUnavailable, Pending
+from collector.outbox import Outbox, OutboxUnavailable, Pending, Queue
 from collector.outbox.delivering import DeliveryLock
 
 log = structlog.get_logger("collector.delivery")
@@ -54,7 +54,7 @@ def _without_pseudonyms(words: str) -> str:
 
 
 class Delivery(Generic[Packed]):
-    """Delivers one outbox to one target, and holds `lock` from reading a batch to its end.
+    """Delivers a queue of an outbox to its target; holds `lock` from reading a batch to its end.
 
     Nothing is delivered while `holds` returns a reason. `sent_id` is the highest number of an entry
     that an earlier process may have sent.
@@ -67,10 +67,14 @@ class Delivery(Generic[Packed]):
         metrics: Metrics,
         lock: DeliveryLock,
         *,
+        queue: Queue = Queue.INFLUX,
         holds: Callable[[], str | None] = lambda: None,
         sent_id: int = 0,
     ) -> None:
         self._outbox = outbox
+        self._queue = queue
+        self.name = "delivery" if queue is Queue.INFLUX else f"delivery-{queue}"
+        self._arrived = outbox.arrived[queue]
         self._target = target
         self._metrics = metrics
         self._lock = lock
@@ -83,7 +87,7 @@ class Delivery(Generic[Packed]):
         self._limit: asyncio.Timeout | None = None
         self._blocked: str | None = None
         for reason in ("denied", "unavailable", "outbox", "clock"):
-            metrics.writer_blocked.labels(reason).set(0)
+            metrics.writer_blocked.labels(queue, reason).set(0)
 
     async def run(self) -> None:
         """Deliver until `stop` is called, then drain the outbox for at most 10 s."""
@@ -91,7 +95,10 @@ class Delivery(Generic[Packed]):
             async with asyncio.timeout(None) as self._limit:
                 await self._run()
         except TimeoutError:
-            log.warning("stopped while InfluxDB was silent; the outbox keeps what is left")
+            log.warning(
+                "stopped while a target was silent; the outbox keeps what is left",
+                target=self._queue,
+            )
         finally:
             self._limit = None
 
@@ -123,7 +130,9 @@ class Delivery(Generic[Packed]):
                 await self._next_arrival()
 
     def stop(self) -> None:
-        """Make `run` deliver the rest and return."""
+        """Make `run` deliver the rest and return; further calls change nothing."""
+        if self._stopping.is_set():
+            return
         self._deadline = time.monotonic() + _DRAIN_S
         self._stopping.set()
         if self._limit is not None:
@@ -137,7 +146,7 @@ class Delivery(Generic[Packed]):
 
     async def _deliver(self) -> bool:
         """Deliver some batches; return False if there are none. Raises Blocked."""
-        self._outbox.arrived.clear()
+        self._arrived.clear()
         try:
             async with self._lock.delivering():
                 last = await self._deliver_in_turn()
@@ -178,7 +187,7 @@ class Delivery(Generic[Packed]):
 
     async def _batch(self, *, after: int) -> _Batch[Packed] | None:
         """Read and pack the next batch after number `after`; None if there are no entries."""
-        entries = await self._outbox.read(max_lines=_BATCH_LINES, after=after)
+        entries = await self._outbox.read(max_lines=_BATCH_LINES, after=after, queue=self._queue)
         if not entries:
             return None
         packed = await self._target.pack(entries)
@@ -199,40 +208,46 @@ class Delivery(Generic[Packed]):
             raise
         self.sent_id = max(self.sent_id, last)
         acknowledged = self._outbox.acknowledge(batch.entries, dead)
-        self._metrics.writer_lines.labels("written").inc(batch.lines - len(dead))
+        self._metrics.writer_lines.labels(self._queue, "written").inc(batch.lines - len(dead))
         if dead:
-            self._metrics.writer_lines.labels("dead-letter").inc(len(dead))
-            why = _without_pseudonyms(dead[0].reason)
-            log.error("lines set aside", reason="dead-letter", lines=len(dead), why=why)
+            self._metrics.writer_lines.labels(self._queue, "dead-letter").inc(len(dead))
+            log.error(
+                "lines set aside",
+                reason="dead-letter",
+                target=self._queue,
+                lines=len(dead),
+                why=_without_pseudonyms(dead[0].reason),
+            )
         self._unblock()
         return acknowledged
 
     async def _note_sent(self, number: int) -> None:
         """Record in the outbox that entries up to a number may be sent."""
-        await self._outbox.change(lambda file: file.dating.note_sent(number))
+        await self._outbox.change(lambda file: file.dating.note_sent(self._queue, number))
         self._noted_id = number
 
     def _block(self, reason: str, words: str) -> None:
         if self._blocked != reason:
             self._unblock(silent=True)
             log.error(
-                "no progress to InfluxDB; reports wait in the outbox",
+                "no progress to a target; reports wait in the outbox",
+                target=self._queue,
                 reason=reason,
                 why=_without_pseudonyms(words),
             )
         self._blocked = reason
-        self._metrics.writer_blocked.labels(reason).set(1)
+        self._metrics.writer_blocked.labels(self._queue, reason).set(1)
 
     def _unblock(self, *, silent: bool = False) -> None:
         if self._blocked is not None:
-            self._metrics.writer_blocked.labels(self._blocked).set(0)
+            self._metrics.writer_blocked.labels(self._queue, self._blocked).set(0)
             if not silent:
-                log.info("progress to InfluxDB again")
+                log.info("progress to the target again", target=self._queue)
         self._blocked = None
 
     async def _next_arrival(self) -> None:
         """Wait for an entry, at most 1 s: entries of another process set no event here."""
-        arrived = asyncio.ensure_future(self._outbox.arrived.wait())
+        arrived = asyncio.ensure_future(self._arrived.wait())
         stopping = asyncio.ensure_future(self._stopping.wait())
         _, waiting = await asyncio.wait(
             (arrived, stopping), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED

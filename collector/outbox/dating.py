@@ -7,20 +7,22 @@ is a *step*: entries received before it are moved by the same amount. A step is 
 transaction and applied in another, so that a crash in between moves nothing twice.
 
 Entries are moved before delivery, under the delivery lock. An entry that may have been sent already
-(up to `sent_id`) is not moved: InfluxDB may have stored it although its reply was lost, and at
-another time it would be a second point.
+(up to the `sent_id` of its queue) is not moved: its target may have stored it although the reply
+was lost, and at another time it would be a second point or record.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from collector.lines import NS_PER_DAY, REDATING_LANES, ReportStamper
 from collector.outbox.errors import as_written, named
+from collector.outbox.queues import DELIVERED, FROM, Queue, queue_of
 from collector.outbox.rows import checksum
 
 SCHEMA: Final = """
@@ -29,8 +31,7 @@ CREATE TABLE IF NOT EXISTS clock (
     boot TEXT NOT NULL,
     offset_ns INTEGER NOT NULL,
     since_id INTEGER NOT NULL,
-    marks TEXT NOT NULL,
-    sent_id INTEGER NOT NULL DEFAULT 0
+    marks TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS clock_steps (
     step INTEGER PRIMARY KEY,
@@ -41,6 +42,13 @@ CREATE TABLE IF NOT EXISTS clock_steps (
     by_ns INTEGER
 )
 """
+_EARLY: Final = {
+    queue: (
+        f"SELECT id FROM {FROM[queue]} AND id > {DELIVERED[queue]}"  # noqa: S608 - constants
+        " AND received_ns < ? ORDER BY id LIMIT 1"
+    )
+    for queue in Queue
+}
 _SLACK_NS: Final = 2 * 10**9
 """Tolerance at both ends of a step: timestamps may run ahead of the clock, and a step is noticed a
 moment after it happened."""
@@ -81,32 +89,32 @@ class DatingTables:
         a wrong clock, and their true time cannot be known: a step will date them to `now_ns`.
         A difference of at most `tolerance_ns` is no step.
         """
-        for statement in SCHEMA.split(";"):
-            self._database.execute(statement)
         row = self._row()
         last = self.last_id()
         if row is not None and stand.boot and row[0] == stand.boot:
             if abs(stand.offset_ns - row[1]) > tolerance_ns:
                 self.step(stand, now_ns=now_ns)
             return
-        (first,) = self._database.execute(
-            "SELECT min(id) FROM entries"
-            " WHERE id > (SELECT delivered_id FROM cursor) AND received_ns < ?",
-            (earliest_ns,),
-        ).fetchone()
+        first = min(
+            (
+                number
+                for queue in Queue
+                for (number,) in self._database.execute(_EARLY[queue], (earliest_ns,))
+            ),
+            default=None,
+        )
         # Steps of another boot no longer apply: its entries are right or older than `earliest_ns`.
         self._database.execute("DELETE FROM clock_steps")
         if first is not None:
             self._add_step(first - 1, last, 0, earliest_ns, None)
         marks = "[]" if row is None else row[3]
         self._database.execute(
-            "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)",
             (
                 stand.boot,
                 stand.offset_ns,
                 last if first is None else first - 1,
                 marks,
-                0 if row is None else row[4],
             ),
         )
 
@@ -118,7 +126,7 @@ class DatingTables:
         row = self._row()
         if row is None:
             return
-        _, offset, since, *_ = row
+        _, offset, since, _ = row
         by = stand.offset_ns - offset
         self._add_step(since, self.last_id(), offset - _SLACK_NS, now_ns - by + _SLACK_NS, by)
         self._database.execute("UPDATE clock SET offset_ns = ?", (stand.offset_ns,))
@@ -130,27 +138,28 @@ class DatingTables:
                 self._database.execute("SELECT 1 FROM clock_steps LIMIT 1").fetchall()
             )
 
-    def sent_id(self) -> int:
-        """Return the highest number of an entry that may have been sent to its target."""
-        with named():
-            row = self._row()
-        return 0 if row is None else row[4]
+    def sent(self) -> dict[Queue, int]:
+        """Return, for each queue, the highest number of an entry that may have been sent."""
+        with named(), as_written():
+            rows = self._database.execute("SELECT queue, sent_id FROM cursors").fetchall()
+            return {Queue(queue): int(number) for queue, number in rows}
 
-    def note_sent(self, number: int) -> None:
+    def note_sent(self, queue: Queue, number: int) -> None:
         """Record, before sending, that entries up to this number may be sent. In a transaction."""
-        if self._row() is not None:
-            self._database.execute("UPDATE clock SET sent_id = ?", (number,))
+        self._database.execute("UPDATE cursors SET sent_id = ? WHERE queue = ?", (number, queue))
 
-    def apply(self, *, now_ns: int, sent_id: int | None = None) -> list[Redated]:
+    def apply(
+        self, *, now_ns: int, known_sent: Mapping[Queue, int] = MappingProxyType({})
+    ) -> list[Redated]:
         """Correct the times of entries received before each step. In a transaction.
 
-        `sent_id` is the highest number of an entry that may have been sent, if the caller knows it
-        better than the file.
+        `known_sent` are results of `sent` that the caller knows better than the file.
         """
         row = self._row()
         if row is None:
             return []
-        sent = row[4] if sent_id is None else sent_id
+        sent = {**self.sent(), **known_sent}
+        delivered = dict(self._database.execute("SELECT queue, delivered_id FROM cursors"))
         steps = self._database.execute(
             "SELECT from_id, upto_id, from_ns, until_ns, by_ns FROM clock_steps ORDER BY step"
         ).fetchall()
@@ -162,16 +171,16 @@ class DatingTables:
         done = []
         for from_id, upto_id, from_ns, until_ns, by in steps:
             entries = self._database.execute(
-                "SELECT id, received_ns, server, points, lines, target, sender,"
-                " id > (SELECT delivered_id FROM cursor) FROM entries"
+                "SELECT id, received_ns, server, points, lines, target, sender FROM entries"
                 " WHERE id > ? AND id <= ? AND received_ns BETWEEN ? AND ? ORDER BY id",
                 (from_id, upto_id, from_ns, until_ns),
             ).fetchall()
             moved = misdated = 0
-            for number, received, server, points, lines, target, sender, waits in entries:
+            for number, received, server, points, lines, target, sender in entries:
                 new = now_ns if by is None else received + by
+                queue = queue_of(target)
                 # Entries of a step without `by_ns` were held back: none was ever sent.
-                if not waits or (by is not None and number <= sent):
+                if number <= delivered[queue] or (by is not None and number <= sent[queue]):
                     misdated += new // NS_PER_DAY != received // NS_PER_DAY
                     continue
                 with as_written():
@@ -246,22 +255,18 @@ class DatingTables:
             (from_id, upto_id, from_ns, until_ns, by_ns),
         )
 
-    def _row(self) -> tuple[str, int, int, str, int] | None:
+    def _row(self) -> tuple[str, int, int, str] | None:
         """Return the clock's row; None if no process has called `begin` on this file."""
-        if not self._database.execute(
-            "SELECT 1 FROM sqlite_master WHERE name = 'clock'"
-        ).fetchall():
-            return None
-        found: tuple[str, int, int, str, int] | None = self._database.execute(
-            "SELECT boot, offset_ns, since_id, marks, sent_id FROM clock"
+        found: tuple[str, int, int, str] | None = self._database.execute(
+            "SELECT boot, offset_ns, since_id, marks FROM clock"
         ).fetchone()
         if found is not None:
-            boot, offset, since, marks, sent = found
+            boot, offset, since, marks = found
             # SQLite keeps any type in any column: a flipped bit may have changed it.
             with as_written():
-                if not all(isinstance(value, int) for value in (offset, since, sent)):
+                if not all(isinstance(value, int) for value in (offset, since)):
                     raise ValueError("a number of the clock is no number")
-                return str(boot), offset, since, str(marks), sent
+                return str(boot), offset, since, str(marks)
         return found
 
     def last_id(self) -> int:

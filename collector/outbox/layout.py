@@ -13,10 +13,12 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from collector.outbox import dating
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
+from collector.outbox.queues import INDEX, Queue
 from collector.sqlite.migration import migrate, set_pragmas, tables
 
-VERSION: Final = 3
+VERSION: Final = 4
 _ENTRIES: Final = """
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -28,8 +30,6 @@ CREATE TABLE entries (
     target TEXT NOT NULL DEFAULT 'usage_raw',
     sender TEXT NOT NULL DEFAULT 'asl'
 );
-CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), delivered_id INTEGER NOT NULL);
-INSERT INTO cursor VALUES (1, 0);
 CREATE TABLE dead_letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     received_ns INTEGER NOT NULL,
@@ -41,8 +41,19 @@ CREATE TABLE dead_letters (
     sender TEXT NOT NULL DEFAULT 'asl'
 )
 """
+_CURSORS: Final = f"""
+CREATE TABLE cursors (
+    queue TEXT PRIMARY KEY,
+    delivered_id INTEGER NOT NULL,
+    sent_id INTEGER NOT NULL,
+    pruned_id INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO cursors VALUES {", ".join(f"('{queue}', 0, 0, 0)" for queue in Queue)};
+CREATE TABLE pruned (id INTEGER PRIMARY KEY);
+{INDEX}
+"""  # noqa: S608 - constants
 _STEPS: Final = {
-    0: _ENTRIES,
+    0: f"{_ENTRIES};{_CURSORS};{dating.SCHEMA}",
     # Entries of version 1 have no checksum.
     1: "ALTER TABLE entries ADD COLUMN checksum INTEGER",
     2: """
@@ -51,8 +62,24 @@ ALTER TABLE entries ADD COLUMN sender TEXT NOT NULL DEFAULT 'asl';
 ALTER TABLE dead_letters ADD COLUMN target TEXT NOT NULL DEFAULT 'usage_raw';
 ALTER TABLE dead_letters ADD COLUMN sender TEXT NOT NULL DEFAULT 'asl'
 """,
+    # Only the loop to InfluxDB has a cursor in version 3, and the clock's row its `sent_id`.
+    3: f"""
+CREATE TABLE IF NOT EXISTS clock (
+    one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL, offset_ns INTEGER NOT NULL,
+    since_id INTEGER NOT NULL, marks TEXT NOT NULL, sent_id INTEGER NOT NULL DEFAULT 0
+);
+{_CURSORS};
+UPDATE cursors SET delivered_id = (SELECT delivered_id FROM cursor),
+    sent_id = coalesce((SELECT sent_id FROM clock), 0) WHERE queue = '{Queue.INFLUX}';
+DROP TABLE cursor;
+ALTER TABLE clock DROP COLUMN sent_id;
+{dating.SCHEMA}
+""",  # noqa: S608 - constants
 }
-TABLES: Final = frozenset({"entries", "cursor", "dead_letters"})
+_TABLES: Final = {
+    version: frozenset({"entries", "dead_letters", "cursor" if version < 4 else "cursors"})
+    for version in range(1, VERSION + 1)
+}
 
 LEGACY: Final = {
     "erasures": "id INTEGER PRIMARY KEY, asked_ns, server, action, state, until_ns, found, plan",
@@ -74,7 +101,7 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
     version = set_pragmas(
         database, path, newest=VERSION, secure_delete="FAST", unavailable=OutboxUnavailable
     )
-    if version and not tables(database) >= TABLES:
+    if version and not tables(database) >= _TABLES[version]:
         raise OutboxDamaged(f"{path} is no outbox: it lacks tables")
     steps = {version: statements.split(";") for version, statements in _STEPS.items()}
     migrate(database, steps, newest=VERSION)

@@ -10,6 +10,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from collector.outbox.errors import named
+from collector.outbox.queues import DELIVERED, FROM, Queue
+from collector.sqlite.migration import tables
 
 
 def peek(path: Path) -> tuple[int, int, int]:
@@ -19,9 +21,15 @@ def peek(path: Path) -> tuple[int, int, int]:
     Raises OutboxUnavailable, OutboxDamaged.
     """
     with named(), _opened(path) as database:
-        (reports,) = database.execute(
-            "SELECT count(*) FROM entries WHERE id > (SELECT delivered_id FROM cursor)"
-        ).fetchone()
+        if "cursors" in tables(database):
+            waiting = [f"{FROM[queue]} AND id > {DELIVERED[queue]}" for queue in Queue]
+        else:
+            waiting = ["entries WHERE id > (SELECT delivered_id FROM cursor)"]
+        reports = sum(
+            count
+            for part in waiting
+            for (count,) in database.execute(f"SELECT count(*) FROM {part}")  # noqa: S608
+        )
         (dead,) = database.execute("SELECT count(*) FROM dead_letters").fetchone()
         (newest,) = database.execute(
             "SELECT coalesce(max(received_ns), 0) FROM"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from collector.outbox.queues import Queue
 from collector.privacy import ServerPseudonym
 from collector.schema import RAW
 
@@ -18,8 +20,8 @@ class Entry(NamedTuple):
     """One report to be stored: pseudonymous, its lines final and joined by newlines.
 
     `received_ns` is in ns since 1970, `points` the number of lines. `server` is the owner's
-    pseudonym, None for a report without owner; `target` the database that it goes to; `sender` the
-    name of the intake that received it.
+    pseudonym, None for a report without owner; `target` the database that it goes to, or `records`;
+    `sender` the name of the intake that received it. A line ends with its timestamp in ns.
     """
 
     received_ns: int
@@ -65,17 +67,25 @@ class Held:
     dead: tuple[DeadLetter, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Statistics of an outbox: counts of undelivered reports and dead letters, and bytes in use.
-
-    `oldest_ns` is when the oldest undelivered report was received, None if there is none.
-    """
+class Waiting(NamedTuple):
+    """Undelivered entries of a queue: how many, and when the oldest was received (ns), if any."""
 
     reports: int
     oldest_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Statistics of an outbox: undelivered entries, count of dead letters, and bytes in use."""
+
+    waiting: Mapping[Queue, Waiting]
     dead_letters: int
     bytes: int
+
+    @property
+    def reports(self) -> int:
+        """Number of undelivered entries of all queues."""
+        return sum(queue.reports for queue in self.waiting.values())
 
 
 def checksum(

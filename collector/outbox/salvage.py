@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from collector.lines import parse
+from collector.outbox.queues import Queue
 from collector.outbox.rows import ASL, DeadLetter, Pending, is_whole
 from collector.privacy import ServerPseudonym
 from collector.schema import NODE_REPORT, SERVER_REPORT, FieldType
@@ -17,7 +18,7 @@ from collector.sqlite.carve import Carved, Types, Value, shape
 _PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
 _ENTRY: Final = {"nitib", "nitibi", "nitibn", "nitibitt"}
 _DEAD_LETTER: Final = {"nitbti", "nitbtitt"}
-_CURSOR: Final = "ni"
+_NUMBERS: Final = {"ti", "tiii", "ni", "n", "ii"}
 _TYPES: Final = {FieldType.INTEGER: int, FieldType.FLOAT: float, FieldType.STRING: str}
 _RAW: Final = {measurement.name: measurement for measurement in (NODE_REPORT, SERVER_REPORT)}
 
@@ -42,11 +43,35 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """Highest number given to a report, or delivered; None for one that the row does not give."""
+class Given:
+    """Highest number that was given to a report."""
 
-    given: int | None = None
-    delivered: int | None = None
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Number of the last report of a queue that was delivered."""
+
+    queue: Queue
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Number of a report that was delivered and deleted."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class InRecords:
+    """Number of a report in the queue of the records store."""
+
+    id: int
+
+
+Number = Given | Delivered | Pruned | InRecords
 
 
 def kept(path: Path) -> Kept:
@@ -80,8 +105,8 @@ def _legacy(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, .
     return None
 
 
-def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Numbers]:
-    """Yield the reports and dead letters of a damaged outbox, in no order, and its counters.
+def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Number]:
+    """Yield the reports and dead letters of a damaged outbox, in no order, and their numbers.
 
     Raises OSError if the file cannot be read at all.
     """
@@ -99,9 +124,16 @@ def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Numbers]:
                     letter = DeadLetter(number, at, owner, line, reason, aside, *map(str, rest))
                     yield letter if _may_be_sent(letter) else Broken(number)
                 case ("entries", int(last)) if number:
-                    yield Numbers(given=last)
+                    yield Given(last)
+                case (str(queue), int(last), int(), int()) if queue in set(Queue):
+                    yield Delivered(Queue(queue), last)
+                # Up to version 3 there was one queue.
                 case (None, int(last)) if number == 1:
-                    yield Numbers(delivered=last)
+                    yield Delivered(Queue.INFLUX, last)
+                case (None,) if number:
+                    yield Pruned(number)
+                case (int(one), int(same)) if not number and one == same:
+                    yield InRecords(one)
 
 
 def _may_be_sent(row: Pending | DeadLetter) -> bool:
@@ -138,7 +170,7 @@ def _is_ours(line: str) -> bool:
 
 
 def _may_be_report(types: Types) -> bool:
-    return shape(types) in {*_ENTRY, *_DEAD_LETTER, _CURSOR, "ti"}
+    return shape(types) in {*_ENTRY, *_DEAD_LETTER, *_NUMBERS}
 
 
 def _is_name(text: str) -> bool:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -23,8 +22,11 @@ from collector.outbox.aside import (
     suspicion,
 )
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
-from collector.outbox.file import OutboxFile, disk, disk_is_short
+from collector.outbox.file import OutboxFile
+from collector.outbox.jobs import Acknowledge, Append, Change, Job, do, entries_of
+from collector.outbox.queues import Queue, queue_of
 from collector.outbox.rows import Entry, Pending, Stats
+from collector.outbox.space import disk, disk_is_short
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
@@ -39,34 +41,6 @@ _LOOK_SHARE: Final = 32
 COLLECTOR_OUTBOX_MAX and the reserve was written."""
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Append:
-    """Job: append entries."""
-
-    entries: tuple[Entry, ...]
-    future: asyncio.Future[None]
-
-
-@dataclass(slots=True)
-class _Acknowledge:
-    """Job: mark a batch as delivered, all but `dead`."""
-
-    batch: Sequence[Pending]
-    dead: Sequence[tuple[Pending, bytes, str]]
-    future: asyncio.Future[None]
-
-
-@dataclass(slots=True)
-class _Change:
-    """Job: call `work` with the file, after all jobs submitted before."""
-
-    work: Callable[[OutboxFile], None]
-    future: asyncio.Future[None]
-
-
-_Job = _Append | _Acknowledge | _Change
 
 
 class _Wake(Enum):
@@ -90,14 +64,14 @@ class Outbox:
         self._keep_ns = keep_seconds * 10**9
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | _Wake | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | _Wake | None] = queue.SimpleQueue()
         self._unavailable: str | None = None
         self._damage: str | None = None
         self._carried: list[Pending] = []
         self._file = OutboxFile(path)
         self._read_file = OutboxFile(path)
-        self.arrived = asyncio.Event()
-        """Event that is set when an entry is durable; the delivery loop clears it."""
+        self.arrived = {queue: asyncio.Event() for queue in Queue}
+        """Events that are set when an entry of a queue is durable; its delivery clears them."""
         self.begun: Callable[[OutboxFile], None] = lambda _file: None
         """Callback for each new file that replaces a damaged one; runs in the outbox's thread,
         within a transaction."""
@@ -118,7 +92,7 @@ class Outbox:
 
     def append(self, *entries: Entry) -> asyncio.Future[None]:
         """Append entries. The future is done once they are on disk, or fails: OutboxUnavailable."""
-        return self._submit(_Append(entries, self._loop.create_future()))
+        return self._submit(Append(entries, self._loop.create_future()))
 
     def acknowledge(
         self, batch: Sequence[Pending], dead: Sequence[tuple[Pending, bytes, str]] = ()
@@ -127,27 +101,31 @@ class Outbox:
 
         If a replay was started meanwhile this changes nothing: `read` returns the batch again.
         """
-        return self._submit(_Acknowledge(batch, dead, self._loop.create_future()))
+        return self._submit(Acknowledge(batch, dead, self._loop.create_future()))
 
     def change(self, work: Callable[[OutboxFile], None]) -> asyncio.Future[None]:
         """Call `work` with the file in a transaction, after all jobs submitted before.
 
         The future is done once the changes are on disk.
         """
-        return self._submit(_Change(work, self._loop.create_future()))
+        return self._submit(Change(work, self._loop.create_future()))
 
     async def ask(self, question: Callable[[OutboxFile], T]) -> T:
         """Return the result of `question`, called with a connection for reading only."""
         # The thread looks the file up, as in `read`.
         return await self._read(lambda: question(self._read_file))
 
-    async def read(self, *, max_lines: int, after: int = 0) -> list[Pending]:
-        """Return the oldest undelivered entries after number `after`, in order.
+    async def read(
+        self, *, max_lines: int, after: int = 0, queue: Queue = Queue.INFLUX
+    ) -> list[Pending]:
+        """Return the oldest undelivered entries of a queue after number `after`, in order.
 
         Together they have at most `max_lines` lines, except that one entry always fits.
         """
         # The thread looks the file up: a new file may have replaced it meanwhile.
-        return await self._read(lambda: self._read_file.read(max_lines=max_lines, after=after))
+        return await self._read(
+            lambda: self._read_file.read(max_lines=max_lines, after=after, queue=queue)
+        )
 
     async def stats(self) -> Stats:
         """Return the outbox's statistics."""
@@ -171,7 +149,7 @@ class Outbox:
         self._read_file.close()
         self._file.close()
 
-    def _submit(self, job: _Job) -> asyncio.Future[None]:
+    def _submit(self, job: Job) -> asyncio.Future[None]:
         self._jobs.put(job)
         return job.future
 
@@ -186,7 +164,7 @@ class Outbox:
             open_ = None not in jobs
             if self._damage is not None:
                 self._begin_anew(self._damage)
-            written += self._commit([job for job in jobs if isinstance(job, _Job)])
+            written += self._commit([job for job in jobs if isinstance(job, Job)])
             now = time.monotonic()
             due = now - tidied > _HOUSEKEEPING_S
             if not due and self._unavailable is None and (now - looked > _LOOK_S or written > most):
@@ -195,21 +173,21 @@ class Outbox:
                 self._tidy()
                 tidied = time.monotonic()
 
-    def _waiting_jobs(self) -> list[_Job | _Wake | None]:
+    def _waiting_jobs(self) -> list[Job | _Wake | None]:
         """Return all submitted jobs; without any, wait a few seconds for the first."""
-        jobs: list[_Job | _Wake | None] = []
+        jobs: list[Job | _Wake | None] = []
         with contextlib.suppress(queue.Empty):
             jobs.append(self._jobs.get(timeout=_HOUSEKEEPING_S))
             while True:
                 jobs.append(self._jobs.get_nowait())
         return jobs
 
-    def _commit(self, jobs: list[_Job]) -> int:
+    def _commit(self, jobs: list[Job]) -> int:
         """Do jobs in one commit and return how many bytes of lines were added."""
         if self._unavailable is not None:
-            refused = [job for job in jobs if isinstance(job, _Append)]
+            refused = [job for job in jobs if isinstance(job, Append)]
             self._answer(refused, OutboxUnavailable(self._unavailable))
-            jobs = [job for job in jobs if not isinstance(job, _Append)]
+            jobs = [job for job in jobs if not isinstance(job, Append)]
         if not jobs:
             return 0
         try:
@@ -222,41 +200,15 @@ class Outbox:
             return 0
         self._metrics.outbox_commits.inc()
         self._answer(jobs, None)
-        return sum([len(entry.lines) for entry in _entries(jobs)])
+        return sum([len(entry.lines) for entry in entries_of(jobs)])
 
-    def _do(self, jobs: list[_Job]) -> None:
+    def _do(self, jobs: list[Job]) -> None:
         """Do jobs in one commit; if the file is damaged, once more in a new one."""
         try:
-            self._do_in(self._file, jobs)
+            do(self._file, jobs)
         except OutboxDamaged as error:
             self._begin_anew(str(error))
-            self._do_in(self._file, jobs)
-
-    def _do_in(self, file: OutboxFile, jobs: list[_Job]) -> None:
-        if any(isinstance(job, _Change) for job in jobs):
-            self._do_in_order(file, jobs)
-            return
-        acknowledged = [job for job in jobs if isinstance(job, _Acknowledge)]
-        entries = _entries(jobs)
-        if not acknowledged:
-            file.append(*entries)
-            return
-        with file.transaction():
-            for job in acknowledged:
-                file.acknowledge(job.batch, job.dead)
-            file.insert(*entries)
-
-    @staticmethod
-    def _do_in_order(file: OutboxFile, jobs: list[_Job]) -> None:
-        with file.transaction():
-            for job in jobs:
-                match job:
-                    case _Append(entries):
-                        file.insert(*entries)
-                    case _Acknowledge(batch, dead):
-                        file.acknowledge(batch, dead)
-                    case _Change(work):
-                        work(file)
+            do(self._file, jobs)
 
     def _begin_anew(self, why: str) -> bool:
         """Replace the damaged file by a new one; return whether that succeeded.
@@ -284,7 +236,9 @@ class Outbox:
         self._see_to_set_aside()
         return True
 
-    def _answer(self, jobs: Sequence[_Job], error: OutboxUnavailable | None) -> None:
+    def _answer(self, jobs: Sequence[Job], error: OutboxUnavailable | None) -> None:
+        targets = () if error else {entry.target for entry in entries_of(jobs)}
+
         def tell() -> None:
             # A future whose waiter has gone away is cancelled.
             for future in [job.future for job in jobs if not job.future.done()]:
@@ -292,8 +246,8 @@ class Outbox:
                     future.set_result(None)
                 else:
                     future.set_exception(error)
-            if error is None and any(isinstance(job, _Append) for job in jobs):
-                self.arrived.set()
+            for target in targets:
+                self.arrived[queue_of(target)].set()
 
         self._loop.call_soon_threadsafe(tell)
 
@@ -346,9 +300,11 @@ class Outbox:
 
     def _measure(self) -> None:
         found = self._file.stats()
-        age = (time.time_ns() - found.oldest_ns) / 1e9 if found.oldest_ns is not None else 0.0
-        self._metrics.outbox_reports.set(found.reports)
-        self._metrics.outbox_age_seconds.set(max(0.0, age))
+        now = time.time_ns()
+        for target, waiting in found.waiting.items():
+            age = (now - (now if waiting.oldest_ns is None else waiting.oldest_ns)) / 1e9
+            self._metrics.outbox_reports.labels(target).set(waiting.reports)
+            self._metrics.outbox_age_seconds.labels(target).set(max(0.0, age))
         self._metrics.outbox_bytes.set(found.bytes)
         free, size = disk(self._path)
         self._metrics.disk_free_bytes.set(free)
@@ -369,8 +325,3 @@ class Outbox:
                 log.error("outbox refuses reports", reason="unavailable", why=why)
         self._unavailable = why
         self._metrics.outbox_accepting.set(why is None)
-
-
-def _entries(jobs: Sequence[_Job]) -> list[Entry]:
-    """Return the entries that jobs append, in order."""
-    return [entry for job in jobs if isinstance(job, _Append) for entry in job.entries]

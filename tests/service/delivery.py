@@ -49,7 +49,7 @@ class Delivering:
         return self.metrics.registry.get_sample_value(name, labels)
 
     def blocked(self, reason: str) -> bool:
-        return self.metric("collector_writer_blocked", reason=reason) == 1
+        return self.metric("collector_writer_blocked", target="influx", reason=reason) == 1
 
     def left(self) -> int:
         with OutboxFile(self.path) as file:

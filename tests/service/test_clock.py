@@ -195,7 +195,9 @@ async def test_report_that_may_be_stored_already_is_not_stored_again_at_another_
         environment = databases.environment | {"COLLECTOR_INFLUX_URL": proxy.url}
         collector = serve(environment | machine_clock.environment)
         assert post(collector.url, encoded(report([2001]))).status == 200
-        eventually(lambda: metric(collector.metrics_url, "collector_outbox_reports") == 0)
+        eventually(
+            lambda: metric(collector.metrics_url, "collector_outbox_reports", target="influx") == 0
+        )
         proxy.fault = deaf
         assert post(collector.url, encoded(report([2002]))).status == 200
         eventually(lambda: stored() == 2)
@@ -204,7 +206,9 @@ async def test_report_that_may_be_stored_already_is_not_stored_again_at_another_
         proxy.fault = None
         collector = serve(collector.environment)
         assert post(collector.url, encoded(report([2003]))).status == 200
-        eventually(lambda: metric(collector.metrics_url, "collector_outbox_reports") == 0)
+        eventually(
+            lambda: metric(collector.metrics_url, "collector_outbox_reports", target="influx") == 0
+        )
 
     async with FaultyProxy(databases.server.url).open() as proxy:
         await asyncio.to_thread(told, proxy)

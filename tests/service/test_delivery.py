@@ -165,8 +165,12 @@ async def test_only_the_line_that_influxdb_cannot_parse_is_set_aside(
         await upstream.wait_stored(1000)
         await delivery.emptied()
     # Counted after they are gone from the outbox: only at its end the writer has counted all.
-    assert delivery.metric("collector_writer_lines_total", outcome="dead-letter") == 1
-    assert delivery.metric("collector_writer_lines_total", outcome="written") == 1000
+    assert (
+        delivery.metric("collector_writer_lines_total", target="influx", outcome="dead-letter") == 1
+    )
+    assert (
+        delivery.metric("collector_writer_lines_total", target="influx", outcome="written") == 1000
+    )
     assert delivery.dead() == {"BAD f=1i 1": "unable to parse 'BAD'"}
     assert set(upstream.stored) == set(lines) - {"BAD f=1i 1"}
     assert len(upstream.seen) < 30

@@ -96,7 +96,7 @@ async def test_denial_is_shouted_and_reports_are_taken_all_the_same(serve: Start
         def denied() -> Serve:
             collector = serve({"COLLECTOR_INFLUX_URL": upstream.url})
             assert post(collector.url, encoded(report([2001]))).status == 200
-            labels = {"reason": "denied"}
+            labels = {"target": "influx", "reason": "denied"}
             eventually(
                 lambda: metric(collector.metrics_url, "collector_writer_blocked", **labels) == 1
             )

@@ -34,8 +34,8 @@ def outbox_at(path: Path, metrics: Metrics, *, max_bytes: int = 1 << 30) -> Outb
     return Outbox(path, max_bytes=max_bytes, keep_seconds=3600, metrics=metrics)
 
 
-def value(metrics: Metrics, name: str) -> float:
-    found = metrics.registry.get_sample_value(name)
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    found = metrics.registry.get_sample_value(name, labels)
     assert found is not None
     return found
 
@@ -191,8 +191,8 @@ async def test_depth_age_and_size_are_measured(tmp_path: Path) -> None:
     metrics = Metrics()
     outbox = outbox_at(tmp_path / FILE, metrics)
     await outbox.close()
-    assert value(metrics, "collector_outbox_reports") == 2
-    assert 59 < value(metrics, "collector_outbox_age_seconds") < 70
+    assert value(metrics, "collector_outbox_reports", target="influx") == 2
+    assert 59 < value(metrics, "collector_outbox_age_seconds", target="influx") < 70
     assert value(metrics, "collector_outbox_bytes") > 4096
     assert value(metrics, "collector_dead_letters") == 0
 

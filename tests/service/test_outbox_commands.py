@@ -51,6 +51,16 @@ def test_replay_says_how_much_is_given_again(path: Path, since: str, count: int)
     assert f"{count} reports wait to be delivered" in done.out
 
 
+def test_replay_of_one_target_leaves_the_others_as_they_are(path: Path) -> None:
+    with OutboxFile(path) as file:
+        file.append(Entry(time.time_ns(), None, 1, b"{} 1", "records", "telemetrics"))
+    done = outbox(path, "replay", "--since", "6h", "--target", "records")
+    assert "1 reports wait to be delivered" in done.out
+    assert waiting(path) == 0
+    outbox(path, "replay", "--since", "6h", "--target", "influx")
+    assert waiting(path) == 2
+
+
 def test_replay_says_where_more_is_asked_for_than_is_kept(path: Path) -> None:
     assert "oldest report kept here" in outbox(path, "replay", "--since", "2024-06-01T10:00").err
     assert "oldest report kept here" not in outbox(path, "replay", "--since", "1h").err

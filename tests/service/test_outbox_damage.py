@@ -30,6 +30,7 @@ from collector.outbox import (
     recover,
     set_aside,
 )
+from collector.outbox.layout import VERSION
 from collector.privacy import OwnerMark, Pseudonymiser, ServerPseudonym
 from tests.length import seed
 from tests.sender import KEY, until
@@ -528,7 +529,7 @@ def test_outbox_of_version_1_is_migrated_in_place(tmp_path: Path) -> None:
         assert [one.lines for one in file.read(max_lines=10)] == [entry(2).lines, entry(3).lines]
         assert file.legacy()["owner_choices"] == [(MARKS(OTHER), "opt-out", 5, 1)]
     with closing(sqlite3.connect(tmp_path / FILE)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (3,)
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
     assert set_aside(tmp_path) == []
 
 

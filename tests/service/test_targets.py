@@ -15,18 +15,26 @@ from collector.delivery import Blocked, Delivery, InfluxTarget, Target
 from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.metrics import Metrics
-from collector.outbox import FILE, Entry, Outbox, OutboxFile
+from collector.outbox import FILE, Entry, Outbox, OutboxFile, Queue
 from collector.outbox.delivering import DeliveryLock
 from tests.sender import until
 from tools.embedded import EmbeddedInflux
 
-DATABASES = ("usage_raw", "another_sender")
+DATABASES: tuple[str, ...] = ("usage_raw", "another_sender")
 
 
 class Place(Protocol):
     """What a target stores into, and how it is taken away and brought back."""
 
+    queue: Queue
+    databases: tuple[str, ...]
+    """Targets that entries of its queue may name."""
+
     def target(self) -> Target[Any]: ...
+
+    def line(self, n: int) -> bytes:
+        """The line of entry number `n`."""
+        ...
 
     def away(self) -> None: ...
 
@@ -44,6 +52,9 @@ class Place(Protocol):
 class InfluxPlace:
     """An InfluxDB of the test's own."""
 
+    queue = Queue.INFLUX
+    databases = DATABASES
+
     def __init__(self, server: EmbeddedInflux, influx: Influx) -> None:
         self._server = server
         self._influx = influx
@@ -51,6 +62,9 @@ class InfluxPlace:
     def target(self) -> Target[Any]:
         wanted = dict.fromkeys(DATABASES, 0)
         return InfluxTarget(self._influx, Metrics(), lambda: ensure(self._influx, wanted))
+
+    def line(self, n: int) -> bytes:
+        return b"m n=%di %d" % (n, n)
 
     def away(self) -> None:
         self._server.kill()
@@ -92,9 +106,9 @@ async def outbox_in(directory: Path) -> AsyncIterator[Outbox]:
 
 
 @asynccontextmanager
-async def delivered(outbox: Outbox, target: Target[Any], directory: Path) -> AsyncIterator[None]:
+async def delivered(outbox: Outbox, place: Place, directory: Path) -> AsyncIterator[None]:
     """Deliver until the end of the context."""
-    loop = Delivery(outbox, target, Metrics(), DeliveryLock(directory))
+    loop = Delivery(outbox, place.target(), Metrics(), DeliveryLock(directory), queue=place.queue)
     task = asyncio.create_task(loop.run())
     try:
         yield
@@ -103,22 +117,27 @@ async def delivered(outbox: Outbox, target: Target[Any], directory: Path) -> Asy
         await task
 
 
-def entries(numbers: Sequence[int], database: str = DATABASES[0]) -> list[Entry]:
-    return [
-        Entry(time.time_ns(), None, 1, b"m n=%di %d" % (n, n), database, "toy") for n in numbers
-    ]
+def entries(place: Place, numbers: Sequence[int], database: int = 0) -> list[Entry]:
+    target = place.databases[database]
+    return [Entry(time.time_ns(), None, 1, place.line(n), target, "toy") for n in numbers]
 
 
 async def test_entries_of_several_databases_arrive_each_in_its_own(
     place: Place, tmp_path: Path
 ) -> None:
     async with outbox_in(tmp_path) as outbox:
-        mixed = zip(entries(range(1, 50, 2)), entries(range(2, 50, 2), DATABASES[1]), strict=False)
+        last = len(place.databases) - 1
+        mixed = zip(
+            entries(place, range(1, 50, 2)), entries(place, range(2, 50, 2), last), strict=False
+        )
         await outbox.append(*[entry for pair in mixed for entry in pair])
-        async with delivered(outbox, place.target(), tmp_path):
+        async with delivered(outbox, place, tmp_path):
             await until(lambda: not _left(tmp_path))
-    assert await place.stored(DATABASES[0]) == list(range(1, 49, 2))
-    assert await place.stored(DATABASES[1]) == list(range(2, 50, 2))
+    wanted: dict[str, list[int]] = {database: [] for database in place.databases}
+    for n in range(1, 49):
+        wanted[place.databases[0 if n % 2 else last]].append(n)
+    for database, numbers in wanted.items():
+        assert await place.stored(database) == numbers
 
 
 async def test_entries_wait_while_the_target_is_away_and_arrive_once_when_it_is_back(
@@ -126,40 +145,40 @@ async def test_entries_wait_while_the_target_is_away_and_arrive_once_when_it_is_
 ) -> None:
     place.away()
     async with outbox_in(tmp_path) as outbox:
-        await outbox.append(*entries(range(1, 20)))
-        async with delivered(outbox, place.target(), tmp_path):
+        await outbox.append(*entries(place, range(1, 20)))
+        async with delivered(outbox, place, tmp_path):
             await asyncio.sleep(0.5)
             assert _left(tmp_path) == 19
             await asyncio.to_thread(place.back)
             await until(lambda: not _left(tmp_path))
-    assert await place.stored(DATABASES[0]) == list(range(1, 20))
+    assert await place.stored(place.databases[0]) == list(range(1, 20))
 
 
 async def test_line_that_is_refused_is_set_aside_and_the_others_arrive(
     place: Place, tmp_path: Path
 ) -> None:
     async with outbox_in(tmp_path) as outbox:
-        wrong = Entry(time.time_ns(), None, 1, place.refused(), DATABASES[1], "toy")
-        await outbox.append(*entries(range(1, 8)), wrong, *entries(range(8, 12)))
-        async with delivered(outbox, place.target(), tmp_path):
+        wrong = Entry(time.time_ns(), None, 1, place.refused(), place.databases[-1], "toy")
+        await outbox.append(*entries(place, range(1, 8)), wrong, *entries(place, range(8, 12)))
+        async with delivered(outbox, place, tmp_path):
             await until(lambda: not _left(tmp_path))
-    assert await place.stored(DATABASES[0]) == list(range(1, 12))
+    assert await place.stored(place.databases[0]) == list(range(1, 12))
     with OutboxFile(tmp_path / FILE) as file:
         letters = file.dead_letters()
     assert [(letter.line, letter.target, letter.sender) for letter in letters] == [
-        (place.refused(), DATABASES[1], "toy")
+        (place.refused(), place.databases[-1], "toy")
     ]
 
 
 async def test_replayed_entries_are_stored_once(place: Place, tmp_path: Path) -> None:
     async with outbox_in(tmp_path) as outbox:
-        await outbox.append(*entries(range(1, 10)))
+        await outbox.append(*entries(place, range(1, 10)))
         for _ in range(2):
-            async with delivered(outbox, place.target(), tmp_path):
+            async with delivered(outbox, place, tmp_path):
                 await until(lambda: not _left(tmp_path))
             with OutboxFile(tmp_path / FILE) as file:
                 assert file.replay(since_ns=0) == 9
-    assert await place.stored(DATABASES[0]) == list(range(1, 10))
+    assert await place.stored(place.databases[0]) == list(range(1, 10))
 
 
 async def test_target_that_is_away_says_so_and_stores_nothing_by_halves(place: Place) -> None:

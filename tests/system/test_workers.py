@@ -179,7 +179,7 @@ def test_every_gauge_says_the_same_with_several_workers(
 
     def settled(collector: Serve) -> bool:
         found = gauges(collector)
-        waiting = found["collector_outbox_reports", frozenset()]
+        waiting = found["collector_outbox_reports", frozenset({("target", "influx")})]
         return not waiting and all(found.get(one) for one in not_zero)
 
     seen: list[dict[GaugeName, bool]] = []

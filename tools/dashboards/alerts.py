@@ -239,7 +239,7 @@ OUTBOX_BACKLOG: Final = compared(
 DEAD_LETTERS: Final = compared(
     "DeadLetters",
     "warning",
-    f"InfluxDB refused {shown('lines')} lines for good; they are set aside.",
+    f"{shown('lines')} lines were refused for good by their target; they are set aside.",
     metric("lines", "sum(collector_dead_letters)"),
     firing="$lines > 0",
     lasting="5m",
@@ -248,9 +248,9 @@ DEAD_LETTERS: Final = compared(
 INFLUX_UNREACHABLE: Final = compared(
     "InfluxUnreachable",
     "critical",
-    "The writer makes no progress: {{ .Labels.reason }}. Reports are taken in all the same, and"
-    " are safe on the collector's disk.",
-    metric("blocked", 'max by (reason) (collector_writer_blocked{reason!="outbox"})'),
+    "Delivery to {{ .Labels.target }} makes no progress: {{ .Labels.reason }}. Reports are taken in"
+    " all the same, and are safe on the collector's disk.",
+    metric("blocked", 'max by (target, reason) (collector_writer_blocked{reason!="outbox"})'),
     firing="$blocked > 0",
     lasting="5m",
 )

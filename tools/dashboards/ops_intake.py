@@ -30,14 +30,14 @@ INTAKE: Final = Dashboard(
         (
             stat(
                 "Reports waiting",
-                "Accepted reports that InfluxDB does not have yet; the collector's disk has them.",
+                "Accepted reports that a target does not have yet; the collector's disk has them.",
                 prom("sum(collector_outbox_reports)"),
                 width=4,
                 steps=((None, "green"), (10_000, "orange"), (100_000, "red")),
             ),
             stat(
                 "Oldest waiting",
-                "Age of the oldest report that InfluxDB does not have yet. Over 15 minutes is an"
+                "Age of the oldest report that a target does not have yet. Over 15 minutes is an"
                 " alert.",
                 prom("max(collector_outbox_age_seconds)"),
                 width=4,
@@ -55,7 +55,7 @@ INTAKE: Final = Dashboard(
             ),
             stat(
                 "Writer blocked",
-                "1 while a writer makes no progress: InfluxDB is away, or denies the token.",
+                "1 while delivery makes no progress: a target is away, or denies the token.",
                 prom("max(collector_writer_blocked)"),
                 width=4,
                 unit="none",
@@ -64,7 +64,7 @@ INTAKE: Final = Dashboard(
             ),
             stat(
                 "Dead letters",
-                "Lines that InfluxDB refused for good: `collector outbox dead` lists them.",
+                "Lines that a target refused for good: `collector outbox dead` lists them.",
                 prom("sum(collector_dead_letters)"),
                 width=4,
                 line=False,
@@ -143,10 +143,10 @@ INTAKE: Final = Dashboard(
             ),
             lines(
                 "Outbox, reports waiting and their age",
-                "Reports that InfluxDB does not have yet (left), age of the oldest (right).",
+                "Reports that a target does not have yet (left), age of the oldest (right).",
                 (
-                    prom("sum(collector_outbox_reports)", "waiting"),
-                    prom("max(collector_outbox_age_seconds)", "age of the oldest"),
+                    prom("sum by (target) (collector_outbox_reports)", "waiting for {{target}}"),
+                    prom("max by (target) (collector_outbox_age_seconds)", "oldest for {{target}}"),
                 ),
                 width=8,
                 overrides=(

@@ -1,0 +1,83 @@
+"""One connection to an outbox's file, on which the parts of `OutboxFile` build."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+from collector.outbox import layout
+from collector.outbox.dating import DatingTables
+from collector.outbox.errors import named
+from collector.sqlite.holding import Hold
+
+_BUSY_S: Final = 30
+
+
+class Connected:
+    """An open connection to an outbox's file, which is made if missing; also a context manager.
+
+    Every method and the constructor raise OutboxUnavailable if the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._closed = False
+        with named():
+            # SQLite gives its log and index files the mode of the database file.
+            self._hold = Hold(path.parent)
+            try:
+                path.touch(mode=0o600)
+                self._database = sqlite3.connect(
+                    path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+                )
+            except BaseException:
+                self._hold.let_go()
+                raise
+            try:
+                layout.prepare(self._database, path)
+                self._identity = _identity(path)
+                self.dating = DatingTables(self._database)
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+        if not self._closed:
+            self._closed = True
+            self._hold.let_go()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the open file is still the one at its path, not moved away or replaced."""
+        return _identity(self._path) == self._identity
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run the block in one transaction: at its end all changes are on disk, or none."""
+        with named(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+
+    def pragma(self, name: str) -> int:
+        """Return the value of a pragma that is a number."""
+        (value,) = self._database.execute(f"PRAGMA {name}").fetchone()
+        return int(value)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

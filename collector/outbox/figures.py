@@ -1,0 +1,84 @@
+"""Figures of an outbox's file: what waits, how old it is, and the timestamps that it has given."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collector.outbox.errors import as_written, named
+from collector.outbox.queues import DELIVERED, FROM, Queue
+from collector.outbox.rows import Stats, Waiting
+from collector.outbox.space import Space
+
+_RECENT: Final = 1000
+_STAMPED: Final = f"""
+SELECT CASE WHEN length(lines) < 65536 THEN lines ELSE substr(lines, -32) END FROM entries
+ORDER BY id DESC LIMIT {_RECENT}
+"""  # noqa: S608 - constants
+"""Recent entries; of long ones, which are records, only the end of their one line."""
+
+
+class Figures(Space):
+    """The part of an outbox's file that counts and measures its rows."""
+
+    def stats(self) -> Stats:
+        """Return the outbox's statistics."""
+        with named():
+            waiting = {queue: self._waiting(queue) for queue in Queue}
+            (dead,) = self._database.execute("SELECT count(*) FROM dead_letters").fetchone()
+        return Stats(waiting, dead, self.used())
+
+    def _waiting(self, queue: Queue) -> Waiting:
+        (delivered,) = self._database.execute(f"SELECT {DELIVERED[queue]}").fetchone()
+        oldest = self._database.execute(
+            f"SELECT received_ns FROM {FROM[queue]} AND id > ? ORDER BY id LIMIT 1",  # noqa: S608
+            (delivered,),
+        ).fetchone()
+        if oldest is None:
+            return Waiting(0, None)
+        counted = f"SELECT count(*) FROM {FROM[Queue.RECORDS]} AND id > ?"  # noqa: S608 - constants
+        (count,) = self._database.execute(counted, (delivered,)).fetchone()
+        with as_written():
+            if queue is Queue.INFLUX:
+                # Counting rows would read the whole backlog; their numbers have almost no gaps.
+                (last,) = self._database.execute("SELECT max(id) FROM entries").fetchone()
+                (pruned,) = self._database.execute(
+                    "SELECT count(*) FROM pruned WHERE id > ?", (delivered,)
+                ).fetchone()
+                count = int(last) - int(delivered) - count - pruned
+            return Waiting(count, int(oldest[0]))
+
+    def last_id(self) -> int:
+        """Return the highest entry number ever given, 0 for none."""
+        with named():
+            return self.dating.last_id()
+
+    def newest_ns(self) -> int:
+        """Return the newest timestamp that an earlier run may have given, in ns; 0 for none."""
+        # Not only of the last entry, which may be a retried dead letter with an old timestamp.
+        with named():
+            rows = self._database.execute(_STAMPED).fetchall()
+        with as_written():
+            return max((int(lines.rpartition(b" ")[2]) for (lines,) in rows), default=0)
+
+    def used_stamps(self) -> list[int]:
+        """Return timestamps that a new process must not give again, in ns since 1970.
+
+        They are the first and the last of each recent report, and those given ahead of the clock.
+        """
+        with named():
+            rows = self._database.execute(_STAMPED).fetchall()
+        with as_written():
+            stamps = [
+                int(line.rpartition(b" ")[2])
+                for (lines,) in rows
+                for line in (lines.partition(b"\n")[0], lines)
+            ]
+        return stamps + self.dating.marks()
+
+    def oldest_ns(self) -> int | None:
+        """Return when the oldest retained entry was received, in ns; None if there is none."""
+        with named():
+            row = self._database.execute(
+                "SELECT received_ns FROM entries ORDER BY id LIMIT 1"
+            ).fetchone()
+        return None if row is None else int(row[0])

@@ -1,0 +1,117 @@
+"""Disk space of an outbox's file: its size, deletion of delivered entries, return of free pages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from collector.outbox.connection import Connected
+from collector.outbox.errors import named
+from collector.outbox.queues import DELIVERED, FROM, Queue
+from collector.sqlite.search import holds
+
+_PRUNE_ROWS: Final = 2000
+_MOST_VACUUM: Final = 256 << 20
+_KEPT: Final = {
+    queue: (
+        f"SELECT id FROM {FROM[queue]}"  # noqa: S608 - constants
+        f" AND id > (SELECT pruned_id FROM cursors WHERE queue = '{queue}')"
+    )
+    for queue in Queue
+}
+_ALL_BEFORE: Final = {
+    queue: (
+        f"UPDATE cursors SET pruned_id = coalesce(({kept} ORDER BY id LIMIT 1) - 1, delivered_id)"  # noqa: S608
+        " WHERE queue = :queue"
+    )
+    for queue, kept in _KEPT.items()
+}
+_PRUNE: Final = {
+    queue: (
+        f"DELETE FROM entries WHERE id IN ({kept} AND id <= {DELIVERED[queue]}"  # noqa: S608
+        f" AND received_ns < ? ORDER BY id LIMIT {_PRUNE_ROWS})"
+    )
+    for queue, kept in _KEPT.items()
+}
+
+
+class Space(Connected):
+    """The part of an outbox's file that is about its size."""
+
+    def used(self) -> int:
+        """Return the bytes in use in the file, without its free pages."""
+        with named():
+            pages = self.pragma("page_count") - self.pragma("freelist_count")
+            return pages * self.pragma("page_size")
+
+    def prune(self, *, older_than_ns: int) -> int:
+        """Delete a chunk of each queue's delivered entries received before a time; return how many.
+
+        Entries of one queue may stay while those of another, received later, are deleted.
+        """
+        dropped = 0
+        with self.transaction():
+            dropped += self._database.execute(_PRUNE[Queue.INFLUX], (older_than_ns,)).rowcount
+            gone = self._database.execute(
+                f"{_PRUNE[Queue.RECORDS]} RETURNING id", (older_than_ns,)
+            ).fetchall()
+            if gone:
+                self._note_pruned(gone)
+            if dropped := dropped + len(gone):
+                # So that the next call passes over no entries of other queues that stay.
+                for queue in Queue:
+                    self._database.execute(_ALL_BEFORE[queue], {"queue": queue})
+        if dropped:
+            with named():
+                self._database.execute("PRAGMA incremental_vacuum").fetchall()
+        return dropped
+
+    def _note_pruned(self, records: list[tuple[int]]) -> None:
+        """Note numbers that are not InfluxDB's, whose waiting entries are counted by number."""
+        (delivered,) = self._database.execute(f"SELECT {DELIVERED[Queue.INFLUX]}").fetchone()
+        ahead = [id_ for id_ in records if id_[0] > delivered]
+        self._database.execute("DELETE FROM pruned WHERE id <= ?", (delivered,))
+        self._database.executemany("INSERT OR IGNORE INTO pruned VALUES (?)", ahead)
+
+    def copy_to(self, path: Path) -> None:
+        """Write a complete copy to `path`, which must not exist, and empty this file's log."""
+        with named():
+            path.touch(mode=0o600)
+            self._database.execute("VACUUM INTO ?", (str(path),))
+        self.fold()
+
+    def scrub(self, traces: Iterable[bytes]) -> bool:
+        """Remove remains of deleted rows; return whether the disk is free of these byte strings.
+
+        Outside of a transaction. Waits for readers and writers of other connections.
+        """
+        self.fold()
+        if not holds(self._path, traces):
+            return True
+        # Remains of rows that were moved within a page belong to no row: only VACUUM removes them.
+        if self.used() > _MOST_VACUUM or disk_is_short(self._path, reserve=2 * self.used()):
+            return False
+        with named():
+            self._database.execute("VACUUM")
+        self.fold()
+        return not holds(self._path, traces)
+
+    def fold(self) -> None:
+        """Return free pages to the disk, and move the log's pages into the file."""
+        with named():
+            self._database.execute("PRAGMA incremental_vacuum").fetchall()
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def disk(path: Path) -> tuple[int, int]:
+    """Return the free bytes available to this process and the size of a file's disk, in bytes."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def disk_is_short(path: Path, *, reserve: int) -> bool:
+    """Return whether less than `reserve` bytes, or 1/20 of a smaller disk, is free."""
+    free, size = disk(path)
+    return free < min(reserve, size // 20)
