@@ -42,7 +42,7 @@ class Abandoned:
         self._lock = lock
         self._prepare = prepare
 
-    async def see_to(self, directory: Path) -> None:
+    async def finish(self, directory: Path) -> None:
         """Deliver the entries in a directory, wait until their retention is over, then delete it.
 
         Raises StateError, OutboxUnavailable, OSError.

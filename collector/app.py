@@ -34,10 +34,10 @@ from collector.memory import Memory
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, Queue, look_over, read_at_start
 from collector.outbox.delivering import DeliveryLock
-from collector.owners.desk import Desk, Parts
 from collector.owners.erasure import Locks
 from collector.owners.operations import owner_operations
 from collector.owners.routes import MyData
+from collector.owners.services import OwnerServices, Parts
 from collector.owners.texts import Terms
 from collector.parts import daily_of, influx_of, outboxes_of, reconciler_of, retention
 from collector.privacy import Pseudonymiser
@@ -48,11 +48,12 @@ from collector.retention import prepare
 from collector.rollup.schedule import Schedule
 from collector.setting_types import Address
 from collector.settings import Settings
-from collector.share import ALONE, Share, Signals, abandoned
+from collector.signals import Signals
 from collector.state import ROLLUP_LOCK, SharedLock, locked, pseudonym_key
 from collector.supervisor import Supervisor
 from collector.systemd import Notifier
-from collector.upgrade import take_over, take_over_all
+from collector.upgrade import migrate_outbox, migrate_outboxes
+from collector.worker import ONLY_WORKER, Worker, abandoned
 
 log = structlog.get_logger("collector.app")
 
@@ -143,22 +144,24 @@ def public_site(
 
 @asynccontextmanager
 async def running(
-    whole: Settings, share: Share = ALONE, *, intakes: Sequence[Intake] = INTAKES
+    whole: Settings, worker: Worker = ONLY_WORKER, *, intakes: Sequence[Intake] = INTAKES
 ) -> AsyncIterator[Running]:
     """Run a collector from entry to exit; draining the outbox at exit takes up to 10 s.
 
-    `whole` are the settings of all workers together, `share` is this process's part among them.
+    `whole` are the settings of all workers together, `worker` says which of them this is.
     Of `intakes`, those are served that the settings switch on. Raises StateError,
     OutboxUnavailable, MemoryUnavailable, OSError (an address that cannot be listened on).
     """
-    settings = share.settings(whole)
+    settings = worker.settings(whole)
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(locked(settings.state_dir))
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir))
         metrics = Metrics()
-        memory = _memory(directory, whole, share, metrics)
+        memory = _memory(directory, whole, worker, metrics)
         begun, known = read_at_start(
-            directory / FILE, metrics, lambda file: (clock.begin(file, metrics), file.servers())
+            directory / FILE,
+            metrics,
+            lambda file: (clock.record_start(file, metrics), file.servers()),
         )
         outbox = Outbox(
             directory / FILE,
@@ -188,7 +191,7 @@ async def running(
         series = PublicSeries(influx)
         daily = daily_of(settings, influx)
         rolling = SharedLock(whole.state_dir / ROLLUP_LOCK)
-        signals = Signals(whole.state_dir, share)
+        signals = Signals(whole.state_dir, worker)
         schedule = Schedule(
             daily,
             reconciler_of(settings, influx),
@@ -196,7 +199,7 @@ async def running(
             changed=signals.rolled(series.forget),
             lock=rolling,
         )
-        desk = Desk(
+        owners = OwnerServices(
             settings,
             Parts(
                 influx,
@@ -207,15 +210,15 @@ async def running(
                 metrics,
                 Locks(in_hand, rolling),
             ),
-            kept=memory.choices.all(),
+            choices=memory.choices.all(),
             layouts=layouts(intakes),
             changed=signals.erased(schedule.wake),
-            first=share.first,
+            first=worker.first,
         )
-        await desk.open()
-        await stack.enter_async_context(supervisor.loop("my-data", desk.run))
+        await owners.open()
+        await stack.enter_async_context(supervisor.loop("my-data", owners.run))
         await stack.enter_async_context(supervisor.loop("signals", signals.run))
-        if share.first:
+        if worker.first:
             await stack.enter_async_context(supervisor.loop("rollup", schedule.run))
             expiry = Expiry(
                 whole.state_dir,
@@ -225,14 +228,14 @@ async def running(
             )
             await stack.enter_async_context(supervisor.loop("expiry", expiry.run, vital=False))
             former = Abandoned(settings, influx, in_hand, databases)
-            for left in abandoned(whole.state_dir, share.of):
-                see_to = partial(former.see_to, left)
-                await stack.enter_async_context(supervisor.loop("abandoned", see_to, vital=False))
+            for left in abandoned(whole.state_dir, worker.of):
+                finish = partial(former.finish, left)
+                await stack.enter_async_context(supervisor.loop("abandoned", finish, vital=False))
 
         context = IntakeContext(
             settings=settings,
             shared_dir=whole.state_dir,
-            is_first=share.first,
+            is_first=worker.first,
             outbox=outbox,
             door=Door(
                 trusted_proxies=settings.trusted_proxies,
@@ -242,7 +245,7 @@ async def running(
             pseudonyms=pseudonyms,
             stamper=machine_clock.stamper,
             clock=machine_clock.now_ns,
-            opted_out=desk.choices.opted_out,
+            opted_out=owners.choices.opted_out,
             memory=memory,
             servers=known,
             metrics=metrics,
@@ -255,7 +258,7 @@ async def running(
             if intake.is_on(settings)
         ]
         my_data = MyData(
-            desk,
+            owners,
             partial(prove, [intake.identify for intake in opened]),
             terms=Terms(settings.retention_raw, settings.outbox_keep, settings.backup_keep),
             door=Door(
@@ -271,11 +274,11 @@ async def running(
                     public_site(settings, opened, my_data, site),
                     settings.listen,
                     listener_of(settings, metrics, "public"),
-                    bound=share.listening,
+                    bound=worker.listening,
                 )
             ),
             metrics=None
-            if share.of > 1
+            if worker.of > 1
             else await stack.enter_async_context(
                 listening(
                     private_site(metrics_page(metrics), health),
@@ -287,21 +290,21 @@ async def running(
             refresh=metrics.refresh,
             supervisor=supervisor,
         )
-        log.info("serving", public=str(at.public), metrics=str(at.metrics), worker=share.number)
+        log.info("serving", public=str(at.public), metrics=str(at.metrics), worker=worker.number)
         # A failed loop must not trip the watchdog: the supervisor restarts it.
         async with Notifier().serving(lambda: supervisor.broken is None):
             yield at
-        log.info("stopping", worker=share.number)
+        log.info("stopping", worker=worker.number)
 
 
-def _memory(directory: Path, whole: Settings, share: Share, metrics: Metrics) -> Memory:
+def _memory(directory: Path, whole: Settings, worker: Worker, metrics: Metrics) -> Memory:
     """Open the memory, after the outbox is checked and records of earlier versions are moved."""
     memory = Memory(whole.state_dir)
     look_over(directory / FILE, metrics)
-    take_over(directory / FILE, memory)
-    if share.first:
+    migrate_outbox(directory / FILE, memory)
+    if worker.first:
         # Opt-outs in the outboxes of workers that do not run (yet) must hold from the first report.
-        take_over_all(whole.state_dir, memory, but=directory)
+        migrate_outboxes(whole.state_dir, memory, skip=directory)
     return memory
 
 

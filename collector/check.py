@@ -19,8 +19,8 @@ from collector.outbox.peek import peek
 from collector.parts import influx_of
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
-from collector.share import directories
 from collector.state import StateError, check_usable, read_key
+from collector.worker import directories
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ _LOOK_S: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-def stand() -> Stand:
+def read_clock() -> Stand:
     """Read the clock. A systemd unit that hides /proc passes the boot's id as BOOT_ID."""
     boot = os.environ.get("BOOT_ID", "")
     if not boot:
@@ -46,7 +46,7 @@ def stand() -> Stand:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class ClockStart:
     """An outbox's clock data at a process's start.
 
     `used` are timestamps that must not be given again, `redates` tells whether entries still wait
@@ -59,17 +59,19 @@ class Begun:
     sent: Mapping[Queue, int]
 
 
-def begin(file: OutboxFile, metrics: Metrics) -> Begun:
+def record_start(file: OutboxFile, metrics: Metrics) -> ClockStart:
     """Record the clock in an outbox at a process's start, before it receives anything.
 
     Corrects the times of waiting entries if the clock was set since the last process.
     """
     now = time.time_ns()
     with file.transaction():
-        file.dating.begin(stand(), now_ns=now, earliest_ns=EARLIEST_NS, tolerance_ns=TOLERANCE_NS)
+        file.dating.begin(
+            read_clock(), now_ns=now, earliest_ns=EARLIEST_NS, tolerance_ns=TOLERANCE_NS
+        )
         done = [] if is_wrong(now) else file.dating.apply(now_ns=now)
-    _tell(done, metrics)
-    return Begun(file.used_stamps(), file.dating.has_steps(), file.dating.sent())
+    _log_redated(done, metrics)
+    return ClockStart(file.used_stamps(), file.dating.has_steps(), file.dating.sent())
 
 
 class Clock:
@@ -79,16 +81,18 @@ class Clock:
     reason.
     """
 
-    def __init__(self, outbox: Outbox, metrics: Metrics, begun: Begun, *, instance: int) -> None:
+    def __init__(
+        self, outbox: Outbox, metrics: Metrics, start: ClockStart, *, instance: int
+    ) -> None:
         self._outbox = outbox
         self._metrics = metrics
-        self.stamper = ReportStamper(instance=instance, used=begun.used)
-        self._stand = stand()
-        self._redates = begun.redates
+        self.stamper = ReportStamper(instance=instance, used=start.used)
+        self._stand = read_clock()
+        self._redates = start.redates
         self._remembered: list[int] = []
         self._was_wrong = False
         self._woken = asyncio.Event()
-        outbox.begun = self._introduce
+        outbox.begun = self._record_in
 
     def now_ns(self) -> int:
         """Return UTC in ns since 1970. Entries appended after a step use the new clock."""
@@ -100,8 +104,8 @@ class Clock:
             self._redates = True
             self._woken.set()
             # Queued after all entries received before the step, and before all later ones.
-            noted = self._outbox.change(partial(_note, stand=self._stand, now_ns=now))
-            noted.add_done_callback(_seen)
+            noted = self._outbox.change(partial(_record_step, stand=self._stand, now_ns=now))
+            noted.add_done_callback(_log_failure)
             log.error("the clock was set", reason="clock", by_s=round(by / 10**9))
         return now
 
@@ -122,7 +126,7 @@ class Clock:
             return f"the clock is before {EARLIEST:%Y-%m-%d}"
         return "waiting reports are dated anew" if self._redates else None
 
-    def _introduce(self, file: OutboxFile) -> None:
+    def _record_in(self, file: OutboxFile) -> None:
         """Record the clock in a file that replaces a damaged one."""
         file.dating.begin(
             self._stand,
@@ -164,12 +168,12 @@ class Clock:
             return
         done: list[Redated] = []
         async with lock.alone():
-            await self._outbox.change(lambda file: done.extend(_applied(file, sent())))
+            await self._outbox.change(lambda file: done.extend(_apply_steps(file, sent())))
         self._redates = await self._outbox.ask(lambda file: file.dating.has_steps())
-        _tell(done, self._metrics)
+        _log_redated(done, self._metrics)
 
 
-def _tell(done: Iterable[Redated], metrics: Metrics) -> None:
+def _log_redated(done: Iterable[Redated], metrics: Metrics) -> None:
     for redated in done:
         metrics.redated_reports.inc(redated.moved)
         if redated.by_ns is None:
@@ -195,14 +199,14 @@ def _tell(done: Iterable[Redated], metrics: Metrics) -> None:
             )
 
 
-def _note(file: OutboxFile, *, stand: Stand, now_ns: int) -> None:
+def _record_step(file: OutboxFile, *, stand: Stand, now_ns: int) -> None:
     file.dating.step(stand, now_ns=now_ns)
 
 
-def _applied(file: OutboxFile, sent: Mapping[Queue, int]) -> list[Redated]:
+def _apply_steps(file: OutboxFile, sent: Mapping[Queue, int]) -> list[Redated]:
     return file.dating.apply(now_ns=time.time_ns(), known_sent=sent)
 
 
-def _seen(done: asyncio.Future[None]) -> None:
+def _log_failure(done: asyncio.Future[None]) -> None:
     if not done.cancelled() and (error := done.exception()) is not None:
         log.warning("a step of the clock could not be noted", reason="clock", why=str(error))

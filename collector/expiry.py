@@ -20,7 +20,7 @@ from collector.memory import path_in
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile, OutboxUnavailable
 from collector.outbox.aside import all_aside, delete_aside, moment_of
-from collector.share import directories
+from collector.worker import directories
 
 log = structlog.get_logger("collector.expiry")
 

@@ -46,7 +46,7 @@ def influx_of(settings: Settings, *, retry_ping: bool = True) -> Influx:
 def outboxes_of(whole: Settings) -> Outboxes:
     """The outboxes of all workers of a state directory, former workers included."""
     from collector.outbox import Outboxes
-    from collector.share import directories
+    from collector.worker import directories
 
     return Outboxes(lambda: directories(whole.state_dir))
 

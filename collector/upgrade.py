@@ -13,19 +13,19 @@ from typing import Any
 
 import structlog
 
-from collector.memory import Action, Asked, Choice, Memory, Notice, State
+from collector.memory import Action, Choice, ErasureRequest, Memory, Notice, State
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxDamaged, OutboxFile, look_over
 from collector.outbox.legacy import Legacy
 from collector.privacy import OwnerMark, ServerPseudonym
-from collector.share import directories
 from collector.state import StateError, StateInUse, locked
 from collector.tag_budget import TagValue
+from collector.worker import directories
 
 log = structlog.get_logger("collector.upgrade")
 
 
-def take_over(path: Path, memory: Memory) -> None:
+def migrate_outbox(path: Path, memory: Memory) -> None:
     """Move an old outbox's rows to the memory. No other process may write to the outbox.
 
     Raises OutboxUnavailable, MemoryUnavailable.
@@ -34,26 +34,26 @@ def take_over(path: Path, memory: Memory) -> None:
         rows = file.legacy()
         if not rows:
             return
-        _absorb(rows, memory)
+        _import_legacy(rows, memory)
         file.drop_legacy()
     log.info("the memory has what this outbox remembered", outbox=path.parent.name)
 
 
-def take_over_all(state_dir: Path, memory: Memory, *, but: Path | None = None) -> None:
+def migrate_outboxes(state_dir: Path, memory: Memory, *, skip: Path | None = None) -> None:
     """Move the rows of all outboxes of a state directory whose processes do not run.
 
-    `but` is a directory that this process has locked and migrated already. A running process
+    `skip` is a directory that this process has locked and migrated already. A running process
     migrates its own outbox at its start. Raises StateInUse if a process of an earlier version runs,
     StateError, OutboxUnavailable, MemoryUnavailable.
     """
     for directory in directories(state_dir):
         path = directory / FILE
-        if directory == but or not path.exists() or not _has_legacy(path):
+        if directory == skip or not path.exists() or not _has_legacy(path):
             continue
         try:
             with locked(directory):
                 look_over(path, Metrics())
-                take_over(path, memory)
+                migrate_outbox(path, memory)
         except StateInUse:
             if _has_legacy(path):
                 raise StateInUse(
@@ -70,15 +70,15 @@ def _has_legacy(path: Path) -> bool:
         return True
 
 
-def _absorb(rows: Legacy, memory: Memory) -> None:
+def _import_legacy(rows: Legacy, memory: Memory) -> None:
     choices: dict[bool, list[Choice]] = {True: [], False: []}
-    for owner, said, at, told in _of(rows, "owner_choices"):
-        choices[bool(told)].append(Choice(OwnerMark(owner), said == "opt-out", at))
-    memory.absorb(
-        choices_told=choices[True],
-        choices_untold=choices[False],
+    for owner, said, at, synced in _of(rows, "owner_choices"):
+        choices[bool(synced)].append(Choice(OwnerMark(owner), said == "opt-out", at))
+    memory.import_legacy(
+        synced_choices=choices[True],
+        unsynced_choices=choices[False],
         asked=[
-            Asked(number, at, ServerPseudonym(server), Action(action), State(state), *rest)
+            ErasureRequest(number, at, ServerPseudonym(server), Action(action), State(state), *rest)
             for number, at, server, action, state, *rest in _of(rows, "erasures")
             # A finished erasure has only a receipt, for a client that no longer waits.
             if state != State.DONE
@@ -103,5 +103,5 @@ def migrated(state_dir: Path) -> Memory:
     if not state_dir.is_dir():
         raise StateError(f"there is no {state_dir}: is COLLECTOR_STATE_DIR right?")
     memory = Memory(state_dir)
-    take_over_all(state_dir, memory)
+    migrate_outboxes(state_dir, memory)
     return memory

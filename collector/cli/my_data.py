@@ -16,7 +16,7 @@ from collector.cli.common import fail, load_settings, out, say, worded_errors
 
 if TYPE_CHECKING:
     from collector.lines import Point
-    from collector.memory import Action, Asked, Memory
+    from collector.memory import Action, ErasureRequest, Memory
     from collector.owners.erasure import Receipt
     from collector.privacy import ServerPseudonym
     from collector.settings import Settings
@@ -156,14 +156,14 @@ def _ask(server: str, action: Action) -> None:
     _tell(Receipt.read(done.plan), action)
 
 
-def _if_done(memory: Memory, number: int) -> Asked | None:
+def _if_done(memory: Memory, number: int) -> ErasureRequest | None:
     from collector.memory import State
 
     asked = memory.erasures.one(number)
     return asked if asked is not None and asked.state is State.DONE else None
 
 
-def _awaited(memory: Memory, number: int) -> Asked | None:
+def _awaited(memory: Memory, number: int) -> ErasureRequest | None:
     """Wait until an erasure is done and return it; None after 60 s."""
     deadline = time.monotonic() + _PATIENCE_S
     while (done := _if_done(memory, number)) is None and time.monotonic() < deadline:
@@ -177,8 +177,8 @@ async def _do(configured: Settings, memory: Memory) -> None:
     from collector.intakes import layouts
     from collector.metrics import Metrics
     from collector.outbox.delivering import DeliveryLock
-    from collector.owners.desk import Desk, Parts
     from collector.owners.erasure import Locks
+    from collector.owners.services import OwnerServices, Parts
     from collector.parts import daily_of, influx_of, outboxes_of
     from collector.privacy import Pseudonymiser
     from collector.state import ROLLUP_LOCK, SharedLock, pseudonym_key
@@ -196,18 +196,18 @@ async def _do(configured: Settings, memory: Memory) -> None:
                 SharedLock(configured.state_dir / ROLLUP_LOCK),
             ),
         )
-        desk = Desk(
+        owners = OwnerServices(
             configured,
             parts,
-            kept=memory.choices.all(),
+            choices=memory.choices.all(),
             layouts=layouts(),
             changed=lambda: None,
         )
-        await desk.open()
-        if await desk.erasures.once():
+        await owners.open()
+        if await owners.erasures.once():
             # If sharing fails, the next start of the collector repeats it.
             with suppress(InfluxError):
-                await desk.sync.share()
+                await owners.sync.share()
 
 
 def _tell(receipt: Receipt, action: Action) -> None:

@@ -81,7 +81,7 @@ def replay(
         memory = migrated(load_settings().state_dir)
     count = sum(_each(lambda file: file.replay(since_ns=since_ns, queues=queues)))
     with worded_errors():
-        memory.choices.tell_again(since_ns=since_ns)
+        memory.choices.mark_unsynced(since_ns=since_ns)
     say(f"{count} reports wait to be delivered, again or for the first time")
     if oldest is None or oldest > since_ns:
         kept = "none" if oldest is None else _time(oldest)
@@ -105,9 +105,9 @@ def recover(
     from collector.outbox import FILE, OutboxFile, put_away, set_aside
     from collector.outbox import recover as recover_into
     from collector.privacy import Pseudonymiser
-    from collector.share import directories
     from collector.state import pseudonym_key
     from collector.upgrade import migrated
+    from collector.worker import directories
 
     settings = load_settings()
     if bool(files) == every:
@@ -194,7 +194,7 @@ def _time(ns: int) -> str:
 def _each(work: Callable[[OutboxFile], T]) -> list[T]:
     """Call `work` with the outbox of each worker; return the results."""
     from collector.outbox import FILE, OutboxFile
-    from collector.share import directories
+    from collector.worker import directories
 
     state_dir = load_settings().state_dir
     paths = [path for own in directories(state_dir) if (path := own / FILE).exists()]

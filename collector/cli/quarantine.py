@@ -267,14 +267,14 @@ async def _quarantine(configured: Settings) -> AsyncIterator[Quarantine]:
 
     # A machine that only commands run on has no budgets, and is given no memory.
     state = configured.state_dir
-    take_back = migrated(state).tags.take_back if path_in(state).exists() else None
+    discount = migrated(state).tags.discount if path_in(state).exists() else None
     async with parts.influx_of(configured) as influx:
         yield Quarantine(
             influx,
             parts.daily_of(configured, influx),
             parts.reconciler_of(configured, influx),
             retention_s=configured.retention_raw,
-            take_back=take_back,
+            discount=discount,
         )
 
 

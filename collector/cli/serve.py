@@ -41,7 +41,7 @@ def serve(
 
     configured = load_settings()
     _refuse_unsupported(configured)
-    _see_to_key(configured, new=new_pseudonym_key)
+    _require_key(configured, new=new_pseudonym_key)
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
         try:
@@ -72,10 +72,10 @@ def _refuse_unsupported(configured: Settings) -> None:
         pass
 
 
-def _see_to_key(configured: Settings, *, new: bool) -> None:
+def _require_key(configured: Settings, *, new: bool) -> None:
     """Exit with status 2 if the pseudonym key is lost, unless a `new` one is asked for."""
-    from collector.share import directories
     from collector.state import KeyLost, prepare, pseudonym_key
+    from collector.worker import directories
 
     with worded_errors():
         prepare(configured.state_dir)
@@ -104,7 +104,7 @@ def _has_reports(configured: Settings) -> bool:
     from collector.outbox import FILE, OutboxFile
     from collector.parts import influx_of
     from collector.schema import RAW, SERVER_REPORT
-    from collector.share import directories
+    from collector.worker import directories
 
     for path in [directory / FILE for directory in directories(configured.state_dir)]:
         if path.exists():
@@ -127,22 +127,23 @@ def _has_reports(configured: Settings) -> bool:
 def worker(
     number: Annotated[int, typer.Argument(min=0)],
     listen: Annotated[list[int], typer.Option()],
-    tell: Annotated[int, typer.Option()],
+    # A parent of an earlier version starts new workers with --tell.
+    health_fd: Annotated[int, typer.Option("--health-fd", "--tell")],
 ) -> None:
     """One of the processes that `serve` starts where COLLECTOR_WORKERS is over 1."""
     import uvloop
 
     from collector import workers
-    from collector.share import Share
     from collector.supervisor import CannotWork
+    from collector.worker import Worker
 
     configured = load_settings()
     sys.setswitchinterval(_SWITCH_S)
     bound = tuple(socket.socket(fileno=one) for one in listen)
-    share = Share(number, configured.workers, bound)
+    this = Worker(number, configured.workers, bound)
     with worded_errors():
         try:
-            uvloop.run(workers.work(configured, share, tell))
+            uvloop.run(workers.work(configured, this, health_fd))
         except CannotWork as error:
             fail(str(error))
 

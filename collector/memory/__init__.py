@@ -9,13 +9,13 @@ and `tags` are its groups of tables. `live` is a second file, of Asterisk's live
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
 from collector.memory.live import Flushed, Journaled, Saved
 from collector.memory.memory import Memory, days_of_erasures, path_in
-from collector.memory.records import Action, Asked, Choice, Notice, State
+from collector.memory.records import Action, Choice, ErasureRequest, Notice, State
 from collector.tag_budget import Sighting
 
 __all__ = [
     "Action",
-    "Asked",
     "Choice",
+    "ErasureRequest",
     "Flushed",
     "Journaled",
     "Memory",

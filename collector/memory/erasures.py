@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
-from collector.memory.records import Action, Asked, Notice, State
+from collector.memory.records import Action, ErasureRequest, Notice, State
 from collector.memory.store import Table, operation
-from collector.memory.tags import forget_sayer
+from collector.memory.tags import forget_reporter
 from collector.privacy import OwnerMark, ServerPseudonym
 
 _COLUMNS: Final = "id, asked_ns, server, action, state, until_ns, found, plan, delayed"
@@ -38,7 +38,7 @@ class ErasuresTable(Table):
         return _ask(database, server, action, State.ACCEPTED, now_ns, until_ns)
 
     @operation
-    def ask_braked(
+    def ask_limited(
         self,
         database: sqlite3.Connection,
         server: ServerPseudonym,
@@ -57,7 +57,7 @@ class ErasuresTable(Table):
         return _ask(database, server, action, state, now_ns, 0), state
 
     @operation
-    def all(self, database: sqlite3.Connection, *states: State) -> list[Asked]:
+    def all(self, database: sqlite3.Connection, *states: State) -> list[ErasureRequest]:
         """Return the erasures in these states: those begun first, then the others, oldest first."""
         marks = ",".join("?" * len(states))
         rows = database.execute(
@@ -76,7 +76,7 @@ class ErasuresTable(Table):
         )
 
     @operation
-    def one(self, database: sqlite3.Connection, number: int) -> Asked | None:
+    def one(self, database: sqlite3.Connection, number: int) -> ErasureRequest | None:
         """Return the erasure of a number; None if it no longer exists."""
         row = database.execute(
             f"SELECT {_COLUMNS} FROM erasures WHERE id = ?",  # noqa: S608 - a constant
@@ -92,7 +92,7 @@ class ErasuresTable(Table):
         )
 
     @operation
-    def choice_kept(self, database: sqlite3.Connection, number: int) -> None:
+    def mark_choice_stored(self, database: sqlite3.Connection, number: int) -> None:
         """Record that the opt-out of an erasure request is stored, so it is not stored again."""
         database.execute("UPDATE erasures SET found = '{}' WHERE id = ? AND found = ''", (number,))
 
@@ -107,7 +107,7 @@ class ErasuresTable(Table):
         )
 
     @operation
-    def take_back(self, database: sqlite3.Connection, number: int) -> None:
+    def reset(self, database: sqlite3.Connection, number: int) -> None:
         """Set an erasure that deleted nothing back to its state before `begin`."""
         database.execute(
             "UPDATE erasures SET state = 'accepted', plan = '' WHERE id = ?", (number,)
@@ -115,7 +115,12 @@ class ErasuresTable(Table):
 
     @operation
     def finish(
-        self, database: sqlite3.Connection, asked: Asked, *, receipt: str, notice: Notice | None
+        self,
+        database: sqlite3.Connection,
+        asked: ErasureRequest,
+        *,
+        receipt: str,
+        notice: Notice | None,
     ) -> None:
         """Mark an erasure as done, delete its pseudonym, and store its notice for InfluxDB."""
         database.execute(
@@ -123,9 +128,9 @@ class ErasuresTable(Table):
             (receipt, asked.id),
         )
         if notice is not None:
-            _give_notices(database, [notice])
+            _add_notices(database, [notice])
         if asked.server and asked.action is not Action.OPT_IN:
-            forget_sayer(database, asked.server)
+            forget_reporter(database, asked.server)
 
     @operation
     def delay(self, database: sqlite3.Connection) -> None:
@@ -164,7 +169,7 @@ class ErasuresTable(Table):
         return [Notice(OwnerMark(owner), at, days) for owner, at, days in rows]
 
     @operation
-    def notice_given(self, database: sqlite3.Connection, notice: Notice) -> None:
+    def remove_notice(self, database: sqlite3.Connection, notice: Notice) -> None:
         """Delete a notice that is stored in InfluxDB."""
         database.execute("DELETE FROM erasure_notices WHERE at_ns = ?", (notice.at_ns,))
 
@@ -183,9 +188,9 @@ class ErasuresTable(Table):
         return {OwnerMark(owner): at for owner, at in rows}
 
 
-def absorb(
+def import_legacy(
     database: sqlite3.Connection,
-    asked: Iterable[Asked],
+    asked: Iterable[ErasureRequest],
     notices: Iterable[Notice],
     erased: Iterable[Notice],
 ) -> None:
@@ -209,7 +214,7 @@ def absorb(
                     one.plan,
                 ),
             )
-    _give_notices(database, notices)
+    _add_notices(database, notices)
     _remember(database, erased)
 
 
@@ -238,7 +243,7 @@ def _ask(
     return int(found[0])
 
 
-def _give_notices(database: sqlite3.Connection, notices: Iterable[Notice]) -> None:
+def _add_notices(database: sqlite3.Connection, notices: Iterable[Notice]) -> None:
     given = list(notices)
     database.executemany(
         "INSERT OR REPLACE INTO erasure_notices VALUES (?, ?, ?)",
@@ -255,9 +260,9 @@ def _remember(database: sqlite3.Connection, notices: Iterable[Notice]) -> None:
     )
 
 
-def _asked(row: tuple[int, int, str, str, str, int, str, str, int]) -> Asked:
+def _asked(row: tuple[int, int, str, str, str, int, str, str, int]) -> ErasureRequest:
     number, asked_ns, server, action, state, until_ns, found, plan, delayed = row
-    return Asked(
+    return ErasureRequest(
         number,
         asked_ns,
         ServerPseudonym(server),

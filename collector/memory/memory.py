@@ -12,7 +12,7 @@ from collector.memory import choices, erasures, tags
 from collector.memory.choices import ChoicesTable
 from collector.memory.erasures import ErasuresTable
 from collector.memory.live import live_table
-from collector.memory.records import Asked, Choice, Notice
+from collector.memory.records import Choice, ErasureRequest, Notice
 from collector.memory.store import Store, Table, operation
 from collector.memory.tags import TagsTable
 from collector.tag_budget import TagValue
@@ -51,21 +51,21 @@ class Memory(Table):
         self.live = live_table(self.store.path)
 
     @operation
-    def absorb(
+    def import_legacy(
         self,
         database: sqlite3.Connection,
         *,
-        choices_told: Iterable[Choice],
-        choices_untold: Iterable[Choice],
-        asked: Iterable[Asked],
+        synced_choices: Iterable[Choice],
+        unsynced_choices: Iterable[Choice],
+        asked: Iterable[ErasureRequest],
         notices: Iterable[Notice],
         erased: Iterable[Notice],
         values: Iterable[TagValue],
     ) -> None:
         """Import the rows of an earlier version's outbox in one transaction; idempotent."""
-        choices.keep(database, choices_told, told=True)
-        choices.keep(database, choices_untold, told=False)
-        erasures.absorb(database, asked, notices, erased)
+        choices.keep(database, synced_choices, synced=True)
+        choices.keep(database, unsynced_choices, synced=False)
+        erasures.import_legacy(database, asked, notices, erased)
         tags.admit(database, values)
 
     def scrub(self, *traces: bytes) -> bool:

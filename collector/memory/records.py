@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ErasureRequest:
     """An erasure request. `found` and `plan` are JSON of the eraser, empty until it starts.
 
     Reports received up to `until_ns` are erased; 0 means up to the time of the erasure.

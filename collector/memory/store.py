@@ -22,7 +22,7 @@ from collector.memory import layout
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
 from collector.memory.salvage import Rows, salvaged
 from collector.sqlite.errors import raised_as
-from collector.sqlite.holding import Hold, alone
+from collector.sqlite.lock import DirectoryLock, exclusive
 from collector.sqlite.search import holds
 
 log = structlog.get_logger("collector.memory")
@@ -107,7 +107,7 @@ class Store:
         Does nothing if another process has just done so. Raises MemoryUnavailable.
         """
         directory = self.path.parent
-        with _named(), alone(directory):
+        with _named(), exclusive(directory):
             if self._is_whole():
                 return
             fresh, draft = _fresh(self.path), self.path.with_name(f"{self.path.name}.draft")
@@ -145,11 +145,11 @@ class Store:
     @contextmanager
     def _held(self) -> Iterator[None]:
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        hold = Hold(self.path.parent)
+        lock = DirectoryLock(self.path.parent)
         try:
             yield
         finally:
-            hold.let_go()
+            lock.release()
 
     def _is_whole(self) -> bool:
         try:

@@ -43,7 +43,7 @@ class TagsTable(Table):
                     database.execute(
                         "INSERT INTO tag_sightings VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
                         " SET day = max(day, excluded.day)",
-                        (tag, value, _sayer(tag, value, server), day),
+                        (tag, value, _reporter(tag, value, server), day),
                     )
                 case Freed(tag, value):
                     database.execute(
@@ -60,7 +60,7 @@ class TagsTable(Table):
             )
 
     @operation
-    def take_back(
+    def discount(
         self,
         database: sqlite3.Connection,
         said: Mapping[str, Collection[str]],
@@ -136,16 +136,16 @@ def admit(database: sqlite3.Connection, values: Iterable[TagValue]) -> None:
             )
 
 
-def forget_sayer(database: sqlite3.Connection, server: ServerPseudonym) -> None:
+def forget_reporter(database: sqlite3.Connection, server: ServerPseudonym) -> None:
     """Delete the sightings of a server. In a transaction."""
     rows = database.execute("SELECT tag, value, sayer FROM tag_sightings").fetchall()
     database.executemany(
         "DELETE FROM tag_sightings WHERE tag = ? AND value = ? AND sayer = ?",
-        [row for row in rows if row[2] == _sayer(row[0], row[1], server)],
+        [row for row in rows if row[2] == _reporter(row[0], row[1], server)],
     )
 
 
-def _sayer(tag: str, value: str, server: str) -> bytes:
+def _reporter(tag: str, value: str, server: str) -> bytes:
     """Return a digest that tells a value's servers apart without linking one across values."""
     said = f"{tag}\n{value}\n{server}".encode()
     return blake2b(said, digest_size=_DIGEST, person=b"collector-sayer").digest()

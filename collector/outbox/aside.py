@@ -21,7 +21,7 @@ from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, named
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.rows import Entry, Pending
 from collector.sqlite.carve import log_is_damaged
-from collector.sqlite.holding import alone
+from collector.sqlite.lock import exclusive
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
@@ -99,7 +99,7 @@ def begin_anew(path: Path, why: str, carried: Sequence[Pending] = ()) -> None:
     """
     directory = path.parent
     aside = aside_name(path)
-    with named(), alone(directory):
+    with named(), exclusive(directory):
         try:
             kept = salvage.kept(path)
         except OSError as error:

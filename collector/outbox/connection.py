@@ -11,7 +11,7 @@ from typing import Final, Self
 from collector.outbox import layout
 from collector.outbox.dating import DatingTables
 from collector.outbox.errors import named
-from collector.sqlite.holding import Hold
+from collector.sqlite.lock import DirectoryLock
 
 _BUSY_S: Final = 30
 
@@ -27,14 +27,14 @@ class Connected:
         self._closed = False
         with named():
             # SQLite gives its log and index files the mode of the database file.
-            self._hold = Hold(path.parent)
+            self._lock = DirectoryLock(path.parent)
             try:
                 path.touch(mode=0o600)
                 self._database = sqlite3.connect(
                     path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
                 )
             except BaseException:
-                self._hold.let_go()
+                self._lock.release()
                 raise
             try:
                 layout.prepare(self._database, path)
@@ -55,7 +55,7 @@ class Connected:
         self._database.close()
         if not self._closed:
             self._closed = True
-            self._hold.let_go()
+            self._lock.release()
 
     @property
     def in_place(self) -> bool:

@@ -23,11 +23,11 @@ _LOOK_ANYWAY_S = 5.0
 
 
 class Choices:
-    """The choices known to this process; `kept` are those stored in the memory at its start."""
+    """The choices known to this process; `stored` are those in the memory at its start."""
 
     def __init__(
         self,
-        kept: list[Choice],
+        stored: list[Choice],
         memory: Memory,
         metrics: Metrics,
         *,
@@ -40,9 +40,9 @@ class Choices:
         self._stamper = stamper
         self._latest: dict[OwnerMark, Choice] = {}
         self._out: set[OwnerMark] = set()
-        self.untold = False
+        self.unsynced = False
         """Whether the memory has choices not yet stored in InfluxDB."""
-        self._take(kept)
+        self._take(stored)
 
     def opted_out(self, server: ServerPseudonym) -> bool:
         """Return whether a server's reports must be dropped."""
@@ -53,9 +53,9 @@ class Choices:
         if not out and not self.opted_out(server):
             return
         stamp = self._stamper.take(time.time_ns(), 1)[0]
-        await self._keep(Choice(self._pseudonyms.mark(server), out, stamp), told=False)
+        await self._keep(Choice(self._pseudonyms.mark(server), out, stamp), synced=False)
 
-    async def hear(self, choice: Choice) -> bool:
+    async def learn(self, choice: Choice) -> bool:
         """Store another collector's choice unless a later one is known; return whether it was new.
 
         Raises MemoryUnavailable.
@@ -63,7 +63,7 @@ class Choices:
         known = self._latest.get(choice.owner)
         if known is not None and known.at_ns >= choice.at_ns:
             return False
-        await self._keep(choice, told=True)
+        await self._keep(choice, synced=True)
         return True
 
     async def refresh(self) -> None:
@@ -72,18 +72,18 @@ class Choices:
         Choices that the memory lacks, such as after damage, are stored again.
         """
         known = list(self._latest.values())
-        kept = {
+        stored = {
             choice.owner: choice for choice in await asyncio.to_thread(self._memory.choices.all)
         }
-        self._take(kept.values())
+        self._take(stored.values())
         lost = [
             choice
             for choice in known
-            if choice.owner not in kept or kept[choice.owner].at_ns < choice.at_ns
+            if choice.owner not in stored or stored[choice.owner].at_ns < choice.at_ns
         ]
-        self.untold = bool(await asyncio.to_thread(self._memory.choices.all, untold=True))
+        self.unsynced = bool(await asyncio.to_thread(self._memory.choices.all, unsynced=True))
         if lost:
-            await asyncio.to_thread(self._memory.choices.keep, *lost, told=False)
+            await asyncio.to_thread(self._memory.choices.keep, *lost, synced=False)
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """Refresh after each change of the memory, then call `changed`; until cancelled."""
@@ -109,10 +109,10 @@ class Choices:
             seen, looked = stamp, time.monotonic()
             changed()
 
-    async def _keep(self, choice: Choice, *, told: bool) -> None:
+    async def _keep(self, choice: Choice, *, synced: bool) -> None:
         # In RAM first, so that the choice applies to the next report.
         self._take([choice])
-        await asyncio.to_thread(self._memory.choices.keep, choice, told=told)
+        await asyncio.to_thread(self._memory.choices.keep, choice, synced=synced)
 
     def _take(self, choices: Iterable[Choice]) -> None:
         for choice in choices:

@@ -17,7 +17,7 @@ from collector.days import day_ns, day_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable, identifier, string
 from collector.influx.writing import write_all
 from collector.lines import Point, Stamper, line
-from collector.memory import Action, Asked, Memory, Notice, State
+from collector.memory import Action, ErasureRequest, Memory, Notice, State
 from collector.outbox import Held, Outboxes
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.holdings import Holdings, Place
@@ -125,7 +125,7 @@ class Eraser:
             for measurement in layout.measurements
         }
 
-    async def erase(self, asked: Asked) -> Receipt:
+    async def erase(self, asked: ErasureRequest) -> Receipt:
         """Erase all data of a server, store the receipt and return it.
 
         Raises InfluxError, StoreUnavailable, OSError: then call it again. The rollup waits
@@ -136,7 +136,7 @@ class Eraser:
         async with self._locks.rolling:
             return await self._erase_stored(asked)
 
-    async def _erase_stored(self, asked: Asked) -> Receipt:
+    async def _erase_stored(self, asked: ErasureRequest) -> Receipt:
         """Erase the data in InfluxDB, and the rollup's cached facts in the state directory."""
         rows: Sequence[Point] = ()
         if asked.state is not State.PLANNED:
@@ -160,7 +160,7 @@ class Eraser:
         await self._finish(asked, receipt)
         return receipt
 
-    async def _clear_outboxes(self, asked: Asked) -> Asked:
+    async def _clear_outboxes(self, asked: ErasureRequest) -> ErasureRequest:
         """Delete the server's rows from every outbox, so that no delivery can bring one back.
 
         Records the counts, and the highest row numbers, before it deletes: repeated after a crash,
@@ -183,7 +183,7 @@ class Eraser:
             await asyncio.to_thread(self._outboxes.erase, asked.server, held)
         return replace(asked, until_ns=until, found=said)
 
-    async def _begin(self, asked: Asked, rows: Sequence[Point]) -> Asked:
+    async def _begin(self, asked: ErasureRequest, rows: Sequence[Point]) -> ErasureRequest:
         """Make the plan and record it, before any raw report is deleted."""
         reports, nodes = self._by_day(rows)
         days = sorted(reports.keys() | nodes.keys())
@@ -226,7 +226,7 @@ class Eraser:
             counted[day_of(point.time)] += 1
         return reports, parts
 
-    async def _delete_raw(self, asked: Asked, plan: _Plan, rows: Sequence[Point]) -> None:
+    async def _delete_raw(self, asked: ErasureRequest, plan: _Plan, rows: Sequence[Point]) -> None:
         """Delete rows and search again, until none is found; `rows` are those known already."""
         fresh = bool(rows)
         if not rows and not plan.days:
@@ -242,7 +242,7 @@ class Eraser:
                 except InfluxError:
                     if fresh and first == 0:
                         # Refused and nothing deleted: the rollup need not spare these days.
-                        await asyncio.to_thread(self._memory.erasures.take_back, asked.id)
+                        await asyncio.to_thread(self._memory.erasures.reset, asked.id)
                     raise
             rows = await self._left(asked, plan)
             fresh = False
@@ -250,7 +250,7 @@ class Eraser:
                 return
         raise InfluxError("deleted reports are still there")
 
-    async def _left(self, asked: Asked, plan: _Plan) -> list[Point]:
+    async def _left(self, asked: ErasureRequest, plan: _Plan) -> list[Point]:
         first = day_ns(date.fromisoformat(plan.days[0]))
         return await self._holdings.raw(asked.server, from_ns=first, until_ns=asked.until_ns)
 
@@ -287,7 +287,7 @@ class Eraser:
         ]
         await write_all(self._influx, DAILY, DAILY_USAGE.name, lines)
 
-    async def _finish(self, asked: Asked, receipt: Receipt) -> None:
+    async def _finish(self, asked: ErasureRequest, receipt: Receipt) -> None:
         mark = self._pseudonyms.mark(asked.server)
         stamp = self._stamper.take(max(time.time_ns(), asked.until_ns), 1)[0]
 

@@ -13,7 +13,7 @@ import structlog
 
 from collector.influx import InfluxUnavailable
 from collector.logs import place
-from collector.memory import Action, Asked, Memory, MemoryUnavailable, State
+from collector.memory import Action, ErasureRequest, Memory, MemoryUnavailable, State
 from collector.metrics import Metrics
 from collector.outbox import Outboxes
 from collector.owners.choices import Choices
@@ -83,7 +83,7 @@ class Erasures:
     async def ask(self, server: ServerPseudonym, action: Action) -> Receipt | Later:
         """Request an erasure and wait for its receipt. Raises MemoryUnavailable if not stored."""
         number, state = await asyncio.to_thread(
-            self._memory.erasures.ask_braked,
+            self._memory.erasures.ask_limited,
             server,
             action,
             time.time_ns(),
@@ -161,7 +161,7 @@ class Erasures:
         self._failed = None
         return True
 
-    async def _next(self, tried: set[int]) -> Asked | None:
+    async def _next(self, tried: set[int]) -> ErasureRequest | None:
         """Return the next erasure not in `tried`, after storing the opt-outs of all requests."""
         asked = await asyncio.to_thread(
             self._memory.erasures.all, State.PLANNED, State.ACCEPTED, State.QUEUED
@@ -173,12 +173,12 @@ class Erasures:
             # Only once: the owner may have opted in again since the request.
             if one.action is Action.OPT_OUT and one.state is State.ACCEPTED and not one.found:
                 await self._choices.choose(one.server, out=True)
-                await asyncio.to_thread(self._memory.erasures.choice_kept, one.id)
+                await asyncio.to_thread(self._memory.erasures.mark_choice_stored, one.id)
         return next(
             (one for one in asked if one.state is not State.QUEUED and one.id not in tried), None
         )
 
-    async def _do(self, asked: Asked) -> None:
+    async def _do(self, asked: ErasureRequest) -> None:
         if asked.action is Action.OPT_OUT:
             await asyncio.sleep(self._heard_s)
         if asked.action is Action.OPT_IN:

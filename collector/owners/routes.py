@@ -23,9 +23,9 @@ from collector.intakes.proof import Proof
 from collector.logs import Sparing
 from collector.memory import Action
 from collector.owners import texts
-from collector.owners.desk import Desk
 from collector.owners.holdings import Report
 from collector.owners.requests import Later
+from collector.owners.services import OwnerServices
 from collector.owners.texts import Answer, Terms
 from collector.problems import Reason, Refusal
 from collector.sqlite.errors import StoreUnavailable
@@ -54,14 +54,14 @@ class MyData:
 
     def __init__(
         self,
-        desk: Desk,
+        owners: OwnerServices,
         identify: Callable[[bytes], Proof | Refusal],
         *,
         terms: Terms,
         door: Door,
         secret: bytes,
     ) -> None:
-        self._desk = desk
+        self._owners = owners
         self._identify = identify
         self._terms = terms
         self._door = door
@@ -143,7 +143,7 @@ class MyData:
 
     async def _show(self, who: Proof) -> Answer:
         async with asyncio.timeout(_LOOK_S):
-            reports = await self._desk.holdings.of(who.owner, until_ns=_EVER_NS)
+            reports = await self._owners.holdings.of(who.owner, until_ns=_EVER_NS)
         proven = [report for report in reports if is_proven(report, who)]
         return texts.shown(reports, proven, who.nodes, self._terms)
 
@@ -154,7 +154,7 @@ class MyData:
         return await self._asked(who, Action.OPT_OUT)
 
     async def _asked(self, who: Proof, action: Action) -> Answer:
-        match await self._desk.erasures.ask(who.owner, action):
+        match await self._owners.erasures.ask(who.owner, action):
             case Later.QUEUED:
                 return texts.QUEUED
             case Later.DELAYED:
@@ -163,8 +163,8 @@ class MyData:
                 return texts.erased(receipt, self._terms, opted_out=action is Action.OPT_OUT)
 
     async def _opt_in(self, who: Proof) -> Answer:
-        await self._desk.choices.choose(who.owner, out=False)
-        self._desk.sync.wake()
+        await self._owners.choices.choose(who.owner, out=False)
+        self._owners.sync.wake()
         return texts.OPTED_IN
 
 

@@ -97,8 +97,8 @@ class Sync:
         """Exchange once. Raises InfluxError, StoreUnavailable, OSError (a file is undeletable)."""
         await self.share()
         # A choice is returned as new only once, so remember its owner until erasure is requested.
-        self._owed |= await self._hear_choices()
-        fresh = await self._hear_notices()
+        self._owed |= await self._read_choices()
+        fresh = await self._read_notices()
         if fresh:
             await self._remember(fresh)
         if self._owed or fresh:
@@ -124,20 +124,20 @@ class Sync:
 
     async def share(self) -> None:
         """Write new choices and notices to InfluxDB. Raises InfluxError, StoreUnavailable."""
-        for choice in await asyncio.to_thread(self._memory.choices.all, untold=True):
+        for choice in await asyncio.to_thread(self._memory.choices.all, unsynced=True):
             said = {"owner": choice.owner, "choice": "opt-out" if choice.out else "opt-in"}
             await self._write(OWNER_CHOICE, said, choice.at_ns)
-            await asyncio.to_thread(self._memory.choices.keep, choice, told=True)
+            await asyncio.to_thread(self._memory.choices.keep, choice, synced=True)
         for notice in await asyncio.to_thread(self._memory.erasures.notices):
             said = {"owner": notice.owner, "days": notice.days}
             await self._write(ERASURE_NOTICE, said, notice.at_ns)
-            await asyncio.to_thread(self._memory.erasures.notice_given, notice)
+            await asyncio.to_thread(self._memory.erasures.remove_notice, notice)
 
     async def _write(self, measurement: Measurement, said: Mapping[str, str], at_ns: int) -> None:
         text = line(measurement.name, "", dict(said), at_ns)
         await write_all(self._influx, OWNERS, measurement.name, [text])
 
-    async def _hear_choices(self) -> set[OwnerMark]:
+    async def _read_choices(self) -> set[OwnerMark]:
         """Read the choices from InfluxDB; return owners whose opt-out is new here."""
         latest: dict[OwnerMark, Choice] = {}
         superseded = []
@@ -146,11 +146,11 @@ class Sync:
             if mark in latest:
                 superseded.append(latest[mark].at_ns)
             latest[mark] = Choice(mark, said == "opt-out", at)
-        news = {mark for mark, choice in latest.items() if await self._choices.hear(choice)}
+        news = {mark for mark, choice in latest.items() if await self._choices.learn(choice)}
         await self._delete(OWNER_CHOICE, superseded)
         return {mark for mark in news if latest[mark].out}
 
-    async def _hear_notices(self) -> list[Notice]:
+    async def _read_notices(self) -> list[Notice]:
         """Read the notices from InfluxDB; return those not seen before, and delete expired ones."""
         oldest = time.time_ns() - self._keep_ns
         found = [

@@ -114,7 +114,7 @@ class Preview:
 class Quarantine:
     """Batches in one InfluxDB. Every method raises InfluxError.
 
-    `take_back(suspect, gone)` is called in a thread when a batch is added, perhaps repeatedly, with
+    `discount(suspect, gone)` is called in a thread when a batch is added, perhaps repeatedly, with
     the tag values of the batch that few and that no other reports have, to free their places in the
     tags' budgets.
     """
@@ -126,13 +126,13 @@ class Quarantine:
         reconciler: Reconciler,
         *,
         retention_s: int,
-        take_back: Callable[[Values, Values], object] | None = None,
+        discount: Callable[[Values, Values], object] | None = None,
     ) -> None:
         self._influx = influx
         self._daily = daily
         self._reconciler = reconciler
         self._retention_s = retention_s
-        self._take_back = take_back
+        self._discount = discount
 
     async def preview(self, pattern: Pattern, span: Span, now: datetime) -> Preview:
         """Contents of the batch that `add` would make.
@@ -190,9 +190,9 @@ class Quarantine:
                 raise QuarantineError("a planned batch has lost its pattern")
             picked = await self._pick(batch.pattern, batch.span, batch=batch.number)
             await self._mark(picked, batch.number)
-            if self._take_back is not None:
+            if self._discount is not None:
                 values = await values_of(self._influx, picked)
-                await asyncio.to_thread(self._take_back, values.suspect, values.gone)
+                await asyncio.to_thread(self._discount, values.suspect, values.gone)
             done = replace(
                 batch,
                 state=State.IN_FORCE,

@@ -265,5 +265,5 @@ def test_days_of_planned_erasures_are_known_until_these_are_done(tmp_path: Path)
     assert asked is not None
     table.finish(asked, receipt="{}", notice=None)
     assert days_of_erasures(tmp_path) == {date(2026, 1, day) for day in (1, 2)}
-    table.take_back(first)
+    table.reset(first)
     assert days_of_erasures(tmp_path) == frozenset()

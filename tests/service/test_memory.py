@@ -42,7 +42,7 @@ from collector.memory import Choice, Memory
 from collector.privacy import OwnerMark
 memory = Memory(Path(sys.argv[1]))
 for number in range(30):
-    memory.choices.keep(Choice(OwnerMark(f"{sys.argv[2]}{number:08x}"), True, number), told=False)
+    memory.choices.keep(Choice(OwnerMark(f"{sys.argv[2]}{number:08x}"), True, number), synced=False)
 """
 
 
@@ -52,26 +52,26 @@ def memory(tmp_path: Path) -> Memory:
 
 
 def test_later_choice_of_an_owner_holds_whatever_comes_after_it(memory: Memory) -> None:
-    memory.choices.keep(Choice(OWNER, True, 5), told=False)
-    memory.choices.keep(Choice(OWNER, False, 3), Choice(NEIGHBOUR, True, 7), told=True)
+    memory.choices.keep(Choice(OWNER, True, 5), synced=False)
+    memory.choices.keep(Choice(OWNER, False, 3), Choice(NEIGHBOUR, True, 7), synced=True)
     assert sorted(memory.choices.all(), key=lambda one: one.owner) == [
         Choice(OWNER, True, 5),
         Choice(NEIGHBOUR, True, 7),
     ]
-    assert memory.choices.all(untold=True) == [Choice(OWNER, True, 5)]
-    memory.choices.keep(Choice(OWNER, True, 5), told=True)
-    assert memory.choices.all(untold=True) == []
-    # What InfluxDB has is not untold again because a process remembers it.
-    memory.choices.keep(Choice(OWNER, True, 5), told=False)
-    assert memory.choices.all(untold=True) == []
-    memory.choices.tell_again(since_ns=6)
-    assert memory.choices.all(untold=True) == [Choice(NEIGHBOUR, True, 7)]
+    assert memory.choices.all(unsynced=True) == [Choice(OWNER, True, 5)]
+    memory.choices.keep(Choice(OWNER, True, 5), synced=True)
+    assert memory.choices.all(unsynced=True) == []
+    # What InfluxDB has is not unsynced again because a process remembers it.
+    memory.choices.keep(Choice(OWNER, True, 5), synced=False)
+    assert memory.choices.all(unsynced=True) == []
+    memory.choices.mark_unsynced(since_ns=6)
+    assert memory.choices.all(unsynced=True) == [Choice(NEIGHBOUR, True, 7)]
 
 
 def test_brake_counts_what_all_ask_and_an_hour_frees_it(memory: Memory, tmp_path: Path) -> None:
     other = Memory(tmp_path)
     asked = [
-        one.erasures.ask_braked(ServerPseudonym(f"{number:016x}"), Action.ERASE, at, per_hour=2)[1]
+        one.erasures.ask_limited(ServerPseudonym(f"{number:016x}"), Action.ERASE, at, per_hour=2)[1]
         for number, (one, at) in enumerate(
             [(memory, HOUR), (other, HOUR + 1), (memory, HOUR + 2), (other, 2 * HOUR)]
         )
@@ -79,12 +79,12 @@ def test_brake_counts_what_all_ask_and_an_hour_frees_it(memory: Memory, tmp_path
     assert asked == [State.ACCEPTED, State.ACCEPTED, State.QUEUED, State.ACCEPTED]
     # One who was first and had to wait for the file lets nobody through in another's place.
     late = [
-        memory.erasures.ask_braked(SERVER, Action.OPT_OUT, 2 * HOUR - n, per_hour=2)[1]
+        memory.erasures.ask_limited(SERVER, Action.OPT_OUT, 2 * HOUR - n, per_hour=2)[1]
         for n in range(3)
     ]
     assert late == [State.QUEUED] * 3
     # A clock that was set back holds nobody up.
-    assert memory.erasures.ask_braked(SERVER, Action.ERASE, 7, per_hour=2)[1] is State.ACCEPTED
+    assert memory.erasures.ask_limited(SERVER, Action.ERASE, 7, per_hour=2)[1] is State.ACCEPTED
 
 
 def test_same_erasure_asked_twice_is_one(memory: Memory) -> None:
@@ -94,7 +94,7 @@ def test_same_erasure_asked_twice_is_one(memory: Memory) -> None:
 
 
 def test_erasure_goes_from_its_request_to_a_receipt_without_its_pseudonym(memory: Memory) -> None:
-    number, _ = memory.erasures.ask_braked(SERVER, Action.OPT_OUT, 1, per_hour=0)
+    number, _ = memory.erasures.ask_limited(SERVER, Action.OPT_OUT, 1, per_hour=0)
     assert [one.state for one in memory.erasures.all(*State)] == [State.QUEUED]
     assert memory.erasures.release([number, 99]) == 1
     memory.erasures.note(number, until_ns=5, found='{"waiting": 1}')
@@ -108,7 +108,7 @@ def test_erasure_goes_from_its_request_to_a_receipt_without_its_pseudonym(memory
     assert (done.state, done.server, done.plan) == (State.DONE, "", "done")
     assert memory.erasures.erased() == {OWNER: 9}
     assert memory.erasures.notices() == [Notice(OWNER, 9, "2026-01-01")]
-    memory.erasures.notice_given(Notice(OWNER, 9, ""))
+    memory.erasures.remove_notice(Notice(OWNER, 9, ""))
     assert memory.erasures.notices() == []
     assert memory.scrub(SERVER.encode())
     assert SERVER.encode() not in path_in(memory.store.path.parents[1]).read_bytes()
@@ -148,7 +148,7 @@ def test_what_reports_did_for_values_is_taken_back(memory: Memory) -> None:
     memory.tags.keep([*map(firm, names), TagValue("arch", "open", 9)])
     memory.tags.keep([sighting("open"), sighting("waits"), Sighting("distro", "x", SERVER, 9)])
     for _ in range(2):
-        memory.tags.take_back({"arch": {"bad", "shared", "other"}}, {"arch": {"bad"}})
+        memory.tags.discount({"arch": {"bad", "shared", "other"}}, {"arch": {"bad"}})
     good, shared = firm("good"), TagValue("arch", "shared", 9)
     assert memory.tags.values() == [good, TagValue("arch", "open", 9), shared]
     assert memory.tags.server_counts() == {("arch", "open"): 1, ("distro", "x"): 1}
@@ -200,7 +200,7 @@ def beheaded(path: Path) -> None:
 
 
 def remember(memory: Memory) -> None:
-    memory.choices.keep(Choice(OWNER, True, 5), told=True)
+    memory.choices.keep(Choice(OWNER, True, 5), synced=True)
     memory.erasures.ask(SERVER, Action.ERASE, 1)
     memory.erasures.remember_erased([Notice(NEIGHBOUR, 3, "")], oldest_ns=0)
     memory.tags.keep([TagValue("arch", "mips", 10)])
@@ -217,7 +217,7 @@ def test_damaged_memory_is_set_aside_and_work_goes_on(
         # Whoever meets it first sets it aside, once.
         kept = list(
             threads.map(
-                lambda n: memory.choices.keep(Choice(NEIGHBOUR, True, n), told=False), range(8)
+                lambda n: memory.choices.keep(Choice(NEIGHBOUR, True, n), synced=False), range(8)
             )
         )
     assert len(kept) == 8
@@ -228,7 +228,7 @@ def test_damaged_memory_is_set_aside_and_work_goes_on(
 def test_rows_that_can_still_be_read_go_into_the_new_file(memory: Memory, tmp_path: Path) -> None:
     remember(memory)
     beheaded(path_in(tmp_path))
-    assert memory.choices.all(untold=True) == [Choice(OWNER, True, 5)]
+    assert memory.choices.all(unsynced=True) == [Choice(OWNER, True, 5)]
     (asked,) = memory.erasures.all(*State)
     assert (asked.server, asked.action, asked.state) == (SERVER, Action.ERASE, State.ACCEPTED)
     assert memory.erasures.erased() == {NEIGHBOUR: 3}
@@ -285,6 +285,6 @@ async def test_choices_come_back_into_a_memory_that_lost_them(
     await here.choose(SERVER, out=True)
     junked(path_in(tmp_path))
     await here.refresh()
-    (choice,) = memory.choices.all(untold=True)
+    (choice,) = memory.choices.all(unsynced=True)
     assert choice.out
     assert here.opted_out(SERVER)

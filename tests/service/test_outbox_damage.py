@@ -152,12 +152,14 @@ def test_outbox_with_a_damaged_row_on_whole_pages_is_set_aside_at_the_start(
     path, metrics = tmp_path / FILE, Metrics()
     fill(path)
     with OutboxFile(path) as file:
-        clock.begin(file, metrics)
+        clock.record_start(file, metrics)
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("INSERT INTO clock_steps VALUES (1, 0, 1000000, 0, 1 << 62, 1)")
         database.execute(statement)
     look_over(path, metrics)
-    begun = read_at_start(path, metrics, lambda file: (clock.begin(file, metrics), file.servers()))
+    begun = read_at_start(
+        path, metrics, lambda file: (clock.record_start(file, metrics), file.servers())
+    )
     assert begun[0].used == []
     assert value(metrics, "collector_outboxes_set_aside") == len(set_aside(tmp_path)) == 1
 

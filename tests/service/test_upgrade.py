@@ -16,9 +16,9 @@ from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile, look_over, recover, set_aside
 from collector.outbox.layout import VERSION
 from collector.privacy import Pseudonymiser, ServerPseudonym
-from collector.share import directories
 from collector.state import StateInUse, locked
-from collector.upgrade import take_over_all
+from collector.upgrade import migrate_outboxes
+from collector.worker import directories
 from tests.old_state import T0, WAITING, lay
 from tests.owners import uuid_of
 from tests.sender import KEY
@@ -46,9 +46,9 @@ def dying(kind, name, first):
         os.kill(os.getpid(), 9)
     setattr(kind, name, work)
 
-kind = {"absorb": Memory, "drop_legacy": OutboxFile}[where.split(":")[1]]
+kind = {"import_legacy": Memory, "drop_legacy": OutboxFile}[where.split(":")[1]]
 dying(kind, where.split(":")[1], where.startswith("before"))
-upgrade.take_over_all(state, Memory(state))
+upgrade.migrate_outboxes(state, Memory(state))
 """
 
 
@@ -68,7 +68,7 @@ def check_whole(state: Path) -> None:
         mark(7): Choice(PSEUDONYMS.mark(server(7)), False, T0 + 7500),
         mark(8): Choice(PSEUDONYMS.mark(server(8)), True, T0 + 8000),
     }
-    assert {one.owner for one in memory.choices.all(untold=True)} == {mark(7), mark(8)}
+    assert {one.owner for one in memory.choices.all(unsynced=True)} == {mark(7), mark(8)}
     asked = memory.erasures.all(*State)
     assert sorted((one.asked_ns - T0, one.server, one.action, one.state) for one in asked) == [
         (5000, server(1), Action.ERASE, State.QUEUED),
@@ -101,14 +101,16 @@ def check_whole(state: Path) -> None:
 def test_state_of_three_workers_is_migrated_and_nothing_is_lost(tmp_path: Path) -> None:
     lay(tmp_path)
     for _ in range(2):
-        take_over_all(tmp_path, Memory(tmp_path))
+        migrate_outboxes(tmp_path, Memory(tmp_path))
         check_whole(tmp_path)
     # Neither a choice's owner nor an erasure's server stays in a page of an outbox.
     for own in directories(tmp_path):
         assert mark(8).encode() not in (own / FILE).read_bytes()
 
 
-@pytest.mark.parametrize("where", ["before:absorb", "after:absorb", "after:drop_legacy"])
+@pytest.mark.parametrize(
+    "where", ["before:import_legacy", "after:import_legacy", "after:drop_legacy"]
+)
 @pytest.mark.parametrize("outbox", [0, 2])
 def test_killed_in_the_middle_the_next_run_brings_it_to_the_same_end(
     tmp_path: Path, where: str, outbox: int
@@ -118,7 +120,7 @@ def test_killed_in_the_middle_the_next_run_brings_it_to_the_same_end(
         [sys.executable, "-c", KILLED, tmp_path, where, str(outbox)], cwd=ROOT, check=False
     )
     assert killed.returncode == -9
-    take_over_all(tmp_path, Memory(tmp_path))
+    migrate_outboxes(tmp_path, Memory(tmp_path))
     check_whole(tmp_path)
 
 
@@ -127,7 +129,7 @@ def test_damaged_outbox_of_an_earlier_version_gives_what_it_remembers(tmp_path: 
     path = tmp_path / FILE
     content = path.read_bytes()
     path.write_bytes(b"\xff" * 4096 + content[4096:])
-    take_over_all(tmp_path, Memory(tmp_path))
+    migrate_outboxes(tmp_path, Memory(tmp_path))
     (aside,) = set_aside(tmp_path)
     with OutboxFile(path) as file:
         found = recover(aside, file, PSEUDONYMS.mark, {}, max_bytes=1 << 30)
@@ -142,17 +144,17 @@ def test_damaged_outbox_of_an_earlier_version_gives_what_it_remembers(tmp_path: 
 def test_outbox_of_a_running_collector_of_an_earlier_version_is_left_alone(tmp_path: Path) -> None:
     lay(tmp_path)
     with locked(tmp_path / "worker-1"), pytest.raises(StateInUse, match="restart it first"):
-        take_over_all(tmp_path, Memory(tmp_path))
-    take_over_all(tmp_path, Memory(tmp_path))
+        migrate_outboxes(tmp_path, Memory(tmp_path))
+    migrate_outboxes(tmp_path, Memory(tmp_path))
     check_whole(tmp_path)
 
 
 def test_outbox_of_an_earlier_version_laid_back_is_migrated_again(tmp_path: Path) -> None:
     lay(tmp_path)
     shutil.copy(tmp_path / FILE, tmp_path / "copy")
-    take_over_all(tmp_path, Memory(tmp_path))
+    migrate_outboxes(tmp_path, Memory(tmp_path))
     (tmp_path / "copy").replace(tmp_path / FILE)
     Path(f"{path_in(tmp_path)}").unlink()
     look_over(tmp_path / FILE, Metrics())
-    take_over_all(tmp_path, Memory(tmp_path))
+    migrate_outboxes(tmp_path, Memory(tmp_path))
     assert mark(8) in {one.owner for one in Memory(tmp_path).choices.all()}

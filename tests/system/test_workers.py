@@ -70,7 +70,7 @@ async def test_started_anew_in_turn_while_reports_come_in(
     ledger = Ledger(collector.url)
     async with ledger.sending():
         collector.process.send_signal(signal.SIGHUP)
-        while "all workers are new" not in collector.logs():
+        while "all workers are restarted" not in collector.logs():
             await ledger.more(20)
         await ledger.more(50)
     assert not set(before.values()) & set(collector.workers().values())

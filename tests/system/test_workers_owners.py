@@ -12,7 +12,7 @@ import pytest
 from collector.memory import Memory, State
 from collector.outbox import FILE, OutboxFile
 from collector.privacy import ServerPseudonym
-from collector.share import directories
+from collector.worker import directories
 from tests.conftest import Databases, StartServe
 from tests.owners import OWN, OWNER, World, ask, body_of, uuid_of
 from tests.sender import eventually, lay_key, metric, post, server_name

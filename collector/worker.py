@@ -1,4 +1,4 @@
-"""Division of a collector's work among several worker processes; see collector.workers.
+"""A worker among those of a collector: its number, its settings and its state directory.
 
 Every worker receives reports on its own sockets (SO_REUSEPORT: the kernel distributes the
 connections), stores them in its own outbox, and delivers them. The first worker also rolls up the
@@ -7,12 +7,9 @@ days and fetches the node list.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import math
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +17,10 @@ from typing import Any, Final
 from collector.settings import Settings
 
 _FOLDER: Final = "worker-"
-_LISTEN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Worker:
     """One worker: its number, of how many, and its bound sockets (none: it binds its own)."""
 
     number: int = 0
@@ -52,65 +48,8 @@ class Share:
         return whole.model_copy(update=own)
 
 
-ALONE: Final = Share()
+ONLY_WORKER: Final = Worker()
 """The only worker, which does all the work."""
-
-
-class Signals:
-    """Notifies other workers of changes within 1 s, through files whose content changes."""
-
-    def __init__(self, state_dir: Path, share: Share) -> None:
-        self._state_dir = state_dir
-        self._share = share
-        self._heard: dict[Path, Callable[[], None]] = {}
-
-    def rolled(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Return a function to call when a day was rolled up here.
-
-        It calls `changed` here; the other workers call theirs.
-        """
-        return self._signal("rolled", changed, hears=not self._share.first)
-
-    def erased(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Return a function to call when raw reports were erased here.
-
-        It calls `changed` here; the first worker calls its own.
-        """
-        return self._signal("erased", changed, hears=self._share.first)
-
-    async def run(self) -> None:
-        """Watch for notifications, until cancelled."""
-        if self._share.of == 1:
-            return
-        seen = {path: _touched(path) for path in self._heard}
-        while True:
-            await asyncio.sleep(_LISTEN_S)
-            for path, changed in self._heard.items():
-                if (at := _touched(path)) != seen[path]:
-                    seen[path] = at
-                    changed()
-
-    def _signal(self, name: str, changed: Callable[[], None], *, hears: bool) -> Callable[[], None]:
-        if self._share.of == 1:
-            return changed
-        path = self._state_dir / f"{name}.signal"
-        if hears:
-            self._heard[path] = changed
-
-        def told() -> None:
-            changed()
-            with contextlib.suppress(OSError):
-                # Within one tick of the disk's clock only the content shows a second change.
-                path.write_text(str(time.time_ns()))
-
-        return told
-
-
-def _touched(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def directory(state_dir: Path, number: int) -> Path:

@@ -21,23 +21,23 @@ _PATIENCE_S: Final = 15.0
 _PAUSE_S: Final = 0.02
 
 
-class Hold:
-    """Possession of the lock, shared or exclusive (`alone`), from construction to `let_go`.
+class DirectoryLock:
+    """The lock of a directory, shared or `exclusive`, held from construction to `release`.
 
     Raises StoreUnavailable if it cannot be had within 15 s, OSError if the directory cannot be
     opened.
     """
 
-    def __init__(self, directory: Path, *, alone: bool = False) -> None:
+    def __init__(self, directory: Path, *, exclusive: bool = False) -> None:
         self._handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        how = (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB
+        how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 fcntl.flock(self._handle, how)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    self.let_go()
+                    self.release()
                     raise StoreUnavailable(
                         f"another command is at work on the files in {directory}"
                     ) from None
@@ -45,16 +45,19 @@ class Hold:
             else:
                 return
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release the lock."""
         os.close(self._handle)
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Hold the exclusive lock: meanwhile no process has the file open. Raises as Hold does."""
-    hold = Hold(directory, alone=True)
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold the exclusive lock: meanwhile no process has the file open.
+
+    Raises as DirectoryLock does.
+    """
+    lock = DirectoryLock(directory, exclusive=True)
     try:
         yield
     finally:
-        hold.let_go()
+        lock.release()

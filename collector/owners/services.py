@@ -35,12 +35,12 @@ class Parts:
     locks: Locks
 
 
-class Desk:
+class OwnerServices:
     """The services for owners in one process.
 
-    `kept` are the stored choices of earlier runs, `layouts` the measurements whose reports owners
-    may see and erase; `changed` is called after each erasure. `first` is whether this process does
-    the erasures of all workers and exchanges choices with other collectors.
+    `choices` are the stored choices of earlier runs, `layouts` the measurements whose reports
+    owners may see and erase; `changed` is called after each erasure. `first` is whether this
+    process does the erasures of all workers and exchanges choices with other collectors.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Desk:
         settings: Settings,
         parts: Parts,
         *,
-        kept: list[Choice],
+        choices: list[Choice],
         layouts: Sequence[ReportLayout],
         changed: Callable[[], None],
         first: bool = True,
@@ -56,11 +56,11 @@ class Desk:
         self._first = first
         # Stamps continue after the newest choice, since the clock may have been set back.
         stamper = Stamper(
-            instance=settings.instance, last=max((choice.at_ns for choice in kept), default=0)
+            instance=settings.instance, last=max((choice.at_ns for choice in choices), default=0)
         )
         self.holdings = Holdings(parts.influx, parts.outboxes, layouts)
         self.choices = Choices(
-            kept, parts.memory, parts.metrics, pseudonyms=parts.pseudonyms, stamper=stamper
+            choices, parts.memory, parts.metrics, pseudonyms=parts.pseudonyms, stamper=stamper
         )
         eraser = Eraser(
             parts.influx,
@@ -112,5 +112,5 @@ class Desk:
 
     def _woken(self) -> None:
         self.erasures.wake()
-        if self.choices.untold:
+        if self.choices.unsynced:
             self.sync.wake()

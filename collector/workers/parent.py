@@ -1,0 +1,162 @@
+"""The parent of the workers: binds their sockets, and starts, watches and restarts them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from collector import app
+from collector.health import Health, private_site
+from collector.listen import accept, bind, listening
+from collector.metrics import Metrics
+from collector.setting_types import Address
+from collector.settings import Settings
+from collector.state import locked
+from collector.systemd import Notifier
+from collector.workers.metrics import metrics_page
+from collector.workers.process import START_S, WorkerProcess
+
+log = structlog.get_logger("collector.workers")
+
+_FOLDER: Final = "workers"
+_CHECK_S: Final = 1.0
+_NONE_S: Final = 600.0
+"""After this long without any running worker, the parent exits, to be restarted itself."""
+
+
+class WorkersError(Exception):
+    """The workers cannot be started, or none runs; each has logged its reason."""
+
+
+class AllHealth:
+    """The health of all workers together."""
+
+    def __init__(self, workers: list[WorkerProcess]) -> None:
+        self._workers = workers
+
+    def gone(self) -> list[str]:
+        """Names of failed loops, threads and workers."""
+        return [name for worker in self._workers for name in worker.gone()]
+
+    def unavailable(self) -> str | None:
+        """The reason of a worker that accepts nothing; withdrawn ones count only if all are."""
+        serving = [worker for worker in self._workers if not worker.withdrawn] or self._workers
+        return next((why for worker in serving if (why := worker.unavailable())), None)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve with several workers until SIGTERM or SIGINT; SIGHUP restarts them one by one.
+
+    Raises StateError, OSError (an address that cannot be listened on), WorkersError (the first
+    worker did not start, or none has run for ten minutes).
+    """
+    stop, again = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, again.set)
+    async with running(settings) as workers:
+        renewing = asyncio.create_task(_renew(workers, again))
+        try:
+            await _until(stop, workers)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _until(stop: asyncio.Event, workers: Sequence[WorkerProcess]) -> None:
+    """Wait until `stop` is set. Raises WorkersError if no worker has run for ten minutes."""
+    served = time.monotonic()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CHECK_S):
+                await stop.wait()
+        if any(worker.ready.is_set() for worker in workers):
+            served = time.monotonic()
+        elif time.monotonic() - served > _NONE_S:
+            raise WorkersError("no worker runs; the log says why")
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[list[WorkerProcess]]:
+    """Run all workers from entry, when the first is ready and the others are started, to exit."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(locked(settings.state_dir / _FOLDER))
+        figures = _emptied(folder / "metrics")
+        bound = bind(settings.listen, settings.workers)
+        for sockets in bound:
+            accept(sockets)
+            for one in sockets:
+                stack.callback(one.close)
+        workers = [WorkerProcess(number, one, figures) for number, one in enumerate(bound)]
+        # The first worker makes the key and migrates old files, so the others start after it. Any
+        # other that does not start is tried again, like one that has ended.
+        for worker in workers:
+            await stack.enter_async_context(_started(worker, needed=worker.number == 0))
+        health: Health = AllHealth(workers)
+        own = Metrics()
+        at = await stack.enter_async_context(
+            listening(
+                private_site(metrics_page(figures, own), health),
+                settings.metrics_listen,
+                app.listener_of(settings, own, "metrics"),
+            )
+        )
+        public = Address(settings.listen.host, bound[0][0].getsockname()[1])
+        log.info("serving", public=str(public), metrics=str(at), workers=len(workers))
+        try:
+            # The watchdog watches the parent alone: a failing worker must not stop the others.
+            async with Notifier().serving(lambda: True):
+                yield workers
+        finally:
+            log.info("stopping")
+            await asyncio.gather(*(worker.end() for worker in workers))
+
+
+@asynccontextmanager
+async def _started(worker: WorkerProcess, *, needed: bool) -> AsyncIterator[None]:
+    """Run a worker from entry to exit. Raises WorkersError if it is `needed` and does not start."""
+    task = asyncio.create_task(worker.run(), name=f"worker {worker.number}")
+    events = [asyncio.create_task(event.wait()) for event in (worker.ready, worker.failed)]
+    try:
+        await asyncio.wait(events, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+        if needed and not worker.ready.is_set():
+            raise WorkersError(f"worker {worker.number} did not start; the log says why")
+        yield
+    finally:
+        for waiting in (*events, task):
+            waiting.cancel()
+        await asyncio.gather(*events, task, return_exceptions=True)
+
+
+async def _renew(workers: list[WorkerProcess], again: asyncio.Event) -> None:
+    while True:
+        await again.wait()
+        again.clear()
+        log.info("restarting the workers, one after another")
+        for worker in workers:
+            try:
+                await worker.renew()
+            except TimeoutError:
+                log.error(
+                    "a restarted worker did not become ready; the others are not restarted",
+                    worker=worker.number,
+                )
+                break
+        else:
+            log.info("all workers are restarted")
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
