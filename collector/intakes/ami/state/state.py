@@ -3,91 +3,256 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from collector.intakes.ami.message import Message
+from collector.intakes.ami.state.calls import Calls
+from collector.intakes.ami.state.conferences import Conferences
+from collector.intakes.ami.state.counts import Keys, Security
+from collector.intakes.ami.state.devices import Devices, Truth
 from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.wanted import EVENTS, PRIVILEGE
+from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.state.quality import Quality
+from collector.intakes.ami.state.queues import Queues
+from collector.intakes.ami.state.times import NS_PER_S, since
+from collector.intakes.ami.state.user_events import UserEvents
+from collector.intakes.ami.state.wanted import EVENTS, PRIVILEGE, SECURITY_KINDS
 from collector.lines import Point
 from collector.schema.ami import AMI_TRAFFIC
+from collector.schema.live import ASTERISK, CHANNELS
 
-_NS = 10**9
+_ANNOUNCER: Final = "CBAnn/"
+"""Beginning of the name of a conference announcer's device."""
+_BOOTED_LATE: Final = 5
+"""A gap may be this much shorter than the uptime of an Asterisk that was started in it, in s."""
+
+_Handler = Callable[[Message, int], None]
 
 
 class State:
     """What is known of one Asterisk, from the messages of its manager interface.
 
-    All times are in ns since 1970 and must not fall. `asterisk` is its name in the points;
-    `has_statsd` says that it sends StatsD too, so that gauges which AMI does not know for certain
-    are left to StatsD. `drops` counts what was left out since it was last cleared, by reason.
+    All times are in ns since 1970. `asterisk` is its name in the points; `has_statsd` says that it
+    sends StatsD too, so that gauges which AMI does not know for certain are left to StatsD. `drops`
+    counts what was left out in this flush, by reason.
     """
 
     def __init__(
         self, asterisk: str, names: Names | None = None, *, has_statsd: bool = False
     ) -> None:
         self._asterisk = asterisk
-        self._names = names or Names()
-        self._has_statsd = has_statsd
         self.drops: Counter[str] = Counter()
+        given = names or Names()
+        self._conferences = Conferences(given, self.drops)
+        self._calls = Calls(given, self.drops, lambda: self._conferences.rooms)
+        self._queues = Queues(given, self.drops)
+        self._devices = Devices(self.drops, has_statsd=has_statsd)
+        self._quality = Quality(given)
+        self._user_events = UserEvents(self.drops)
+        self._security = Security()
+        self._keys = Keys()
+        self._handlers = self._handle()
+        self._answers = self._take_answers()
+        self._is_stale = False
         self._events = 0
         self._restarts = 0
         self._connected = False
-        self._blind_since: int | None = None
+        self._lost_ns: int | None = None
+        self._flushed_ns: int | None = None
+        self._gap_ns = 0
 
     @property
     def stale(self) -> bool:
         """Whether the questions about the present state should be asked again soon.
 
         Something has changed of which the events do not tell the rest: a reload, a conference's
-        announcer, a channel that was not known.
+        announcer, a channel or caller that was not known. An answer ends it.
         """
-        return False
+        return self._is_stale or self._calls.is_stale or self._queues.is_stale
 
     def take(self, message: Message, now_ns: int) -> None:
-        """Take an event. Never raises, whatever its headers are."""
-        kind = EVENTS.get(message.event)
-        if kind is None or kind.privilege not in message.headers.get(PRIVILEGE, "").split(","):
+        """Take an event. Never raises, whatever its headers are.
+
+        One whose class is not that of the event is forged: a dialplan's UserEvent whose text has
+        line ends is a whole event on the wire.
+        """
+        handler = self._handlers.get(message.event)
+        if handler is None:
+            self.drops["unknown-event"] += 1
+            return
+        if EVENTS[message.event].privilege not in message.headers.get(PRIVILEGE, "").split(","):
             self.drops["forged"] += 1
             return
         self._events += 1
+        handler(message, now_ns)
 
     def answer(self, action: str, answer: Message, items: Sequence[Message], now_ns: int) -> None:
         """Take a whole answer to a question about the present state: it replaces what was known.
 
-        Questions that Asterisk refuses are not passed on.
+        An answer that there is nothing has no items. Questions that Asterisk refuses are not
+        passed on.
         """
+        if action == "CoreStatus":
+            self._calls.reported(answer)
+        elif (take := self._answers.get(action)) is not None:
+            take(items, now_ns)
 
     def asked(self, now_ns: int) -> None:
         """All questions that can be answered are answered: from now on counts are whole."""
-        self._connected = True
-        self._blind_since = None
+        for part in (self._conferences, self._calls, self._queues, self._devices):
+            part.asked(now_ns)
+        self._is_stale = False
+        if not self._connected:
+            self._connected = True
+            if self._lost_ns is not None:
+                self._gap_ns += since(max(self._lost_ns, self._flushed_ns or 0), now_ns)
+            self._lost_ns = None
 
     def lost(self, now_ns: int) -> None:
         """The connection has ended: what happens until the next `asked` is not counted."""
-        self._connected = False
+        if self._connected or self._lost_ns is None:
+            self._lost_ns = now_ns
+            self._connected = False
+        for part in (self._conferences, self._calls, self._queues, self._devices):
+            part.lost(now_ns)
 
-    def truth(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """Values of the gauges that StatsD has too, by measurement and tags, as last asked for.
+    def truth(self) -> Truth:
+        """Values of the gauges that StatsD has too, by measurement and tags.
 
         Only those that are certain. The tags are pairs without `asterisk`, sorted by name.
         """
-        return {}
+        found = self._devices.truth()
+        if self._calls.knowledge.is_known and self._calls.knowledge.is_whole:
+            found[(CHANNELS.name, ())] = float(self._calls.channels)
+        return found
 
     def flush(self, now_ns: int) -> list[Point]:
         """Points of the flush that ends at `now_ns`, their time; counts begin anew."""
-        events, self._events = self._events, 0
-        restarts, self._restarts = self._restarts, 0
-        return [
-            Point(
-                AMI_TRAFFIC.name,
-                {"asterisk": self._asterisk},
-                {
-                    "connected": int(self._connected),
-                    "events": events,
-                    "dropped": self.drops.total(),
-                    "gap": 0.0,
-                    "restarts": restarts,
-                },
-                now_ns,
+        points: list[Point] = []
+
+        def add(
+            measurement: str, tags: Mapping[str, str], fields: Mapping[str, int | float | str]
+        ) -> None:
+            points.append(
+                Point(measurement, {ASTERISK.name: self._asterisk, **tags}, fields, now_ns)
             )
-        ]
+
+        self._calls.flush(now_ns, add)
+        self._queues.flush(now_ns, add)
+        self._conferences.flush(now_ns, add)
+        self._devices.flush(now_ns, add)
+        self._quality.flush(add)
+        self._security.flush(add)
+        self._keys.flush(add)
+        self._user_events.flush(add)
+        if self._lost_ns is not None:
+            self._gap_ns += since(max(self._lost_ns, self._flushed_ns or 0), now_ns)
+        add(
+            AMI_TRAFFIC.name,
+            {},
+            {
+                "connected": int(self._connected),
+                "events": self._events,
+                "dropped": self.drops.total(),
+                "gap": self._gap_ns / NS_PER_S,
+                "restarts": self._restarts,
+            },
+        )
+        self._events = self._restarts = self._gap_ns = 0
+        self._flushed_ns = now_ns
+        self.drops.clear()
+        return points
+
+    def _handle(self) -> Mapping[str, _Handler]:
+        """The handler of each event."""
+        calls, queues, rooms, devices = (
+            self._calls,
+            self._queues,
+            self._conferences,
+            self._devices,
+        )
+        return {
+            "Newchannel": calls.new_channel,
+            "Newstate": calls.new_state,
+            "DialBegin": calls.dial_begin,
+            "DialEnd": calls.dial_end,
+            "BridgeEnter": calls.bridge_enter,
+            "Hangup": self._hangup,
+            "QueueCallerJoin": queues.join,
+            "QueueCallerLeave": queues.leave,
+            "QueueCallerAbandon": queues.abandon,
+            "AgentConnect": queues.connect,
+            "AgentComplete": queues.complete,
+            "AgentRingNoAnswer": queues.no_answer,
+            "QueueMemberAdded": queues.member,
+            "QueueMemberStatus": queues.member,
+            "QueueMemberPause": queues.member,
+            "QueueMemberRemoved": queues.remove_member,
+            "ConfbridgeStart": self._conference,
+            "ConfbridgeEnd": self._conference,
+            "ConfbridgeJoin": rooms.join,
+            "ConfbridgeLeave": rooms.leave,
+            "DeviceStateChange": self._device,
+            "ContactStatus": devices.contact,
+            "PeerStatus": devices.peer,
+            "Registry": devices.registry,
+            "FullyBooted": self._booted,
+            "Reload": self._reload,
+            "RTCPSent": self._quality.received,
+            "RTCPReceived": self._quality.sent,
+            "DTMFEnd": self._key,
+            "UserEvent": self._user_events.take,
+            **dict.fromkeys(SECURITY_KINDS, self._security.take),
+        }
+
+    def _take_answers(self) -> Mapping[str, Callable[[Sequence[Message], int], None]]:
+        """The taker of the items of the answer to each question."""
+        devices = self._devices
+        return {
+            "CoreShowChannels": self._calls.listed,
+            "QueueStatus": self._queues.listed,
+            "ConfbridgeListRooms": self._conferences.listed,
+            "DeviceStateList": devices.devices_listed,
+            "PJSIPShowContacts": devices.contacts_listed,
+            "PJSIPShowAors": devices.aors_listed,
+            "PJSIPShowEndpoints": devices.endpoints_listed,
+            "PJSIPShowRegistrationsOutbound": devices.registrations_listed,
+            "IAXpeerlist": devices.peers_listed,
+            "IAXregistry": devices.iax2_registrations_listed,
+        }
+
+    def _hangup(self, message: Message, now_ns: int) -> None:
+        self._calls.hangup(message, now_ns)
+        self._queues.hangup(message.headers.get("Uniqueid", ""), now_ns)
+
+    def _conference(self, message: Message, now_ns: int) -> None:
+        if message.event == "ConfbridgeStart":
+            self._conferences.start(message, now_ns)
+        else:
+            self._conferences.end(message, now_ns)
+        # Its announcer's channels have no events: CoreStatus counts them.
+        self._is_stale = True
+
+    def _device(self, message: Message, now_ns: int) -> None:
+        if message.headers.get("Device", "").startswith(_ANNOUNCER):
+            self._is_stale = True
+        else:
+            self._devices.device(message, now_ns)
+
+    def _key(self, message: Message, now_ns: int) -> None:
+        if self._keys.take(message, now_ns):
+            self._queues.key(message.headers.get("Uniqueid", ""), now_ns)
+
+    def _reload(self, message: Message, now_ns: int) -> None:
+        # Contacts, endpoints, queues and members may have come or gone without an event.
+        if message.headers.get("Status") == "0":
+            self._is_stale = True
+
+    def _booted(self, message: Message, now_ns: int) -> None:
+        """FullyBooted: after a login, or later if Asterisk was still starting."""
+        uptime = whole(message.headers, "Uptime")
+        if uptime is None or self._connected or self._lost_ns is None:
+            return
+        if uptime * NS_PER_S <= since(self._lost_ns, now_ns) + _BOOTED_LATE * NS_PER_S:
+            self._restarts += 1

@@ -48,6 +48,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "Newchannel": EventKind("call", (*_CHANNEL, "Channel", "ChannelState")),
     "Newstate": EventKind("call", (*_CHANNEL, "ChannelState")),
     "DialBegin": EventKind("call", (*_CHANNEL, "DestUniqueid", "DestLinkedid")),
+    "DialEnd": EventKind("call", ("DestUniqueid", "DialStatus")),
     "BridgeEnter": EventKind("call", _CHANNEL),
     "Hangup": EventKind("call", (*_CHANNEL, "Cause", "TechCause")),
     "QueueCallerJoin": EventKind("agent", (*_CHANNEL, "Queue", "Count")),
@@ -69,7 +70,6 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "PeerStatus": EventKind("system", ("ChannelType", "Peer", "PeerStatus")),
     "Registry": EventKind("system", ("ChannelType", "Username", "Domain", "Status")),
     "FullyBooted": EventKind("system", ("Uptime",)),
-    "Shutdown": EventKind("system", ()),
     "Reload": EventKind("system", ("Module", "Status")),
     "RTCPSent": EventKind(
         "reporting", ("Channel", "Uniqueid", "MES", "Report0FractionLost", "Report0IAJitter")
@@ -107,6 +107,8 @@ ITEMS: Final[Mapping[str, tuple[str, ...]]] = {
     "ConfbridgeListRooms": ("Conference", "Parties"),
     "DeviceStateChange": ("Device", "State"),
     "ContactList": ("ObjectName", "Uri", "Status"),
+    "AorList": ("ObjectName", "Contacts", "QualifyFrequency"),
+    "EndpointList": ("ObjectName", "DeviceState", "Contacts"),
     "OutboundRegistrationDetail": ("ClientUri", "ServerUri", "Status"),
     "PeerEntry": ("ObjectName", "Status"),
     "RegistryEntry": ("Host", "Username", "State"),

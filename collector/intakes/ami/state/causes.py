@@ -1,0 +1,75 @@
+"""Outcomes of calls, from hangup causes. Pure.
+
+Causes are those of ITU-T Q.850; the technology's own is a SIP status, where the channel is PJSIP.
+Which cause Asterisk gives for what was measured with Asterisk 22: docs/senders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from collector.intakes.ami.state.parse import whole
+from collector.schema import NONE, OTHER
+
+_CAUSES: Final = 128
+_SIP: Final = range(300, 700)
+_TERMINATED: Final = "487"
+
+
+class Outcome(StrEnum):
+    """How a call or an attempt ended."""
+
+    ANSWERED = "answered"
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    """Nobody answered in time, or nobody is there."""
+    CANCELLED = "cancelled"
+    """The caller gave up, or another phone answered."""
+    FAILED = "failed"
+    LOST = "lost"
+    """It ended while the connection was away."""
+
+
+_OUTCOMES: Final = {
+    0: Outcome.NO_ANSWER,
+    16: Outcome.CANCELLED,
+    17: Outcome.BUSY,
+    18: Outcome.NO_ANSWER,
+    19: Outcome.NO_ANSWER,
+    26: Outcome.CANCELLED,
+}
+
+
+class Cause(NamedTuple):
+    """A hangup cause as in the tags: of Q.850, and of the technology."""
+
+    cause: str = "0"
+    tech_cause: str = NONE
+
+    @property
+    def tells(self) -> bool:
+        """Whether it says why an outgoing leg failed, rather than that the caller ended it."""
+        return self.cause not in _OWN
+
+
+_OWN: Final = frozenset({"0", "16", "26"})
+
+
+def cause_of(headers: Mapping[str, str]) -> Cause:
+    """The cause in the headers of a Hangup."""
+    number = whole(headers, "Cause")
+    tech = whole(headers, "TechCause")
+    return Cause(
+        OTHER if number is None or number >= _CAUSES else str(number),
+        str(tech) if tech is not None and tech in _SIP else NONE,
+    )
+
+
+def outcome_of(cause: Cause) -> Outcome:
+    """The outcome of a call or attempt that was not answered."""
+    if cause.tech_cause == _TERMINATED:
+        return Outcome.CANCELLED
+    number = int(cause.cause) if cause.cause != OTHER else -1
+    return _OUTCOMES.get(number, Outcome.FAILED)

@@ -1,0 +1,322 @@
+"""Endpoints, PJSIP contacts, registrations and IAX2 peers, by state. Pure.
+
+Names and addresses of them are held to tell them apart, and never stored.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from collector.intakes.ami.message import Message
+from collector.intakes.ami.state.calls import Add
+from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.state.times import Knowledge
+from collector.schema import ALL, OTHER
+from collector.schema.ami import IAX2_PEERS, IAX2_REGISTRATIONS
+from collector.schema.live import ENDPOINTS, PJSIP_CONTACTS, PJSIP_REGISTRATIONS
+
+MOST_DEVICES: Final = 20_000
+"""Most devices of one kind held."""
+
+_ONLINE: Final = "online"
+_OFFLINE: Final = "offline"
+_UNKNOWN: Final = "unknown"
+_ENDPOINT_STATES: Final = (_ONLINE, _OFFLINE, _UNKNOWN, ALL)
+_PEER_STATES: Final = ("reachable", "unreachable", "unmonitored", "unknown")
+_CONTACT_STATES: Final = ("Reachable", "Unreachable", "Unknown", "NonQualified")
+_REGISTRATION_STATES: Final = ("Registered", "Unregistered", "Rejected", ALL)
+_IAX2_REGISTRATION_STATES: Final = (
+    "Registered",
+    "Unregistered",
+    "Rejected",
+    "Request Sent",
+    "Auth Sent",
+    "Timeout",
+    "No Authentication",
+    "Unknown",
+    OTHER,
+)
+_REMOVED: Final = "Removed"
+_PJSIP: Final = "PJSIP"
+_IAX2: Final = "IAX2"
+_PEERS_ONLINE: Final = {
+    "reachable": _ONLINE,
+    "unreachable": _OFFLINE,
+    "unmonitored": _UNKNOWN,
+    "unknown": _UNKNOWN,
+}
+"""State of an IAX2 peer as an endpoint, as Asterisk's StatsD counts it."""
+
+Truth = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+Key = tuple[str, ...]
+
+
+class Kind:
+    """Things of one kind, each in one state of `states`; a state that is none of them is `other`.
+
+    `other` must be one of `states`, or things in other states are not counted.
+    """
+
+    def __init__(self, states: Iterable[str], drops: Counter[str], drop: str) -> None:
+        self._states = tuple(states)
+        self._drops = drops
+        self._drop = drop
+        self._things: dict[Key, str] = {}
+        self.knowledge = Knowledge()
+
+    def set(self, key: Key, state: str) -> None:
+        """A thing is in a state."""
+        if key not in self._things and len(self._things) >= MOST_DEVICES:
+            self._drops[self._drop] += 1
+            return
+        self._things[key] = state if state in self._states else OTHER
+
+    def get(self, key: Key) -> str | None:
+        """The state of a thing, if it is known."""
+        return self._things.get(key)
+
+    def remove(self, key: Key) -> None:
+        """A thing is there no more."""
+        self._things.pop(key, None)
+
+    def replace(self, things: Iterable[tuple[Key, str]]) -> None:
+        """These are all there are."""
+        self._things.clear()
+        for key, state in things:
+            self.set(key, state)
+        self.knowledge.complete()
+
+    def asked(self, now_ns: int) -> None:
+        """All questions are answered; what is not listed is not known any more."""
+        if not self.knowledge.is_whole and not self.knowledge.is_known:
+            self._things.clear()
+        self.knowledge.asked(now_ns)
+
+    def counts(self) -> dict[str, int]:
+        """How many are in each state, zeros included; `all` for all."""
+        counted = Counter(self._things.values())
+        counted[ALL] = len(self._things)
+        return {state: counted[state] for state in self._states}
+
+
+class Devices:
+    """Endpoints, contacts, registrations and IAX2 peers of one Asterisk.
+
+    `has_statsd` leaves what is uncertain here to StatsD, which has the same measurements.
+    """
+
+    def __init__(self, drops: Counter[str], *, has_statsd: bool) -> None:
+        self._has_statsd = has_statsd
+        self._endpoints = Kind(_ENDPOINT_STATES, drops, "endpoints")
+        self._contacts = Kind(_CONTACT_STATES, drops, "contacts")
+        self._registrations = Kind(_REGISTRATION_STATES, drops, "registrations")
+        self._peers = Kind(_PEER_STATES, drops, "peers")
+        self._iax2_registrations = Kind(_IAX2_REGISTRATION_STATES, drops, "registrations")
+        self._kinds = (
+            self._endpoints,
+            self._contacts,
+            self._registrations,
+            self._peers,
+            self._iax2_registrations,
+        )
+        self._listed: dict[Key, str] = {}
+
+    # Events
+
+    def device(self, message: Message, now_ns: int) -> None:
+        """DeviceStateChange: of all kinds of devices, of which PJSIP's are endpoints."""
+        technology, _, name = message.headers.get("Device", "").partition("/")
+        state = message.headers.get("State", "")
+        if technology == _PJSIP and name:
+            self._set_endpoint(name, state)
+
+    def peer(self, message: Message, now_ns: int) -> None:
+        """PeerStatus: an endpoint becomes reachable, or is so no more."""
+        technology = message.headers.get("ChannelType", "")
+        _, _, name = message.headers.get("Peer", "").partition("/")
+        status = message.headers.get("PeerStatus", "")
+        if technology == _IAX2 and name:
+            self._peers.set((name,), _peer_state(status))
+
+    def contact(self, message: Message, now_ns: int) -> None:
+        """ContactStatus: a contact is added, changes, or is removed."""
+        headers = message.headers
+        key = (headers.get("AOR", ""), headers.get("URI", ""))
+        status = headers.get("ContactStatus", "")
+        if status == _REMOVED:
+            self._contacts.remove(key)
+        else:
+            self._contacts.set(key, status if status in _CONTACT_STATES else "Unknown")
+
+    def registry(self, message: Message, now_ns: int) -> None:
+        """Registry: the result of a registration with another server."""
+        headers = message.headers
+        technology, status = headers.get("ChannelType", ""), headers.get("Status", "")
+        key = (headers.get("Username", ""), headers.get("Domain", ""))
+        if technology == _PJSIP:
+            self._registrations.set(key, status)
+        elif technology == _IAX2:
+            self._iax2_registrations.set(key, status)
+
+    # Answers
+
+    def contacts_listed(self, items: Sequence[Message], now_ns: int) -> None:
+        """PJSIPShowContacts: contacts that registered, with their state; no permanent ones."""
+        self._listed = {
+            (_aor(item.headers.get("ObjectName", "")), item.headers.get("Uri", "")): (
+                item.headers.get("Status", "")
+            )
+            for item in items
+        }
+        for key, status in self._listed.items():
+            self._contacts.set(key, status if status in _CONTACT_STATES else "Unknown")
+
+    def aors_listed(self, items: Sequence[Message], now_ns: int) -> None:
+        """PJSIPShowAors: all contacts; of the permanent ones the state is not told."""
+        found: dict[Key, str] = {}
+        for item in items:
+            is_qualified = bool(whole(item.headers, "QualifyFrequency"))
+            for contact in item.headers.get("Contacts", "").split(","):
+                aor, mark, uri = contact.strip().partition("/")
+                key = (aor, uri)
+                if mark:
+                    known = self._listed.get(key) or self._contacts.get(key)
+                    found[key] = known or ("Unknown" if is_qualified else "NonQualified")
+        self._contacts.replace(found.items())
+        self._listed = {}
+
+    def endpoints_listed(self, items: Sequence[Message], now_ns: int) -> None:
+        """PJSIPShowEndpoints: all endpoints, and the state of permanent contacts by theirs."""
+        endpoints: dict[Key, str] = {}
+        for item in items:
+            headers = item.headers
+            online = _online(headers.get("DeviceState", ""))
+            endpoints[(headers.get("ObjectName", ""),)] = online
+            for contact in headers.get("Contacts", "").split(","):
+                aor, mark, uri = contact.strip().partition("/")
+                if mark and self._contacts.get((aor, uri)) == "Unknown":
+                    status = "Reachable" if online == _ONLINE else "Unreachable"
+                    self._contacts.set((aor, uri), status)
+        self._endpoints.replace(endpoints.items())
+
+    def devices_listed(self, items: Sequence[Message], now_ns: int) -> None:
+        """DeviceStateList: devices with a state; not all endpoints are among them."""
+        for item in items:
+            self.device(item, now_ns)
+
+    def registrations_listed(self, items: Sequence[Message], now_ns: int) -> None:
+        """PJSIPShowRegistrationsOutbound."""
+        self._registrations.replace(
+            (
+                (item.headers.get("ClientUri", ""), item.headers.get("ServerUri", "")),
+                item.headers.get("Status", ""),
+            )
+            for item in items
+        )
+
+    def peers_listed(self, items: Sequence[Message], now_ns: int) -> None:
+        """IAXpeerlist: all IAX2 peers."""
+        self._peers.replace(
+            ((item.headers.get("ObjectName", ""),), _peer_state(item.headers.get("Status", "")))
+            for item in items
+        )
+
+    def iax2_registrations_listed(self, items: Sequence[Message], now_ns: int) -> None:
+        """IAXregistry: all IAX2 registrations."""
+        self._iax2_registrations.replace(
+            (
+                (item.headers.get("Username", ""), item.headers.get("Host", "")),
+                item.headers.get("State", ""),
+            )
+            for item in items
+        )
+
+    def lost(self, now_ns: int) -> None:
+        """The connection has ended."""
+        self._listed = {}
+        for kind in self._kinds:
+            kind.knowledge.lose(now_ns)
+
+    def asked(self, now_ns: int) -> None:
+        """All questions are answered."""
+        for kind in self._kinds:
+            kind.asked(now_ns)
+
+    # Points
+
+    def flush(self, now_ns: int, add: Add) -> None:
+        """Add the points of a flush."""
+        endpoints = self._all_endpoints()
+        for name, kind, counts, is_statsd in (
+            (ENDPOINTS.name, self._endpoints, endpoints, True),
+            (PJSIP_CONTACTS.name, self._contacts, self._contacts.counts(), True),
+            (PJSIP_REGISTRATIONS.name, self._registrations, self._registrations.counts(), True),
+            (IAX2_PEERS.name, self._peers, self._peers.counts(), False),
+            (
+                IAX2_REGISTRATIONS.name,
+                self._iax2_registrations,
+                self._iax2_registrations.counts(),
+                False,
+            ),
+        ):
+            knowledge = kind.knowledge
+            if not knowledge.is_known:
+                continue
+            if not knowledge.is_whole and (self._has_statsd and is_statsd):
+                continue
+            if not is_statsd and not knowledge.is_whole and not sum(counts.values()):
+                # Asterisk has no IAX2.
+                continue
+            for state, count in counts.items():
+                value = float(count) if is_statsd else count
+                add(name, {"state": state}, {"count": value, **knowledge.fields(now_ns)})
+
+    def truth(self) -> Truth:
+        """The gauges that StatsD has too, where they are certain."""
+        found: Truth = {}
+        for name, kind, counts in (
+            (ENDPOINTS.name, self._endpoints, self._all_endpoints()),
+            (PJSIP_CONTACTS.name, self._contacts, self._contacts.counts()),
+            (PJSIP_REGISTRATIONS.name, self._registrations, self._registrations.counts()),
+        ):
+            if kind.knowledge.is_known and kind.knowledge.is_whole:
+                for state, count in counts.items():
+                    found[(name, (("state", state),))] = float(count)
+        return found
+
+    def _all_endpoints(self) -> dict[str, int]:
+        """Endpoints of PJSIP and IAX2 by state: IAX2's peers are endpoints too."""
+        counts = self._endpoints.counts()
+        for state, count in self._peers.counts().items():
+            counts[_PEERS_ONLINE[state]] += count
+            counts[ALL] += count
+        return counts
+
+    def _set_endpoint(self, name: str, state: str) -> None:
+        if state == "INVALID":
+            # It was taken out of the configuration.
+            self._endpoints.remove((name,))
+        else:
+            self._endpoints.set((name,), _online(state))
+
+
+def _online(state: str) -> str:
+    """The state of an endpoint, by that of its device, in AMI's or the CLI's words."""
+    if state.upper() in ("UNAVAILABLE", "INVALID"):
+        return _OFFLINE
+    return _UNKNOWN if state.upper() in ("", "UNKNOWN") else _ONLINE
+
+
+def _peer_state(status: str) -> str:
+    """The state of an IAX2 peer: `OK (3 ms)`, `LAGGED (900 ms)`, `Reachable`, `UNREACHABLE`..."""
+    word = status.partition(" ")[0].lower()
+    if word in ("ok", "lagged"):
+        return "reachable"
+    return word if word in _PEER_STATES else "unknown"
+
+
+def _aor(name: str) -> str:
+    """The address of record in a contact's name: `alice;@HASH`, or `trunk@@HASH` (permanent)."""
+    return name.rpartition(";@")[0] or name.rpartition("@@")[0] or name

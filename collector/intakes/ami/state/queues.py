@@ -1,0 +1,460 @@
+"""Queues: who waits, how callers left, and the agents. Pure.
+
+A caller who leaves was connected (AgentConnect, shortly before or after), gave up
+(QueueCallerAbandon), or left for the dialplan, by a key or because the time was over; of the last
+two there is no event but the key's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from collector.intakes.ami.message import Message
+from collector.intakes.ami.state.calls import Add
+from collector.intakes.ami.state.names import Names
+from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.state.spread import Spread
+from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
+from collector.lines import label
+from collector.schema.ami import AGENTS, QUEUES
+
+MOST_QUEUES: Final = 200
+MOST_CALLERS: Final = 20_000
+"""Most callers held, of all queues: waiting, leaving, or talking."""
+MOST_MEMBERS: Final = 5_000
+"""Most members held, of all queues."""
+_DECIDED_AFTER: Final = 2 * NS_PER_S
+"""Time in which AgentConnect, QueueCallerAbandon or a key follows or has preceded a Leave."""
+_MOST_WAITING: Final = 10**6
+
+
+class AgentState(StrEnum):
+    """State of a queue's member; `PAUSED` wins over the state of its phone."""
+
+    AVAILABLE = "available"
+    RINGING = "ringing"
+    IN_USE = "in_use"
+    ON_HOLD = "on_hold"
+    BUSY = "busy"
+    PAUSED = "paused"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+_STATES: Final = {
+    1: AgentState.AVAILABLE,
+    2: AgentState.IN_USE,
+    3: AgentState.BUSY,
+    4: AgentState.UNAVAILABLE,
+    5: AgentState.UNAVAILABLE,
+    6: AgentState.RINGING,
+    7: AgentState.RINGING,
+    8: AgentState.ON_HOLD,
+}
+"""Asterisk's device states, as in the header Status: invalid (4) counts as unavailable, ringing
+while in use (7) as ringing."""
+
+
+@dataclass(slots=True)
+class _Caller:
+    """A caller who waits, has left, or talks with an agent; `seen` is the connection's number."""
+
+    joined_ns: int
+    seen: int
+    left_ns: int | None = None
+    answered_ns: int | None = None
+    has_given_up: bool = False
+    key_ns: int | None = None
+    """When a key was pressed last."""
+    ended_ns: int | None = None
+    """When the channel ended."""
+    is_missing: bool = False
+    """Whether Asterisk's last list did not have it."""
+
+
+@dataclass(slots=True)
+class _AgentCounts:
+    answered: int = 0
+    unanswered: int = 0
+    talk_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Queue:
+    waiting: int = 0
+    """As Asterisk counted it last."""
+    service_level: int | None = None
+    callers: dict[str, _Caller] = field(default_factory=dict)
+    members: dict[str, AgentState] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    wait: Spread = field(default_factory=Spread)
+    gave_up: Spread = field(default_factory=Spread)
+    talk: Spread = field(default_factory=Spread)
+    agents: dict[str, _AgentCounts] = field(default_factory=dict)
+
+    def inside(self) -> list[_Caller]:
+        """Callers who wait now."""
+        return [one for one in self.callers.values() if one.left_ns is None]
+
+
+class Queues:
+    """Queues of one Asterisk."""
+
+    def __init__(self, names: Names, drops: Counter[str]) -> None:
+        self._names = names
+        self._drops = drops
+        self._queues: dict[str, _Queue] = {}
+        self._callers = 0
+        self._members = 0
+        # The queue that a caller, by Uniqueid, has entered last.
+        self._places: dict[str, _Queue] = {}
+        self._connection = 0
+        self.knowledge = Knowledge()
+        self.is_stale = False
+
+    # Events
+
+    def join(self, message: Message, now_ns: int) -> None:
+        """QueueCallerJoin: a caller begins to wait."""
+        queue = self._queue(message)
+        name = message.headers.get("Uniqueid", "")
+        if queue is None or not name:
+            return
+        queue.counts["entered"] += 1
+        caller = queue.callers.get(name)
+        if caller is not None and caller.left_ns is not None:
+            # The same call comes again, before it is known how it left: not by being served.
+            self._settle(queue, name, caller)
+            caller = None
+        if caller is None:
+            self._hold(queue, name, _Caller(now_ns, self._connection))
+        self._count_waiting(queue, message)
+
+    def leave(self, message: Message, now_ns: int) -> None:
+        """QueueCallerLeave: a caller does not wait any more."""
+        queue = self._queue(message)
+        if queue is None:
+            return
+        name = message.headers.get("Uniqueid", "")
+        caller = queue.callers.get(name)
+        if caller is None:
+            self._drops["unknown-caller"] += 1
+            self.is_stale = True
+        elif caller.has_given_up:
+            self._release(queue, name)
+        elif caller.left_ns is None:
+            caller.left_ns = now_ns
+        self._count_waiting(queue, message)
+
+    def abandon(self, message: Message, now_ns: int) -> None:
+        """QueueCallerAbandon: a caller hung up while waiting; Leave follows."""
+        queue = self._queue(message)
+        if queue is None:
+            return
+        queue.counts["abandoned"] += 1
+        if self._is_within(queue, message):
+            queue.counts["abandoned_within"] += 1
+        name = message.headers.get("Uniqueid", "")
+        caller = queue.callers.get(name)
+        if caller is None:
+            return
+        queue.gave_up.add(since(caller.joined_ns, caller.left_ns or now_ns) / NS_PER_S)
+        if caller.left_ns is not None:
+            self._release(queue, name)
+        else:
+            caller.has_given_up, caller.left_ns = True, now_ns
+
+    def connect(self, message: Message, now_ns: int) -> None:
+        """AgentConnect: a caller talks with an agent."""
+        queue = self._queue(message)
+        if queue is None:
+            return
+        queue.counts["answered"] += 1
+        if self._is_within(queue, message):
+            queue.counts["within"] += 1
+        if (agent := self._agent(queue, message)) is not None:
+            agent.answered += 1
+        name = message.headers.get("Uniqueid", "")
+        caller = queue.callers.get(name)
+        if caller is None:
+            caller = _Caller(now_ns, self._connection)
+            self._hold(queue, name, caller)
+        else:
+            queue.wait.add(since(caller.joined_ns, caller.left_ns or now_ns) / NS_PER_S)
+        caller.left_ns = caller.left_ns or now_ns
+        caller.answered_ns = now_ns
+
+    def complete(self, message: Message, now_ns: int) -> None:
+        """AgentComplete: a talk with an agent ends."""
+        queue = self._queue(message)
+        if queue is None:
+            return
+        queue.counts["completed"] += 1
+        name = message.headers.get("Uniqueid", "")
+        caller = queue.callers.get(name)
+        if caller is None or caller.answered_ns is None:
+            return
+        talk = since(caller.answered_ns, now_ns)
+        queue.talk.add(talk / NS_PER_S)
+        if (agent := self._agent(queue, message)) is not None:
+            agent.talk_ns += talk
+        self._release(queue, name)
+
+    def no_answer(self, message: Message, now_ns: int) -> None:
+        """AgentRingNoAnswer: an agent was called and did not answer."""
+        queue = self._queue(message)
+        if queue is None:
+            return
+        queue.counts["unanswered"] += 1
+        if (agent := self._agent(queue, message)) is not None:
+            agent.unanswered += 1
+
+    def member(self, message: Message, now_ns: int) -> None:
+        """QueueMemberAdded, -Status, -Pause: an agent and its state now."""
+        queue = self._queue(message)
+        if queue is not None:
+            self._set_member(queue, message, message.headers.get("Interface", ""))
+
+    def remove_member(self, message: Message, now_ns: int) -> None:
+        """QueueMemberRemoved: an agent is taken out of a queue."""
+        queue = self._queue(message)
+        interface = message.headers.get("Interface", "")
+        if queue is not None and interface in queue.members:
+            del queue.members[interface]
+            self._members -= 1
+
+    def key(self, name: str, now_ns: int) -> None:
+        """A channel, by Uniqueid, has sent a key."""
+        if (caller := self._placed(name)) is not None:
+            caller.key_ns = now_ns
+
+    def hangup(self, name: str, now_ns: int) -> None:
+        """A channel, by Uniqueid, has ended: its AgentComplete comes now, if ever."""
+        if (caller := self._placed(name)) is not None:
+            caller.ended_ns = now_ns
+
+    # Answers
+
+    def listed(self, items: Sequence[Message], now_ns: int) -> None:
+        """QueueStatus: all queues, their members, and who waits since when."""
+        for queue in self._queues.values():
+            queue.members.clear()
+        self._members = 0
+        waiting: dict[str, set[str]] = {}
+        for item in items:
+            found = self._queue(item)
+            if found is None:
+                continue
+            listed = waiting.setdefault(item.headers.get("Queue", ""), set())
+            if item.event == "QueueParams":
+                found.service_level = whole(item.headers, "ServiceLevel")
+            elif item.event == "QueueMember":
+                self._set_member(found, item, item.headers.get("Location", ""))
+            elif item.event == "QueueEntry":
+                self._find(found, item, now_ns)
+                listed.add(item.headers.get("Uniqueid", ""))
+        for name, queue in list(self._queues.items()):
+            self._compare(queue, waiting.get(name, set()))
+            if name not in waiting and not queue.callers and not queue.counts:
+                # Asterisk does not have it any more, and nothing is left to count.
+                del self._queues[name]
+        self.knowledge.complete()
+        self.is_stale = False
+
+    def lost(self, now_ns: int) -> None:
+        """The connection has ended."""
+        self._connection += 1
+        self.knowledge.lose(now_ns)
+
+    def asked(self, now_ns: int) -> None:
+        """All questions are answered: who is of an earlier connection and not listed has left."""
+        for queue in self._queues.values():
+            self._miss(queue, set())
+        self.knowledge.asked(now_ns)
+
+    # Points
+
+    def flush(self, now_ns: int, add: Add) -> None:
+        """Add the points of a flush; counts begin anew."""
+        for queue in self._queues.values():
+            self._decide(queue, now_ns)
+        uncertain = self.knowledge.fields(now_ns)
+        for name, queue in sorted(self._queues.items()):
+            tags = {"queue": label(name)}
+            add(QUEUES.name, tags, {**self._fields(queue, now_ns), **uncertain})
+            if self.knowledge.is_known:
+                states = Counter(queue.members.values())
+                for state in AgentState:
+                    fields = {"count": states[state], **uncertain}
+                    add(AGENTS.name, {**tags, "state": state.value}, fields)
+            self._flush_agents(queue, tags, add, uncertain)
+            queue.counts.clear()
+            queue.agents.clear()
+            queue.wait, queue.gave_up, queue.talk = Spread(), Spread(), Spread()
+
+    def _fields(self, queue: _Queue, now_ns: int) -> dict[str, int | float]:
+        fields: dict[str, int | float] = {
+            name: queue.counts[name]
+            for name in (
+                "entered",
+                "answered",
+                "abandoned",
+                "timed_out",
+                "left_by_key",
+                "lost",
+                "completed",
+                "unanswered",
+            )
+        }
+        fields |= queue.wait.fields("wait")
+        fields |= queue.gave_up.fields("gave_up")
+        fields["talk_sum"] = queue.talk.sum
+        fields |= queue.talk.fields("talk")
+        if queue.service_level is not None:
+            fields["service_level"] = queue.service_level
+            fields["within"] = queue.counts["within"]
+            fields["abandoned_within"] = queue.counts["abandoned_within"]
+        if self.knowledge.is_known:
+            longest = max((since(one.joined_ns, now_ns) for one in queue.inside()), default=0)
+            fields["waiting"] = queue.waiting
+            fields["longest_wait"] = longest / NS_PER_S
+            fields["members"] = len(queue.members)
+            fields["available"] = list(queue.members.values()).count(AgentState.AVAILABLE)
+        return fields
+
+    def _flush_agents(
+        self, queue: _Queue, tags: Mapping[str, str], add: Add, uncertain: Mapping[str, int]
+    ) -> None:
+        """Points of the agents that the operator has named."""
+        for interface, name in sorted(self._names.agents.items()):
+            counts = queue.agents.get(interface)
+            state = queue.members.get(interface) if self.knowledge.is_known else None
+            if counts is None and state is None:
+                continue
+            counted = counts or _AgentCounts()
+            fields: dict[str, int | float | str] = {
+                "answered": counted.answered,
+                "unanswered": counted.unanswered,
+                "talk_sum": counted.talk_ns / NS_PER_S,
+                **uncertain,
+            }
+            if state is not None:
+                fields["status"] = state.value
+            add(AGENTS.name, {**tags, "agent": name}, fields)
+
+    # Parts
+
+    def _queue(self, message: Message) -> _Queue | None:
+        """The queue of a message; None, counted, without a name or if there are too many."""
+        name = message.headers.get("Queue", "")
+        queue = self._queues.get(name)
+        if queue is not None:
+            return queue
+        if not name:
+            self._drops["malformed"] += 1
+            return None
+        if len(self._queues) >= MOST_QUEUES:
+            self._drops["queues"] += 1
+            return None
+        return self._queues.setdefault(name, _Queue())
+
+    def _hold(self, queue: _Queue, name: str, caller: _Caller) -> None:
+        if self._callers >= MOST_CALLERS:
+            self._drops["callers"] += 1
+            return
+        self._callers += 1
+        queue.callers[name] = caller
+        self._places[name] = queue
+
+    def _release(self, queue: _Queue, name: str) -> None:
+        del queue.callers[name]
+        self._callers -= 1
+        if self._places.get(name) is queue:
+            del self._places[name]
+
+    def _placed(self, name: str) -> _Caller | None:
+        queue = self._places.get(name)
+        return None if queue is None else queue.callers.get(name)
+
+    def _count_waiting(self, queue: _Queue, message: Message) -> None:
+        counted = whole(message.headers, "Count")
+        queue.waiting = (
+            len(queue.inside()) if counted is None or counted > _MOST_WAITING else counted
+        )
+
+    def _is_within(self, queue: _Queue, message: Message) -> bool:
+        """Whether a caller waited no longer than the service level, as Asterisk counts it.
+
+        By Asterisk's own whole seconds, so that the share is that of `queue show`.
+        """
+        held, level = whole(message.headers, "HoldTime"), queue.service_level
+        return held is not None and level is not None and held <= level
+
+    def _agent(self, queue: _Queue, message: Message) -> _AgentCounts | None:
+        """Counts of the agent of a message, if the operator has named it."""
+        interface = message.headers.get("Interface", "")
+        if interface not in self._names.agents:
+            return None
+        return queue.agents.setdefault(interface, _AgentCounts())
+
+    def _set_member(self, queue: _Queue, message: Message, interface: str) -> None:
+        if interface not in queue.members:
+            if self._members >= MOST_MEMBERS or not interface:
+                self._drops["members"] += 1
+                return
+            self._members += 1
+        status = whole(message.headers, "Status")
+        state = _STATES.get(-1 if status is None else status, AgentState.UNKNOWN)
+        is_paused = message.headers.get("Paused") == "1"
+        queue.members[interface] = AgentState.PAUSED if is_paused else state
+
+    def _find(self, queue: _Queue, item: Message, now_ns: int) -> None:
+        """A caller who waits, by the list."""
+        name = item.headers.get("Uniqueid", "")
+        caller = queue.callers.get(name)
+        if caller is not None:
+            # The list may be older than a Leave that came before it.
+            caller.seen = self._connection
+        elif name:
+            waited = whole(item.headers, "Wait") or 0
+            self._hold(queue, name, _Caller(now_ns - waited * NS_PER_S, self._connection))
+
+    def _miss(self, queue: _Queue, listed: set[str]) -> None:
+        """Callers of an earlier connection who are not listed have left unseen."""
+        for name, caller in list(queue.callers.items()):
+            if caller.seen < self._connection and name not in listed:
+                if caller.answered_ns is None:
+                    queue.counts["lost"] += 1
+                self._release(queue, name)
+                queue.waiting = len(queue.inside())
+
+    def _compare(self, queue: _Queue, listed: set[str]) -> None:
+        """Compare the callers of a queue with those that Asterisk has listed."""
+        self._miss(queue, listed)
+        for name, caller in list(queue.callers.items()):
+            is_missing = caller.left_ns is None and name not in listed
+            if is_missing and caller.is_missing:
+                # Twice: its Leave is not on the way, but was not seen.
+                queue.counts["lost"] += 1
+                self._release(queue, name)
+            caller.is_missing = is_missing
+        queue.waiting = len(listed)
+
+    def _decide(self, queue: _Queue, now_ns: int) -> None:
+        """Callers who left or ended some time ago: nothing more is told of them."""
+        for name, caller in list(queue.callers.items()):
+            at = caller.left_ns if caller.answered_ns is None else caller.ended_ns
+            if at is not None and since(at, now_ns) > _DECIDED_AFTER:
+                self._settle(queue, name, caller)
+
+    def _settle(self, queue: _Queue, name: str, caller: _Caller) -> None:
+        """Forget a caller; count one who left for the dialplan."""
+        if caller.answered_ns is None and not caller.has_given_up and caller.left_ns is not None:
+            key = caller.key_ns
+            is_key = key is not None and abs(key - caller.left_ns) < _DECIDED_AFTER
+            queue.counts["left_by_key" if is_key else "timed_out"] += 1
+        self._release(queue, name)

@@ -1,0 +1,122 @@
+"""The dialplan's own metrics: `UserEvent(Metric,Name: NAME,Value: NUMBER,Type: TYPE)`. Pure.
+
+TYPE is `counter` (the default; the values of a flush are added), `gauge` (the last value counts)
+or `timer` (percentiles). A name that holds a number, or a number or name of the call, is refused:
+it would be stored.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from collector.intakes.ami.message import Message
+from collector.intakes.ami.state.calls import Add
+from collector.intakes.ami.state.parse import finite
+from collector.intakes.ami.state.spread import Spread
+from collector.lines import label
+from collector.schema.ami import USER_EVENTS
+
+MOST_NAMES: Final = 200
+"""Most names held; they are held until the next start."""
+_METRIC: Final = "Metric"
+_COUNTER: Final = "counter"
+_GAUGE: Final = "gauge"
+_TIMER: Final = "timer"
+_TYPES: Final = (_COUNTER, _GAUGE, _TIMER)
+
+_NUMBER: Final = re.compile(r"\d(?:[ ()/.-]?\d){4}")
+"""Five digits or more in a row, with the usual marks between: a telephone number, or an address."""
+_WORDS: Final = re.compile(r"[^\W_]+")
+_PERSONAL: Final = (
+    "CallerIDNum",
+    "CallerIDName",
+    "ConnectedLineNum",
+    "ConnectedLineName",
+    "AccountCode",
+)
+_NOBODY: Final = frozenset({"", "<unknown>", "unknown"})
+_LONG: Final = 4
+"""Length from which a personal value is looked for inside words too."""
+
+
+@dataclass(slots=True)
+class _Metric:
+    count: int = 0
+    sum: float | None = None
+    value: float | None = None
+    timer: Spread = field(default_factory=Spread)
+
+
+class UserEvents:
+    """The dialplan's metrics of one Asterisk."""
+
+    def __init__(self, drops: Counter[str]) -> None:
+        self._drops = drops
+        self._names: set[str] = set()
+        self._metrics: dict[str, _Metric] = {}
+
+    def take(self, message: Message, now_ns: int) -> None:
+        """UserEvent; those that are no `Metric` are the operator's own business."""
+        headers = message.headers
+        if headers.get("UserEvent") != _METRIC:
+            return
+        kind = headers.get("Type", "").lower() or _COUNTER
+        value = finite(headers, "Value")
+        if not headers.get("Name") or value is None or kind not in _TYPES:
+            self._drops["user-event-malformed"] += 1
+            return
+        if _is_personal(headers):
+            self._drops["user-event-personal"] += 1
+            return
+        name = label(headers["Name"])
+        if name not in self._names:
+            if len(self._names) >= MOST_NAMES:
+                self._drops["user-event-names"] += 1
+                return
+            self._names.add(name)
+        metric = self._metrics.setdefault(name, _Metric())
+        total = (metric.sum or 0.0) + value
+        if kind == _COUNTER and not math.isfinite(total):
+            self._drops["user-event-malformed"] += 1
+            return
+        metric.count += 1
+        if kind == _COUNTER:
+            metric.sum = total
+        elif kind == _GAUGE:
+            metric.value = value
+        else:
+            metric.timer.add(value)
+
+    def flush(self, add: Add) -> None:
+        """Add the points of a flush; counts begin anew."""
+        for name, metric in sorted(self._metrics.items()):
+            fields: dict[str, int | float] = {"count": metric.count}
+            if metric.sum is not None:
+                fields["sum"] = metric.sum
+            if metric.value is not None:
+                fields["value"] = metric.value
+            add(USER_EVENTS.name, {"name": name}, {**fields, **metric.timer.fields("timer")})
+        self._metrics.clear()
+
+
+def _is_personal(headers: Mapping[str, str]) -> bool:
+    """Whether a metric's name holds a number, or a number or name of its own call."""
+    name = headers["Name"].casefold()
+    if _NUMBER.search(name):
+        return True
+    words = set(_WORDS.findall(name))
+    # The name of a channel is TECH/ENDPOINT-NUMBER; the endpoint may be a person.
+    endpoint = headers.get("Channel", "").partition("/")[2].rpartition("-")[0]
+    for value in (*(headers.get(one, "") for one in _PERSONAL), endpoint):
+        value = value.casefold()  # noqa: PLW2901 - compared in one form
+        if value in _NOBODY:
+            continue
+        parts = set(_WORDS.findall(value))
+        if parts & words or (len(value) >= _LONG and value in name):
+            return True
+    return False
