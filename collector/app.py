@@ -251,6 +251,7 @@ async def running(
             metrics=metrics,
             loop=lambda name, work: supervisor.loop(name, work, vital=False),
             true_state=TrueState(),
+            erase=desk.erase,
         )
         opened = [
             await stack.enter_async_context(intake.open(context))
@@ -260,7 +261,12 @@ async def running(
         my_data = MyData(
             owners,
             partial(prove, [intake.identify for intake in opened]),
-            terms=Terms(settings.retention_raw, settings.outbox_keep, settings.backup_keep),
+            terms=Terms(
+                settings.retention_raw,
+                settings.outbox_keep,
+                settings.backup_keep,
+                retention(settings, intakes),
+            ),
             door=Door(
                 trusted_proxies=settings.trusted_proxies, read_timeout_s=settings.read_timeout
             ),

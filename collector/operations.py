@@ -19,6 +19,7 @@ PROBLEM: Final = "application/problem+json"
 HTML: Final = "text/html"
 TEXT: Final = "text/plain"
 JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
 CSV: Final = "text/csv"
 SVG: Final = "image/svg+xml"
 
@@ -59,6 +60,7 @@ class Answer:
 class Operation:
     """One route and method. `name` is the operationId; `bodies` are alternative JSON bodies.
 
+    `form` names the field of an encoded form that may be sent in place of the body.
     `variant_of` names the operation that this one is another path or format of.
     """
 
@@ -71,6 +73,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     bodies: tuple[type[BaseModel], ...] = ()
     variant_of: str = ""
+    form: str = ""
 
 
 def problem(meaning: str, *headers: str) -> Answer:

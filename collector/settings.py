@@ -130,12 +130,18 @@ class Settings(BaseSettings):
         description="TOML file with a table for each Asterisk: the addresses of its StatsD, and its"
         " AMI; empty: all StatsD is of one Asterisk called `default`",
     )
+    librenms: Switch = Field(
+        False, description="1: take the reports of LibreNMS's call-back; 0: do not"
+    )
     retention_raw: Duration = Field(
         90 * 86_400, ge=86_400, description="how long raw reports are kept, such as 90d"
     )
     retention_daily: Duration = Field(0, description="how long daily series are kept; 0: for ever")
     retention_live: Duration = Field(
         30 * 86_400, ge=86_400, description="how long live values of Asterisk are kept, such as 30d"
+    )
+    retention_librenms: Duration = Field(
+        90 * 86_400, ge=86_400, description="how long reports of LibreNMS are kept, such as 90d"
     )
     k_anonymity: int = Field(
         5, ge=1, le=1000, description="smallest count published of a property; 1: no suppression"

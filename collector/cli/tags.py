@@ -22,12 +22,11 @@ def list_(
     days. A value is open until 5 did, and open values are replaced first. docs/security.md has the
     rule.
     """
-    from collector.intakes.asl.tags import tag_budgets
     from collector.tag_budget import FIRM_DAYS, servers_needed
     from collector.upgrade import migrated
 
     configured = load_settings()
-    budgets = tag_budgets()
+    budgets = _budgets()
     if tag and tag not in budgets:
         fail(f"{tag} has no budget; those that have one: {', '.join(budgets)}")
     with worded_errors():
@@ -58,12 +57,19 @@ def forget(
 
     Stored reports are not changed. A removed value that is reported again counts as new.
     """
-    from collector.intakes.asl.tags import tag_budgets
     from collector.upgrade import migrated
 
     configured = load_settings()
-    if tag not in tag_budgets():
-        fail(f"{tag} has no budget; those that have one: {', '.join(tag_budgets())}")
+    if tag not in _budgets():
+        fail(f"{tag} has no budget; those that have one: {', '.join(_budgets())}")
     with worded_errors():
         forgotten = migrated(configured.state_dir).tags.forget(tag, values)
     say(f"{forgotten} values of {tag} are forgotten")
+
+
+def _budgets() -> dict[str, int]:
+    """The budgets of all senders' tags."""
+    from collector.intakes.asl.tags import tag_budgets
+    from collector.intakes.librenms.points import tag_budgets as groups
+
+    return {**tag_budgets(), **groups()}

@@ -15,9 +15,10 @@ from typing import Final
 
 from collector.intakes.asl import Asl
 from collector.intakes.intake import Intake, IntakeContext, OpenIntake
+from collector.intakes.librenms import LibreNMS
 from collector.schema import ReportLayout
 
-INTAKES: Final[Sequence[Intake]] = (Asl(),)
+INTAKES: Final[Sequence[Intake]] = (Asl(), LibreNMS())
 """All intakes of this collector."""
 
 

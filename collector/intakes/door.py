@@ -61,14 +61,19 @@ class Door:
         self._unavailable = unavailable
         self._warned = False
 
-    async def body(self, request: web.Request, *limits: RateLimit) -> bytes | Refusal:
+    async def body(
+        self, request: web.Request, *limits: RateLimit, max_bytes: int = 0
+    ) -> bytes | Refusal:
         """The complete body of a request, or its refusal.
 
-        Each of `limits` counts the request for its sender's address.
+        Each of `limits` counts the request for its sender's address. `max_bytes` replaces the
+        application's `client_max_size`, for senders with larger bodies.
         """
         refused = self.refusal(request.headers, request.remote or "", *limits)
         if refused is not None:
             return refused
+        if max_bytes:
+            request = request.clone(client_max_size=max_bytes + 1)
         return await _body_of(request, within_s=self._read_timeout_s)
 
     def refusal(

@@ -7,7 +7,7 @@ outbox is searched for its measurements. All of them use these protocols and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,9 @@ class IntakeContext:
     dropped. `clock` returns UTC in ns since 1970. `memory` is shared by all workers; its calls
     block. `servers` are those with reports in the outbox. `loop` runs a loop under a name for the
     log while its context is open, and restarts it after a failure. `true_state` passes true values
-    of gauges from AMI to StatsD.
+    of gauges from AMI to StatsD. `erase` erases all reports of a server, everywhere, and returns
+    `erased`, or `delayed` or `queued` if it is remembered for later; it raises StoreUnavailable if
+    it cannot even be remembered.
     """
 
     settings: Settings
@@ -59,6 +61,7 @@ class IntakeContext:
     metrics: Metrics
     loop: Callable[[str, Work], AbstractAsyncContextManager[None]]
     true_state: TrueState
+    erase: Callable[[ServerPseudonym], Awaitable[str]]
 
 
 class OpenIntake(Protocol):

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from collector.influx import Influx
 from collector.lines import Stamper
-from collector.memory import Choice, Memory
+from collector.memory import Action, Choice, Memory
 from collector.metrics import Metrics
 from collector.outbox import Outboxes
 from collector.owners.choices import HEARD_S, Choices
 from collector.owners.erasure import Eraser, Locks
 from collector.owners.holdings import Holdings
-from collector.owners.requests import Erasures
+from collector.owners.requests import Erasures, Later
 from collector.owners.sync import Sync
-from collector.privacy import Pseudonymiser
+from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.rollup.daily import Daily
 from collector.schema import ReportLayout
 from collector.settings import Settings
@@ -109,6 +109,14 @@ class OwnerServices:
             await together(self.erasures.run(), self.sync.run(), self.choices.watch(self._woken))
         else:
             await self.choices.watch(self.erasures.wake)
+
+    async def erase(self, server: ServerPseudonym) -> str:
+        """Erase all reports of a server: `erased`, or the reason why it is done later.
+
+        Raises MemoryUnavailable.
+        """
+        outcome = await self.erasures.ask(server, Action.ERASE)
+        return outcome.value if isinstance(outcome, Later) else "erased"
 
     def _woken(self) -> None:
         self.erasures.wake()

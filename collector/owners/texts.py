@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -19,7 +19,9 @@ from collector.schema import (
     ASTERISK_VERSION,
     CHANNEL,
     DISTRO,
+    MEASUREMENTS,
     OWNER,
+    RAW,
     REGISTRATION,
     RELEASE,
     SERVER_REPORT,
@@ -40,11 +42,22 @@ _REGISTERED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Retention times in seconds: raw reports, copies in the outbox, backups (0: not stated)."""
+    """Retention times in seconds: raw reports, copies in the outbox, backups (0: not stated).
+
+    `databases` has the retention of each database with reports of other senders.
+    """
 
     raw: int
     copies: int
     backups: int
+    databases: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, report: Report) -> int:
+        """How long a report is retained, in seconds; 0: for ever."""
+        points = (report.server, *report.nodes)
+        name = next(point.measurement for point in points if point is not None)
+        database = next((m.database for m in MEASUREMENTS if m.name == name), RAW)
+        return self.databases.get(database, self.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,7 @@ def shown(
     `proven` are reports whose values the owner's request states too; the newest come first. `named`
     are the node numbers in the request, by pseudonym.
     """
+    longest = max((terms.of(report) for report in reports), default=terms.raw)
     counts = {place: sum(place in report.places for report in reports) for place in Place}
     held = {
         "reports": len(reports),
@@ -81,14 +95,16 @@ def shown(
     whole = [_report(report, named, terms) for report in reversed(proven[-_MOST_SHOWN:])]
     data = {
         "held": held,
-        "kept": {"database_s": terms.raw, "copies_s": terms.copies},
+        "kept": {"database_s": longest, "copies_s": terms.copies},
         "not_shown": len(reports) - len(whole),
         "reports": whole,
     }
-    return Answer(200, _shown_words(held, whole, terms), data)
+    return Answer(200, _shown_words(held, whole, longest, terms.copies), data)
 
 
-def _shown_words(held: Mapping[str, Any], whole: list[dict[str, Any]], terms: Terms) -> str:
+def _shown_words(
+    held: Mapping[str, Any], whole: list[dict[str, Any]], longest: int, copies: int
+) -> str:
     lines = ["MY DATA", ""]
     if not held["reports"]:
         lines += _wrapped("Nothing is held under the identity of the report that you sent.")
@@ -103,24 +119,24 @@ def _shown_words(held: Mapping[str, Any], whole: list[dict[str, Any]], terms: Te
         lines += [
             "",
             f"  in the private database            {held['in_database']:>6}   each deleted "
-            f"{_span(terms.raw)} after it came",
+            f"{_span(longest)} after it came",
             f"  waiting to be written there        {held['waiting']:>6}",
             f"  copies kept in case it is lost     {held['copies']:>6}   deleted "
-            f"{_span(terms.copies)} after they came",
+            f"{_span(copies)} after they came",
             f"  refused by it and set aside        {held['set_aside']:>6}   deleted "
-            f"{_span(terms.raw)} after they came",
+            f"{_span(longest)} after they came",
             "",
         ]
         hidden = held["reports"] - len(whole)
         if whole:
             lines += _wrapped(
-                f"{_many(len(whole), 'report')} with the same kernel and packages as yours, newest"
-                " first:"
+                f"{_many(len(whole), 'report')} with the same versions as yours, newest first:"
             )
         if hidden:
             lines += _wrapped(
                 f"{_many(hidden, 'report')} not shown: a UUID is no secret, so only reports whose"
-                " kernel and packages are those that you sent are shown whole."
+                " versions (of the kernel, packages, programs) are those that you sent are shown"
+                " whole."
             )
         for report in whole:
             lines += ["", *_report_words(report)]
@@ -141,15 +157,17 @@ def _report(report: Report, named: Mapping[NodePseudonym, int], terms: Terms) ->
     if point is not None and point.measurement == SERVER_REPORT.name:
         tags = {tag.name: tags.get(tag.name, "") for tag in SERVER_TAGS}
     fields: dict[str, Any] = {} if point is None else dict(point.fields)
-    fields.pop(OWNER, None)
-    if "packages" in fields:
-        fields["packages"] = json.loads(str(fields["packages"]))
-    return {
+    shown: dict[str, Any] = {
         "received": _moment(report.received_ns),
-        "deleted_after": _moment(report.received_ns + terms.raw * _NS),
+        "deleted_after": _moment(report.received_ns + terms.of(report) * _NS),
         "held_in": sorted(place.value for place in report.places),
         "tags": tags,
-        "fields": fields,
+        "fields": _fields(fields),
+    }
+    if point is not None and point.measurement != SERVER_REPORT.name:
+        parts = [{"tags": dict(part.tags), "fields": _fields(part.fields)} for part in report.nodes]
+        return shown | ({"parts": parts} if parts else {})
+    return shown | {
         "nodes": [
             {
                 "number": named.get(NodePseudonym(str(node.fields.get("node", "")))),
@@ -161,12 +179,32 @@ def _report(report: Report, named: Mapping[NodePseudonym, int], terms: Terms) ->
     }
 
 
+def _fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A point's fields as the owner sees them: without the owner, and JSON texts as data."""
+    return {name: _decoded(value) for name, value in fields.items() if name != OWNER}
+
+
+def _decoded(value: object) -> object:
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            # A sender's own text that only begins like JSON.
+            return value
+    return value
+
+
 def _report_words(report: Mapping[str, Any]) -> list[str]:
     tags, fields = report["tags"], report["fields"]
     lines = [f"{report['received']}   deleted after {report['deleted_after']}"]
     if ASTERISK_VERSION.name not in tags:
         # A sender whose reports have no text of their own here.
-        return lines + [f"  {name}: {value}" for name, value in {**tags, **fields}.items()]
+        lines += [f"  {name}: {_words(value)}" for name, value in {**tags, **fields}.items()]
+        for part in report.get("parts", ()):
+            for value in part["fields"].values():
+                name = " ".join(part["tags"].values())
+                lines += _wrapped(f"{name}: {_words(value)}", indent="  ")
+        return lines
     lines += [
         f"  Asterisk {tags[ASTERISK_VERSION.name]}, AllStarLink {tags[ASL_VERSION.name]},"
         f" {tags[DISTRO.name]} {tags[RELEASE.name]}, {tags[ARCH.name]}",
@@ -190,6 +228,17 @@ def _report_words(report: Mapping[str, Any]) -> list[str]:
         way = _REGISTERED.get(node["registration"], "registration unknown")
         lines.append(f"  {number}: {node['channel']}, {way}")
     return lines
+
+
+def _words(value: object) -> str:
+    """A value as text; the objects of a list as their values, the last after a colon."""
+    match value:
+        case list():
+            return "; ".join(_words(item) for item in value) or "-"
+        case dict():
+            *words, last = map(str, value.values()) if value else ("-",)
+            return f"{' '.join(words)}: {last}" if words else last
+    return str(value)
 
 
 def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:

@@ -11,6 +11,7 @@ from collector.public.definitions import DEFINITIONS, SUPPRESSED, Definition
 from collector.public.language import DEFAULT, Language
 from collector.public.links import path_of, reference
 from collector.schema import DAILY, MEASUREMENTS, OTHER, Measurement
+from collector.schema.librenms import LIBRENMS_MEASUREMENTS
 from collector.settings import Settings, variable
 
 ANY_HOST: Final = "https://HOST"
@@ -91,6 +92,7 @@ def method_context(settings: Settings, language: Language) -> dict[str, Any]:
             }
             for measurement in MEASUREMENTS
             if measurement.database == DAILY
+            and (settings.librenms or measurement not in LIBRENMS_MEASUREMENTS)
         ],
         "link": {name: _reference(name, language, at="method") for name in ("api", "privacy")},
     }

@@ -18,6 +18,7 @@ from collector.schema import (
     HOURLY_USAGE,
     MEASUREMENTS,
 )
+from collector.schema.librenms import DAILY_LIBRENMS_TOTALS
 
 EXACT: Final = "exact"
 SUPPRESSED: Final = "k"
@@ -55,6 +56,7 @@ _OF: Final = {
     DAILY_SERVERS.name: {"servers": "within", "weekly": "within"},
     DAILY_PACKAGES.name: {"servers": "servers", "weekly": "servers"},
     DAILY_UPGRADES.name: {"nodes": "changed"},
+    DAILY_LIBRENMS_TOTALS.name: {"total": "group", "installs": "installs"},
 }
 FLAGS: Final = frozenset({"final", "imported"})
 """Fields of `daily_usage` that are flags, not counts."""
@@ -63,8 +65,9 @@ _SUPPRESSED: Final = {
     DAILY_SERVERS.name,
     DAILY_PACKAGES.name,
     DAILY_UPGRADES.name,
+    DAILY_LIBRENMS_TOTALS.name,
 }
-_SUPPRESSED_FIELDS: Final = frozenset(_OF_NODES)
+_SUPPRESSED_FIELDS: Final = frozenset((*_OF_NODES, "devices", "ports"))
 
 
 @dataclass(frozen=True, slots=True)

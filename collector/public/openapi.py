@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from collector.operations import JSON, Answer, Operation
+from collector.operations import FORM, JSON, Answer, Operation
 from collector.public.datasets import LICENCE_URL
 
 _REFERENCE: Final = "#/components/schemas/{model}"
@@ -77,6 +77,14 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "required": True,
             "content": {JSON: {"schema": _any_of(operation.bodies)}},
         }
+        if operation.form:
+            described["requestBody"]["content"][FORM] = {
+                "schema": {
+                    "type": "object",
+                    "properties": {operation.form: _TEXT_SCHEMA},
+                    "required": [operation.form],
+                }
+            }
     return described
 
 

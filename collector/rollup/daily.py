@@ -45,14 +45,12 @@ from collector.rollup.windows import (
     window_counts,
 )
 from collector.schema import (
-    DAILY,
     DAILY_NODES,
     DAILY_PACKAGES,
     DAILY_SERVERS,
     DAILY_UPGRADES,
     DAILY_USAGE,
     HOURLY_USAGE,
-    MEASUREMENTS,
     Measurement,
 )
 
@@ -64,6 +62,15 @@ WINDOW_FIELDS: Final = (
     "new_nodes",
     "lapsed_nodes",
 )
+_MEASUREMENTS: Final = (
+    DAILY_NODES,
+    DAILY_PACKAGES,
+    DAILY_SERVERS,
+    DAILY_UPGRADES,
+    DAILY_USAGE,
+    HOURLY_USAGE,
+)
+"""All that a day's rollup writes."""
 _LEAST_RATIO: Final = 0.8
 """A final day may drop to this ratio of its stored reports and nodes without `force`."""
 _HOUR_NS: Final = 3600 * 10**9
@@ -229,7 +236,7 @@ class Daily:
         start = day_ns(day)
         points: dict[Measurement, Points] = {}
         if facts.reports == 0 and not await own_days_before(self._influx, day):
-            points |= {m: {} for m in MEASUREMENTS if m.database == DAILY}
+            points |= {m: {} for m in _MEASUREMENTS}
             return ComputedDay(replace(result, outcome=Outcome.EMPTY), points, facts, basis)
 
         # Windows over expired days keep the values computed while the raw data existed.

@@ -27,6 +27,8 @@ from collector.schema.kinds import (
 from collector.schema.kinds import (
     counted as _count,
 )
+from collector.schema.librenms import LIBRENMS as LIBRENMS
+from collector.schema.librenms import LIBRENMS_MEASUREMENTS
 from collector.schema.live import LIVE as LIVE
 from collector.schema.live import STATSD_MEASUREMENTS
 
@@ -107,8 +109,6 @@ SERVER_REPORT = Measurement(
         _QUARANTINE,
     ),
 )
-ASL_REPORT = ReportLayout(SERVER_REPORT, NODE_REPORT, "nodes")
-
 QUARANTINE_BATCH = Measurement(
     RAW,
     "quarantine_batch",
@@ -174,6 +174,8 @@ DAILY_USAGE = Measurement(
         FINAL,
     ),
 )
+
+ASL_REPORT = ReportLayout(SERVER_REPORT, NODE_REPORT, "nodes", days=DAILY_USAGE)
 
 DIMENSION = Tag("dimension", "which property is counted")
 VALUE = Tag("value", "the property's value, or `other`")
@@ -293,6 +295,7 @@ MEASUREMENTS = (
     HOURLY_USAGE,
     OWNER_CHOICE,
     ERASURE_NOTICE,
+    *LIBRENMS_MEASUREMENTS,
     *STATSD_MEASUREMENTS,
     *AMI_MEASUREMENTS,
 )

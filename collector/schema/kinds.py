@@ -53,12 +53,15 @@ class ReportLayout:
     """The layout of one report's points in the raw database, ordered by time.
 
     One point of `head` is followed by points of `part`, one step of the stamper apart; the head's
-    field `count` holds their number. Each point has the field `OWNER`.
+    field `count` holds their number. Each point has the field `OWNER`. `days` is the measurement of
+    the daily numbers made from these reports, None if there are none: a day that is final there
+    stays as published when an owner's reports are erased.
     """
 
     head: Measurement
     part: Measurement | None = None
     count: str = ""
+    days: Measurement | None = None
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:

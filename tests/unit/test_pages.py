@@ -160,7 +160,7 @@ def test_privacy_page_says_where_nothing_is_suppressed(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_method_defines_every_published_field(code: str) -> None:
     spoken = language(code)
-    page = spoken.html("method", method_context(settings(), spoken))
+    page = spoken.html("method", method_context(settings(librenms=True), spoken))
     for item in DEFINITIONS:
         assert f"<code>{item.name}</code>" in page
     for measurement in MEASUREMENTS:

@@ -1,0 +1,84 @@
+"""The form of LibreNMS's requests: the value of a field, however the client wrote it. Pure.
+
+Clients before 2022 wrote `data=` and the JSON text as it is, with a `&` at the end: a `&`, `+`, `%`
+or `=` in it means itself. Later ones encode the form. The two are told apart by what follows `=`:
+an encoded form has no brace there, and JSON is read to its own end. A JSON object in place of a
+form is accepted too, and so is `multipart/form-data`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+_SPACE: Final = " \t\r\n\ufeff"
+_DECODER: Final = json.JSONDecoder(strict=False)
+_NO_JSON: Final = (ValueError, RecursionError)
+"""What the decoder raises for text that is not JSON, or too deep to be anybody's report."""
+
+
+def json_field(body: bytes, name: str) -> Any:  # noqa: ANN401 - JSON is anything
+    """The JSON value of a form's field, or of a body that is a JSON object itself.
+
+    Raises ValueError if there is none.
+    """
+    text = body.decode("utf-8", "replace").strip(_SPACE)
+    if text.startswith("{"):
+        return _whole(text)
+    for raw in _raw_values(text, name):
+        if raw.startswith("{"):
+            try:
+                value, end = _DECODER.raw_decode(raw)
+            except _NO_JSON:
+                # A brace that an encoded form left as it is.
+                break
+            if not (rest := raw[end:].strip(_SPACE)) or rest.startswith("&"):
+                return value
+            break
+    return _whole(text_field(body, name) or "")
+
+
+def text_field(body: bytes, name: str) -> str | None:
+    """The decoded text of a form's field, or of a JSON object's; None if there is none."""
+    text = body.decode("utf-8", "replace").strip(_SPACE)
+    if text.startswith("{"):
+        try:
+            said = _whole(text)
+        except ValueError:
+            return None
+        value = said.get(name) if isinstance(said, dict) else None
+        return value if isinstance(value, str) else None
+    if text.startswith("--"):
+        return _part(body, name)
+    for raw in _raw_values(text, name):
+        return unquote_plus(raw.partition("&")[0], errors="replace").strip(_SPACE)
+    return None
+
+
+def _whole(text: str) -> Any:  # noqa: ANN401 - JSON is anything
+    try:
+        return _DECODER.decode(text)
+    except _NO_JSON as error:
+        raise ValueError("no JSON") from error
+
+
+def _raw_values(text: str, name: str) -> list[str]:
+    """What follows the field's name and `=` in a form, up to the form's end; at most one."""
+    found = re.search(rf"(?:^|&){re.escape(name)}=[{_SPACE}]*", text)
+    return [] if found is None else [text[found.end() :]]
+
+
+def _part(body: bytes, name: str) -> str | None:
+    """The text of a field of `multipart/form-data`, whose boundary is the body's first line."""
+    boundary = body.lstrip().partition(b"\n")[0].strip()[2:]
+    head = b'Content-Type: multipart/form-data; boundary="' + boundary + b'"\r\n\r\n'
+    for part in BytesParser(policy=HTTP).parsebytes(head + body).walk():
+        if part.get_param("name", header="content-disposition") == name:
+            content = part.get_payload(decode=True)
+            if isinstance(content, bytes):
+                return content.decode("utf-8", "replace").strip(_SPACE)
+    return None

@@ -1,0 +1,191 @@
+"""Measurements of LibreNMS's installs: the private database of their reports, and their days.
+
+A report is one point of `librenms_report`, followed by its groups: one point of `librenms_group`
+each, or several where a group is larger than a string field may be.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collector.schema.kinds import (
+    OWNER,
+    Field,
+    FieldType,
+    Measurement,
+    ReportLayout,
+    Tag,
+    counted,
+)
+
+LIBRENMS: Final = "librenms"
+"""The private database of LibreNMS's reports."""
+
+GROUPS: Final = (
+    "alert_rules",
+    "alert_templates",
+    "api_tokens",
+    "applications",
+    "bgppeer_state",
+    "bgppeer_status",
+    "bills",
+    "cef",
+    "cisco_asa",
+    "mempool",
+    "dbschema",
+    "snmp_version",
+    "os",
+    "type",
+    "hardware",
+    "ipsec",
+    "ipv4_addresses",
+    "ipv4_macaddress",
+    "ipv4_networks",
+    "ipv6_addresses",
+    "ipv6_networks",
+    "xdp",
+    "ospf",
+    "ospf_links",
+    "arch",
+    "pollers",
+    "port_type",
+    "port_ifspeed",
+    "port_vlans",
+    "processes",
+    "processors",
+    "pseudowires",
+    "sensors",
+    "sla",
+    "wireless",
+    "storage",
+    "toner",
+    "vlans",
+    "vminfo",
+    "vmware",
+    "vrfs",
+    "database_version",
+    "php_version",
+    "python_version",
+    "rrdtool_version",
+    "netsnmp_version",
+    "os_version",
+    "librenms_release",
+)
+"""The groups of today's client, in its order; they are always accepted."""
+EARLIER_GROUPS: Final = (
+    "bill_ports",
+    "current",
+    "device_attribs",
+    "full_type",
+    "graph_types",
+    "hrdevice",
+    "inventory",
+    "mempools",
+    "mysql_version",
+    "services",
+)
+"""Groups that only earlier clients send; they are always accepted too."""
+DEVICES: Final = "os"
+"""The group whose totals sum to an install's devices."""
+PORTS: Final = "port_type"
+"""The group whose totals sum to an install's ports."""
+PAIRS: Final = "sysdescr"
+"""Value of the tag `group` in points that hold pairs of sysDescr and sysObjectID."""
+
+GROUP: Final = Tag(
+    "group",
+    "name of the query, `sysdescr` where it holds pairs, or `other`; the known names are beside"
+    " its budget",
+    60,
+)
+VALUES_BUDGET: Final = 400
+"""The number of values of a group that are published of one day."""
+
+_RECEIVED: Final = "when the report was received, UTC, in ns; unique in the process"
+_INSTALL: Final = Field(
+    OWNER, FieldType.STRING, "", "pseudonym of the install, 16 hexadecimal digits"
+)
+
+LIBRENMS_REPORT: Final = Measurement(
+    LIBRENMS,
+    "librenms_report",
+    _RECEIVED,
+    (),
+    (
+        _INSTALL,
+        counted("points", "points", "points of `librenms_group` that follow"),
+        counted("groups", "groups", "groups in the report"),
+        counted("totals", "totals", "totals in all groups"),
+        counted("pairs", "pairs", "pairs of sysDescr and sysObjectID"),
+        Field("versions", FieldType.STRING, "", "JSON object: group to version, of one-row groups"),
+    ),
+)
+LIBRENMS_GROUP: Final = Measurement(
+    LIBRENMS,
+    "librenms_group",
+    _RECEIVED,
+    (GROUP,),
+    (
+        _INSTALL,
+        Field(
+            "totals",
+            FieldType.STRING,
+            "",
+            "JSON array of objects: `n` name of the column, `v` its value (both absent in a row of"
+            " one column), `t` total",
+        ),
+        Field(
+            "pairs",
+            FieldType.STRING,
+            "",
+            "JSON array of objects: `os`, `oid` sysObjectID, `descr` sysDescr cleaned, `count`"
+            " devices; in the group `sysdescr` only",
+        ),
+    ),
+)
+
+_DAY: Final = "00:00 UTC of the day"
+_FINAL: Final = counted("final", "", "1 where the day is complete, 0 while it is open")
+DAILY_LIBRENMS: Final = Measurement(
+    "usage_daily",
+    "daily_librenms",
+    _DAY,
+    (),
+    (
+        counted("reports", "reports", "reports of LibreNMS received in the day"),
+        counted("installs", "installs", "distinct installs that reported in the day"),
+        counted("devices", "devices", "devices of those installs; absent under k installs"),
+        counted("ports", "ports", "ports of those devices; absent under k installs"),
+        counted("erased_reports", "reports", "erased by their owners after the day was final"),
+        _FINAL,
+    ),
+)
+DAILY_LIBRENMS_TOTALS: Final = Measurement(
+    "usage_daily",
+    "daily_librenms_totals",
+    _DAY,
+    (
+        Tag("group", "name of LibreNMS's query, as `os`"),
+        Tag("name", "the column counted, or `all` for the whole group"),
+        Tag("value", "its value, `all` for the whole group, or `other`", VALUES_BUDGET),
+    ),
+    (
+        counted("total", "rows", "sum of the installs' totals, by each one's last report"),
+        counted(
+            "installs",
+            "installs",
+            "distinct installs with this value; absent where it would tell how few are without it",
+        ),
+        _FINAL,
+    ),
+)
+
+LIBRENMS_LAYOUT: Final = ReportLayout(
+    LIBRENMS_REPORT, LIBRENMS_GROUP, "points", days=DAILY_LIBRENMS
+)
+LIBRENMS_MEASUREMENTS: Final = (
+    LIBRENMS_REPORT,
+    LIBRENMS_GROUP,
+    DAILY_LIBRENMS,
+    DAILY_LIBRENMS_TOTALS,
+)
