@@ -31,6 +31,13 @@ def retention(settings: Settings, intakes: Sequence[Intake] | None = None) -> di
     return found
 
 
+def of_senders(settings: Settings) -> list[str]:
+    """The databases that belong to senders alone, those of disabled senders included."""
+    from collector.intakes import INTAKES
+
+    return sorted({name for intake in INTAKES for name in intake.retention(settings)})
+
+
 def influx_of(settings: Settings, *, retry_ping: bool = True) -> Influx:
     """A client of InfluxDB; `retry_ping` is for commands, as loops try again by themselves."""
     return Influx(

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +27,7 @@ from collector.influx.access import (
     Tokens,
     Users,
     label,
+    roles,
     works,
 )
 from collector.influx.credentials import authorization, new_password
@@ -62,8 +63,12 @@ async def requires_password(influx: Influx) -> bool:
     return not await works(influx, f"nobody:{new_password()}")
 
 
-async def issue(influx: Influx, directory: Path, *, rotate: bool) -> list[Issued]:
+async def issue(
+    influx: Influx, directory: Path, *, rotate: bool, of_senders: Collection[str] = ()
+) -> list[Issued]:
     """Ensure a working credential for every role in `directory`, which is created if missing.
+
+    `of_senders` are databases that belong to senders alone (see `roles`).
 
     Credentials that work and have the right permissions are kept; others are replaced and the old
     ones deleted. With `rotate` all are replaced, and the old ones remain valid until `finish`; an
@@ -71,7 +76,7 @@ async def issue(influx: Influx, directory: Path, *, rotate: bool) -> list[Issued
     """
     await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
     one = _issue_token if speaks_v2(await influx.ping()) else _issue_user
-    return [await one(influx, role, directory, rotate=rotate) for role in ROLES]
+    return [await one(influx, role, directory, rotate=rotate) for role in roles(of_senders)]
 
 
 async def finish(influx: Influx, directory: Path) -> dict[Role, int]:

@@ -12,9 +12,9 @@ import structlog
 from collector.days import day_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.influx.databases import ensure, retentions, set_retention
-from collector.influx.usage import Usage, time_range, usage
+from collector.influx.usage import Usage, points_by_day, time_range, usage
 from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
-from collector.schema import DAILY, RAW
+from collector.schema import DAILY, LIVE, RAW
 from collector.setting_types import format_duration
 
 log = structlog.get_logger("collector.retention")
@@ -22,6 +22,10 @@ log = structlog.get_logger("collector.retention")
 DAY_S: Final = 86_400
 LEAST_RAW_S: Final = 35 * DAY_S
 """With less, the 30-day numbers of a day could not be recomputed a few days later."""
+
+
+OPTIONS: Final = {RAW: "raw", DAILY: "daily", LIVE: "live"}
+"""Databases whose retention the operator sets, with the option of `collector retention`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,10 @@ class DatabaseState:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Days of a database that a new retention would delete: number of reports by day."""
+    """Days of a database that a new retention would delete: number of reports by day.
+
+    Of the live database, the number of points.
+    """
 
     database: str
     was: int
@@ -90,7 +97,10 @@ def outlasts(one: int, other: int) -> bool:
 
 
 async def look(influx: Influx) -> list[DatabaseState]:
-    """Read the state of both databases. Raises InfluxUnavailable, InfluxError."""
+    """Read the state of the databases that have one, and of those that every collector has.
+
+    Raises InfluxUnavailable, InfluxError.
+    """
     return [
         DatabaseState(
             database,
@@ -98,7 +108,8 @@ async def look(influx: Influx) -> list[DatabaseState]:
             seconds,
             None if seconds is None else await usage(influx, database),
         )
-        for database, seconds in (await retentions(influx, (RAW, DAILY))).items()
+        for database, seconds in (await retentions(influx, OPTIONS)).items()
+        if seconds is not None or database in (RAW, DAILY)
     ]
 
 
@@ -126,6 +137,8 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
     if database == RAW:
         counts = await raw_counts(influx, first, last)
         reports = {day: found.reports for day, found in sorted(counts.items())}
+    elif database == LIVE:
+        reports = await points_by_day(influx, database, first, last)
     else:
         stored = await stored_days(influx, first, last)
         reports = {day: found.number("reports") for day, found in sorted(stored.items())}
@@ -165,8 +178,8 @@ async def prepare(influx: Influx, wanted: Mapping[str, int]) -> None:
         setting = wanted[database]
         if was is None or was == setting:
             continue
-        option = f"--{database.removeprefix('usage_')}"
-        command = f"collector retention set {option} {format_duration(setting)}"
+        option = OPTIONS.get(database, database)
+        command = f"collector retention set --{option} {format_duration(setting)}"
         values = {
             "database": influx.name(database),
             "retention": spoken(was),

@@ -67,7 +67,7 @@ async def _provision(
     configured: Settings, directory: Path, *, rotate: bool, finish_rotation: bool
 ) -> tuple[list[Issued], dict[Role, int]]:
     from collector import parts
-    from collector.influx.databases import ensure
+    from collector.influx.databases import ensure, retentions
     from collector.influx.v2 import speaks_v2
     from collector.provision import finish, issue, requires_password
     from collector.retention import prepare
@@ -94,7 +94,14 @@ async def _provision(
         if finish_rotation and not rotate:
             # `issue` would replace, and so delete, credentials that do not work.
             ended = await finish(influx, directory)
-        issued = await issue(influx, directory, rotate=rotate)
+        # A sender that was disabled must not take its data from the operators.
+        there = await retentions(influx, parts.of_senders(configured))
+        issued = await issue(
+            influx,
+            directory,
+            rotate=rotate,
+            of_senders=[name for name, seconds in there.items() if seconds is not None],
+        )
         if finish_rotation and rotate:
             ended = await finish(influx, directory)
         return issued, ended

@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
-from collector.schema import DAILY, RAW
+from collector.schema import DAILY, LIVE, RAW
 
 if TYPE_CHECKING:
     from collector.retention import DatabaseState, Loss
@@ -30,7 +30,7 @@ def _raw(text: str) -> int:
 
     seconds = _duration(text)
     if seconds < DAY_S:
-        raise typer.BadParameter("the retention of raw reports is 1d at least")
+        raise typer.BadParameter("the retention is 1d at least")
     return seconds
 
 
@@ -56,6 +56,12 @@ Daily = Annotated[
         help="retention of the daily series; 0: for ever",
     ),
 ]
+Live = Annotated[
+    int | None,
+    typer.Option(
+        "--live", parser=_raw, metavar="DURATION", help="retention of Asterisk's live values"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 
 
@@ -75,10 +81,10 @@ def show(as_json: Json = False) -> None:
 
 
 @commands.command()
-def plan(raw: Raw = None, daily: Daily = None, as_json: Json = False) -> None:
+def plan(raw: Raw = None, daily: Daily = None, live: Live = None, as_json: Json = False) -> None:
     """Show what a new retention would delete; changes nothing."""
     configured = load_settings()
-    wanted = _wanted(raw, daily)
+    wanted = _wanted(raw, daily, live)
     with worded_errors():
         losses, held, now = asyncio.run(_plan(configured, wanted))
     if as_json:
@@ -91,6 +97,7 @@ def plan(raw: Raw = None, daily: Daily = None, as_json: Json = False) -> None:
 def set_(
     raw: Raw = None,
     daily: Daily = None,
+    live: Live = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="allow less than the 35 days that 30-day numbers need")
@@ -101,7 +108,7 @@ def set_(
     from collector.setting_types import format_duration
 
     configured = load_settings()
-    wanted = _wanted(raw, daily)
+    wanted = _wanted(raw, daily, live)
     if raw is not None and raw < LEAST_RAW_S and not force:
         fail(
             f"{format_duration(raw)} of raw reports is under {format_duration(LEAST_RAW_S)}: the"
@@ -125,11 +132,11 @@ def set_(
     _remind(configured, wanted)
 
 
-def _wanted(raw: int | None, daily: int | None) -> dict[str, int]:
-    wanted = {RAW: raw, DAILY: daily}
+def _wanted(raw: int | None, daily: int | None, live: int | None) -> dict[str, int]:
+    wanted = {RAW: raw, DAILY: daily, LIVE: live}
     given = {database: seconds for database, seconds in wanted.items() if seconds is not None}
     if not given:
-        raise typer.BadParameter("give --raw or --daily, or both")
+        raise typer.BadParameter("give --raw, --daily or --live, or several")
     return given
 
 
@@ -186,7 +193,7 @@ def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
     from collector.setting_types import format_duration
     from collector.settings import variable
 
-    settings = {RAW: "retention_raw", DAILY: "retention_daily"}
+    settings = {RAW: "retention_raw", DAILY: "retention_daily", LIVE: "retention_live"}
     for database, seconds in wanted.items():
         setting: int = getattr(configured, settings[database])
         if setting != seconds:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from influxdb_client import Authorization, InfluxDBClient, Permission, PermissionResource
@@ -17,10 +17,13 @@ from collector.schema import DAILY, OWNERS, RAW
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A program's role: its name, its databases (each with whether it may write), its purpose."""
+    """A program's role: its name, its databases (each with whether it may write), its purpose.
+
+    Roles of one name are equal, whatever databases there are.
+    """
 
     name: str
-    databases: tuple[tuple[str, bool], ...]
+    databases: tuple[tuple[str, bool], ...] = field(compare=False)
     purpose: str
 
 
@@ -35,9 +38,26 @@ COMMUNITY: Final = Role(
 OPS: Final = Role(
     "grafana-ops",
     ((RAW, False), (DAILY, False)),
-    "the operators' Grafana: reads raw and daily data",
+    "the operators' Grafana: reads raw, daily and live data",
 )
 ROLES: Final = (COLLECTOR, COMMUNITY, OPS)
+
+
+def roles(of_senders: Collection[str]) -> tuple[Role, ...]:
+    """The roles, where there are databases that belong to senders alone.
+
+    The collector writes them, the operators' Grafana reads them, and the community's never does.
+    """
+    own = {COLLECTOR: True, OPS: False}
+    return tuple(
+        replace(
+            role,
+            databases=(*role.databases, *((name, own[role]) for name in of_senders))
+            if role in own
+            else role.databases,
+        )
+        for role in ROLES
+    )
 
 
 def label(influx: Influx, role: Role) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import date, timedelta
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from collector.days import day_ns, day_of
 from collector.influx.client import Influx
 from collector.influx.errors import InfluxError, InfluxUnavailable
 from collector.influx.quoting import identifier
@@ -61,6 +63,27 @@ async def count(influx: Influx, measurement: Measurement, where: str = "") -> in
         influx, Select(measurement.database, measurement.name, [f"count({chosen})"], where)
     )
     return max((int(n) for series in found for n in series.values[0][1:] if n), default=0)
+
+
+async def points_by_day(influx: Influx, database: str, first: date, last: date) -> dict[date, int]:
+    """The number of points of each UTC day from `first` to `last` that has any.
+
+    Raises InfluxError.
+    """
+    where = f"time >= {day_ns(first)} AND time < {day_ns(last + timedelta(days=1))}"
+    days: dict[date, int] = {}
+    for measurement in MEASUREMENTS:
+        if measurement.database != database:
+            continue
+        chosen = f"count({identifier(measurement.fields[0].name)})"
+        found = await read(
+            influx,
+            Select(database, measurement.name, [chosen], where, "GROUP BY time(1d) fill(none)"),
+        )
+        for series in found:
+            for time, count in series.values:
+                days[day_of(time)] = days.get(day_of(time), 0) + count
+    return dict(sorted(days.items()))
 
 
 async def measurement_range(influx: Influx, database: str, measurement: str) -> list[int]:

@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,21 +16,23 @@ import structlog
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
+from collector import provision
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Written, reading
 from collector.influx.access import COLLECTOR, COMMUNITY, OPS, ROLES, Role, Tokens, label
 from collector.influx.databases import ensure, retentions, set_retention
 from collector.influx.usage import usage
 from collector.influx.v2 import NotPermitted
-from collector.provision import Outcome, RotationError, finish, issue
+from collector.provision import Outcome, RotationError, finish
 from collector.retention import prepare
-from collector.schema import DAILY, OWNERS, RAW
+from collector.schema import DAILY, LIVE, OWNERS, RAW
 from tests.command import command
 from tests.conftest import InfluxServer
 from tests.influx_two import OPERATOR, ORG, InfluxTwo
 from tools import embedded
 
-RETENTION = {RAW: 90 * 86_400, DAILY: 0, OWNERS: 0}
+RETENTION = {RAW: 90 * 86_400, DAILY: 0, OWNERS: 0, LIVE: 30 * 86_400}
 ADMIN = "admin:secret's"
+issue = partial(provision.issue, of_senders=[LIVE])
 
 
 @dataclass(frozen=True)
@@ -116,19 +119,37 @@ async def can_write(given: Given, token: str, database: str) -> bool:
 async def assert_scopes(given: Given, directory: Path) -> None:
     """Each credential reaches what its role says, and no more."""
     may = {
-        COLLECTOR: ({RAW, DAILY, OWNERS}, {RAW, DAILY, OWNERS}),
+        COLLECTOR: ({RAW, DAILY, OWNERS, LIVE}, {RAW, DAILY, OWNERS, LIVE}),
         COMMUNITY: ({DAILY}, set[str]()),
-        OPS: ({RAW, DAILY}, set[str]()),
+        OPS: ({RAW, DAILY, LIVE}, set[str]()),
     }
     for role, (reads, writes) in may.items():
         token = read(directory, role)
-        for database in (RAW, DAILY, OWNERS):
+        for database in (RAW, DAILY, OWNERS, LIVE):
             assert await can_read(given, token, database) == (database in reads)
             if given.stands_in is None:
                 assert await can_write(given, token, database) == (database in writes)
 
 
 # InfluxDB 2
+
+
+async def test_sender_that_is_enabled_later_is_added_to_the_tokens(
+    two: Given, tmp_path: Path
+) -> None:
+    directory = tmp_path / "tokens"
+    async with two.influx() as influx:
+        await ensure(influx, RETENTION)
+        await provision.issue(influx, directory, rotate=False)
+        token = read(directory, OPS)
+        assert not await can_read(two, token, LIVE)
+        again = {one.role: one.outcome for one in await issue(influx, directory, rotate=False)}
+    assert again == {
+        COLLECTOR: Outcome.REPLACED,
+        COMMUNITY: Outcome.KEPT,
+        OPS: Outcome.REPLACED,
+    }
+    await assert_scopes(two, directory)
 
 
 async def test_three_tokens_reach_exactly_what_they_should(two: Given, tmp_path: Path) -> None:

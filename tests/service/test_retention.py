@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from collector.influx.databases import ensure, retentions, set_retention, shard_seconds
 from collector.influx.usage import usage
 from collector.retention import NEEDS, first_complete, outlasts, prepare, recomputable_from
-from collector.schema import DAILY, MEASUREMENTS, OWNERS, RAW
+from collector.schema import DAILY, LIVE, MEASUREMENTS, OWNERS, RAW
 from collector.state import pseudonym_key
 from tests.command import command
 from tests.conftest import Databases, InfluxServer, StartServe
@@ -148,6 +148,9 @@ def test_plan_without_databases_says_so(databases: Databases) -> None:
     done = command(databases.environment, "retention", "plan", "--raw", "40d")
     assert done.code == 1
     assert f"there is no {databases.raw}" in done.err
+    done = command(databases.environment, "retention", "plan", "--live", "40d")
+    assert done.code == 1
+    assert f"there is no {databases.prefix}{LIVE}" in done.err
 
 
 # set
@@ -184,8 +187,9 @@ def test_set_under_35_days_needs_force(filled: Databases) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param((), "give --raw or --daily", id="nothing"),
+        pytest.param((), "give --raw, --daily or --live", id="nothing"),
         pytest.param(("--raw", "12h"), "1d at least", id="under a day"),
+        pytest.param(("--live", "1h"), "1d at least", id="live under a day"),
         pytest.param(("--raw", "soon"), "must be a duration", id="no duration"),
         pytest.param(("--daily", "40d"), "must outlast raw", id="daily under raw"),
     ],
@@ -204,6 +208,27 @@ def test_set_of_both_takes_daily_series_to_a_finite_time(filled: Databases) -> N
     assert done.code == 0, done.err
     assert kept_seconds(filled) == [35 * DAY_S, 40 * DAY_S]
     assert "COLLECTOR_RETENTION_DAILY is 0" in done.err
+
+
+async def test_live_values_are_shown_planned_and_set_apart(filled: Databases) -> None:
+    async with influx_of(filled) as influx:
+        await ensure(influx, {LIVE: 30 * DAY_S})
+        lines = [f"channels,asterisk=a count=1 {noon(back)}" for back in range(1, 21)]
+        lines += [f"statsd_set,asterisk=a,name=n count=1i {noon(back)}" for back in (15, 20)]
+        await influx.write(LIVE, "\n".join(lines).encode())
+    live = shown(filled)[2]
+    name = f"{filled.prefix}{LIVE}"
+    assert (live["database"], live["kept_seconds"], live["points"]) == (name, 30 * DAY_S, 22)
+    assert (live["oldest"], live["newest"]) == (day(20), day(1))
+    done = command(filled.environment, "retention", "plan", "--live", "15d", "--json")
+    assert done.code == 0, done.err
+    (lost,) = json.loads(done.out)["lost"]
+    assert (lost["database"], lost["days"], lost["reports"]) == (name, 6, 8)
+    assert (lost["first"], lost["last"]) == (day(20), day(15))
+    done = command(filled.environment, "retention", "set", "--live", "15d", "--yes")
+    assert done.code == 0, done.err
+    assert "COLLECTOR_RETENTION_LIVE is 30d" in done.err
+    assert kept_seconds(filled) == [90 * DAY_S, 0, 15 * DAY_S]
 
 
 @pytest.fixture
