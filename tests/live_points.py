@@ -11,7 +11,26 @@ from collector.schema.live import LIVE, UNCERTAIN
 EVERY_S: Final = 10
 ASTERISKS: Final = ("office", "call.centre")
 VALUES: Final = {
-    "state": ("Reachable", "Unreachable", "Registered", "Rejected", "online", "all"),
+    "state": (
+        "Reachable",
+        "Unreachable",
+        "Registered",
+        "Rejected",
+        "unreachable",
+        "online",
+        "in_use",
+        "all",
+    ),
+    "outcome": ("answered", "failed"),
+    "kind": (
+        "InvalidPassword",
+        "InvalidAccountID",
+        "FailedACL",
+        "RequestBadFormat",
+        "SuccessfulAuth",
+    ),
+    "service": ("PJSIP", "AMI"),
+    "agent": ("", "anna"),
     "name": ("channels.calltime", "confBridgeUsers", "queue.support.waiting"),
 }
 """Values of a tag that queries ask for by name; every other tag has two made-up ones."""
@@ -30,7 +49,7 @@ def lines(measurement: Measurement, since: int, until: int, *, unsure: range) ->
         combinations = [known | {tag.name: value} for known in combinations for value in values]
     for second in range(since, until, EVERY_S):
         for tags in combinations:
-            key = ",".join(f"{name}={text}" for name, text in tags.items())
+            key = ",".join(f"{name}={text}" for name, text in tags.items() if text)
             number = value(measurement, tags["asterisk"], second)
             fields = ",".join(
                 f"{field.name}={number}" + ("i" if field.type is FieldType.INTEGER else "")

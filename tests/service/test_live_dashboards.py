@@ -119,3 +119,63 @@ def test_what_may_be_wrong_is_drawn_apart_for_as_long_as_it_may_be(live: Live) -
         assert drawn.items() <= whole.items()
         for (asterisk, second), number in whole.items():
             assert number == value(measurement, asterisk, second)
+
+
+@pytest.fixture
+def told(influx_server: InfluxServer) -> Iterator[Live]:
+    """A database of one flush: a busy queue, an idle one, a trunk of which half the calls fail."""
+    name = f"l{secrets.token_hex(6)}_asterisk_live"
+    influx_server.create(name)
+    quiet = "answered=0i,abandoned=0i,abandoned_within=0i,within=0i"
+    busy = "answered=10i,abandoned=4i,abandoned_within=2i,within=9i"
+    tags = "asterisk=office,direction=out,trunk=provider"
+    points = (
+        f"queues,asterisk=office,queue=support waiting=3i,longest_wait=42,available=0i,{busy}",
+        f"queues,asterisk=branch,queue=support waiting=1i,longest_wait=70,available=2i,{quiet}",
+        f"queues,asterisk=office,queue=sales waiting=0i,longest_wait=0,available=1i,{quiet}",
+        "agents,asterisk=office,queue=support,state=in_use count=4i",
+        "agents,asterisk=office,queue=support,state=paused count=2i",
+        'agents,asterisk=office,queue=support,agent=anna status="in_use",answered=3i',
+        f"calls,{tags} calls=5i,channels=10i,started=8i,answered=2i,talks=2i,talk_sum=90",
+        f"calls,{tags},outcome=failed,cause=34,tech_cause=503 ended=2i,attempts=3i",
+        f"calls,{tags},outcome=answered,cause=16,tech_cause=none ended=2i,attempts=3i",
+        "ami_traffic,asterisk=office connected=1i",
+        "ami_traffic,asterisk=branch connected=0i",
+    )
+    influx_server.write(name, "\n".join(f"{line} {LAST}000000000" for line in points))
+    yield Live(influx_server, name)
+    influx_server.drop(name)
+
+
+def number(live: Live, board: str, title: str) -> dict[str, float]:
+    """The number of each tile of a panel, by queue, or by `` where there is one."""
+    (found,) = (each for each in BOARDS if each["uid"] == board)
+    (query,) = panel(found, title)
+    tiles = {}
+    for row in live.ask(query.text, chosen(found)):
+        (value,) = (row[key] for key in row if key not in ("time", "queue"))
+        tiles[row.get("queue", "")] = value
+    return tiles
+
+
+def test_the_wallboard_shows_each_queue_as_it_is(told: Live) -> None:
+    board = "asterisk-queues"
+    assert number(told, board, "Waiting") == {"support": 4, "sales": 0}
+    assert number(told, board, "Longest wait") == {"support": 70, "sales": 0}
+    assert number(told, board, "Agents free") == {"support": 2, "sales": 1}
+    assert number(told, board, "Agents at work") == {"support": 4}
+    assert number(told, board, "Gave up in an hour") == {"support": 4, "sales": 0}
+    levels = number(told, board, "Service level")
+    assert levels["support"] == pytest.approx(9 / (10 + 4 - 2))
+    # Nobody called: that is no bad service.
+    assert levels.get("sales") is None
+
+
+def test_numbers_of_calls_and_trunks_are_those_that_were_stored(told: Live) -> None:
+    assert number(told, "asterisk-calls", "Calls now") == {"": 5}
+    assert number(told, "asterisk-calls", "Answered") == {"": 0.25}
+    assert number(told, "asterisk-calls", "Mean talk") == {"": 45}
+    assert number(told, "asterisk-calls", "Failed in an hour") == {"": 2}
+    assert number(told, "asterisk-calls", "Not logged in") == {"": 1}
+    assert number(told, "asterisk-quality", "Calls over trunks") == {"": 5}
+    assert number(told, "asterisk-quality", "Attempts that failed") == {"": 0.5}

@@ -14,12 +14,8 @@ from collector.schema.live import (
     PJSIP_RTT,
     STATSD_TRAFFIC,
 )
+from tools.dashboards.alerts_bounds import RTT_BOUND_MS, SILENT_S
 from tools.dashboards.rules import Rule, compared, shown, stored
-
-RTT_BOUND_MS: Final = 300
-"""Nine in ten round trips must be shorter."""
-SILENT_S: Final = 600
-"""An Asterisk that is usually heard is silent after this."""
 
 _MINUTE: Final = 60
 _NOW: Final = 2 * _MINUTE

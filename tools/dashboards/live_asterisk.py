@@ -18,9 +18,9 @@ from collector.schema.live import (
     STATSD_TRAFFIC,
     UNCERTAIN,
 )
-from tools.dashboards.alerts_live import RTT_BOUND_MS, SILENT_S
+from tools.dashboards.alerts_bounds import RTT_BOUND_MS, SILENT_S
 from tools.dashboards.colours import painted
-from tools.dashboards.kinds import bars, lines, stat, table
+from tools.dashboards.kinds import bars, lines, table
 from tools.dashboards.live_host import ROW as HOST
 from tools.dashboards.live_parts import (
     BLUE,
@@ -36,11 +36,13 @@ from tools.dashboards.live_parts import (
     RECENT,
     RED,
     apart,
+    figure,
     live,
     live_board,
     names,
     over_time,
     per_minute,
+    ratio,
     source,
     summed,
     total_now,
@@ -79,29 +81,6 @@ _PAINTED: Final = (
 )
 
 
-def _number(
-    title: str,
-    description: str,
-    target: Target,
-    *,
-    unit: str = "locale",
-    colour: str = "blue",
-    no_value: str = "none",
-    steps: tuple[tuple[float | None, str], ...] = (),
-) -> Panel:
-    return stat(
-        title,
-        description,
-        target,
-        width=3,
-        unit=unit,
-        colour=colour,
-        line=False,
-        no_value=no_value,
-        steps=steps,
-    )
-
-
 def _states(title: str, description: str, measurement: str) -> Panel:
     return lines(
         title,
@@ -131,38 +110,38 @@ def _dialplan(title: str, description: str, targets: tuple[Target, ...], unit: s
 
 
 _NUMBERS: Final = (
-    _number(
+    figure(
         "Channels now",
         "Channels alive: both legs of a call, and a conference's announcer, are channels.",
         total_now(CHANNELS.name, "count"),
         no_value="not sent",
     ),
-    _number(
+    figure(
         "Ended a minute",
         "Channels that ended, a minute, in the last 15 minutes: mean.",
         live(f'SELECT sum("count") / 15 FROM {source(STATSD_TIMER.name, RECENT, _ENDED)}'),
         colour="purple",
     ),
-    _number(
+    figure(
         "Contacts reachable",
         "PJSIP contacts that answered their last OPTIONS.",
         total_now(PJSIP_CONTACTS.name, "count", "\"state\" = 'Reachable'"),
         colour="green",
         no_value="not sent",
     ),
-    _number(
+    figure(
         "Unreachable",
         "PJSIP contacts that did not answer their last OPTIONS. A rise is an alert.",
         total_now(PJSIP_CONTACTS.name, "count", _UNREACHABLE),
         steps=((None, "green"), (1, "orange")),
     ),
-    _number(
+    figure(
         "Registrations lost",
         "Outbound registrations that are not registered. 2 minutes of it is an alert.",
         total_now(PJSIP_REGISTRATIONS.name, "count", _LOST, tags=("state",)),
         steps=((None, "green"), (1, "red")),
     ),
-    _number(
+    figure(
         "Round trip, p90",
         "Nine in ten round trips of OPTIONS in the last 15 minutes were shorter.",
         live(f'SELECT percentile("p90", 90) FROM {source(PJSIP_RTT.name, RECENT)}'),
@@ -170,13 +149,13 @@ _NUMBERS: Final = (
         no_value="no answer yet",
         steps=((None, "green"), (RTT_BOUND_MS / 2, "orange"), (RTT_BOUND_MS, "red")),
     ),
-    _number(
+    figure(
         "May be wrong",
         "Gauges that may be wrong since a restart or lost datagrams; the bars below name them.",
         total_now(STATSD_TRAFFIC.name, "uncertain"),
         steps=((None, "green"), (1, "orange")),
     ),
-    _number(
+    figure(
         "Longest silence",
         "Time since the last datagram of the Asterisk that has been silent for longest.",
         live(f'SELECT max("silent") FROM {source(STATSD_TRAFFIC.name, NOW)}'),
@@ -235,7 +214,7 @@ ASTERISK_NOW: Final = live_board(
             " nine in ten lie, and the longest. Of several contacts in a flush the quantiles are"
             " those of each address of record.",
             (
-                over_time('sum("sum") / sum("count")', PJSIP_RTT.name, "mean"),
+                ratio('sum("sum")', 'sum("count")', PJSIP_RTT.name, "mean", time="$timeFilter"),
                 over_time('median("p50")', PJSIP_RTT.name, "half under"),
                 over_time('percentile("p90", 90)', PJSIP_RTT.name, "90 % under"),
                 over_time('max("max")', PJSIP_RTT.name, "longest"),
@@ -304,11 +283,14 @@ ASTERISK_NOW: Final = live_board(
             "Dialplan: $timer, mean",
             "Mean of times that the dialplan sends; chosen above.",
             (
-                live(
-                    'SELECT sum("sum") / sum("count") FROM'
-                    f" {source(STATSD_TIMER.name, '$timeFilter', _TIMER)}"
-                    f' GROUP BY time($__interval), "name" SLIMIT {MOST_SERIES}',
+                ratio(
+                    'sum("sum")',
+                    'sum("count")',
+                    STATSD_TIMER.name,
                     "$tag_name",
+                    _TIMER,
+                    time="$timeFilter",
+                    by="name",
                 ),
             ),
             "ms",

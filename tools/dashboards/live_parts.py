@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from collector.schema.live import ASTERISK, UNCERTAIN
+from tools.dashboards.kinds import lines, stat
 from tools.dashboards.model import ASTERISK_LIVE, Dashboard, Json, Override, Panel, Target
 from tools.dashboards.variables import asked
 
@@ -27,6 +28,8 @@ NOW: Final = "time > ${__to}ms - 2m AND time <= ${__to}ms"
 """The last 2 minutes of the chosen time."""
 RECENT: Final = "time > ${__to}ms - 15m AND time <= ${__to}ms"
 """Its last quarter of an hour."""
+LAST_HOUR: Final = "time > ${__to}ms - 1h AND time <= ${__to}ms"
+"""Its last hour."""
 _EACH: Final = "GROUP BY time($__interval)"
 
 GREEN: Final = "#73bf69"
@@ -69,17 +72,6 @@ def total_now(measurement: str, field: str, *conditions: str, tags: Sequence[str
     )
 
 
-def _summed(measurement: str, field: str, alias: str, tag: str, *conditions: str) -> Target:
-    """A gauge over time by a tag of few values, summed over the chosen Asterisks."""
-    return live(
-        f'SELECT sum("{field}") FROM (SELECT last("{field}") AS "{field}"'
-        f" FROM {source(measurement, '$timeFilter', *conditions)}"
-        f' {_EACH}, "{ASTERISK.name}", "{tag}" fill(none))'
-        f' WHERE $timeFilter {_EACH}, "{tag}" SLIMIT {MOST_SERIES}',
-        alias,
-    )
-
-
 def _apart(measurement: str, field: str, alias: str, tags: Sequence[str], *where: str) -> Target:
     """A gauge over time, a series for each Asterisk and value of `tags`."""
     by = ", ".join(f'"{tag}"' for tag in (ASTERISK.name, *tags))
@@ -93,15 +85,27 @@ def _apart(measurement: str, field: str, alias: str, tags: Sequence[str], *where
 _UNSURE: Final = f'"{UNCERTAIN}" >= 0'
 
 
-def summed(measurement: str, field: str, tag: str, *conditions: str) -> tuple[Target, Target]:
+def summed(
+    measurement: str, field: str, tag: str, *conditions: str, within: Sequence[str] = ()
+) -> tuple[Target, Target]:
     """A gauge over time by a tag of few values, and apart from it what may be wrong of it.
 
-    Values are summed over the chosen Asterisks.
+    Values are summed over the chosen Asterisks, and over the tags `within`, which set series apart.
     """
+    by = ", ".join(f'"{each}"' for each in (ASTERISK.name, tag, *within))
+
+    def target(alias: str, *where: str) -> Target:
+        return live(
+            f'SELECT sum("{field}") FROM (SELECT last("{field}") AS "{field}"'
+            f" FROM {source(measurement, '$timeFilter', *where)} {_EACH}, {by} fill(none))"
+            f' WHERE $timeFilter {_EACH}, "{tag}" SLIMIT {MOST_SERIES}',
+            alias,
+        )
+
     alias = f"$tag_{tag}"
     return (
-        _summed(measurement, field, alias, tag, *conditions),
-        _summed(measurement, field, f"{alias}{MAY_BE_WRONG}", tag, *conditions, _UNSURE),
+        target(alias, *conditions),
+        target(f"{alias}{MAY_BE_WRONG}", *conditions, _UNSURE),
     )
 
 
@@ -126,11 +130,95 @@ def per_minute(measurement: str, field: str, alias: str, *conditions: str, tag: 
     )
 
 
+def each(measurement: str, expression: str, tag: str, *conditions: str) -> Target:
+    """An expression of aggregates over the whole chosen time, for each value of a tag."""
+    return live(
+        f"SELECT {expression} FROM {source(measurement, '$timeFilter', *conditions)}"
+        f' GROUP BY "{tag}" SLIMIT {MOST_SERIES}',
+        f"$tag_{tag}",
+    )
+
+
+def ratio(
+    top: str, bottom: str, measurement: str, alias: str, *conditions: str, time: str, by: str = ""
+) -> Target:
+    """One sum of aggregates over another; nothing where the other is 0, which InfluxQL makes 0.
+
+    `time` is the condition on time, with whose range `$timeFilter` gives a line. `by` is a tag.
+    """
+    step = ["time($__interval)"] if time == "$timeFilter" else []
+    tag = [f'"{by}"'] if by else []
+    inner = f" GROUP BY {', '.join((*step, *tag))}" if step or tag else ""
+    outer = f" GROUP BY {tag[0]} SLIMIT {MOST_SERIES}" if tag else ""
+    return live(
+        'SELECT "top" / "bottom" AS "ratio" FROM'
+        f' (SELECT {top} AS "top", {bottom} AS "bottom"'
+        f" FROM {source(measurement, time, *conditions)}{inner})"
+        f' WHERE "bottom" > 0{outer}',
+        alias,
+    )
+
+
 def over_time(expression: str, measurement: str, alias: str, *conditions: str) -> Target:
     """An expression of aggregates over time, of all chosen Asterisks together."""
     return live(
         f"SELECT {expression} FROM {source(measurement, '$timeFilter', *conditions)} {_EACH}",
         alias,
+    )
+
+
+def figure(
+    title: str,
+    description: str,
+    target: Target,
+    *,
+    width: int = 3,
+    unit: str = "locale",
+    colour: str = "blue",
+    no_value: str = "none",
+    steps: tuple[tuple[float | None, str], ...] = (),
+) -> Panel:
+    """One number of now, without a line behind it."""
+    return stat(
+        title,
+        description,
+        target,
+        width=width,
+        unit=unit,
+        colour=colour,
+        line=False,
+        no_value=no_value,
+        steps=steps,
+    )
+
+
+def drawn(
+    title: str,
+    description: str,
+    *targets: Target,
+    width: int = 8,
+    height: int = 8,
+    unit: str = "locale",
+    overrides: tuple[Override, ...] = (),
+    no_value: str = "none",
+    stacked: bool = False,
+    gap_ms: int = GAP_MS,
+    interval: str = FLUSH,
+) -> Panel:
+    """Series over time; what may be wrong of them is marked."""
+    return lines(
+        title,
+        description,
+        targets,
+        width=width,
+        height=height,
+        unit=unit,
+        overrides=(*overrides, MARKED),
+        no_value=no_value,
+        fill=60 if stacked else 0,
+        stacked="normal" if stacked else "none",
+        gap_ms=gap_ms,
+        interval=interval,
     )
 
 

@@ -9,6 +9,10 @@ from typing import Final
 
 from tools.dashboards.kinds import text
 from tools.dashboards.live_asterisk import ASTERISK_NOW
+from tools.dashboards.live_attacks import ATTACKS_BOARD
+from tools.dashboards.live_calls import CALLS_BOARD
+from tools.dashboards.live_quality import QUALITY_BOARD
+from tools.dashboards.live_queues import QUEUES_BOARD
 from tools.dashboards.model import Dashboard, Panel
 from tools.dashboards.ops_health import HEALTH
 from tools.dashboards.ops_intake import INTAKE
@@ -42,4 +46,13 @@ def _page(title: str, markdown: str, height: int) -> Panel:
     return replace(panel, title=title, description=f"From the runbook: {title}.", options=options)
 
 
-DASHBOARDS: Final = (INTAKE, HEALTH, STORAGE, ASTERISK_NOW)
+DASHBOARDS: Final = (
+    INTAKE,
+    HEALTH,
+    STORAGE,
+    ASTERISK_NOW,
+    CALLS_BOARD,
+    QUEUES_BOARD,
+    QUALITY_BOARD,
+    ATTACKS_BOARD,
+)
