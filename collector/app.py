@@ -63,13 +63,15 @@ class Running:
     """A running collector: its addresses and its health.
 
     `metrics` is None in a worker, whose metrics its parent serves. `refresh` updates the gauges
-    that follow a function (see `Metrics.follow`).
+    that follow a function (see `Metrics.follow`). `reload` reads the operator's files again, such
+    as the mapping of StatsD.
     """
 
     public: Address
     metrics: Address | None
     health: Health
     refresh: Callable[[], None]
+    reload: Callable[[], None]
     supervisor: Supervisor
 
 
@@ -232,6 +234,12 @@ async def running(
                 finish = partial(former.finish, left)
                 await stack.enter_async_context(supervisor.loop("abandoned", finish, vital=False))
 
+        reloads: list[Callable[[], None]] = []
+
+        def reload() -> None:
+            for again in reloads:
+                again()
+
         context = IntakeContext(
             settings=settings,
             shared_dir=whole.state_dir,
@@ -251,7 +259,8 @@ async def running(
             metrics=metrics,
             loop=lambda name, work: supervisor.loop(name, work, vital=False),
             true_state=TrueState(),
-            erase=desk.erase,
+            on_reload=reloads.append,
+            erase=owners.erase,
         )
         opened = [
             await stack.enter_async_context(intake.open(context))
@@ -294,6 +303,7 @@ async def running(
             ),
             health=health,
             refresh=metrics.refresh,
+            reload=reload,
             supervisor=supervisor,
         )
         log.info("serving", public=str(at.public), metrics=str(at.metrics), worker=worker.number)
@@ -332,8 +342,9 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # SIGHUP restarts workers, and a single process has none.
+    # Until it serves, SIGHUP must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with running(settings) as at:
+        loop.add_signal_handler(signal.SIGHUP, at.reload)
         spare_collections()
         await at.supervisor.wait(stop)

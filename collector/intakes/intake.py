@@ -44,7 +44,8 @@ class IntakeContext:
     log while its context is open, and restarts it after a failure. `true_state` passes true values
     of gauges from AMI to StatsD. `erase` erases all reports of a server, everywhere, and returns
     `erased`, or `delayed` or `queued` if it is remembered for later; it raises StoreUnavailable if
-    it cannot even be remembered.
+    it cannot even be remembered. `on_reload` registers a function that reads the operator's files
+    again; it must not raise.
     """
 
     settings: Settings
@@ -61,6 +62,7 @@ class IntakeContext:
     metrics: Metrics
     loop: Callable[[str, Work], AbstractAsyncContextManager[None]]
     true_state: TrueState
+    on_reload: Callable[[Callable[[], None]], None]
     erase: Callable[[ServerPseudonym], Awaitable[str]]
 
 
