@@ -18,7 +18,8 @@ from collector.app import running
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile, look_over, recover, set_aside
 from collector.privacy import Pseudonymiser
-from collector.settings import Address, Settings
+from collector.setting_types import Address
+from collector.settings import Settings
 from collector.state import pseudonym_key
 from tests.conftest import Databases
 from tests.librenms import FORM, REPORT, UUID, clearing, earlier, expected, query, report, today

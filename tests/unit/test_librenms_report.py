@@ -300,6 +300,7 @@ def test_group_that_nobody_knows_needs_installs_that_send_it() -> None:
     # One install alone holds five, the rest are `other`; those that all know are never affected.
     assert groups(UUID, made_up) == {*(f"made_up_{n}" for n in range(5)), "other", "sysdescr"}
     fresh = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(40)]
+    seen: set[str] = set()
     for uuid in fresh:
         seen = groups(uuid, {"new_group": [{"total": 1}], "os": [{"total": 1, "os": "ios"}]})
         assert "os" in seen
