@@ -18,6 +18,8 @@ from pathlib import Path
 CASES = Path(__file__).parent / "cases"
 AMI = sorted((CASES / "ami").glob("*.ami.txt"))
 """Recorded sessions of AMI."""
+STATSD = sorted([*(CASES / "statsd").glob("[0-9]*.txt"), *(CASES / "ami").glob("*.statsd.txt")])
+"""Recorded datagrams of StatsD."""
 
 _STAMPED = re.compile(r"#\s+(\d+\.\d{3}) (DO|TRUTH|PHONE) {1,3}(.*)")
 

@@ -8,8 +8,9 @@ themselves, and two collectors never collide.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from collector.intakes.series import Series
 from collector.lines import Point, line, tag_set
 from collector.outbox import Entry
 from collector.schema import LIVE
@@ -43,18 +44,6 @@ def entries(
         ]
         text = "\n".join(lines).encode()
         yield Entry(received_ns, None, len(lines), text, target=LIVE, sender=sender)
-
-
-class Series(NamedTuple):
-    """A gauge: measurement, and its tags without `asterisk` as pairs, sorted by name."""
-
-    measurement: str
-    tags: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def of(cls, measurement: str, **tags: str) -> Series:
-        """Build a series from tags in any order."""
-        return cls(measurement, tuple(sorted(tags.items())))
 
 
 Listener = Callable[[str, Mapping[Series, float]], None]

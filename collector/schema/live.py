@@ -43,9 +43,9 @@ _TIMES = (
     number("p90", "ms", "90th percentile; absent where there is no value"),
     number("p99", "ms", "99th percentile; absent where there is no value"),
     counted(
-        "sampled",
+        "approximate",
         "values",
-        "how many the percentiles are computed from, where a bound left some out; else absent",
+        "how many came, where they were so many that the percentiles are within 1 %; else absent",
     ),
 )
 
@@ -63,7 +63,7 @@ STATSD_SET = Measurement(
     "statsd_set",
     FLUSH_TIME,
     (ASTERISK, _NAME),
-    (counted("count", "values", "distinct values in the flush"),),
+    (number("count", "values", "distinct values in the flush; above 4096 within some %"),),
 )
 STATSD_TRAFFIC = Measurement(
     LIVE,
@@ -72,7 +72,11 @@ STATSD_TRAFFIC = Measurement(
     (ASTERISK,),
     (
         counted("samples", "samples", "samples taken in the flush"),
-        counted("dropped", "samples", "samples and datagrams dropped in the flush"),
+        counted(
+            "dropped",
+            "samples",
+            "samples dropped in the flush, but for those that a rule of the mapping drops",
+        ),
         counted("underflows", "", "times a gauge of things would have fallen under 0"),
         counted("restarts", "", "starts of Asterisk recognised in the flush"),
         counted("uncertain", "gauges", "gauges that may be wrong at the end of the flush"),

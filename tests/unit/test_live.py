@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collector.intakes.live import Series, TrueState, entries, grid, until_next
+from collector.intakes.live import TrueState, entries, grid, until_next
+from collector.intakes.series import Series
 from collector.lines import Point, parse
 from collector.schema import LIVE, RAW
 

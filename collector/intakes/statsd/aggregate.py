@@ -1,0 +1,266 @@
+"""Aggregation of one Asterisk's datagrams into the points of each flush. Pure.
+
+No sockets and no clock: the caller gives the time, in ns since 1970. No input raises, and memory is
+bounded whatever arrives: `budget`, `MOST_NAMES`, and the bounds of timers and sets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from collector.intakes.series import Series
+from collector.intakes.statsd.drops import Counts, Drop
+from collector.intakes.statsd.gauges import Gauges
+from collector.intakes.statsd.line import (
+    MOST_SAMPLES,
+    SET,
+    TYPES,
+    Sample,
+    lines,
+    parse,
+)
+from collector.intakes.statsd.mapping import NameMapping
+from collector.intakes.statsd.names import PREFIX_MAX
+from collector.intakes.statsd.resolve import Resolver
+from collector.intakes.statsd.slots import Slot
+from collector.intakes.statsd.starts import PAUSE_NS
+from collector.lines import FieldValue, Point
+from collector.schema.live import ASTERISK, STATSD_TRAFFIC, UNCERTAIN
+
+MOST_NAMES: Final = 20_000
+"""The most names whose slots are held; past it all are looked up again."""
+_CACHED_NAME: Final = 300
+"""The longest name, in bytes, whose slot is held."""
+_MOST_COLON_PREFIXES: Final = 16
+_HEARD: Final = "heard"
+_PREFIXES: Final = "prefixes"
+_GAUGE: Final = "gauge"
+_PLACE: Final = "place"
+
+
+class Aggregator:
+    """Takes an Asterisk's datagrams and gives the points of each flush. No method raises.
+
+    `asterisk` is the value of the tag `asterisk`, `mapping` from `mapping.shipped()` or
+    `mapping.read(text)`. All times are UTC in ns since 1970.
+    """
+
+    def __init__(self, asterisk: str, mapping: NameMapping) -> None:
+        self.counts = Counts()
+        """Counters since the start; the caller turns differences into metrics."""
+        self._asterisk = asterisk
+        self._gauges = Gauges(self.counts)
+        self._gaps = self._gauges.gaps
+        self._resolver = Resolver(mapping, self.counts, self._gauges)
+        # By type and name. A line feed may end a datagram.
+        by_type: dict[bytes, dict[bytes, Slot]] = {type_: {} for type_ in TYPES}
+        self._slots = by_type | {type_ + b"\n": slots for type_, slots in by_type.items()}
+        self._by_type = by_type
+        self._tagged: dict[tuple[bytes, bytes, tuple[tuple[str, str], ...]], Slot] = {}
+        self._names = 0
+        self._refused: list[tuple[dict[bytes, Slot], bytes]] = []
+        # Beginnings of names that have a colon, such as a prefix; used as an ordered set.
+        self._colon_prefixes: dict[bytes, None] = {}
+        self._told = Counts()
+        self._told_dropped = 0
+        self._saved_heard = 0
+        self._saved_prefixes = 0
+
+    def take(self, datagram: bytes, now_ns: int) -> None:
+        """Take a datagram (UDP, or a datagram of a unix socket): one or several lines."""
+        gaps = self._gaps
+        if now_ns - gaps.heard >= PAUSE_NS:
+            gaps.pause(now_ns)
+        gaps.heard = now_ns
+        head, _, type_ = datagram.rpartition(b"|")
+        slots = self._slots.get(type_)
+        if slots is not None:
+            name, _, value = head.rpartition(b":")
+            slot = slots.get(name)
+            if slot is not None:
+                slot.take(value, now_ns)
+                return
+        pieces = lines(datagram)
+        for line in pieces[:MOST_SAMPLES]:
+            self._take_line(line, now_ns)
+        if len(pieces) > MOST_SAMPLES:
+            self.counts.drops[Drop.TOO_LONG] += 1
+
+    def take_line(self, line: bytes, now_ns: int) -> None:
+        """Take one line of a stream (TCP, unix), without its line feed."""
+        gaps = self._gaps
+        if now_ns - gaps.heard >= PAUSE_NS:
+            gaps.pause(now_ns)
+        gaps.heard = now_ns
+        self._take_line(line, now_ns)
+
+    def _take_line(self, line: bytes, now_ns: int) -> None:
+        parsed = parse(line, self._colon_prefixes)
+        for drop in parsed.drops:
+            self.counts.drops[drop] += 1
+        for ignored in parsed.ignored:
+            self.counts.ignored[ignored] += 1
+        for sample in parsed.samples:
+            self._slot(sample, now_ns).take(sample.value, now_ns, sample.weight, rated=sample.rated)
+
+    def _slot(self, sample: Sample, now_ns: int) -> Slot:
+        """The slot of a sample's name, type and tags."""
+        slots = self._by_type[sample.type]
+        key = (sample.type, sample.name, sample.tags)
+        held = self._tagged.get(key) if sample.tags else slots.get(sample.name)
+        if held is not None:
+            return held
+        if sample.type != SET and b":" in sample.name:
+            self._note_colon(sample.name)
+        slot, lasting = self._resolver.resolve(sample, now_ns)
+        if self._resolver.stale():
+            self._forget_slots()
+        if len(sample.name) > _CACHED_NAME:
+            return slot
+        if self._names >= MOST_NAMES:
+            self._forget_slots()
+        self._names += 1
+        if sample.tags:
+            if lasting:
+                self._tagged[key] = slot
+        else:
+            slots[sample.name] = slot
+            if not lasting:
+                # It may find a place after the next flush.
+                self._refused.append((slots, sample.name))
+        return slot
+
+    def _note_colon(self, name: bytes) -> None:
+        """Remember how a name with a colon begins: the prefix of an Asterisk may have one."""
+        end = name.find(b".", name.rfind(b":")) + 1
+        if 0 < end <= PREFIX_MAX + 1 and name[:end] not in self._colon_prefixes:
+            if len(self._colon_prefixes) >= _MOST_COLON_PREFIXES:
+                del self._colon_prefixes[next(iter(self._colon_prefixes))]
+            self._colon_prefixes[name[:end]] = None
+
+    def _forget_slots(self) -> None:
+        for slots in self._by_type.values():
+            slots.clear()
+        self._tagged.clear()
+        self._refused.clear()
+        self._names = 0
+
+    def lost(self, now_ns: int) -> None:
+        """Note that datagrams were lost (by the kernel, or a queue): gauges may be wrong now."""
+        self._gauges.lost(now_ns)
+
+    def truth(self, series: Series, value: float, now_ns: int) -> None:
+        """Set a gauge to its true value, from AMI; it is no longer uncertain.
+
+        A gauge that has not come by StatsD is left alone.
+        """
+        self._gauges.truth(series, value, now_ns)
+
+    def remap(self, mapping: NameMapping) -> None:
+        """Use another mapping from now on (SIGHUP). Gauges keep their values by series."""
+        self._resolver.mapping = mapping
+        self._forget_slots()
+
+    def flush(self, now_ns: int) -> list[Point]:
+        """The points of the flush that ends at `now_ns`, a multiple of the interval.
+
+        A point's `time` is `now_ns`; a few points may have the time of an earlier flush (field
+        `uncertain` alone: a gauge turned out to have been wrong then). Tags contain `asterisk`.
+        """
+        for slots, name in self._refused:
+            slots.pop(name, None)
+        self._refused.clear()
+        return list(self._points(now_ns))
+
+    def _points(self, now_ns: int) -> Iterator[Point]:
+        uncertain = 0
+        for gauge, wrong_for in self._gauges.flush(now_ns):
+            fields: dict[str, FieldValue] = {gauge.field: gauge.value}
+            if wrong_for >= 0:
+                uncertain += 1
+                fields[UNCERTAIN] = wrong_for
+            yield self._point(gauge.series, fields, now_ns)
+        for series, since, flushes in self._gauges.wrong():
+            for at in flushes:
+                yield self._point(series, {UNCERTAIN: (at - since) // 10**9}, at)
+        for series, fields in self._resolver.flush(now_ns):
+            yield self._point(series, fields, now_ns)
+        yield self._point(
+            Series(STATSD_TRAFFIC.name), self._traffic(now_ns) | {UNCERTAIN: uncertain}, now_ns
+        )
+
+    def _point(self, series: Series, fields: Mapping[str, FieldValue], time_ns: int) -> Point:
+        return Point(
+            series.measurement,
+            {ASTERISK.name: self._asterisk, **dict(series.tags)},
+            fields,
+            time_ns,
+        )
+
+    def _traffic(self, now_ns: int) -> dict[str, FieldValue]:
+        now, before = self.counts, self._told
+        # What an operator's rule drops is no loss.
+        dropped = (now.drops - Counter({Drop.MAPPED: now.drops[Drop.MAPPED]})).total()
+        fields: dict[str, FieldValue] = {
+            "samples": now.samples - before.samples,
+            "dropped": dropped - self._told_dropped,
+            "underflows": now.underflows - before.underflows,
+            "restarts": now.restarts - before.restarts,
+        }
+        if self._gaps.heard:
+            fields["silent"] = max(0, (now_ns - self._gaps.heard) // 10**9)
+        self._told = replace(now)
+        self._told_dropped = dropped
+        return fields
+
+    def changed(self) -> dict[str, str | None]:
+        """What the memory must hold, changed since the last call: opaque text by key.
+
+        None: the key is to be deleted. Cheap when nothing changed; call it each second.
+        """
+        changed: dict[str, str | None] = {
+            _key(_GAUGE, series): text for series, text in self._gauges.saved()
+        }
+        for series, place in self._resolver.saved().items():
+            changed[_key(_PLACE, series)] = place
+        if self._gaps.heard != self._saved_heard:
+            self._saved_heard = self._gaps.heard
+            changed[_HEARD] = str(self._saved_heard)
+        prefixes = self._resolver.prefixes
+        if len(prefixes) != self._saved_prefixes:
+            self._saved_prefixes = len(prefixes)
+            changed[_PREFIXES] = json.dumps(sorted(prefixes))
+        return changed
+
+    def restore(self, saved: Mapping[str, str], now_ns: int) -> None:
+        """Continue from what the memory holds, before the first datagram.
+
+        Gauges are uncertain from the last saved datagram on: others may have been lost since.
+        """
+        heard = int(saved.get(_HEARD, now_ns))
+        gauges: dict[Series, str] = {}
+        places: dict[Series, int] = {}
+        for key, text in saved.items():
+            if key == _PREFIXES:
+                self._resolver.prefixes |= set(json.loads(text))
+            elif key != _HEARD:
+                kind, series = _series(key)
+                if kind == _GAUGE:
+                    gauges[series] = text
+                elif kind == _PLACE:
+                    places[series] = int(text)
+        self._resolver.restore(places)
+        self._gauges.restore(gauges, heard)
+
+
+def _key(kind: str, series: Series) -> str:
+    return json.dumps([kind, series.measurement, *series.tags])
+
+
+def _series(key: str) -> tuple[str, Series]:
+    kind, measurement, *tags = json.loads(key)
+    return kind, Series(measurement, tuple((name, value) for name, value in tags))

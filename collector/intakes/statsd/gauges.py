@@ -1,0 +1,310 @@
+"""Gauges of one Asterisk that stay right over restarts, or say since when they may be wrong. Pure.
+
+A relative gauge (`+1`, `-1`) is right from a recognised start of Asterisk on, while no datagram is
+lost. The rules, and what shows a start: docs/senders/statsd-wire.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from collector.intakes.series import Series
+from collector.intakes.statsd.drops import Counts
+from collector.intakes.statsd.names import Role
+from collector.intakes.statsd.starts import NS_PER_S, SET_GROWS_NS, Gaps
+
+SILENT_DAYS: Final = 7
+"""Days of silence of the Asterisk after which its gauges are no longer stored."""
+IDLE_DAYS: Final = 30
+"""Days after which a gauge of an endpoint or of the dialplan that nobody changes is no longer."""
+ONE_START_NS: Final = 60 * NS_PER_S
+"""The longest time between the first and the last zero of one start of Asterisk."""
+NEGATIVE_NS: Final = NS_PER_S
+"""The longest time between the `0` and the `-7` that set a gauge to -7."""
+SILENCE_NS: Final = 30 * NS_PER_S
+"""The shortest silence of an Asterisk that makes its gauges uncertain."""
+SILENCE_FACTOR: Final = 3
+"""An Asterisk is silent after this many times the longest pause that it has made before."""
+_NS_PER_DAY: Final = 86_400 * NS_PER_S
+# Sums of fractions come back to 0 but for a rounding error.
+_NOTHING: Final = 1e-9
+
+_PJSIP: Final = frozenset({Role.CONTACTS, Role.REGISTRATIONS})
+
+
+class Gauge:
+    """A gauge and how far it can be believed.
+
+    `since` is when it began to be uncertain (ns; 0: it is right). `is_set` says that it has ever
+    been set rather than changed, `signed` that it has been set to a negative value on purpose,
+    `total` that it is the count of all endpoints. `stored` is false if a rule drops its name.
+    """
+
+    __slots__ = (
+        "changed", "field", "heard", "is_set", "role", "series", "set_to_0", "signed", "since",
+        "stored", "total", "value",
+    )  # fmt: skip
+
+    def __init__(
+        self, series: Series, field: str, role: Role, *, total: bool = False, stored: bool = True
+    ) -> None:
+        self.series = series
+        self.field = field
+        self.role = role
+        self.total = total
+        self.stored = stored
+        self.value = 0.0
+        self.since = 0
+        self.is_set = False
+        self.signed = False
+        self.heard = 0
+        self.set_to_0 = 0
+        self.changed = False
+
+    def saved(self) -> str:
+        """Its state as text, for the memory."""
+        flags = (self.is_set, self.signed, self.total)
+        return json.dumps(
+            [self.field, self.role.name, self.value, self.since, self.heard, *map(int, flags)]
+        )
+
+    @classmethod
+    def restored(cls, series: Series, text: str) -> Gauge:
+        """A gauge from its saved state."""
+        field, role, value, since, heard, is_set, signed, total = json.loads(text)
+        gauge = cls(series, field, Role[role], total=bool(total))
+        gauge.value, gauge.since, gauge.heard = value, since, heard
+        gauge.is_set, gauge.signed = bool(is_set), bool(signed)
+        return gauge
+
+
+class Gauges:
+    """All gauges of one Asterisk."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._gauges: dict[Series, Gauge] = {}
+        self._changed: list[Gauge] = []
+        self._gone: list[Series] = []
+        self.gaps: Gaps[Gauge] = Gaps()
+        self.starts = 0
+        """Number of recognised starts of the Asterisk."""
+        # Whether a start has been seen and nothing has been lost since.
+        self._sure = False
+        self._zeroed: set[Gauge] = set()
+        self._last_zero = 0
+        self._set_is_new = False
+        self._set_grew = 0
+        self._flushes: list[int] = []
+        self._wrong: list[tuple[Series, int, list[int]]] = []
+
+    def __iter__(self) -> Iterator[Gauge]:
+        return iter(self._gauges.values())
+
+    def get(self, series: Series) -> Gauge | None:
+        """The gauge of a series, if there is one."""
+        return self._gauges.get(series)
+
+    def add(self, gauge: Gauge) -> Gauge:
+        """Hold a new gauge."""
+        self._gauges[gauge.series] = gauge
+        return gauge
+
+    def forget(self, series: Series) -> None:
+        """Drop a gauge."""
+        if self._gauges.pop(series, None):
+            self._gone.append(series)
+
+    def set(self, gauge: Gauge, value: float, now_ns: int) -> None:
+        """Take an absolute value."""
+        if gauge.role in _PJSIP and value == 0:
+            self._zero(gauge, now_ns)
+        gauge.value = value
+        gauge.is_set = True
+        gauge.since = 0
+        gauge.set_to_0 = now_ns if value == 0 else 0
+        self._note(gauge, now_ns)
+
+    def change(self, gauge: Gauge, delta: float, now_ns: int, *, rated: bool = False) -> None:
+        """Take a relative value. `rated`: it was sampled, so that others are missing."""
+        if rated or (gauge.heard == 0 and not self._sure):
+            self._doubt(gauge, now_ns)
+        if gauge.role is Role.ENDPOINTS:
+            self._endpoints_change(gauge, delta, now_ns)
+        value = gauge.value + delta
+        if value < 0 and not gauge.signed:
+            # A gauge is set to a negative value by `0` and, at once, the negative value.
+            if gauge.role is Role.OTHER and 0 <= now_ns - gauge.set_to_0 <= NEGATIVE_NS:
+                gauge.signed = True
+            else:
+                if value < -_NOTHING:
+                    self._counts.underflows += 1
+                    self._doubt(gauge, now_ns)
+                value = 0.0
+        gauge.value = value
+        gauge.set_to_0 = 0
+        self._note(gauge, now_ns)
+
+    def truth(self, series: Series, value: float, now_ns: int) -> None:
+        """Set a gauge that StatsD has sent to its true value."""
+        if gauge := self._gauges.get(series):
+            gauge.value = value
+            gauge.since = 0
+            self._note(gauge, now_ns)
+
+    def lost(self, since_ns: int) -> None:
+        """Note that datagrams may have been lost since a time: every gauge may be wrong."""
+        self._sure = False
+        for gauge in self._gauges.values():
+            self._doubt(gauge, since_ns)
+
+    def _note(self, gauge: Gauge, now_ns: int) -> None:
+        gauge.heard = now_ns
+        self._save(gauge)
+
+    def _save(self, gauge: Gauge) -> None:
+        if not gauge.changed and gauge.stored:
+            gauge.changed = True
+            self._changed.append(gauge)
+
+    def _doubt(self, gauge: Gauge, since_ns: int) -> None:
+        if not gauge.since:
+            gauge.since = since_ns
+            self._save(gauge)
+
+    def _of(self, *roles: Role) -> Iterator[Gauge]:
+        return (gauge for gauge in self._gauges.values() if gauge.role in roles)
+
+    # Endpoints: which changes are a whole new set, and which may leave deleted ones behind.
+
+    def _endpoints_change(self, gauge: Gauge, delta: float, now_ns: int) -> None:
+        self.gaps.endpoint_change(gauge, delta, now_ns, is_total=gauge.total)
+        if not gauge.total:
+            if delta < 0:
+                # Endpoints change their state once all modules are loaded.
+                self._set_grew = 0
+            return
+        if delta < 0:
+            # Sent when the module is unloaded: nobody counts until it is loaded again.
+            for other in self._of(Role.ENDPOINTS, Role.ENDPOINT_CHANNELS):
+                self._doubt(other, now_ns)
+            self._set_is_new = gauge.value + delta <= 0
+        elif self._set_is_new:
+            self._set_is_new = False
+            self._set_grew = now_ns
+            for other in self._of(Role.ENDPOINTS):
+                other.since = 0
+                self._save(other)
+        elif now_ns - self._set_grew <= SET_GROWS_NS:
+            self._set_grew = now_ns
+        elif self._sure:
+            # A reload has added it, and nothing tells which ones the reload has deleted.
+            for other in self._of(Role.ENDPOINTS):
+                self._doubt(other, now_ns)
+
+    # Starts of Asterisk.
+
+    def _zero(self, gauge: Gauge, now_ns: int) -> None:
+        """A gauge of PJSIP was set to 0, as Asterisk does at each start, once each."""
+        again = gauge in self._zeroed or now_ns - self._last_zero > ONE_START_NS
+        if gauge.role is Role.CONTACTS and (again or not self._zeroed_contacts()):
+            self._start(now_ns)
+            self._zeroed = set()
+        elif again:
+            # The module of registrations can also be loaded again by itself. If this was a start,
+            # the zeros of the contacts were lost, or are yet to come.
+            self.lost(now_ns)
+            self._zeroed = set()
+        self._zeroed.add(gauge)
+        self._last_zero = now_ns
+
+    def _zeroed_contacts(self) -> bool:
+        return any(gauge.role is Role.CONTACTS for gauge in self._zeroed)
+
+    def _start(self, now_ns: int) -> None:
+        """Asterisk has started: nothing of its former life is left."""
+        self._counts.restarts += 1
+        self.starts += 1
+        self._sure = True
+        down_since = self.gaps.down_since(now_ns)
+        came_before = self._came_before(now_ns)
+        self._set_is_new = not came_before
+        self._set_grew = now_ns
+        for gauge in self._gauges.values():
+            if down_since and gauge.value and gauge.heard <= down_since and not gauge.since:
+                self._was_wrong(gauge, down_since, now_ns)
+            if gauge.role is Role.OTHER and gauge.is_set:
+                # It may be of a thing that outlives the Asterisk, or not.
+                if gauge.heard < now_ns - NS_PER_S:
+                    self._doubt(gauge, now_ns)
+                continue
+            # Zeros of registrations that came before those of the contacts are of this start.
+            if not (gauge.role is Role.REGISTRATIONS and gauge in self._zeroed):
+                gauge.value = came_before.get(gauge, 0.0)
+            gauge.since = 0
+            self._save(gauge)
+
+    def _came_before(self, now_ns: int) -> dict[Gauge, float]:
+        """The endpoints that this start has added before its first zero."""
+        added = self.gaps.started(now_ns)
+        for gauge, number in added.items():
+            # A few new ones among many were added by a reload, not by a start.
+            if gauge.total and 2 * number < gauge.value - number:
+                return {}
+        return added
+
+    def _was_wrong(self, gauge: Gauge, since_ns: int, until_ns: int) -> None:
+        flushes = [at for at in self._flushes if since_ns < at <= until_ns]
+        if flushes and gauge.stored:
+            self._wrong.append((gauge.series, since_ns, flushes))
+
+    # Flushes and the memory.
+
+    def flush(self, now_ns: int) -> Iterator[tuple[Gauge, int]]:
+        """Each stored gauge, and for how long it may have been wrong, in s; -1: it is right."""
+        self._flushes = [*self._flushes[-63:], now_ns]
+        silent_since = self._silent_since(now_ns)
+        for gauge in list(self._gauges.values()):
+            if self._is_over(gauge, now_ns):
+                self.forget(gauge.series)
+            elif gauge.stored and gauge.heard:
+                since = gauge.since or (silent_since if gauge.value else 0)
+                yield gauge, max(0, (now_ns - since) // NS_PER_S) if since else -1
+
+    def _is_over(self, gauge: Gauge, now_ns: int) -> bool:
+        if now_ns - max(self.gaps.heard, gauge.heard) > SILENT_DAYS * _NS_PER_DAY:
+            return True
+        may_end = gauge.role in (Role.ENDPOINT_CHANNELS, Role.OTHER)
+        return may_end and now_ns - gauge.heard > IDLE_DAYS * _NS_PER_DAY
+
+    def wrong(self) -> Iterable[tuple[Series, int, list[int]]]:
+        """Gauges that turned out to have been wrong since a time, at these flushes."""
+        wrong, self._wrong = self._wrong, []
+        return wrong
+
+    def _silent_since(self, now_ns: int) -> int:
+        """When the Asterisk fell silent, longer than is usual; 0 if it is not."""
+        heard = self.gaps.heard
+        limit = max(SILENCE_NS, SILENCE_FACTOR * self.gaps.longest)
+        return heard if heard and now_ns - heard > limit else 0
+
+    def saved(self) -> Iterator[tuple[Series, str | None]]:
+        """Gauges that have changed since the last call; None for those forgotten."""
+        changed, self._changed = self._changed, []
+        gone, self._gone = self._gone, []
+        for series in gone:
+            if series not in self._gauges:
+                yield series, None
+        for gauge in changed:
+            gauge.changed = False
+            if self._gauges.get(gauge.series) is gauge:
+                yield gauge.series, gauge.saved()
+
+    def restore(self, saved: Mapping[Series, str], heard_ns: int) -> None:
+        """Continue with saved gauges, the last datagram before came at `heard_ns`."""
+        for series, text in saved.items():
+            self.add(Gauge.restored(series, text))
+        self.gaps.heard = heard_ns
+        self.lost(heard_ns)

@@ -1,0 +1,128 @@
+"""Pauses in an Asterisk's datagrams, which show when it was down. Pure.
+
+Modules load in no fixed order: datagrams of a start may come before the zeros by which a start is
+recognised. Between the last datagram of the old process and the first of the new one there is the
+longest pause of that time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+NS_PER_S: Final = 10**9
+PAUSE_NS: Final = 5_000_000
+"""The shortest pause that is noted, in ns."""
+START_TAKES_NS: Final = 60 * NS_PER_S
+"""The longest time from the first datagram of a start to its first zero."""
+SET_GROWS_NS: Final = 5 * NS_PER_S
+"""The longest time between two endpoints that are added by one start."""
+DOWN_ENDED_NS: Final = 15 * NS_PER_S
+"""The longest time from the end of the pause in which an Asterisk was down to its first zero."""
+_DOWN_NS: Final = NS_PER_S // 5
+"""The shortest such pause."""
+_MOST_SPELLS: Final = 24
+
+
+G = TypeVar("G", bound=Hashable)
+
+
+@dataclass(slots=True)
+class _Spell(Generic[G]):
+    """Datagrams without a pause: the pause before them, their start, and endpoints' changes."""
+
+    pause: int
+    start: int
+    changes: dict[G, float] = field(default_factory=dict)
+
+
+class Gaps(Generic[G]):
+    """Pauses of one Asterisk, and the endpoints that were added between them."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        """When the newest datagram came; 0: none has."""
+        self.longest = 0
+        """The longest pause in which the Asterisk was not down."""
+        self._longest_before = 0
+        # Since the last start, or the last change of endpoints that no start makes.
+        self._spells: list[_Spell[G]] = [_Spell(0, 0)]
+        # In this life of the Asterisk: whether its endpoints have come, until when they came after
+        # its first zero, and whether they came after it at all.
+        self._set_came = True
+        self._set_until = 0
+        self._zeros_first = False
+
+    def pause(self, now_ns: int) -> None:
+        """Note that a datagram came after a pause of at least `PAUSE_NS`."""
+        if not self.heard:
+            self._spells = [_Spell(0, now_ns)]
+            return
+        pause = now_ns - self.heard
+        if pause > self.longest:
+            self._longest_before = self.longest
+            self.longest = pause
+        spells = self._spells
+        spells.append(_Spell(pause, now_ns))
+        if len(spells) > _MOST_SPELLS:
+            shortest = min(range(1, len(spells)), key=lambda at: spells[at].pause)
+            merged = spells.pop(shortest)
+            _add(spells[shortest - 1].changes, merged.changes)
+
+    def endpoint_change(self, gauge: G, delta: float, now_ns: int, *, is_total: bool) -> None:
+        """Note a change of a gauge of endpoints; `is_total`: of the count of all."""
+        spell = self._spells[-1]
+        if delta < 0:
+            # No start takes endpoints away.
+            self._spells = [_Spell(0, now_ns)]
+            if is_total:
+                self._set_came = False
+        elif is_total or any(one.changes for one in self._spells):
+            # A change of state alone belongs to an endpoint that is there.
+            _add(spell.changes, {gauge: delta})
+            if is_total and not self._set_came:
+                self._set_came = self._zeros_first = True
+                self._set_until = now_ns
+            elif self._zeros_first and now_ns - self._set_until <= SET_GROWS_NS:
+                self._set_until = now_ns
+
+    def down_since(self, now_ns: int) -> int:
+        """When the pause began in which the Asterisk was down before a start; 0 if unknown."""
+        down = [
+            spell
+            for spell in self._spells[1:]
+            if spell.pause >= _DOWN_NS and now_ns - spell.start <= DOWN_ENDED_NS
+        ]
+        if not down:
+            return 0
+        longest = max(down, key=lambda spell: spell.pause)
+        if longest.pause == self.longest:
+            self.longest = self._longest_before
+        return longest.start - longest.pause
+
+    def started(self, now_ns: int) -> dict[G, float]:
+        """Note the first zero of a start; return what the same start has added before it."""
+        spells = self._spells
+        candidates = [
+            at
+            for at in range(1, len(spells))
+            if now_ns - spells[at].start <= START_TAKES_NS and spells[at].start > self._set_until
+        ]
+        if candidates:
+            first = max(candidates, key=lambda at: spells[at].pause)
+        else:
+            first = len(spells) if self._zeros_first else 0
+        added: dict[G, float] = {}
+        for spell in spells[first:]:
+            _add(added, spell.changes)
+        self._spells = [_Spell(0, now_ns)]
+        self._set_came = bool(added)
+        self._set_until = 0
+        self._zeros_first = False
+        return added
+
+
+def _add(changes: dict[G, float], more: Mapping[G, float]) -> None:
+    for gauge, delta in more.items():
+        changes[gauge] = changes.get(gauge, 0.0) + delta
