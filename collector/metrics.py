@@ -24,11 +24,62 @@ _MIN: Final = "livemin"
 _MAX: Final = "livemax"
 
 
-class Metrics:
+class AmiMetrics:
+    """The metrics of the connections to Asterisk's manager interface."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ami_connected = Gauge(
+            "collector_ami_connected",
+            "1 while the collector is logged in to an Asterisk's manager interface, else 0.",
+            ("asterisk",),
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
+        self.ami_events = Counter(
+            "collector_ami_events",
+            "Events of an Asterisk's manager interface, by name; `other`: those that are not read.",
+            ("asterisk", "event"),
+            registry=registry,
+        )
+        self.ami_bytes = Counter(
+            "collector_ami_bytes",
+            "Bytes received from an Asterisk's manager interface.",
+            ("asterisk",),
+            registry=registry,
+        )
+        self.ami_dropped = Counter(
+            "collector_ami_dropped",
+            "Messages and points of the manager interface that were dropped, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.ami_logins = Counter(
+            "collector_ami_logins",
+            "Logins to an Asterisk's manager interface that succeeded; all but one reconnect.",
+            ("asterisk",),
+            registry=registry,
+        )
+        self.ami_ends = Counter(
+            "collector_ami_ends",
+            "Connections to an Asterisk's manager interface that ended or failed, by reason.",
+            ("asterisk", "reason"),
+            registry=registry,
+        )
+        self.ami_refused = Counter(
+            "collector_ami_refused",
+            "Questions about its state that an Asterisk does not answer us: a right is missing in"
+            " manager.conf, or a module.",
+            ("asterisk", "question"),
+            registry=registry,
+        )
+
+
+class Metrics(AmiMetrics):
     """The metrics of one process, with their registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        super().__init__(self.registry)
         self._followed: list[tuple[Gauge, Callable[[], float]]] = []
         registry = self.registry
 

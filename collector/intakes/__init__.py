@@ -13,12 +13,13 @@ stored by the same code.
 from collections.abc import Sequence
 from typing import Final
 
+from collector.intakes.ami import Ami
 from collector.intakes.asl import Asl
 from collector.intakes.intake import Intake, IntakeContext, OpenIntake
 from collector.intakes.librenms import LibreNMS
 from collector.schema import ReportLayout
 
-INTAKES: Final[Sequence[Intake]] = (Asl(), LibreNMS())
+INTAKES: Final[Sequence[Intake]] = (Asl(), Ami(), LibreNMS())
 """All intakes of this collector."""
 
 

@@ -1,0 +1,85 @@
+"""AMI's actions: their bytes, the questions about the present state, and refusals. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Final
+
+STATE: Final = (
+    "CoreStatus",
+    "CoreShowChannels",
+    "QueueStatus",
+    "ConfbridgeListRooms",
+    "DeviceStateList",
+    "PJSIPShowContacts",
+    "PJSIPShowRegistrationsOutbound",
+    "IAXpeerlist",
+    "IAXregistry",
+)
+"""Questions about the present state, in the order in which they are asked after a login."""
+
+POLLED: Final = (
+    "QueueStatus",
+    "DeviceStateList",
+    "PJSIPShowContacts",
+    "PJSIPShowRegistrationsOutbound",
+    "IAXpeerlist",
+    "IAXregistry",
+)
+"""Those that are asked again and again: no event tells of each change of a round trip time, a lost
+IAX2 registration, or queues after a reload."""
+
+WITH_SECRETS: Final = frozenset({"PJSIPShowRegistrationsOutbound"})
+"""Questions whose answers hold passwords, which are asked only where nobody can read them."""
+
+RIGHTS: Final = {
+    "CoreStatus": "reporting",
+    "CoreShowChannels": "reporting",
+    "QueueStatus": "",
+    "ConfbridgeListRooms": "reporting",
+    "DeviceStateList": "reporting",
+    "PJSIPShowContacts": "system",
+    "PJSIPShowRegistrationsOutbound": "reporting",
+    "IAXpeerlist": "reporting",
+    "IAXregistry": "reporting",
+}
+"""The class of `write` in manager.conf that each question needs; empty: none."""
+
+
+class Refusal(StrEnum):
+    """Kinds of an error in response to an action."""
+
+    DENIED = "denied"
+    """The account lacks the right; fixed at login."""
+    UNKNOWN = "unknown"
+    """Asterisk does not have the action: its module is not loaded, or not yet."""
+    SHUTTING_DOWN = "shutting-down"
+    """Asterisk ends gracefully; events go on meanwhile."""
+    NONE = "none"
+    """There is nothing to list: no error."""
+    OTHER = "other"
+
+
+def refusal_of(message: str) -> Refusal:
+    """The kind of an error, by the text of its `Message`."""
+    if message.startswith("Permission denied"):
+        return Refusal.DENIED
+    if message.startswith("Invalid/unknown command"):
+        return Refusal.UNKNOWN
+    if "shutting down" in message:
+        return Refusal.SHUTTING_DOWN
+    if message.startswith("No "):
+        return Refusal.NONE
+    return Refusal.OTHER
+
+
+def action_bytes(name: str, action_id: str, **headers: str) -> bytes:
+    """The bytes of an action; headers must be free of CR and LF."""
+    lines = {"Action": name, "ActionID": action_id, **headers}
+    return "".join(f"{key}: {value}\r\n" for key, value in lines.items()).encode() + b"\r\n"
+
+
+def login_key(challenge: str, secret: str) -> str:
+    """The response to an MD5 challenge: the digest of challenge and secret, in hex."""
+    return hashlib.md5((challenge + secret).encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,142 @@
+"""Client of one Asterisk's manager interface: one connection after another, for ever.
+
+After any end of a connection, or a failed attempt, it connects again after a pause that grows, with
+jitter. Messages are handled as they are read: a flood waits in the sockets, and nothing queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from collector.asterisks import AmiAccount
+from collector.backoff import backoff
+from collector.intakes.ami.connection import BOOTED, Connection, End, Lost, Sink, Times
+from collector.intakes.ami.dial import dial
+from collector.intakes.ami.seen import Seen
+
+log = structlog.get_logger("collector.ami")
+
+_ASK_AGAIN_S: Final = 3600.0
+"""Time after which a question that Asterisk refused is asked again, at a new login only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """Pauses before the next attempt, in s: doubled with each failure in a row.
+
+    The first is `first`, none is longer than `most`. A refused login is a security event of the
+    Asterisk and may lock this host out, so its pauses go from `refused` to `refused_most`. After a
+    connection that was logged in for `steady`, failures are counted anew.
+    """
+
+    first: float = 0.5
+    most: float = 60.0
+    refused: float = 30.0
+    refused_most: float = 600.0
+    steady: float = 30.0
+
+    def after(self, failures: int, end: End, jitter: float = 1.0) -> float:
+        """The pause after failure number `failures` in a row, from 1; see `backoff`."""
+        first, most = (
+            (self.refused, self.refused_most)
+            if end is End.LOGIN_REFUSED
+            else (self.first, self.most)
+        )
+        return backoff(failures, first_s=first, most_s=most, jitter=jitter)
+
+
+class Client:
+    """Keeps a connection to one Asterisk and tells `sink` what it says.
+
+    `wanted` are the events to read, each with its headers. `seen` has the counts of it, and
+    `connected` says whether the client is logged in now.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        account: AmiAccount,
+        sink: Sink,
+        wanted: Mapping[str, frozenset[str]],
+        *,
+        times: Times | None = None,
+        pauses: Pauses | None = None,
+    ) -> None:
+        self._name, self._account, self._sink = name, account, sink
+        self._wanted = {BOOTED: frozenset[str](), **wanted}
+        self._times, self._pauses = times or Times(), pauses or Pauses()
+        self._unanswerable: set[str] = set()
+        self._unanswerable_since = 0.0
+        self._logged_in_at = math.inf
+        self._told: End | None = None
+        self.connected = False
+        self.seen = Seen()
+
+    async def run(self) -> None:
+        """Connect and follow the Asterisk until cancelled."""
+        failures = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            self._logged_in_at = math.inf
+            end = await self._once()
+            steady = loop.time() - self._logged_in_at >= self._pauses.steady
+            failures = 1 if steady else failures + 1
+            self.seen.ends[end] += 1
+            self._tell(end)
+            jitter = random.random()  # noqa: S311 - no secret
+            await asyncio.sleep(self._pauses.after(failures, end, jitter))
+
+    async def _once(self) -> End:
+        """Make one connection and follow it to its end; return why it ended."""
+        try:
+            streams, confidential = await dial(self._account, self._times.connect)
+        except Lost as lost:
+            return lost.end
+        connection = Connection(
+            streams,
+            self._sink,
+            self._wanted,
+            self.seen,
+            unanswerable=self._unanswerable,
+            confidential=confidential,
+            times=self._times,
+        )
+        try:
+            await connection.during(self._talk(connection))
+        except Lost as lost:
+            return lost.end
+        finally:
+            if self.connected:
+                self.connected = False
+                self._sink.lost()
+        return End.CLOSED
+
+    async def _talk(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._unanswerable_since >= _ASK_AGAIN_S:
+            self._unanswerable.clear()
+            self._unanswerable_since = now
+        await connection.login(self._account.user, self._account.secret.get_secret_value())
+        self.connected = True
+        self._logged_in_at = asyncio.get_running_loop().time()
+        self._told = None
+        self.seen.logins += 1
+        log.info("logged in to an Asterisk's manager interface", asterisk=self._name)
+        await connection.booted()
+        await connection.follow()
+
+    def _tell(self, end: End) -> None:
+        if end is not self._told:
+            self._told = end
+            log.warning(
+                "an Asterisk's manager interface is not connected; it is tried again",
+                asterisk=self._name,
+                reason=end.value,
+            )

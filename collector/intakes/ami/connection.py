@@ -1,0 +1,368 @@
+"""One connection to an Asterisk's manager interface: login, questions, events, Ping."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
+
+import structlog
+
+from collector.intakes.ami.actions import (
+    POLLED,
+    STATE,
+    WITH_SECRETS,
+    Refusal,
+    action_bytes,
+    login_key,
+    refusal_of,
+)
+from collector.intakes.ami.message import Message
+from collector.intakes.ami.protocol import (
+    Answer,
+    Drop,
+    Event,
+    Item,
+    NotAmi,
+    Reader,
+    Splitter,
+    actions_listed,
+)
+from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.state.wanted import CLASSES
+from collector.logs import Sparing, place
+
+log = structlog.get_logger("collector.ami")
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+BOOTED: Final = "FullyBooted"
+"""The event that says that all modules are started."""
+_READ: Final = 64 << 10
+_MOST_ITEMS: Final = 100_000
+"""Most items kept of one answer."""
+
+
+class End(StrEnum):
+    """Reasons why a connection ended or was not made, as in log and metric."""
+
+    REFUSED = "refused"
+    """Nothing listens there."""
+    UNREACHABLE = "unreachable"
+    """The host has no address, or no way leads to it."""
+    TLS = "tls"
+    """The TLS handshake failed, or the certificate is not trusted."""
+    TIMEOUT = "timeout"
+    """No connection, banner or answer to the login in time."""
+    NOT_AMI = "not-ami"
+    """The first line is not Asterisk's banner."""
+    NO_CHALLENGE = "no-challenge"
+    """No MD5 login is offered, and others could read the secret."""
+    LOGIN_REFUSED = "login-refused"
+    """Wrong user or secret, or the address is not allowed: Asterisk does not say which."""
+    SHUTTING_DOWN = "shutting-down"
+    """Asterisk ends, and takes no login."""
+    CLOSED = "closed"
+    """Asterisk, or something between, has closed the connection."""
+    SILENT = "silent"
+    """An answer to a Ping or a question did not come in time."""
+
+
+class Lost(Exception):
+    """The connection cannot be used any more."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__(end.value)
+        self.end = end
+
+
+class Sink(Protocol):
+    """Receiver of what an Asterisk says; its methods are called in the order of the stream."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether the state should be asked for again soon."""
+        ...
+
+    def event(self, message: Message) -> None:
+        """Take an event that is wanted."""
+        ...
+
+    def answer(self, action: str, answer: Message, items: Sequence[Message]) -> None:
+        """Take a whole answer to a question; there are no items where Asterisk has none."""
+        ...
+
+    def asked(self) -> None:
+        """All questions about the present state are answered, or cannot be asked."""
+        ...
+
+    def lost(self) -> None:
+        """The connection has ended: what happens until the next login is not seen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Times of a connection, in s.
+
+    Connecting and each step of the login take at most `connect`. FullyBooted is waited for
+    `booted` before Asterisk is asked whether it is. After `quiet` without a byte a Ping is sent; an
+    answer takes at most `answer`. The state is asked for again every `poll`, and where the sink is
+    stale, at most every `look`.
+    """
+
+    connect: float = 10.0
+    booted: float = 3.0
+    quiet: float = 15.0
+    answer: float = 45.0
+    poll: float = 30.0
+    look: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer: its first message, as bytes too, and the kind of a failure."""
+
+    message: Message
+    raw: bytes
+    refusal: Refusal | None
+
+
+@dataclass(slots=True)
+class _Question:
+    """An action that was sent, and its answer so far."""
+
+    action: str
+    future: asyncio.Future[Reply]
+    reply: Reply | None = None
+    items: list[Message] = field(default_factory=list)
+
+
+class Connection:
+    """An open connection, from the banner on. Its coroutines raise Lost.
+
+    `confidential` says that nobody between can read it. Questions in `unanswerable` are not asked,
+    and those that Asterisk refuses are added to it.
+    """
+
+    def __init__(
+        self,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        sink: Sink,
+        wanted: Mapping[str, frozenset[str]],
+        seen: Seen,
+        *,
+        unanswerable: set[str],
+        confidential: bool,
+        times: Times,
+    ) -> None:
+        self._reader, self._writer = streams
+        self._sink, self._seen, self._times = sink, seen, times
+        self._unanswerable, self._confidential = unanswerable, confidential
+        # Other clients' ActionIDs appear in events: a random prefix tells ours apart.
+        self._prefix = f"uc{secrets.token_hex(8)}-"
+        self._splitter, self._messages = Splitter(), Reader(wanted, self._prefix)
+        self._questions: dict[int, _Question] = {}
+        self._sent = 0
+        self._greeted, self._booted = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._read_at = self._loop.time()
+        self._failures = Sparing()
+
+    async def during(self, talk: Coroutine[Any, Any, T]) -> T:
+        """Read while `talk` runs; return its result, and close. Raises Lost if the other end goes.
+
+        `talk` is cancelled then.
+        """
+        reading, talking = asyncio.create_task(self._read()), asyncio.create_task(talk)
+        try:
+            await asyncio.wait([reading, talking], return_when=asyncio.FIRST_COMPLETED)
+            # The end of the talk says more: Asterisk closes after it has refused a login.
+            if not talking.done():
+                reading.result()
+            return await talking
+        finally:
+            for task in (reading, talking):
+                task.cancel()
+            await asyncio.gather(reading, talking, return_exceptions=True)
+            self._writer.transport.abort()
+
+    async def _read(self) -> None:
+        """Read and handle what comes, until the connection ends."""
+        while True:
+            try:
+                data = await self._reader.read(_READ)
+            except OSError:
+                raise Lost(End.CLOSED) from None
+            if not data:
+                raise Lost(End.CLOSED)
+            self._read_at = self._loop.time()
+            try:
+                messages = self._splitter.feed(data)
+            except NotAmi:
+                raise Lost(End.NOT_AMI) from None
+            if self._splitter.greeted:
+                self._greeted.set()
+            for raw in messages:
+                self._take(raw)
+            if self._splitter.too_long:
+                self._seen.drops[Drop.TOO_LONG] += self._splitter.too_long
+                self._splitter.too_long = 0
+            self._seen.received += len(data)
+            # A read that finds bytes does not wait: in a flood nothing else would run.
+            await asyncio.sleep(0)
+
+    async def login(self, user: str, secret: str) -> None:
+        """Log in, by MD5 challenge; without one, with the secret, on a confidential connection."""
+        limit = self._times.connect
+        await _within(limit, self._greeted.wait(), End.TIMEOUT)
+        challenged = await _within(limit, self._ask("Challenge", AuthType="MD5"), End.TIMEOUT)
+        challenge = challenged.message.headers.get("Challenge")
+        if challenged.refusal is None and challenge:
+            proof = {"AuthType": "MD5", "Key": login_key(challenge, secret)}
+        elif challenged.refusal is Refusal.SHUTTING_DOWN:
+            raise Lost(End.SHUTTING_DOWN)
+        elif self._confidential:
+            proof = {"Secret": secret}
+        else:
+            raise Lost(End.NO_CHALLENGE)
+        asking = self._ask("Login", Username=user, **proof, Events=",".join(sorted(CLASSES)))
+        answer = await _within(limit, asking, End.TIMEOUT)
+        if answer.refusal is Refusal.SHUTTING_DOWN:
+            raise Lost(End.SHUTTING_DOWN)
+        if answer.refusal is not None:
+            raise Lost(End.LOGIN_REFUSED)
+
+    async def booted(self) -> None:
+        """Wait until Asterisk has started all of its modules."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._times.booted):
+                await self._booted.wait()
+        # Without the class `system` no FullyBooted comes.
+        while not self._booted.is_set():
+            answer = await self._answer(self._ask("CoreStatus"))
+            if answer.refusal in {None, Refusal.DENIED}:
+                return
+            await asyncio.sleep(self._times.booted)
+
+    async def allowed(self) -> frozenset[str] | None:
+        """Names of the actions that Asterisk has and the account may use; None if it won't say."""
+        try:
+            async with asyncio.timeout(self._times.booted):
+                answer = await self._ask("ListCommands")
+        except TimeoutError:
+            return None
+        return actions_listed(answer.raw) if answer.refusal is None else None
+
+    async def follow(self) -> None:
+        """Ask for the present state, then keep the connection alive and ask again and again."""
+        listed = await self.allowed()
+        if listed:
+            self._unanswerable.clear()
+            self._cannot_ask(set(STATE) - listed)
+        await self._inquire(STATE)
+        due = self._loop.time() + self._times.poll
+        while True:
+            now = self._loop.time()
+            if self._sink.stale or now >= due:
+                await self._inquire(STATE if self._sink.stale else POLLED)
+                due = self._loop.time() + self._times.poll
+            elif now >= self._read_at + self._times.quiet:
+                await self._answer(self._ask("Ping"))
+            await asyncio.sleep(self._times.look)
+
+    async def _inquire(self, actions: Iterable[str]) -> None:
+        """Ask questions about the state, in one write; the sink gets the answers."""
+        answers = [
+            self._ask(action)
+            for action in actions
+            if action not in self._unanswerable
+            and (self._confidential or action not in WITH_SECRETS)
+        ]
+        await self._answer(asyncio.gather(*answers))
+        self._tell(self._sink.asked)
+
+    def _ask(self, action: str, **headers: str) -> asyncio.Future[Reply]:
+        """Send an action; the future gets its whole answer."""
+        self._sent += 1
+        question = _Question(action, self._loop.create_future())
+        self._questions[self._sent] = question
+        # The transport joins what is written before it can send.
+        self._writer.write(action_bytes(action, f"{self._prefix}{self._sent}", **headers))
+        return question.future
+
+    async def _answer(self, answer: asyncio.Future[T]) -> T:
+        return await _within(self._times.answer, answer, End.SILENT)
+
+    def _take(self, raw: bytes) -> None:
+        parsed = self._messages.read(raw)
+        match parsed:
+            case Event(message):
+                self._seen.events[message.event] += 1
+                if message.event == BOOTED:
+                    self._booted.set()
+                self._tell(self._sink.event, message)
+            case None:
+                self._seen.unwanted += 1
+            case Drop():
+                self._seen.drops[parsed] += 1
+            case Answer() | Item():
+                self._hear(parsed)
+
+    def _hear(self, part: Answer | Item) -> None:
+        """Take a part of an answer; hand the answer over once it is whole."""
+        question = self._questions.get(part.number)
+        if question is None:
+            self._seen.drops[Drop.FOREIGN] += 1
+            return
+        if isinstance(part, Answer):
+            text = part.message.headers.get("Message", "")
+            good = part.message.headers.get("Response") == "Success"
+            question.reply = Reply(part.message, part.raw, None if good else refusal_of(text))
+            if good and part.message.headers.get("EventList") == "start":
+                return
+        elif not part.complete:
+            if part.message is not None and len(question.items) < _MOST_ITEMS:
+                question.items.append(part.message)
+            elif part.message is not None:
+                self._seen.drops[Drop.LIST_TOO_LONG] += 1
+            return
+        del self._questions[part.number]
+        if question.reply is not None:
+            self._finish(question, question.reply)
+
+    def _finish(self, question: _Question, reply: Reply) -> None:
+        if question.action in STATE:
+            if reply.refusal in {None, Refusal.NONE}:
+                self._tell(self._sink.answer, question.action, reply.message, question.items)
+            elif reply.refusal in {Refusal.DENIED, Refusal.UNKNOWN} and self._booted.is_set():
+                self._cannot_ask({question.action})
+        if not question.future.done():
+            question.future.set_result(reply)
+
+    def _cannot_ask(self, actions: set[str]) -> None:
+        """Remember questions that Asterisk does not answer: each try is a security event there."""
+        self._unanswerable |= actions
+        self._seen.refused.update(actions)
+
+    def _tell(self, method: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        # One message that cannot be handled must not end the connection.
+        except Exception as error:  # noqa: BLE001
+            self._seen.drops[Drop.FAILED] += 1
+            self._failures.info(log, "a message was dropped", reason=Drop.FAILED, why=place(error))
+
+
+async def _within(seconds: float, waiting: Awaitable[T], end: End) -> T:
+    """Await something; after `seconds`, raise Lost for the reason `end`."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await waiting
+    except TimeoutError:
+        raise Lost(end) from None

@@ -1,0 +1,43 @@
+"""Opens the connection to an Asterisk's manager interface, with TLS or without."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+
+from collector.asterisks import AmiAccount
+from collector.intakes.ami.connection import End, Lost
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def dial(account: AmiAccount, seconds: float) -> tuple[Streams, bool]:
+    """Connect within `seconds`; return the streams, and whether nobody between can read them.
+
+    That is so with TLS and on a loopback address. Raises Lost.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            streams = await asyncio.open_connection(
+                account.host, account.port, ssl=_tls(account) if account.tls else None
+            )
+    except TimeoutError:
+        raise Lost(End.TIMEOUT) from None
+    except ConnectionRefusedError:
+        raise Lost(End.REFUSED) from None
+    # `ssl.SSLError` is an OSError; a wrong certificate's is a ValueError too.
+    except ssl.SSLError:
+        raise Lost(End.TLS) from None
+    except OSError:
+        # Of several addresses, and of a name without any, the errors are alike.
+        raise Lost(End.UNREACHABLE) from None
+    peer = streams[1].get_extra_info("peername")
+    return streams, account.tls or ipaddress.ip_address(peer[0].split("%")[0]).is_loopback
+
+
+def _tls(account: AmiAccount) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if account.ca_file:
+        context.load_verify_locations(account.ca_file)
+    return context

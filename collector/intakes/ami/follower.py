@@ -1,0 +1,85 @@
+"""One Asterisk that the collector follows: its client, its state, and the state's flushes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from collector.asterisks import AmiAccount, Asterisk
+from collector.intakes.ami.client import Client, Pauses
+from collector.intakes.ami.connection import Times
+from collector.intakes.ami.message import Message
+from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.state import WANTED, State
+from collector.intakes.live import TrueState
+from collector.intakes.series import Series
+from collector.lines import Point
+
+UNWANTED: Final = "other"
+"""Label of the events that are not read, whatever their names."""
+
+
+class Follower:
+    """Follows one Asterisk. `now_ns` is a clock that never falls; it times everything."""
+
+    def __init__(
+        self,
+        asterisk: Asterisk,
+        account: AmiAccount,
+        state: State,
+        true_state: TrueState,
+        now_ns: Callable[[], int],
+        *,
+        times: Times | None = None,
+        pauses: Pauses | None = None,
+    ) -> None:
+        self.asterisk = asterisk
+        self._state, self._true_state, self._now_ns = state, true_state, now_ns
+        self._client = Client(asterisk.name, account, self, WANTED, times=times, pauses=pauses)
+
+    async def run(self) -> None:
+        """Keep the connection until cancelled."""
+        await self._client.run()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the client is logged in."""
+        return self._client.connected
+
+    @property
+    def seen(self) -> Seen:
+        """Counts of the client since the last flush."""
+        return self._client.seen
+
+    @property
+    def stale(self) -> bool:
+        """Whether the state should be asked for again soon."""
+        return self._state.stale
+
+    def event(self, message: Message) -> None:
+        """Take an event."""
+        self._state.take(message, self._now_ns())
+
+    def answer(self, action: str, answer: Message, items: Sequence[Message]) -> None:
+        """Take a whole answer."""
+        self._state.answer(action, answer, items, self._now_ns())
+
+    def asked(self) -> None:
+        """Pass on what StatsD should know, now that the present state is known."""
+        self._state.asked(self._now_ns())
+        values = {Series(*series): value for series, value in self._state.truth().items()}
+        self._true_state.truth(self.asterisk.name, values)
+
+    def lost(self) -> None:
+        """Mark the gap."""
+        self._state.lost(self._now_ns())
+
+    def flush(self, at_ns: int) -> tuple[list[Point], Seen]:
+        """Points with the time `at_ns`, and the counts of the client, since the last flush."""
+        seen = self._client.seen.take()
+        self._state.drops.update(seen.drops)
+        points = [replace(point, time=at_ns) for point in self._state.flush(self._now_ns())]
+        seen.drops, self._state.drops = self._state.drops, Counter()
+        return points, seen

@@ -1,0 +1,162 @@
+"""The AMI intake at work: follows each Asterisk, and stores what was seen at every flush.
+
+Only the first worker has connections. The loop of each Asterisk and the flush's are supervised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from collector.asterisks import AmiAccount, Asterisk, asterisks
+from collector.fast_path import FastHandler
+from collector.intakes import live
+from collector.intakes.ami.follower import UNWANTED, Follower
+from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.state import State
+from collector.intakes.intake import IntakeContext
+from collector.intakes.proof import Proof
+from collector.lines import Point
+from collector.outbox import OutboxUnavailable
+from collector.problems import Reason, Refusal
+from collector.settings import SettingsError
+
+log = structlog.get_logger("collector.ami")
+
+NAME: Final = "ami"
+_UNAVAILABLE: Final = "unavailable"
+"""Label of points that were dropped because the outbox took none."""
+
+
+def steady_clock(clock: Callable[[], int]) -> Callable[[], int]:
+    """A clock in ns since 1970 that never falls: it starts at `clock` and is not set later."""
+    ahead = clock() - time.monotonic_ns()
+    return lambda: ahead + time.monotonic_ns()
+
+
+class AmiIntake:
+    """The open intake: it follows the Asterisks of COLLECTOR_ASTERISK_FILE that have AMI."""
+
+    def __init__(self, context: IntakeContext) -> None:
+        self._context = context
+        self._metrics = context.metrics
+        self._steady_ns = steady_clock(context.clock)
+        self._again = asyncio.Event()
+        self._followed: dict[str, tuple[Follower, AsyncExitStack]] = {}
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """None: AMI is a connection of ours."""
+        return []
+
+    def fast_handlers(self) -> Mapping[str, FastHandler]:
+        """None."""
+        return {}
+
+    def identify(self, body: bytes) -> Proof | Refusal:
+        """Refuse: what an Asterisk does is the operator's, and holds no owner."""
+        return Refusal(Reason.MALFORMED_JSON, "AMI has no owners")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the Asterisks until the context ends. Raises SettingsError for a wrong file."""
+        try:
+            await self._follow(asterisks(self._context.settings))
+            self._context.on_reload(self._again.set)
+            async with (
+                self._context.loop("ami-flush", self._flush_for_ever),
+                self._context.loop("ami-reload", self._reload_for_ever),
+            ):
+                yield
+        finally:
+            await self._follow(())
+
+    async def _reload_for_ever(self) -> None:
+        """Read the file again at each SIGHUP; a wrong file changes nothing, and is logged."""
+        while True:
+            await self._again.wait()
+            self._again.clear()
+            try:
+                found = asterisks(self._context.settings)
+            except SettingsError as error:
+                log.error("the file of Asterisks is wrong; nothing changes", why=str(error))
+            else:
+                await self._follow(found)
+                log.info("the file of Asterisks was read again", followed=len(self._followed))
+
+    async def _follow(self, found: Sequence[Asterisk]) -> None:
+        wanted = {one.name: (one, one.ami) for one in found if one.ami is not None}
+        for name, (follower, stack) in list(self._followed.items()):
+            if wanted.get(name, (None,))[0] != follower.asterisk:
+                del self._followed[name]
+                await stack.aclose()
+                # Its last, short flush has a time of its own and overwrites no other.
+                await self._flush([follower], self._context.clock() // 1000 * 1000)
+                # With its gauge, the alert that tells that it is away ends too.
+                with contextlib.suppress(KeyError):
+                    self._metrics.ami_connected.remove(name)
+        for name, (asterisk, account) in wanted.items():
+            if name not in self._followed:
+                self._followed[name] = await self._begin(asterisk, account)
+
+    async def _begin(
+        self, asterisk: Asterisk, account: AmiAccount
+    ) -> tuple[Follower, AsyncExitStack]:
+        statsd = bool(asterisk.statsd_from or asterisk.statsd_sockets)
+        state = State(
+            asterisk.name,
+            has_statsd=statsd and bool(self._context.settings.statsd_listen),
+        )
+        follower = Follower(asterisk, account, state, self._context.true_state, self._steady_ns)
+        stack = AsyncExitStack()
+        await stack.enter_async_context(self._context.loop(f"ami-{asterisk.name}", follower.run))
+        return follower, stack
+
+    async def _flush_for_ever(self) -> None:
+        interval = self._context.settings.statsd_flush
+        while True:
+            await asyncio.sleep(live.until_next(self._context.clock(), interval))
+            at = live.grid(self._context.clock(), interval)
+            await self._flush([follower for follower, _ in self._followed.values()], at)
+
+    async def _flush(self, followers: Sequence[Follower], at_ns: int) -> None:
+        points: list[Point] = []
+        for follower in followers:
+            found, seen = follower.flush(at_ns)
+            points += found
+            self._count(follower, seen)
+        await self._store(points)
+
+    async def _store(self, points: Sequence[Point]) -> None:
+        """Append points to the outbox; if it takes none, they are dropped and counted."""
+        entries = live.entries(
+            points,
+            sender=NAME,
+            received_ns=self._context.clock(),
+            instance=self._context.settings.instance,
+        )
+        try:
+            await self._context.outbox.append(*entries)
+        except OutboxUnavailable:
+            self._metrics.ami_dropped.labels(_UNAVAILABLE).inc(len(points))
+
+    def _count(self, follower: Follower, seen: Seen) -> None:
+        name, metrics = follower.asterisk.name, self._metrics
+        metrics.ami_connected.labels(name).set(follower.connected)
+        metrics.ami_bytes.labels(name).inc(seen.received)
+        seen.events[UNWANTED] += seen.unwanted
+        for event, number in seen.events.items():
+            metrics.ami_events.labels(name, event).inc(number)
+        for reason, number in seen.drops.items():
+            metrics.ami_dropped.labels(reason).inc(number)
+        metrics.ami_logins.labels(name).inc(seen.logins)
+        for end, number in seen.ends.items():
+            metrics.ami_ends.labels(name, end).inc(number)
+        for action, number in seen.refused.items():
+            metrics.ami_refused.labels(name, action).inc(number)

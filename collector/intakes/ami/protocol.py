@@ -1,0 +1,228 @@
+"""AMI's wire format: splits bytes into messages and parses the headers that are wanted. Pure.
+
+Format: a banner line, then messages of `Name: value` lines that end with CR LF, each message with
+an empty line after it (https://docs.asterisk.org/Configuration/Interfaces/Asterisk-Manager-Interface-AMI/).
+Values may contain bare CR or LF, control characters and invalid UTF-8.
+
+An event whose name is not wanted, and a header that is not wanted, is dropped as bytes: passwords,
+numbers and names that nothing needs are never decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from collector.intakes.ami.message import Message
+from collector.intakes.ami.state.wanted import RESPONSE
+
+END: Final = b"\r\n\r\n"
+MAX_MESSAGE: Final = 64 << 10
+"""Size of the largest message read, in bytes. Asterisk's own events have at most about 9 KB."""
+MAX_VALUE: Final = 512
+"""Size of the longest value read, in bytes; the rest of a longer one is cut off."""
+_MAX_BANNER: Final = 256
+_BANNER: Final = b"Asterisk Call Manager/"
+_MAX_DIGITS: Final = 18
+_ANSWER: Final = ("Response", "Message", "EventList", "Challenge", *RESPONSE)
+"""Headers of an answer's first message that are read."""
+
+
+class Drop(StrEnum):
+    """Reasons why a message is dropped, as in the metric's label."""
+
+    TOO_LONG = "too-long"
+    """It is larger than `MAX_MESSAGE`."""
+    MALFORMED = "malformed"
+    """It begins neither with an event's name nor with a response."""
+    NO_PRIVILEGE = "no-privilege"
+    """It is an event without `Privilege`, as a forged one is, and no item of an answer of ours."""
+    FOREIGN = "foreign"
+    """It answers an action that this connection did not send."""
+    LIST_TOO_LONG = "list-too-long"
+    """It is an item of an answer that has too many."""
+    FAILED = "failed"
+    """Handling it failed: an error in this program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event that is wanted."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of a list that this connection asked for: None if not wanted, or for the last."""
+
+    number: int
+    message: Message | None
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first message of an answer to action `number` of this connection, as bytes too."""
+
+    number: int
+    message: Message
+    raw: bytes
+
+
+class NotAmi(Exception):
+    """The other end does not speak AMI: its first line is not Asterisk's banner."""
+
+
+class Splitter:
+    """Splits a connection's bytes into messages; holds at most `MAX_MESSAGE` bytes and one read.
+
+    A longer message is skipped up to its end and counted in `too_long`. `greeted` says whether the
+    banner was read.
+    """
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self.greeted = False
+        self._skipping = False
+        self.too_long = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of an unfinished message that are held."""
+        return len(self._pending)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that `data` completes, without the empty line. Raises NotAmi."""
+        looked = max(0, len(self._pending) - len(END) + 1)
+        self._pending += data
+        if not self.greeted:
+            if not self._banner():
+                return []
+            looked = 0
+        if self._pending.find(END, looked) < 0:
+            self._shorten()
+            return []
+        *whole, rest = bytes(self._pending).split(END)
+        self._pending = bytearray(rest)
+        if self._skipping:
+            self._skipping = False
+            del whole[0]
+        messages = [one for one in whole if len(one) <= MAX_MESSAGE]
+        self.too_long += len(whole) - len(messages)
+        self._shorten()
+        return messages
+
+    def _banner(self) -> bool:
+        """Take the banner off; return whether it is complete. Raises NotAmi."""
+        end = self._pending.find(b"\r\n")
+        if end > _MAX_BANNER or (end < 0 and len(self._pending) > _MAX_BANNER):
+            raise NotAmi
+        begun = self._pending[: len(_BANNER)]
+        if not _BANNER.startswith(begun):
+            raise NotAmi
+        if end < 0:
+            return False
+        if begun != _BANNER:
+            raise NotAmi
+        del self._pending[: end + 2]
+        self.greeted = True
+        return True
+
+    def _shorten(self) -> None:
+        """Discard an unfinished message that is too long; its last bytes may begin its end."""
+        if not self._skipping and len(self._pending) > MAX_MESSAGE:
+            self._skipping = True
+            self.too_long += 1
+        if self._skipping:
+            del self._pending[: -len(END) + 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """A wanted header: the bytes before its value, and its name."""
+
+    mark: bytes
+    name: str
+
+
+class Reader:
+    """Parses messages, of the events and headers in `wanted` (event name to header names).
+
+    The first header of a name counts: a repeated one may be forged. `prefix` begins the ActionIDs
+    of this connection.
+    """
+
+    def __init__(self, wanted: Mapping[str, frozenset[str]], prefix: str) -> None:
+        self._events: dict[bytes, tuple[str, tuple[_Header, ...]]] = {
+            event.encode(): (
+                event,
+                tuple(_header(name) for name in sorted(names)),
+            )
+            for event, names in wanted.items()
+        }
+        self._head = tuple(_header(name) for name in _ANSWER)
+        self._own = b"\r\nActionID: " + prefix.encode()
+
+    def read(self, raw: bytes) -> Event | Item | Answer | Drop | None:
+        """Parse a message of the splitter; None for an event that is not wanted."""
+        raw = raw.lstrip(b"\r\n")
+        if raw.startswith(b"Event: "):
+            return self._event(raw)
+        if raw.startswith(b"Response: "):
+            return self._answer(raw)
+        return Drop.MALFORMED
+
+    def _event(self, raw: bytes) -> Event | Item | Drop | None:
+        end = raw.find(b"\r\n")
+        name = raw[7:end] if end > 0 else raw[7:]
+        known = self._events.get(name)
+        number = self._number(raw)
+        if number is None:
+            if known is None:
+                return None
+            if b"\r\nPrivilege: " not in raw:
+                return Drop.NO_PRIVILEGE
+            return Event(_message(raw, *known))
+        if b"\r\nEventList: Complete" in raw:
+            return Item(number, None, complete=True)
+        return Item(number, None if known is None else _message(raw, *known), complete=False)
+
+    def _answer(self, raw: bytes) -> Answer | Drop:
+        number = self._number(raw)
+        if number is None:
+            return Drop.FOREIGN
+        return Answer(number, _message(b"\r\n" + raw, "", self._head), raw)
+
+    def _number(self, raw: bytes) -> int | None:
+        """The number of this connection's action that a message belongs to, None for none."""
+        at = raw.find(self._own)
+        # A repeated header does not count, as in `_message`.
+        if at < 0 or raw.find(b"\r\nActionID: ") != at:
+            return None
+        digits = raw[at + len(self._own) :].split(b"\r\n", 1)[0]
+        return int(digits) if digits.isdigit() and len(digits) < _MAX_DIGITS else None
+
+
+def _header(name: str) -> _Header:
+    return _Header(f"\r\n{name}:".encode(), name)
+
+
+def _message(raw: bytes, event: str, headers: tuple[_Header, ...]) -> Message:
+    found = {}
+    for header in headers:
+        at = raw.find(header.mark)
+        if at >= 0:
+            begin = at + len(header.mark)
+            end = raw.find(b"\r\n", begin)
+            value = raw[begin : min(end if end >= 0 else len(raw), begin + MAX_VALUE)]
+            found[header.name] = value.decode(errors="replace").strip(" ")
+    return Message(event, found)
+
+
+def actions_listed(answer: bytes) -> frozenset[str]:
+    """Names of the actions in an answer to ListCommands."""
+    lines = answer.decode("ascii", errors="replace").split("\r\n")
+    return frozenset(line.partition(":")[0] for line in lines if "(Priv: " in line)

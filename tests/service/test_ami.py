@@ -1,0 +1,126 @@
+"""The AMI intake in a running collector: what an Asterisk tells is stored, and its end is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from collector.app import Running, running
+from collector.schema import LIVE
+from collector.setting_types import Address
+from collector.settings import Settings
+from tests.ami_served import script
+from tests.ami_server import SECRET, USER, AmiServer
+from tests.captures import CASES, read_capture
+from tests.conftest import Databases
+from tests.sender import eventually, until
+
+CALLS = script(read_capture(CASES / "ami" / "02a-calls.ami.txt"))
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def write_asterisks(path: Path, **servers: AmiServer) -> None:
+    """Write the file of Asterisks, each with its manager interface."""
+    (path.parent / "secret").write_text(SECRET + "\n")
+    tables = [
+        f'[{name}]\nami = "127.0.0.1:{server.port}"\nami_user = "{USER}"\n'
+        'ami_secret_file = "secret"\n'
+        for name, server in servers.items()
+    ]
+    write(path, "".join(tables))
+
+
+@pytest.fixture
+def settings(databases: Databases, state_dir: Path, tmp_path: Path) -> Settings:
+    return Settings(
+        listen=Address("127.0.0.1", 0),
+        metrics_listen=Address("127.0.0.1", 0),
+        state_dir=state_dir,
+        influx_url=databases.server.url,
+        influx_token=databases.server.token,
+        influx_org=databases.server.org,
+        influx_prefix=databases.prefix,
+        asterisk_file=str(tmp_path / "asterisks.toml"),
+        statsd_flush=1,
+    )
+
+
+async def metrics(at: Running) -> str:
+    url = f"http://{at.metrics}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return await response.text()
+
+
+def total(databases: Databases, statement: str) -> float | None:
+    rows = databases.server.query(statement, f"{databases.prefix}{LIVE}")
+    return float(next(value for name, value in rows[0].items() if name != "time")) if rows else None
+
+
+async def test_calls_of_a_recorded_session_are_stored_exactly(
+    settings: Settings, databases: Databases
+) -> None:
+    def stored(field: str, where: str = "") -> float | None:
+        return total(databases, f'SELECT sum("{field}") FROM "calls" {where}')
+
+    async with AmiServer().listening() as server:
+        write_asterisks(Path(settings.asterisk_file), pbx1=server)
+        server.cut = 97
+        async with running(settings) as at:
+            await server.logged_in()
+            await until(lambda: server.asked["IAXregistry"] > 0)
+            for step in CALLS.steps:
+                if step.message is not None:
+                    await server.say(step.message)
+            await asyncio.to_thread(eventually, lambda: stored("started") == 37)
+            await asyncio.to_thread(eventually, lambda: stored("ended") == 37)
+            page = await metrics(at)
+            assert 'collector_ami_connected{asterisk="pbx1"} 1.0' in page
+            assert 'collector_ami_events_total{asterisk="pbx1",event="Hangup"}' in page
+            assert 'collector_ami_events_total{asterisk="pbx1",event="other"}' in page
+            assert 'collector_ami_logins_total{asterisk="pbx1"} 1.0' in page
+            assert 'collector_ami_bytes_total{asterisk="pbx1"}' in page
+    answered = "WHERE \"outcome\" = 'answered'"
+    assert stored("ended", answered) == stored("answered") == 17
+
+
+async def test_an_asterisk_that_leaves_the_file_leaves_series_and_metrics(
+    settings: Settings, databases: Databases
+) -> None:
+    def points(name: str) -> float | None:
+        where = f"WHERE \"asterisk\" = '{name}'"
+        return total(databases, f'SELECT count("connected") FROM "ami_traffic" {where}')
+
+    file = Path(settings.asterisk_file)
+    async with AmiServer().listening() as one, AmiServer(write=()).listening() as other:
+        write_asterisks(file, one=one, other=other)
+        async with running(settings) as at:
+            await one.logged_in()
+            await other.logged_in()
+            await asyncio.to_thread(eventually, lambda: bool(points("one") and points("other")))
+            page = await metrics(at)
+            assert 'collector_ami_refused_total{asterisk="other",question="CoreStatus"} 1.0' in page
+            write(file, "[broken")
+            at.reload()
+            before = await asyncio.to_thread(points, "other")
+            await asyncio.to_thread(eventually, lambda: (points("other") or 0) > (before or 0))
+            assert other.leavers == 0
+            write_asterisks(file, one=one)
+            at.reload()
+            await until(lambda: other.leavers == 1)
+            one.drop()
+            await until(lambda: one.logins == 2)
+            gone = await asyncio.to_thread(points, "other")
+            more = await asyncio.to_thread(points, "one")
+            await asyncio.to_thread(eventually, lambda: (points("one") or 0) > (more or 0) + 1)
+            assert await asyncio.to_thread(points, "other") == gone
+            page = await metrics(at)
+            assert 'collector_ami_connected{asterisk="one"} 1.0' in page
+            assert 'collector_ami_connected{asterisk="other"}' not in page
+            assert 'collector_ami_ends_total{asterisk="one",reason="closed"} 1.0' in page
+            assert "collector_ami_dropped" in page
