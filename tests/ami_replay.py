@@ -5,19 +5,30 @@ What the state stores is kept after every message, so that a truth of any moment
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state import RESPONSE, WANTED, Names, State
 from collector.lines import Point
-from tests.captures import Capture, Way
+from tests.captures import Capture, Remark, Way
 
 NS = 10**9
 START_NS = 1_795_600_000 * NS
 """The time that second 0 of a recording has in a replay."""
+
+QUESTIONS = frozenset(
+    [
+        *("CoreStatus", "CoreShowChannels", "QueueStatus", "ConfbridgeListRooms"),
+        *("DeviceStateList", "PJSIPShowContacts", "PJSIPShowAors", "PJSIPShowEndpoints"),
+        *("PJSIPShowRegistrationsOutbound", "IAXpeerlist", "IAXregistry"),
+    ]
+)
+"""Actions that ask for the state."""
 
 Tags = tuple[tuple[str, str], ...]
 SUMMED = frozenset(
@@ -83,7 +94,8 @@ def steps(capture: Capture) -> Iterator[Step]:
         if one.way is Way.OUT:
             for raw in one.data.split(b"\r\n\r\n"):
                 found = _headers(raw)
-                if b"Action" in found:
+                # A question with a parameter, as about one queue, has another answer.
+                if b"Action" in found and (len(found) == 2 or found[b"Action"] == b"Login"):
                     actions[found.get(b"ActionID", b"")] = found[b"Action"].decode()
         elif one.way is Way.CONNECTION:
             pending, answers = b"", {}
@@ -130,34 +142,37 @@ def _step(
         yield Answer(at, action, message, (), is_error=found.get(b"Response") == b"Error")
 
 
-@dataclass(slots=True)
+Value = int | float | str
+Table = dict[tuple[str, str], dict[Tags, Value]]
+"""Values by measurement and field, then by the tags of the series."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What is stored at one moment: the last values of gauges, and sums of what was counted."""
 
     at: float
-    values: dict[tuple[str, Tags, str], int | float | str]
+    values: Mapping[tuple[str, str], Mapping[Tags, Value]]
 
-    def get(self, measurement: str, name: str, **tags: str) -> int | float | str | None:
+    def get(self, measurement: str, name: str, /, **tags: str) -> Value | None:
         """The value of one series; None if there is none."""
-        return self.values.get((measurement, tuple(sorted(tags.items())), name))
+        return self.values.get((measurement, name), {}).get(tuple(sorted(tags.items())))
 
-    def total(self, measurement: str, name: str, **tags: str) -> float:
+    def total(self, measurement: str, name: str, /, **tags: str) -> float:
         """The sum of a field over all series that have these tags."""
         wanted = set(tags.items())
-        return sum(
-            float(value)
-            for (one, found, field_name), value in self.values.items()
-            if one == measurement and field_name == name and wanted <= set(found)
-        )
+        found = self.values.get((measurement, name), {})
+        return sum(float(value) for series, value in found.items() if wanted <= set(series))
 
-    def by(self, measurement: str, name: str, *tags: str) -> dict[tuple[str, ...], float]:
+    def by(self, measurement: str, name: str, /, *tags: str) -> dict[tuple[str, ...], float]:
         """The sums of a field for each combination of values of these tags; no zeros."""
-        sums: Counter[tuple[str, ...]] = Counter()
-        for (one, found, field_name), value in self.values.items():
-            if one == measurement and field_name == name and value:
-                has = dict(found)
-                sums[tuple(has.get(tag, "") for tag in tags)] += float(value)  # type: ignore[assignment]
-        return dict(sums)
+        sums: dict[tuple[str, ...], float] = {}
+        for series, value in self.values.get((measurement, name), {}).items():
+            if value:
+                has = dict(series)
+                key = tuple(has.get(tag, "") for tag in tags)
+                sums[key] = sums.get(key, 0) + float(value)
+        return sums
 
 
 @dataclass(slots=True)
@@ -168,31 +183,36 @@ class Replay:
     moments: list[Stored] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)
-    _sums: Counter[tuple[str, Tags, str]] = field(default_factory=Counter)
+    _sums: Table = field(default_factory=dict)
+    _reports: dict[Tags, list[tuple[float, float]]] = field(default_factory=dict)
 
     def flush(self, at: float) -> Stored:
         """Flush, and keep what is stored then."""
         self.drops += self.state.drops
-        values: dict[tuple[str, Tags, str], int | float | str] = {}
+        values: Table = {}
+        counted: Table = {}
         for point in self.state.flush(START_NS + round(at * NS)):
             self.points.append(point)
             tags = tuple(sorted((k, v) for k, v in point.tags.items() if k != "asterisk"))
             for name, value in point.fields.items():
-                key = (point.measurement, tags, name)
-                if is_summed(point, name):
-                    assert isinstance(value, int | float)
-                    self._sums[key] += value  # type: ignore[assignment]
-                else:
-                    values[key] = value
+                table = counted if is_summed(point, name) else values
+                table.setdefault((point.measurement, name), {})[tags] = value
+            if point.measurement == "rtp":
+                report = (float(point.fields["loss_max"]), float(point.fields["jitter_max"]))
+                self._reports.setdefault(tags, []).append(report)
+        for tags, reports in self._reports.items():
+            # One report a flush here: what a panel would compute over the time of the recording.
+            values.setdefault(("mean", "loss"), {})[tags] = fmean(loss for loss, _ in reports)
+            values.setdefault(("mean", "jitter_most"), {})[tags] = max(one for _, one in reports)
+        self._sums = _added(self._sums, counted)
         stored = Stored(at, {**values, **self._sums})
         self.moments.append(stored)
         return stored
 
     def around(self, at: float, within: float) -> Sequence[Stored]:
         """What was stored at some time from `within` s before a moment to as long after it."""
-        times = [one.at for one in self.moments]
-        first = max(0, bisect_right(times, at - within) - 1)
-        return self.moments[first : bisect_left(times, at + within)]
+        first = max(0, bisect_right(self.moments, at - within, key=_at) - 1)
+        return self.moments[first : bisect_left(self.moments, at + within, key=_at)]
 
     @property
     def last(self) -> Stored:
@@ -200,33 +220,90 @@ class Replay:
         return self.moments[-1]
 
 
+def _at(stored: Stored) -> float:
+    return stored.at
+
+
+def _added(sums: Table, counted: Table) -> Table:
+    """The sums with what was counted in a flush; what has not grown is shared."""
+    added = dict(sums)
+    for key, series in counted.items():
+        grown = {tags: value for tags, value in series.items() if value}
+        if grown or key not in added:
+            before = added.get(key, {})
+            added[key] = {
+                **before,
+                **{t: float(v) + float(before.get(t, 0)) for t, v in (grown or series).items()},
+            }
+    return added
+
+
 def is_summed(point: Point, name: str) -> bool:
     """Whether a field counts what happened in a flush."""
     return name in SUMMED or (name == "count" and point.measurement in COUNTED)
 
 
-def replay(capture: Capture, first: Sequence[Answer] = (), names: Names | None = None) -> Replay:
-    """Replay a recording, asking (in its place) what `first` answers right after each login."""
+Look = Callable[[Replay, Remark], None]
+"""Called at each remark, when all that came before it is stored."""
+
+
+def replay(
+    capture: Capture,
+    first: Sequence[Answer] = (),
+    names: Names | None = None,
+    look: Look = lambda _replay, _remark: None,
+    without: Collection[str] = (),
+) -> Replay:
+    """Replay a recording.
+
+    `first` are answers that are given, in Asterisk's place, right after the first login. Later ones
+    are as recorded. Events in `without` are left out.
+    """
     done = Replay(State("pbx", names))
-    truths = sorted({remark.at for remark in capture.remarks})
-    for step in steps(capture):
-        while truths and truths[0] < step.at:
-            done.flush(truths.pop(0))
-        now = START_NS + round(step.at * NS)
-        match step:
-            case Lost():
-                done.state.lost(now)
-            case Event(_, message):
-                done.state.take(message, now)
-            case Answer(_, "Login", _, _, is_error) if not is_error:
-                for answer in first:
-                    done.state.answer(answer.action, answer.message, answer.items, now)
-                done.state.asked(now)
-            case Answer(_, action, message, items, is_error):
-                if not is_error or message.headers.get("Message", "").startswith("No "):
-                    done.state.answer(action, message, items, now)
+    remarks = list(capture.remarks)
+    all_steps = list(steps(capture))
+    for number, step in enumerate(all_steps):
+        while remarks and remarks[0].at < step.at:
+            done.flush(remarks[0].at)
+            look(done, remarks.pop(0))
+        if isinstance(step, Answer) and step.action == "Login" and not step.is_error:
+            _login(done.state, first, step.at, will_ask=_asks(all_steps[number + 1 :], step.at))
+            first = ()
+        elif not (isinstance(step, Event) and step.message.event in without):
+            take(done.state, step)
         done.flush(step.at)
     end = done.moments[-1].at
-    for at in (*truths, end + 10, end + 20):
-        done.flush(at)
+    for remark in remarks:
+        done.flush(remark.at)
+        look(done, remark)
+    for later in (5, 10, 20):
+        done.flush(end + later)
     return done
+
+
+def take(state: State, step: Step) -> None:
+    """Pass on what a client has received; errors that only say that there is nothing are empty."""
+    now = START_NS + round(step.at * NS)
+    match step:
+        case Lost():
+            state.lost(now)
+        case Event(_, message):
+            state.take(message, now)
+        case Answer(_, action, message, items, is_error):
+            if not is_error or message.headers.get("Message", "").startswith("No "):
+                state.answer(action, message, items, now)
+                state.asked(now)
+
+
+def _login(state: State, first: Sequence[Answer], at: float, *, will_ask: bool) -> None:
+    now = START_NS + round(at * NS)
+    for answer in first:
+        state.answer(answer.action, answer.message, answer.items, now)
+    if not will_ask:
+        state.asked(now)
+
+
+def _asks(following: Sequence[Step], at: float) -> bool:
+    """Whether the recording client asks (again) for the state within the next 2 s."""
+    soon = itertools.takewhile(lambda one: one.at <= at + 2, following)
+    return any(isinstance(one, Answer) and one.action in QUESTIONS for one in soon)

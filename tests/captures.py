@@ -21,7 +21,7 @@ AMI = sorted((CASES / "ami").glob("*.ami.txt"))
 STATSD = sorted([*(CASES / "statsd").glob("[0-9]*.txt"), *(CASES / "ami").glob("*.statsd.txt")])
 """Recorded datagrams of StatsD."""
 
-_STAMPED = re.compile(r"#\s+(\d+\.\d{3}) (DO|TRUTH|PHONE) {1,3}(.*)")
+_STAMPED = re.compile(r"#\s+(\d+\.\d{3}) (DO   |TRUTH|PHONE) ?(.*)")
 
 
 class Way(Enum):
@@ -76,7 +76,7 @@ def read_capture(path: Path) -> Capture:
         if line.startswith("#"):
             description.append(line.removeprefix("#").removeprefix(" "))
             if found := _STAMPED.match(line):
-                remarks.append(Remark(float(found[1]), found[2], found[3]))
+                remarks.append(Remark(float(found[1]), found[2].strip(), found[3]))
         elif line:
             traffic.append(_traffic(line))
     return Capture(path.name.split(".")[0], tuple(description), tuple(remarks), tuple(traffic))

@@ -33,5 +33,5 @@ def test_queues_are_counted_as_the_cli_counted_them() -> None:
         ("left_by_key", 0, 0),
         ("lost", 0, 0),
     ):
-        assert stored.get("queues", name, queue="support") == support, name
-        assert stored.get("queues", name, queue="sales") == sales, name
+        assert stored.total("queues", name, queue="support") == support, name
+        assert stored.total("queues", name, queue="sales") == sales, name

@@ -6,7 +6,7 @@ Names and addresses of them are held to tell them apart, and never stored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 from collector.intakes.ami.message import Message
@@ -38,9 +38,12 @@ _IAX2_REGISTRATION_STATES: Final = (
     "Unknown",
     OTHER,
 )
+_UNASKED: Final = "Unknown"
 _REMOVED: Final = "Removed"
 _PJSIP: Final = "PJSIP"
 _IAX2: Final = "IAX2"
+_GUESSES: Final = {"not in use": "Reachable", "unavailable": "Unreachable"}
+"""State of an endpoint's only contact, by that of the endpoint; one in a call tells nothing."""
 _PEERS_ONLINE: Final = {
     "reachable": _ONLINE,
     "unreachable": _OFFLINE,
@@ -88,11 +91,9 @@ class Kind:
             self.set(key, state)
         self.knowledge.complete()
 
-    def asked(self, now_ns: int) -> None:
-        """All questions are answered; what is not listed is not known any more."""
-        if not self.knowledge.is_whole and not self.knowledge.is_known:
-            self._things.clear()
-        self.knowledge.asked(now_ns)
+    def keep(self, keys: Set[Key]) -> None:
+        """Others than these are not known any more."""
+        self._things = {key: state for key, state in self._things.items() if key in keys}
 
     def counts(self) -> dict[str, int]:
         """How many are in each state, zeros included; `all` for all."""
@@ -121,7 +122,12 @@ class Devices:
             self._peers,
             self._iax2_registrations,
         )
-        self._listed: dict[Key, str] = {}
+        # Contacts that registered, by state, as listed last in this connection.
+        self._listed: dict[Key, str] | None = None
+        # Contacts of which an event came in this connection.
+        self._told: set[Key] = set()
+        # What the state of an endpoint tells of its only contact, as listed last.
+        self._guesses: dict[Key, str] = {}
 
     # Events
 
@@ -147,8 +153,11 @@ class Devices:
         status = headers.get("ContactStatus", "")
         if status == _REMOVED:
             self._contacts.remove(key)
-        else:
-            self._contacts.set(key, status if status in _CONTACT_STATES else "Unknown")
+            self._told.discard(key)
+            return
+        self._contacts.set(key, _contact_state(status))
+        if len(self._told) < MOST_DEVICES:
+            self._told.add(key)
 
     def registry(self, message: Message, now_ns: int) -> None:
         """Registry: the result of a registration with another server."""
@@ -171,7 +180,7 @@ class Devices:
             for item in items
         }
         for key, status in self._listed.items():
-            self._contacts.set(key, status if status in _CONTACT_STATES else "Unknown")
+            self._contacts.set(key, _contact_state(status))
 
     def aors_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """PJSIPShowAors: all contacts; of the permanent ones the state is not told."""
@@ -182,24 +191,27 @@ class Devices:
                 aor, mark, uri = contact.strip().partition("/")
                 key = (aor, uri)
                 if mark:
-                    known = self._listed.get(key) or self._contacts.get(key)
-                    found[key] = known or ("Unknown" if is_qualified else "NonQualified")
+                    known = _contact_state((self._listed or {}).get(key, _UNASKED))
+                    if known == _UNASKED and key in self._told:
+                        known = self._contacts.get(key) or _UNASKED
+                    found[key] = known if is_qualified or known != _UNASKED else "NonQualified"
         self._contacts.replace(found.items())
-        self._listed = {}
+        self._guess()
 
     def endpoints_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """PJSIPShowEndpoints: all endpoints, and the state of permanent contacts by theirs."""
         endpoints: dict[Key, str] = {}
+        self._guesses.clear()
         for item in items:
-            headers = item.headers
-            online = _online(headers.get("DeviceState", ""))
-            endpoints[(headers.get("ObjectName", ""),)] = online
-            for contact in headers.get("Contacts", "").split(","):
-                aor, mark, uri = contact.strip().partition("/")
-                if mark and self._contacts.get((aor, uri)) == "Unknown":
-                    status = "Reachable" if online == _ONLINE else "Unreachable"
-                    self._contacts.set((aor, uri), status)
+            state = item.headers.get("DeviceState", "")
+            endpoints[(item.headers.get("ObjectName", ""),)] = _online(state)
+            contacts = item.headers.get("Contacts", "").strip(",").split(",")
+            guess = _GUESSES.get(state.lower())
+            if guess is not None and len(contacts) == 1 and len(self._guesses) < MOST_DEVICES:
+                aor, _, uri = contacts[0].partition("/")
+                self._guesses[(aor, uri)] = guess
         self._endpoints.replace(endpoints.items())
+        self._guess()
 
     def devices_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """DeviceStateList: devices with a state; not all endpoints are among them."""
@@ -235,14 +247,18 @@ class Devices:
 
     def lost(self, now_ns: int) -> None:
         """The connection has ended."""
-        self._listed = {}
+        self._listed = None
+        self._told.clear()
         for kind in self._kinds:
             kind.knowledge.lose(now_ns)
 
     def asked(self, now_ns: int) -> None:
         """All questions are answered."""
+        if self._listed is not None and not self._contacts.knowledge.is_whole:
+            # Without PJSIPShowAors permanent contacts are those that an event has told of.
+            self._contacts.keep({*self._listed, *self._told})
         for kind in self._kinds:
-            kind.asked(now_ns)
+            kind.knowledge.asked(now_ns)
 
     # Points
 
@@ -294,6 +310,12 @@ class Devices:
             counts[ALL] += count
         return counts
 
+    def _guess(self) -> None:
+        """The state of permanent contacts that no event has told of, by that of their endpoint."""
+        for key, guess in self._guesses.items():
+            if self._contacts.get(key) == _UNASKED:
+                self._contacts.set(key, guess)
+
     def _set_endpoint(self, name: str, state: str) -> None:
         if state == "INVALID":
             # It was taken out of the configuration.
@@ -307,6 +329,10 @@ def _online(state: str) -> str:
     if state.upper() in ("UNAVAILABLE", "INVALID"):
         return _OFFLINE
     return _UNKNOWN if state.upper() in ("", "UNKNOWN") else _ONLINE
+
+
+def _contact_state(status: str) -> str:
+    return status if status in _CONTACT_STATES else _UNASKED
 
 
 def _peer_state(status: str) -> str:
