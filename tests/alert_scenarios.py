@@ -270,17 +270,17 @@ class Scenario:
         return at // _LOOK * _LOOK
 
     def _stepped(
-        self, steps: list[tuple[str, float | Literal["silent"] | None]], at: int
+        self, steps: list[tuple[str, float | Literal["rising"] | None]], at: int
     ) -> float | None:
         """The value at a time of steps `[from, value]`; None before the first, and where it says.
 
-        The value `silent` rises by 1 a second from 0.
+        The value `rising` rises by 1 a second from 0.
         """
         reached = [each for each in steps if self.at(each[0]) <= at]
         if not reached:
             return None
         since, value = reached[-1]
-        return at - self.at(since) if value == "silent" else value
+        return at - self.at(since) if value == "rising" else value
 
 
 def cases() -> list[Path]:

@@ -213,6 +213,21 @@ IAX2_REGISTRATIONS = Measurement(
     (counted("count", "registrations", "outbound IAX2 registrations in that state"), MAY_BE_WRONG),
 )
 
+TRUNKS = Measurement(
+    LIVE,
+    "trunks",
+    FLUSH_TIME,
+    (ASTERISK, Tag("trunk", "name that the operator gave the trunk")),
+    (
+        counted(
+            "up",
+            "",
+            "1 where an endpoint of the trunk can be reached, else 0; absent where Asterisk does"
+            " not tell",
+        ),
+    ),
+)
+
 AMI_TRAFFIC = Measurement(
     LIVE,
     "ami_traffic",
@@ -243,6 +258,7 @@ AMI_MEASUREMENTS: Final = (
     USER_EVENTS,
     IAX2_PEERS,
     IAX2_REGISTRATIONS,
+    TRUNKS,
     AMI_TRAFFIC,
 )
 """Measurements that only the AMI intake writes; it also writes `endpoints`, `pjsip_contacts` and

@@ -139,6 +139,8 @@ def told(influx_server: InfluxServer) -> Iterator[Live]:
         f"calls,{tags} calls=5i,channels=10i,started=8i,answered=2i,talks=2i,talk_sum=90",
         f"calls,{tags},outcome=failed,cause=34,tech_cause=503 ended=2i,attempts=3i",
         f"calls,{tags},outcome=answered,cause=16,tech_cause=none ended=2i,attempts=3i",
+        "trunks,asterisk=office,trunk=provider up=0i",
+        "trunks,asterisk=office,trunk=spare up=1i",
         "ami_traffic,asterisk=office connected=1i",
         "ami_traffic,asterisk=branch connected=0i",
     )
@@ -177,5 +179,5 @@ def test_numbers_of_calls_and_trunks_are_those_that_were_stored(told: Live) -> N
     assert number(told, "asterisk-calls", "Mean talk") == {"": 45}
     assert number(told, "asterisk-calls", "Failed in an hour") == {"": 2}
     assert number(told, "asterisk-calls", "Not logged in") == {"": 1}
-    assert number(told, "asterisk-quality", "Calls over trunks") == {"": 5}
+    assert number(told, "asterisk-quality", "Trunks down") == {"": 1}
     assert number(told, "asterisk-quality", "Attempts that failed") == {"": 0.5}

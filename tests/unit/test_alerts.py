@@ -37,6 +37,14 @@ PROMISED = {
     "RoundTripSlow",
     "DatagramsDropped",
     "AsteriskSilent",
+    "QueueLongestWait",
+    "QueueAbandoned",
+    "QueueNoAgent",
+    "TrunkLost",
+    "SpeechLost",
+    "WrongPasswords",
+    "AmiAway",
+    "CallsBelowUsual",
 }
 RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 

@@ -339,7 +339,7 @@ GROUPS: Final = (
         ),
     ),
     Group("objectives", "2m", OBJECTIVES),
-    Group("asterisk", "1m", alerts_live.STATSD),
-    Group("silence", "5m", alerts_live.SILENCE),
+    Group("asterisk", "1m", (*alerts_live.STATSD, *alerts_live.AMI)),
+    Group("asterisk-usual", "5m", alerts_live.USUAL),
 )
 RULES: Final = tuple(rule for group in GROUPS for rule in group.rules)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from collector.schema.ami import AGENTS, AMI_TRAFFIC, CALLS, QUEUES, RTP, SECURITY, TRUNKS
 from collector.schema.live import (
     ASTERISK,
     PJSIP_CONTACTS,
@@ -14,8 +15,16 @@ from collector.schema.live import (
     PJSIP_RTT,
     STATSD_TRAFFIC,
 )
-from tools.dashboards.alerts_bounds import RTT_BOUND_MS, SILENT_S
-from tools.dashboards.rules import Rule, compared, shown, stored
+from tools.dashboards.alerts_bounds import (
+    ABANDONED_BOUND,
+    LOSS_BOUND,
+    RTT_BOUND_MS,
+    SILENT_S,
+    WAIT_BOUND_S,
+    WRONG_PASSWORDS,
+    WRONG_PASSWORDS_MOST,
+)
+from tools.dashboards.rules import Math, Node, Rule, compared, shown, stored
 
 _MINUTE: Final = 60
 _NOW: Final = 2 * _MINUTE
@@ -100,6 +109,144 @@ DATAGRAMS_DROPPED: Final = compared(
     lasting="5m",
 )
 
+_QUEUE: Final = f'GROUP BY "{ASTERISK.name}", "queue"'
+_AT_QUEUE: Final = f"{_AT}, queue {{{{ .Labels.queue }}}}"
+
+
+def _queue(name: str, expression: str, since: int) -> tuple[Node, ...]:
+    return stored(name, f"SELECT {expression} FROM {_from(QUEUES.name)} {_QUEUE}", since)
+
+
+QUEUE_LONGEST_WAIT: Final = compared(
+    "QueueLongestWait",
+    "critical",
+    f"{_AT_QUEUE}: a caller has waited for {shown('longest')} seconds; {shown('waiting')} wait.",
+    _queue("longest", 'last("longest_wait")', _NOW),
+    _queue("waiting", 'last("waiting")', _NOW),
+    firing=f"$longest > {WAIT_BOUND_S}",
+    lasting="0s",
+)
+
+QUEUE_ABANDONED: Final = compared(
+    "QueueAbandoned",
+    "warning",
+    f"{_AT_QUEUE}: {shown('abandoned')} of {shown('left')} callers have given up in half an hour.",
+    _queue("abandoned", 'sum("abandoned")', _HOUR // 2),
+    _queue(
+        "left",
+        'sum("answered") + sum("abandoned") + sum("timed_out") + sum("left_by_key")',
+        _HOUR // 2,
+    ),
+    # Of fewer callers one is a big share.
+    firing=f"($left >= 10) && ($abandoned > {ABANDONED_BOUND} * $left)",
+    lasting="5m",
+)
+
+_PRESENT: Final = '"state" =~ /^(available|ringing|in_use|on_hold|busy)$/'
+QUEUE_NO_AGENT: Final = compared(
+    "QueueNoAgent",
+    "critical",
+    f"{_AT_QUEUE}: {shown('waiting')} callers wait, and no agent is there.",
+    _queue("waiting", 'last("waiting")', _NOW),
+    stored(
+        "present",
+        'SELECT sum("count") FROM (SELECT last("count") AS "count" FROM'
+        f' {_from(AGENTS.name, _PRESENT)} {_QUEUE}, "state") WHERE $timeFilter {_QUEUE}',
+        _NOW,
+    ),
+    firing="($waiting > 0) && ($present < 1)",
+    lasting="2m",
+)
+
+TRUNK_LOST: Final = compared(
+    "TrunkLost",
+    "critical",
+    f"{_AT}: the trunk {{{{ .Labels.trunk }}}} cannot be reached.",
+    stored(
+        "up",
+        f'SELECT last("up") FROM {_from(TRUNKS.name)} GROUP BY "{ASTERISK.name}", "trunk"',
+        _NOW,
+    ),
+    firing="$up < 1",
+    lasting="2m",
+)
+
+_WAY: Final = f'GROUP BY "{ASTERISK.name}", "trunk", "direction"'
+SPEECH_LOST: Final = compared(
+    "SpeechLost",
+    "warning",
+    f"{_AT}, trunk {{{{ .Labels.trunk }}}}, {{{{ .Labels.direction }}}}: {shown('loss', '%.3f')} of"
+    " the packets of speech are lost.",
+    stored("loss", f'SELECT median("loss_p90") FROM {_from(RTP.name)} {_WAY}', 5 * _MINUTE),
+    stored("reports", f'SELECT sum("reports") FROM {_from(RTP.name)} {_WAY}', 5 * _MINUTE),
+    firing=f"($loss > {LOSS_BOUND}) && ($reports >= 20)",
+    lasting="3m",
+)
+
+WRONG_PASSWORDS_BURST: Final = compared(
+    "WrongPasswords",
+    "warning",
+    f"{_AT}, {{{{ .Labels.service }}}}: {shown('wrong')} wrong passwords and unknown accounts in 5"
+    " minutes.",
+    stored(
+        "wrong",
+        f'SELECT sum("count") FROM {_from(SECURITY.name, WRONG_PASSWORDS)}'
+        f' GROUP BY "{ASTERISK.name}", "service"',
+        5 * _MINUTE,
+    ),
+    firing=f"$wrong >= {WRONG_PASSWORDS_MOST}",
+    lasting="0s",
+)
+
+_CONNECTED: Final = _from(AMI_TRAFFIC.name)
+AMI_AWAY: Final = compared(
+    "AmiAway",
+    "critical",
+    f"{_AT}: the collector is not logged in to its manager interface.",
+    stored("connected", f'SELECT last("connected") FROM {_CONNECTED} {_BY}', _NOW),
+    firing="$connected < 1",
+    lasting="2m",
+)
+
+
+def _started(name: str, days: int) -> tuple[Node, ...]:
+    """Calls begun in an hour, as many days ago."""
+    ago = days * _DAY
+    return stored(name, f'SELECT sum("started") FROM {_from(CALLS.name)} {_BY}', ago + _HOUR, ago)
+
+
+def _under(was: str) -> str:
+    # Four standard deviations of a count: few calls an hour prove nothing.
+    return f"((${was} - $calls > 0.5 * ${was}) && (${was} - $calls > 4 * (${was} ** 0.5)))"
+
+
+CALLS_BELOW_USUAL: Final = compared(
+    "CallsBelowUsual",
+    "warning",
+    f"{_AT}: {shown('calls')} calls in an hour; {shown('yesterday')} at this time yesterday,"
+    f" {shown('week')} a week ago, {shown('fortnight')} two weeks ago.",
+    _started("calls", 0),
+    _started("yesterday", 1),
+    _started("week", 7),
+    _started("fortnight", 14),
+    # An hour in which the connection was away has too few.
+    stored("connected", f'SELECT min("connected") FROM {_CONNECTED} {_BY}', _HOUR),
+    # Two of three: the same as under the median, whichever day was a holiday.
+    Math("days", " + ".join(_under(was) for was in ("yesterday", "week", "fortnight"))),
+    firing="($days >= 2) && ($connected > 0)",
+    lasting="10m",
+)
+
+AMI: Final[tuple[Rule, ...]] = (
+    QUEUE_LONGEST_WAIT,
+    QUEUE_ABANDONED,
+    QUEUE_NO_AGENT,
+    TRUNK_LOST,
+    SPEECH_LOST,
+    WRONG_PASSWORDS_BURST,
+    AMI_AWAY,
+)
+"""Rules over the manager interface that read the last minutes."""
 STATSD: Final[tuple[Rule, ...]] = (
     CONTACTS_UNREACHABLE,
     REGISTRATION_LOST,
@@ -107,5 +254,5 @@ STATSD: Final[tuple[Rule, ...]] = (
     DATAGRAMS_DROPPED,
 )
 """Rules over StatsD that are cheap to evaluate."""
-SILENCE: Final[tuple[Rule, ...]] = (ASTERISK_SILENT,)
-"""Rules that read a week."""
+USUAL: Final[tuple[Rule, ...]] = (ASTERISK_SILENT, CALLS_BELOW_USUAL)
+"""Rules that compare with the days before."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from collector.schema.ami import CALLS, IAX2_PEERS, IAX2_REGISTRATIONS, RTP
+from collector.schema.ami import CALLS, IAX2_PEERS, IAX2_REGISTRATIONS, RTP, TRUNKS
 from collector.schema.live import PJSIP_REGISTRATIONS
 from tools.dashboards.alerts_bounds import LOSS_BOUND
 from tools.dashboards.colours import painted
@@ -14,6 +15,7 @@ from tools.dashboards.live_parts import (
     GREEN,
     GREY,
     MOST_SERIES,
+    NOW,
     ORANGE,
     RECENT,
     RED,
@@ -31,7 +33,6 @@ from tools.dashboards.model import ASTERISK_LIVE, Panel
 from tools.dashboards.variables import asked
 
 _CHOSEN: Final = '"trunk" =~ /^${trunk:regex}$/'
-_NAMED: Final = "\"trunk\" != 'none'"
 _LATER: Final = "1m"
 _FAILED: Final = "\"outcome\" = 'failed'"
 _STATES: Final = (
@@ -115,10 +116,14 @@ QUALITY_BOARD: Final = live_board(
             70,
         ),
         figure(
-            "Calls over trunks",
-            "Calls now over the chosen trunks.",
-            total_now(CALLS.name, "calls", _CHOSEN, _NAMED, tags=("direction", "trunk")),
-            no_value="no trunk is named",
+            "Trunks down",
+            "Trunks of which Asterisk can reach no endpoint. 2 minutes of it is an alert.",
+            live(
+                'SELECT count("up") - sum("up") FROM (SELECT last("up") AS "up" FROM'
+                f' {source(TRUNKS.name, NOW, _CHOSEN)} GROUP BY "asterisk", "trunk")'
+            ),
+            no_value="not known",
+            steps=((None, "green"), (1, "red")),
         ),
         figure(
             "Attempts that failed",
@@ -215,9 +220,23 @@ QUALITY_BOARD: Final = live_board(
     ),
     (
         drawn(
+            "Trunks that are up",
+            "1 while Asterisk can reach an endpoint of the trunk, 0 while it can reach none. Only a"
+            " trunk that is qualified, or registers, is noticed to be down.",
+            live(
+                f'SELECT last("up") FROM {source(TRUNKS.name, "$timeFilter", _CHOSEN)}'
+                f' GROUP BY time($__interval), "asterisk", "trunk" SLIMIT {MOST_SERIES}',
+                "$tag_asterisk $tag_trunk",
+            ),
+            width=6,
+            unit="none",
+            no_value="no trunk is named",
+        ),
+        drawn(
             "IAX2 peers",
             "IAX2 peers by state. Orange dashes: the value may be wrong.",
             *summed(IAX2_PEERS.name, "count", "state"),
+            width=6,
             overrides=_STATES,
             no_value="no IAX2 peer",
         ),
@@ -226,10 +245,11 @@ QUALITY_BOARD: Final = live_board(
             "Outbound IAX2 registrations by state; Asterisk gives no event when one is lost, so"
             " they are asked for. Orange dashes: the value may be wrong.",
             *summed(IAX2_REGISTRATIONS.name, "count", "state"),
+            width=6,
             overrides=_STATES,
             no_value="no IAX2 registration",
         ),
-        UNCOUNTED,
+        replace(UNCOUNTED, width=6),
     ),
     variables=(asked("trunk", "Trunk", names(CALLS.name, "trunk"), ASTERISK_LIVE, many=True),),
 )

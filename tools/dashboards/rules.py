@@ -127,16 +127,19 @@ def compared(
     title: str,
     severity: str,
     summary: str,
-    *numbers: tuple[Node, ...],
+    *numbers: Node | tuple[Node, ...],
     firing: str,
     lasting: str,
 ) -> Rule:
     """A rule of one shape: numbers, and the comparison of them that holds while it fires."""
+    nodes: list[Node] = []
+    for each in numbers:
+        nodes += each if isinstance(each, tuple) else [each]
     return Rule(
         title=title,
         severity=severity,
         summary=summary,
-        nodes=(*(node for each in numbers for node in each), Math("firing", firing)),
+        nodes=(*nodes, Math("firing", firing)),
         lasting=lasting,
     )
 

@@ -11,8 +11,10 @@ from typing import Final
 
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.calls import Add
+from collector.intakes.ami.state.names import Names
 from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.times import Knowledge
+from collector.intakes.ami.state.trunks import Trunks
 from collector.schema import ALL, OTHER
 from collector.schema.ami import IAX2_PEERS, IAX2_REGISTRATIONS
 from collector.schema.live import ENDPOINTS, PJSIP_CONTACTS, PJSIP_REGISTRATIONS
@@ -108,8 +110,9 @@ class Devices:
     `has_statsd` leaves what is uncertain here to StatsD, which has the same measurements.
     """
 
-    def __init__(self, drops: Counter[str], *, has_statsd: bool) -> None:
+    def __init__(self, drops: Counter[str], names: Names, *, has_statsd: bool) -> None:
         self._has_statsd = has_statsd
+        self._trunks = Trunks(names)
         self._endpoints = Kind(_ENDPOINT_STATES, drops, "endpoints")
         self._contacts = Kind(_CONTACT_STATES, drops, "contacts")
         self._registrations = Kind(_REGISTRATION_STATES, drops, "registrations")
@@ -144,7 +147,7 @@ class Devices:
         _, _, name = message.headers.get("Peer", "").partition("/")
         status = message.headers.get("PeerStatus", "")
         if technology == _IAX2 and name:
-            self._peers.set((name,), _peer_state(status))
+            self._set_peer(name, _peer_state(status))
 
     def contact(self, message: Message, now_ns: int) -> None:
         """ContactStatus: a contact is added, changes, or is removed."""
@@ -230,10 +233,10 @@ class Devices:
 
     def peers_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """IAXpeerlist: all IAX2 peers."""
-        self._peers.replace(
-            ((item.headers.get("ObjectName", ""),), _peer_state(item.headers.get("Status", "")))
-            for item in items
-        )
+        self._peers.replace(())
+        for item in items:
+            name = item.headers.get("ObjectName", "")
+            self._set_peer(name, _peer_state(item.headers.get("Status", "")))
 
     def iax2_registrations_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """IAXregistry: all IAX2 registrations."""
@@ -249,6 +252,7 @@ class Devices:
         """The connection has ended."""
         self._listed = None
         self._told.clear()
+        self._trunks.lost()
         for kind in self._kinds:
             kind.knowledge.lose(now_ns)
 
@@ -264,6 +268,7 @@ class Devices:
 
     def flush(self, now_ns: int, add: Add) -> None:
         """Add the points of a flush."""
+        self._trunks.flush(add)
         endpoints = self._all_endpoints()
         for name, kind, counts, is_statsd in (
             (ENDPOINTS.name, self._endpoints, endpoints, True),
@@ -322,6 +327,15 @@ class Devices:
             self._endpoints.remove((name,))
         else:
             self._endpoints.set((name,), _online(state))
+        self._set_trunk(f"{_PJSIP}/{name}", _online(state))
+
+    def _set_peer(self, name: str, state: str) -> None:
+        self._peers.set((name,), state)
+        self._set_trunk(f"{_IAX2}/{name}", _PEERS_ONLINE[state])
+
+    def _set_trunk(self, endpoint: str, state: str) -> None:
+        is_reachable = None if state == _UNKNOWN else state == _ONLINE
+        self._trunks.set(endpoint, is_reachable=is_reachable)
 
 
 def _online(state: str) -> str:

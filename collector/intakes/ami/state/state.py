@@ -47,7 +47,7 @@ class State:
         self._conferences = Conferences(given, self.drops)
         self._calls = Calls(given, self.drops, lambda: self._conferences.rooms)
         self._queues = Queues(given, self.drops)
-        self._devices = Devices(self.drops, has_statsd=has_statsd)
+        self._devices = Devices(self.drops, given, has_statsd=has_statsd)
         self._quality = Quality(given)
         self._user_events = UserEvents(self.drops)
         self._security = Security()
