@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final, Self
 
 import polars as pl
@@ -63,20 +64,32 @@ class Rows:
             raise InfluxError(f"a response that is not InfluxDB's: {csv[:100]!r}") from error
 
 
-async def read_frame(influx: Influx, select: Select, parser: Callable[[], Rows]) -> pl.DataFrame:
+async def read_frame(
+    influx: Influx, select: Select, parser: Callable[[], Rows], least: int | None = None
+) -> pl.DataFrame:
     """Read all rows of a SELECT; passing failures are retried.
 
+    `least` is a number of rows that InfluxDB has just counted: it need not count them again.
     Threads parse while InfluxDB sends the next chunk. Raises NoDatabase, CutShort,
     InfluxUnavailable, InfluxError.
     """
-    return await retrying(lambda: _read_frame(influx, select, parser()))
+
+    def attempt() -> Awaitable[pl.DataFrame]:
+        nonlocal least
+        # Once only: fewer rows are no error yet, since some may have been deleted meanwhile.
+        known, least = least, None
+        if known is None:
+            return _read_frame(influx, select, parser())
+        return _read_frame(influx, replace(select, counted=""), parser(), known)
+
+    return await retrying(attempt)
 
 
-async def _read_frame(influx: Influx, select: Select, rows: Rows) -> pl.DataFrame:
+async def _read_frame(influx: Influx, select: Select, rows: Rows, least: int = 0) -> pl.DataFrame:
     piece = bytearray()
     parsing: asyncio.Future[Rows] | None = None
     try:
-        async for part in stream_csv(influx, select):
+        async for part in stream_csv(influx, select, least):
             piece += part
             if len(piece) >= _PIECE:
                 if parsing is not None:

@@ -104,12 +104,12 @@ async def _read(influx: Influx, select: Select) -> list[Series]:
     return rows
 
 
-async def stream_csv(influx: Influx, select: Select) -> AsyncIterator[bytes]:
-    """Read the rows of a SELECT with `counted`, as CSV in chunks that may end anywhere.
+async def stream_csv(influx: Influx, select: Select, least: int = 0) -> AsyncIterator[bytes]:
+    """Read the rows of a SELECT as CSV in chunks that may end anywhere.
 
-    A heading comes first, then rows `name,tags,time,…` with times in ns; nothing if there are no
-    rows. The request is not retried: after an error, discard the rows received. Raises the same as
-    `read`.
+    `least` is the least number of rows, for a SELECT without `counted`. A heading comes first, then
+    rows `name,tags,time,…` with times in ns; nothing if there are no rows. The request is not
+    retried: after an error, discard the rows received. Raises the same as `read`.
     """
     statements = await select.statements(influx)
     expected, lines, begun = 0, 0, False
@@ -119,13 +119,14 @@ async def stream_csv(influx: Influx, select: Select) -> AsyncIterator[bytes]:
         if len(held) < 2 * _HOLD:
             continue
         if not begun:
-            expected, held = _counted(held)
-            begun = True
+            counted, held = _counted(held)
+            expected, begun = max(least, counted), True
         given, held = held[:-_HOLD], held[-_HOLD:]
         lines += given.count(b"\n")
         yield given
     if not begun:
-        expected, held = _counted(held)
+        counted, held = _counted(held)
+        expected = max(least, counted)
     rest, proven = _end(held)
     lines += rest.count(b"\n")
     got = max(0, lines - 1)

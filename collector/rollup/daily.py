@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -164,19 +164,33 @@ class Daily:
             return replace(result, outcome=Outcome.REFUSED)
         # After an interruption the day is due again.
         await asyncio.to_thread(self._cache.delete_basis, day)
-        # The headline numbers are stored last: a day that has them has its tables too.
-        for measurement in sorted(computed.points, key=lambda m: m is DAILY_USAGE):
-            points = computed.points[measurement]
-            await store(self._influx, measurement, points, self._span(measurement, day))
-        if result.outcome is Outcome.EMPTY:
-            return result
-        if day < now.date():
-            count = computed.basis.get(day, RawCount())
-            await asyncio.to_thread(self._cache.save, day, count, computed.facts)
-        if result.failed is not None:
+        await self._store(computed, now)
+        if result.outcome is Outcome.EMPTY or result.failed is not None:
             return result
         await asyncio.to_thread(self._cache.save_basis, day, computed.basis)
         return result
+
+    async def _store(self, computed: ComputedDay, now: datetime) -> None:
+        """Store the points of a day, and its facts once it is over. Raises InfluxError."""
+        day = computed.result.day
+        storing: list[Awaitable[None]] = [
+            self._store_points(computed, measurement)
+            for measurement in computed.points
+            if measurement is not DAILY_USAGE
+        ]
+        if computed.result.outcome is not Outcome.EMPTY and day < now.date():
+            count = computed.basis.get(day, RawCount())
+            storing.append(asyncio.to_thread(self._cache.save, day, count, computed.facts))
+        # All are awaited after an error too: nothing of this day may be written later.
+        for error in await asyncio.gather(*storing, return_exceptions=True):
+            if error is not None:
+                raise error
+        # The headline numbers are stored last: a day that has them has its tables too.
+        await self._store_points(computed, DAILY_USAGE)
+
+    async def _store_points(self, computed: ComputedDay, measurement: Measurement) -> None:
+        span = self._span(measurement, computed.result.day)
+        await store(self._influx, measurement, computed.points[measurement], span)
 
     async def read_inputs(self, day: date, now: datetime) -> DayInputs:
         """Read the inputs of a day. Raises InfluxError, StoreUnavailable."""
@@ -221,7 +235,7 @@ class Daily:
     async def _compute(self, inputs: DayInputs, now: datetime) -> ComputedDay:
         """Compute all points of a day from its raw reports. Raises InfluxError."""
         day, first = inputs.day, inputs.day - timedelta(days=PRESENCE_DAYS - 1)
-        facts = await read_facts(self._influx, day)
+        facts = await read_facts(self._influx, day, inputs.counts.get(day, RawCount()))
         # Rows may have arrived since they were counted.
         basis = inputs.basis(RawCount(facts.reports, facts.node_reports))
         final = is_final(day, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import astuple
 from datetime import date, timedelta
 from typing import Final
 
@@ -82,21 +83,27 @@ async def _counts(
     return {day_of(time): count for series in found for time, count in series.values if count}
 
 
-async def read_facts(influx: Influx, day: date) -> DayFacts:
-    """Read all raw rows of a day and gather its facts. Raises InfluxError."""
+async def read_facts(influx: Influx, day: date, least: RawCount | None = None) -> DayFacts:
+    """Read all raw rows of a day and gather its facts. Raises InfluxError.
+
+    `least` is a count of the day's rows made just before; without it InfluxDB counts them again.
+    """
+    reports, node_reports = (None, None) if least is None else astuple(least)
     try:
         # InfluxDB uses one core for each query.
         async with asyncio.TaskGroup() as reading:
-            nodes = reading.create_task(_rows(influx, NODE_REPORT, day))
-            servers = reading.create_task(_rows(influx, SERVER_REPORT, day))
+            nodes = reading.create_task(_rows(influx, NODE_REPORT, day, node_reports))
+            servers = reading.create_task(_rows(influx, SERVER_REPORT, day, reports))
     except* InfluxError as failed:
         raise failed.exceptions[0] from None
     return await asyncio.to_thread(lambda: gather(nodes.result(), servers.result()))
 
 
-async def _rows(influx: Influx, measurement: Measurement, day: date) -> pl.DataFrame:
+async def _rows(
+    influx: Influx, measurement: Measurement, day: date, least: int | None
+) -> pl.DataFrame:
     # Few days have such rows, and an additional column slows down every read.
     marked = bool(await _counts(influx, measurement, QUARANTINE, day, day, where=QUARANTINED))
     names = [*columns(measurement), *([QUARANTINE] if marked else [])]
     select = Select.rows(measurement, names, span_of(day, day).where())
-    return await read_frame(influx, select, lambda: Rows(measurement, marked=marked))
+    return await read_frame(influx, select, lambda: Rows(measurement, marked=marked), least)

@@ -11,6 +11,9 @@ import pytest
 
 from collector.metrics import Metrics
 from collector.rollup.daily import Outcome
+from collector.rollup.points import Points, Tags
+from collector.rollup.store import Span, store, stored_points
+from collector.schema import DAILY_PACKAGES
 from tests.conftest import Databases
 from tests.fleets import EPOCH, Received, random_fleet
 from tests.network import Network, converter, differences, lines_of
@@ -220,6 +223,23 @@ async def test_points_and_fields_that_the_day_does_not_have_are_removed(
         await rollup.roll([day], NOW)
 
     assert not differences(only_past(network.series()), truth(said(received)))
+
+
+async def test_point_with_a_tag_of_another_version_is_told_apart_and_removed(
+    network: Network, state_dir: Path
+) -> None:
+    span = Span(DAY, DAY + 1)
+    tags: Tags = (("package", "a"), ("version", "1"))
+    points: Points = {(DAY, tags): {"servers": 9, "final": 1}}
+    other = "daily_packages,earlier=x,package=a,version=1 servers=3i"
+    network.publish([f"daily_packages,package=a,version=1 servers=9i,final=1i {DAY}"])
+    async with network.rollup(state_dir) as rollup:
+        assert await stored_points(rollup.influx, DAILY_PACKAGES, span) == points
+        network.publish([f"{other} {DAY}"])
+        found = await stored_points(rollup.influx, DAILY_PACKAGES, span)
+        assert found == points | {(DAY, (("earlier", "x"), *tags)): {"servers": 3}}
+        await store(rollup.influx, DAILY_PACKAGES, points, span)
+        assert await stored_points(rollup.influx, DAILY_PACKAGES, span) == points
 
 
 async def test_a_final_day_that_would_lose_over_a_fifth_stays_until_forced(

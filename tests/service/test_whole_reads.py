@@ -77,9 +77,9 @@ def bare_csv(server: EmbeddedInflux) -> int:
     return rows
 
 
-async def frame_of(influx: Influx, select: Select) -> pl.DataFrame:
+async def frame_of(influx: Influx, select: Select, least: int | None = None) -> pl.DataFrame:
     types = dict.fromkeys(("f", "t"), pl.String())
-    return await read_frame(influx, select, lambda: Rows(types))
+    return await read_frame(influx, select, lambda: Rows(types), least)
 
 
 async def test_day_that_a_query_timeout_cuts_is_an_error(limited: EmbeddedInflux) -> None:
@@ -129,6 +129,19 @@ async def test_csv_that_is_cut_on_its_way_is_an_error(limited: EmbeddedInflux, n
         assert proxy.cuts == (6 if name == "empty" else 3)
         proxy.cutting = False
         assert (await frame_of(influx, FEW)).height == 100
+
+
+async def test_rows_are_checked_against_a_count_made_before(limited: EmbeddedInflux) -> None:
+    proxy = CuttingProxy(limited.url)
+    async with filled(limited), proxy.open(), Influx(proxy.url) as influx:
+        assert (await frame_of(influx, FEW, 100)).height == 100
+        # Some were deleted after they were counted: InfluxDB counts again.
+        assert (await frame_of(influx, FEW, 101)).height == 100
+        proxy.cutting = True
+        for cut in CSV_CUTS.values():
+            proxy.csv = cut
+            with pytest.raises(CutShort):
+                await frame_of(influx, FEW, 100)
 
 
 @pytest.mark.parametrize("name", JSON_CUTS)
