@@ -9,19 +9,24 @@ Each table of the file is an Asterisk, and the table's name is its name in every
     ami_secret_file = "pbx1.secret"
     ami_tls = true
     ami_ca_file = "pbx1.pem"
+    ami_trunks = {"PJSIP/provider" = "provider"}
+    ami_agents = {"PJSIP/alice" = "desk 1"}
+    ami_conferences = {"1000" = "team"}
 """
 
 from __future__ import annotations
 
 import ipaddress
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -49,6 +54,7 @@ DEFAULT: Final = "default"
 """Name of the Asterisk that all StatsD is of where no file is given."""
 _FILE_MAX: Final = 1 << 20
 _SECRET_MAX: Final = 64 << 10
+_MOST_NAMES: Final = 200
 _CERTIFICATES: Final = TypeAdapter(Certificates)
 
 
@@ -70,12 +76,19 @@ class Asterisk:
 
     `statsd_from` are the networks that its datagrams come from, `statsd_sockets` the paths of the
     unix sockets that only it writes to; `ami` is None where the collector does not log in.
+
+    `trunks`, `agents` and `conferences` are names that the operator gives, by what Asterisk calls
+    the thing: technology and endpoint as in the name of a channel, `PJSIP/provider`; the interface
+    of a queue's member, `PJSIP/alice`; the conference's name or number.
     """
 
     name: str
     statsd_from: tuple[Network, ...] = ()
     statsd_sockets: tuple[str, ...] = ()
     ami: AmiAccount | None = None
+    trunks: Mapping[str, str] = field(default_factory=dict)
+    agents: Mapping[str, str] = field(default_factory=dict)
+    conferences: Mapping[str, str] = field(default_factory=dict)
 
 
 Source = Network | str
@@ -104,6 +117,29 @@ def _sources(value: object) -> object:
     return [_source(one) for one in (value if isinstance(value, list) else [value])]
 
 
+def _given(names: dict[str, str]) -> dict[str, str]:
+    """Check names that the operator gives. Raises ValueError."""
+    if len(names) > _MOST_NAMES:
+        raise ValueError(f"must be {_MOST_NAMES} names at most")
+    for key, name in names.items():
+        if label(name) != name:
+            raise ValueError(
+                f"{key!r} must have a name of 1 to 64 printable characters, without backslash"
+            )
+    return names
+
+
+def _unlike(names: dict[str, str]) -> dict[str, str]:
+    """Check names that must differ, because each has a series of its own. Raises ValueError."""
+    if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
+        raise ValueError(f"{twice[0]!r} is the name of two")
+    return names
+
+
+_Names = Annotated[dict[StrictStr, StrictStr], AfterValidator(_given)]
+_UnlikeNames = Annotated[_Names, AfterValidator(_unlike)]
+
+
 class _Table(BaseModel):
     """The keys of an Asterisk's table."""
 
@@ -115,6 +151,9 @@ class _Table(BaseModel):
     ami_secret_file: StrictStr = ""
     ami_tls: StrictBool = False
     ami_ca_file: StrictStr = ""
+    ami_trunks: _Names = {}
+    ami_agents: _UnlikeNames = {}
+    ami_conferences: _UnlikeNames = {}
 
 
 def asterisks(settings: Settings) -> tuple[Asterisk, ...]:
@@ -165,6 +204,9 @@ def _asterisk(name: str, table: object, directory: Path) -> Asterisk:
         tuple(one for one in sources if not isinstance(one, str)),
         tuple(one for one in sources if isinstance(one, str)),
         _account(parsed, directory),
+        parsed.ami_trunks,
+        parsed.ami_agents,
+        parsed.ami_conferences,
     )
 
 

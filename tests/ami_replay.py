@@ -188,7 +188,6 @@ class Replay:
 
     def flush(self, at: float) -> Stored:
         """Flush, and keep what is stored then."""
-        self.drops += self.state.drops
         values: Table = {}
         counted: Table = {}
         for point in self.state.flush(START_NS + round(at * NS)):
@@ -204,6 +203,8 @@ class Replay:
             # One report a flush here: what a panel would compute over the time of the recording.
             values.setdefault(("mean", "loss"), {})[tags] = fmean(loss for loss, _ in reports)
             values.setdefault(("mean", "jitter_most"), {})[tags] = max(one for _, one in reports)
+        self.drops += self.state.drops
+        self.state.drops.clear()
         self._sums = _added(self._sums, counted)
         stored = Stored(at, {**values, **self._sums})
         self.moments.append(stored)

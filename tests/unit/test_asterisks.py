@@ -51,6 +51,26 @@ def test_file_gives_addresses_sockets_and_the_account_of_ami(tmp_path: Path) -> 
     assert other == Asterisk("pbx2", (ipaddress.ip_network("192.0.2.11"),))
 
 
+def test_file_gives_names_of_trunks_agents_and_conferences(tmp_path: Path) -> None:
+    (found,) = read(
+        tmp_path,
+        """
+        [pbx1]
+        ami = "h:5038"
+        ami_user = "u"
+        ami_secret_file = "pbx1.secret"
+        ami_trunks = {"PJSIP/one" = "provider", "PJSIP/two" = "provider"}
+        [pbx1.ami_agents]
+        "PJSIP/alice" = "desk 1"
+        [pbx1.ami_conferences]
+        1000 = "team"
+        """,
+    )
+    assert found.trunks == {"PJSIP/one": "provider", "PJSIP/two": "provider"}
+    assert found.agents == {"PJSIP/alice": "desk 1"}
+    assert found.conferences == {"1000": "team"}
+
+
 def test_secret_is_in_no_text(tmp_path: Path) -> None:
     (found,) = read(
         tmp_path, '[a]\nami = "h:5038"\nami_user = "u"\nami_secret_file = "pbx1.secret"\n'
@@ -72,6 +92,10 @@ WRONG = {
     "[pbx1]\nami = 'h:5038'": "[pbx1] ami: needs `ami_user` and `ami_secret_file`",
     "[pbx1]\nami = 'h'": "[pbx1] ami: must be HOST:PORT",
     "[pbx1]\nami_user = 'u'": "[pbx1] ami_user: needs `ami`",
+    "[pbx1]\nami_trunks = {a = 'b'}": "[pbx1] ami_trunks: needs `ami`",
+    "[pbx1]\nami_trunks = {a = ''}": "[pbx1] ami_trunks: 'a' must have a name of 1 to 64",
+    "[pbx1]\nami_trunks = {a = 5}": "[pbx1] ami_trunks.a: Input should be a valid string",
+    "[pbx1]\nami_agents = {a = 'x', b = 'x'}": "[pbx1] ami_agents: 'x' is the name of two",
     "[pbx1]\nami_tls = 'yes'": "[pbx1] ami_tls: Input should be a valid boolean",
     '[pbx1]\nami = "h:1"\nami_user = "a\\r\\nb"\nami_secret_file = "pbx1.secret"': "ami_user",
     "[pbx1]\nami = 'h:1'\nami_user = 'u'\nami_secret_file = 'gone'": "'gone' cannot be read",

@@ -81,5 +81,7 @@ class Follower:
         seen = self._client.seen.take()
         self._state.drops.update(seen.drops)
         points = [replace(point, time=at_ns) for point in self._state.flush(self._now_ns())]
-        seen.drops, self._state.drops = self._state.drops, Counter()
+        # The parts of the state count in the same object.
+        seen.drops = Counter(self._state.drops)
+        self._state.drops.clear()
         return points, seen

@@ -20,7 +20,7 @@ from collector.fast_path import FastHandler
 from collector.intakes import live
 from collector.intakes.ami.follower import UNWANTED, Follower
 from collector.intakes.ami.seen import Seen
-from collector.intakes.ami.state import State
+from collector.intakes.ami.state import Names, State
 from collector.intakes.intake import IntakeContext
 from collector.intakes.proof import Proof
 from collector.lines import Point
@@ -111,6 +111,7 @@ class AmiIntake:
         statsd = bool(asterisk.statsd_from or asterisk.statsd_sockets)
         state = State(
             asterisk.name,
+            Names(asterisk.trunks, asterisk.agents, asterisk.conferences),
             has_statsd=statsd and bool(self._context.settings.statsd_listen),
         )
         follower = Follower(asterisk, account, state, self._context.true_state, self._steady_ns)

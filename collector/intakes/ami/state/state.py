@@ -35,7 +35,7 @@ class State:
 
     All times are in ns since 1970. `asterisk` is its name in the points; `has_statsd` says that it
     sends StatsD too, so that gauges which AMI does not know for certain are left to StatsD. `drops`
-    counts what was left out in this flush, by reason.
+    counts what was left out, by reason, until its user clears it: after each flush.
     """
 
     def __init__(
@@ -161,7 +161,6 @@ class State:
         )
         self._events = self._restarts = self._gap_ns = 0
         self._flushed_ns = now_ns
-        self.drops.clear()
         return points
 
     def _handle(self) -> Mapping[str, _Handler]:
