@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from collector.delivery import Deliveries, InfluxTarget
-from collector.influx import Influx
+from collector.delivery import Deliveries, Targets
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile, Queue, look_over
 from collector.outbox.delivering import DeliveryLock
@@ -28,19 +26,12 @@ _LOOK_S: Final = 5.0
 
 
 class Abandoned:
-    """Finishes abandoned outboxes. `prepare` creates databases; `lock` is the delivery lock."""
+    """Finishes abandoned outboxes: delivers them to `targets`. `lock` is the delivery lock."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        influx: Influx,
-        lock: DeliveryLock,
-        prepare: Callable[[], Awaitable[object]],
-    ) -> None:
+    def __init__(self, settings: Settings, targets: Targets, lock: DeliveryLock) -> None:
         self._settings = settings
-        self._influx = influx
+        self._targets = targets
         self._lock = lock
-        self._prepare = prepare
 
     async def finish(self, directory: Path) -> None:
         """Deliver the entries in a directory, wait until their retention is over, then delete it.
@@ -65,7 +56,8 @@ class Abandoned:
             keep_seconds=self._settings.outbox_keep,
             metrics=metrics,
         )
-        targets = {Queue.INFLUX: InfluxTarget(self._influx, metrics, self._prepare)}
+        waiting = (await outbox.stats()).waiting
+        targets = self._targets.of(metrics, records=waiting[Queue.RECORDS].reports > 0)
         deliveries = Deliveries(outbox, targets, metrics, self._lock)
         writing = [
             asyncio.create_task(loop.run(), name="delivery of a former worker")

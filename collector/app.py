@@ -6,11 +6,12 @@ import asyncio
 import gc
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
@@ -19,7 +20,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from collector import clock
 from collector.abandoned import Abandoned
 from collector.connections import Listener
-from collector.delivery import Deliveries, InfluxTarget
+from collector.delivery import Deliveries, Targets
 from collector.expiry import Expiry
 from collector.fast_path import FAST_PATH, FastPath
 from collector.guard import Limits
@@ -32,7 +33,7 @@ from collector.intakes.proof import prove
 from collector.listen import listening
 from collector.memory import Memory
 from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, Queue, look_over, read_at_start
+from collector.outbox import FILE, Outbox, OutboxFile, Queue, look_over, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.erasure import Locks
 from collector.owners.operations import owner_operations
@@ -44,6 +45,7 @@ from collector.privacy import Pseudonymiser
 from collector.public.links import mounted
 from collector.public.series import PublicSeries
 from collector.public.site import Site
+from collector.record_keeping import Records
 from collector.retention import prepare
 from collector.rollup.schedule import Schedule
 from collector.setting_types import Address
@@ -160,10 +162,10 @@ async def running(
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir))
         metrics = Metrics()
         memory = _memory(directory, whole, worker, metrics)
-        begun, known = read_at_start(
+        begun, waits = read_at_start(
             directory / FILE,
             metrics,
-            lambda file: (clock.record_start(file, metrics), file.servers()),
+            lambda file: (clock.record_start(file, metrics), _waits(file)),
         )
         outbox = Outbox(
             directory / FILE,
@@ -178,17 +180,20 @@ async def running(
         await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
         databases = partial(prepare, influx, retention(settings, intakes))
         in_hand = DeliveryLock(whole.state_dir)
-        targets = {Queue.INFLUX: InfluxTarget(influx, metrics, databases)}
+        records = stack.enter_context(closing(Records(whole)))
+        targets = Targets(influx, databases, records.target)
         deliveries = Deliveries(
-            outbox, targets, metrics, in_hand, holds=machine_clock.holds, sent=begun.sent
+            outbox,
+            targets.of(metrics, records=settings.telemetrics or waits.records),
+            metrics,
+            in_hand,
+            holds=machine_clock.holds,
+            sent=begun.sent,
         )
         await stack.enter_async_context(
             supervisor.loop("clock", partial(machine_clock.run, in_hand, deliveries.sent))
         )
-        for delivery in deliveries:
-            await stack.enter_async_context(
-                supervisor.loop(delivery.name, delivery.run, stop=deliveries.stop)
-            )
+        await stack.enter_async_context(_delivering(deliveries, supervisor))
 
         series = PublicSeries(influx)
         daily = daily_of(settings, influx)
@@ -228,8 +233,9 @@ async def running(
                 retention_s=settings.retention_raw,
                 keep_s=settings.outbox_keep,
             )
-            await stack.enter_async_context(supervisor.loop("expiry", expiry.run, vital=False))
-            former = Abandoned(settings, influx, in_hand, databases)
+            for name, work in (("expiry", expiry.run), *records.chores(metrics)):
+                await stack.enter_async_context(supervisor.loop(name, work, vital=False))
+            former = Abandoned(settings, targets, in_hand)
             for left in abandoned(whole.state_dir, worker.of):
                 finish = partial(former.finish, left)
                 await stack.enter_async_context(supervisor.loop("abandoned", finish, vital=False))
@@ -255,7 +261,7 @@ async def running(
             clock=machine_clock.now_ns,
             opted_out=owners.choices.opted_out,
             memory=memory,
-            servers=known,
+            servers=waits.servers,
             metrics=metrics,
             loop=lambda name, work: supervisor.loop(name, work, vital=False),
             true_state=TrueState(),
@@ -311,6 +317,27 @@ async def running(
         async with Notifier().serving(lambda: supervisor.broken is None):
             yield at
         log.info("stopping", worker=worker.number)
+
+
+@asynccontextmanager
+async def _delivering(deliveries: Deliveries, supervisor: Supervisor) -> AsyncIterator[None]:
+    """Run the loops of delivery from entry to exit."""
+    async with AsyncExitStack() as stack:
+        for one in deliveries:
+            loop = supervisor.loop(one.name, one.run, stop=deliveries.stop)
+            await stack.enter_async_context(loop)
+        yield
+
+
+class _Waits(NamedTuple):
+    """Servers with reports in the outbox, and whether entries wait for the records store."""
+
+    servers: Iterable[str]
+    records: bool
+
+
+def _waits(file: OutboxFile) -> _Waits:
+    return _Waits(file.servers(), file.stats().waiting[Queue.RECORDS].reports > 0)
 
 
 def _memory(directory: Path, whole: Settings, worker: Worker, metrics: Metrics) -> Memory:

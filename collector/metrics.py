@@ -241,13 +241,14 @@ class Metrics(AmiMetrics):
         )
         self.writer_requests = Counter(
             "collector_writer_requests",
-            "Write requests to InfluxDB by outcome.",
-            ("outcome",),
+            "Write requests to InfluxDB and transactions of the records store by outcome.",
+            ("target", "outcome"),
             registry=registry,
         )
         self.writer_seconds = Histogram(
             "collector_writer_request_seconds",
-            "Time of a write request to InfluxDB.",
+            "Time of a write request to InfluxDB or a transaction of the records store.",
+            ("target",),
             buckets=_LATENCY,
             registry=registry,
         )
@@ -256,6 +257,18 @@ class Metrics(AmiMetrics):
             "1 while delivery to a target makes no progress, by reason.",
             ("target", "reason"),
             multiprocess_mode=_MAX,
+            registry=registry,
+        )
+
+        self.records_purged = Counter(
+            "collector_records_purged",
+            "Records deleted from the records store because they were as old as they may be.",
+            registry=registry,
+        )
+        self.payload_parsers = Counter(
+            "collector_payload_parsers",
+            "Payloads of records by parser and outcome: found, nothing, or failed.",
+            ("parser", "outcome"),
             registry=registry,
         )
 

@@ -268,4 +268,16 @@ FetchedUrl = Annotated[str, AfterValidator(_fetched_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 SiteUrl = Annotated[str, AfterValidator(_site_url)]
 Certificates = Annotated[str, AfterValidator(_certificates)]
+
+
+def _records_url(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    if url and not re.match(r"(sqlite:///|postgresql://)\S", url):
+        raise ValueError("must be one word that begins with postgresql:// or sqlite:///")
+    if not _URL_TEXT.fullmatch(url):
+        raise ValueError("must be one word of ASCII: special characters of a password as %XX")
+    return secret
+
+
+RecordsUrl = Annotated[SecretStr, AfterValidator(_records_url)]
 Token = Annotated[SecretStr, AfterValidator(_token)]

@@ -32,6 +32,7 @@ from collector.setting_types import (
     Listen,
     Networks,
     PublicUrl,
+    RecordsUrl,
     SiteUrl,
     Switch,
     Token,
@@ -133,6 +134,30 @@ class Settings(BaseSettings):
     librenms: Switch = Field(
         False, description="1: take the reports of LibreNMS's call-back; 0: do not"
     )
+    telemetrics: Switch = Field(
+        False, description="1: take the records of Clear Linux's telemetrics-client; 0: do not"
+    )
+    telemetrics_tid: str = Field(
+        "6907c830-eed9-4ce9-81ae-76daf8d88f0f",
+        description="X-Telemetry-TID that a record of telemetrics-client must have",
+    )
+    telemetrics_keep_ids: Switch = Field(
+        False, description="1: keep machine ids in records as sent; 0: pseudonyms instead"
+    )
+    telemetrics_never_guilty: str = Field(
+        "",
+        description="file of functions that are never named as the cause of a crash, one on a line"
+        " (see docs/senders/telemetrics.md); empty: the shipped one",
+    )
+    records_url: RecordsUrl = Field(
+        SecretStr(""),
+        description="store of the records: postgresql://USER:PASSWORD@HOST/DATABASE or"
+        " sqlite:////PATH; empty: an SQLite file in the state directory",
+    )
+    api_token: Token = Field(
+        SecretStr(""),
+        description="bearer token of /api/records; empty: that route refuses every request",
+    )
     retention_raw: Duration = Field(
         90 * 86_400, ge=86_400, description="how long raw reports are kept, such as 90d"
     )
@@ -142,6 +167,9 @@ class Settings(BaseSettings):
     )
     retention_librenms: Duration = Field(
         90 * 86_400, ge=86_400, description="how long reports of LibreNMS are kept, such as 90d"
+    )
+    retention_records: Duration = Field(
+        35 * 86_400, description="how long records of telemetrics-client are kept; 0: for ever"
     )
     k_anonymity: int = Field(
         5, ge=1, le=1000, description="smallest count published of a property; 1: no suppression"

@@ -28,6 +28,13 @@ WHEEL_FOLDERS = (Path("/usr/share/python-wheels"),)
 MARIADB = ("mariadb-server-core", "mariadb-client", "libaio1", "liburing2", "libnuma1")
 """Debian's packages of MariaDB, with its less common libraries, for the tests of the import."""
 
+POSTGRESQL = (
+    ("postgresql-15", "libpq5", "libicu72", "libldap-2.5-0"),
+    ("postgresql-17", "libpq5", "libicu76", "libldap2"),
+)
+"""Debian's packages of PostgreSQL (12 and 13), with its less common libraries, for the tests of the
+records store."""
+
 CHROMIUM = ("chromium", "fonts-dejavu-core")
 """Debian's packages of a browser and a font, for the tests of the pages."""
 
@@ -313,6 +320,25 @@ def ensure_mariadb(checkout: Checkout) -> None:
         say(f"there is no MariaDB for the tests of the import, which are skipped: {error}")
 
 
+# PostgreSQL
+
+
+def ensure_postgresql(checkout: Checkout) -> None:
+    """Ensure that there is a PostgreSQL, installed or unpacked; without one, tests are skipped."""
+    if list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
+        return
+    reasons = []
+    for packages in POSTGRESQL:
+        try:
+            for package in packages:
+                unpack(checkout, package)
+        except SetupError as error:
+            reasons.append(str(error))
+        else:
+            return
+    say(f"there is no PostgreSQL for the tests of records, some are skipped: {reasons}")
+
+
 # Chromium
 
 
@@ -405,6 +431,7 @@ def main() -> int:
             ensure_influxd(checkout)
             if options.dev:
                 ensure_mariadb(checkout)
+                ensure_postgresql(checkout)
                 ensure_prometheus(checkout)
                 ensure_proxies(checkout)
                 ensure_faketime(checkout)

@@ -1,6 +1,7 @@
 """Delivery of outbox entries to a target, in order.
 
-`target` defines the protocol of a target, `influx` implements it for InfluxDB, `loop` is the loop
+`target` defines the protocol of a target, `influx` and `records` implement it (`targets` makes
+those of a collector), `loop` is the loop
 that delivers one queue of an outbox to its target, `deliveries` all loops of an outbox.
 """
 
@@ -8,5 +9,6 @@ from collector.delivery.deliveries import Deliveries
 from collector.delivery.influx import InfluxTarget
 from collector.delivery.loop import Delivery
 from collector.delivery.target import Blocked, Dead, Target
+from collector.delivery.targets import Targets
 
-__all__ = ["Blocked", "Dead", "Deliveries", "Delivery", "InfluxTarget", "Target"]
+__all__ = ["Blocked", "Dead", "Deliveries", "Delivery", "InfluxTarget", "Target", "Targets"]

@@ -23,7 +23,7 @@ from collector.influx import (
     Written,
 )
 from collector.metrics import Metrics
-from collector.outbox import Pending
+from collector.outbox import Pending, Queue
 
 log = structlog.get_logger("collector.delivery")
 
@@ -129,8 +129,8 @@ class InfluxTarget:
     async def _write(self, database: str, body: bytes) -> WriteResult:
         begun = time.perf_counter()
         result = await self._influx.write_packed(database, body)
-        self._metrics.writer_seconds.observe(time.perf_counter() - begun)
-        self._metrics.writer_requests.labels(type(result).__name__.lower()).inc()
+        self._metrics.writer_seconds.labels(Queue.INFLUX).observe(time.perf_counter() - begun)
+        self._metrics.writer_requests.labels(Queue.INFLUX, type(result).__name__.lower()).inc()
         if not isinstance(result, Unavailable) or result.sent:
             self._sent = True
         return result

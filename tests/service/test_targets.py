@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from sqlalchemy import select
 
 from collector.delivery import Blocked, Delivery, InfluxTarget, Target
+from collector.delivery.records import RecordsTarget
 from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, Outbox, OutboxFile, Queue
 from collector.outbox.delivering import DeliveryLock
+from collector.records.store import RecordsStore
+from collector.records.tables import RECORDS as RECORDS_TABLE
+from collector.schema import RECORDS
+from tests import postgresql
+from tests.records import record_of
 from tests.sender import until
 from tools.embedded import EmbeddedInflux
 
@@ -86,7 +94,63 @@ async def influx_place(directory: Path) -> AsyncIterator[Place]:
         yield InfluxPlace(server, influx)
 
 
-PLACES = {"influx": influx_place}
+class RecordsPlace:
+    """A records store of the test's own; `off` and `on` take it away and bring it back."""
+
+    queue = Queue.RECORDS
+    databases: tuple[str, ...] = (RECORDS,)
+
+    def __init__(
+        self, url: str, directory: Path, off: Callable[[], object], on: Callable[[], object]
+    ) -> None:
+        self._store = RecordsStore(url, directory=directory)
+        self._away, self._back = off, on
+
+    def target(self) -> Target[Any]:
+        return RecordsTarget(self._store, Metrics())
+
+    def line(self, n: int) -> bytes:
+        return record_of(n).line()
+
+    def away(self) -> None:
+        self._store.close()
+        self._away()
+
+    def back(self) -> None:
+        self._back()
+
+    async def stored(self, database: str) -> list[int]:
+        rows = await asyncio.to_thread(
+            self._store.rows, select(RECORDS_TABLE.c.stamp).order_by(RECORDS_TABLE.c.id)
+        )
+        self._store.close()
+        return [row["stamp"] for row in rows]
+
+    def refused(self) -> bytes:
+        return b'{"owner": 1} 17'
+
+
+@asynccontextmanager
+async def sqlite_place(directory: Path) -> AsyncIterator[Place]:
+    folder = directory / "records"
+    folder.mkdir()
+    gone = directory / "gone"
+    yield RecordsPlace(
+        f"sqlite:///{folder}/records.sqlite3",
+        directory,
+        lambda: shutil.move(folder, gone),
+        lambda: shutil.move(gone, folder),
+    )
+
+
+@asynccontextmanager
+async def postgresql_place(directory: Path) -> AsyncIterator[Place]:
+    with postgresql.running() as server:
+        server.run("CREATE DATABASE records")
+        yield RecordsPlace(server.url("records"), directory, server.kill, server.start)
+
+
+PLACES = {"influx": influx_place, "postgresql": postgresql_place, "sqlite": sqlite_place}
 """How each target that there is gets a place of its own."""
 
 

@@ -207,7 +207,8 @@ def test_only_secrets_have_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.mark.parametrize("name", sorted(settings.SECRETS))
 def test_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    set_to(monkeypatch, **{name: SECRET})
+    secret = f"postgresql://x:{SECRET}@h/d" if name == "records_url" else SECRET
+    set_to(monkeypatch, **{name: secret})
     loaded = load()
     assert shown(loaded)[variable(name)] == "(hidden)"
     assert SECRET not in repr(loaded) + str(loaded) + str(shown(loaded))

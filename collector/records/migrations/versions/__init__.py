@@ -1,0 +1,1 @@
+"""Versions of the tables, each a file named by its number."""

@@ -1,0 +1,52 @@
+"""Deletes records that are older than their retention."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+
+from collector.metrics import Metrics
+from collector.records.errors import RecordsError
+from collector.records.store import RecordsStore
+
+log = structlog.get_logger("collector.records")
+
+_PAUSE_S: Final = 3600.0
+_AGAIN_S: Final = 60.0
+
+
+class Purge:
+    """Deletes records received more than `retention_s` ago, every hour; runs in one process only.
+
+    `retention_s` 0 is for ever.
+    """
+
+    def __init__(self, store: RecordsStore, metrics: Metrics, *, retention_s: int) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._retention_s = retention_s
+
+    async def run(self) -> None:
+        """Purge until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self.once, time.time_ns())
+            except RecordsError as error:
+                log.warning("old records could not be deleted", reason="records", why=str(error))
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                await asyncio.sleep(_PAUSE_S)
+
+    def once(self, now_ns: int) -> None:
+        """Delete what has expired at `now_ns`. Blocks. Raises RecordsError."""
+        # Delivery may not have created the tables yet.
+        self._store.prepare()
+        if not self._retention_s:
+            return
+        purged = self._store.purge(before_ns=now_ns - self._retention_s * 10**9)
+        self._metrics.records_purged.inc(purged)
+        if purged:
+            log.info("old records are deleted", records=purged)

@@ -1,0 +1,122 @@
+"""A record of telemetrics-client, and its line in the outbox. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+_NS: Final = 10**9
+_ENCODED: Final = "payload_base64"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record: its fields as sent, cleaned and checked.
+
+    `stamp` is when it was received in ns since 1970, unique among all collectors of a store, and so
+    the record's key. `owner` is the pseudonym of the machine; `machine_id` the same, or the id as
+    sent if the operator keeps ids. `ts_capture` is in s since 1970.
+    """
+
+    stamp: int
+    owner: str
+    ts_capture: int
+    machine_id: str
+    machine_type: str
+    arch: str
+    build: str
+    classification: str
+    severity: int
+    kernel_version: str
+    record_format_version: int
+    payload_format_version: int
+    system_name: str
+    board_name: str
+    bios_version: str
+    cpu_model: str
+    event_id: str
+    external: bool
+    payload: bytes
+
+    @property
+    def ts_reception(self) -> int:
+        """When it was received, in s since 1970."""
+        return self.stamp // _NS
+
+    def line(self) -> bytes:
+        """The record as one line that ends with its stamp, as every line of the outbox does."""
+        fields = asdict(self)
+        del fields["stamp"]
+        try:
+            fields["payload"] = self.payload.decode()
+        except UnicodeDecodeError:
+            fields[_ENCODED] = base64.b64encode(self.payload).decode()
+            del fields["payload"]
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        return b"%s %d" % (text.encode(), self.stamp)
+
+
+def from_line(line: bytes) -> Record:
+    """The record of a line. Raises ValueError for any other line."""
+    text, _, stamp = line.rpartition(b" ")
+    try:
+        fields = json.loads(text)
+        if _ENCODED in fields:
+            payload = base64.b64decode(fields.pop(_ENCODED), validate=True)
+        else:
+            payload = fields["payload"].encode()
+        fields |= {"stamp": int(stamp), "payload": payload}
+        record = Record(**fields)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("the line is no record") from error
+    return record
+
+
+def text_of(payload: bytes) -> str:
+    """A payload as text: UTF-8, else each byte as the character of its number (Latin-1).
+
+    Lone surrogates, which JSON can express and UTF-8 cannot, come back as they were.
+    """
+    try:
+        return payload.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return payload.decode("latin-1")
+
+
+def spoken(seconds: int) -> str:
+    """A time in s since 1970, as `2015-09-30 00:39:35 UTC`."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def answer(record: Record, *, number: int | None = None) -> dict[str, Any]:
+    """A record as senders and readers of the API get it; `number` is its id, once it has one."""
+    found: dict[str, Any] = {} if number is None else {"id": number}
+    return found | {
+        "arch": record.arch,
+        "build": record.build,
+        "classification": record.classification,
+        "kernel_version": record.kernel_version,
+        "machine_id": record.machine_id,
+        "machine_type": record.machine_type,
+        "payload": text_of(record.payload),
+        "record_format_version": record.record_format_version,
+        "severity": record.severity,
+        "ts_capture": spoken(record.ts_capture),
+        "ts_reception": spoken(record.ts_reception),
+        "system_name": record.system_name,
+        "payload_format_version": record.payload_format_version,
+        "board_name": record.board_name,
+        "bios_version": record.bios_version,
+        "cpu_model": record.cpu_model,
+        "event_id": record.event_id,
+        "external": record.external,
+    }
+
+
+def from_row(row: Mapping[str, Any]) -> Record:
+    """The record of a row of the store."""
+    return Record(**{name: row[name] for name in Record.__dataclass_fields__})

@@ -1,0 +1,266 @@
+"""The records store in SQLite or PostgreSQL (SQLAlchemy Core). Every call blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from collector.records.errors import (
+    RecordsDenied,
+    RecordsError,
+    RecordsRejected,
+    RecordsUnavailable,
+)
+from collector.records.migrations import migrate
+from collector.records.record import Record
+from collector.records.tables import FINDINGS, RECORDS
+
+FILE: Final = "records.sqlite3"
+_PATIENCE_S: Final = 20
+"""Longest wait for an answer of the server, and for another writer of an SQLite file."""
+_ROWS: Final = 500
+_MIGRATION_LOCK: Final = 0x7265636F726473
+"""Number of the advisory lock that a migration holds in PostgreSQL: `records` in ASCII."""
+_WRONG_VALUES: Final = ("22", "23", "54")
+_DENIED: Final = ("28", "3D", "3F", "42501")
+"""Beginnings of SQLSTATE codes, PostgreSQL's documentation, appendix A."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a parser found in the payload of the record with this stamp."""
+
+    stamp: int
+    parser: str
+    version: str
+    kind: str
+    label: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Number of records in the store, stamps of the oldest and the newest, and bytes on disk."""
+
+    records: int
+    oldest_ns: int | None
+    newest_ns: int | None
+    disk_bytes: int | None
+
+
+class RecordsStore:
+    """The records store at a URL of SQLAlchemy; empty: an SQLite file in `directory`.
+
+    Every method raises RecordsUnavailable, RecordsDenied or RecordsRejected. The constructor
+    connects to nothing; it raises RecordsError for a URL that it cannot use.
+    """
+
+    def __init__(self, url: str, *, directory: Path) -> None:
+        self._url, options = _parsed(url, directory)
+        self._is_file = self._url.get_backend_name() == "sqlite"
+        self._engine = create_engine(
+            self._url, pool_pre_ping=not self._is_file, connect_args=options, hide_parameters=True
+        )
+        if self._is_file:
+            event.listen(self._engine, "connect", _set_pragmas)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def prepare(self) -> None:
+        """Create the tables or bring them to the newest version."""
+        if self._is_file and (path := self._url.database):
+            with _worded():
+                Path(path).touch(mode=0o600)
+        with self._connected() as connection:
+            if not self._is_file:
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            migrate(connection)
+
+    def ping(self) -> None:
+        """Check that the store answers."""
+        with self._connected() as connection:
+            connection.execute(select(1))
+
+    def add(self, records: Sequence[Record], findings: Sequence[Finding] = ()) -> None:
+        """Store records and findings in one transaction; those that are stored already stay."""
+        insert = sqlite.insert if self._is_file else postgresql.insert
+        with self._connected() as connection:
+            for table, rows in ((RECORDS, records), (FINDINGS, findings)):
+                if rows:
+                    statement = insert(table).on_conflict_do_nothing(index_elements=["stamp"])
+                    connection.execute(statement, [asdict(row) for row in rows])
+
+    def rows(self, query: Select[Any]) -> list[Mapping[str, Any]]:
+        """Return the rows of a query."""
+        with self._connected() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def replace_findings(self, findings: Sequence[Finding], *, of: Sequence[int]) -> None:
+        """Replace what was found in the records with these stamps."""
+        with self._connected() as connection:
+            connection.execute(delete(FINDINGS).where(FINDINGS.c.stamp.in_(of)))
+            # A record may have been purged or erased meanwhile.
+            present = set(
+                connection.scalars(select(RECORDS.c.stamp).where(RECORDS.c.stamp.in_(of)))
+            )
+            rows = [asdict(one) for one in findings if one.stamp in present]
+            if rows:
+                connection.execute(FINDINGS.insert(), rows)
+
+    def purge(self, *, before_ns: int) -> int:
+        """Delete records received before a time, in chunks; return how many."""
+        deleted = 0
+        while True:
+            old = select(RECORDS.c.id).where(RECORDS.c.stamp < before_ns).limit(_ROWS)
+            count = self._delete(RECORDS.c.id.in_(old))
+            deleted += count
+            if count < _ROWS:
+                return deleted
+
+    def count(self, *, before_ns: int) -> int:
+        """Return the number of records received before a time."""
+        query = select(func.count()).select_from(RECORDS).where(RECORDS.c.stamp < before_ns)
+        with self._connected() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def of_owner(self, owner: str) -> list[Mapping[str, Any]]:
+        """Return all records of an owner without their payloads, oldest first."""
+        columns = [column for column in RECORDS.c if column.name != "payload"]
+        size = func.length(RECORDS.c.payload).label("payload_bytes")
+        query = select(*columns, size).where(RECORDS.c.owner == owner).order_by(RECORDS.c.id)
+        return self.rows(query)
+
+    def erase(self, owner: str) -> int:
+        """Delete all records of an owner; return how many."""
+        count = self._delete(RECORDS.c.owner == owner)
+        if count:
+            self._forget_deleted()
+        return count
+
+    def contents(self) -> Contents:
+        """Return the number of records and their size on disk."""
+        query = select(func.count(), func.min(RECORDS.c.stamp), func.max(RECORDS.c.stamp))
+        size = None
+        with self._connected() as connection:
+            count, oldest, newest = connection.execute(query).one()
+            if not self._is_file:
+                sizes = [func.pg_total_relation_size(table.name) for table in (RECORDS, FINDINGS)]
+                size = sum(connection.execute(select(*sizes)).one())
+        if self._is_file and (path := self._url.database):
+            files = (Path(path), Path(f"{path}-wal"))
+            size = sum(file.stat().st_size for file in files if file.exists())
+        return Contents(int(count), oldest, newest, size)
+
+    def _delete(self, where: Any) -> int:  # noqa: ANN401 - SQLAlchemy's conditions have many types
+        with self._connected() as connection:
+            return connection.execute(delete(RECORDS).where(where)).rowcount
+
+    def _forget_deleted(self) -> None:
+        """Have the server overwrite deleted rows as far as it does that."""
+        with _worded(), self._engine.connect() as connection:
+            if self._is_file:
+                connection.execute(text("PRAGMA incremental_vacuum"))
+                connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+            else:
+                # The driver begins a transaction before each statement, and VACUUM allows none.
+                driver: Any = connection.connection.driver_connection
+                driver.rollback()
+                driver.autocommit = True
+                try:
+                    connection.execute(text("VACUUM records, findings"))
+                finally:
+                    driver.autocommit = False
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection in a transaction, which is committed at the end of the block."""
+        with _worded(), self._engine.begin() as connection:
+            yield connection
+
+
+def _parsed(url: str, directory: Path) -> tuple[URL, dict[str, Any]]:
+    """The URL with its driver, and the driver's options."""
+    try:
+        found = make_url(url or f"sqlite:///{(directory / FILE).absolute()}")
+    except (ArgumentError, ValueError):
+        raise RecordsError("COLLECTOR_RECORDS_URL is no URL of a database") from None
+    match found.get_backend_name():
+        case "sqlite":
+            return found, {"timeout": _PATIENCE_S}
+        case "postgresql":
+            tls = found.query.get("sslmode", "disable")
+            plain = found.set(drivername="postgresql+pg8000").difference_update_query(["sslmode"])
+            return plain, {"timeout": _PATIENCE_S, "ssl_context": _tls(str(tls))}
+    raise RecordsError("COLLECTOR_RECORDS_URL must begin with sqlite:/// or postgresql://")
+
+
+def _tls(mode: str) -> ssl.SSLContext | None:
+    """The context for a mode as PostgreSQL's own clients name it."""
+    if mode == "disable":
+        return None
+    context = ssl.create_default_context()
+    if mode == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif mode != "verify-full":
+        raise RecordsError("sslmode must be disable, require or verify-full")
+    return context
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 - of any driver
+    # Deleted rows are overwritten with zeros; vacuuming returns free pages to the disk.
+    for pragma in (
+        "auto_vacuum=INCREMENTAL",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+@contextlib.contextmanager
+def _worded() -> Iterator[None]:
+    """Re-raise errors of SQLAlchemy, the drivers and the disk as those of the records store."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _sorted(error) from error
+    except (SQLAlchemyError, OSError) as error:
+        raise RecordsUnavailable(f"the records store cannot be used: {error}") from error
+
+
+def _sorted(error: DBAPIError) -> RecordsError:
+    told = error.orig.args[0] if error.orig is not None and error.orig.args else ""
+    if isinstance(told, dict):
+        # A reply of PostgreSQL: fields by letter (its documentation, section 55.8).
+        code, words = str(told.get("C", "")), str(told.get("M", ""))
+        if code.startswith(_WRONG_VALUES):
+            return RecordsRejected(words)
+        if code.startswith(_DENIED):
+            return RecordsDenied(words)
+        return RecordsUnavailable(f"the records store cannot be used: {words}")
+    name = type(error).__name__
+    if name in ("IntegrityError", "DataError"):
+        return RecordsRejected(str(told))
+    return RecordsUnavailable(f"the records store cannot be used: {told or name}")
