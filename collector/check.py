@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from collector.outbox import FILE, OutboxUnavailable, set_aside
 from collector.outbox.peek import peek
 from collector.parts import influx_of
 from collector.schema import DAILY, OWNERS, RAW
-from collector.settings import Settings
+from collector.settings import Settings, SettingsError
 from collector.state import StateError, check_usable, read_key
 from collector.worker import directories
 
@@ -33,7 +34,7 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Run all checks; they change nothing."""
-    return [*_state(settings), *await _influx(settings)]
+    return [*_state(settings), *await _influx(settings), *await _asterisks(settings)]
 
 
 def _state(settings: Settings) -> list[Finding]:
@@ -126,6 +127,22 @@ def _clock(newest_ns: int) -> Finding:
             " then, or is behind now (see `timedatectl`)",
         )
     return Finding(True, told)
+
+
+async def _asterisks(settings: Settings) -> list[Finding]:
+    """Log in to the manager interface of each Asterisk, and say what is missing there."""
+    if not settings.asterisk_file:
+        return []
+    # Without a file of Asterisks the check needs no intakes, which are slow to load.
+    from collector.asterisks import asterisks  # noqa: PLC0415
+    from collector.intakes.ami.examine import examine as examine_ami  # noqa: PLC0415
+
+    try:
+        found = asterisks(settings)
+    except SettingsError as error:
+        return [Finding(False, line) for line in str(error).splitlines()]
+    tried = await asyncio.gather(*(examine_ami(one, one.ami) for one in found if one.ami))
+    return [Finding(good, text) for each in tried for good, text in each]
 
 
 async def _influx(settings: Settings) -> list[Finding]:

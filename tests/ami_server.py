@@ -49,6 +49,8 @@ class AmiServer:
     ) -> None:
         self.pbx = pbx or Pbx()
         self.write = set(write)
+        self.read = {"system"}
+        """Classes whose events follow a login by themselves."""
         self.now = 0.0
         self.sent = 0
         self.asked: Counter[str] = Counter()
@@ -184,10 +186,13 @@ class _Session:
             return False
         self._in = True
         await self._reply(told, "Success", Message="Authentication accepted")
-        if server.booted:
+        if server.booted and "system" in server.read:
             uptime = str(int(server.now))
             told = {"Uptime": uptime, "LastReload": uptime, "Status": "Fully Booted"}
             await server.write_to(self._writer, event("FullyBooted", "system", **told))
+        if "security" in server.read:
+            known = event("SuccessfulAuth", "security", Service="AMI", AccountID=USER)
+            await server.write_to(self._writer, known)
         server.admit(self._writer)
         return True
 

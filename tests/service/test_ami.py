@@ -17,6 +17,7 @@ from tests.ami_server import SECRET, USER, AmiServer
 from tests.captures import CASES, read_capture
 from tests.conftest import Databases
 from tests.sender import eventually, until
+from tests.service.test_check import run
 
 CALLS = script(read_capture(CASES / "ami" / "02a-calls.ami.txt"))
 
@@ -124,3 +125,21 @@ async def test_an_asterisk_that_leaves_the_file_leaves_series_and_metrics(
             assert 'collector_ami_connected{asterisk="other"}' not in page
             assert 'collector_ami_ends_total{asterisk="one",reason="closed"} 1.0' in page
             assert "collector_ami_dropped" in page
+
+
+async def test_check_tries_the_login_of_each_asterisk(
+    databases: Databases, state_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "asterisks.toml"
+    environment = databases.environment | {"COLLECTOR_ASTERISK_FILE": str(file)}
+    async with AmiServer().listening() as one:
+        write_asterisks(file, one=one, two=AmiServer())
+        code, out, _ = await asyncio.to_thread(run, "check", environment, state_dir)
+    assert code == 1
+    assert f"Asterisk one: logged in to the manager interface at 127.0.0.1:{one.port}" in out
+    assert "WRONG Asterisk one: read=security is missing in manager.conf" in out
+    assert "WRONG Asterisk two: the manager interface at 127.0.0.1:0" in out
+    write(file, "[broken")
+    code, out, err = await asyncio.to_thread(run, "check", environment, state_dir)
+    assert code != 0
+    assert "COLLECTOR_ASTERISK_FILE" in out + err

@@ -13,6 +13,8 @@ STATE: Final = (
     "ConfbridgeListRooms",
     "DeviceStateList",
     "PJSIPShowContacts",
+    "PJSIPShowAors",
+    "PJSIPShowEndpoints",
     "PJSIPShowRegistrationsOutbound",
     "IAXpeerlist",
     "IAXregistry",
@@ -23,12 +25,14 @@ POLLED: Final = (
     "QueueStatus",
     "DeviceStateList",
     "PJSIPShowContacts",
+    "PJSIPShowAors",
+    "PJSIPShowEndpoints",
     "PJSIPShowRegistrationsOutbound",
     "IAXpeerlist",
     "IAXregistry",
 )
-"""Those that are asked again and again: no event tells of each change of a round trip time, a lost
-IAX2 registration, or queues after a reload."""
+"""Those that are asked again and again: no event tells of a lost IAX2 registration, or of queues
+after a reload."""
 
 WITH_SECRETS: Final = frozenset({"PJSIPShowRegistrationsOutbound"})
 """Questions whose answers hold passwords, which are asked only where nobody can read them."""
@@ -40,11 +44,16 @@ RIGHTS: Final = {
     "ConfbridgeListRooms": "reporting",
     "DeviceStateList": "reporting",
     "PJSIPShowContacts": "system",
+    "PJSIPShowAors": "system",
+    "PJSIPShowEndpoints": "system",
     "PJSIPShowRegistrationsOutbound": "reporting",
     "IAXpeerlist": "reporting",
     "IAXregistry": "reporting",
 }
 """The class of `write` in manager.conf that each question needs; empty: none."""
+
+NEEDED: Final = frozenset({"reporting"})
+"""Classes of `write` that the collector needs; without the others it knows a little less."""
 
 
 class Refusal(StrEnum):

@@ -120,7 +120,7 @@ class Times:
     booted: float = 3.0
     quiet: float = 15.0
     answer: float = 45.0
-    poll: float = 30.0
+    poll: float = 60.0
     look: float = 2.0
 
 

@@ -1,0 +1,161 @@
+"""Tries a login to an Asterisk's manager interface, for `collector check`: what is missing.
+
+It only logs in, listens for a moment and asks which actions the account may use: none of that
+changes anything, and nothing is asked that would be refused, which Asterisk reports as an attack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from collector.asterisks import AmiAccount, Asterisk
+from collector.intakes.ami.actions import NEEDED, RIGHTS
+from collector.intakes.ami.connection import BOOTED, Connection, End, Lost, Times
+from collector.intakes.ami.dial import dial
+from collector.intakes.ami.message import Message
+from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.state import CLASSES
+
+_OWN_LOGIN: Final = "SuccessfulAuth"
+"""The security event of a login, which the class `security` brings to everyone, us included."""
+_LISTEN_S: Final = 3.0
+_TELLING: Final = {BOOTED: "system", _OWN_LOGIN: "security"}
+"""Events that follow each login, and the classes that bring them."""
+_MORE: Final = {
+    "Command": "command",
+    "ModuleLoad": "system",
+    "Originate": "originate",
+    "QueueAdd": "agent",
+    "Redirect": "call",
+    "UpdateConfig": "config",
+}
+"""An action of each right that can do harm."""
+
+_WORDS: Final = {
+    End.REFUSED: "nothing listens there: see `enabled`, `bindaddr` and `port` in manager.conf",
+    End.UNREACHABLE: "the host cannot be reached",
+    End.TLS: "the TLS handshake failed: see `tlsenable` and `tlsbindaddr` in manager.conf, and"
+    " `ami_ca_file`",
+    End.TIMEOUT: "it does not answer",
+    End.NOT_AMI: "what listens there is no manager interface",
+    End.NO_CHALLENGE: "it offers no MD5 login, and without TLS others could read the secret: use"
+    " `ami_tls = true`",
+    End.LOGIN_REFUSED: "the login is refused: user, secret, or `permit` of the user in"
+    " manager.conf",
+    End.SHUTTING_DOWN: "it is shutting down",
+    End.CLOSED: "it closed the connection",
+    End.SILENT: "it does not answer",
+}
+
+Found = tuple[bool, str]
+"""A finding: whether it is good, and its text."""
+
+
+class _Listening:
+    """A sink that notes which events come."""
+
+    stale = False
+
+    def __init__(self) -> None:
+        self.events: set[str] = set()
+        self.told = asyncio.Event()
+
+    def event(self, message: Message) -> None:
+        self.events.add(message.event)
+        if _TELLING.keys() <= self.events:
+            self.told.set()
+
+    def answer(self, action: str, answer: Message, items: Sequence[Message]) -> None:
+        """Nothing is asked about the state."""
+
+    def asked(self) -> None:
+        """Nothing is asked about the state."""
+
+    def lost(self) -> None:
+        """Each connection is tried once."""
+
+
+async def examine(
+    asterisk: Asterisk, account: AmiAccount, times: Times | None = None
+) -> list[Found]:
+    """Log in once, and tell what is missing or wrong; the first finding is about the login."""
+    name = f"Asterisk {asterisk.name}"
+    at = f"the manager interface at {account.host}:{account.port}"
+    times = times or Times(connect=5.0, booted=_LISTEN_S)
+    sink = _Listening()
+    try:
+        streams, confidential = await dial(account, times.connect)
+        connection = Connection(
+            streams,
+            sink,
+            dict.fromkeys(_TELLING, frozenset[str]()),
+            Seen(),
+            unanswerable=set(),
+            confidential=confidential,
+            times=times,
+        )
+        listed = await connection.during(_ask(connection, account, sink, times))
+    except Lost as lost:
+        return [(False, f"{name}: {at}: {_WORDS[lost.end]}")]
+    found = [(True, f"{name}: logged in to {at}")]
+    found += ((good, f"{name}: {text}") for good, text in _reading(sink.events))
+    found += ((good, f"{name}: {text}") for good, text in _writing(listed))
+    if not confidential:
+        found.append(
+            (
+                True,
+                f"{name}: without TLS others on the way can read all of it; registrations are not"
+                " asked for, since Asterisk's answer has their passwords (`ami_tls = true`)",
+            )
+        )
+    return found
+
+
+async def _ask(
+    connection: Connection, account: AmiAccount, sink: _Listening, times: Times
+) -> frozenset[str] | None:
+    await connection.login(account.user, account.secret.get_secret_value())
+    try:
+        async with asyncio.timeout(times.booted):
+            await sink.told.wait()
+    except TimeoutError:
+        # A class is missing, or Asterisk is still starting: the events that came tell.
+        pass
+    return await connection.allowed()
+
+
+def _reading(events: set[str]) -> Iterator[Found]:
+    """Findings about the classes of `read`."""
+    for event, class_ in _TELLING.items():
+        if event not in events:
+            yield False, f"read={class_} is missing in manager.conf (no {event} came)"
+    unseen = ", ".join(sorted(CLASSES - set(_TELLING.values())))
+    yield True, f"whether read has {unseen} shows only when something happens"
+
+
+def _writing(listed: frozenset[str] | None) -> Iterator[Found]:
+    """Findings about the classes of `write`, from the actions that the account may use."""
+    if listed is None:
+        yield True, "it does not tell which actions this account may use"
+        return
+    for right in ("reporting", "system"):
+        actions = [action for action, needs in RIGHTS.items() if needs == right]
+        missing = [action for action in actions if action not in listed]
+        if len(missing) == len(actions):
+            yield (
+                right not in NEEDED,
+                f"write={right} is missing in manager.conf: {', '.join(missing)} cannot be asked;"
+                f" {_WITHOUT[right]}",
+            )
+        elif missing:
+            yield True, f"no module answers {', '.join(missing)}"
+    if more := sorted({right for action, right in _MORE.items() if action in listed}):
+        yield True, f"the account may do more than the collector needs: {', '.join(more)}"
+
+
+_WITHOUT: Final = {
+    "reporting": "calls that are under way at a login are not counted",
+    "system": "contacts are then known by their events, and by the state of their endpoints",
+}
