@@ -142,7 +142,7 @@ def test_only_public_ports_are_published() -> None:
         if "ports" in service
     }
     assert published == {
-        "collector": ["16080:16080"],
+        "collector": ["16080:16080", "127.0.0.1:8125:8125/udp"],
         "grafana-community": ["3000:3000"],
         "grafana-ops": ["127.0.0.1:3001:3000"],
         "caddy": ["80:80", "443:443", "443:443/udp"],

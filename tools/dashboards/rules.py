@@ -102,6 +102,10 @@ class Rule:
         """The heading of the rule in the runbook, as a link's fragment."""
         return self.title.lower()
 
+    @property
+    def _is_live(self) -> bool:
+        return any(isinstance(node, Ask) and node.source == ASTERISK_LIVE for node in self.nodes)
+
     def json(self, runbook: str, panel: tuple[str, int]) -> Json:
         """The rule; `panel` is the dashboard and the panel that an alert links to."""
         return {
@@ -110,8 +114,10 @@ class Rule:
             "condition": self.nodes[-1].ref,
             "data": [node.json() for node in self.nodes],
             "noDataState": self.no_data,
-            # A datasource that does not answer must be heard of, under its own name.
-            "execErrState": "Error",
+            # A datasource that does not answer must be heard of, under its own name. Where no
+            # Asterisk is configured there is no live database; an InfluxDB that does not answer is
+            # heard of by the rules over the others.
+            "execErrState": "OK" if self._is_live else "Error",
             "for": self.lasting,
             "labels": {"severity": self.severity, "service": "usage-collector"},
             "annotations": {
