@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from collector.asterisks import asterisks
 from collector.influx.access import ROLES
 from collector.settings import SECRETS, Settings, variable
 from tests.prometheus import program
@@ -470,6 +471,16 @@ def test_alerts_go_to_a_contact_point_that_there_is() -> None:
         receivers = {policy["receiver"] for policy in told["policies"]}
         assert receivers == (points or {"grafana-default-email"})
     assert "NOBODY" in (ROOT / "provisioning/ops/notify/off.yaml").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_file_of_asterisks_is_accepted(tmp_path: Path) -> None:
+    example = ROOT / "deploy/asterisk/asterisk.toml.example"
+    (tmp_path / "asterisk.toml").write_text(example.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "office.secret").write_text("not-a-secret\n")
+    found = asterisks(Settings(asterisk_file=str(tmp_path / "asterisk.toml")))
+    assert [each.name for each in found] == ["office", "branch"]
+    assert found[0].ami is not None
+    assert found[0].trunks == {"PJSIP/provider": "provider"}
 
 
 def test_the_unit_file_is_understood_and_hardened(tmp_path: Path) -> None:
