@@ -26,13 +26,15 @@ from collector.intakes.statsd.line import (
 from collector.intakes.statsd.mapping import NameMapping
 from collector.intakes.statsd.names import PREFIX_MAX
 from collector.intakes.statsd.resolve import Resolver
-from collector.intakes.statsd.slots import Slot
+from collector.intakes.statsd.slots import Dropped, Slot
 from collector.intakes.statsd.starts import PAUSE_NS
 from collector.lines import FieldValue, Point
 from collector.schema.live import ASTERISK, STATSD_TRAFFIC, UNCERTAIN
 
 MOST_NAMES: Final = 20_000
 """The most names whose slots are held; past it all are looked up again."""
+MOST_REFUSED: Final = 2000
+"""The most names over their budget that are looked up in one flush; then new names are dropped."""
 _CACHED_NAME: Final = 300
 """The longest name, in bytes, whose slot is held."""
 _MOST_COLON_PREFIXES: Final = 16
@@ -40,6 +42,9 @@ _HEARD: Final = "heard"
 _PREFIXES: Final = "prefixes"
 _GAUGE: Final = "gauge"
 _PLACE: Final = "place"
+
+_Key = tuple[bytes, bytes, tuple[tuple[str, str], ...]]
+"""Type, name and tags of a sample."""
 
 
 class Aggregator:
@@ -60,9 +65,12 @@ class Aggregator:
         by_type: dict[bytes, dict[bytes, Slot]] = {type_: {} for type_ in TYPES}
         self._slots = by_type | {type_ + b"\n": slots for type_, slots in by_type.items()}
         self._by_type = by_type
-        self._tagged: dict[tuple[bytes, bytes, tuple[tuple[str, str], ...]], Slot] = {}
+        self._tagged: dict[_Key, Slot] = {}
         self._names = 0
-        self._refused: list[tuple[dict[bytes, Slot], bytes]] = []
+        self._over_budget = Dropped(self.counts, Drop.OVER_BUDGET)
+        # Names without a place that were looked up since the last flush.
+        self._refused: list[_Key] = []
+        self._refusals = 0
         # Beginnings of names that have a colon, such as a prefix; used as an ordered set.
         self._colon_prefixes: dict[bytes, None] = {}
         self._told = Counts()
@@ -71,34 +79,34 @@ class Aggregator:
         self._saved_prefixes = 0
 
     def take(self, datagram: bytes, now_ns: int) -> None:
-        """Take a datagram (UDP, or a datagram of a unix socket): one or several lines."""
+        """Take a datagram, one or several lines, or one line of a stream."""
         gaps = self._gaps
         if now_ns - gaps.heard >= PAUSE_NS:
             gaps.pause(now_ns)
         gaps.heard = now_ns
-        head, _, type_ = datagram.rpartition(b"|")
-        slots = self._slots.get(type_)
-        if slots is not None:
-            name, _, value = head.rpartition(b":")
-            slot = slots.get(name)
-            if slot is not None:
-                slot.take(value, now_ns)
-                return
-        pieces = lines(datagram)
-        for line in pieces[:MOST_SAMPLES]:
-            self._take_line(line, now_ns)
-        if len(pieces) > MOST_SAMPLES:
-            self.counts.drops[Drop.TOO_LONG] += 1
+        if not self._take_known(datagram, now_ns):
+            pieces = lines(datagram)
+            for line in pieces[:MOST_SAMPLES]:
+                self._take_line(line, now_ns)
+            if len(pieces) > MOST_SAMPLES:
+                self.counts.drops[Drop.TOO_LONG] += 1
 
-    def take_line(self, line: bytes, now_ns: int) -> None:
-        """Take one line of a stream (TCP, unix), without its line feed."""
-        gaps = self._gaps
-        if now_ns - gaps.heard >= PAUSE_NS:
-            gaps.pause(now_ns)
-        gaps.heard = now_ns
-        self._take_line(line, now_ns)
+    def _take_known(self, line: bytes, now_ns: int) -> bool:
+        """Take a line of one plain value, `name:value|type`, if its name has a slot."""
+        head, _, type_ = line.rpartition(b"|")
+        slots = self._slots.get(type_)
+        if slots is None:
+            return False
+        name, _, value = head.rpartition(b":")
+        slot = slots.get(name)
+        if slot is None:
+            return False
+        slot.take(value, now_ns)
+        return True
 
     def _take_line(self, line: bytes, now_ns: int) -> None:
+        if self._take_known(line, now_ns):
+            return
         parsed = parse(line, self._colon_prefixes)
         for drop in parsed.drops:
             self.counts.drops[drop] += 1
@@ -114,24 +122,26 @@ class Aggregator:
         held = self._tagged.get(key) if sample.tags else slots.get(sample.name)
         if held is not None:
             return held
+        if self._refusals >= MOST_REFUSED:
+            return self._over_budget
         if sample.type != SET and b":" in sample.name:
             self._note_colon(sample.name)
         slot, lasting = self._resolver.resolve(sample, now_ns)
         if self._resolver.stale():
             self._forget_slots()
+        self._refusals += not lasting
         if len(sample.name) > _CACHED_NAME:
             return slot
-        if self._names >= MOST_NAMES:
+        if not lasting:
+            # It may find a place after the next flush.
+            self._refused.append(key)
+        if len(self._tagged) + self._names >= MOST_NAMES:
             self._forget_slots()
-        self._names += 1
         if sample.tags:
-            if lasting:
-                self._tagged[key] = slot
+            self._tagged[key] = slot
         else:
+            self._names += 1
             slots[sample.name] = slot
-            if not lasting:
-                # It may find a place after the next flush.
-                self._refused.append((slots, sample.name))
         return slot
 
     def _note_colon(self, name: bytes) -> None:
@@ -171,9 +181,14 @@ class Aggregator:
         A point's `time` is `now_ns`; a few points may have the time of an earlier flush (field
         `uncertain` alone: a gauge turned out to have been wrong then). Tags contain `asterisk`.
         """
-        for slots, name in self._refused:
-            slots.pop(name, None)
+        for key in self._refused:
+            type_, name, tags = key
+            if tags:
+                self._tagged.pop(key, None)
+            elif self._by_type[type_].pop(name, None):
+                self._names -= 1
         self._refused.clear()
+        self._refusals = 0
         return list(self._points(now_ns))
 
     def _points(self, now_ns: int) -> Iterator[Point]:
