@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 Labels = frozenset[tuple[str, str]]
@@ -94,13 +95,22 @@ _TOKEN: Final = re.compile(
 )
 
 
+_Expression = Callable[[Mapping[str, Value]], Value]
+
+
 def computed(expression: str, nodes: Mapping[str, Value]) -> Value:
     """Evaluate a math expression. Raises KeyError for an unknown node."""
+    return _parsed(expression)(nodes)
+
+
+@cache
+def _parsed(expression: str) -> _Expression:
+    """Parse a math expression; a story evaluates each some ten thousand times."""
     tokens = _TOKEN.findall(expression)
     assert "".join(tokens) == re.sub(r"\s", "", expression), expression
     place = 0
 
-    def level(depth: int) -> Value:
+    def level(depth: int) -> _Expression:
         nonlocal place
         if depth == len(_LEVELS):
             return atom()
@@ -108,10 +118,10 @@ def computed(expression: str, nodes: Mapping[str, Value]) -> Value:
         while place < len(tokens) and tokens[place] in _LEVELS[depth]:
             function = _LEVELS[depth][tokens[place]]
             place += 1
-            left = _joined(left, level(depth + 1), function)
+            left = _applied(function, left, level(depth + 1))
         return left
 
-    def atom() -> Value:
+    def atom() -> _Expression:
         nonlocal place
         token = tokens[place]
         place += 1
@@ -121,12 +131,19 @@ def computed(expression: str, nodes: Mapping[str, Value]) -> Value:
             place += 1
             return inside
         if token.startswith("$"):
-            return nodes[token.strip("${}")]
-        return [number(float(token))]
+            return operator.itemgetter(token.strip("${}"))
+        constant = [number(float(token))]
+        return lambda _nodes: constant
 
-    value = level(0)
+    whole = level(0)
     assert place == len(tokens), expression
-    return value
+    return whole
+
+
+def _applied(
+    function: Callable[[float, float], float], left: _Expression, right: _Expression
+) -> _Expression:
+    return lambda nodes: _joined(left(nodes), right(nodes), function)
 
 
 def _joined(left: Value, right: Value, function: Callable[[float, float], float]) -> Value:

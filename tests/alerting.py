@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from tests.alert_math import Labels, Value, computed, reduced
@@ -19,6 +20,7 @@ Ask = Callable[[Sequence[tuple[str, str, int]]], list[Value]]
 """A function that answers queries, each given as datasource uid, text and time in s."""
 
 
+@cache
 def seconds(text: str) -> int:
     """Parse a duration in Prometheus' format to seconds."""
     found = re.findall(r"(\d+)([smhd])", text)
