@@ -65,7 +65,7 @@ class Abandoned:
         ]
         try:
             while left := (await outbox.stats()).reports:
-                log.info("delivering what a former worker left", reports=left)
+                log.info("delivering the reports of a former worker", reports=left)
                 await asyncio.sleep(_DRAIN_LOOK_S)
                 for task in writing:
                     if task.done():

@@ -62,7 +62,7 @@ def _state(settings: Settings) -> list[Finding]:
         findings.append(
             Finding(
                 False,
-                f"{len(asides)} damaged outboxes are set aside: get the reports out with"
+                f"{len(asides)} damaged outboxes are set aside: recover their reports with"
                 " `collector outbox recover --all`",
             )
         )
@@ -116,8 +116,8 @@ def _clock(newest_ns: int) -> Finding:
     if is_wrong(now):
         return Finding(
             False,
-            f"{told}, which cannot be right: set it (see `timedatectl`); reports that come"
-            " meanwhile wait in the outbox and are then dated anew",
+            f"{told}, which cannot be right: set it (see `timedatectl`); reports received"
+            " meanwhile wait in the outbox, and their times are corrected then",
         )
     lead = newest_ns - now
     if lead > TOLERANCE_NS:
@@ -183,7 +183,7 @@ async def _set_up(influx: Influx) -> Finding | None:
     if not influx.token:
         return Finding(
             False,
-            "InfluxDB 2 answers nobody without a token: set COLLECTOR_INFLUX_TOKEN or"
+            "InfluxDB 2 requires a token: set COLLECTOR_INFLUX_TOKEN or"
             " COLLECTOR_INFLUX_TOKEN_FILE; `collector provision` makes one",
         )
     return None
@@ -212,15 +212,14 @@ async def _database(influx: Influx, database: str, seconds: int | None) -> Findi
             )
         return Finding(
             False,
-            f"bucket {name} is there, but this token may not read it: see to"
-            " COLLECTOR_INFLUX_TOKEN",
+            f"bucket {name} is there, but this token may not read it: check COLLECTOR_INFLUX_TOKEN",
         )
     except InfluxUnavailable:
         raise
     except InfluxError as error:
         return Finding(
             False,
-            f"database {name}: {error}; see to COLLECTOR_INFLUX_TOKEN and COLLECTOR_INFLUX_ORG",
+            f"database {name}: {error}; check COLLECTOR_INFLUX_TOKEN and COLLECTOR_INFLUX_ORG",
         )
     return Finding(True, f"database {name} can be read")
 

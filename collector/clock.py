@@ -117,14 +117,14 @@ class Clock:
             self._was_wrong = wrong
             if wrong:
                 log.error(
-                    "the clock is wrong: reports are taken, and wait for the right time; set it",
+                    "the clock is wrong: set it; reports are accepted and wait until it is right",
                     reason="clock",
                     clock=datetime.fromtimestamp(now // 10**9, UTC).isoformat(),
                 )
         self._metrics.clock_wrong.set(wrong)
         if wrong:
             return f"the clock is before {EARLIEST:%Y-%m-%d}"
-        return "waiting reports are dated anew" if self._redates else None
+        return "the times of waiting reports are being corrected" if self._redates else None
 
     def _record_in(self, file: OutboxFile) -> None:
         """Record the clock in a file that replaces a damaged one."""
@@ -150,7 +150,11 @@ class Clock:
             try:
                 await self._look(lock, sent)
             except (OutboxUnavailable, OSError) as error:
-                log.warning("reports cannot be dated anew now", reason="clock", why=str(error))
+                log.warning(
+                    "the times of waiting reports cannot be corrected now",
+                    reason="clock",
+                    why=str(error),
+                )
             try:
                 async with asyncio.timeout(_LOOK_S):
                     await self._woken.wait()
@@ -178,21 +182,21 @@ def _log_redated(done: Iterable[Redated], metrics: Metrics) -> None:
         metrics.redated_reports.inc(redated.moved)
         if redated.by_ns is None:
             log.error(
-                "reports of an earlier boot, taken under a wrong clock, are dated to this start:"
-                " when they came cannot be known",
+                "reports of an earlier boot, received under a wrong clock, get the time of this"
+                " start: their own time cannot be known",
                 reason="clock",
                 reports=redated.moved,
             )
         else:
             log.warning(
-                "reports that waited are dated by the clock as it was set",
+                "the times of waiting reports are corrected",
                 reason="clock",
                 by_s=round(redated.by_ns / 10**9),
                 reports=redated.moved,
             )
         if redated.misdated:
             log.error(
-                "reports were delivered, or may have been, under the clock before it was set:"
+                "reports were, or may have been, delivered with times of the wrong clock:"
                 " they are on another day",
                 reason="clock",
                 reports=redated.misdated,
@@ -209,4 +213,6 @@ def _apply_steps(file: OutboxFile, sent: Mapping[Queue, int]) -> list[Redated]:
 
 def _log_failure(done: asyncio.Future[None]) -> None:
     if not done.cancelled() and (error := done.exception()) is not None:
-        log.warning("a step of the clock could not be noted", reason="clock", why=str(error))
+        log.warning(
+            "the clock was set, which the outbox could not record", reason="clock", why=str(error)
+        )

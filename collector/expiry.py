@@ -75,8 +75,8 @@ class Expiry:
         if soon and now_ns - self._told_ns >= _DAY_NS:
             self._told_ns = now_ns
             log.warning(
-                "what is set aside will be deleted: it is nearly as old as raw reports may be; see"
-                " `collector outbox dead`, `retry` and `recover`",
+                "dead letters and damaged files will be deleted: they approach the retention of raw"
+                " reports; see `collector outbox dead`, `retry` and `recover`",
                 reason="expiring",
                 count=len(soon),
                 first=_spoken(min(soon)),
@@ -99,7 +99,7 @@ class Expiry:
                     file.drop_dead_letters(due)
                     self._tell("dead-letter", len(due), path.parent.name)
         except OutboxUnavailable as error:
-            log.warning("dead letters could not be looked at", why=str(error))
+            log.warning("dead letters could not be read", why=str(error))
             return []
         return [at for at in ends.values() if now_ns < at <= now_ns + WARNING_NS]
 
@@ -120,7 +120,7 @@ class Expiry:
             delete_aside(due.path)
         except OSError as error:
             log.error(
-                "a file that is past its time cannot be deleted",
+                "an expired file cannot be deleted",
                 reason="undeletable",
                 file=due.path.name,
                 why=error.strerror,
@@ -132,7 +132,7 @@ class Expiry:
         self._metrics.expired.labels(kind).inc(count)
         if kind != "recovered":
             log.error(
-                "what was set aside is deleted: it was as old as raw reports may be",
+                "dead letters or damaged files are deleted: the retention of raw reports is over",
                 reason="expired",
                 kind=kind,
                 count=count,

@@ -44,7 +44,9 @@ class Notifier:
                 out.connect(at)
                 out.send(state.encode())
         except OSError as error:
-            log.warning("the service manager could not be told", state=state, why=error.strerror)
+            log.warning(
+                "the service manager could not be notified", state=state, why=error.strerror
+            )
 
     @asynccontextmanager
     async def serving(self, alive: Callable[[], bool]) -> AsyncIterator[None]:

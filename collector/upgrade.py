@@ -36,7 +36,10 @@ def migrate_outbox(path: Path, memory: Memory) -> None:
             return
         _import_legacy(rows, memory)
         file.drop_legacy()
-    log.info("the memory has what this outbox remembered", outbox=path.parent.name)
+    log.info(
+        "choices, erasures and tag values were moved from the outbox to the memory",
+        outbox=path.parent.name,
+    )
 
 
 def migrate_outboxes(state_dir: Path, memory: Memory, *, skip: Path | None = None) -> None:

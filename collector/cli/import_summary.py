@@ -48,7 +48,7 @@ def print_summary(data: SourceTables, plan: Plan, configured: Settings) -> None:
     say(f"asl_usage: {data.rows['asl_usage']} rows{_range(days)}")
     say(f"  {len(plan.days)} days to write, {len(plan.changed)} of them replaced")
     say(f"  {len(plan.unchanged)} days unchanged since an earlier import")
-    say(f"  {len(plan.own_days)} days in conflict with our own, which are kept")
+    say(f"  {len(plan.own_days)} days in conflict with the collector's own, which stay unchanged")
     _list(plan.own_days)
     _reasons(plan.skipped_days)
     reported = [datetime.fromtimestamp(node.written_s, UTC).date() for node in data.nodes]
@@ -60,7 +60,7 @@ def print_summary(data: SourceTables, plan: Plan, configured: Settings) -> None:
     _reasons(plan.skipped_nodes)
     for gap, meaning in _GAPS.items():
         if plan.gaps[gap]:
-            say(f"  {plan.gaps[gap]} taken in part ({gap}): {meaning}")
+            say(f"  {plan.gaps[gap]} imported in part ({gap}): {meaning}")
     warn(f"\n{_WARNING}")
 
 

@@ -151,7 +151,10 @@ def _ask(server: str, action: Action) -> None:
             # A running collector carries out the erasure.
             done = _awaited(memory, number)
     if done is None:
-        say("Remembered: InfluxDB cannot do it now. `collector serve` does it as soon as it can.")
+        say(
+            "The request is stored: InfluxDB is not available now. `collector serve` carries it"
+            " out as soon as it is."
+        )
         raise typer.Exit(1)
     _tell(Receipt.read(done.plan), action)
 

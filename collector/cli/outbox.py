@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 _LONGEST: Final = 2000
 
-commands = typer.Typer(no_args_is_help=True, help="Look into the outbox; replay, recover, drop.")
+commands = typer.Typer(
+    no_args_is_help=True, help="Inspect the outbox; replay, recover or drop reports."
+)
 
 
 @commands.command()
@@ -85,7 +87,7 @@ def replay(
     say(f"{count} reports wait to be delivered, again or for the first time")
     if oldest is None or oldest > since_ns:
         kept = "none" if oldest is None else _time(oldest)
-        warn(f"the oldest report kept here is of {kept}: earlier ones cannot be given again")
+        warn(f"the oldest report kept here is of {kept}: earlier ones cannot be replayed")
 
 
 @commands.command()
@@ -111,7 +113,7 @@ def recover(
 
     settings = load_settings()
     if bool(files) == every:
-        fail("name the outboxes that were set aside, or say --all")
+        fail("give the names of outboxes set aside, or --all")
     asides = files or [aside for own in directories(settings.state_dir) for aside in set_aside(own)]
     if not asides:
         say("no outbox is set aside")
@@ -148,7 +150,7 @@ def drop(
     from collector.outbox.aside import check_droppable, delete_aside
 
     if not files and not dead:
-        fail("name the outboxes that were set aside, or say --dead")
+        fail("give the names of outboxes set aside, or --dead")
     with worded_errors():
         for file in files or ():
             check_droppable(file)
@@ -173,11 +175,11 @@ def _tell(name: str, found: Recovered) -> None:
     )
     if found.broken or found.missing:
         warn(
-            f"  {found.broken} of them are not as they were written, {found.missing} are not found"
+            f"  {found.broken} of them are damaged, {found.missing} are not found"
             " (or were erased by their owners)"
         )
     if not found.counted:
-        warn("  how many there were is damaged too: more may be lost than is counted here")
+        warn("  the number of reports is damaged too: more may be lost than is counted here")
     if found.erased:
         say(f"  {found.erased} were left out: their owners have erased them since")
 

@@ -64,7 +64,7 @@ def forget(
         fail(f"{tag} has no budget; those that have one: {', '.join(_budgets())}")
     with worded_errors():
         forgotten = migrated(configured.state_dir).tags.forget(tag, values)
-    say(f"{forgotten} values of {tag} are forgotten")
+    say(f"{forgotten} values of {tag} are removed")
 
 
 def _budgets() -> dict[str, int]:

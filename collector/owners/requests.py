@@ -196,9 +196,7 @@ class Erasures:
 
     async def _delay(self, why: str) -> None:
         if self._failed != why:
-            log.warning(
-                "erasures are remembered until they can be done", outcome="delayed", why=why
-            )
+            log.warning("erasures wait until they can be done", outcome="delayed", why=why)
         self._failed = why
         # If even this cannot be stored, waiting requests end with their own time limit.
         with contextlib.suppress(MemoryUnavailable):

@@ -86,10 +86,13 @@ class Sync:
             self._failures += 1
             # At a start the database may not be made yet, so the first failure is not logged.
             if self._failures == 2:
-                log.warning("owners' choices could not be shared; they hold here", why=str(error))
+                log.warning(
+                    "owners' choices could not be exchanged with other collectors; they apply here",
+                    why=str(error),
+                )
             return False
         if self._failures > 1:
-            log.info("owners' choices are shared again")
+            log.info("owners' choices are exchanged again")
         self._failures = 0
         return True
 

@@ -141,7 +141,7 @@ class WorkerProcess:
                     async with asyncio.timeout(_CHECK_S):
                         await self._process.wait()
                 if time.monotonic() - self._heard > _SILENT_S and self._process.returncode is None:
-                    log.error("a worker is silent; it is killed", worker=self.number)
+                    log.error("a worker does not respond; it is killed", worker=self.number)
                     self._process.kill()
         finally:
             hearing.cancel()

@@ -418,7 +418,7 @@ def test_odd_rows_are_read_alike_from_the_server_and_its_dump(
         "1 skipped (bad-number)",
         "2 skipped (not-ended)",
         "1 skipped (superseded)",
-        "1 taken in part (channels-contradict)",
+        "1 imported in part (channels-contradict)",
         f"nodes: {len(nodes)} rows",
         "605 reports to write, of 1206 nodes",
         "1 nodes outside of raw retention (90d)",
@@ -426,8 +426,8 @@ def test_odd_rows_are_read_alike_from_the_server_and_its_dump(
         "1 skipped (bad-uuid)",
         "1 skipped (private)",
         "1 skipped (in-the-future)",
-        "2 taken in part (no-channel)",
-        "1 taken in part (bad-packages)",
+        "2 imported in part (no-channel)",
+        "1 imported in part (bad-packages)",
     ):
         assert line in told
     points = live.points()
@@ -494,7 +494,9 @@ def test_day_of_our_own_is_never_overwritten(importer: Importer) -> None:
     before = importer.points()["daily"]
     output = importer.run("--dump", SAMPLE, "--apply")
     assert "1 days to write" in output
-    assert f"1 days in conflict with our own, which are kept\n    {D20}\n" in output
+    assert (
+        f"1 days in conflict with the collector's own, which stay unchanged\n    {D20}\n" in output
+    )
     days = importer.days
     assert len(days) == 2
     own = {name: value for name, value in days[D20].items() if value is not None}

@@ -94,14 +94,14 @@ def test_recover_says_what_is_lost(path: Path) -> None:
         pass
     done = outbox(path, "recover", str(damaged))
     assert "1 reports and 0 dead letters recovered; 1 reports lost" in done.out
-    assert "1 of them are not as they were written, 0 are not found" in done.err
+    assert "1 of them are damaged, 0 are not found" in done.err
 
 
 def test_recover_wants_to_know_what(path: Path) -> None:
     for arguments in ((), ("--all", str(path))):
         done = outbox(path, "recover", *arguments)
         assert done.code == 1
-        assert "or say --all" in done.err
+        assert "or --all" in done.err
 
 
 def test_recover_of_a_file_that_is_not_there_is_refused_in_words(path: Path) -> None:

@@ -101,4 +101,4 @@ async def test_socket_that_is_gone_does_not_stop_the_service(
 ) -> None:
     async with Notifier({"NOTIFY_SOCKET": str(tmp_path / "none")}).serving(lambda: True):
         pass
-    assert "could not be told" in capsys.readouterr().out
+    assert "could not be notified" in capsys.readouterr().out

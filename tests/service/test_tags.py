@@ -39,7 +39,7 @@ def test_values_are_listed_and_given_back(databases: Databases, serve: StartServ
     assert "arch: 20 of 40 values; a new one needs 5 servers" in listed(environment)
     names = [f"made-up-{n}" for n in range(BUDGET // 2)]
     done = command(environment, "tags", "forget", "arch", *names)
-    assert (done.code, done.out) == (0, "20 values of arch are forgotten\n")
+    assert (done.code, done.out) == (0, "20 values of arch are removed\n")
     assert command(environment, "tags", "forget", "registration", "x").code == 1
     server = str(uuid.uuid4())
     again = encoded(report([2999], server, arch="said again"))
