@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from collector.intakes.ami.message import Message
 from tests.ami_replay import Answer, Event, steps
-from tests.captures import Capture
+from tools.replay.captures import Capture
 
 _OF = {
     "CoreShowChannels": "CoreShowChannel",

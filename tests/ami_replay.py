@@ -15,7 +15,7 @@ from statistics import fmean
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state import RESPONSE, WANTED, Names, State
 from collector.lines import Point
-from tests.captures import Capture, Remark, Way
+from tools.replay.captures import Capture, Remark, Way
 
 NS = 10**9
 START_NS = 1_795_600_000 * NS

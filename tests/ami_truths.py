@@ -28,7 +28,7 @@ from tests.ami_claims import (
 )
 from tests.ami_cli import QUEUE, Cli
 from tests.ami_replay import Stored
-from tests.captures import Capture, Remark
+from tools.replay.captures import Capture, Remark
 
 OUTCOMES = {
     "200": "answered",

@@ -12,12 +12,12 @@ from collector.app import Running, running
 from collector.schema import LIVE
 from collector.setting_types import Address
 from collector.settings import Settings
-from tests.ami_served import script
-from tests.ami_server import SECRET, USER, AmiServer
-from tests.captures import CASES, read_capture
 from tests.conftest import Databases
 from tests.sender import eventually, until
 from tests.service.test_check import run
+from tools.replay.ami_script import script
+from tools.replay.ami_server import SECRET, USER, AmiServer
+from tools.replay.captures import CASES, read_capture
 
 CALLS = script(read_capture(CASES / "ami" / "02a-calls.ami.txt"))
 

@@ -18,10 +18,10 @@ from collector.intakes.ami.message import Message
 from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.state import WANTED
-from tests.ami_pbx import PASSWORD
-from tests.ami_server import SECRET, USER, AmiServer, event
 from tests.certificates import self_signed
 from tests.sender import until
+from tools.replay.ami_server import SECRET, USER, AmiServer, event
+from tools.replay.pbx import PASSWORD
 
 HANGUP = event("Hangup", "call", Uniqueid="1.1", Linkedid="1.1", Cause="16", CallerIDNum="4930123")
 QUICK = Times(connect=5, booted=0.05, quiet=60, answer=5, poll=60, look=0.01)

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from collector.asterisks import AmiAccount, Asterisk
 from collector.intakes.ami.connection import Times
 from collector.intakes.ami.examine import examine
-from tests.ami_server import SECRET, USER, AmiServer
 from tests.certificates import self_signed
+from tools.replay.ami_server import SECRET, USER, AmiServer
 
 QUICK = Times(connect=5, booted=0.2, answer=5)
 

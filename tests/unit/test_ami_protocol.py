@@ -20,8 +20,8 @@ from collector.intakes.ami.protocol import (
     actions_listed,
 )
 from collector.intakes.ami.state import WANTED
-from tests.ami_server import BANNER, event
-from tests.captures import AMI, read_capture
+from tools.replay.ami_server import BANNER, event
+from tools.replay.captures import AMI, read_capture
 
 HANGUP = event("Hangup", "call", Uniqueid="1.1", Cause="16", CallerIDNum="4930123")
 READER = Reader({"Hangup": frozenset({"Uniqueid", "Cause"})}, "uc-")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.ami_served import Replay
-from tests.captures import AMI, read_capture
+from tools.replay.captures import AMI, read_capture
 
 
 async def test_every_session_can_be_followed_in_pieces_of_97_bytes() -> None:

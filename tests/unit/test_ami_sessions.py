@@ -1,7 +1,7 @@
 """Recorded sessions of AMI become points whose counts are what was true."""
 
 from tests.ami_replay import Replay, replay
-from tests.captures import AMI, read_capture
+from tools.replay.captures import AMI, read_capture
 
 
 def _replayed(name: str) -> Replay:

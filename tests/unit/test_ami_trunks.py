@@ -5,7 +5,7 @@ from __future__ import annotations
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state import Names, State
 from tests.ami_replay import replay
-from tests.captures import AMI, read_capture
+from tools.replay.captures import AMI, read_capture
 
 NAMES = Names(
     trunks={

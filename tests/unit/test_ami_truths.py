@@ -17,7 +17,7 @@ from tests.ami_answers import fresh, later
 from tests.ami_claims import Claim, Unchecked
 from tests.ami_replay import NS, START_NS, Replay, Stored, replay
 from tests.ami_truths import read_truths
-from tests.captures import AMI, Capture, Remark, read_capture
+from tools.replay.captures import AMI, Capture, Remark, read_capture
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.captures import AMI, Way, read_capture
+from tools.replay.captures import AMI, Way, read_capture
 
 
 def test_recorded_reads_are_as_many_bytes_as_the_recording_says() -> None:

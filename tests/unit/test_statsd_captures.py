@@ -18,7 +18,7 @@ import pytest
 from collector.intakes.statsd.aggregate import Aggregator
 from collector.intakes.statsd.drops import Drop
 from collector.intakes.statsd.mapping import shipped
-from tests.captures import CASES, STATSD, Capture, read_capture
+from tools.replay.captures import CASES, STATSD, Capture, read_capture
 
 START_NS = 1_795_622_400 * 10**9
 FLUSH = 0.1

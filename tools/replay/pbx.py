@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 Headers = dict[str, str]
 
-PASSWORD = "Very-Secret-17"
+PASSWORD = "Very-Secret-17"  # noqa: S105 - a decoy that must never be stored
 """The password in the answer about registrations."""
 COMPLETE = {
     "CoreShowChannels": "CoreShowChannelsComplete",

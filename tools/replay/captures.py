@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).resolve().parents[2] / "tests" / "cases"
 AMI = sorted((CASES / "ami").glob("*.ami.txt"))
 """Recorded sessions of AMI."""
 STATSD = sorted([*(CASES / "statsd").glob("[0-9]*.txt"), *(CASES / "ami").glob("*.statsd.txt")])

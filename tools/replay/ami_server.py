@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from collector.intakes.ami.actions import RIGHTS
-from tests.ami_pbx import COMPLETE, EMPTY, Headers, Pbx, headers
+from tools.replay.pbx import COMPLETE, EMPTY, Headers, Pbx, headers
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 USER, SECRET = "collector", "s3cret-of-ami"
@@ -126,9 +126,9 @@ class AmiServer:
         self.connections += 1
         self._writers.add(writer)
         task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         session = _Session(self, writer)
         try:
             if not self.mute:
