@@ -190,6 +190,10 @@ class Calls:
                 continue
             listed.add(name)
             channel.seen, channel.missing_ns = self._connection, None
+            channel.is_up = channel.is_up or item.headers.get("ChannelState") == _UP
+            if item.headers.get("BridgeId") or (channel.is_up and name == channel.call.first):
+                # If that is news, it was answered unseen, and is counted nowhere.
+                channel.call.is_answered = True
         for name, channel in list(self._channels.items()):
             if name in listed:
                 continue
@@ -339,11 +343,8 @@ class Calls:
         if name == linked:
             call.first = name
         channel.is_leg = name != linked and not channel.is_local
-        channel.is_up = headers.get("ChannelState") == _UP
         if channel.trunk != NONE and (name == linked or call.direction != IN):
             call.direction, call.trunk = (IN if name == linked else OUT), channel.trunk
-        if headers.get("BridgeId") or (channel.is_up and name == call.first):
-            call.is_answered = True
         return channel
 
     def _up(self, name: str, channel: _Channel, now_ns: int) -> None:

@@ -93,8 +93,8 @@ class Conferences:
             room = self._room(item)
             if room is None:
                 continue
-            known = before.get(name, _Room()).people
-            # Where the numbers differ, it is not known who is there.
+            known = before.get(name, _Room()).people if self.knowledge.is_whole else set()
+            # Where the numbers differ, or others may have come, it is not known who is there.
             room.people = known if len(known) == parties else set()
             room.unnamed = min(parties - len(room.people), MOST_PEOPLE - self._people)
             self._people += room.count

@@ -29,6 +29,8 @@ MOST_MEMBERS: Final = 5_000
 """Most members held, of all queues."""
 _DECIDED_AFTER: Final = 2 * NS_PER_S
 """Time in which AgentConnect, QueueCallerAbandon or a key follows or has preceded a Leave."""
+_WAIT_ROUNDED: Final = 2 * NS_PER_S
+"""How much less than it is a wait may be told: in whole seconds, and some time ago."""
 _MOST_WAITING: Final = 10**6
 
 
@@ -415,22 +417,34 @@ class Queues:
     def _find(self, queue: _Queue, item: Message, now_ns: int) -> None:
         """A caller who waits, by the list."""
         name = item.headers.get("Uniqueid", "")
+        waited = (whole(item.headers, "Wait") or 0) * NS_PER_S
         caller = queue.callers.get(name)
+        is_back = (
+            caller is not None
+            and caller.seen < self._connection
+            and (since(caller.joined_ns, now_ns) > waited + _WAIT_ROUNDED)
+        )
+        if caller is not None and is_back:
+            # It left and came again while the connection was away.
+            self._leave_unseen(queue, name, caller)
+            caller = None
         if caller is not None:
             # The list may be older than a Leave that came before it.
             caller.seen = self._connection
         elif name:
-            waited = whole(item.headers, "Wait") or 0
-            self._hold(queue, name, _Caller(now_ns - waited * NS_PER_S, self._connection))
+            self._hold(queue, name, _Caller(now_ns - waited, self._connection))
 
     def _miss(self, queue: _Queue, listed: set[str]) -> None:
         """Callers of an earlier connection who are not listed have left unseen."""
         for name, caller in list(queue.callers.items()):
             if caller.seen < self._connection and name not in listed:
-                if caller.answered_ns is None:
-                    queue.counts["lost"] += 1
-                self._release(queue, name)
+                self._leave_unseen(queue, name, caller)
                 queue.waiting = len(queue.inside())
+
+    def _leave_unseen(self, queue: _Queue, name: str, caller: _Caller) -> None:
+        if caller.left_ns is None:
+            queue.counts["lost"] += 1
+        self._settle(queue, name, caller)
 
     def _compare(self, queue: _Queue, listed: set[str]) -> None:
         """Compare the callers of a queue with those that Asterisk has listed."""
