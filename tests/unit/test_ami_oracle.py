@@ -72,7 +72,7 @@ class _Watch:
                 name = tags["name"]
                 added = [(("metric", name), "count"), (("sum", name), "sum")]
         for key, field in added:
-            self.counts[key] += fields.get(field, 0)  # type: ignore[assignment]
+            self.counts[key] += float(fields.get(field, 0))  # type: ignore[assignment]
 
     def _spreads(self, point: Point) -> None:
         key: Any = point.tags.get("queue") or point.tags.get("name")
