@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from collector.influx.v2 import awaits_setup, speaks_v2
 from collector.outbox import FILE, OutboxUnavailable, set_aside
 from collector.outbox.peek import peek
 from collector.parts import influx_of
-from collector.schema import DAILY, OWNERS, RAW
+from collector.schema import DAILY, LIVE, OWNERS, RAW
 from collector.settings import Settings, SettingsError
 from collector.state import StateError, check_usable, read_key
 from collector.worker import directories
@@ -34,7 +34,28 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Run all checks; they change nothing."""
-    return [*_state(settings), *await _influx(settings), *await _asterisks(settings)]
+    return [
+        *_state(settings),
+        *await _influx(settings),
+        *_statsd(settings),
+        *await _asterisks(settings),
+    ]
+
+
+def _statsd(settings: Settings) -> list[Finding]:
+    """Check StatsD's settings and sockets, if it is enabled."""
+    if not settings.statsd_listen:
+        return []
+    # The intakes take longer to import than all other checks take.
+    from collector.intakes.statsd.check import examine  # noqa: PLC0415
+
+    return [Finding(one.good, one.text) for one in examine(settings)]
+
+
+def _databases(settings: Settings) -> tuple[str, ...]:
+    """The databases that every collector has, and the live one if a setting makes use of it."""
+    live = (LIVE,) if settings.statsd_listen or settings.asterisk_file else ()
+    return (RAW, DAILY, OWNERS, *live)
 
 
 def _state(settings: Settings) -> list[Finding]:
@@ -152,8 +173,8 @@ async def _influx(settings: Settings) -> list[Finding]:
             findings = [Finding(True, f"InfluxDB {version} answers at {influx.url}")]
             if speaks_v2(version) and (missing := await _set_up(influx)):
                 return [*findings, missing]
-            kept_s = await _kept(influx)
-            for database in (RAW, DAILY, OWNERS):
+            kept_s = await _kept(influx, _databases(settings))
+            for database in _databases(settings):
                 findings.append(await _database(influx, database, kept_s.get(database)))
                 findings += await _default_policy(influx, database)
         except NotSupported as error:
@@ -189,10 +210,10 @@ async def _set_up(influx: Influx) -> Finding | None:
     return None
 
 
-async def _kept(influx: Influx) -> Mapping[str, int | None]:
+async def _kept(influx: Influx, databases: Sequence[str]) -> Mapping[str, int | None]:
     """Retention in s of the databases (None: missing); empty if the token may not read it."""
     try:
-        return await retentions(influx, (RAW, DAILY, OWNERS))
+        return await retentions(influx, databases)
     except InfluxUnavailable:
         raise
     except InfluxError:

@@ -77,7 +77,7 @@ class AmiMetrics:
 class Metrics(AmiMetrics):
     """The metrics of one process, with their registry."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one metric a statement
         self.registry = CollectorRegistry()
         super().__init__(self.registry)
         self._followed: list[tuple[Gauge, Callable[[], float]]] = []
@@ -156,6 +156,77 @@ class Metrics(AmiMetrics):
             "collector_rate_limit_addresses",
             "Sender addresses (as keyed digests) that the rate limit holds a counter of.",
             multiprocess_mode=_SUM,
+            registry=registry,
+        )
+
+        self.statsd_datagrams = Counter(
+            "collector_statsd_datagrams",
+            "Datagrams of StatsD, and lines of its connections, that were taken.",
+            ("asterisk",),
+            registry=registry,
+        )
+        self.statsd_samples = Counter(
+            "collector_statsd_samples",
+            "Samples of StatsD that were taken.",
+            ("asterisk",),
+            registry=registry,
+        )
+        self.statsd_dropped = Counter(
+            "collector_statsd_dropped",
+            "Samples, datagrams, lines and connections of StatsD that were dropped, by reason;"
+            " `kernel`: the receive buffer was full.",
+            ("reason",),
+            registry=registry,
+        )
+        self.statsd_ignored = Counter(
+            "collector_statsd_ignored",
+            "Samples of StatsD of which a part was ignored, by part.",
+            ("part",),
+            registry=registry,
+        )
+        self.statsd_underflows = Counter(
+            "collector_statsd_underflows",
+            "Times that a gauge of things would have fallen under 0.",
+            ("asterisk",),
+            registry=registry,
+        )
+        self.statsd_restarts = Counter(
+            "collector_statsd_restarts",
+            "Starts of Asterisk that were recognised by its StatsD.",
+            ("asterisk",),
+            registry=registry,
+        )
+        self.statsd_renamed = Counter(
+            "collector_statsd_renamed",
+            "Samples whose names an Asterisk with meter_support=no has changed; they are taken"
+            " under their own.",
+            ("asterisk",),
+            registry=registry,
+        )
+        self.statsd_uncertain = Gauge(
+            "collector_statsd_uncertain_gauges",
+            "Gauges that may be wrong, as of the last flush.",
+            ("asterisk",),
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
+        self.statsd_heard = Gauge(
+            "collector_statsd_last_datagram_timestamp_seconds",
+            "When the last datagram of an Asterisk came, in s since 1970.",
+            ("asterisk",),
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
+        self.statsd_flushes = Counter(
+            "collector_statsd_flushes",
+            "Flushes of StatsD: stored, or put off because the outbox was unavailable.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.statsd_buffer_bytes = Gauge(
+            "collector_statsd_receive_buffer_bytes",
+            "Size of the smallest receive buffer of StatsD's sockets, as the kernel counts it.",
+            multiprocess_mode=_MAX,
             registry=registry,
         )
 

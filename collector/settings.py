@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     statsd_flush: Duration = Field(
         10,
         ge=1,
-        le=3600,
+        le=60,
         description="how often the live values of StatsD and AMI are stored, such as 10s",
     )
     statsd_mapping: str = Field(

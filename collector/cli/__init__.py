@@ -21,6 +21,7 @@ from collector.cli import (
     retention,
     rollup,
     serve,
+    statsd,
     tags,
 )
 
@@ -43,6 +44,7 @@ cli.add_typer(my_data.commands, name="my-data")
 cli.add_typer(outbox.commands, name="outbox")
 cli.add_typer(quarantine.commands, name="quarantine")
 cli.add_typer(retention.commands, name="retention")
+cli.add_typer(statsd.commands, name="statsd")
 cli.add_typer(tags.commands, name="tags")
 
 

@@ -40,6 +40,7 @@ def serve(
     from collector.supervisor import CannotWork
 
     configured = load_settings()
+    _refuse_wrong_files(configured)
     _refuse_unsupported(configured)
     _require_key(configured, new=new_pseudonym_key)
     sys.setswitchinterval(_SWITCH_S)
@@ -48,6 +49,20 @@ def serve(
             uvloop.run((app if configured.workers == 1 else workers).serve(configured))
         except (CannotWork, workers.WorkersError) as error:
             fail(str(error))
+
+
+def _refuse_wrong_files(configured: Settings) -> None:
+    """Exit with status 2 if a file that a setting names is wrong, before a port is opened."""
+    from collector.asterisks import asterisks
+    from collector.intakes.statsd.intake import mapping_of
+    from collector.settings import SettingsError
+
+    try:
+        asterisks(configured)
+        mapping_of(configured)
+    except SettingsError as error:
+        warn(str(error))
+        raise typer.Exit(WRONG_SETTING) from None
 
 
 def _refuse_unsupported(configured: Settings) -> None:

@@ -17,9 +17,10 @@ from collector.intakes.ami import Ami
 from collector.intakes.asl import Asl
 from collector.intakes.intake import Intake, IntakeContext, OpenIntake
 from collector.intakes.librenms import LibreNMS
+from collector.intakes.statsd import Statsd
 from collector.schema import ReportLayout
 
-INTAKES: Final[Sequence[Intake]] = (Asl(), Ami(), LibreNMS())
+INTAKES: Final[Sequence[Intake]] = (Asl(), Statsd(), Ami(), LibreNMS())
 """All intakes of this collector."""
 
 

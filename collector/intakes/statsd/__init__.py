@@ -1,5 +1,102 @@
-"""StatsD of Asterisk and of everything else that speaks it: from datagrams to points.
+"""Intake of StatsD, as Asterisk and its dialplan send it.
 
-`line` parses, `mapping` and `names` give names their meaning, `aggregate` holds what one Asterisk
-has sent, with `gauges` and `starts` for gauges that stay right. All of these are pure.
+`sockets` receives, `station` knows the Asterisks and whose a datagram is, `intake` saves and
+flushes, `figures` are its metrics. All else is pure: `line` parses, `mapping` and `names` turn
+names into measurements and tags, `aggregate` counts and gives the points of a flush.
 """
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+from pydantic import BaseModel
+
+from collector.asterisks import asterisks
+from collector.intakes.intake import IntakeContext
+from collector.intakes.statsd.intake import NAME, OpenStatsd, mapping_of
+from collector.intakes.statsd.sockets import BUFFER_BYTES, Bound, bound, buffer_bytes, receiving
+from collector.intakes.statsd.station import Station, Stations
+from collector.operations import Operation
+from collector.privacy_section import PrivacySection, privacy_section
+from collector.schema import LIVE, ReportLayout
+from collector.schema.live import STATSD_MEASUREMENTS
+from collector.settings import Settings
+
+log = structlog.get_logger("collector.statsd")
+
+
+class Statsd:
+    """The intake of StatsD."""
+
+    name = NAME
+    measurements = STATSD_MEASUREMENTS
+    reports: Sequence[ReportLayout] = ()
+    proofs: Sequence[type[BaseModel]] = ()
+
+    def is_on(self, settings: Settings) -> bool:
+        """Whether COLLECTOR_STATSD_LISTEN names an address."""
+        return bool(settings.statsd_listen)
+
+    def retention(self, settings: Settings) -> Mapping[str, int]:
+        """The live database, which AMI uses too."""
+        return {LIVE: settings.retention_live}
+
+    def operations(self) -> Iterable[Operation]:
+        """None: nothing comes by HTTP."""
+        return ()
+
+    def privacy(self, settings: Settings) -> PrivacySection:
+        """What is stored of an Asterisk and its callers."""
+        return privacy_section(__package__, {"live": settings.retention_live})
+
+    @asynccontextmanager
+    async def open(self, context: IntakeContext) -> AsyncIterator[OpenStatsd]:
+        """Receive until the context ends, in the first worker alone.
+
+        Raises SettingsError, MemoryUnavailable, and OSError for an address that cannot be used.
+        """
+        settings = context.settings
+        mapping = mapping_of(settings)
+        stations = Stations(
+            [Station(one, mapping) for one in asterisks(settings)],
+            lambda reason: context.metrics.statsd_dropped.labels(reason).inc(),
+        )
+        statsd = OpenStatsd(context, stations)
+        if not context.is_first:
+            yield statsd
+            return
+        with bound(settings.statsd_listen) as sockets:
+            await statsd.restore()
+            stop_hearing = context.true_state.subscribe(statsd.truth)
+            try:
+                async with (
+                    context.loop("statsd", statsd.run),
+                    receiving(sockets, stations, context.clock) as readers,
+                ):
+                    statsd.readers = readers
+                    context.on_reload(statsd.reload)
+                    _tell_of(sockets, context)
+                    yield statsd
+            finally:
+                stop_hearing()
+                await asyncio.shield(statsd.stop())
+
+
+def _tell_of(sockets: Sequence[Bound], context: IntakeContext) -> None:
+    """Log the addresses, and measure the receive buffers."""
+    sizes = [buffer_bytes(one.socket) for one in sockets if not one.endpoint.transport.is_stream]
+    if sizes:
+        context.metrics.statsd_buffer_bytes.set(min(sizes))
+    log.info(
+        "taking StatsD", at=[one.shown for one in sockets], buffer_bytes=min(sizes, default=None)
+    )
+    if min(sizes, default=BUFFER_BYTES) < BUFFER_BYTES:
+        log.warning(
+            "the receive buffer of StatsD is smaller than asked for: raise net.core.rmem_max, or a"
+            " burst is dropped",
+            buffer_bytes=min(sizes),
+            asked=BUFFER_BYTES,
+        )

@@ -1,0 +1,48 @@
+"""Prometheus metrics of the StatsD intake, from the counters of its Asterisks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from prometheus_client import Counter as Metric
+
+from collector.intakes.statsd.station import Station, Stations
+from collector.metrics import Metrics
+
+_NS_PER_S: Final = 1e9
+
+
+class Figures:
+    """Keeps the metrics as the counters of the Asterisks are."""
+
+    def __init__(self, metrics: Metrics, stations: Stations) -> None:
+        self._metrics = metrics
+        self._stations = stations.all
+        self._told: Counter[tuple[Metric, str]] = Counter()
+
+    def update(self) -> None:
+        """Add to the metrics what was counted since the last call."""
+        metrics = self._metrics
+        now: Counter[tuple[Metric, str]] = Counter()
+        for station in self._stations:
+            counts = station.aggregator.counts
+            now[metrics.statsd_datagrams, station.name] = station.datagrams
+            now[metrics.statsd_samples, station.name] = counts.samples
+            now[metrics.statsd_underflows, station.name] = counts.underflows
+            now[metrics.statsd_restarts, station.name] = counts.restarts
+            now[metrics.statsd_renamed, station.name] = counts.meter_support
+            for reason, count in counts.drops.items():
+                now[metrics.statsd_dropped, str(reason)] += count
+            for part, count in counts.ignored.items():
+                now[metrics.statsd_ignored, str(part)] += count
+            self._gauges(station)
+        for (metric, label), count in now.items():
+            if new := count - self._told[metric, label]:
+                metric.labels(label).inc(new)
+        self._told = now
+
+    def _gauges(self, station: Station) -> None:
+        self._metrics.statsd_uncertain.labels(station.name).set(station.uncertain)
+        if station.heard_ns is not None:
+            self._metrics.statsd_heard.labels(station.name).set(station.heard_ns / _NS_PER_S)

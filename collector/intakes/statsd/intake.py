@@ -1,0 +1,267 @@
+"""The StatsD intake at work: saves each second what has come, and flushes on a grid of times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+from aiohttp import web
+
+from collector.fast_path import FastHandler
+from collector.intakes.intake import IntakeContext
+from collector.intakes.live import NS_PER_S, entries, grid, until_next
+from collector.intakes.proof import Proof
+from collector.intakes.series import Series
+from collector.intakes.statsd.figures import Figures
+from collector.intakes.statsd.mapping import MappingError, NameMapping, read, shipped
+from collector.intakes.statsd.sockets import Datagrams
+from collector.intakes.statsd.station import Stations
+from collector.lines import Point
+from collector.memory import Flushed, MemoryUnavailable
+from collector.outbox import Entry, OutboxUnavailable
+from collector.problems import Reason, Refusal
+from collector.settings import Settings, SettingsError, variable
+
+NAME: Final = "statsd"
+
+log = structlog.get_logger("collector.statsd")
+
+_SAVE_S: Final = 1.0
+
+
+class _Words(NamedTuple):
+    """The log's words when something begins to fail, and when it works again."""
+
+    begin: str
+    end: str
+
+
+_FAILURES: Final = {
+    "kernel": _Words(
+        "the kernel drops datagrams of StatsD, because the receive buffer is full; gauges may be"
+        " wrong (docs/senders/statsd.md)",
+        "the kernel drops no more datagrams of StatsD",
+    ),
+    "memory": _Words(
+        "what StatsD sends cannot be saved: it is held in this process alone, and a crash loses it",
+        "what StatsD sends is saved again",
+    ),
+    "unavailable": _Words(
+        "the outbox takes no flush of StatsD: values are counted on, and stored later",
+        "the outbox takes flushes of StatsD again",
+    ),
+}
+
+
+def mapping_of(settings: Settings) -> NameMapping:
+    """The mapping that the settings name, or the shipped one. Raises SettingsError."""
+    if not settings.statsd_mapping:
+        return shipped()
+    where = f"{variable('statsd_mapping')}={settings.statsd_mapping!r}"
+    try:
+        return read(Path(settings.statsd_mapping).read_text("utf-8"))
+    except MappingError as error:
+        raise SettingsError(f"{where}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{where}: cannot be read ({error})") from None
+
+
+class OpenStatsd:
+    """Takes what the sockets receive, and stores it through the memory and the outbox.
+
+    `readers` are the datagram sockets, asked each second for what the kernel dropped.
+    """
+
+    def __init__(self, context: IntakeContext, stations: Stations) -> None:
+        self._context = context
+        self._stations = stations
+        self._interval = context.settings.statsd_flush
+        self._flushed_ns = grid(context.clock(), self._interval)
+        self._waiting: list[Entry] = []
+        """The last flush, until the outbox has it."""
+        self._stored = False
+        """Whether the memory still holds a flush that the outbox has."""
+        self._changed: dict[str, dict[str, str | None]] = {}
+        """What is known and not in the memory yet, by Asterisk and key."""
+        self._step_lock = asyncio.Lock()
+        self._failing: set[str] = set()
+        self._figures = Figures(context.metrics, stations)
+        self.readers: Sequence[Datagrams] = ()
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """None: nothing comes by HTTP."""
+        return []
+
+    def fast_handlers(self) -> Mapping[str, FastHandler]:
+        """None: nothing comes by HTTP."""
+        return {}
+
+    def identify(self, body: bytes) -> Proof | Refusal:
+        """No body is of this sender, and its data has no owner among the community."""
+        return Refusal(Reason.MALFORMED_JSON, "StatsD has no owners")
+
+    async def restore(self) -> None:
+        """Go on from where an earlier process was stopped or killed. Raises MemoryUnavailable."""
+        live, now = self._context.memory.live, self._context.clock()
+        await asyncio.to_thread(live.forget, but=[one.name for one in self._stations.all])
+        saved = await asyncio.to_thread(live.read)
+        self._waiting = [
+            Entry(one.received_ns, None, one.points, one.lines, one.target, one.sender)
+            for one in saved.flushes
+        ]
+        await self._deliver()
+        last: dict[str, int] = {}
+        stations = {station.name: station for station in self._stations.all}
+        for name, station in stations.items():
+            station.aggregator.restore(saved.states.get(name, {}), now)
+        for journaled in saved.journal:
+            stations[journaled.asterisk].replay(journaled)
+            last[journaled.asterisk] = journaled.at_ns
+            await asyncio.sleep(0)
+        for name, at_ns in last.items():
+            stations[name].aggregator.lost(at_ns)
+        if last:
+            due = grid(max(last.values()), self._interval) + self._interval * NS_PER_S
+            if due <= self._flushed_ns:
+                await self._flush(due)
+
+    async def run(self) -> None:
+        """Save each second and flush at each multiple of the interval, until cancelled."""
+        while True:
+            pause = until_next(self._context.clock(), self._interval)
+            await asyncio.sleep(min(pause, _SAVE_S))
+            async with self._step_lock:
+                await self._step()
+
+    async def stop(self) -> None:
+        """Flush what has come since the last flush, at the time that it is now."""
+        async with self._step_lock:
+            self._look_at_kernel()
+            now = self._context.clock()
+            # Whole microseconds, so that the instance's number can be added.
+            await self._flush(now - now % 1000)
+            self._figures.update()
+
+    def truth(self, asterisk: str, values: Mapping[Series, float]) -> None:
+        """Set gauges of an Asterisk to the true values that AMI tells."""
+        now = self._context.clock()
+        for station in self._stations.all:
+            if station.name == asterisk:
+                for series, value in values.items():
+                    station.aggregator.truth(series, value, now)
+
+    def reload(self) -> None:
+        """Read the mapping file again; a wrong one changes nothing."""
+        try:
+            mapping = mapping_of(self._context.settings)
+        except SettingsError as error:
+            log.error("the mapping is not changed", why=str(error))
+            return
+        for station in self._stations.all:
+            station.aggregator.remap(mapping)
+        log.info("the mapping is read again")
+
+    async def _step(self) -> None:
+        self._look_at_kernel()
+        due = grid(self._context.clock(), self._interval)
+        if due < self._flushed_ns - self._interval * NS_PER_S:
+            # The clock was set back.
+            self._flushed_ns = due
+        if due > self._flushed_ns:
+            await self._flush(due)
+        else:
+            await self._save()
+        self._figures.update()
+
+    def _look_at_kernel(self) -> None:
+        dropped = sum(reader.kernel_drops() for reader in self.readers)
+        if dropped:
+            self._context.metrics.statsd_dropped.labels("kernel").inc(dropped)
+            now = self._context.clock()
+            # The kernel does not tell whose they were.
+            for station in self._stations.all:
+                station.aggregator.lost(now)
+        self._tell("kernel", f"{dropped} datagrams" if dropped else None)
+
+    async def _save(self) -> None:
+        now = self._context.clock()
+        journaled = [one for station in self._stations.all if (one := station.unsaved(now))]
+        await self._deliver()
+        if not journaled and not self._stored:
+            return
+        try:
+            await asyncio.to_thread(
+                self._context.memory.live.save, journaled, delivered=self._stored
+            )
+        except MemoryUnavailable as error:
+            self._tell("memory", str(error))
+            for station in self._stations.all:
+                station.mark_gap()
+        else:
+            self._tell("memory", None)
+            self._stored = False
+
+    async def _flush(self, at_ns: int) -> None:
+        """Flush at a time, unless the outbox takes nothing: then all stays for the next time."""
+        self._flushed_ns = max(self._flushed_ns, grid(at_ns, self._interval))
+        if (why := self._context.outbox.unavailable) is not None:
+            self._tell("unavailable", why)
+        if why is not None or not await self._deliver():
+            self._context.metrics.statsd_flushes.labels("put-off").inc()
+            await self._save()
+            return
+        points: list[Point] = []
+        for station in self._stations.all:
+            points += station.flush(at_ns)
+            known = self._changed.setdefault(station.name, {})
+            known.update(station.aggregator.changed())
+            # Datagrams are read between two Asterisks.
+            await asyncio.sleep(0)
+        for entry in entries(
+            points,
+            sender=NAME,
+            received_ns=self._context.clock(),
+            instance=self._context.settings.instance,
+        ):
+            self._waiting.append(entry)
+            await asyncio.sleep(0)
+        held = [
+            Flushed(one.received_ns, one.points, one.lines, one.target, one.sender)
+            for one in self._waiting
+        ]
+        try:
+            await asyncio.to_thread(self._context.memory.live.flush, self._changed, held)
+        except MemoryUnavailable as error:
+            self._tell("memory", str(error))
+        else:
+            self._changed.clear()
+            self._tell("memory", None)
+        await self._deliver()
+        self._context.metrics.statsd_flushes.labels("stored").inc()
+
+    async def _deliver(self) -> bool:
+        """Append the last flush to the outbox; return whether the outbox has it."""
+        if not self._waiting:
+            return True
+        try:
+            await self._context.outbox.append(*self._waiting)
+        except OutboxUnavailable as error:
+            self._tell("unavailable", str(error))
+            return False
+        self._tell("unavailable", None)
+        self._waiting.clear()
+        self._stored = True
+        return True
+
+    def _tell(self, what: str, why: str | None) -> None:
+        """Log that something begins to fail, or works again (`why` is None)."""
+        words = _FAILURES[what]
+        if why is not None and what not in self._failing:
+            self._failing.add(what)
+            log.error(words.begin, reason=what, why=why)
+        elif why is None and what in self._failing:
+            self._failing.discard(what)
+            log.info(words.end, reason=what)

@@ -1,0 +1,316 @@
+"""Sockets that receive StatsD: UDP and unix datagrams, and lines on TCP and unix connections.
+
+Each wake-up of the event loop reads many datagrams: a call of the loop for each would cost several
+times as much as the reading. What the kernel drops, because the socket's buffer is full, is counted
+by the kernel and read from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import stat
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from collector.listen import bind
+from collector.setting_types import Address, Endpoint, Transport
+
+LONGEST: Final = 65_536
+"""Datagrams and lines of this length and over are dropped; UDP's largest is 65 507 bytes."""
+MOST_CONNECTIONS: Final = 256
+BUFFER_BYTES: Final = 8 << 20
+"""Size asked for a socket's receive buffer. The kernel counts over 800 bytes for a small datagram,
+so this holds about 10 000 of them."""
+_MOST_AT_ONCE: Final = 512
+"""Most datagrams read in one wake-up, so that requests and flushes get their turn."""
+_SO_RCVBUFFORCE: Final = 33
+_SO_MEMINFO: Final = 55
+_MEMINFO: Final = struct.Struct("9I")
+_DROPS: Final = 8
+"""Place of `SK_MEMINFO_DROPS` in SO_MEMINFO (linux/sock_diag.h)."""
+_MODE: Final = 0o666
+"""Mode of a unix socket: as with UDP on loopback, any local program may send. Its directory limits
+who."""
+
+
+class Source(Protocol):
+    """The Asterisk that datagrams belong to."""
+
+    def take(self, datagram: bytes, now_ns: int) -> None:
+        """Take a datagram, or several lines. Never raises."""
+        ...
+
+
+class Route(Protocol):
+    """Finds the source of what arrives, and counts what is dropped before it has one."""
+
+    @property
+    def only(self) -> Source | None:
+        """The one source of everything, if addresses do not matter."""
+        ...
+
+    def of_address(self, host: str) -> Source | None:
+        """The source at an IP address; None if datagrams from there are not wanted."""
+        ...
+
+    def of_path(self, path: str) -> Source | None:
+        """The source that writes to a unix socket; None if no one is to."""
+        ...
+
+    def drop(self, reason: str) -> None:
+        """Count a datagram, line or connection that is dropped."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A bound socket and the endpoint of the settings that it belongs to."""
+
+    endpoint: Endpoint
+    socket: socket.socket
+
+    @property
+    def shown(self) -> str:
+        """The address with the real port."""
+        at = self.endpoint.at
+        if not isinstance(at, str):
+            host, port, *_ = self.socket.getsockname()
+            at = Address(host, port)
+        return str(Endpoint(self.endpoint.transport, at))
+
+
+@contextmanager
+def bound(endpoints: Sequence[Endpoint]) -> Iterator[list[Bound]]:
+    """Bind a socket for each address of each endpoint, until exit. Raises OSError."""
+    with ExitStack() as stack:
+        found = []
+        for endpoint in endpoints:
+            for one in _bind(endpoint):
+                stack.callback(one.close)
+                found.append(Bound(endpoint, one))
+            if isinstance(endpoint.at, str):
+                stack.callback(Path(endpoint.at).unlink, missing_ok=True)
+        yield found
+
+
+def _bind(endpoint: Endpoint) -> list[socket.socket]:
+    kind = socket.SOCK_STREAM if endpoint.transport.is_stream else socket.SOCK_DGRAM
+    if isinstance(endpoint.at, str):
+        made = [_bind_path(endpoint.at, kind)]
+    else:
+        (made,) = bind(endpoint.at, kind=kind)
+    if kind is socket.SOCK_DGRAM:
+        for one in made:
+            _widen(one)
+    return made
+
+
+def _bind_path(path: str, kind: socket.SocketKind) -> socket.socket:
+    """Bind a unix socket, in place of one that a process before left behind. Raises OSError."""
+    made = socket.socket(socket.AF_UNIX, kind)
+    try:
+        if _is_left_behind(path, kind):
+            Path(path).unlink(missing_ok=True)
+        made.bind(path)
+        Path(path).chmod(_MODE)
+    except OSError as error:
+        made.close()
+        raise OSError(error.errno, f"cannot listen on unix:{path}: {error.strerror}") from error
+    return made
+
+
+def _is_left_behind(path: str, kind: socket.SocketKind) -> bool:
+    """Whether a path is a socket that no process has open."""
+    try:
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, kind) as asking:
+        try:
+            asking.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            # Of the other kind: someone has it open.
+            return False
+    return False
+
+
+def _widen(one: socket.socket) -> None:
+    """Ask for a large receive buffer; the kernel gives what its administrator allows."""
+    try:
+        one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+    except OSError:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+
+
+def buffer_bytes(one: socket.socket) -> int:
+    """The size of a socket's receive buffer, as the kernel counts it."""
+    return one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+class Datagrams:
+    """Reads a datagram socket."""
+
+    def __init__(self, at: Bound, route: Route, clock: Callable[[], int]) -> None:
+        self._socket = at.socket
+        self._route = route
+        self._clock = clock
+        self._dropped = 0
+        self._is_unix = at.endpoint.transport.is_unix
+        self._only = route.of_path(str(at.endpoint.at)) if self._is_unix else route.only
+        self._socket.setblocking(False)
+
+    def read(self) -> None:
+        """Take the datagrams that wait, at most so many that others get their turn."""
+        if self._only is not None:
+            self._read_from(self._only)
+        else:
+            self._read_by_address()
+
+    def _read_from(self, source: Source) -> None:
+        receive, take, now = self._socket.recv, source.take, self._clock()
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            for _ in range(_MOST_AT_ONCE):
+                datagram = receive(LONGEST)
+                if len(datagram) < LONGEST:
+                    take(datagram, now)
+                else:
+                    self._route.drop("too-long")
+
+    def _read_by_address(self) -> None:
+        receive, of, now = self._socket.recvfrom, self._route.of_address, self._clock()
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            for _ in range(_MOST_AT_ONCE):
+                datagram, address = receive(LONGEST)
+                source = None if self._is_unix else of(address[0])
+                if source is None:
+                    self._route.drop("foreign-address")
+                elif len(datagram) < LONGEST:
+                    source.take(datagram, now)
+                else:
+                    self._route.drop("too-long")
+
+    def kernel_drops(self) -> int:
+        """How many datagrams the kernel has dropped since the last call."""
+        try:
+            info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+            dropped = int(_MEMINFO.unpack(info)[_DROPS])
+        except (OSError, struct.error):
+            # A kernel before 4.12.
+            return 0
+        # The kernel's counter has 32 bits.
+        new = (dropped - self._dropped) % (1 << 32)
+        self._dropped = dropped
+        return new
+
+
+class Lines(asyncio.Protocol):
+    """Reads lines from a connection."""
+
+    def __init__(
+        self, at: Bound, route: Route, clock: Callable[[], int], connections: set[Lines]
+    ) -> None:
+        self._at = at
+        self._route = route
+        self._clock = clock
+        self._connections = connections
+        self._source: Source | None = None
+        self._transport: asyncio.BaseTransport | None = None
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close the connection if it is from a foreign address, or one too many."""
+        self._transport = transport
+        if isinstance(self._at.endpoint.at, str):
+            self._source = self._route.of_path(self._at.endpoint.at)
+        else:
+            peer = transport.get_extra_info("peername")
+            self._source = self._route.only or (self._route.of_address(peer[0]) if peer else None)
+        if self._source is None:
+            self._route.drop("foreign-address")
+            transport.close()
+        elif len(self._connections) >= MOST_CONNECTIONS:
+            self._route.drop("connection-limit")
+            self._source = None
+            transport.close()
+        else:
+            self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the whole lines."""
+        if self._source is None:
+            return
+        whole, newline, rest = data.rpartition(b"\n")
+        if newline:
+            now = self._clock()
+            for line in (self._rest + whole).split(b"\n"):
+                self._source.take(line, now)
+            self._rest = rest
+        else:
+            self._rest += rest
+        if len(self._rest) >= LONGEST:
+            self._route.drop("too-long")
+            self._rest = b""
+            self.close()
+
+    def eof_received(self) -> None:
+        """Take the last line, which needs no newline."""
+        if self._source is not None and self._rest:
+            self._source.take(self._rest, self._clock())
+        self._rest = b""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drop a line that a broken connection has cut: its end may be missing."""
+        self._connections.discard(self)
+        if self._rest:
+            self._route.drop("cut-line")
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+@asynccontextmanager
+async def receiving(
+    sockets: Sequence[Bound], route: Route, clock: Callable[[], int]
+) -> AsyncIterator[list[Datagrams]]:
+    """Receive on bound sockets from entry to exit; yields the readers of datagram sockets.
+
+    `clock` gives UTC in ns. At exit, the datagrams that wait in the sockets are taken too.
+    """
+    loop = asyncio.get_running_loop()
+    readers: list[Datagrams] = []
+    connections: set[Lines] = set()
+    async with AsyncExitStack() as stack:
+        for one in sockets:
+            if not one.endpoint.transport.is_stream:
+                reader = Datagrams(one, route, clock)
+                readers.append(reader)
+                loop.add_reader(one.socket, reader.read)
+                stack.callback(_end, loop, one.socket, reader)
+                continue
+            make = lambda at=one: Lines(at, route, clock, connections)  # noqa: E731
+            if one.endpoint.transport is Transport.TCP:
+                server = await loop.create_server(make, sock=one.socket)
+            else:
+                server = await loop.create_unix_server(make, sock=one.socket)
+            stack.callback(server.close)
+        try:
+            yield readers
+        finally:
+            for connection in list(connections):
+                connection.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop, one: socket.socket, reader: Datagrams) -> None:
+    loop.remove_reader(one)
+    reader.read()

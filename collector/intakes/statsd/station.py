@@ -1,0 +1,115 @@
+"""The Asterisks that send StatsD: which one a datagram is of, and what has come of each."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from collector.asterisks import Asterisk
+from collector.intakes.statsd.aggregate import Aggregator
+from collector.intakes.statsd.mapping import NameMapping
+from collector.lines import Point
+from collector.memory import Journaled
+from collector.schema.live import STATSD_TRAFFIC, UNCERTAIN
+
+_JOURNAL_MOST: Final = 32 << 20
+"""Most bytes of datagrams of one Asterisk that are journalled between two flushes."""
+_ADDRESSES_MOST: Final = 4096
+"""Most addresses remembered with the Asterisk that they belong to."""
+
+
+class Station:
+    """One Asterisk: its aggregator, and its datagrams that are not in the journal yet."""
+
+    def __init__(self, asterisk: Asterisk, mapping: NameMapping) -> None:
+        self.name = asterisk.name
+        self.networks = asterisk.statsd_from
+        self.sockets = asterisk.statsd_sockets
+        self.aggregator = Aggregator(asterisk.name, mapping)
+        self.datagrams = 0
+        """How many have come since the start of the process."""
+        self.heard_ns: int | None = None
+        """When the last datagram came, in ns since 1970."""
+        self.uncertain = 0
+        """Gauges that may be wrong, as of the last flush."""
+        self._unsaved: list[bytes] = []
+        self._gap = False
+        self._journalled = 0
+
+    def take(self, datagram: bytes, now_ns: int) -> None:
+        """Take a datagram, or one line of a connection. Never raises."""
+        self._unsaved.append(datagram)
+        self.heard_ns = now_ns
+        self.aggregator.take(datagram, now_ns)
+
+    def replay(self, journaled: Journaled) -> None:
+        """Take again what an earlier process journalled after its last flush."""
+        if journaled.datagrams is None:
+            self.aggregator.lost(journaled.at_ns)
+        for datagram in journaled.datagrams or ():
+            self.aggregator.take(datagram, journaled.at_ns)
+        self.heard_ns = journaled.at_ns
+
+    def unsaved(self, now_ns: int) -> Journaled | None:
+        """What must be journalled now; None if nothing has come."""
+        taken, self._unsaved = self._unsaved, []
+        if not taken and not self._gap:
+            return None
+        self.datagrams += len(taken)
+        self._journalled += sum(map(len, taken))
+        if self._gap or self._journalled > _JOURNAL_MOST:
+            self._gap = False
+            return Journaled(self.name, now_ns, None)
+        return Journaled(self.name, now_ns, taken)
+
+    def mark_gap(self) -> None:
+        """Note that datagrams could not be journalled: after a crash, gauges may be wrong."""
+        self._gap = True
+
+    def flush(self, at_ns: int) -> list[Point]:
+        """The points of the flush that ends at `at_ns`, a multiple of the interval."""
+        self.datagrams += len(self._unsaved)
+        self._unsaved.clear()
+        self._journalled, self._gap = 0, False
+        points = self.aggregator.flush(at_ns)
+        self.uncertain = sum(
+            UNCERTAIN in one.fields and one.time == at_ns and one.measurement != STATSD_TRAFFIC.name
+            for one in points
+        )
+        return points
+
+
+class Stations:
+    """All Asterisks; finds the one that a datagram is of, and counts what is of none.
+
+    `drop` is called with the reason of each datagram, line or connection that is dropped.
+    """
+
+    def __init__(self, stations: Sequence[Station], drop: Callable[[str], None]) -> None:
+        self.all = tuple(stations)
+        self.drop = drop
+        alone = len(self.all) == 1 and not self.all[0].networks and not self.all[0].sockets
+        self.only = self.all[0] if alone else None
+        """The one Asterisk that everything is of, if no file names addresses."""
+        self._by_address: dict[str, Station | None] = {}
+
+    def of_address(self, host: str) -> Station | None:
+        """The Asterisk at an IP address; None if there is none."""
+        try:
+            return self._by_address[host]
+        except KeyError:
+            pass
+        # Anyone can make up addresses.
+        if len(self._by_address) >= _ADDRESSES_MOST:
+            self._by_address.clear()
+        address = ipaddress.ip_address(host.partition("%")[0])
+        found = next(
+            (one for one in self.all if any(address in network for network in one.networks)), None
+        )
+        self._by_address[host] = found
+        return found
+
+    def of_path(self, path: str) -> Station | None:
+        """The Asterisk that writes to a unix socket; None if there is none."""
+        return self.only or next((one for one in self.all if path in one.sockets), None)

@@ -1,0 +1,431 @@
+"""StatsD end to end: real sockets, a real disk, a real InfluxDB, and processes that are killed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from collector.intakes.statsd.aggregate import Aggregator
+from collector.intakes.statsd.mapping import shipped
+from collector.intakes.statsd.sockets import bound
+from collector.memory import Memory
+from collector.schema.live import STATSD_TRAFFIC, UNCERTAIN
+from collector.setting_types import parse_endpoint
+from tests.command import command
+from tests.conftest import Databases, Serve, StartServe
+from tests.sender import eventually, metric
+from tests.statsd import CAPTURES, Sender, captured, gauges, live, total
+
+FLUSH = {"COLLECTOR_STATSD_FLUSH": "1s", "COLLECTOR_ASL": "0"}
+
+
+@pytest.fixture
+def port(free_port: Callable[[], int]) -> int:
+    return free_port()
+
+
+@pytest.fixture
+def settings(databases: Databases, port: int) -> dict[str, str]:
+    """Settings that take StatsD on UDP, without a file of Asterisks."""
+    return databases.environment | FLUSH | {"COLLECTOR_STATSD_LISTEN": f"127.0.0.1:{port}"}
+
+
+def asterisk_file(tmp_path: Path, asterisks: Mapping[str, str]) -> dict[str, str]:
+    """A setting that names a file of Asterisks: name and where its StatsD comes from."""
+    path = tmp_path / "asterisks.toml"
+    path.write_text("".join(f'[{name}]\nstatsd_from = "{at}"\n' for name, at in asterisks.items()))
+    return {"COLLECTOR_ASTERISK_FILE": str(path)}
+
+
+def dropped(collector: Serve, reason: str) -> float:
+    return metric(collector.metrics_url, "collector_statsd_dropped_total", reason=reason)
+
+
+def wait_for_flush(collector: Serve) -> None:
+    """Wait until another flush is stored."""
+
+    def flushes() -> float:
+        return metric(collector.metrics_url, "collector_statsd_flushes_total", outcome="stored")
+
+    before = flushes()
+    eventually(lambda: flushes() > before)
+
+
+def test_all_types_are_stored_at_the_flush_and_the_rest_is_dropped_by_name(
+    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
+) -> None:
+    collector = serve(settings)
+    with Sender(f"127.0.0.1:{port}") as sender:
+        sender.send(b"channels.count:+1|g", b"calls:3|c", b"wait:12|ms", b"who:anna|s", b"nothing")
+        sender.send(b"calls:1|c\ncalls:2|c")
+        eventually(lambda: total(databases, "calls") == 6)
+    assert gauges(databases, "channels", "count") == {(): 1.0}
+    assert gauges(databases, "statsd_timer", "p99") == {("wait",): 12.0}
+    assert gauges(databases, "statsd_set", "count") == {("who",): 1.0}
+    counted = partial(metric, collector.metrics_url, asterisk="default")
+    eventually(lambda: counted("collector_statsd_samples_total") == 6)
+    assert counted("collector_statsd_datagrams_total") == 6
+    assert counted("collector_statsd_last_datagram_timestamp_seconds") > time.time() - 60
+    assert dropped(collector, "malformed") == 1
+    wait_for_flush(collector)
+    (row,) = live(databases, "SELECT sum(samples) AS s, sum(dropped) AS d FROM statsd_traffic")
+    assert (row["s"], row["d"]) == (6, 1)
+    times = {row["time"] for row in live(databases, "SELECT * FROM statsd_traffic")}
+    assert all(at % 10**9 == 0 for at in times)
+
+
+def test_what_is_odd_about_an_asterisk_is_counted(
+    serve: StartServe, settings: dict[str, str], port: int
+) -> None:
+    collector = serve(settings)
+    counted = partial(metric, collector.metrics_url, asterisk="default")
+    starts = [b"PJSIP.contacts.states.%s:0|g" % state for state in (b"Reachable", b"Unknown")]
+    with Sender(f"127.0.0.1:{port}") as sender:
+        sender.send(b"in.queue:+1|g", b"channels.count_meter:+1|c", b"calls:1|c|T1656581400")
+        sender.send(*starts, b"PJSIP.contacts.states.Reachable:-1|g")
+        eventually(lambda: counted("collector_statsd_underflows_total") == 1)
+        eventually(lambda: counted("collector_statsd_restarts_total") == 1)
+        eventually(lambda: counted("collector_statsd_renamed_total") == 1)
+        eventually(lambda: counted("collector_statsd_uncertain_gauges") >= 1)
+        ignored = partial(metric, collector.metrics_url, "collector_statsd_ignored_total")
+        assert ignored(part="timestamp") == 1
+    assert metric(collector.metrics_url, "collector_statsd_receive_buffer_bytes") > 0
+
+
+def test_every_transport_brings_the_same(
+    serve: StartServe,
+    databases: Databases,
+    free_port: Callable[[], int],
+    tmp_path: Path,
+) -> None:
+    ways = [
+        f"127.0.0.1:{free_port()}",
+        f"udp://[::1]:{free_port()}",
+        f"tcp://127.0.0.1:{free_port()}",
+        f"tcp://[::1]:{free_port()}",
+        f"unix:{tmp_path}/d.sock",
+        f"unixstream:{tmp_path}/s.sock",
+    ]
+    serve(databases.environment | FLUSH | {"COLLECTOR_STATSD_LISTEN": ",".join(ways)})
+    for number, way in enumerate(ways):
+        with Sender(way) as sender:
+            sender.send(b"way.%d:2|c" % number, b"all:1|c")
+    eventually(lambda: total(databases, "all") == len(ways))
+    assert [total(databases, f"way.{number}") for number in range(len(ways))] == [2.0] * len(ways)
+
+
+def test_each_capture_sent_at_once_is_stored_as_it_is_counted(
+    serve: StartServe,
+    settings: dict[str, str],
+    databases: Databases,
+    port: int,
+    tmp_path: Path,
+) -> None:
+    """Eleven Asterisks at once, each from an address of its own."""
+    names = {f"a{number}": path for number, path in enumerate(CAPTURES)}
+    sources = {name: f"127.0.1.{number + 1}" for number, name in enumerate(names)}
+    serve(settings | asterisk_file(tmp_path, sources))
+    oracles = {name: Aggregator(name, shipped()) for name in names}
+    for name, path in names.items():
+        with Sender(f"127.0.0.1:{port}", source=sources[name]) as sender:
+            for _, datagram in captured(path):
+                sender.send(datagram)
+                oracles[name].take(datagram, time.time_ns())
+    wanted = {name: oracle.counts.samples for name, oracle in oracles.items()}
+
+    def samples() -> dict[str, int]:
+        rows = live(databases, "SELECT sum(samples) AS n FROM statsd_traffic GROUP BY asterisk")
+        return {row["asterisk"]: row["n"] for row in rows}
+
+    eventually(lambda: samples() == wanted)
+    for name, oracle in oracles.items():
+        for point in oracle.flush(time.time_ns()):
+            if point.measurement == STATSD_TRAFFIC.name:
+                continue
+            tags = tuple(point.tags[tag] for tag in sorted(point.tags) if tag != "asterisk")
+            for field in ("count", "value"):
+                if field not in point.fields:
+                    continue
+                function = "sum" if point.measurement == "statsd_counter" else "last"
+                if point.measurement in {"statsd_timer", "pjsip_rtt", "statsd_set"}:
+                    # In several flushes, unlike here.
+                    continue
+                found = gauges(databases, point.measurement, field, name, function=function)
+                assert found[tags] == pytest.approx(point.fields[field]), (name, point)
+
+
+def test_datagrams_from_elsewhere_are_dropped_and_no_address_is_written_anywhere(
+    serve: StartServe,
+    settings: dict[str, str],
+    databases: Databases,
+    port: int,
+    tmp_path: Path,
+) -> None:
+    foreign, known = "127.77.13.9", "127.77.13.8"
+    own = asterisk_file(tmp_path, {"pbx": f"{known}/32"})
+    collector = serve(settings | own | {"COLLECTOR_LOG_LEVEL": "debug"})
+    with (
+        Sender(f"127.0.0.1:{port}", source=foreign) as other,
+        Sender(f"127.0.0.1:{port}", source=known) as sender,
+    ):
+        other.send(b"calls:5|c", b"calls:7|c")
+        sender.send(b"calls:1|c")
+        eventually(lambda: total(databases, "calls", "pbx") == 1)
+        eventually(lambda: dropped(collector, "foreign-address") == 2)
+        held = [path.read_bytes() for path in collector.state_dir.rglob("*") if path.is_file()]
+        for address in (foreign.encode(), known.encode()):
+            assert address not in collector.log.read_bytes()
+            assert all(address not in content for content in held)
+    assert total(databases, "calls", "pbx") == 1
+    assert total(databases, "calls") == 0
+
+
+def test_what_the_kernel_drops_is_counted_and_makes_gauges_uncertain(
+    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
+) -> None:
+    collector = serve(settings)
+    sent = 60_000
+    with Sender(f"127.0.0.1:{port}") as sender:
+        sender.send(b"PJSIP.contacts.states.Reachable:0|g", b"PJSIP.contacts.states.Reachable:+1|g")
+        reachable = {("Reachable",): 1.0}
+        eventually(lambda: gauges(databases, "pjsip_contacts", "count") == reachable)
+        assert gauges(databases, "pjsip_contacts", UNCERTAIN) == {}
+        collector.process.send_signal(signal.SIGSTOP)
+        for _ in range(sent):
+            sender.send(b"calls:1|c")
+        collector.process.send_signal(signal.SIGCONT)
+        eventually(lambda: dropped(collector, "kernel") > 0)
+        eventually(lambda: total(databases, "calls") + dropped(collector, "kernel") == sent)
+        eventually(lambda: ("Reachable",) in gauges(databases, "pjsip_contacts", UNCERTAIN))
+    assert "the kernel drops datagrams of StatsD" in collector.logs()
+
+
+class Counting(threading.Thread):
+    """Sends an increment each millisecond, and remembers when it sent which."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.sent_ns: list[int] = []
+        self._port = port
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        with Sender(f"127.0.0.1:{self._port}") as sender:
+            for number in count():
+                if self._end.wait(0.001):
+                    return
+                sender.send(b"ticks:1|c\nlast:%d|g\nup:+1|g" % number)
+                self.sent_ns.append(time.time_ns())
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+
+
+def test_kill_9_at_any_moment_loses_a_second_at_most_stores_nothing_twice_and_marks_gauges(
+    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
+) -> None:
+    chance = random.Random(14)
+    collector = serve(settings)
+    counting = Counting(port)
+    counting.start()
+    dead: list[tuple[int, int]] = []
+    for _ in range(5):
+        time.sleep(1.2 + chance.random())
+        collector.kill()
+        killed_ns = time.time_ns()
+        collector = serve(collector.environment)
+        dead.append((killed_ns, time.time_ns()))
+    time.sleep(1.2)
+    counting.stop()
+    sent = len(counting.sent_ns)
+    # Two seconds, of which one is the promise, and one is for a machine that is busy.
+    lost = sum(
+        any(begin - 2 * 10**9 < at < end + 10**9 for begin, end in dead) for at in counting.sent_ns
+    )
+    assert collector.terminate() == 0
+    stored = total(databases, "ticks")
+    assert sent - lost <= stored <= sent
+    assert gauges(databases, "statsd_gauge", "value")["up",] == stored
+    assert gauges(databases, "statsd_gauge", UNCERTAIN)["up",] >= 1
+
+
+def test_stop_stores_what_came_since_the_last_flush_and_the_next_start_goes_on(
+    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
+) -> None:
+    collector = serve(settings | {"COLLECTOR_STATSD_FLUSH": "60s"})
+    with Sender(f"127.0.0.1:{port}") as sender:
+        sender.send(b"calls:3|c", b"up:+2|g", b"set:7|g")
+        assert collector.terminate() == 0
+        assert total(databases, "calls") == 3
+        collector = serve(settings | {"COLLECTOR_STATSD_FLUSH": "60s"})
+        sender.send(b"calls:4|c", b"up:+1|g")
+        assert collector.terminate() == 0
+    assert total(databases, "calls") == 7
+    assert gauges(databases, "statsd_gauge", "value") == {("up",): 3.0, ("set",): 7.0}
+    # Datagrams may have come while nobody listened.
+    assert ("up",) in gauges(databases, "statsd_gauge", UNCERTAIN)
+
+
+def test_influxdb_away_for_flushes_gets_each_once(
+    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
+) -> None:
+    away = settings | {"COLLECTOR_INFLUX_URL": "http://127.0.0.1:9"}
+    collector = serve(away)
+    with Sender(f"127.0.0.1:{port}") as sender:
+        for number in range(1, 4):
+            sender.send(b"calls:%d|c" % number)
+            wait_for_flush(collector)
+    collector.kill()
+    assert total(databases, "calls") == 0
+    serve(settings)
+    eventually(lambda: total(databases, "calls") == 6)
+
+
+MAPPING = """
+mappings:
+- match: "calls.*"
+  name: "statsd_counter"
+  labels: {name: "%s"}
+"""
+
+
+def test_sighup_reads_the_mapping_again_and_a_wrong_one_changes_nothing(
+    serve: StartServe, settings: dict[str, str], databases: Databases, port: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "mapping.yml"
+    path.write_text(MAPPING % "first")
+    mapping = {"COLLECTOR_STATSD_MAPPING": str(path)}
+    collector = serve(settings | mapping)
+    with Sender(f"127.0.0.1:{port}") as sender:
+        sender.send(b"calls.in:1|c")
+        eventually(lambda: total(databases, "first") == 1)
+        path.write_text(MAPPING % "second")
+        collector.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "the mapping is read again" in collector.logs())
+        sender.send(b"calls.in:2|c")
+        eventually(lambda: total(databases, "second") == 2)
+        path.write_text("mappings: [{}]")
+        collector.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "the mapping is not changed" in collector.logs())
+        sender.send(b"calls.in:3|c")
+        eventually(lambda: total(databases, "second") == 5)
+    assert total(databases, "first") == 1
+
+
+def test_first_of_several_workers_takes_all_and_sighup_loses_nothing(
+    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
+) -> None:
+    collector = serve(settings | {"COLLECTOR_WORKERS": "2"})
+    counting = Counting(port)
+    counting.start()
+    time.sleep(0.5)
+    before = collector.workers()
+    collector.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "all workers are new" in collector.logs())
+    assert before.keys() == collector.workers().keys()
+    assert set(before.values()).isdisjoint(collector.workers().values())
+    counting.stop()
+    sent = len(counting.sent_ns)
+    eventually(lambda: total(databases, "ticks") == sent)
+    assert metric(collector.metrics_url, "collector_statsd_datagrams_total", asterisk="default") > 0
+
+
+WRONG = {
+    "COLLECTOR_STATSD_LISTEN": {
+        "8125": "must be HOST:PORT",
+        "unix:here": "must have an absolute path",
+        "127.0.0.1:8125,udp://127.0.0.1:8125": "names 127.0.0.1:8125 twice",
+    },
+    "COLLECTOR_STATSD_MAPPING": {"/nowhere/mapping.yml": "cannot be read"},
+    "COLLECTOR_ASTERISK_FILE": {"/nowhere/asterisks.toml": "cannot be read"},
+    "COLLECTOR_STATSD_FLUSH": {"0": "greater than or equal to 1", "2m": "less than or equal to 60"},
+}
+
+
+def test_wrong_settings_end_the_start_with_2_before_a_port_is_opened(
+    settings: dict[str, str], state_dir: Path
+) -> None:
+    for name, cases in WRONG.items():
+        for value, words in cases.items():
+            done = command(settings | {"COLLECTOR_STATE_DIR": str(state_dir), name: value}, "serve")
+            assert done.code == 2, done
+            assert name in done.err
+            assert words in done.err
+            assert not state_dir.exists()
+
+
+def test_address_that_cannot_be_listened_on_ends_the_start(
+    serve: StartServe, settings: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    with Sender(f"127.0.0.1:{port}"):
+        pass
+    here = settings | {"COLLECTOR_STATSD_LISTEN": f"unix:{tmp_path}/none/s.sock"}
+    collector = serve(here, ready=False)
+    assert collector.process.wait(60) == 1
+    assert f"cannot listen on unix:{tmp_path}/none/s.sock" in collector.logs()
+
+
+def test_check_names_what_is_wrong_with_statsd(
+    settings: dict[str, str], state_dir: Path, tmp_path: Path, port: int
+) -> None:
+    environment = settings | {"COLLECTOR_STATE_DIR": str(state_dir)}
+    own = asterisk_file(tmp_path, {"a": "127.0.0.5", "b": f"unix:{tmp_path}/b.sock"})
+    said = command(environment | own, "check").out
+    assert f"ok    StatsD at 127.0.0.1:{port}: can be listened on" in said
+    assert f"WRONG [b] sends to unix:{tmp_path}/b.sock, which COLLECTOR_STATSD_LISTEN" in said
+    (tmp_path / "file").write_text("")
+    listen = f"unix:{tmp_path}/none/s,unix:{tmp_path}/file,unixstream:{tmp_path}/b.sock"
+    said = command(environment | own | {"COLLECTOR_STATSD_LISTEN": listen}, "check").out
+    assert f"WRONG StatsD at unix:{tmp_path}/none/s: there is no directory" in said
+    assert f"WRONG StatsD at unix:{tmp_path}/file: is a file, and no socket" in said
+    assert f"ok    StatsD at unix:{tmp_path}/b.sock: can be listened on" in said
+    assert "WRONG [a] sends from an address" in said
+    wrong = {"COLLECTOR_STATSD_MAPPING": "/nowhere", "COLLECTOR_STATSD_LISTEN": "192.0.2.1:1"}
+    done = command(environment | wrong, "check")
+    assert done.code == 1
+    assert "WRONG COLLECTOR_STATSD_MAPPING='/nowhere': cannot be read" in done.out
+    assert "WRONG StatsD at 192.0.2.1:1: " in done.out
+    with bound([parse_endpoint(f"127.0.0.1:{port}")]):
+        said = command(environment, "check").out
+    assert f"ok    StatsD at 127.0.0.1:{port}: in use" in said
+
+
+def test_asterisk_that_is_out_of_the_file_stops_its_series(
+    serve: StartServe,
+    settings: dict[str, str],
+    databases: Databases,
+    port: int,
+    tmp_path: Path,
+) -> None:
+    def is_held(name: str) -> bool:
+        return bool(gauges(databases, "statsd_gauge", "value", name))
+
+    collector = serve(settings | asterisk_file(tmp_path, {"a": "127.0.0.2", "b": "127.0.0.3"}))
+    for source in ("127.0.0.2", "127.0.0.3"):
+        with Sender(f"127.0.0.1:{port}", source=source) as sender:
+            sender.send(b"up:+1|g")
+    for name in ("a", "b"):
+        eventually(partial(is_held, name))
+    assert collector.terminate() == 0
+    asterisk_file(tmp_path, {"b": "127.0.0.3"})
+    begun = time.time_ns()
+    collector = serve(collector.environment)
+
+    def newest(name: str) -> int:
+        """The time of the newest flush of an Asterisk."""
+        rows = live(databases, "SELECT last(samples) FROM statsd_traffic GROUP BY asterisk")
+        return max([row["time"] for row in rows if row["asterisk"] == name], default=0)
+
+    eventually(lambda: newest("b") > begun)
+    assert newest("a") < begun
+    assert gauges(databases, "statsd_gauge", "value", "b") == {("up",): 1.0}
+    assert Memory(collector.state_dir).live.read().states.keys() == {"b"}

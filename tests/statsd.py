@@ -1,0 +1,104 @@
+"""A plain sender of StatsD, and what a collector has stored of it, read without its code."""
+
+from __future__ import annotations
+
+import ast
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from collector.setting_types import Address, Endpoint, parse_endpoint
+from tests.conftest import Databases, Row
+
+LIVE = "asterisk_live"
+CAPTURES = sorted((Path(__file__).parent / "cases" / "statsd").glob("*.txt"))
+
+
+def captured(path: Path) -> list[tuple[float, bytes]]:
+    """The datagrams of a capture, each with the seconds since its start; 0 if it has no times."""
+    found = []
+    for line in path.read_text("utf-8").splitlines():
+        at, tab, datagram = line.partition("\t")
+        if line.startswith("#") or not line:
+            continue
+        found.append((float(at), ast.literal_eval(datagram)) if tab else (0.0, line.encode()))
+    return found
+
+
+class Sender:
+    """Sends datagrams, or lines on a connection, to an address as in COLLECTOR_STATSD_LISTEN."""
+
+    def __init__(self, to: str, *, source: str = "") -> None:
+        endpoint: Endpoint = parse_endpoint(to)
+        kind = socket.SOCK_STREAM if endpoint.transport.is_stream else socket.SOCK_DGRAM
+        if isinstance(endpoint.at, Address):
+            family = socket.AF_INET6 if ":" in endpoint.at.host else socket.AF_INET
+            self._to: tuple[str, int] | str = (endpoint.at.host, endpoint.at.port)
+        else:
+            family = socket.AF_UNIX
+            self._to = endpoint.at
+        self._ends_lines = endpoint.transport.is_stream
+        self._socket = socket.socket(family, kind)
+        if source:
+            self._socket.bind((source, 0))
+        # A datagram socket that is connected would fail while nobody listens.
+        if self._ends_lines or family == socket.AF_UNIX:
+            self._socket.connect(self._to)
+
+    def send(self, *datagrams: bytes) -> None:
+        for datagram in datagrams:
+            if self._ends_lines:
+                self._socket.sendall(datagram + b"\n")
+            elif isinstance(self._to, str):
+                self._socket.send(datagram)
+            else:
+                self._socket.sendto(datagram, self._to)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+
+def live(databases: Databases, statement: str) -> list[Row]:
+    """Rows of a query of the live database; none if it does not exist yet."""
+    return databases.server.query(statement, f"{databases.prefix}{LIVE}")
+
+
+def total(databases: Databases, counter: str, asterisk: str = "default") -> float:
+    """The sum of a counter over all flushes."""
+    rows = live(
+        databases,
+        'SELECT sum("value") AS n FROM "statsd_counter"'
+        f" WHERE \"name\" = '{counter}' AND \"asterisk\" = '{asterisk}'",
+    )
+    return float(rows[0]["n"]) if rows else 0.0
+
+
+def gauges(
+    databases: Databases,
+    measurement: str,
+    field: str,
+    asterisk: str = "default",
+    *,
+    function: str = "last",
+) -> dict[tuple[str, ...], float]:
+    """The newest value (or another function) of each series, by its tags without the Asterisk."""
+    rows = live(
+        databases,
+        f'SELECT {function}("{field}") AS n FROM "{measurement}"'
+        f" WHERE \"asterisk\" = '{asterisk}' GROUP BY *",
+    )
+    return {
+        tuple(str(row[tag]) for tag in sorted(row.keys() - {"time", "n", "asterisk"})): float(
+            row["n"]
+        )
+        for row in rows
+    }
