@@ -53,6 +53,13 @@ class Pseudonymiser:
         state.update(uuid.encode("ascii"))
         return ServerPseudonym(state.hexdigest())
 
+    def machine(self, machine_id: str) -> ServerPseudonym:
+        """The pseudonym of a machine of telemetrics-client, by its id as sent."""
+        state = self._server.copy()
+        # A UUID holds no colon, so that no id of a machine is one.
+        state.update(b"machine:" + machine_id.encode("utf-8", "surrogatepass"))
+        return ServerPseudonym(state.hexdigest())
+
     def node(self, number: int) -> NodePseudonym:
         """The pseudonym of a node, by its number."""
         state = self._node.copy()

@@ -71,5 +71,6 @@ def _budgets() -> dict[str, int]:
     """The budgets of all senders' tags."""
     from collector.intakes.asl.tags import tag_budgets
     from collector.intakes.librenms.points import tag_budgets as groups
+    from collector.intakes.telemetrics.points import tag_budgets as of_records
 
-    return {**tag_budgets(), **groups()}
+    return {**tag_budgets(), **groups(), **of_records()}

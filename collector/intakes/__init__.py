@@ -18,9 +18,10 @@ from collector.intakes.asl import Asl
 from collector.intakes.intake import Intake, IntakeContext, OpenIntake
 from collector.intakes.librenms import LibreNMS
 from collector.intakes.statsd import Statsd
+from collector.intakes.telemetrics import Telemetrics
 from collector.schema import ReportLayout
 
-INTAKES: Final[Sequence[Intake]] = (Asl(), Statsd(), Ami(), LibreNMS())
+INTAKES: Final[Sequence[Intake]] = (Asl(), Statsd(), Ami(), LibreNMS(), Telemetrics())
 """All intakes of this collector."""
 
 

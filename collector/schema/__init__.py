@@ -31,6 +31,7 @@ from collector.schema.librenms import LIBRENMS as LIBRENMS
 from collector.schema.librenms import LIBRENMS_MEASUREMENTS
 from collector.schema.live import LIVE as LIVE
 from collector.schema.live import STATSD_MEASUREMENTS
+from collector.schema.telemetrics import TELEMETRICS_MEASUREMENTS
 
 RAW = "usage_raw"
 DAILY = "usage_daily"
@@ -296,6 +297,7 @@ MEASUREMENTS = (
     OWNER_CHOICE,
     ERASURE_NOTICE,
     *LIBRENMS_MEASUREMENTS,
+    *TELEMETRICS_MEASUREMENTS,
     *STATSD_MEASUREMENTS,
     *AMI_MEASUREMENTS,
 )

@@ -1,0 +1,178 @@
+"""Request handlers of telemetrics-client's intake.
+
+Replies:
+
+| status | reason | when |
+|---|---|---|
+| 201 | | the record is durable, and returned; or its machine has opted out, and nothing is stored |
+| 400 | malformed-json | the body says that it is JSON, and is no JSON object |
+| 400 | invalid-field | a field is missing or wrong; X-Telemetry-TID is another one |
+| 413 | too-large | the payload is over 300 KiB |
+| 408, 415, 429, 503 | | as for every sender; 429 also for one machine's records |
+
+Every refusal is `{"message": …, "reason": …}`. The client keeps a record that it got no 201 for,
+and sends it again later.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from collector.admission import Buckets, RateLimit
+from collector.fast_path import FastHandler
+from collector.intakes.intake import IntakeContext
+from collector.intakes.proof import Proof
+from collector.intakes.telemetrics.fields import (
+    MOST_PAYLOAD,
+    TID,
+    Checked,
+    check,
+    from_json,
+    is_machine_id,
+    named,
+)
+from collector.intakes.telemetrics.points import NAME, RecordConverter
+from collector.logs import Sparing
+from collector.outbox import OutboxUnavailable
+from collector.problems import RETRY_AFTER_S, Reason, Refusal
+from collector.records.record import Record, answer
+from collector.tag_budget import Change, Changes
+
+log = structlog.get_logger("collector.intakes.telemetrics")
+
+PATHS: Final = ("/v2/collector", "/")
+_ESCAPED: Final = 6
+"""Most bytes of JSON for one of a payload: `\\u0000`."""
+MOST_BYTES: Final = _ESCAPED * MOST_PAYLOAD + (64 << 10)
+"""Largest body: a payload of 300 KiB in JSON, with the other fields."""
+
+
+class TelemetricsIntake:
+    """Receives records, one in each request.
+
+    `remember` is given changes of the tags' budgets once the record that made them is durable.
+    """
+
+    def __init__(
+        self,
+        converter: RecordConverter,
+        context: IntakeContext,
+        *,
+        rate_limit: RateLimit,
+        machine_limit: Buckets,
+        remember: Callable[[Iterable[Change]], None],
+    ) -> None:
+        self._converter = converter
+        self._tid = context.settings.telemetrics_tid
+        self._outbox = context.outbox
+        self._door = context.door
+        self._clock = context.clock
+        self._opted_out = context.opted_out
+        self._metrics = context.metrics
+        self._rate_limit = rate_limit
+        self._machine_limit = machine_limit
+        self._remember = remember
+        self._sparing = Sparing()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Routes of the records; pages at the same path answer GET."""
+        return [web.post(path, self.receive) for path in PATHS]
+
+    def fast_handlers(self) -> Mapping[str, FastHandler]:
+        """None: the fast path knows no fields in headers."""
+        return {}
+
+    def identify(self, body: bytes) -> Proof | Refusal:
+        """The proof of ownership: a JSON object with the machine's id, such as a record."""
+        said = _object(body)
+        if isinstance(said, Refusal):
+            return said
+        machine_id = said.get("machine_id")
+        if not isinstance(machine_id, str) or not is_machine_id(machine_id):
+            return Refusal(Reason.INVALID_FIELD, "machine_id: is missing or too long")
+        return Proof(self._converter.owner(machine_id), {})
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Handle one record; responds 201 only when it is durable."""
+        begun = time.perf_counter()
+        outcome = await self._taken(request)
+        self._metrics.request_seconds.observe(time.perf_counter() - begun)
+        if isinstance(outcome, Refusal):
+            return self._refused(outcome)
+        return _reply(HTTPStatus.CREATED, outcome)
+
+    async def _taken(self, request: web.Request) -> dict[str, Any] | Refusal:
+        """The reply to a request whose record is durable, or the refusal."""
+        body = await self._door.body(request, self._rate_limit, max_bytes=MOST_BYTES)
+        if isinstance(body, Refusal):
+            return body
+        checked = self._checked(request, body)
+        if isinstance(checked, Refusal):
+            return checked
+        owner = self._converter.owner(checked.machine_id)
+        now_ns = self._clock()
+        if wait := self._machine_limit.wait(owner, now_ns / 10**9):
+            return Refusal(Reason.RATE_LIMITED, "too many records of one machine", wait)
+        record = self._converter.record(checked, now_ns)
+        if self._opted_out(owner):
+            self._metrics.reports.labels(NAME, "opted-out").inc()
+        else:
+            try:
+                await self._store(record, now_ns)
+            except OutboxUnavailable as error:
+                return Refusal(Reason.UNAVAILABLE, str(error), RETRY_AFTER_S)
+            self._metrics.reports.labels(NAME, "accepted").inc()
+        # The sender gets its own id back, whatever is stored.
+        return answer(record) | {"machine_id": checked.machine_id}
+
+    async def _store(self, record: Record, now_ns: int) -> None:
+        changes: Changes = []
+        await self._outbox.append(*self._converter.entries(record, now_ns, changes))
+        if changes:
+            self._remember(changes)
+
+    def _checked(self, request: web.Request, body: bytes) -> Checked | Refusal:
+        """The fields of a request in either form, checked."""
+        fields = named(request.headers.items())
+        if request.content_type != "application/json" or "record_format_version" in fields:
+            return check(fields, body, tid=self._tid)
+        said = _object(body)
+        if isinstance(said, Refusal):
+            return said
+        found = from_json(said, fields.get(TID))
+        return found if isinstance(found, Refusal) else check(*found, tid=self._tid)
+
+    def _refused(self, refusal: Refusal) -> web.Response:
+        reason = refusal.reason.value
+        self._metrics.reports.labels(NAME, reason).inc()
+        self._sparing.info(log, "refused", intake=NAME, reason=reason, detail=refusal.detail)
+        response = _reply(refusal.status, {"message": refusal.detail, "reason": reason})
+        response.headers.update(refusal.headers())
+        return response
+
+
+def _object(body: bytes) -> dict[str, Any] | Refusal:
+    try:
+        # A client writes payloads as they are: bytes that are no UTF-8 are kept as surrogates.
+        said = json.loads(body.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return Refusal(Reason.MALFORMED_JSON, "the body is no JSON")
+    if not isinstance(said, dict):
+        return Refusal(Reason.MALFORMED_JSON, "the body is no JSON object")
+    return said
+
+
+def _reply(status: HTTPStatus, said: Mapping[str, Any]) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(said).encode() + b"\n",
+        content_type="application/json",
+        headers={hdrs.CACHE_CONTROL: "no-store"},
+    )

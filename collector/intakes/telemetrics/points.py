@@ -1,0 +1,118 @@
+"""Converts checked records to outbox entries: the record itself, and the point that counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from collector.intakes.telemetrics.fields import Checked
+from collector.lines import NS_PER_DAY, FieldValue, Stamper, label, line, tag_set
+from collector.metrics import Metrics
+from collector.outbox import Entry
+from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.records import Record
+from collector.schema import OWNER, RECORDS
+from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_RECORD, TELEMETRICS_TAGS
+from collector.tag_budget import Changes, TagBudget
+
+NAME: Final = "telemetrics"
+_BUDGET: Final = "telemetrics_"
+
+
+def tag_budgets() -> dict[str, int]:
+    """Budgets of the tags, by their names in the memory that all senders share."""
+    return {f"{_BUDGET}{tag.name}": tag.budget or 0 for tag in TELEMETRICS_TAGS}
+
+
+class RecordConverter:
+    """Converts records; with `keep_ids` they hold the machine's id as sent, else a pseudonym."""
+
+    def __init__(
+        self,
+        *,
+        pseudonyms: Pseudonymiser,
+        stamper: Stamper,
+        budget: TagBudget,
+        metrics: Metrics,
+        keep_ids: bool,
+    ) -> None:
+        self._pseudonyms = pseudonyms
+        self._stamper = stamper
+        self._budget = budget
+        self._metrics = metrics
+        self._keep_ids = keep_ids
+        for name in tag_budgets():
+            metrics.follow(metrics.tag_values.labels(name), partial(budget.held, name))
+
+    def owner(self, machine_id: str) -> ServerPseudonym:
+        """The pseudonym of a machine."""
+        return self._pseudonyms.machine(machine_id)
+
+    def record(self, checked: Checked, now_ns: int) -> Record:
+        """The record of fields received at `now_ns` (UTC, ns since 1970), with its own stamp."""
+        owner = self.owner(checked.machine_id)
+        return Record(
+            stamp=self._stamper.take(now_ns, 1)[0],
+            owner=owner,
+            ts_capture=checked.ts_capture,
+            machine_id=checked.machine_id if self._keep_ids else owner,
+            machine_type=checked.machine_type,
+            arch=checked.arch,
+            build=checked.build,
+            classification=checked.classification,
+            severity=checked.severity,
+            kernel_version=checked.kernel_version,
+            record_format_version=checked.record_format_version,
+            payload_format_version=checked.payload_format_version,
+            system_name=checked.system_name,
+            board_name=checked.board_name,
+            bios_version=checked.bios_version,
+            cpu_model=checked.cpu_model,
+            event_id=checked.event_id,
+            external=checked.external,
+            payload=checked.payload,
+        )
+
+    def entries(self, record: Record, now_ns: int, changes: Changes) -> tuple[Entry, Entry]:
+        """The record for the records store, and its point for InfluxDB, durable together.
+
+        Appends to `changes` what the record changed of the tags' budgets.
+        """
+        owner = ServerPseudonym(record.owner)
+        domain, probe, _ = record.classification.split("/")
+        tags = {
+            "severity": str(record.severity),
+            "domain": domain,
+            "probe": probe,
+            "arch": record.arch,
+            "system_name": record.system_name,
+            "build": record.build,
+        }
+        fields: dict[str, FieldValue] = {
+            OWNER: record.owner,
+            "payload_bytes": len(record.payload),
+            "external": int(record.external),
+        }
+        point = line(
+            TELEMETRICS_RECORD.name,
+            tag_set(self._within_budgets(tags, owner, now_ns // NS_PER_DAY, changes)),
+            fields,
+            record.stamp,
+        )
+        return (
+            Entry(now_ns, owner, 1, record.line(), RECORDS, NAME),
+            Entry(now_ns, owner, 1, point.encode(), TELEMETRICS, NAME),
+        )
+
+    def _within_budgets(
+        self, tags: Mapping[str, str], owner: str, day: int, changes: Changes
+    ) -> dict[str, str]:
+        admitted = {}
+        for name, value in tags.items():
+            budget = f"{_BUDGET}{name}"
+            cleaned = label(value)
+            admitted[name] = self._budget.admit(budget, cleaned, owner, day, changes)
+            if admitted[name] != cleaned:
+                self._metrics.over_budget.labels(budget).inc()
+        return admitted

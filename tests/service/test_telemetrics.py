@@ -1,0 +1,373 @@
+"""telemetrics-client's records: both forms on the wire, every check, and where they go."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from sqlalchemy import select
+
+from collector.app import running
+from collector.outbox import FILE, OutboxFile, Queue
+from collector.records.record import from_row
+from collector.records.store import RecordsStore
+from collector.records.tables import RECORDS
+from collector.setting_types import Address
+from collector.settings import Settings
+from tests.conftest import Databases
+from tests.sender import eventually
+
+CASES = Path(__file__).parents[1] / "cases" / "telemetrics"
+FROM_CLIENT = json.loads((CASES / "client-2.4.3.json").read_text())
+TID = "6907c830-eed9-4ce9-81ae-76daf8d88f0f"
+MACHINE = "66c196ce4222dd761470da5e7e35f6f1"
+FIRST = {
+    "arch": "x86_64",
+    "build": "17780",
+    "creation_timestamp": "1505235249",
+    "classification": "test/test/test",
+    "host_type": "LenovoT20",
+    "kernel_version": "3.16.4-123.generic",
+    "machine_id": MACHINE,
+    "severity": "2",
+    "record_format_version": "1",
+}
+SECOND = FIRST | {
+    "record_format_version": "2",
+    "payload_format_version": "1",
+    "system_name": '"clear-linux-os"',
+    "x_telemetry_tid": TID,
+}
+THIRD = SECOND | {
+    "record_format_version": "3",
+    "board_name": "D54250WYK|Intel Corporation",
+    "bios_version": "WYLPT10H.86A.0041.2015.0720.1108",
+    "cpu_model": "Intel(R) Core(TM) i5-4250U CPU @ 1.30GHz",
+}
+FOURTH = THIRD | {
+    "record_format_version": "4",
+    "event_id": "39cc109a1079df96376693ebc7a0f632",
+}
+FORMATS = {"1": FIRST, "2": SECOND, "3": THIRD, "4": FOURTH}
+WRONG = {
+    "arch": ["", "arm", "X86_64"],
+    "build": ["", "1!", "'a b'", "1" * 300],
+    "creation_timestamp": ["", "-1", "1.5", "now", "9" * 19],
+    "classification": ["", "a/b", "a/b/c/d", "a//b", "a/b/" + "c" * 140],
+    "host_type": ["", "h" * 250],
+    "kernel_version": ["", "3", "3.16", "a.b.c", "v3.16.4"],
+    "machine_id": ["", "m" * 33],
+    "severity": ["", "0", "5", "high", "1.0"],
+    "record_format_version": ["", "0", "5", "two"],
+    "payload_format_version": ["", "x", "-1", str(2**31)],
+    "system_name": ["", "s" * 200],
+    "x_telemetry_tid": ["", TID[:-1]],
+    "board_name": ["", "b" * 200],
+    "bios_version": ["", "b" * 200],
+    "cpu_model": ["", "c" * 200],
+    "event_id": ["", "39cc", "g" * 32],
+}
+
+
+@pytest.fixture
+def settings(databases: Databases, state_dir: Path) -> Settings:
+    return Settings(
+        listen=Address("127.0.0.1", 0),
+        metrics_listen=Address("127.0.0.1", 0),
+        state_dir=state_dir,
+        influx_url=databases.server.url,
+        influx_token=databases.server.token,
+        influx_org=databases.server.org,
+        influx_prefix=databases.prefix,
+        telemetrics=True,
+        rate_limit=0,
+    )
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    async with (
+        running(settings) as at,
+        aiohttp.ClientSession(f"http://{at.public}") as session,
+    ):
+        yield session
+
+
+def spelt(fields: Mapping[str, str], *, dashes: bool = False) -> dict[str, str]:
+    """Headers in either spelling; the TID is always spelt as libcurl's users do."""
+    named = {name: value for name, value in fields.items() if name != "x_telemetry_tid"}
+    tid = fields.get("x_telemetry_tid")
+    headers = {"X-Telemetry-TID": tid} if tid is not None else {}
+    if dashes:
+        named = {name.replace("_", "-").title(): value for name, value in named.items()}
+    return headers | named
+
+
+async def post(
+    session: aiohttp.ClientSession,
+    fields: Mapping[str, Any],
+    payload: bytes | str = b"hello",
+    *,
+    form: str = "underscores",
+    path: str = "/v2/collector",
+) -> tuple[int, dict[str, Any]]:
+    """Send a record in one of the forms; status and answer."""
+    if form == "json":
+        said = {name: value for name, value in fields.items() if name != "x_telemetry_tid"}
+        headers = {"Content-Type": "application/json"}
+        if "x_telemetry_tid" in fields:
+            headers["X-Telemetry-TID"] = fields["x_telemetry_tid"]
+        text = payload if isinstance(payload, str) else payload.decode()
+        data = json.dumps(said | {"payload": text}).encode()
+    else:
+        headers = spelt(fields, dashes=form == "dashes")
+        data = payload.encode() if isinstance(payload, str) else payload
+    async with session.post(path, data=io.BytesIO(data), headers=headers) as response:
+        return response.status, await response.json()
+
+
+def stored(settings: Settings) -> list[Any]:
+    store = RecordsStore(settings.records_url.get_secret_value(), directory=settings.state_dir)
+    try:
+        store.prepare()
+        return [from_row(row) for row in store.rows(select(RECORDS).order_by(RECORDS.c.id))]
+    finally:
+        store.close()
+
+
+def left(settings: Settings) -> int:
+    with OutboxFile(settings.state_dir / FILE) as file:
+        return file.stats().reports
+
+
+async def delivered(settings: Settings) -> None:
+    await asyncio.to_thread(eventually, lambda: not left(settings))
+
+
+async def test_record_of_each_format_in_each_form_is_answered_with_what_is_stored(
+    settings: Settings, databases: Databases
+) -> None:
+    sent = 0
+    async with serving(settings) as session:
+        for version, fields in FORMATS.items():
+            given = fields | {"x_telemetry_tid": TID}
+            for form in ("underscores", "dashes", "json"):
+                for path in ("/", "/v2/collector"):
+                    status, answer = await post(session, given, form=form, path=path)
+                    assert status == 201, answer
+                    sent += 1
+                    wanted = {
+                        "arch": "x86_64",
+                        "build": "17780",
+                        "classification": "test/test/test",
+                        "kernel_version": "3.16.4-123.generic",
+                        "machine_id": MACHINE,
+                        "machine_type": "LenovoT20",
+                        "payload": "hello",
+                        "record_format_version": int(version),
+                        "severity": 2,
+                        "ts_capture": "2017-09-12 16:54:09 UTC",
+                    }
+                    assert answer | wanted == answer
+        await delivered(settings)
+    records = stored(settings)
+    assert len(records) == sent
+    assert {record.owner for record in records} == {record.machine_id for record in records}
+    assert len({record.stamp for record in records}) == sent
+    name = f"{databases.prefix}telemetrics"
+    assert databases.server.count(name, "record", "payload_bytes") == sent
+    (row,) = databases.server.query("SELECT * FROM record LIMIT 1", name)
+    assert (row["domain"], row["probe"], row["severity"]) == ("test", "test", "2")
+    assert databases.server.retention(name) == 35 * 86_400
+
+
+async def test_body_of_the_real_client_is_taken(settings: Settings) -> None:
+    async with serving(settings) as session:
+        headers = {"Content-Type": "application/json", "X-Telemetry-TID": TID}
+        body = (CASES / "client-2.4.3.json").read_bytes()
+        async with session.post("/v2/collector", data=body, headers=headers) as response:
+            assert response.status == 201
+            answer = await response.json()
+        await delivered(settings)
+    assert (answer["build"], answer["system_name"]) == ("12", "debian")
+    (record,) = stored(settings)
+    assert record.payload.decode() == FROM_CLIENT["payload"]
+    assert record.machine_type == "no_sv_file|no_pn_file|no_pvr_file"
+
+
+async def test_each_field_missing_or_wrong_in_turn_is_refused_in_each_form(
+    settings: Settings,
+) -> None:
+    async with serving(settings) as session:
+        for fields in FORMATS.values():
+            given = fields | {"x_telemetry_tid": TID}
+            for form in ("underscores", "dashes", "json"):
+                for name in given:
+                    less = {one: value for one, value in given.items() if one != name}
+                    status, answer = await post(session, less, form=form)
+                    assert status == 400, (name, form)
+                    assert isinstance(answer["message"], str), answer
+                    for value in WRONG[name]:
+                        status, answer = await post(session, given | {name: value}, form=form)
+                        assert status == 400, (name, value, form)
+                        assert answer["message"]
+                        assert answer["reason"] == "invalid-field"
+        status, answer = await post(session, FOURTH | {"build": "12a"})
+        assert (status, answer["message"][:8]) == (400, "Clear Li")
+        assert left(settings) == 0
+
+
+async def test_fields_at_their_limits_are_taken(settings: Settings) -> None:
+    right = {
+        "kernel_version": ["3.16.generic", "5.0."],
+        "classification": ["a/b/" + "c" * 136],
+        "machine_id": ["m", "m" * 32],
+        "host_type": ["h" * 249],
+        "board_name": ["b" * 199],
+        "severity": ["1", "4"],
+        "build": ['"17780"', "'5'"],
+        "arch": ["armv7l", "ppc"],
+        "event_id": ["39CC109A1079DF96376693EBC7A0F632"],
+        "payload_format_version": ["0", str(2**31 - 2)],
+    }
+    async with serving(settings) as session:
+        for name, values in right.items():
+            for value in values:
+                status, answer = await post(session, FOURTH | {name: value})
+                assert status == 201, (name, value, answer)
+        other = FOURTH | {"system_name": "debian", "build": '"12.1-A_b"', "x_clr_external": "true"}
+        status, answer = await post(session, other, form="dashes")
+        assert (status, answer["build"], answer["external"]) == (201, "12.1-A_b", True)
+        assert (await post(session, FOURTH | {"x_clr_external": "yes"}))[1]["external"] is False
+        numbers = FOURTH | {"severity": 1, "creation_timestamp": 5}
+        assert (await post(session, numbers, form="json"))[0] == 201
+
+
+async def test_body_that_is_no_json_object_is_refused(settings: Settings) -> None:
+    headers = {"Content-Type": "application/json", "X-Telemetry-TID": TID}
+    async with serving(settings) as session:
+        for body in (
+            b"",
+            b"{",
+            b"[]",
+            b"1",
+            b"\xff",
+            b"[" * 100_000,
+            b'{"severity":' + b"9" * 9000,
+        ):
+            async with session.post("/", data=body, headers=headers) as response:
+                assert response.status == 400
+                assert (await response.json())["reason"] == "malformed-json"
+        body = json.dumps(FOURTH | {"payload": 5}).encode()
+        async with session.post("/", data=body, headers=headers) as response:
+            assert (await response.json())["message"] == "payload is not text"
+
+
+async def test_payload_of_any_text_comes_back_equal_up_to_300_kib(settings: Settings) -> None:
+    source = random.Random(3)
+    letters = 'aé€😀\u2028\x00\n"\\\ud800'
+    largest = source.randbytes(300 << 10)
+    texts = [
+        "",
+        "\x00" * (300 << 10),
+        "".join(source.choices(letters, k=50_000)),
+        "😀" * (75 << 10),
+    ]
+    raw = [largest, b"\x80", "é".encode() * 1000]
+    async with serving(settings) as session:
+        for text in texts:
+            status, answer = await post(session, FOURTH, text, form="json")
+            assert (status, answer["payload"]) == (201, text)
+        for payload in raw:
+            status, answer = await post(session, FOURTH, payload)
+            assert status == 201
+        headers = {"Content-Type": "application/json", "X-Telemetry-TID": TID}
+        body = json.dumps(FOURTH).encode()[:-1] + b', "payload": "\xe9t\xe9"}'
+        async with session.post("/", data=body, headers=headers) as response:
+            answer = await response.json()
+        assert answer["payload"].encode("utf-8", "surrogateescape") == b"\xe9t\xe9"
+        for form in ("underscores", "json"):
+            payload_over = "x" * ((300 << 10) + 1)
+            status, answer = await post(session, FOURTH, payload_over, form=form)
+            assert (status, answer["reason"]) == (413, "too-large")
+        await delivered(settings)
+    payloads = [record.payload for record in stored(settings)]
+    assert payloads[: len(texts)] == [text.encode("utf-8", "surrogatepass") for text in texts]
+    assert payloads[len(texts) : len(texts) + len(raw)] == raw
+
+
+async def test_machine_that_sends_too_much_is_told_to_wait(settings: Settings) -> None:
+    limited = settings.model_copy(update={"rate_limit": 1000, "server_rate_limit": 3})
+    async with serving(limited) as session:
+        told = [(await post(session, FOURTH))[0] for _ in range(5)]
+        assert told.count(201) == 3
+        status, answer = await post(session, FOURTH)
+        assert (status, answer["reason"]) == (429, "rate-limited")
+        assert (await post(session, FOURTH | {"machine_id": "another"}))[0] == 201
+
+
+async def test_machine_ids_are_kept_only_if_the_operator_says_so(settings: Settings) -> None:
+    for keep in (False, True):
+        async with serving(settings.model_copy(update={"telemetrics_keep_ids": keep})) as session:
+            assert (await post(session, FOURTH))[1]["machine_id"] == MACHINE
+            await delivered(settings)
+    hidden, shown = stored(settings)
+    assert (hidden.machine_id, shown.machine_id) == (hidden.owner, MACHINE)
+    assert hidden.owner == shown.owner
+
+
+async def test_no_record_is_taken_unless_it_is_switched_on(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"telemetrics": False})) as session:
+        for path, status in (("/", 405), ("/v2/collector", 404)):
+            async with session.post(path, data=b"x", headers=spelt(FOURTH)) as response:
+                assert response.status == status
+        async with session.get("/privacy") as response:
+            assert "telemetrics" not in await response.text()
+        async with session.get("/openapi.json") as response:
+            assert "/v2/collector" not in (await response.json())["paths"]
+    assert not list(settings.state_dir.glob("records*"))
+    async with serving(settings) as session:
+        async with session.get("/privacy") as response:
+            assert "telemetrics-client" in await response.text()
+        async with session.get("/openapi.json") as response:
+            paths = (await response.json())["paths"]
+    assert "post" in paths["/v2/collector"]
+    assert {"get", "post"} <= paths["/"].keys()
+
+
+async def test_records_wait_while_one_store_is_away_and_the_other_gets_its_own(
+    settings: Settings, databases: Databases, tmp_path: Path
+) -> None:
+    name = f"{databases.prefix}telemetrics"
+    away = f"sqlite:///{tmp_path}/none/records.sqlite3"
+    own = Settings.model_validate(settings.model_dump() | {"records_url": away})
+    async with serving(own) as session:
+        for _ in range(5):
+            assert (await post(session, FOURTH))[0] == 201
+        await asyncio.to_thread(
+            eventually,
+            lambda: (
+                name in databases.server.databases()
+                and databases.server.count(name, "record", "external") == 5
+            ),
+        )
+        with OutboxFile(settings.state_dir / FILE) as file:
+            waiting = file.stats().waiting
+        assert (waiting[Queue.INFLUX].reports, waiting[Queue.RECORDS].reports) == (0, 5)
+    gone = settings.model_copy(update={"influx_url": "http://127.0.0.1:9"})
+    async with serving(gone) as session:
+        for _ in range(5):
+            assert (await post(session, FOURTH))[0] == 201
+        await asyncio.to_thread(eventually, lambda: len(stored(settings)) == 10)
+    # Switched off, what waits is delivered all the same.
+    async with serving(settings.model_copy(update={"telemetrics": False})):
+        await delivered(settings)
+    assert databases.server.count(name, "record", "external") == 10
