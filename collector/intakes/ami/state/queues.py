@@ -134,7 +134,7 @@ class Queues:
             caller = None
         if caller is None:
             self._hold(queue, name, _Caller(now_ns, self._connection))
-        self._count_waiting(queue, message)
+        self._count_waiting(queue, message, 1)
 
     def leave(self, message: Message, now_ns: int) -> None:
         """QueueCallerLeave: a caller does not wait any more."""
@@ -150,7 +150,7 @@ class Queues:
             self._release(queue, name)
         elif caller.left_ns is None:
             caller.left_ns = now_ns
-        self._count_waiting(queue, message)
+        self._count_waiting(queue, message, -1)
 
     def abandon(self, message: Message, now_ns: int) -> None:
         """QueueCallerAbandon: a caller hung up while waiting; Leave follows."""
@@ -382,11 +382,11 @@ class Queues:
         queue = self._places.get(name)
         return None if queue is None else queue.callers.get(name)
 
-    def _count_waiting(self, queue: _Queue, message: Message) -> None:
+    def _count_waiting(self, queue: _Queue, message: Message, change: int) -> None:
         counted = whole(message.headers, "Count")
-        queue.waiting = (
-            len(queue.inside()) if counted is None or counted > _MOST_WAITING else counted
-        )
+        if counted is None or counted > _MOST_WAITING:
+            counted = max(0, queue.waiting + change)
+        queue.waiting = counted
 
     def _is_within(self, queue: _Queue, message: Message) -> bool:
         """Whether a caller waited no longer than the service level, as Asterisk counts it.
