@@ -8,7 +8,7 @@ Time is the recording's: it moves only as the events are sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
@@ -20,52 +20,63 @@ from collector.intakes.ami.follower import Follower
 from collector.intakes.ami.state import Names, State
 from collector.intakes.live import TrueState
 from collector.intakes.series import Series
-from collector.lines import Point
+from tests.ami_answers import fresh, later
+from tests.ami_replay import NS, START_NS, Answer, Replay
 from tools.replay.ami_script import Step, script
 from tools.replay.ami_server import SECRET, USER, AmiServer
-from tools.replay.captures import Capture
-from tools.replay.pbx import Pbx
+from tools.replay.captures import Capture, Remark
+from tools.replay.pbx import headers
 
-BASE_NS = 1_795_000_000 * 10**9
-"""The time of a recording's second 0, in ns since 1970: a multiple of every flush interval."""
 PATIENT = Times(booted=5.0, quiet=3600.0, answer=60.0, poll=3600.0, look=0.005)
 AT_ONCE = Pauses(first=0.001, most=0.002, refused=0.001, refused_most=0.002)
 
 
-class Replay:
+class _Follower(Follower):
+    """A follower that asks for the state when it is told to."""
+
+    asks = False
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is told to."""
+        return self.asks
+
+
+class Served:
     """A recording served to a follower of ours, which moves on only when asked to.
 
-    `points` are those of all flushes, `truths` what was passed on to StatsD.
+    `stored` keeps what would be stored after each message. The state is asked for again where a
+    TRUTH line has the answers (`poll contacts=`), and where it is stale.
     """
 
     def __init__(
         self, capture: Capture, *, names: Names | None = None, cut: int | None = None
     ) -> None:
         self.capture, self.script = capture, script(capture)
-        self.server = AmiServer(Pbx(capture.description))
+        self.server = AmiServer()
         self.server.cut = cut
-        self.server.recorded = self.script.answer
-        self.state = State("pbx", names)
-        self.points: list[Point] = []
+        self.server.recorded = self._recorded
+        self.stored = Replay(State("pbx", names))
         self.truths: dict[Series, float] = {}
         self.rounds = 0
-        self._names, self._taken = names, 0
-        self._next = 0
-        self._follower: Follower | None = None
+        self._polled: dict[str, Answer] = {}
+        moments: list[Step | Remark] = [*self.script.steps, *capture.remarks]
+        self._moments = sorted(
+            moments,
+            key=lambda one: (one.at, isinstance(one, Step)),
+        )
+        self._follower: _Follower | None = None
+        for answer in fresh(capture):
+            self.server.pbx.answered(answer.action, [one.headers for one in answer.items])
 
     @property
-    def now_ns(self) -> int:
-        """The time in ns."""
-        return BASE_NS + round(self.server.now * 1e9)
-
-    @property
-    def follower(self) -> Follower:
+    def follower(self) -> _Follower:
         """The follower, while the replay runs."""
         assert self._follower is not None
         return self._follower
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Replay]:
+    async def running(self) -> AsyncIterator[Served]:
         """Serve, and follow, until the context ends; the state was asked for at its beginning."""
         self.server.now = self.script.begins
         true_state = TrueState()
@@ -74,12 +85,12 @@ class Replay:
             account = AmiAccount(
                 "127.0.0.1", server.port, USER, SecretStr(SECRET), tls=False, ca_file=""
             )
-            self._follower = Follower(
+            self._follower = _Follower(
                 Asterisk("pbx", ami=account),
                 account,
-                self.state,
+                self.stored.state,
                 true_state,
-                lambda: self.now_ns,
+                lambda: START_NS + round(self.server.now * NS),
                 times=PATIENT,
                 pauses=AT_ONCE,
             )
@@ -91,25 +102,46 @@ class Replay:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    def _true(self, _asterisk: str, values: object) -> None:
-        assert isinstance(values, dict)
-        self.truths = values
+    def _true(self, _asterisk: str, values: Mapping[Series, float]) -> None:
+        self.truths = dict(values)
         self.rounds += 1
 
+    def _recorded(self, action: str, at: float) -> list[bytes] | None:
+        """The answer of a TRUTH line at this moment, or a recorded one that is near."""
+        if (answer := self._polled.get(action)) is not None:
+            self.server.pbx.answered(action, [one.headers for one in answer.items])
+            return None
+        if (messages := self.script.answer(action, at)) is not None:
+            told = [headers(one) for one in messages[1:-1]]
+            self.server.pbx.answered(action, told)
+        return messages
+
     async def advance(self, to: float) -> None:
-        """Serve all that came until `to`, in s; the follower has handled it then."""
-        steps = self.script.steps
-        while self._next < len(steps) and steps[self._next].at <= to:
-            step = steps[self._next]
-            self._next += 1
-            self.server.now = max(self.server.now, step.at)
-            if step.message is None:
-                await self._end(step)
+        """Serve all that came until `to`, in s; the follower has handled and stored it then."""
+        while self._moments and self._moments[0].at <= to:
+            one = self._moments.pop(0)
+            if one.at < self.script.begins:
+                continue
+            self.server.now = max(self.server.now, one.at)
+            if isinstance(one, Remark):
+                self.stored.flush(self.server.now)
+                await self._look(one)
+            elif one.message is None:
+                await self._end(one)
             else:
-                self.server.pbx.take(step.message, step.at)
-                await self.server.say(step.message)
+                self.server.pbx.take(one.message, one.at)
+                await self.server.say(one.message)
                 await self._settled()
+            self.stored.flush(self.server.now)
         self.server.now = max(self.server.now, to)
+
+    async def _look(self, remark: Remark) -> None:
+        polls = remark.text.startswith("poll contacts=")
+        if polls or self.stored.state.stale:
+            found = later(self.capture, remark.text) if polls else []
+            self._polled = {answer.action: answer for answer in found}
+            await self.ask()
+            self._polled = {}
 
     async def _end(self, step: Step) -> None:
         if step.restarted:
@@ -117,27 +149,36 @@ class Replay:
         self.server.now = max(self.server.now, step.back_at)
         await self.lose()
 
-    async def lose(self) -> None:
-        """Break the connection now; the follower comes back and asks for the state."""
+    async def ask(self) -> None:
+        """Have the state asked for again now."""
+        rounds, self.follower.asks = self.rounds, True
+        await self._asked(rounds)
+
+    async def lose(self, *, midway: bool = False) -> None:
+        """Break the connection now; the follower comes back and asks for the state.
+
+        `midway`: the next message is cut in two, and its second half lost.
+        """
         rounds = self.rounds
+        following = self._moments[0] if self._moments else None
+        if midway and isinstance(following, Step) and following.message is not None:
+            del self._moments[0]
+            self.server.now = max(self.server.now, following.at)
+            await self.server.say(following.message[: len(following.message) // 2])
+            await self._settled()
+            self.server.pbx.take(following.message, following.at)
         self.server.drop()
         await self._asked(rounds)
 
-    def flush(self) -> list[Point]:
-        """Flush now; the points are also added to `points`."""
-        points, seen = self.follower.flush(self.now_ns)
-        self._taken += seen.received
-        self.points += points
-        return points
-
     async def _asked(self, rounds: int) -> None:
         async with asyncio.timeout(60):
-            while self.rounds <= rounds or not self.follower.connected:  # noqa: ASYNC110 - in steps
+            while self.rounds <= rounds or not self.follower.connected:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
+        self.follower.asks = False
         await self._settled()
 
     async def _settled(self) -> None:
         """Wait until the follower has handled all that was sent."""
         async with asyncio.timeout(60):
-            while self._taken + self.follower.seen.received < self.server.sent:  # noqa: ASYNC110
+            while self.follower.seen.received < self.server.sent:  # noqa: ASYNC110
                 await asyncio.sleep(0)

@@ -42,7 +42,7 @@ class _Asking:
         done.flush(remark.at)
 
 
-def _names(capture: Capture) -> Names:
+def names_of(capture: Capture) -> Names:
     """A name for each phone whose speech is measured, so that its reports can be told apart."""
     phones = re.findall(r"media of (\S+) \(", "\n".join(capture.description))
     return Names(trunks={f"PJSIP/{phone}": phone for phone in phones})
@@ -53,7 +53,7 @@ def _before(done: Replay, at: float) -> Stored:
     return done.moments[max(0, bisect_right(times, at) - 1)]
 
 
-def _fails(done: Replay, claim: Claim) -> bool:
+def fails(done: Replay, claim: Claim) -> bool:
     before = None if claim.since is None else _before(done, claim.since)
     return not any(claim.holds(one, before) for one in done.around(claim.at, claim.within))
 
@@ -62,11 +62,11 @@ def _fails(done: Replay, claim: Claim) -> bool:
 def test_each_truth_is_stored_or_has_a_reason(path: Path) -> None:
     capture = read_capture(path)
     asking = _Asking(capture)
-    done = replay(capture, fresh(capture), _names(capture), asking.look)
+    done = replay(capture, fresh(capture), names_of(capture), asking.look)
     read = list(read_truths(capture))
     claims = [one for one in read if isinstance(one, Claim)]
     reasons = Counter(one.reason for one in read if isinstance(one, Unchecked))
-    wrong = [f"{one.at} {one.what}" for one in claims if _fails(done, one)]
+    wrong = [f"{one.at} {one.what}" for one in claims if fails(done, one)]
     assert not wrong, "\n".join(wrong[:40])
     assert claims or reasons
     # Only a reload is not told by events of PJSIP.
@@ -86,8 +86,6 @@ def test_truths_fail_where_events_are_left_out() -> None:
     ):
         (path,) = (path for path in AMI if path.name.startswith(session))
         capture = read_capture(path)
-        done = replay(capture, fresh(capture), _names(capture), without={event})
-        wrong = [
-            one for one in read_truths(capture) if isinstance(one, Claim) and _fails(done, one)
-        ]
+        done = replay(capture, fresh(capture), names_of(capture), without={event})
+        wrong = [one for one in read_truths(capture) if isinstance(one, Claim) and fails(done, one)]
         assert any(word in one.what for one in wrong), (session, event)

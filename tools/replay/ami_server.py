@@ -71,6 +71,7 @@ class AmiServer:
         self.leavers = 0
         self.recorded: Recorded = lambda _action, _at: None
         self.cut: int | None = None
+        self._turn = asyncio.Lock()
         self._logged_in = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -113,14 +114,16 @@ class AmiServer:
     async def write_to(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         """Send bytes on one connection."""
         size = self.cut or len(data) or 1
-        for at in range(0, len(data), size):
-            writer.write(data[at : at + size])
-            self.sent += len(data[at : at + size])
-            if self.cut:
-                # Each part leaves in a packet of its own.
-                await asyncio.sleep(0)
-        with suppress(ConnectionError):
-            await writer.drain()
+        # No answer comes within an event.
+        async with self._turn:
+            for at in range(0, len(data), size):
+                writer.write(data[at : at + size])
+                self.sent += len(data[at : at + size])
+                if self.cut:
+                    # Each part leaves in a packet of its own.
+                    await asyncio.sleep(0)
+            with suppress(ConnectionError):
+                await writer.drain()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -5,7 +5,7 @@ It is deliberately simple and apart from the product's: dictionaries, no outcome
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Headers = dict[str, str]
@@ -18,6 +18,8 @@ COMPLETE = {
     "ConfbridgeListRooms": "ConfbridgeListRoomsComplete",
     "DeviceStateList": "DeviceStateListComplete",
     "PJSIPShowContacts": "ContactListComplete",
+    "PJSIPShowAors": "AorListComplete",
+    "PJSIPShowEndpoints": "EndpointListComplete",
     "PJSIPShowRegistrationsOutbound": "OutboundRegistrationDetailComplete",
     "IAXpeerlist": "PeerlistComplete",
     "IAXregistry": "RegistrationsComplete",
@@ -28,6 +30,18 @@ EMPTY = {
     "PJSIPShowContacts": "No Contacts found",
 }
 """Lists that are errors where they are empty."""
+DEVICE_STATES = {
+    "NOT_INUSE": "Not in use",
+    "INUSE": "In use",
+    "BUSY": "Busy",
+    "INVALID": "Invalid",
+    "UNAVAILABLE": "Unavailable",
+    "RINGING": "Ringing",
+    "RINGINUSE": "Ring+Inuse",
+    "ONHOLD": "On Hold",
+    "UNKNOWN": "Unknown",
+}
+"""States of an endpoint, by the state of its device."""
 
 
 def headers(message: bytes) -> Headers:
@@ -59,18 +73,51 @@ class Queue:
 
 
 class Pbx:
-    """The state, up to the last event taken. `description` is that of a recording."""
+    """The state: what was answered last about each thing, and the events since.
+
+    `description` is that of a recording, whose configured queues there are from the beginning.
+    """
 
     def __init__(self, description: Iterable[str] = ()) -> None:
         self.channels: dict[str, Channel] = {}
         self.queues = dict(_queues(description))
         self.devices: dict[str, str] = {}
+        self.aors: dict[str, set[str]] = {}
+        self.endpoints: dict[str, str] = {}
         self.contacts: dict[tuple[str, str], str] = {}
         self.registrations: dict[tuple[str, str], str] = {}
         self.iax_peers: dict[str, str] = {}
         self.iax_registrations: dict[tuple[str, str], str] = {}
         self.rooms: dict[str, set[str]] = {}
         self.started = "2026-11-25 00:00:00"
+
+    def answered(self, action: str, items: Sequence[Mapping[str, str]]) -> None:
+        """Take the answer that Asterisk gave to a question."""
+        if action == "QueueStatus":
+            for item in items:
+                self._queue_answered(item)
+        elif action == "PJSIPShowContacts":
+            known = {(i["ObjectName"].partition(";")[0], i["Uri"]): i["Status"] for i in items}
+            self.contacts = known
+        elif action == "PJSIPShowAors":
+            self.aors = {item["ObjectName"]: _uris(item["Contacts"]) for item in items}
+        elif action == "PJSIPShowEndpoints":
+            self.endpoints = {item["ObjectName"]: item["DeviceState"] for item in items}
+        elif action == "PJSIPShowRegistrationsOutbound":
+            own = [item for item in items if "ClientUri" in item]
+            self.registrations = {(i["ClientUri"], i["ServerUri"]): i["Status"] for i in own}
+        elif action == "IAXpeerlist":
+            self.iax_peers = {item["ObjectName"]: item["Status"] for item in items}
+        elif action == "IAXregistry":
+            self.iax_registrations = {(i["Username"], i["Host"]): i["State"] for i in items}
+
+    def _queue_answered(self, item: Mapping[str, str]) -> None:
+        queue = self.queues.setdefault(item["Queue"], Queue())
+        if "Location" in item:
+            told = {"Status": item["Status"], "Paused": item["Paused"]}
+            queue.members[item["Location"]] = told
+        elif "ServiceLevel" in item:
+            queue.service_level = item["ServiceLevel"]
 
     def restarted(self, at: float) -> None:
         """All calls are gone; contacts and members are known anew."""
@@ -95,13 +142,19 @@ class Pbx:
             enters = name == "BridgeEnter"
             self.channels[uniqueid].bridge = told["BridgeUniqueid"] if enters else ""
         elif name == "DeviceStateChange":
-            self.devices[told["Device"]] = told["State"]
+            self._take_device(told["Device"], told["State"])
         elif name.startswith(("Queue", "Agent")):
             self._take_queue(name, told, at)
         elif name.startswith("Confbridge"):
             self._take_room(name, told)
         else:
             self._take_peer(name, told)
+
+    def _take_device(self, device: str, state: str) -> None:
+        self.devices[device] = state
+        technology, _, endpoint = device.partition("/")
+        if technology == "PJSIP":
+            self.endpoints[endpoint] = DEVICE_STATES[state]
 
     def _take_queue(self, name: str, told: Mapping[str, str], at: float) -> None:
         if "Queue" not in told:
@@ -133,9 +186,12 @@ class Pbx:
     def _take_peer(self, name: str, told: Mapping[str, str]) -> None:
         if name == "ContactStatus":
             contact = (told["AOR"], told["URI"])
+            uris = self.aors.setdefault(contact[0], set())
             self.contacts[contact] = told["ContactStatus"]
+            uris.add(contact[1])
             if told["ContactStatus"] == "Removed":
                 del self.contacts[contact]
+                uris.discard(contact[1])
         elif name == "Registry" and told["ChannelType"] == "PJSIP":
             self.registrations[told["Username"], told["Domain"]] = told["Status"]
         elif name == "Registry":
@@ -153,6 +209,8 @@ class Pbx:
             "ConfbridgeListRooms": self._room_items,
             "DeviceStateList": self._device_items,
             "PJSIPShowContacts": self._contact_items,
+            "PJSIPShowAors": self._aor_items,
+            "PJSIPShowEndpoints": self._endpoint_items,
             "PJSIPShowRegistrationsOutbound": self._registration_items,
             "IAXpeerlist": self._iax_peer_items,
             "IAXregistry": self._iax_registration_items,
@@ -176,6 +234,17 @@ class Pbx:
         for (aor, uri), status in self.contacts.items():
             told = {"ObjectName": f"{aor};@{hash(uri):x}", "Uri": uri, "Status": status}
             yield "ContactList", {"ObjectType": "contact", **told, "RoundtripUsec": "900"}
+
+    def _aor_items(self, _at: float) -> Iterator[tuple[str, Headers]]:
+        for aor, uris in self.aors.items():
+            contacts = ",".join(f"{aor}/{uri}" for uri in sorted(uris))
+            yield "AorList", {"ObjectType": "aor", "ObjectName": aor, "Contacts": contacts}
+
+    def _endpoint_items(self, _at: float) -> Iterator[tuple[str, Headers]]:
+        for endpoint, state in self.endpoints.items():
+            contacts = ",".join(f"{endpoint}/{u}" for u in sorted(self.aors.get(endpoint, ())))
+            told = {"ObjectName": endpoint, "DeviceState": state, "Contacts": contacts}
+            yield "EndpointList", {"ObjectType": "endpoint", **told}
 
     def _registration_items(self, _at: float) -> Iterator[tuple[str, Headers]]:
         for (client, server), status in self.registrations.items():
@@ -210,6 +279,11 @@ def _shown(channel: Channel, at: float) -> Headers:
     hidden = {"Event", "Privilege"}
     told = {name: value for name, value in channel.told.items() if name not in hidden}
     return {**told, "Application": "Dial", "Duration": duration, "BridgeId": channel.bridge}
+
+
+def _uris(contacts: str) -> set[str]:
+    """Addresses in an AOR's list, `AOR/URI` with commas between."""
+    return {one.partition("/")[2] for one in contacts.split(",") if one}
 
 
 def _queues(description: Iterable[str]) -> Iterator[tuple[str, Queue]]:
