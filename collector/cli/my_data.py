@@ -17,7 +17,7 @@ from collector.cli.common import fail, load_settings, out, say, worded_errors
 if TYPE_CHECKING:
     from collector.lines import Point
     from collector.memory import Action, ErasureRequest, Memory
-    from collector.owners.erasure import Receipt
+    from collector.owners.erasure_records import Receipt
     from collector.privacy import ServerPseudonym
     from collector.settings import Settings
 
@@ -135,7 +135,7 @@ def _chosen(memory: Memory, numbers: list[int] | None, everything: bool) -> list
 
 
 def _ask(server: str, action: Action) -> None:
-    from collector.owners.erasure import Receipt
+    from collector.owners.erasure_records import Receipt
     from collector.state import StateInUse, locked
 
     configured = load_settings()

@@ -17,8 +17,9 @@ from collector.cli.common import a_day, fail, load_settings, out, say, worded_er
 from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
 
 if TYPE_CHECKING:
-    from collector.quarantine.batch import Batch, Preview, Quarantine
+    from collector.quarantine.batch import Batch, Preview
     from collector.quarantine.pattern import Pattern
+    from collector.quarantine.quarantine import Quarantine
     from collector.rollup.daily import DayResult
     from collector.rollup.store import Span
     from collector.settings import Settings
@@ -262,7 +263,7 @@ def _run(
 async def _quarantine(configured: Settings) -> AsyncIterator[Quarantine]:
     from collector import parts
     from collector.memory import path_in
-    from collector.quarantine.batch import Quarantine
+    from collector.quarantine.quarantine import Quarantine
     from collector.upgrade import migrated
 
     # A machine that only commands run on has no budgets, and is given no memory.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import date
-from typing import Any, Final, Self
+from typing import Final
 
 import structlog
 
@@ -18,8 +17,9 @@ from collector.influx import Influx, InfluxError, InfluxUnavailable, identifier,
 from collector.influx.writing import write_all
 from collector.lines import Point, Stamper, line
 from collector.memory import Action, ErasureRequest, Memory, Notice, State
-from collector.outbox import Held, Outboxes
+from collector.outbox import Outboxes
 from collector.outbox.delivering import DeliveryLock
+from collector.owners.erasure_records import OutboxCounts, Plan, Receipt, most, up_to
 from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
@@ -33,58 +33,6 @@ log = structlog.get_logger("collector.owners")
 _STATEMENTS: Final = 10
 """Delete statements in one request. Delivery waits for it, and each reads every shard."""
 _TRIES: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Numbers of rows erased, and the days that they were of.
-
-    `reports` and `node_reports` were in InfluxDB; `waiting` reports and `copies` of delivered ones
-    in outboxes; `dead_letters` are lines. `days` (ISO) had raw reports; `final_days` are those of
-    them whose published numbers stay unchanged.
-    """
-
-    reports: int = 0
-    node_reports: int = 0
-    waiting: int = 0
-    copies: int = 0
-    dead_letters: int = 0
-    days: tuple[str, ...] = ()
-    final_days: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, text: str) -> Receipt:
-        """Read a receipt from the JSON of `written`."""
-        said: dict[str, Any] = json.loads(text)
-        return cls(**(said | {name: tuple(said[name]) for name in ("days", "final_days")}))
-
-    def written(self) -> str:
-        """Return the receipt as JSON."""
-        return json.dumps(asdict(self))
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Plan of an erasure, recorded before it deletes anything.
-
-    `reports` and `node_reports` count the rows to delete, of these `days` (ISO). `erased` gives,
-    for each final day, its new totals of erased reports and node reports. They are totals to store,
-    not increments, so that an erasure repeated after a crash counts nothing twice.
-    """
-
-    reports: int
-    node_reports: int
-    days: tuple[str, ...]
-    erased: dict[str, tuple[int, int]]
-
-    @classmethod
-    def read(cls, text: str) -> _Plan:
-        said = json.loads(text)
-        erased = {day: (int(a), int(b)) for day, (a, b) in said["erased"].items()}
-        return cls(said["reports"], said["node_reports"], tuple(said["days"]), erased)
-
-    def written(self) -> str:
-        return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +90,10 @@ class Eraser:
         if asked.state is not State.PLANNED:
             rows = await self._holdings.raw(asked.server, until_ns=asked.until_ns)
             asked = await self._begin(asked, rows)
-        plan = _Plan.read(asked.plan)
+        plan = Plan.read(asked.plan)
         await self._delete_raw(asked, plan, rows)
         await self._tell_final_days(plan)
-        found = _Found.read(asked.found)
+        found = OutboxCounts.read(asked.found)
         receipt = Receipt(
             plan.reports,
             plan.node_reports,
@@ -172,8 +120,8 @@ class Eraser:
             if not until:
                 # Timestamps may be ahead of a clock that was set back.
                 until = max(time.time_ns(), await asyncio.to_thread(self._outboxes.newest_ns))
-            held = {name: _up_to(found, until) for name, found in held.items()}
-            found = _Found.read(asked.found)
+            held = {name: up_to(found, until) for name, found in held.items()}
+            found = OutboxCounts.read(asked.found)
             for name, rows in held.items():
                 found.add(name, rows)
             said = found.written()
@@ -200,18 +148,18 @@ class Eraser:
             stored = await stored_days(self._influx, days[0], days[-1])
             # Unfinished erasures of other owners may not have stored their totals yet.
             others = await asyncio.to_thread(self._memory.erasures.all, State.PLANNED)
-            plans = [_Plan.read(other.plan).erased for other in others]
+            plans = [Plan.read(other.plan).erased for other in others]
             for day in sorted(in_series.keys() | nodes_in_series.keys()):
                 if day in stored and stored[day].final:
                     name = day.isoformat()
-                    reports_before, nodes_before = _most(
+                    reports_before, nodes_before = most(
                         astuple(stored[day].erased), *(plan[name] for plan in plans if name in plan)
                     )
                     erased[name] = (
                         reports_before + in_series[day],
                         nodes_before + nodes_in_series[day],
                     )
-        plan = _Plan(
+        plan = Plan(
             reports.total(), nodes.total(), tuple(day.isoformat() for day in days), erased
         ).written()
         await asyncio.to_thread(self._memory.erasures.begin, asked.id, plan=plan)
@@ -226,7 +174,7 @@ class Eraser:
             counted[day_of(point.time)] += 1
         return reports, parts
 
-    async def _delete_raw(self, asked: ErasureRequest, plan: _Plan, rows: Sequence[Point]) -> None:
+    async def _delete_raw(self, asked: ErasureRequest, plan: Plan, rows: Sequence[Point]) -> None:
         """Delete rows and search again, until none is found; `rows` are those known already."""
         fresh = bool(rows)
         if not rows and not plan.days:
@@ -250,7 +198,7 @@ class Eraser:
                 return
         raise InfluxError("deleted reports are still there")
 
-    async def _left(self, asked: ErasureRequest, plan: _Plan) -> list[Point]:
+    async def _left(self, asked: ErasureRequest, plan: Plan) -> list[Point]:
         first = day_ns(date.fromisoformat(plan.days[0]))
         return await self._holdings.raw(asked.server, from_ns=first, until_ns=asked.until_ns)
 
@@ -266,7 +214,7 @@ class Eraser:
         for database, wanted in statements.items():
             await self._influx.query(database, *wanted)
 
-    async def _tell_final_days(self, plan: _Plan) -> None:
+    async def _tell_final_days(self, plan: Plan) -> None:
         """Store on final days, whose numbers stay as published, how many reports were erased."""
         if not plan.erased:
             return
@@ -274,7 +222,7 @@ class Eraser:
         stored = await stored_days(self._influx, min(days), max(days))
         # An erasure planned later includes this one in its totals, and may be finished already.
         said = {
-            day: _most(n, astuple(stored.get(day, StoredDay()).erased)) for day, n in days.items()
+            day: most(n, astuple(stored.get(day, StoredDay()).erased)) for day, n in days.items()
         }
         lines = [
             line(
@@ -307,52 +255,3 @@ class Eraser:
             clean = False
         if not clean:
             log.warning("files hold remains of erased rows until their pages are used again")
-
-
-class _Found:
-    """Counts of the outbox rows that an erasure deletes, by place.
-
-    `upto` gives, for each outbox's directory name, the highest numbers of an entry and of a dead
-    letter that are counted.
-    """
-
-    def __init__(self, counts: Counter[str], upto: dict[str, tuple[int, int]]) -> None:
-        self.counts = counts
-        self._upto = upto
-
-    @classmethod
-    def read(cls, text: str) -> Self:
-        """Read the JSON of `written`; that of the earlier version has no `upto`."""
-        said: dict[str, Any] = json.loads(text or "{}")
-        upto = {name: (int(a), int(b)) for name, (a, b) in said.pop("upto", {}).items()}
-        return cls(Counter(said), upto)
-
-    def written(self) -> str:
-        """Return the counts as JSON."""
-        return json.dumps({**self.counts, "upto": self._upto})
-
-    def add(self, name: str, held: Held) -> None:
-        """Count those rows of an outbox that are not counted yet."""
-        entry, letter = self._upto.get(name, (0, 0))
-        self.counts[Place.WAITING] += sum(one.id > entry for one in held.waiting)
-        self.counts[Place.DELIVERED] += sum(one.id > entry for one in held.delivered)
-        self.counts[Place.DEAD] += sum(one.id > letter for one in held.dead)
-        self._upto[name] = (
-            max([entry, *(one.id for one in (*held.waiting, *held.delivered))]),
-            max([letter, *(one.id for one in held.dead)]),
-        )
-
-
-def _most(*counts: tuple[int, int]) -> tuple[int, int]:
-    """Return the highest first and the highest second number."""
-    reports, nodes = zip(*counts, strict=True)
-    return max(reports), max(nodes)
-
-
-def _up_to(held: Held, until_ns: int) -> Held:
-    """Return the rows received up to a time."""
-    return Held(
-        tuple(entry for entry in held.waiting if entry.received_ns <= until_ns),
-        tuple(entry for entry in held.delivered if entry.received_ns <= until_ns),
-        tuple(letter for letter in held.dead if letter.received_ns <= until_ns),
-    )

@@ -17,7 +17,8 @@ from collector.memory import Action, ErasureRequest, Memory, MemoryUnavailable, 
 from collector.metrics import Metrics
 from collector.outbox import Outboxes
 from collector.owners.choices import Choices
-from collector.owners.erasure import Eraser, Receipt
+from collector.owners.erasure import Eraser
+from collector.owners.erasure_records import Receipt
 from collector.privacy import ServerPseudonym
 from collector.sqlite.errors import StoreUnavailable
 

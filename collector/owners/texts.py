@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from collector.days import day_of
-from collector.owners.erasure import Receipt
+from collector.owners.erasure_records import Receipt
 from collector.owners.holdings import Place, Report
 from collector.privacy import NodePseudonym
 from collector.schema import (

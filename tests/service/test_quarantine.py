@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from collector.memory import Memory, Sighting
-from collector.quarantine.batch import Quarantine, QuarantineError, State, span_between
+from collector.quarantine.batch import QuarantineError, State, span_between
 from collector.quarantine.pattern import Pattern
+from collector.quarantine.quarantine import Quarantine
 from collector.rollup.store import Span
 from collector.tag_budget import TagValue
 from tests.command import Done, command

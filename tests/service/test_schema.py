@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.quarantine.batch import Quarantine
 from collector.quarantine.pattern import Pattern
+from collector.quarantine.quarantine import Quarantine
 from collector.rollup.store import Span
 from collector.schema import DAILY, MEASUREMENTS, RAW
 from tests.conftest import Databases

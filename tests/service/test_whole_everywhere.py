@@ -23,8 +23,8 @@ from collector.metrics import Metrics
 from collector.owners.holdings import raw_rows
 from collector.privacy import ServerPseudonym
 from collector.public.series import PublicSeries
-from collector.quarantine.batch import Quarantine
 from collector.quarantine.pattern import Pattern
+from collector.quarantine.quarantine import Quarantine
 from collector.rollup.store import Span
 from collector.rollup.verify import Verdict, verify
 from collector.schema import ASL_REPORT

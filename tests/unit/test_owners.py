@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from collector.intakes.proof import Proof
 from collector.lines import Point, label, line, parse, tag_set
 from collector.owners import texts
-from collector.owners.erasure import Receipt
+from collector.owners.erasure_records import Receipt
 from collector.owners.holdings import Place, Report, reports_of
 from collector.owners.routes import is_proven
 from collector.owners.texts import Terms

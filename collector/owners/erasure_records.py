@@ -1,0 +1,114 @@
+"""Records of an erasure: its plan, the counts of outbox rows, and its receipt. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from collector.outbox import Held
+from collector.owners.holdings import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Numbers of rows erased, and the days that they were of.
+
+    `reports` and `node_reports` were in InfluxDB; `waiting` reports and `copies` of delivered ones
+    in outboxes; `dead_letters` are lines. `days` (ISO) had raw reports; `final_days` are those of
+    them whose published numbers stay unchanged.
+    """
+
+    reports: int = 0
+    node_reports: int = 0
+    waiting: int = 0
+    copies: int = 0
+    dead_letters: int = 0
+    days: tuple[str, ...] = ()
+    final_days: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> Receipt:
+        """Read a receipt from the JSON of `written`."""
+        said: dict[str, Any] = json.loads(text)
+        return cls(**(said | {name: tuple(said[name]) for name in ("days", "final_days")}))
+
+    def written(self) -> str:
+        """Return the receipt as JSON."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Plan of an erasure, recorded before it deletes anything.
+
+    `reports` and `node_reports` count the rows to delete, of these `days` (ISO). `erased` gives,
+    for each final day, its new totals of erased reports and node reports. They are totals to store,
+    not increments, so that an erasure repeated after a crash counts nothing twice.
+    """
+
+    reports: int
+    node_reports: int
+    days: tuple[str, ...]
+    erased: dict[str, tuple[int, int]]
+
+    @classmethod
+    def read(cls, text: str) -> Plan:
+        """Read a plan from the JSON of `written`."""
+        said = json.loads(text)
+        erased = {day: (int(a), int(b)) for day, (a, b) in said["erased"].items()}
+        return cls(said["reports"], said["node_reports"], tuple(said["days"]), erased)
+
+    def written(self) -> str:
+        """Return the plan as JSON."""
+        return json.dumps(asdict(self))
+
+
+class OutboxCounts:
+    """Counts of the outbox rows that an erasure deletes, by place.
+
+    `upto` gives, for each outbox's directory name, the highest numbers of an entry and of a dead
+    letter that are counted.
+    """
+
+    def __init__(self, counts: Counter[str], upto: dict[str, tuple[int, int]]) -> None:
+        self.counts = counts
+        self._upto = upto
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read the JSON of `written`; that of the earlier version has no `upto`."""
+        said: dict[str, Any] = json.loads(text or "{}")
+        upto = {name: (int(a), int(b)) for name, (a, b) in said.pop("upto", {}).items()}
+        return cls(Counter(said), upto)
+
+    def written(self) -> str:
+        """Return the counts as JSON."""
+        return json.dumps({**self.counts, "upto": self._upto})
+
+    def add(self, name: str, held: Held) -> None:
+        """Count those rows of an outbox that are not counted yet."""
+        entry, letter = self._upto.get(name, (0, 0))
+        self.counts[Place.WAITING] += sum(one.id > entry for one in held.waiting)
+        self.counts[Place.DELIVERED] += sum(one.id > entry for one in held.delivered)
+        self.counts[Place.DEAD] += sum(one.id > letter for one in held.dead)
+        self._upto[name] = (
+            max([entry, *(one.id for one in (*held.waiting, *held.delivered))]),
+            max([letter, *(one.id for one in held.dead)]),
+        )
+
+
+def most(*counts: tuple[int, int]) -> tuple[int, int]:
+    """Return the highest first and the highest second number."""
+    reports, nodes = zip(*counts, strict=True)
+    return max(reports), max(nodes)
+
+
+def up_to(held: Held, until_ns: int) -> Held:
+    """Return the rows received up to a time."""
+    return Held(
+        tuple(entry for entry in held.waiting if entry.received_ns <= until_ns),
+        tuple(entry for entry in held.delivered if entry.received_ns <= until_ns),
+        tuple(letter for letter in held.dead if letter.received_ns <= until_ns),
+    )
