@@ -289,7 +289,8 @@ class Calls:
         channel = self._channels.get(name)
         if channel is None:
             self._drops["unknown-channel"] += 1
-            self.is_stale = True
+            # With too many channels some are unknown, and another list would be long and no help.
+            self.is_stale = self.is_stale or len(self._channels) < MOST_CHANNELS
             return None
         channel.seen = self._connection
         linked = headers.get("Linkedid", "")

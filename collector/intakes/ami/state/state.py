@@ -24,8 +24,6 @@ from collector.schema.live import ASTERISK, CHANNELS
 
 _ANNOUNCER: Final = "CBAnn/"
 """Beginning of the name of a conference announcer's device."""
-_BOOTED_LATE: Final = 5
-"""A gap may be this much shorter than the uptime of an Asterisk that was started in it, in s."""
 
 _Handler = Callable[[Message, int], None]
 
@@ -253,5 +251,6 @@ class State:
         uptime = whole(message.headers, "Uptime")
         if uptime is None or self._connected or self._lost_ns is None:
             return
-        if uptime * NS_PER_S <= since(self._lost_ns, now_ns) + _BOOTED_LATE * NS_PER_S:
+        # It counts whole seconds from its start, which was after the connection had ended.
+        if uptime * NS_PER_S <= since(self._lost_ns, now_ns):
             self._restarts += 1
