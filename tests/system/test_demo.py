@@ -124,6 +124,10 @@ def test_demo_shows_everything_serves_and_leaves_nothing(demo: Demo) -> None:
     assert said.count('200 {"status":"accepted"') == 5
     assert "6/6  90 days counted" in said
     assert "lower line" in said
+    # Six Asterisks replay what a real one sent; each has stored something by now.
+    table = said.partition("What replayed Asterisks do now")[2].partition("recordings of a")[0]
+    for name in ("office", "hotline", "callcentre", "branch", "edge", "remote"):
+        assert re.search(rf"(?m)^{name} .*\d", table), table
 
     with urllib3.PoolManager() as http:
         post_to = demo.address("post reports to")
@@ -133,6 +137,11 @@ def test_demo_shows_everything_serves_and_leaves_nothing(demo: Demo) -> None:
         assert "Distinct Nodes" in http.request("GET", demo.address("summary")).data.decode()
         metrics = http.request("GET", demo.address("metrics")).data.decode()
         assert 'collector_reports_total{intake="asl",outcome="accepted"}' in metrics
+        influx = demo.address("InfluxDB")
+        query = {"db": "asterisk_live", "q": "SHOW MEASUREMENTS"}
+        stored = http.request("GET", f"{influx}/query", fields=query).data.decode()
+        for name in ("statsd_traffic", "statsd_gauge", "ami_traffic", "queues", "calls"):
+            assert f'"{name}"' in stored
         assert http.request("GET", f"{demo.address('InfluxDB')}/ping").status == 204
     assert "serving" in Path(demo.address("log")).read_text()
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from collector.public.series import UsageDay
-from tools.demo.pictures import bars, beside, day_table, node_chart
+from tools.demo.pictures import bars, beside, day_table, live_table, node_chart
 
 START = date(2026, 3, 1)
 
@@ -84,3 +84,11 @@ def test_bars_stand_beside_each_other_under_their_titles() -> None:
     assert rows[0].split() == ["left", "right"]
     assert "█" in rows[1]
     assert max(map(len, rows)) < 80
+
+
+def test_table_of_asterisks_says_what_is_known_of_each() -> None:
+    rows = drawn(live_table({"office": {"channels": 1200.0, "calls": 0.0}, "edge": {}}))
+    assert rows[0].split()[:3] == ["Asterisk", "channels", "calls"]
+    assert rows[2].split()[:3] == ["office", "1,200", "0"]
+    assert set(rows[3].split()[1:]) == {"-"}
+    assert max(map(len, rows)) <= 78

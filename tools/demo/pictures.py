@@ -45,6 +45,39 @@ def day_table(days: Sequence[UsageDay]) -> Table:
     return table
 
 
+def _live(field: str, measurement: str, condition: str = "") -> str:
+    """The last values of a gauge in the last minute, summed by Asterisk."""
+    where = f"time > now() - 1m{f' AND {condition}' if condition else ''}"
+    return (
+        f'SELECT sum("value") FROM (SELECT last("{field}") AS "value" FROM "{measurement}"'  # noqa: S608 - of words in this file
+        f' WHERE {where} GROUP BY *) GROUP BY "asterisk"'
+    )
+
+
+LIVE_COLUMNS: Final = {
+    "channels": _live("count", "channels"),
+    "calls": _live("calls", "calls"),
+    "waiting": _live("waiting", "queues"),
+    "agents": _live("members", "queues"),
+    "contacts": _live("count", "pjsip_contacts", '"state" =~ /able$/'),
+    "attacks": 'SELECT sum("count") FROM "security" WHERE time > now() - 5m'
+    ' AND "kind" != \'SuccessfulAuth\' AND "kind" != \'ChallengeSent\' GROUP BY "asterisk"',
+}
+"""Columns of the table of Asterisks: title, and the query that gives its value by Asterisk."""
+
+
+def live_table(asterisks: Mapping[str, Mapping[str, float]]) -> Table:
+    """A table with a row per Asterisk, of the values that are known by column."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Asterisk", no_wrap=True)
+    for title in LIVE_COLUMNS:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, values in asterisks.items():
+        cells = [f"{values[title]:,.0f}" if title in values else "-" for title in LIVE_COLUMNS]
+        table.add_row(name, *cells)
+    return table
+
+
 def node_chart(days: Sequence[UsageDay], *, ascii_only: bool) -> Text:
     """A chart of the nodes per day and, if known, per 7 days; it needs at least one day."""
     lines = [(0, [day.fields.get("nodes", 0) for day in days], _DAY_COLOUR, "*")]

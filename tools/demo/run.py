@@ -18,6 +18,7 @@ from collector.influx import InfluxError
 from collector.setting_types import Address
 from collector.settings import Settings
 from collector.state import StateError
+from tools.demo.asterisks import Asterisks
 from tools.demo.grafana import HOME_VARIABLE, Grafana, GrafanaError, find_grafana
 from tools.demo.screen import Screen
 from tools.demo.serving import ServeError, Serving
@@ -32,6 +33,8 @@ from tools.embedded import (
 from tools.simulation.sending import PostError
 
 _LOOK_S: Final = 0.5
+_FLUSH_S: Final = 2
+"""Live values are stored more often than by default: there is something to see at once."""
 
 
 class DemoError(Exception):
@@ -93,19 +96,25 @@ async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
     stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
     introduce(screen, directory)
     server = EmbeddedInflux(directory / "influxdb")
+    asterisks = Asterisks(directory)
+    await stack.enter_async_context(asterisks.listening())
     # The settings of the environment are ignored: they may point to a real network's InfluxDB.
     settings = Settings.model_construct(
         listen=Address(HOST, free_port()),
         metrics_listen=Address(HOST, free_port()),
         influx_url=server.url,
         state_dir=directory / "state",
+        statsd_listen=[asterisks.statsd],
+        statsd_flush=_FLUSH_S,
+        asterisk_file=str(asterisks.file),
     )
     with screen.step("InfluxDB runs"):
         await stack.enter_async_context(server)
     with screen.step("the collector runs"):
         serving = await stack.enter_async_context(Serving(settings, directory / "collector.log"))
+    await stack.enter_async_context(asterisks.playing())
     influx = await stack.enter_async_context(parts.influx_of(settings))
-    return Place(directory, settings, server, serving, influx)
+    return Place(directory, settings, server, serving, influx, asterisks)
 
 
 async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, days: int) -> None:
@@ -140,6 +149,7 @@ async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, 
 async def _until_one_ends(place: Place) -> None:
     """Wait without end; raise an error if the collector or InfluxDB ends by itself."""
     while place.serving.running:
+        place.asterisks.check()
         if not place.server.running:
             raise InfluxdStartError(f"InfluxDB has ended. Its log:\n{place.server.log_tail()}")
         await asyncio.sleep(_LOOK_S)

@@ -16,10 +16,11 @@ from collector import parts
 from collector.influx import Influx, Select, read
 from collector.intakes.asl.tags import tag_budgets
 from collector.public.series import PublicSeries
-from collector.schema import ASL_VERSION, DAILY, RAW, RELEASE, SERVER_REPORT
+from collector.schema import ASL_VERSION, DAILY, LIVE, RAW, RELEASE, SERVER_REPORT
 from collector.settings import Settings
 from collector.state import pseudonym_key
-from tools.demo.pictures import bars, beside, day_table, node_chart
+from tools.demo.asterisks import ASTERISKS, Asterisks
+from tools.demo.pictures import LIVE_COLUMNS, bars, beside, day_table, live_table, node_chart
 from tools.demo.screen import Screen
 from tools.demo.serving import Serving
 from tools.embedded import EmbeddedInflux
@@ -54,6 +55,7 @@ class Place:
     server: EmbeddedInflux
     serving: Serving
     influx: Influx
+    asterisks: Asterisks
 
     @property
     def url(self) -> str:
@@ -84,6 +86,7 @@ async def tell(screen: Screen, place: Place, *, servers: int, days: int) -> None
     await _arrived(place, since_ns=begun_ns, reports=posted)
     await _count(screen, place, dates)
     await _show(screen, place)
+    await _show_live(screen, place)
     _say_where(screen, place)
 
 
@@ -185,6 +188,24 @@ async def _show(screen: Screen, place: Place) -> None:
     screen.say(f"A count under {k} is never shown: it goes into `other`.", style="dim")
 
 
+async def _show_live(screen: Screen, place: Place) -> None:
+    """Show what the replayed Asterisks do now."""
+    found: dict[str, dict[str, float]] = {one.name: {} for one in ASTERISKS}
+    deadline = time.monotonic() + _ARRIVES_S
+    while not all(found.values()):
+        if time.monotonic() > deadline:
+            raise place.serving.failed("stores nothing of the Asterisks")
+        await asyncio.sleep(_LOOK_S)
+        for column, statement in LIVE_COLUMNS.items():
+            for series in await place.influx.query(LIVE, statement):
+                values = [value for *_, value in series.values if value is not None]
+                if values and (asterisk := series.tags["asterisk"]) in found:
+                    found[asterisk][column] = sum(values)
+    screen.say("\nWhat replayed Asterisks do now, as operators see it", style="bold")
+    screen.show(live_table(found))
+    screen.say("recordings of a real one, again and again, by StatsD and AMI", style="dim")
+
+
 def _say_where(screen: Screen, place: Place) -> None:
     settings = place.settings
     public = f"http://{settings.listen}"
@@ -194,7 +215,7 @@ def _say_where(screen: Screen, place: Place) -> None:
         "daily numbers": f"{public}/reports/daily",
         "summary": f"{public}/reports/basic",
         "metrics": f"http://{settings.metrics_listen}/metrics",
-        "InfluxDB": f"{place.server.url}  (databases {RAW}, {DAILY})",
+        "InfluxDB": f"{place.server.url}  (databases {RAW}, {DAILY}, {LIVE})",
         "log": str(place.serving.log),
     }
     screen.say(f"\nReady after {screen.seconds:.0f} s. Running now, for this machine only:\n")
