@@ -195,6 +195,7 @@ class Gauges:
             self._set_is_new = False
             self._set_grew = now_ns
             for other in self._of(Role.ENDPOINTS):
+                other.value = 0.0
                 other.since = 0
                 self._save(other)
         elif now_ns - self._set_grew <= SET_GROWS_NS:

@@ -34,6 +34,8 @@ _NUMBER: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9
 _NUMBER_MAX: Final = 400
 _PACKED: Final = frozenset({TIMER, b"h", b"d"})
 """Types of which a plain line may hold several values, `name:1:2|ms`."""
+_MARKS: Final = (b"#", b"T")
+_ORIGINS: Final = (b"c:", b"e:", b"card:")
 _TAG_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -113,7 +115,7 @@ def _parse(line: bytes, prefixes: Iterable[bytes], parsed: Parsed) -> None:
     head, *parts = line.split(b"|")
     if not parts:
         raise _Refused(Drop.MALFORMED)
-    if any(part.startswith((b"#", b"T", b"c:", b"e:", b"card:")) for part in parts[1:]):
+    if _is_dogstatsd(parts):
         _parse_dogstatsd(head, parts, parsed)
         return
     name: bytes | None = None
@@ -127,6 +129,17 @@ def _parse(line: bytes, prefixes: Iterable[bytes], parsed: Parsed) -> None:
             _add(parsed, type_, name, values, weight, (), rated=rated)
         except _Refused as refused:
             parsed.drops.append(refused.drop)
+
+
+def _is_dogstatsd(parts: Sequence[bytes]) -> bool:
+    """Whether what follows the first value has a part that only DogStatsD sends."""
+    has_value = b":" in parts[0]
+    for part in parts[1:]:
+        # After a second value, `c:3` is a counter and the third one.
+        if part.startswith(_MARKS) or (part.startswith(_ORIGINS) and not has_value):
+            return True
+        has_value = has_value or b":" in part
+    return False
 
 
 def _triples(head: bytes, parts: Sequence[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -161,7 +174,7 @@ def _parse_dogstatsd(head: bytes, parts: Sequence[bytes], parsed: Parsed) -> Non
             _take_tags(part[1:], tags, parsed)
         elif part.startswith(b"T"):
             parsed.ignored.append(Ignored.TIMESTAMP)
-        elif part.startswith((b"c:", b"e:", b"card:")):
+        elif part.startswith(_ORIGINS):
             parsed.ignored.append(Ignored.ORIGIN)
         else:
             raise _Refused(Drop.UNKNOWN_PART)

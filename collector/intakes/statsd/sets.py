@@ -44,7 +44,7 @@ class DistinctValues:
 
     def flush(self) -> float:
         """The number of distinct values; the set is empty afterwards."""
-        if len(self._digests) > EXACT:
+        if self._limit < _SPACE and len(self._digests) > EXACT:
             self._trim()
         count = float(len(self._digests))
         if self._limit < _SPACE:
