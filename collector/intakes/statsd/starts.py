@@ -20,8 +20,6 @@ SET_GROWS_NS: Final = 5 * NS_PER_S
 """The longest time between two endpoints that are added by one start."""
 DOWN_ENDED_NS: Final = 15 * NS_PER_S
 """The longest time from the end of the pause in which an Asterisk was down to its first zero."""
-_DOWN_NS: Final = NS_PER_S // 5
-"""The shortest such pause."""
 _MOST_SPELLS: Final = 24
 
 
@@ -48,16 +46,18 @@ class Gaps(Generic[G]):
         self._longest_before = 0
         # Since the last start, or the last change of endpoints that no start makes.
         self._spells: list[_Spell[G]] = [_Spell(0, 0)]
-        # In this life of the Asterisk: whether its endpoints have come, until when they came after
-        # its first zero, and whether they came after it at all.
+        # In this life of the Asterisk: whether its endpoints have come, whether they came after its
+        # first zero, until when, and whether more may come.
         self._set_came = True
-        self._set_until = 0
         self._zeros_first = False
+        self._set_until = 0
+        self._set_grows = False
 
     def pause(self, now_ns: int) -> None:
         """Note that a datagram came after a pause of at least `PAUSE_NS`."""
         if not self.heard:
-            self._spells = [_Spell(0, now_ns)]
+            # How long nothing came before is not known.
+            self._spells = [_Spell(now_ns, now_ns)]
             return
         pause = now_ns - self.heard
         if pause > self.longest:
@@ -76,24 +76,21 @@ class Gaps(Generic[G]):
         if delta < 0:
             # No start takes endpoints away.
             self._spells = [_Spell(0, now_ns)]
+            self._set_grows = False
             if is_total:
                 self._set_came = False
         elif is_total or any(one.changes for one in self._spells):
             # A change of state alone belongs to an endpoint that is there.
             _add(spell.changes, {gauge: delta})
             if is_total and not self._set_came:
-                self._set_came = self._zeros_first = True
+                self._set_came = self._zeros_first = self._set_grows = True
                 self._set_until = now_ns
-            elif self._zeros_first and now_ns - self._set_until <= SET_GROWS_NS:
+            elif self._set_grows and now_ns - self._set_until <= SET_GROWS_NS:
                 self._set_until = now_ns
 
     def down_since(self, now_ns: int) -> int:
         """When the pause began in which the Asterisk was down before a start; 0 if unknown."""
-        down = [
-            spell
-            for spell in self._spells[1:]
-            if spell.pause >= _DOWN_NS and now_ns - spell.start <= DOWN_ENDED_NS
-        ]
+        down = [spell for spell in self._spells[1:] if now_ns - spell.start <= DOWN_ENDED_NS]
         if not down:
             return 0
         longest = max(down, key=lambda spell: spell.pause)
@@ -106,8 +103,10 @@ class Gaps(Generic[G]):
         spells = self._spells
         candidates = [
             at
-            for at in range(1, len(spells))
-            if now_ns - spells[at].start <= START_TAKES_NS and spells[at].start > self._set_until
+            for at in range(len(spells))
+            if spells[at].pause
+            and now_ns - spells[at].start <= START_TAKES_NS
+            and spells[at].start > self._set_until
         ]
         if candidates:
             first = max(candidates, key=lambda at: spells[at].pause)
@@ -119,7 +118,7 @@ class Gaps(Generic[G]):
         self._spells = [_Spell(0, now_ns)]
         self._set_came = bool(added)
         self._set_until = 0
-        self._zeros_first = False
+        self._zeros_first = self._set_grows = False
         return added
 
 
