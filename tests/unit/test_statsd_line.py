@@ -14,8 +14,8 @@ from collector.intakes.statsd.aggregate import Aggregator
 from collector.intakes.statsd.drops import Drop, Ignored
 from collector.intakes.statsd.line import MOST_SAMPLES, MOST_TAGS, lines, number, parse
 from collector.intakes.statsd.mapping import shipped
-from tests.captures import STATSD, read_capture
 from tests.length import repeat, seeds
+from tools.replay.captures import STATSD, read_capture
 
 NOW = 1_795_622_400 * 10**9
 

@@ -182,14 +182,10 @@ def exact(values: list[float]) -> dict[str, float]:
 def test_timer_is_exact_up_to_its_bound_and_within_its_error_above() -> None:
     for seed in seeds(3, 20):
         rng = random.Random(seed)
-        make = rng.choice(
-            [
-                lambda rng: rng.lognormvariate(3, 2),
-                lambda rng: float(rng.randint(0, 30)),
-                lambda rng: rng.gauss(0, 50),
-            ]
-        )
-        values = [make(rng) for _ in range(timers.EXACT + 1)]
+        values = [
+            rng.choice([rng.lognormvariate(3, 2), float(rng.randint(0, 30)), rng.gauss(0, 50)])
+            for _ in range(timers.EXACT + 1)
+        ]
         timer = Timer(SERIES)
         for value in values[:-1]:
             timer.add(value)
