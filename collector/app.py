@@ -40,7 +40,14 @@ from collector.owners.operations import owner_operations
 from collector.owners.routes import MyData
 from collector.owners.services import OwnerServices, Parts
 from collector.owners.texts import Terms
-from collector.parts import daily_of, influx_of, outboxes_of, reconciler_of, retention
+from collector.parts import (
+    daily_of,
+    influx_of,
+    other_days_of,
+    outboxes_of,
+    reconciler_of,
+    retention,
+)
 from collector.privacy import Pseudonymiser
 from collector.public.links import mounted
 from collector.public.series import PublicSeries
@@ -204,6 +211,7 @@ async def running(
             reconciler_of(settings, influx),
             metrics,
             changed=signals.rolled(series.forget),
+            others=other_days_of(settings, influx),
             lock=rolling,
         )
         owners = OwnerServices(

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collector.intakes import Intake
     from collector.outbox import Outboxes
     from collector.rollup.daily import Daily
+    from collector.rollup.librenms import LibreNMSDays
     from collector.rollup.reconcile import Reconciler
+    from collector.rollup.schedule import DaySeries
 
 
 def retention(settings: Settings, intakes: Sequence[Intake] | None = None) -> dict[str, int]:
@@ -69,6 +71,26 @@ def daily_of(settings: Settings, influx: Influx) -> Daily:
         k=settings.k_anonymity,
         retention_s=settings.retention_raw,
         cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
+        erasures=partial(days_of_erasures, settings.state_dir),
+    )
+
+
+def other_days_of(settings: Settings, influx: Influx) -> list[DaySeries]:
+    """The daily series of the enabled senders beside `asl-telemetry`."""
+    if not settings.librenms:
+        return []
+    return [librenms_days_of(settings, influx)]
+
+
+def librenms_days_of(settings: Settings, influx: Influx) -> LibreNMSDays:
+    """The daily series of LibreNMS's reports."""
+    from collector.memory import days_of_erasures
+    from collector.rollup.librenms import LibreNMSDays
+
+    return LibreNMSDays(
+        influx,
+        k=settings.k_anonymity,
+        retention_s=settings.retention_librenms,
         erasures=partial(days_of_erasures, settings.state_dir),
     )
 

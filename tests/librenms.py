@@ -5,9 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import aiohttp
+
+from collector.app import running
+from collector.setting_types import Address
+from collector.settings import Settings
+from tests.conftest import Databases
+from tests.sender import lay_key
 
 REPORT: dict[str, Any] = json.loads(
     (Path(__file__).parent / "cases" / "librenms" / "report.json").read_text(encoding="utf-8")
@@ -61,3 +70,40 @@ def expected(said: Mapping[str, Any]) -> dict[str, list[tuple[str | None, str | 
             sums[name, text] = sums.get((name, text), 0) + total
         found[group] = [(name, value, total) for (name, value), total in sums.items()]
     return found
+
+
+def stored_totals(texts: Iterable[object]) -> dict[str, list[tuple[str | None, str | None, int]]]:
+    """The same of the field `totals` of the points of a report."""
+    found: dict[str, list[tuple[str | None, str | None, int]]] = {}
+    for text in texts:
+        for row in json.loads(str(text)):
+            rows = found.setdefault(row["g"], [])
+            if "t" in row:
+                rows.append((row.get("n"), row.get("v"), row["t"]))
+    return found
+
+
+def settings_of(databases: Databases, state_dir: Path, **settings: Any) -> Settings:
+    """Settings of a collector of this sender, with the tests' pseudonym key."""
+    lay_key(state_dir)
+    return Settings(
+        listen=Address("127.0.0.1", 0),
+        metrics_listen=Address("127.0.0.1", 0),
+        state_dir=state_dir,
+        influx_url=databases.server.url,
+        influx_token=databases.server.token,
+        influx_org=databases.server.org,
+        influx_prefix=databases.prefix,
+        librenms=True,
+        **settings,
+    )
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    """A collector in this process; a session with its public address."""
+    async with (
+        running(settings) as at,
+        aiohttp.ClientSession(f"http://{at.public}") as session,
+    ):
+        yield session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import date
 from typing import Final
@@ -19,12 +19,12 @@ from collector.lines import Point, Stamper, line
 from collector.memory import Action, ErasureRequest, Memory, Notice, State
 from collector.outbox import Outboxes
 from collector.outbox.delivering import DeliveryLock
-from collector.owners.erasure_records import OutboxCounts, Plan, Receipt, most, up_to
+from collector.owners.erasure_records import ErasedByDay, OutboxCounts, Plan, Receipt, most, up_to
 from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
 from collector.rollup.daily import Daily
 from collector.rollup.inputs import StoredDay, stored_days
-from collector.schema import DAILY, DAILY_USAGE, QUARANTINE, RAW
+from collector.schema import DAILY_USAGE, QUARANTINE, Measurement
 from collector.sqlite.errors import StoreUnavailable
 from collector.state import SharedLock
 
@@ -72,6 +72,12 @@ class Eraser:
             for layout in holdings.layouts
             for measurement in layout.measurements
         }
+        self._series_of = {
+            measurement.name: layout.days
+            for layout in holdings.layouts
+            for measurement in layout.measurements
+        }
+        self._series = {layout.days: None for layout in holdings.layouts if layout.days}
 
     async def erase(self, asked: ErasureRequest) -> Receipt:
         """Erase all data of a server, store the receipt and return it.
@@ -101,7 +107,7 @@ class Eraser:
             found.counts[Place.DELIVERED],
             found.counts[Place.DEAD],
             plan.days,
-            tuple(plan.erased),
+            plan.final_days,
         )
         days = [date.fromisoformat(day) for day in plan.days]
         await asyncio.to_thread(self._daily.forget, days)
@@ -135,35 +141,50 @@ class Eraser:
         """Make the plan and record it, before any raw report is deleted."""
         reports, nodes = self._by_day(rows)
         days = sorted(reports.keys() | nodes.keys())
-        # Final days count no report in quarantine, and none that the rollup does not read.
-        in_series, nodes_in_series = self._by_day(
-            [
-                point
-                for point in rows
-                if self._database[point.measurement] == RAW and not point.fields.get(QUARANTINE)
-            ]
-        )
-        erased = {}
-        if days:
-            stored = await stored_days(self._influx, days[0], days[-1])
-            # Unfinished erasures of other owners may not have stored their totals yet.
-            others = await asyncio.to_thread(self._memory.erasures.all, State.PLANNED)
-            plans = [Plan.read(other.plan).erased for other in others]
-            for day in sorted(in_series.keys() | nodes_in_series.keys()):
-                if day in stored and stored[day].final:
-                    name = day.isoformat()
-                    reports_before, nodes_before = most(
-                        astuple(stored[day].erased), *(plan[name] for plan in plans if name in plan)
-                    )
-                    erased[name] = (
-                        reports_before + in_series[day],
-                        nodes_before + nodes_in_series[day],
-                    )
+        # Unfinished erasures of other owners may not have stored their totals yet.
+        others = await asyncio.to_thread(self._memory.erasures.all, State.PLANNED)
+        plans = [Plan.read(other.plan) for other in others]
+        erased = {
+            series: await self._on_final_days(series, rows, [plan.of(series) for plan in plans])
+            for series in self._series
+        }
         plan = Plan(
-            reports.total(), nodes.total(), tuple(day.isoformat() for day in days), erased
+            reports.total(),
+            nodes.total(),
+            tuple(day.isoformat() for day in days),
+            erased.pop(DAILY_USAGE, {}),
+            {series.name: found for series, found in erased.items() if found},
         ).written()
         await asyncio.to_thread(self._memory.erasures.begin, asked.id, plan=plan)
         return replace(asked, state=State.PLANNED, plan=plan)
+
+    async def _on_final_days(
+        self, series: Measurement, rows: Sequence[Point], plans: Iterable[ErasedByDay]
+    ) -> ErasedByDay:
+        """The new totals of erased reports on the final days of a series."""
+        # Final days count no report in quarantine.
+        reports, nodes = self._by_day(
+            [
+                point
+                for point in rows
+                if self._series_of.get(point.measurement) is series
+                and not point.fields.get(QUARANTINE)
+            ]
+        )
+        days = sorted(reports.keys() | nodes.keys())
+        if not days:
+            return {}
+        stored = await stored_days(self._influx, days[0], days[-1], series)
+        plans = list(plans)
+        erased = {}
+        for day in days:
+            if day in stored and stored[day].final:
+                name = day.isoformat()
+                reports_before, nodes_before = most(
+                    astuple(stored[day].erased), *(plan[name] for plan in plans if name in plan)
+                )
+                erased[name] = (reports_before + reports[day], nodes_before + nodes[day])
+        return erased
 
     def _by_day(self, rows: Sequence[Point]) -> tuple[Counter[date], Counter[date]]:
         """Count the points that are reports, and those that are parts of reports, by day."""
@@ -216,24 +237,24 @@ class Eraser:
 
     async def _tell_final_days(self, plan: Plan) -> None:
         """Store on final days, whose numbers stay as published, how many reports were erased."""
-        if not plan.erased:
-            return
-        days = {date.fromisoformat(day): numbers for day, numbers in plan.erased.items()}
-        stored = await stored_days(self._influx, min(days), max(days))
+        for series in self._series:
+            if erased := plan.of(series):
+                await self._store_erased(series, erased)
+
+    async def _store_erased(self, series: Measurement, erased: ErasedByDay) -> None:
+        days = {date.fromisoformat(day): numbers for day, numbers in erased.items()}
+        stored = await stored_days(self._influx, min(days), max(days), series)
         # An erasure planned later includes this one in its totals, and may be finished already.
         said = {
             day: most(n, astuple(stored.get(day, StoredDay()).erased)) for day, n in days.items()
         }
-        lines = [
-            line(
-                DAILY_USAGE.name,
-                "",
-                {"erased_reports": reports, "erased_node_reports": nodes},
-                day_ns(day),
-            )
-            for day, (reports, nodes) in said.items()
-        ]
-        await write_all(self._influx, DAILY, DAILY_USAGE.name, lines)
+        known = {one.name for one in series.fields}
+        lines = []
+        for day, (reports, nodes) in said.items():
+            numbers = {"erased_reports": reports, "erased_node_reports": nodes}
+            fields = {name: count for name, count in numbers.items() if name in known}
+            lines.append(line(series.name, "", fields, day_ns(day)))
+        await write_all(self._influx, series.database, series.name, lines)
 
     async def _finish(self, asked: ErasureRequest, receipt: Receipt) -> None:
         mark = self._pseudonyms.mark(asked.server)

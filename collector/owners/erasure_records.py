@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from collector.outbox import Held
 from collector.owners.holdings import Place
+from collector.schema import DAILY_USAGE, Measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +41,47 @@ class Receipt:
         return json.dumps(asdict(self))
 
 
+ErasedByDay = dict[str, tuple[int, int]]
+"""Totals of erased reports and node reports by day (ISO)."""
+
+
+def _erased(said: Mapping[str, Any]) -> ErasedByDay:
+    return {day: (int(a), int(b)) for day, (a, b) in said.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Plan of an erasure, recorded before it deletes anything.
 
     `reports` and `node_reports` count the rows to delete, of these `days` (ISO). `erased` gives,
-    for each final day, its new totals of erased reports and node reports. They are totals to store,
-    not increments, so that an erasure repeated after a crash counts nothing twice.
+    for each final day of `daily_usage`, its new totals of erased reports and node reports; `others`
+    the same for days of other series, by measurement. They are totals to store, not increments, so
+    that an erasure repeated after a crash counts nothing twice.
     """
 
     reports: int
     node_reports: int
     days: tuple[str, ...]
-    erased: dict[str, tuple[int, int]]
+    erased: ErasedByDay
+    others: dict[str, ErasedByDay] = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str) -> Plan:
         """Read a plan from the JSON of `written`."""
         said = json.loads(text)
-        erased = {day: (int(a), int(b)) for day, (a, b) in said["erased"].items()}
-        return cls(said["reports"], said["node_reports"], tuple(said["days"]), erased)
+        others = {name: _erased(days) for name, days in said.get("others", {}).items()}
+        days = tuple(said["days"])
+        return cls(said["reports"], said["node_reports"], days, _erased(said["erased"]), others)
+
+    def of(self, series: Measurement) -> ErasedByDay:
+        """The totals of the final days of a series."""
+        return self.erased if series is DAILY_USAGE else self.others.get(series.name, {})
+
+    @property
+    def final_days(self) -> tuple[str, ...]:
+        """The final days of all series (ISO)."""
+        others = (day for days in self.others.values() for day in days)
+        return tuple(sorted({*self.erased, *others}))
 
     def written(self) -> str:
         """Return the plan as JSON."""

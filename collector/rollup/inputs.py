@@ -16,7 +16,7 @@ from collector.rollup.facts import HOURS
 from collector.rollup.lookback import PRESENCE_DAYS
 from collector.rollup.raw import imported_days, raw_counts, span_of
 from collector.rollup.store import stored_points
-from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT
+from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT, Measurement
 
 FINAL_AFTER: Final = timedelta(hours=1)
 """A day computed this long after its end is final: reports in flight at its end have arrived."""
@@ -55,7 +55,7 @@ async def first_complete_day(influx: Influx, now: datetime, retention_s: int) ->
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """A stored row of `daily_usage`."""
+    """A stored row of `daily_usage`, or of another sender's days."""
 
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
 
@@ -84,9 +84,11 @@ class StoredDay:
         return RawCount(self.number("reports"), self.number("node_reports"))
 
 
-async def stored_days(influx: Influx, first: date, last: date) -> dict[date, StoredDay]:
+async def stored_days(
+    influx: Influx, first: date, last: date, measurement: Measurement = DAILY_USAGE
+) -> dict[date, StoredDay]:
     """The stored rows of the days from `first` to `last`, by day. Raises InfluxError."""
-    points = await stored_points(influx, DAILY_USAGE, span_of(first, last))
+    points = await stored_points(influx, measurement, span_of(first, last))
     return {day_of(time): StoredDay(fields) for (time, _), fields in points.items()}
 
 

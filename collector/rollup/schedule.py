@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -28,6 +29,8 @@ _DAY_RETRY: Final = timedelta(minutes=1)
 _DAY_RETRY_MOST: Final = timedelta(hours=6)
 _CURRENT: Final = timedelta(days=1)
 """The series are not up to date while the current day or the one before fails."""
+_ASL: Final = "asl"
+"""Name of the first sender's series in the log."""
 AWAY_AFTER: Final = 3
 """After this many consecutive days without an answer from InfluxDB, a run is abandoned."""
 
@@ -96,12 +99,42 @@ class Failures:
         return min((at for _, at in self._tried.values()), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class RolledDay:
+    """Result of a day of another sender's series.
+
+    `outcome` is `written`, `refused` (it would lose too much), or why it is left unchanged.
+    """
+
+    outcome: str
+    reports: int = 0
+    final: bool = False
+
+
+class DaySeries(Protocol):
+    """The daily series of a sender beside `asl-telemetry`; `name` is the sender's."""
+
+    @property
+    def name(self) -> str:
+        """The sender's name."""
+        ...
+
+    async def due(self, now: datetime) -> list[date]:
+        """The days to compute at `now`, oldest first. Raises InfluxError, StoreUnavailable."""
+        ...
+
+    async def roll(self, day: date, now: datetime, *, force: bool = False) -> RolledDay:
+        """Compute and store a day. Raises InfluxError, StoreUnavailable."""
+        ...
+
+
 class Schedule:
     """Background loop that computes the days that are due, at start and every 15 minutes.
 
     Due are the current day, the previous day until it is final, and days that are missing or have
     changed; the oldest comes first. A day that fails is counted, logged and skipped; all others are
-    computed. `changed` is called after each day that was stored.
+    computed. `changed` is called after each day that was stored. `others` are the series of other
+    senders, computed after the days of `asl-telemetry` and by the same rules.
     """
 
     def __init__(
@@ -111,6 +144,7 @@ class Schedule:
         metrics: Metrics,
         *,
         changed: Callable[[], None],
+        others: Sequence[DaySeries] = (),
         lock: asyncio.Lock | SharedLock | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -119,8 +153,9 @@ class Schedule:
         self._metrics = metrics
         self._changed = changed
         self._clock = clock
-        self._refused: dict[date, int] = {}
+        self._refused: dict[tuple[str, date], int] = {}
         self._failures = Failures()
+        self._others = {series.name: (series, Failures()) for series in others}
         self._woken = asyncio.Event()
         self.lock = lock or asyncio.Lock()
         """Held while days are read or computed; code that deletes raw reports must take it."""
@@ -132,9 +167,10 @@ class Schedule:
             succeeded = await self.once()
             now = self._clock()
             due = next_run(now) if succeeded else now + _RETRY
-            again = self._failures.next()
-            if again is not None:
-                due = min(due, max(again, now + _RETRY))
+            for failures in self._all_failures():
+                again = failures.next()
+                if again is not None:
+                    due = min(due, max(again, now + _RETRY))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, (due - self._clock()).total_seconds())):
                     await self._woken.wait()
@@ -155,16 +191,16 @@ class Schedule:
             self._count_failure()
             log.warning("the series could not be brought up to date", why=str(error))
             return False
-        # Days that are no longer due, repaired or expired, are no longer refused or failing.
-        self._refused = {day: self._refused[day] for day in self._refused.keys() & set(days)}
-        self._metrics.rollup_days_refused.set(len(self._refused))
-        self._failures.keep_only(days)
+        self._keep_due(_ASL, days, self._failures)
         away = await self._all(days)
-        self._metrics.rollup_days_failing.set(len(self._failures))
+        for series, failures in self._others.values():
+            away = away or await self._other(series, failures)
+        self._metrics.rollup_days_failing.set(sum(map(len, self._all_failures())))
         if away:
             return False
-        self._metrics.rollup_days_due.set(len(self._failures))
-        if not self._failures.any_from((self._clock() - _CURRENT).date()):
+        self._metrics.rollup_days_due.set(sum(map(len, self._all_failures())))
+        current = (self._clock() - _CURRENT).date()
+        if not any(failures.any_from(current) for failures in self._all_failures()):
             self._metrics.rollup_last_success.set_to_current_time()
         self._daily.forget_expired(self._clock())
         return True
@@ -181,7 +217,7 @@ class Schedule:
                     failed = await self._roll(day, left=len(days) - number - 1)
             # An error in one day must not prevent the others from being computed.
             except Exception as error:  # noqa: BLE001
-                self._fail(day, error)
+                self._fail(day, error, self._failures, _ASL)
                 away = [*away, day] if is_away(error) else []
                 if len(away) == AWAY_AFTER:
                     # InfluxDB failed, not these days: they need no delays of their own.
@@ -193,16 +229,70 @@ class Schedule:
                 if failed is None:
                     self._failures.remove(day)
                 else:
-                    self._fail(day, failed)
+                    self._fail(day, failed, self._failures, _ASL)
         return False
 
-    def _fail(self, day: date, error: Exception) -> None:
-        wait = self._failures.add(day, self._clock())
+    def _all_failures(self) -> list[Failures]:
+        return [self._failures, *(failures for _, failures in self._others.values())]
+
+    async def _other(self, series: DaySeries, failures: Failures) -> bool:
+        """Compute the days of another sender; return True if InfluxDB gave no answer."""
+        try:
+            async with self.lock:
+                days = await series.due(self._clock())
+        except (InfluxError, StoreUnavailable) as error:
+            self._count_failure()
+            log.warning(
+                "the series could not be brought up to date", series=series.name, why=str(error)
+            )
+            return True
+        self._keep_due(series.name, days, failures)
+        for day in days:
+            if failures.waits(day, self._clock()):
+                continue
+            try:
+                async with self.lock:
+                    rolled = await series.roll(day, self._clock())
+            # An error in one day must not prevent the others from being computed.
+            except Exception as error:  # noqa: BLE001
+                if is_away(error):
+                    self._count_failure()
+                    return True
+                self._fail(day, error, failures, series.name)
+                continue
+            failures.remove(day)
+            self._metrics.rollup_runs.labels(rolled.outcome).inc()
+            if rolled.outcome == Outcome.REFUSED:
+                self._refuse(day, rolled.reports, series.name)
+                continue
+            self._accept(day, series.name)
+            if rolled.outcome == Outcome.WRITTEN:
+                log.info(
+                    "day rolled up",
+                    series=series.name,
+                    day=day.isoformat(),
+                    reports=rolled.reports,
+                    final=rolled.final,
+                )
+                self._changed()
+        return False
+
+    def _keep_due(self, series: str, days: Sequence[date], failures: Failures) -> None:
+        """Forget refusals and failures of days that are no longer due, repaired or expired."""
+        wanted = set(days)
+        for name, day in list(self._refused):
+            if name == series and day not in wanted:
+                self._accept(day, series)
+        failures.keep_only(days)
+
+    def _fail(self, day: date, error: Exception, failures: Failures, series: str) -> None:
+        wait = failures.add(day, self._clock())
         self._count_failure()
         why = str(error) if isinstance(error, InfluxError) else place(error)
-        if not self._failures.repeats(day, why):
+        if not failures.repeats(day, why):
             log.error(
                 "a day could not be computed; it is skipped and tried again",
+                series=series,
                 day=day.isoformat(),
                 why=why,
                 wait=int(wait.total_seconds()),
@@ -219,10 +309,9 @@ class Schedule:
         self._metrics.rollup_runs.labels(result.outcome.value).inc()
         self._metrics.rollup_seconds.observe(seconds)
         if result.outcome is Outcome.REFUSED:
-            self._refuse(day, result.reports)
+            self._refuse(day, result.reports, _ASL)
             return None
-        self._refused.pop(day, None)
-        self._metrics.rollup_days_refused.set(len(self._refused))
+        self._accept(day, _ASL)
         if result.outcome is Outcome.WRITTEN:
             log.info(
                 "day rolled up",
@@ -236,15 +325,21 @@ class Schedule:
             self._changed()
         return result.failed
 
-    def _refuse(self, day: date, reports: int) -> None:
+    def _refuse(self, day: date, reports: int, series: str) -> None:
         """Log a refused day, once for each number of reports found."""
-        if self._refused.get(day) != reports:
+        if self._refused.get((series, day)) != reports:
             log.error(
                 "a final day would lose over 20 %; it is left unchanged",
                 reason="refused",
+                series=series,
                 day=day.isoformat(),
                 reports=reports,
                 todo="inspect with `collector verify`; repair with `collector rollup --force`",
             )
-        self._refused[day] = reports
+        self._refused[series, day] = reports
+        self._metrics.rollup_days_refused.set(len(self._refused))
+
+    def _accept(self, day: date, series: str) -> None:
+        """Forget the refusal of a day, if there was one."""
+        self._refused.pop((series, day), None)
         self._metrics.rollup_days_refused.set(len(self._refused))

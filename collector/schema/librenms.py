@@ -1,7 +1,7 @@
 """Measurements of LibreNMS's installs: the private database of their reports, and their days.
 
-A report is one point of `librenms_report`, followed by its groups: one point of `librenms_group`
-each, or several where a group is larger than a string field may be.
+A report is one point of `librenms_report`, followed by its content in one point of
+`librenms_content`, or in several where it is larger than a string field may be.
 """
 
 from __future__ import annotations
@@ -89,15 +89,8 @@ DEVICES: Final = "os"
 """The group whose totals sum to an install's devices."""
 PORTS: Final = "port_type"
 """The group whose totals sum to an install's ports."""
-PAIRS: Final = "sysdescr"
-"""Value of the tag `group` in points that hold pairs of sysDescr and sysObjectID."""
-
-GROUP: Final = Tag(
-    "group",
-    "name of the query, `sysdescr` where it holds pairs, or `other`; the known names are beside"
-    " its budget",
-    60,
-)
+GROUPS_BUDGET: Final = 60
+"""The number of further groups that may be stored under their names."""
 VALUES_BUDGET: Final = 400
 """The number of values of a group that are published of one day."""
 
@@ -113,33 +106,33 @@ LIBRENMS_REPORT: Final = Measurement(
     (),
     (
         _INSTALL,
-        counted("points", "points", "points of `librenms_group` that follow"),
+        counted("points", "points", "points of `librenms_content` that follow"),
         counted("groups", "groups", "groups in the report"),
         counted("totals", "totals", "totals in all groups"),
         counted("pairs", "pairs", "pairs of sysDescr and sysObjectID"),
         Field("versions", FieldType.STRING, "", "JSON object: group to version, of one-row groups"),
     ),
 )
-LIBRENMS_GROUP: Final = Measurement(
+LIBRENMS_CONTENT: Final = Measurement(
     LIBRENMS,
-    "librenms_group",
+    "librenms_content",
     _RECEIVED,
-    (GROUP,),
+    (),
     (
         _INSTALL,
         Field(
             "totals",
             FieldType.STRING,
             "",
-            "JSON array of objects: `n` name of the column, `v` its value (both absent in a row of"
-            " one column), `t` total",
+            "JSON array of objects: `g` group, `n` name of the column, `v` its value (both absent"
+            " in a row of one column), `t` total; a group without rows has `g` alone",
         ),
         Field(
             "pairs",
             FieldType.STRING,
             "",
             "JSON array of objects: `os`, `oid` sysObjectID, `descr` sysDescr cleaned, `count`"
-            " devices; in the group `sysdescr` only",
+            " devices",
         ),
     ),
 )
@@ -181,11 +174,11 @@ DAILY_LIBRENMS_TOTALS: Final = Measurement(
 )
 
 LIBRENMS_LAYOUT: Final = ReportLayout(
-    LIBRENMS_REPORT, LIBRENMS_GROUP, "points", days=DAILY_LIBRENMS
+    LIBRENMS_REPORT, LIBRENMS_CONTENT, "points", days=DAILY_LIBRENMS
 )
 LIBRENMS_MEASUREMENTS: Final = (
     LIBRENMS_REPORT,
-    LIBRENMS_GROUP,
+    LIBRENMS_CONTENT,
     DAILY_LIBRENMS,
     DAILY_LIBRENMS_TOTALS,
 )

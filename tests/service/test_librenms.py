@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,27 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from collector.app import running
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile, look_over, recover, set_aside
 from collector.privacy import Pseudonymiser
-from collector.setting_types import Address
 from collector.settings import Settings
 from collector.state import pseudonym_key
 from tests.conftest import Databases
-from tests.librenms import FORM, REPORT, UUID, clearing, earlier, expected, query, report, today
-from tests.sender import KEY, eventually, lay_key, server_name
+from tests.librenms import (
+    FORM,
+    REPORT,
+    UUID,
+    clearing,
+    earlier,
+    expected,
+    query,
+    report,
+    serving,
+    settings_of,
+    stored_totals,
+    today,
+)
+from tests.sender import KEY, eventually, server_name
 
 OTHER_UUID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 JSON = {"Accept": "application/json"}
@@ -31,28 +40,7 @@ JSON = {"Accept": "application/json"}
 
 @pytest.fixture
 def settings(databases: Databases, state_dir: Path) -> Settings:
-    lay_key(state_dir)
-    return Settings(
-        listen=Address("127.0.0.1", 0),
-        metrics_listen=Address("127.0.0.1", 0),
-        state_dir=state_dir,
-        influx_url=databases.server.url,
-        influx_token=databases.server.token,
-        influx_org=databases.server.org,
-        influx_prefix=databases.prefix,
-        librenms=True,
-        asl=False,
-    )
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    """A collector in this process; a session with its public address."""
-    async with (
-        running(settings) as at,
-        aiohttp.ClientSession(f"http://{at.public}") as session,
-    ):
-        yield session
+    return settings_of(databases, state_dir, asl=False)
 
 
 async def sent(session: aiohttp.ClientSession, body: bytes, path: str = "/log.php") -> Any:
@@ -70,11 +58,7 @@ def rows(databases: Databases, measurement: str) -> list[dict[str, Any]]:
 
 def stored(databases: Databases) -> dict[str, Any]:
     """Totals by group, of all reports in the database."""
-    return {
-        row["group"]: [(one.get("n"), one.get("v"), one["t"]) for one in json.loads(row["totals"])]
-        for row in rows(databases, "librenms_group")
-        if row.get("totals")
-    }
+    return stored_totals(row["totals"] for row in rows(databases, "librenms_content"))
 
 
 async def until_stored(databases: Databases, reports: int) -> None:
@@ -90,10 +74,10 @@ async def test_48_groups_come_back_from_the_database_however_they_were_sent(
         assert await sent(session, earlier(REPORT)) == accepted
         await until_stored(databases, 1)
         assert stored(databases) == expected(REPORT)
-        pairs = [
-            json.loads(row["pairs"]) for row in rows(databases, "librenms_group") if row["pairs"]
+        (pairs,) = [row["pairs"] for row in rows(databases, "librenms_content")]
+        assert [pair["descr"] for pair in json.loads(pairs)] == [
+            one["sysDescr"] for one in REPORT["info"]
         ]
-        assert [pair["descr"] for pair in pairs[0]] == [one["sysDescr"] for one in REPORT["info"]]
         assert await sent(session, today(report(fresh[0])), "/librenms/log.php") == accepted
         async with session.get(URL(query(report(fresh[1])), encoded=True)) as response:
             assert await response.json() == accepted
@@ -103,7 +87,7 @@ async def test_48_groups_come_back_from_the_database_however_they_were_sent(
             document = await response.json()
         async with session.get("/privacy") as response:
             privacy = await response.text()
-    servers = {row["server"] for row in rows(databases, "librenms_group")}
+    servers = {row["server"] for row in rows(databases, "librenms_content")}
     assert servers == {server_name(uuid) for uuid in (UUID, *fresh)}
     assert databases.server.retention(f"{databases.prefix}librenms") == 90 * 86_400
     form = document["paths"]["/log.php"]["post"]["requestBody"]["content"]
@@ -165,9 +149,9 @@ async def test_owners_see_erase_and_stop_their_reports_by_what_the_client_sends(
         shown = await sent(session, earlier(REPORT), "/v1/my-data")
         (held,) = shown["reports"]
         assert held["fields"]["groups"] == 48
-        parts = {part["tags"]["group"]: part["fields"] for part in held["parts"]}
-        assert parts["os"]["totals"][0] == {"n": "os", "v": "ios", "t": 12}
-        assert len(parts["sysdescr"]["pairs"]) == 5
+        (content,) = [part["fields"] for part in held["parts"]]
+        assert {"g": "os", "n": "os", "v": "ios", "t": 12} in content["totals"]
+        assert len(content["pairs"]) == 5
         async with session.post("/v1/my-data", data=today(REPORT), headers=FORM) as response:
             words = await response.text()
         assert "os ios: 12" in words
@@ -190,7 +174,7 @@ async def test_clear_answers_2xx_for_every_uuid_and_leaves_the_neighbours(
         await sent(session, today(report(OTHER_UUID)))
         await until_stored(databases, 3)
         assert await sent(session, clearing(), "/clear.php") == {"status": "erased"}
-        assert {row["server"] for row in rows(databases, "librenms_group")} == {
+        assert {row["server"] for row in rows(databases, "librenms_content")} == {
             server_name(OTHER_UUID)
         }
         assert len(rows(databases, "librenms_report")) == 1

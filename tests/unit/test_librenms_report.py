@@ -17,7 +17,17 @@ from collector.privacy import Pseudonymiser
 from collector.problems import Refusal
 from collector.schema.librenms import EARLIER_GROUPS, GROUPS
 from collector.tag_budget import TagBudget
-from tests.librenms import REPORT, UUID, clearing, earlier, expected, php_json, report, today
+from tests.librenms import (
+    REPORT,
+    UUID,
+    clearing,
+    earlier,
+    expected,
+    php_json,
+    report,
+    stored_totals,
+    today,
+)
 from tests.sender import KEY, server_name
 
 NOW = 1_790_000_000 * 10**9
@@ -253,38 +263,40 @@ def test_points_hold_the_whole_report_under_a_pseudonym() -> None:
     text = entry.lines.decode()
     assert UUID not in text.lower()
     points = [parse(line) for line in text.split("\n")]
-    assert entry.points == len(points) == 50
+    assert entry.points == len(points) == 2
     assert entry.server == server_name(UUID)
     assert {point.fields["server"] for point in points} == {server_name(UUID)}
-    head, *groups = points
-    assert head.fields["points"] == 49
-    assert head.fields["versions"] == versions_text(found)
-    assert [point.time for point in groups] == [head.time + 1000 * n for n in range(1, 50)]
-    stored = {
-        point.tags["group"]: [
-            (row.get("n"), row.get("v"), row["t"])
-            for row in json.loads(str(point.fields["totals"]))
-        ]
-        for point in groups
-        if "totals" in point.fields
+    head, content = points
+    assert content.time == head.time + 1000
+    assert {name: head.fields[name] for name in ("points", "groups", "totals", "pairs")} == {
+        "points": 1,
+        "groups": 48,
+        "totals": sum(map(len, expected(REPORT).values())),
+        "pairs": 5,
     }
-    assert stored == expected(REPORT)
-    (pairs,) = [point for point in groups if "pairs" in point.fields]
-    assert pairs.tags["group"] == "sysdescr"
-    assert [pair["descr"] for pair in json.loads(str(pairs.fields["pairs"]))] == [
+    assert head.fields["versions"] == versions_text(found)
+    assert stored_totals([content.fields["totals"]]) == expected(REPORT)
+    assert [pair["descr"] for pair in json.loads(str(content.fields["pairs"]))] == [
         pair["sysDescr"] for pair in REPORT["info"]
     ]
 
 
-def test_large_group_is_several_points_that_a_string_field_can_hold() -> None:
+def test_large_report_is_several_points_that_a_string_field_can_hold() -> None:
     rows = [{"total": 1, "hardware": f"model {n} " + "ü" * 50} for n in range(5000)]
-    found = understood(today(report(hardware=rows)))
-    points = [parse(line) for line in converter().entry(found, NOW, []).lines.decode().split("\n")]
-    parts = [p for p in points if p.tags.get("group") == "hardware"]
-    assert len(parts) > 1
-    assert sum(len(json.loads(str(part.fields["totals"]))) for part in parts) == 5000
-    assert all(len(str(part.fields["totals"]).encode()) < 64_000 for part in parts)
-    assert points[0].fields["points"] == len(points) - 1
+    info = [{"count": 1, "sysDescr": f"{n} " + "x" * 200, "sysObjectID": ".1"} for n in range(900)]
+    said = report(hardware=rows) | {"info": info}
+    points = [
+        parse(line)
+        for line in converter().entry(understood(today(said)), NOW, []).lines.decode().split("\n")
+    ]
+    head, *parts = points
+    assert head.fields["points"] == len(parts) > 5
+    totals = [part.fields["totals"] for part in parts]
+    assert stored_totals(totals) == expected(said)
+    pairs = [part.fields["pairs"] for part in parts if "pairs" in part.fields]
+    assert len(pairs) > 1
+    assert sum(len(json.loads(str(text))) for text in pairs) == 900
+    assert all(len(str(text).encode()) < 64_000 for text in (*totals, *pairs))
 
 
 def test_group_that_nobody_knows_needs_installs_that_send_it() -> None:
@@ -295,10 +307,10 @@ def test_group_that_nobody_knows_needs_installs_that_send_it() -> None:
     def groups(uuid: str, data: dict[str, Any]) -> set[str]:
         found = understood(today(report(uuid) | {"data": data}))
         lines = converting.entry(found, NOW, []).lines.decode().split("\n")
-        return {parse(line).tags["group"] for line in lines[1:]}
+        return set(stored_totals(parse(line).fields["totals"] for line in lines[1:]))
 
     # One install alone holds five, the rest are `other`; those that all know are never affected.
-    assert groups(UUID, made_up) == {*(f"made_up_{n}" for n in range(5)), "other", "sysdescr"}
+    assert groups(UUID, made_up) == {*(f"made_up_{n}" for n in range(5)), "other"}
     fresh = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(40)]
     seen: set[str] = set()
     for uuid in fresh:

@@ -22,7 +22,7 @@ from collector.intakes.librenms.report import LibreNMSReport
 from collector.intakes.tag_sync import TagSync
 from collector.operations import Operation
 from collector.privacy_section import PrivacySection, privacy_section
-from collector.schema.librenms import LIBRENMS, LIBRENMS_GROUP, LIBRENMS_LAYOUT, LIBRENMS_REPORT
+from collector.schema.librenms import LIBRENMS, LIBRENMS_CONTENT, LIBRENMS_LAYOUT, LIBRENMS_REPORT
 from collector.settings import Settings
 from collector.tag_budget import FIRM_DAYS, TagBudget
 
@@ -35,7 +35,7 @@ class LibreNMS:
     """The intake of LibreNMS's call-back."""
 
     name = NAME
-    measurements = (LIBRENMS_REPORT, LIBRENMS_GROUP)
+    measurements = (LIBRENMS_REPORT, LIBRENMS_CONTENT)
     reports = (LIBRENMS_LAYOUT,)
     proofs = (LibreNMSReport,)
 

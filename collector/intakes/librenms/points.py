@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Final
 
 from collector.intakes.librenms.report import Pair, Reading, Total
-from collector.lines import NS_PER_DAY, FieldValue, Stamper, line, tag_set
+from collector.lines import NS_PER_DAY, FieldValue, Stamper, line
 from collector.metrics import Metrics
 from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.schema import OWNER
 from collector.schema.librenms import (
     EARLIER_GROUPS,
-    GROUP,
     GROUPS,
+    GROUPS_BUDGET,
     LIBRENMS,
-    LIBRENMS_GROUP,
+    LIBRENMS_CONTENT,
     LIBRENMS_REPORT,
-    PAIRS,
 )
 from collector.tag_budget import Changes, TagBudget
 
@@ -35,7 +35,7 @@ _SEPARATORS: Final = (",", ":")
 
 def tag_budgets() -> dict[str, int]:
     """The number of groups that may be stored under their names beside the known ones."""
-    return {BUDGET: GROUP.budget or 0}
+    return {BUDGET: GROUPS_BUDGET}
 
 
 class ReportConverter:
@@ -69,12 +69,19 @@ class ReportConverter:
         """
         owner = self.owner(report.uuid)
         day = now_ns // NS_PER_DAY
-        parts: list[tuple[str, str, str]] = []
-        for name, totals in report.groups.items():
-            group = self._group(name, owner, day, changes)
-            parts += [(group, "totals", text) for text in _texts(_totals(totals))]
-        if report.pairs:
-            parts += [(PAIRS, "pairs", text) for text in _texts(_pairs(report.pairs))]
+        groups = {name: self._group(name, owner, day, changes) for name in report.groups}
+        totals = [
+            {"g": groups[name], **row}
+            for name, rows in report.groups.items()
+            for row in _rows(rows)
+        ]
+        parts: list[dict[str, FieldValue]] = [
+            {OWNER: owner} | {field: text for field, text in texts.items() if text is not None}
+            for texts in (
+                {"totals": first, "pairs": second}
+                for first, second in zip_longest(_texts(totals), _texts(_pairs(report.pairs)))
+            )
+        ]
         stamps = self._stamper.take(now_ns, len(parts) + 1)
         head: dict[str, FieldValue] = {
             OWNER: owner,
@@ -85,9 +92,10 @@ class ReportConverter:
             "versions": versions_text(report),
         }
         lines = [line(LIBRENMS_REPORT.name, "", head, stamps[0])]
-        for (group, field, text), stamp in zip(parts, stamps[1:], strict=True):
-            fields: dict[str, FieldValue] = {OWNER: owner, field: text}
-            lines.append(line(LIBRENMS_GROUP.name, tag_set({GROUP.name: group}), fields, stamp))
+        lines += [
+            line(LIBRENMS_CONTENT.name, "", fields, stamp)
+            for fields, stamp in zip(parts, stamps[1:], strict=True)
+        ]
         return Entry(now_ns, owner, len(lines), "\n".join(lines).encode(), LIBRENMS, NAME)
 
     def _group(self, name: str, owner: ServerPseudonym, day: int, changes: Changes) -> str:
@@ -104,9 +112,11 @@ def versions_text(report: Reading) -> str:
     return json.dumps(report.versions, separators=_SEPARATORS, sort_keys=True, ensure_ascii=False)
 
 
-def _totals(totals: Iterable[Total]) -> Iterator[Mapping[str, Any]]:
+def _rows(totals: Sequence[Total]) -> Iterator[Mapping[str, Any]]:
     for name, value, total in totals:
         yield {"t": total} if name is None else {"n": name, "v": value, "t": total}
+    if not totals:
+        yield {}
 
 
 def _pairs(pairs: Iterable[Pair]) -> Iterator[Mapping[str, Any]]:
@@ -115,13 +125,13 @@ def _pairs(pairs: Iterable[Pair]) -> Iterator[Mapping[str, Any]]:
 
 
 def _texts(items: Iterable[Mapping[str, Any]]) -> Sequence[str]:
-    """JSON arrays of all items, as few as the size of a string field allows; at least one."""
-    arrays: list[list[str]] = [[]]
+    """JSON arrays of all items, as few as the size of a string field allows."""
+    arrays: list[list[str]] = []
     size = 0
     for item in items:
         text = json.dumps(item, separators=_SEPARATORS, ensure_ascii=False)
         length = len(text.encode()) + 1
-        if arrays[-1] and size + length > _MOST_BYTES:
+        if not arrays or size + length > _MOST_BYTES:
             arrays.append([])
             size = 0
         arrays[-1].append(text)

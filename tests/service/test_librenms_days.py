@@ -1,0 +1,236 @@
+"""Daily numbers of LibreNMS's reports: exact, idempotent, healed, and left as published."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.days import day_ns
+from collector.influx import Influx
+from collector.influx.databases import ensure
+from collector.intakes.librenms.points import ReportConverter
+from collector.intakes.librenms.report import Reading, read
+from collector.lines import ReportStamper
+from collector.metrics import Metrics
+from collector.privacy import Pseudonymiser
+from collector.rollup.librenms import LibreNMSDays
+from collector.tag_budget import TagBudget
+from tests.conftest import Databases
+from tests.length import seed
+from tests.librenms import FORM, clearing, expected, report, serving, settings_of, today
+from tests.sender import KEY, eventually
+
+K = 3
+S = 10**9
+SEED = 20_261_125
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+TODAY = NOW.date()
+
+
+def uuid_of(number: int) -> str:
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+class Installs:
+    """Writes reports of installs to the database, as the intake would have at the time."""
+
+    def __init__(self, databases: Databases) -> None:
+        self.databases = databases
+        self._converter = ReportConverter(
+            pseudonyms=Pseudonymiser(KEY),
+            stamper=ReportStamper(instance=0),
+            budget=TagBudget({"librenms_group": 60}, memory_days=90),
+            metrics=Metrics(),
+        )
+        self.sent: dict[date, dict[int, dict[str, Any]]] = {}
+        self.reports: dict[date, int] = {}
+
+    def send(self, day: date, number: int, said: dict[str, Any], second: int = 60) -> None:
+        found = read(today(said))
+        assert isinstance(found, Reading)
+        entry = self._converter.entry(found, day_ns(day) + second * S, [])
+        self.databases.server.write(f"{self.databases.prefix}librenms", entry.lines.decode())
+        self.sent.setdefault(day, {})[number] = said
+        self.reports[day] = self.reports.get(day, 0) + 1
+
+    def fill(self, day: date, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.send(day, number, report(uuid_of(number)), 60 + number)
+
+
+@pytest.fixture
+async def influx(databases: Databases) -> AsyncIterator[Influx]:
+    server = databases.server
+    async with Influx(
+        server.url, token=server.token, org=server.org, prefix=databases.prefix
+    ) as client:
+        await ensure(client, {"librenms": 0, "usage_daily": 0})
+        yield client
+
+
+@pytest.fixture
+def installs(databases: Databases) -> Installs:
+    return Installs(databases)
+
+
+def days_of(influx: Influx, *, retention_s: int = 90 * 86_400) -> LibreNMSDays:
+    return LibreNMSDays(influx, k=K, retention_s=retention_s, erasures=frozenset)
+
+
+async def roll_all(days: LibreNMSDays) -> list[date]:
+    due = await days.due(NOW)
+    for day in due:
+        assert (await days.roll(day, NOW)).outcome == "written"
+    return due
+
+
+def published(databases: Databases) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: databases.server.query(f'SELECT * FROM "{name}"', databases.daily)
+        for name in ("daily_librenms", "daily_librenms_totals")
+    }
+
+
+def numbers(databases: Databases) -> dict[date, dict[str, Any]]:
+    return {
+        (datetime.fromtimestamp(0, UTC) + timedelta(seconds=row["time"] // S)).date(): row
+        for row in published(databases)["daily_librenms"]
+    }
+
+
+def sent_at_random(installs: Installs, days: list[date]) -> None:
+    """Some installs report each of these days, some of them twice."""
+    rng = random.Random(seed(SEED))
+    systems = ["ios", "junos", "linux", "eos", "nxos", "vyos"]
+    for day in days:
+        for number in range(rng.randint(4, 8)):
+            for run in range(rng.choice([1, 1, 2])):
+                chosen = rng.sample(systems, rng.randint(1, 4))
+                rows = [{"total": rng.randint(1, 90), "os": os} for os in chosen]
+                second = 20 * number + run * 10
+                installs.send(day, number, report(uuid_of(number), os=rows), second)
+
+
+def devices_of(sent: dict[int, dict[str, Any]]) -> dict[str, list[int]]:
+    """The devices of each operating system, by install, of the last reports of a day."""
+    wanted: dict[str, list[int]] = {}
+    for said in sent.values():
+        for _, value, total in expected(said)["os"]:
+            wanted.setdefault(str(value), []).append(total)
+    return wanted
+
+
+async def test_days_are_exact_by_the_last_report_of_each_install_and_stay_the_same(
+    influx: Influx, databases: Databases, installs: Installs
+) -> None:
+    days = [TODAY - timedelta(days=n) for n in range(4, -1, -1)]
+    sent_at_random(installs, [day for day in days if day != days[3]])
+    rolling = days_of(influx)
+    assert await roll_all(rolling) == days
+    found = numbers(databases)
+    assert {day: (row["reports"], row["installs"], row["final"]) for day, row in found.items()} == {
+        day: (installs.reports.get(day, 0), len(installs.sent.get(day, {})), int(day < TODAY))
+        for day in days
+    }
+    for day, sent in installs.sent.items():
+        wanted = devices_of(sent)
+        shown = {
+            row["value"]: row["total"]
+            for row in published(databases)["daily_librenms_totals"]
+            if row["time"] == day_ns(day) and row["group"] == "os"
+        }
+        devices = sum(map(sum, wanted.values()))
+        assert shown.pop("all") == devices == found[day]["devices"]
+        assert sum(shown.values()) == devices
+        shown.pop("other", None)
+        assert shown == {value: sum(wanted[value]) for value in shown}
+        assert all(len(wanted[value]) >= K for value in shown)
+    before = published(databases)
+    assert await rolling.due(NOW) == []
+    for day in days:
+        await rolling.roll(day, NOW)
+        assert await rolling.differences(day, NOW) == {}
+    assert published(databases) == before
+
+
+async def test_late_report_heals_its_day_and_an_expired_day_is_left_alone(
+    influx: Influx, databases: Databases, installs: Installs
+) -> None:
+    old, yesterday = TODAY - timedelta(days=30), TODAY - timedelta(days=1)
+    for day in (old, yesterday):
+        installs.fill(day, range(4))
+    rolling = days_of(influx)
+    assert len(await roll_all(rolling)) >= 30
+    installs.fill(old, [7])
+    installs.fill(yesterday, [7])
+    assert await days_of(influx, retention_s=20 * 86_400).due(NOW) == [yesterday]
+    assert (await days_of(influx, retention_s=20 * 86_400).roll(old, NOW)).outcome == "expired"
+    assert await roll_all(rolling) == [old, yesterday]
+    assert numbers(databases)[old]["installs"] == 5
+    # What a run wrote and a later one does not is deleted.
+    databases.server.query("DELETE FROM librenms_report", f"{databases.prefix}librenms")
+    installs.fill(yesterday, range(4, 5))
+    refused = await rolling.roll(yesterday, NOW)
+    assert (refused.outcome, numbers(databases)[yesterday]["installs"]) == ("refused", 5)
+    assert (await rolling.roll(yesterday, NOW, force=True)).outcome == "written"
+    assert numbers(databases)[yesterday]["installs"] == 1
+    left = [
+        row for row in published(databases)["daily_librenms_totals"]
+        if row["time"] == day_ns(yesterday)
+    ]  # fmt: skip
+    assert left == []
+
+
+async def until(holds: Any) -> None:
+    await asyncio.to_thread(eventually, holds)
+
+
+async def test_cleared_install_leaves_final_days_as_published_and_open_ones_without_it(
+    influx: Influx, databases: Databases, installs: Installs, state_dir: Path
+) -> None:
+    settings = settings_of(databases, state_dir, k_anonymity=K)
+    now = datetime.now(UTC)
+    past = now.date() - timedelta(days=3)
+    installs.fill(past, range(6))
+    async with serving(settings) as session:
+        await until(lambda: numbers(databases).get(past, {}).get("final") == 1)
+        for number in (1, 2):
+            body = today(report(uuid_of(number)))
+            async with session.post("/log.php", data=body, headers=FORM) as response:
+                assert response.status == 200
+    # A start looks at once; the next look would be at the next quarter of an hour.
+    async with serving(settings) as session:
+        await until(lambda: numbers(databases).get(now.date(), {}).get("installs") == 2)
+        before = [
+            row
+            for row in published(databases)["daily_librenms_totals"]
+            if row["time"] == day_ns(past)
+        ]
+        for number in (1, 2):
+            async with session.post(
+                "/clear.php", data=clearing(uuid_of(number)), headers=FORM
+            ) as response:
+                assert await response.json() == {"status": "erased"}
+        await until(lambda: numbers(databases)[now.date()]["installs"] == 0)
+        found = numbers(databases)[past]
+        assert (found["reports"], found["installs"], found["erased_reports"]) == (6, 6, 2)
+        after = [
+            row
+            for row in published(databases)["daily_librenms_totals"]
+            if row["time"] == day_ns(past)
+        ]
+        assert after == before
+    rolling = days_of(influx)
+    assert past not in await rolling.due(now)
+    assert (await rolling.roll(past, now)).outcome == "erased"
+    # A report that arrives late is counted, and then the day is what is stored of it.
+    installs.fill(past, [9])
+    assert past in await rolling.due(now)
+    await rolling.roll(past, now)
+    assert numbers(databases)[past]["installs"] == 5
