@@ -20,6 +20,7 @@ from collector.lines import ReportStamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
 from collector.rollup.librenms import LibreNMSDays
+from collector.schema.librenms import LIBRENMS_MEASUREMENTS
 from collector.tag_budget import TagBudget
 from tests.conftest import Databases
 from tests.length import seed
@@ -187,6 +188,17 @@ async def test_late_report_heals_its_day_and_an_expired_day_is_left_alone(
     assert left == []
 
 
+def written(databases: Databases) -> set[tuple[str, str, str]]:
+    """(measurement, field, type) of what InfluxDB holds of LibreNMS."""
+    return {
+        (one.name, row["fieldKey"], row["fieldType"])
+        for one in LIBRENMS_MEASUREMENTS
+        for row in databases.server.query(
+            f'SHOW FIELD KEYS FROM "{one.name}"', f"{databases.prefix}{one.database}"
+        )
+    }
+
+
 async def until(holds: Any) -> None:
     await asyncio.to_thread(eventually, holds)
 
@@ -229,6 +241,12 @@ async def test_cleared_install_leaves_final_days_as_published_and_open_ones_with
     rolling = days_of(influx)
     assert past not in await rolling.due(now)
     assert (await rolling.roll(past, now)).outcome == "erased"
+    declared = {
+        (one.name, field.name, str(field.type))
+        for one in LIBRENMS_MEASUREMENTS
+        for field in one.fields
+    }
+    assert written(databases) == declared
     # A report that arrives late is counted, and then the day is what is stored of it.
     installs.fill(past, [9])
     assert past in await rolling.due(now)
