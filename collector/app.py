@@ -274,6 +274,7 @@ async def running(
             loop=lambda name, work: supervisor.loop(name, work, vital=False),
             true_state=TrueState(),
             on_reload=reloads.append,
+            statsd=worker.statsd,
             erase=owners.erase,
         )
         opened = [

@@ -21,11 +21,15 @@ _FOLDER: Final = "worker-"
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One worker: its number, of how many, and its bound sockets (none: it binds its own)."""
+    """One worker: its number, of how many, and its bound sockets (none: it binds its own).
+
+    `statsd` are sockets for StatsD, each with the place of its address in COLLECTOR_STATSD_LISTEN.
+    """
 
     number: int = 0
     of: int = 1
     listening: tuple[socket.socket, ...] = ()
+    statsd: tuple[tuple[int, socket.socket], ...] = ()
 
     @property
     def first(self) -> bool:

@@ -144,6 +144,7 @@ def worker(
     listen: Annotated[list[int], typer.Option()],
     # A parent of an earlier version starts new workers with --tell.
     health_fd: Annotated[int, typer.Option("--health-fd", "--tell")],
+    statsd: Annotated[list[str] | None, typer.Option(metavar="PLACE:FD")] = None,
 ) -> None:
     """One of the processes that `serve` starts where COLLECTOR_WORKERS is over 1."""
     import uvloop
@@ -155,7 +156,9 @@ def worker(
     configured = load_settings()
     sys.setswitchinterval(_SWITCH_S)
     bound = tuple(socket.socket(fileno=one) for one in listen)
-    this = Worker(number, configured.workers, bound)
+    placed = [map(int, one.split(":")) for one in statsd or ()]
+    inherited = tuple((place, socket.socket(fileno=fd)) for place, fd in placed)
+    this = Worker(number, configured.workers, bound, inherited)
     with worded_errors():
         try:
             uvloop.run(workers.work(configured, this, health_fd))

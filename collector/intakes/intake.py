@@ -7,6 +7,7 @@ outbox is searched for its measurements. All of them use these protocols and the
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class IntakeContext:
     of gauges from AMI to StatsD. `erase` erases all reports of a server, everywhere, and returns
     `erased`, or `delayed` or `queued` if it is remembered for later; it raises StoreUnavailable if
     it cannot even be remembered. `on_reload` registers a function that reads the operator's files
-    again; it must not raise.
+    again; it must not raise. `statsd` are sockets for StatsD that the parent has bound (see
+    `Worker`); none in a process that binds its own.
     """
 
     settings: Settings
@@ -63,6 +65,7 @@ class IntakeContext:
     loop: Callable[[str, Work], AbstractAsyncContextManager[None]]
     true_state: TrueState
     on_reload: Callable[[Callable[[], None]], None]
+    statsd: Sequence[tuple[int, socket.socket]]
     erase: Callable[[ServerPseudonym], Awaitable[str]]
 
 

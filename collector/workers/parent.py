@@ -16,6 +16,7 @@ import structlog
 
 from collector import app
 from collector.health import Health, private_site
+from collector.intakes.statsd.sockets import bound as bound_statsd
 from collector.listen import accept, bind, listening
 from collector.metrics import Metrics
 from collector.setting_types import Address
@@ -97,7 +98,13 @@ async def running(settings: Settings) -> AsyncIterator[list[WorkerProcess]]:
             accept(sockets)
             for one in sockets:
                 stack.callback(one.close)
-        workers = [WorkerProcess(number, one, figures) for number, one in enumerate(bound)]
+        # Bound here, so that what comes while the first worker restarts waits in the kernel.
+        statsd = stack.enter_context(bound_statsd(settings.statsd_listen))
+        places = [(settings.statsd_listen.index(one.endpoint), one.socket) for one in statsd]
+        workers = [
+            WorkerProcess(number, one, figures, statsd=() if number else places)
+            for number, one in enumerate(bound)
+        ]
         # The first worker makes the key and migrates old files, so the others start after it. Any
         # other that does not start is tried again, like one that has ended.
         for worker in workers:

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,11 +32,22 @@ _AGAIN_MOST_S: Final = 30.0
 
 
 class WorkerProcess:
-    """A worker process, seen from its parent: it is restarted whenever it ends."""
+    """A worker process, seen from its parent: it is restarted whenever it ends.
 
-    def __init__(self, number: int, bound: list[socket.socket], metrics: Path) -> None:
+    `statsd` are bound sockets for StatsD with the places of their addresses (see `Worker`).
+    """
+
+    def __init__(
+        self,
+        number: int,
+        bound: list[socket.socket],
+        metrics: Path,
+        *,
+        statsd: Sequence[tuple[int, socket.socket]] = (),
+    ) -> None:
         self.number = number
         self._bound = bound
+        self._statsd = statsd
         self._metrics = metrics
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -120,13 +132,15 @@ class WorkerProcess:
         self._was_ready = False
         read, write = os.pipe()
         fds = [one.fileno() for one in self._bound]
+        statsd = [(place, one.fileno()) for place, one in self._statsd]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "collector", "worker", str(self.number)),
                 *(word for fd in fds for word in ("--listen", str(fd))),
+                *(word for place, fd in statsd for word in ("--statsd", f"{place}:{fd}")),
                 *("--health-fd", str(write)),
                 stdin=asyncio.subprocess.PIPE,
-                pass_fds=(*fds, write),
+                pass_fds=(*fds, *(fd for _, fd in statsd), write),
                 env=_environment(self._metrics),
                 # Ctrl-C in a terminal must reach only the parent, which then stops the workers.
                 start_new_session=True,

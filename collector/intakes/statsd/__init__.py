@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 import structlog
 from pydantic import BaseModel
@@ -17,7 +17,14 @@ from pydantic import BaseModel
 from collector.asterisks import asterisks
 from collector.intakes.intake import IntakeContext
 from collector.intakes.statsd.intake import NAME, OpenStatsd, mapping_of
-from collector.intakes.statsd.sockets import BUFFER_BYTES, Bound, bound, buffer_bytes, receiving
+from collector.intakes.statsd.sockets import (
+    BUFFER_BYTES,
+    Bound,
+    Datagrams,
+    bound,
+    buffer_bytes,
+    receiving,
+)
 from collector.intakes.statsd.station import Station, Stations
 from collector.operations import Operation
 from collector.privacy_section import PrivacySection, privacy_section
@@ -68,21 +75,33 @@ class Statsd:
         if not context.is_first:
             yield statsd
             return
-        with bound(settings.statsd_listen) as sockets:
+        with _sockets(context) as sockets:
+            statsd.readers = [
+                Datagrams(one, stations, context.clock)
+                for one in sockets
+                if not one.endpoint.transport.is_stream
+            ]
             await statsd.restore()
             stop_hearing = context.true_state.subscribe(statsd.truth)
             try:
                 async with (
                     context.loop("statsd", statsd.run),
-                    receiving(sockets, stations, context.clock) as readers,
+                    receiving(sockets, statsd.readers, stations, context.clock),
                 ):
-                    statsd.readers = readers
                     context.on_reload(statsd.reload)
                     _tell_of(sockets, context)
                     yield statsd
             finally:
                 stop_hearing()
                 await asyncio.shield(statsd.stop())
+
+
+def _sockets(context: IntakeContext) -> AbstractContextManager[list[Bound]]:
+    """The sockets that the parent has bound, or those that this process binds until exit."""
+    if not context.statsd:
+        return bound(context.settings.statsd_listen)
+    listen = context.settings.statsd_listen
+    return nullcontext([Bound(listen[place], one) for place, one in context.statsd])
 
 
 def _tell_of(sockets: Sequence[Bound], context: IntakeContext) -> None:

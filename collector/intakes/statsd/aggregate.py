@@ -251,10 +251,11 @@ class Aggregator:
             changed[_PREFIXES] = json.dumps(sorted(prefixes))
         return changed
 
-    def restore(self, saved: Mapping[str, str], now_ns: int) -> None:
+    def restore(self, saved: Mapping[str, str], now_ns: int, *, lost: bool = True) -> None:
         """Continue from what the memory holds, before the first datagram.
 
-        Gauges are uncertain from the last saved datagram on: others may have been lost since.
+        Unless none can have been `lost`, gauges are uncertain from the last saved datagram on.
+        Raises ValueError, TypeError or KeyError for what `changed` has not written.
         """
         heard = int(saved.get(_HEARD, now_ns))
         gauges: dict[Series, str] = {}
@@ -269,7 +270,7 @@ class Aggregator:
                 elif kind == _PLACE:
                     places[series] = int(text)
         self._resolver.restore(places)
-        self._gauges.restore(gauges, heard)
+        self._gauges.restore(gauges, heard, lost=lost)
 
 
 def _key(kind: str, series: Series) -> str:

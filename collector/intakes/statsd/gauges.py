@@ -303,9 +303,13 @@ class Gauges:
             if self._gauges.get(gauge.series) is gauge:
                 yield gauge.series, gauge.saved()
 
-    def restore(self, saved: Mapping[Series, str], heard_ns: int) -> None:
-        """Continue with saved gauges, the last datagram before came at `heard_ns`."""
+    def restore(self, saved: Mapping[Series, str], heard_ns: int, *, lost: bool) -> None:
+        """Continue with saved gauges; the last datagram before came at `heard_ns`.
+
+        `lost`: others may have come since.
+        """
         for series, text in saved.items():
             self.add(Gauge.restored(series, text))
         self.gaps.heard = heard_ns
-        self.lost(heard_ns)
+        if lost:
+            self.lost(heard_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -30,6 +31,10 @@ NAME: Final = "statsd"
 log = structlog.get_logger("collector.statsd")
 
 _SAVE_S: Final = 1.0
+_NOBODY: Final = ""
+"""The name of no Asterisk, under which the mark of a clean stop is saved."""
+_STOPPED: Final = "stopped"
+"""Key of that mark: the kernel's counts of drops, by socket."""
 
 
 class _Words(NamedTuple):
@@ -106,8 +111,10 @@ class OpenStatsd:
     async def restore(self) -> None:
         """Go on from where an earlier process was stopped or killed. Raises MemoryUnavailable."""
         live, now = self._context.memory.live, self._context.clock()
-        await asyncio.to_thread(live.forget, but=[one.name for one in self._stations.all])
         saved = await asyncio.to_thread(live.read)
+        # The mark of a clean stop goes with the Asterisks that are no longer in the file.
+        await asyncio.to_thread(live.forget, but=[one.name for one in self._stations.all])
+        lost = not self._goes_on(saved.states.get(_NOBODY, {}).get(_STOPPED))
         self._waiting = [
             Entry(one.received_ns, None, one.points, one.lines, one.target, one.sender)
             for one in saved.flushes
@@ -116,7 +123,7 @@ class OpenStatsd:
         last: dict[str, int] = {}
         stations = {station.name: station for station in self._stations.all}
         for name, station in stations.items():
-            station.aggregator.restore(saved.states.get(name, {}), now)
+            station.restore(saved.states.get(name, {}), now, lost=lost)
         for journaled in saved.journal:
             stations[journaled.asterisk].replay(journaled)
             last[journaled.asterisk] = journaled.at_ns
@@ -127,6 +134,18 @@ class OpenStatsd:
             due = grid(max(last.values()), self._interval) + self._interval * NS_PER_S
             if due <= self._flushed_ns:
                 await self._flush(due)
+
+    def _goes_on(self, stopped: str | None) -> bool:
+        """Whether every datagram since an earlier process is here, but for the kernel's drops.
+
+        So it is if that process was stopped and its sockets have been open all the while. Then what
+        the kernel has dropped since is counted here.
+        """
+        if stopped is None or not self._context.statsd:
+            return False
+        for reader, seen in zip(self.readers, json.loads(stopped), strict=False):
+            reader.drops_seen = seen
+        return True
 
     async def run(self) -> None:
         """Save each second and flush at each multiple of the interval, until cancelled."""
@@ -140,6 +159,8 @@ class OpenStatsd:
         """Flush what has come since the last flush, at the time that it is now."""
         async with self._step_lock:
             self._look_at_kernel()
+            seen = json.dumps([reader.drops_seen for reader in self.readers])
+            self._changed[_NOBODY] = {_STOPPED: seen}
             now = self._context.clock()
             # Whole microseconds, so that the instance's number can be added.
             await self._flush(now - now % 1000)
@@ -161,7 +182,7 @@ class OpenStatsd:
             log.error("the mapping is not changed", why=str(error))
             return
         for station in self._stations.all:
-            station.aggregator.remap(mapping)
+            station.remap(mapping)
         log.info("the mapping is read again")
 
     async def _step(self) -> None:

@@ -15,6 +15,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -160,23 +161,22 @@ class Datagrams:
     """Reads a datagram socket."""
 
     def __init__(self, at: Bound, route: Route, clock: Callable[[], int]) -> None:
-        self._socket = at.socket
+        self.socket = at.socket
         self._route = route
         self._clock = clock
-        self._dropped = 0
+        self.drops_seen = 0
+        """The kernel's count of drops, as far as `kernel_drops` has told of it."""
         self._is_unix = at.endpoint.transport.is_unix
         self._only = route.of_path(str(at.endpoint.at)) if self._is_unix else route.only
-        self._socket.setblocking(False)
+        self.socket.setblocking(False)
 
-    def read(self) -> None:
-        """Take the datagrams that wait, at most so many that others get their turn."""
-        if self._only is not None:
-            self._read_from(self._only)
-        else:
-            self._read_by_address()
+    def read(self) -> bool:
+        """Take the datagrams that wait, at most so many; return whether more may wait."""
+        only = self._only
+        return self._read_by_address() if only is None else self._read_from(only)
 
-    def _read_from(self, source: Source) -> None:
-        receive, take, now = self._socket.recv, source.take, self._clock()
+    def _read_from(self, source: Source) -> bool:
+        receive, take, now = self.socket.recv, source.take, self._clock()
         with contextlib.suppress(BlockingIOError, InterruptedError):
             for _ in range(_MOST_AT_ONCE):
                 datagram = receive(LONGEST)
@@ -184,9 +184,11 @@ class Datagrams:
                     take(datagram, now)
                 else:
                     self._route.drop("too-long")
+            return True
+        return False
 
-    def _read_by_address(self) -> None:
-        receive, of, now = self._socket.recvfrom, self._route.of_address, self._clock()
+    def _read_by_address(self) -> bool:
+        receive, of, now = self.socket.recvfrom, self._route.of_address, self._clock()
         with contextlib.suppress(BlockingIOError, InterruptedError):
             for _ in range(_MOST_AT_ONCE):
                 datagram, address = receive(LONGEST)
@@ -197,18 +199,20 @@ class Datagrams:
                     source.take(datagram, now)
                 else:
                     self._route.drop("too-long")
+            return True
+        return False
 
     def kernel_drops(self) -> int:
         """How many datagrams the kernel has dropped since the last call."""
         try:
-            info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+            info = self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
             dropped = int(_MEMINFO.unpack(info)[_DROPS])
         except (OSError, struct.error):
             # A kernel before 4.12.
             return 0
         # The kernel's counter has 32 bits.
-        new = (dropped - self._dropped) % (1 << 32)
-        self._dropped = dropped
+        new = (dropped - self.drops_seen) % (1 << 32)
+        self.drops_seen = dropped
         return new
 
 
@@ -281,36 +285,39 @@ class Lines(asyncio.Protocol):
 
 @asynccontextmanager
 async def receiving(
-    sockets: Sequence[Bound], route: Route, clock: Callable[[], int]
-) -> AsyncIterator[list[Datagrams]]:
-    """Receive on bound sockets from entry to exit; yields the readers of datagram sockets.
+    sockets: Sequence[Bound],
+    readers: Sequence[Datagrams],
+    route: Route,
+    clock: Callable[[], int],
+) -> AsyncIterator[None]:
+    """Receive on bound sockets from entry to exit; `readers` are those of datagram sockets.
 
     `clock` gives UTC in ns. At exit, the datagrams that wait in the sockets are taken too.
     """
     loop = asyncio.get_running_loop()
-    readers: list[Datagrams] = []
     connections: set[Lines] = set()
     async with AsyncExitStack() as stack:
+        for reader in readers:
+            loop.add_reader(reader.socket, reader.read)
+            stack.callback(_end, loop, reader)
         for one in sockets:
             if not one.endpoint.transport.is_stream:
-                reader = Datagrams(one, route, clock)
-                readers.append(reader)
-                loop.add_reader(one.socket, reader.read)
-                stack.callback(_end, loop, one.socket, reader)
                 continue
-            make = lambda at=one: Lines(at, route, clock, connections)  # noqa: E731
+            make = partial(Lines, one, route, clock, connections)
             if one.endpoint.transport is Transport.TCP:
                 server = await loop.create_server(make, sock=one.socket)
             else:
                 server = await loop.create_unix_server(make, sock=one.socket)
             stack.callback(server.close)
         try:
-            yield readers
+            yield
         finally:
             for connection in list(connections):
                 connection.close()
 
 
-def _end(loop: asyncio.AbstractEventLoop, one: socket.socket, reader: Datagrams) -> None:
-    loop.remove_reader(one)
-    reader.read()
+def _end(loop: asyncio.AbstractEventLoop, reader: Datagrams) -> None:
+    """Stop reading, after all that waits in the socket."""
+    loop.remove_reader(reader.socket)
+    while reader.read():
+        pass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+
+import structlog
 
 from collector.asterisks import Asterisk
 from collector.intakes.statsd.aggregate import Aggregator
@@ -19,6 +21,9 @@ _ADDRESSES_MOST: Final = 4096
 """Most addresses remembered with the Asterisk that they belong to."""
 
 
+log = structlog.get_logger("collector.statsd")
+
+
 class Station:
     """One Asterisk: its aggregator, and its datagrams that are not in the journal yet."""
 
@@ -26,6 +31,7 @@ class Station:
         self.name = asterisk.name
         self.networks = asterisk.statsd_from
         self.sockets = asterisk.statsd_sockets
+        self._mapping = mapping
         self.aggregator = Aggregator(asterisk.name, mapping)
         self.datagrams = 0
         """How many have come since the start of the process."""
@@ -42,6 +48,27 @@ class Station:
         self._unsaved.append(datagram)
         self.heard_ns = now_ns
         self.aggregator.take(datagram, now_ns)
+
+    def restore(self, known: Mapping[str, str], now_ns: int, *, lost: bool) -> None:
+        """Go on from what was known after the last flush of an earlier process.
+
+        `lost`: datagrams may have come since that no process has taken.
+        """
+        try:
+            self.aggregator.restore(known, now_ns, lost=lost)
+        except (ValueError, TypeError, KeyError) as error:
+            # The file is whole, so another version wrote it, or somebody changed it.
+            log.error(
+                "what was known of an Asterisk cannot be read; its gauges begin anew",
+                asterisk=self.name,
+                why=type(error).__name__,
+            )
+            self.aggregator = Aggregator(self.name, self._mapping)
+
+    def remap(self, mapping: NameMapping) -> None:
+        """Use another mapping from now on."""
+        self._mapping = mapping
+        self.aggregator.remap(mapping)
 
     def replay(self, journaled: Journaled) -> None:
         """Take again what an earlier process journalled after its last flush."""
