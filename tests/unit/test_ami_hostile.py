@@ -231,3 +231,18 @@ def test_no_personal_value_of_any_session_is_in_its_points() -> None:
 def test_only_wanted_headers_are_read() -> None:
     for name, headers in WANTED.items():
         assert not headers & {"Digit", "Password", "Challenge", "RemoteAddress", "LastData"}, name
+
+
+def test_every_reason_of_a_drop_is_in_the_docs() -> None:
+    root = Path(__file__).parents[2]
+    docs = "".join(
+        page.read_text() for page in (root / "docs" / "senders").glob("asterisk-ami*.md")
+    )
+    code = "".join(
+        module.read_text()
+        for module in (root / "collector" / "intakes" / "ami" / "state").glob("*.py")
+    )
+    reasons = set(re.findall(r'drops(?:\[|, )"([a-z-]+)"', code))
+    assert {"forged", "channels", "endpoints"} <= reasons
+    for reason in reasons:
+        assert f"`{reason}`" in docs, reason

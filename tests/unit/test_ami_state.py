@@ -58,6 +58,8 @@ class Asterisk:
 def test_time_without_a_connection_is_told_and_gauges_are_not() -> None:
     pbx = Asterisk()
     assert pbx.flush(5)[("ami_traffic",)]["connected"] == 0
+    # From its first flush on.
+    assert pbx.flush(6)[("ami_traffic",)]["gap"] == 1.0
     pbx.asked(6)
     pbx.channel("1", at=7)
     pbx.lost(12)

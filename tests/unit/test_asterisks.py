@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from collector.setting_types import Address, Endpoint, Transport, parse_endpoint
 from collector.settings import Settings, SettingsError
 
 SECRET = "m4n4g3r-s3cr3t"
+_TABLE = re.compile(r"^ *\[\w+\]\n(?:(?: *\w+ = .*)?\n)+", re.MULTILINE)
+"""A table in TOML, up to the first line that is none of its keys."""
 
 
 def read(tmp_path: Path, toml: str) -> tuple[Asterisk, ...]:
@@ -69,6 +72,20 @@ def test_file_gives_names_of_trunks_agents_and_conferences(tmp_path: Path) -> No
     assert found.trunks == {"PJSIP/one": "provider", "PJSIP/two": "provider"}
     assert found.agents == {"PJSIP/alice": "desk 1"}
     assert found.conferences == {"1000": "team"}
+
+
+def test_every_table_of_an_asterisk_in_the_docs_is_accepted(tmp_path: Path) -> None:
+    tried = 0
+    for page in sorted((Path(__file__).parents[2] / "docs" / "senders").glob("*.md")):
+        for table in _TABLE.findall(page.read_text()):
+            if not re.search(r"^ *(ami|statsd_from) = ", table, re.MULTILINE):
+                continue
+            for secret in re.findall(r'ami_secret_file = "(.+)"', table):
+                (tmp_path / secret).write_text(SECRET)
+            # No certificate is made for a test of names.
+            read(tmp_path, re.sub(r"ami_ca_file = .*", "", table))
+            tried += 1
+    assert tried > 2
 
 
 def test_secret_is_in_no_text(tmp_path: Path) -> None:

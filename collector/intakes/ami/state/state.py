@@ -144,7 +144,9 @@ class State:
         self._security.flush(add)
         self._keys.flush(add)
         self._user_events.flush(add)
-        if self._lost_ns is not None:
+        if not self._connected:
+            if self._lost_ns is None:
+                self._lost_ns = now_ns
             self._gap_ns += since(max(self._lost_ns, self._flushed_ns or 0), now_ns)
         add(
             AMI_TRAFFIC.name,
