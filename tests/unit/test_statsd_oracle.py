@@ -79,7 +79,7 @@ class Oracle:
             told["statsd_set", name] = {"count": float(len(values))}
         for name, weighted in self.timers.items():
             count = sum(weight for _, weight in weighted)
-            total = sum(value * weight for value, weight in weighted)
+            total = sum((value * weight for value, weight in weighted), Fraction())
             told["statsd_timer", name] = {
                 "count": float(count),
                 "sum": float(total),
