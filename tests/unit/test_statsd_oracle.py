@@ -79,11 +79,11 @@ class Oracle:
             told["statsd_set", name] = {"count": float(len(values))}
         for name, weighted in self.timers.items():
             count = sum(weight for _, weight in weighted)
-            total = sum((value * weight for value, weight in weighted), Fraction())
+            summed = sum(value * weight for value, weight in weighted)
             told["statsd_timer", name] = {
                 "count": float(count),
-                "sum": float(total),
-                "mean": float(total / count),
+                "sum": float(summed),
+                "mean": float(summed / count),
                 "min": float(min(weighted)[0]),
                 "max": float(max(weighted)[0]),
                 "p50": quantile(weighted, Fraction(1, 2)),
