@@ -24,7 +24,7 @@ from tools.dashboards.alerts_bounds import (
     WRONG_PASSWORDS,
     WRONG_PASSWORDS_MOST,
 )
-from tools.dashboards.rules import Math, Node, Rule, compared, shown, stored
+from tools.dashboards.rules import Math, Node, Rule, compared, metric, shown, stored
 
 _MINUTE: Final = 60
 _NOW: Final = 2 * _MINUTE
@@ -98,13 +98,15 @@ ASTERISK_SILENT: Final = compared(
     lasting="0s",
 )
 
+_DROPPED: Final = "collector_statsd_dropped_total"
 DATAGRAMS_DROPPED: Final = compared(
     "DatagramsDropped",
     "warning",
-    f"{_AT}: {shown('dropped')} samples of StatsD were dropped in 10 minutes,"
-    f" {shown('taken')} taken.",
-    stored("dropped", f'SELECT sum("dropped") FROM {_SILENT} {_BY}', 10 * _MINUTE),
-    stored("taken", f'SELECT sum("samples") FROM {_SILENT} {_BY}', 10 * _MINUTE),
+    f"{shown('dropped')} samples or datagrams of StatsD were dropped in 10 minutes, for the reason"
+    f" {{{{ .Labels.reason }}}}; {shown('taken')} samples were taken.",
+    # What a rule of the mapping drops is meant to be.
+    metric("dropped", f'sum by (reason) (increase({_DROPPED}{{reason!="mapped-away"}}[10m]))'),
+    metric("taken", "sum(increase(collector_statsd_samples_total[10m])) or vector(0)"),
     firing="($dropped >= 10) && ($dropped > 0.01 * ($dropped + $taken))",
     lasting="5m",
 )

@@ -7,6 +7,7 @@ from typing import Final
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import lines, stat
 from tools.dashboards.model import PROMETHEUS, Dashboard, Override, Panel, Target
+from tools.dashboards.ops_live import ROW as ASTERISK
 from tools.dashboards.ops_parts import (
     ALARM,
     BAD,
@@ -238,5 +239,6 @@ INTAKE: Final = Dashboard(
                 no_value="none",
             ),
         ),
+        ASTERISK,
     ),
 )
