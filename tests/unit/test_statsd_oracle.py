@@ -71,19 +71,19 @@ class Oracle:
 
     def flush(self) -> dict[tuple[str, str], Fields]:
         told: dict[tuple[str, str], Fields] = {}
-        for name, total in self.counters.items():
-            told["statsd_counter", name] = {"value": float(total)}
+        for name, increments in self.counters.items():
+            told["statsd_counter", name] = {"value": float(increments)}
         for name, value in self.gauges.items():
             told["statsd_gauge", name] = {"value": float(value)}
         for name, values in self.sets.items():
             told["statsd_set", name] = {"count": float(len(values))}
         for name, weighted in self.timers.items():
-            count = sum(weight for _, weight in weighted)
-            summed = sum(value * weight for value, weight in weighted)
+            count = sum((weight for _, weight in weighted), Fraction())
+            total = sum((value * weight for value, weight in weighted), Fraction())
             told["statsd_timer", name] = {
                 "count": float(count),
-                "sum": float(summed),
-                "mean": float(summed / count),
+                "sum": float(total),
+                "mean": float(total / count),
                 "min": float(min(weighted)[0]),
                 "max": float(max(weighted)[0]),
                 "p50": quantile(weighted, Fraction(1, 2)),
