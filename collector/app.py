@@ -240,6 +240,7 @@ async def running(
                 metrics,
                 retention_s=settings.retention_raw,
                 keep_s=settings.outbox_keep,
+                retentions=retention(settings, intakes),
             )
             for name, work in (("expiry", expiry.run), *records.chores(metrics)):
                 await stack.enter_async_context(supervisor.loop(name, work, vital=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,14 +44,24 @@ class _Due:
 class Expiry:
     """Deletes expired set-aside data in a state directory; runs in one process only.
 
-    `retention_s` is the retention of raw reports. `keep_s` is that of delivered copies, and is used
+    `retention_s` is the retention of raw reports, `retentions` that of each database in seconds
+    (0: for ever), which is a dead letter's. `keep_s` is that of delivered copies, and is used
     for recovered outboxes.
     """
 
-    def __init__(self, state_dir: Path, metrics: Metrics, *, retention_s: int, keep_s: int) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        metrics: Metrics,
+        *,
+        retention_s: int,
+        keep_s: int,
+        retentions: Mapping[str, int] | None = None,
+    ) -> None:
         self._state_dir = state_dir
         self._metrics = metrics
         self._retention_ns = retention_s * 10**9
+        self._retentions = dict(retentions or {})
         self._keep_ns = min(keep_s, retention_s) * 10**9
         self._told_ns = 0
 
@@ -82,6 +92,11 @@ class Expiry:
                 first=_spoken(min(soon)),
             )
 
+    def _retention_of(self, target: str) -> int:
+        """How long a dead letter of a database is retained, in ns."""
+        seconds = self._retentions.get(target, 0)
+        return seconds * 10**9 if seconds else self._retention_ns
+
     def _dead_letters(self, path: Path, now_ns: int) -> list[int]:
         """Delete an outbox's expired dead letters; return when those due within a week expire."""
         if not path.exists():
@@ -90,7 +105,8 @@ class Expiry:
             with OutboxFile(path) as file:
                 ends = {
                     letter.id: max(
-                        letter.received_ns + self._retention_ns, letter.set_aside_ns + _LEAST_NS
+                        letter.received_ns + self._retention_of(letter.target),
+                        letter.set_aside_ns + _LEAST_NS,
                     )
                     for letter in file.dead_letters()
                 }

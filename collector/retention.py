@@ -14,7 +14,8 @@ from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.influx.databases import ensure, retentions, set_retention
 from collector.influx.usage import Usage, points_by_day, time_range, usage
 from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
-from collector.schema import DAILY, LIVE, RAW
+from collector.schema import DAILY, LIBRENMS, LIVE, RAW
+from collector.schema.librenms import LIBRENMS_REPORT
 from collector.setting_types import format_duration
 
 log = structlog.get_logger("collector.retention")
@@ -24,7 +25,7 @@ LEAST_RAW_S: Final = 35 * DAY_S
 """With less, the 30-day numbers of a day could not be recomputed a few days later."""
 
 
-OPTIONS: Final = {RAW: "raw", DAILY: "daily", LIVE: "live"}
+OPTIONS: Final = {RAW: "raw", DAILY: "daily", LIVE: "live", LIBRENMS: "librenms"}
 """Databases whose retention the operator sets, with the option of `collector retention`."""
 
 
@@ -139,6 +140,8 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
         reports = {day: found.reports for day, found in sorted(counts.items())}
     elif database == LIVE:
         reports = await points_by_day(influx, database, first, last)
+    elif database == LIBRENMS:
+        reports = await points_by_day(influx, database, first, last, LIBRENMS_REPORT)
     else:
         stored = await stored_days(influx, first, last)
         reports = {day: found.number("reports") for day, found in sorted(stored.items())}

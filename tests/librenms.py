@@ -7,16 +7,25 @@ import json
 import urllib.parse
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from collector.app import running
+from collector.days import day_ns
+from collector.intakes.librenms.points import ReportConverter
+from collector.intakes.librenms.report import Reading, read
+from collector.lines import ReportStamper
+from collector.metrics import Metrics
+from collector.privacy import Pseudonymiser
+from collector.schema import LIBRENMS
 from collector.setting_types import Address
 from collector.settings import Settings
+from collector.tag_budget import TagBudget
 from tests.conftest import Databases
-from tests.sender import lay_key
+from tests.sender import KEY, lay_key
 
 REPORT: dict[str, Any] = json.loads(
     (Path(__file__).parent / "cases" / "librenms" / "report.json").read_text(encoding="utf-8")
@@ -36,6 +45,37 @@ def report(uuid: str = UUID, **groups: Any) -> dict[str, Any]:
 def php_json(said: Mapping[str, Any]) -> str:
     """JSON as PHP's json_encode writes it: ASCII, and slashes escaped."""
     return json.dumps(said, separators=(",", ":")).replace("/", "\\/")
+
+
+def uuid_of(number: int) -> str:
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+class Installs:
+    """Writes reports of installs to the database, as the intake would have at the time."""
+
+    def __init__(self, databases: Databases) -> None:
+        self.databases = databases
+        self._converter = ReportConverter(
+            pseudonyms=Pseudonymiser(KEY),
+            stamper=ReportStamper(instance=0),
+            budget=TagBudget({"librenms_group": 60}, memory_days=90),
+            metrics=Metrics(),
+        )
+        self.sent: dict[date, dict[int, dict[str, Any]]] = {}
+        self.reports: dict[date, int] = {}
+
+    def send(self, day: date, number: int, said: dict[str, Any], second: int = 60) -> None:
+        found = read(today(said))
+        assert isinstance(found, Reading)
+        entry = self._converter.entry(found, day_ns(day) + second * 10**9, [])
+        self.databases.server.write(f"{self.databases.prefix}{LIBRENMS}", entry.lines.decode())
+        self.sent.setdefault(day, {})[number] = said
+        self.reports[day] = self.reports.get(day, 0) + 1
+
+    def fill(self, day: date, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.send(day, number, report(uuid_of(number)), 60 + number)
 
 
 def today(said: Mapping[str, Any]) -> bytes:

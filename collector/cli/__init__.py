@@ -14,6 +14,7 @@ from collector import redaction
 from collector.cli import (
     backup,
     import_,
+    librenms,
     my_data,
     outbox,
     provision,
@@ -40,6 +41,7 @@ cli.command("backup")(backup.backup)
 cli.command("restore")(backup.restore)
 cli.command("provision")(provision.provision)
 cli.add_typer(import_.commands, name="import")
+cli.add_typer(librenms.commands, name="librenms")
 cli.add_typer(my_data.commands, name="my-data")
 cli.add_typer(outbox.commands, name="outbox")
 cli.add_typer(quarantine.commands, name="quarantine")

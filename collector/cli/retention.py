@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
-from collector.schema import DAILY, LIVE, RAW
+from collector.schema import DAILY, LIBRENMS, LIVE, RAW
 
 if TYPE_CHECKING:
     from collector.retention import DatabaseState, Loss
@@ -62,6 +62,12 @@ Live = Annotated[
         "--live", parser=_raw, metavar="DURATION", help="retention of Asterisk's live values"
     ),
 ]
+LibreNMS = Annotated[
+    int | None,
+    typer.Option(
+        "--librenms", parser=_raw, metavar="DURATION", help="retention of LibreNMS's reports"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 
 
@@ -81,10 +87,16 @@ def show(as_json: Json = False) -> None:
 
 
 @commands.command()
-def plan(raw: Raw = None, daily: Daily = None, live: Live = None, as_json: Json = False) -> None:
+def plan(
+    raw: Raw = None,
+    daily: Daily = None,
+    live: Live = None,
+    librenms: LibreNMS = None,
+    as_json: Json = False,
+) -> None:
     """Show what a new retention would delete; changes nothing."""
     configured = load_settings()
-    wanted = _wanted(raw, daily, live)
+    wanted = _wanted({RAW: raw, DAILY: daily, LIVE: live, LIBRENMS: librenms})
     with worded_errors():
         losses, held, now = asyncio.run(_plan(configured, wanted))
     if as_json:
@@ -98,6 +110,7 @@ def set_(
     raw: Raw = None,
     daily: Daily = None,
     live: Live = None,
+    librenms: LibreNMS = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="allow less than the 35 days that 30-day numbers need")
@@ -108,7 +121,7 @@ def set_(
     from collector.setting_types import format_duration
 
     configured = load_settings()
-    wanted = _wanted(raw, daily, live)
+    wanted = _wanted({RAW: raw, DAILY: daily, LIVE: live, LIBRENMS: librenms})
     if raw is not None and raw < LEAST_RAW_S and not force:
         fail(
             f"{format_duration(raw)} of raw reports is under {format_duration(LEAST_RAW_S)}: the"
@@ -132,11 +145,10 @@ def set_(
     _remind(configured, wanted)
 
 
-def _wanted(raw: int | None, daily: int | None, live: int | None) -> dict[str, int]:
-    wanted = {RAW: raw, DAILY: daily, LIVE: live}
+def _wanted(wanted: Mapping[str, int | None]) -> dict[str, int]:
     given = {database: seconds for database, seconds in wanted.items() if seconds is not None}
     if not given:
-        raise typer.BadParameter("give --raw, --daily or --live, or several")
+        raise typer.BadParameter("give --raw, --daily, --live or --librenms, or several")
     return given
 
 
@@ -193,7 +205,12 @@ def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
     from collector.setting_types import format_duration
     from collector.settings import variable
 
-    settings = {RAW: "retention_raw", DAILY: "retention_daily", LIVE: "retention_live"}
+    settings = {
+        RAW: "retention_raw",
+        DAILY: "retention_daily",
+        LIVE: "retention_live",
+        LIBRENMS: "retention_librenms",
+    }
     for database, seconds in wanted.items():
         setting: int = getattr(configured, settings[database])
         if setting != seconds:

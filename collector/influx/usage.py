@@ -65,15 +65,17 @@ async def count(influx: Influx, measurement: Measurement, where: str = "") -> in
     return max((int(n) for series in found for n in series.values[0][1:] if n), default=0)
 
 
-async def points_by_day(influx: Influx, database: str, first: date, last: date) -> dict[date, int]:
+async def points_by_day(
+    influx: Influx, database: str, first: date, last: date, only: Measurement | None = None
+) -> dict[date, int]:
     """The number of points of each UTC day from `first` to `last` that has any.
 
-    Raises InfluxError.
+    `only` counts those of one measurement. Raises InfluxError.
     """
     where = f"time >= {day_ns(first)} AND time < {day_ns(last + timedelta(days=1))}"
     days: dict[date, int] = {}
     for measurement in MEASUREMENTS:
-        if measurement.database != database:
+        if measurement.database != database or only not in (None, measurement):
             continue
         chosen = f"count({identifier(measurement.fields[0].name)})"
         found = await read(

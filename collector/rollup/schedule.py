@@ -327,6 +327,7 @@ class Schedule:
 
     def _refuse(self, day: date, reports: int, series: str) -> None:
         """Log a refused day, once for each number of reports found."""
+        command = "" if series == _ASL else f" {series}"
         if self._refused.get((series, day)) != reports:
             log.error(
                 "a final day would lose over 20 %; it is left unchanged",
@@ -334,7 +335,8 @@ class Schedule:
                 series=series,
                 day=day.isoformat(),
                 reports=reports,
-                todo="inspect with `collector verify`; repair with `collector rollup --force`",
+                todo=f"inspect with `collector{command} verify`; repair with"
+                f" `collector{command} rollup --force`",
             )
         self._refused[series, day] = reports
         self._metrics.rollup_days_refused.set(len(self._refused))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,55 +14,28 @@ import pytest
 from collector.days import day_ns
 from collector.influx import Influx
 from collector.influx.databases import ensure
-from collector.intakes.librenms.points import ReportConverter
-from collector.intakes.librenms.report import Reading, read
-from collector.lines import ReportStamper
-from collector.metrics import Metrics
-from collector.privacy import Pseudonymiser
 from collector.rollup.librenms import LibreNMSDays
 from collector.schema.librenms import LIBRENMS_MEASUREMENTS
-from collector.tag_budget import TagBudget
 from tests.conftest import Databases
 from tests.length import seed
-from tests.librenms import FORM, clearing, expected, report, serving, settings_of, today
-from tests.sender import KEY, eventually
+from tests.librenms import (
+    FORM,
+    Installs,
+    clearing,
+    expected,
+    report,
+    serving,
+    settings_of,
+    today,
+    uuid_of,
+)
+from tests.sender import eventually
 
 K = 3
 S = 10**9
 SEED = 20_261_125
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TODAY = NOW.date()
-
-
-def uuid_of(number: int) -> str:
-    return f"{number:08x}-0000-4000-8000-000000000000"
-
-
-class Installs:
-    """Writes reports of installs to the database, as the intake would have at the time."""
-
-    def __init__(self, databases: Databases) -> None:
-        self.databases = databases
-        self._converter = ReportConverter(
-            pseudonyms=Pseudonymiser(KEY),
-            stamper=ReportStamper(instance=0),
-            budget=TagBudget({"librenms_group": 60}, memory_days=90),
-            metrics=Metrics(),
-        )
-        self.sent: dict[date, dict[int, dict[str, Any]]] = {}
-        self.reports: dict[date, int] = {}
-
-    def send(self, day: date, number: int, said: dict[str, Any], second: int = 60) -> None:
-        found = read(today(said))
-        assert isinstance(found, Reading)
-        entry = self._converter.entry(found, day_ns(day) + second * S, [])
-        self.databases.server.write(f"{self.databases.prefix}librenms", entry.lines.decode())
-        self.sent.setdefault(day, {})[number] = said
-        self.reports[day] = self.reports.get(day, 0) + 1
-
-    def fill(self, day: date, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            self.send(day, number, report(uuid_of(number)), 60 + number)
 
 
 @pytest.fixture

@@ -1,0 +1,178 @@
+"""`collector librenms …`: pairs of sysDescr and sysObjectID, and the daily numbers of installs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.table import Table
+
+from collector.cli.common import (
+    a_day,
+    days_between,
+    fail,
+    load_settings,
+    out,
+    say,
+    warn,
+    worded_errors,
+)
+from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
+
+if TYPE_CHECKING:
+    from collector.rollup.schedule import RolledDay
+    from collector.settings import Settings
+    from collector.sysdescr import Found, Wanted
+
+commands = typer.Typer(no_args_is_help=True, help="What installs of LibreNMS have reported.")
+
+_DAYS: Final = 30
+
+First = Annotated[date, typer.Option("--from", parser=a_day, metavar="DATE", help="first day, UTC")]
+Last = Annotated[
+    date | None, typer.Option("--to", parser=a_day, metavar="DATE", help="last day, included")
+]
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise typer.BadParameter(f"is no regular expression ({error})") from None
+
+
+@commands.command()
+def sysdescr(
+    os: Annotated[str, typer.Option("--os", help="of this operating system alone")] = "",
+    oid: Annotated[str, typer.Option("--oid", help="sysObjectID is this or under it")] = "",
+    contains: Annotated[
+        str, typer.Option("--contains", help="sysDescr contains this, in any letter case")
+    ] = "",
+    match: Annotated[
+        re.Pattern[str] | None,
+        typer.Option(
+            "--match", parser=_pattern, metavar="REGEX", help="sysDescr has a match of this"
+        ),
+    ] = None,
+    from_: Annotated[
+        date | None,
+        typer.Option(
+            "--from", parser=a_day, metavar="DATE", help="first day, UTC [default: 30 days ago]"
+        ),
+    ] = None,
+    to: Last = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="rows of the table")] = 50,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="write all rows to this file, `.csv` or `.json`"),
+    ] = None,
+) -> None:
+    """Search the pairs of sysDescr and sysObjectID, by each install's last report of these days."""
+    from collector.sysdescr import Wanted, as_csv, as_json
+
+    writers = {".csv": as_csv, ".json": as_json}
+    if export is not None and export.suffix not in writers:
+        raise typer.BadParameter("the file's name must end with .csv or .json", param_hint="export")
+    last = to or datetime.now(UTC).date()
+    first = from_ or last - timedelta(days=_DAYS)
+    days_between(first, last)
+    configured = load_settings(as_owner=False)
+    with worded_errors():
+        found = asyncio.run(_search(configured, first, last, Wanted(os, oid, contains, match)))
+        if export is not None:
+            export.write_text(writers[export.suffix](found), encoding="utf-8", newline="")
+            say(f"{len(found)} pairs written to {export}")
+            return
+    table = Table("os", "sysObjectID", "devices", "installs", "sysDescr")
+    for one in found[:limit]:
+        table.add_row(
+            one.os, one.sysObjectID, str(one.devices), str(one.installs), repr(one.sysDescr)[1:-1]
+        )
+    out.print(table)
+    say(f"{len(found)} pairs" + (f", {limit} of them shown" if len(found) > limit else ""))
+
+
+async def _search(configured: Settings, first: date, last: date, wanted: Wanted) -> list[Found]:
+    from collector.parts import influx_of
+    from collector.sysdescr import search
+
+    async with influx_of(configured) as influx:
+        return await search(influx, first, last, wanted)
+
+
+@commands.command()
+def rollup(
+    from_: First,
+    to: Last = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="store a final day even if it loses over 20 %")
+    ] = False,
+    wait: Wait = DEFAULT_WAIT_S,
+) -> None:
+    """Recompute the daily numbers of installs of these days."""
+    days = _past(from_, to)
+    configured = load_settings()
+    with worded_errors():
+        rolled = asyncio.run(_roll(configured, days, Turns(configured, wait), force=force))
+    table = Table("day", "outcome", "reports", "final")
+    for day, result in rolled.items():
+        table.add_row(
+            day.isoformat(), result.outcome, str(result.reports), "yes" if result.final else "no"
+        )
+    out.print(table)
+    if any(result.outcome in ("refused", "erasing") for result in rolled.values()):
+        warn("a final day that would lose over 20 % was left unchanged; --force stores it")
+        raise typer.Exit(1)
+
+
+async def _roll(
+    configured: Settings, days: list[date], turns: Turns, *, force: bool
+) -> dict[date, RolledDay]:
+    from collector.parts import influx_of, librenms_days_of
+
+    rolled = {}
+    async with influx_of(configured) as influx:
+        series = librenms_days_of(configured, influx)
+        for day in days:
+            async with turns.one():
+                rolled[day] = await series.roll(day, datetime.now(UTC), force=force)
+    return rolled
+
+
+@commands.command()
+def verify(from_: First, to: Last = None) -> None:
+    """Recompute the days and compare them with the stored ones; exit 1 if one is wrong."""
+    days = _past(from_, to)
+    configured = load_settings()
+    with worded_errors():
+        differing = asyncio.run(_verify(configured, days))
+    table = Table("day", "verdict", "points that differ")
+    for day, found in differing.items():
+        verdict = "fixed" if found is None else "differs" if found else "good"
+        table.add_row(
+            day.isoformat(),
+            verdict,
+            ", ".join(f"{name} {count}" for name, count in (found or {}).items()),
+        )
+    out.print(table)
+    if any(differing.values()):
+        fail("some days are wrong; `collector librenms rollup` computes them again")
+
+
+async def _verify(configured: Settings, days: list[date]) -> dict[date, dict[str, int] | None]:
+    from collector.parts import influx_of, librenms_days_of
+
+    async with influx_of(configured) as influx:
+        series = librenms_days_of(configured, influx)
+        return {day: await series.differences(day, datetime.now(UTC)) for day in days}
+
+
+def _past(first: date, last: date | None) -> list[date]:
+    days = days_between(first, last)
+    if days[-1] > datetime.now(UTC).date():
+        raise typer.BadParameter("the last day is in the future", param_hint="--to")
+    return days
