@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.calls import Add
 from collector.intakes.ami.state.names import Names
 from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.times import Knowledge
 from collector.schema.ami import CONFERENCES
 
@@ -41,11 +41,6 @@ class Conferences:
         self._people = 0
         self._joined = 0
         self.knowledge = Knowledge()
-
-    @property
-    def rooms(self) -> int:
-        """The number of conferences now."""
-        return len(self._rooms)
 
     def start(self, message: Message, now_ns: int) -> None:
         """ConfbridgeStart."""

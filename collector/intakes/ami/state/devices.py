@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.calls import Add
 from collector.intakes.ami.state.names import Names
 from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.times import Knowledge
 from collector.intakes.ami.state.trunks import Trunks
 from collector.schema import ALL, OTHER

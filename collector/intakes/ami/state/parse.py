@@ -27,12 +27,3 @@ def finite(headers: Mapping[str, str], name: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def seconds(headers: Mapping[str, str], name: str) -> int | None:
-    """The seconds in a time of the form `HH:MM:SS`; None for anything else."""
-    parts = headers.get(name, "").split(":")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        return None
-    hours, minutes, rest = (int(part[:9]) for part in parts)
-    return (hours * 60 + minutes) * 60 + rest

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.calls import Add
 from collector.intakes.ami.state.names import Names
 from collector.intakes.ami.state.parse import finite, whole
+from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.schema.ami import RTP
 

@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import Final
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.calls import Add
 from collector.intakes.ami.state.names import Names
 from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
 from collector.lines import label

@@ -43,7 +43,7 @@ class State:
         self.drops: Counter[str] = Counter()
         given = names or Names()
         self._conferences = Conferences(given, self.drops)
-        self._calls = Calls(given, self.drops, lambda: self._conferences.rooms)
+        self._calls = Calls(given, self.drops)
         self._queues = Queues(given, self.drops)
         self._devices = Devices(self.drops, given, has_statsd=has_statsd)
         self._quality = Quality(given)
@@ -230,6 +230,7 @@ class State:
             self._conferences.start(message, now_ns)
         else:
             self._conferences.end(message, now_ns)
+            self._calls.conference_ended()
         # Its announcer's channels have no events: CoreStatus counts them.
         self._is_stale = True
 

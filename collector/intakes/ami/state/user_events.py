@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.calls import Add
 from collector.intakes.ami.state.parse import finite
+from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.lines import label
 from collector.schema.ami import USER_EVENTS

@@ -100,7 +100,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
 """Events, by name."""
 
 ITEMS: Final[Mapping[str, tuple[str, ...]]] = {
-    "CoreShowChannel": (*_CHANNEL, "Channel", "ChannelState", "Duration", "BridgeId"),
+    "CoreShowChannel": (*_CHANNEL, "Channel", "ChannelState", "BridgeId"),
     "QueueParams": ("Queue", "Calls", "ServiceLevel"),
     "QueueMember": ("Queue", "Location", "Status", "Paused"),
     "QueueEntry": ("Queue", "Uniqueid", "Wait"),

@@ -1,0 +1,8 @@
+"""The form in which the parts of the state give their points. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+Add = Callable[[str, Mapping[str, str], Mapping[str, int | float | str]], None]
+"""Adds a point: measurement, tags without `asterisk`, fields."""
