@@ -224,6 +224,7 @@ async def running(
                 pseudonyms,
                 metrics,
                 Locks(in_hand, rolling),
+                records,
             ),
             choices=memory.choices.all(),
             layouts=layouts(intakes),

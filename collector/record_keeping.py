@@ -6,15 +6,20 @@ SQLAlchemy is imported inside: a collector without records, and most commands, d
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from collector.metrics import Metrics
+from collector.privacy import ServerPseudonym
+from collector.records import FILE
+from collector.records.record import spoken
 from collector.settings import Settings
 from collector.supervisor import Work
 
 if TYPE_CHECKING:
     from collector.delivery.records import RecordsTarget
     from collector.records.store import RecordsStore
+
+_NS: Final = 10**9
 
 
 class Records:
@@ -47,6 +52,41 @@ class Records:
 
         purge = Purge(self.store, metrics, retention_s=self._settings.retention_records)
         return [("records", purge.run)]
+
+    def of_owner(self, owner: ServerPseudonym) -> list[dict[str, Any]]:
+        """Return an owner's records without their payloads, oldest first. Blocks."""
+        if not self._exists():
+            return []
+        self.store.prepare()
+        return [
+            {
+                "id": row["id"],
+                "received": spoken(row["stamp"] // _NS),
+                "classification": row["classification"],
+                "severity": row["severity"],
+                "build": row["build"],
+                "payload_bytes": row["payload_bytes"],
+            }
+            for row in self.store.of_owner(owner)
+        ]
+
+    def count_of(self, owner: ServerPseudonym, *, until_ns: int) -> int:
+        """Return the number of an owner's records received up to a time. Blocks."""
+        if not self._exists():
+            return 0
+        self.store.prepare()
+        return self.store.count_of(owner, until_ns=until_ns)
+
+    def erase(self, owner: ServerPseudonym, *, until_ns: int) -> None:
+        """Delete an owner's records received up to a time. Blocks."""
+        if self._exists():
+            self.store.erase(owner, until_ns=until_ns)
+
+    def _exists(self) -> bool:
+        """Whether there may be records; those of a sender that was disabled stay for a while."""
+        settings = self._settings
+        has_url = bool(settings.records_url.get_secret_value())
+        return settings.telemetrics or has_url or (settings.state_dir / FILE).exists()
 
     def close(self) -> None:
         """Close the store's connections, if it was opened."""

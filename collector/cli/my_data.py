@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from contextlib import suppress
+from contextlib import AsyncExitStack, closing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -28,14 +28,22 @@ _LOOK_S: Final = 0.2
 _EVER_NS: Final = 2**62
 
 
+_MACHINE: Final = "machine:"
+
+
 def _uuid(text: str) -> str:
+    if text.startswith(_MACHINE) and text.isascii() and len(text) > len(_MACHINE):
+        # `Pseudonymiser.machine` makes the pseudonym of exactly this text.
+        return text
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise typer.BadParameter("must be a UUID") from None
+        raise typer.BadParameter(f"must be a UUID, or {_MACHINE}ID") from None
 
 
-Uuid = Annotated[str, typer.Argument(parser=_uuid, metavar="UUID", help="the server's UUID")]
+Uuid = Annotated[
+    str, typer.Argument(parser=_uuid, metavar="UUID", help="a server's UUID, or machine:ID")
+]
 Numbers = Annotated[
     list[int] | None, typer.Argument(metavar="[ID]…", help="ids that `queue` lists")
 ]
@@ -184,9 +192,12 @@ async def _do(configured: Settings, memory: Memory) -> None:
     from collector.owners.services import OwnerServices, Parts
     from collector.parts import daily_of, influx_of, outboxes_of
     from collector.privacy import Pseudonymiser
+    from collector.record_keeping import Records
     from collector.state import ROLLUP_LOCK, SharedLock, pseudonym_key
 
-    async with influx_of(configured) as influx:
+    async with AsyncExitStack() as stack:
+        records = stack.enter_context(closing(Records(configured)))
+        influx = await stack.enter_async_context(influx_of(configured))
         parts = Parts(
             influx,
             memory,
@@ -198,6 +209,7 @@ async def _do(configured: Settings, memory: Memory) -> None:
                 DeliveryLock(configured.state_dir),
                 SharedLock(configured.state_dir / ROLLUP_LOCK),
             ),
+            records,
         )
         owners = OwnerServices(
             configured,

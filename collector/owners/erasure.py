@@ -33,6 +33,7 @@ log = structlog.get_logger("collector.owners")
 _STATEMENTS: Final = 10
 """Delete statements in one request. Delivery waits for it, and each reads every shard."""
 _TRIES: Final = 3
+_RECORDS: Final = "records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Eraser:
         pseudonyms: Pseudonymiser,
         stamper: Stamper,
     ) -> None:
+        self._records = holdings.records
         self._influx = influx
         self._memory = memory
         self._outboxes = outboxes
@@ -87,6 +89,7 @@ class Eraser:
         since raw reports may be missing that their stored numbers count.
         """
         asked = await self._clear_outboxes(asked)
+        await asyncio.to_thread(self._records.erase, asked.server, until_ns=asked.until_ns)
         async with self._locks.rolling:
             return await self._erase_stored(asked)
 
@@ -108,6 +111,7 @@ class Eraser:
             found.counts[Place.DEAD],
             plan.days,
             plan.final_days,
+            found.counts[_RECORDS],
         )
         days = [date.fromisoformat(day) for day in plan.days]
         await asyncio.to_thread(self._daily.forget, days)
@@ -130,6 +134,10 @@ class Eraser:
             found = OutboxCounts.read(asked.found)
             for name, rows in held.items():
                 found.add(name, rows)
+            if _RECORDS not in found.counts:
+                found.counts[_RECORDS] = await asyncio.to_thread(
+                    self._records.count_of, asked.server, until_ns=until
+                )
             said = found.written()
             await asyncio.to_thread(
                 self._memory.erasures.note, asked.id, until_ns=until, found=said

@@ -10,16 +10,16 @@ from typing import Any, Self
 
 from collector.outbox import Held
 from collector.owners.holdings import Place
-from collector.schema import DAILY_USAGE, Measurement
+from collector.schema import DAILY_USAGE, RECORDS, Measurement
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """Numbers of rows erased, and the days that they were of.
 
-    `reports` and `node_reports` were in InfluxDB; `waiting` reports and `copies` of delivered ones
-    in outboxes; `dead_letters` are lines. `days` (ISO) had raw reports; `final_days` are those of
-    them whose published numbers stay unchanged.
+    `reports` and `node_reports` were in InfluxDB, `records` in the records store; `waiting` reports
+    and `copies` of delivered ones in outboxes; `dead_letters` are lines. `days` (ISO) had raw
+    reports; `final_days` are those of them whose published numbers stay unchanged.
     """
 
     reports: int = 0
@@ -29,6 +29,7 @@ class Receipt:
     dead_letters: int = 0
     days: tuple[str, ...] = ()
     final_days: tuple[str, ...] = ()
+    records: int = 0
 
     @classmethod
     def read(cls, text: str) -> Receipt:
@@ -113,9 +114,13 @@ class OutboxCounts:
     def add(self, name: str, held: Held) -> None:
         """Count those rows of an outbox that are not counted yet."""
         entry, letter = self._upto.get(name, (0, 0))
-        self.counts[Place.WAITING] += sum(one.id > entry for one in held.waiting)
-        self.counts[Place.DELIVERED] += sum(one.id > entry for one in held.delivered)
-        self.counts[Place.DEAD] += sum(one.id > letter for one in held.dead)
+        # A record's entry has a point beside it, which is counted.
+        for place, rows, last in (
+            (Place.WAITING, held.waiting, entry),
+            (Place.DELIVERED, held.delivered, entry),
+            (Place.DEAD, held.dead, letter),
+        ):
+            self.counts[place] += sum(one.id > last and one.target != RECORDS for one in rows)
         self._upto[name] = (
             max([entry, *(one.id for one in (*held.waiting, *held.delivered))]),
             max([letter, *(one.id for one in held.dead)]),

@@ -8,13 +8,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, Protocol
 
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.lines import STEP_NS, Point, parse
 from collector.outbox import Held, Outboxes
 from collector.privacy import ServerPseudonym
-from collector.schema import OWNER, RAW, Measurement, ReportLayout
+from collector.schema import OWNER, RAW, RECORDS, Measurement, ReportLayout
 
 _PREFIX: Final = 2
 """Digits of a pseudonym in InfluxDB's queries; one server in 256 has the same.
@@ -87,13 +87,21 @@ async def _rows(
 
 
 def outbox_points(found: Iterable[Held]) -> list[tuple[Place, Point]]:
-    """Return the points in outboxes' entries and dead letters, as InfluxDB would store them."""
+    """Return the points in outboxes' entries and dead letters, as InfluxDB would store them.
+
+    Entries for the records store are left out: each has a point beside it.
+    """
     lines: list[tuple[Place, bytes]] = []
     for held in found:
-        entries = [(Place.WAITING, entry.lines) for entry in held.waiting]
-        entries += [(Place.DELIVERED, entry.lines) for entry in held.delivered]
-        lines += [(place, line) for place, block in entries for line in block.split(b"\n")]
-        lines += [(Place.DEAD, letter.line) for letter in held.dead]
+        entries = [(Place.WAITING, entry) for entry in held.waiting]
+        entries += [(Place.DELIVERED, entry) for entry in held.delivered]
+        lines += [
+            (place, line)
+            for place, entry in entries
+            if entry.target != RECORDS
+            for line in entry.lines.split(b"\n")
+        ]
+        lines += [(Place.DEAD, one.line) for one in held.dead if one.target != RECORDS]
     return [(place, parse(line.decode())) for place, line in lines]
 
 
@@ -137,16 +145,39 @@ def _head_of(at: int, ordered: Sequence[int], heads: Mapping[int, Point], count:
     return head if rest == 0 and 0 < steps <= int(heads[head].fields.get(count, 0)) else None
 
 
+class RecordHoldings(Protocol):
+    """The records store, as far as owners are concerned. Methods block; they raise RecordsError."""
+
+    def of_owner(self, owner: ServerPseudonym) -> list[dict[str, Any]]:
+        """Return an owner's records without their payloads, oldest first."""
+        ...
+
+    def count_of(self, owner: ServerPseudonym, *, until_ns: int) -> int:
+        """Return the number of an owner's records received up to a time."""
+        ...
+
+    def erase(self, owner: ServerPseudonym, *, until_ns: int) -> None:
+        """Delete an owner's records received up to a time."""
+        ...
+
+
 class Holdings:
     """Finds the reports of a server in the measurements of `layouts`.
 
     Runs one search in InfluxDB at a time, since each reads a whole column.
     """
 
-    def __init__(self, influx: Influx, outboxes: Outboxes, layouts: Sequence[ReportLayout]) -> None:
+    def __init__(
+        self,
+        influx: Influx,
+        outboxes: Outboxes,
+        layouts: Sequence[ReportLayout],
+        records: RecordHoldings,
+    ) -> None:
         self._influx = influx
         self._outboxes = outboxes
         self.layouts = layouts
+        self.records = records
         self.searching = asyncio.Lock()
 
     async def of(self, server: ServerPseudonym, *, until_ns: int) -> list[Report]:

@@ -144,8 +144,9 @@ class MyData:
     async def _show(self, who: Proof) -> Answer:
         async with asyncio.timeout(_LOOK_S):
             reports = await self._owners.holdings.of(who.owner, until_ns=_EVER_NS)
+            records = await asyncio.to_thread(self._owners.holdings.records.of_owner, who.owner)
         proven = [report for report in reports if is_proven(report, who)]
-        return texts.shown(reports, proven, who.nodes, self._terms)
+        return texts.shown(reports, proven, who.nodes, self._terms, records)
 
     async def _erase(self, who: Proof) -> Answer:
         return await self._asked(who, Action.ERASE)

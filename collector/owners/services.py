@@ -12,7 +12,7 @@ from collector.metrics import Metrics
 from collector.outbox import Outboxes
 from collector.owners.choices import HEARD_S, Choices
 from collector.owners.erasure import Eraser, Locks
-from collector.owners.holdings import Holdings
+from collector.owners.holdings import Holdings, RecordHoldings
 from collector.owners.requests import Erasures, Later
 from collector.owners.sync import Sync
 from collector.privacy import Pseudonymiser, ServerPseudonym
@@ -33,6 +33,7 @@ class Parts:
     pseudonyms: Pseudonymiser
     metrics: Metrics
     locks: Locks
+    records: RecordHoldings
 
 
 class OwnerServices:
@@ -58,7 +59,7 @@ class OwnerServices:
         stamper = Stamper(
             instance=settings.instance, last=max((choice.at_ns for choice in choices), default=0)
         )
-        self.holdings = Holdings(parts.influx, parts.outboxes, layouts)
+        self.holdings = Holdings(parts.influx, parts.outboxes, layouts, parts.records)
         self.choices = Choices(
             choices, parts.memory, parts.metrics, pseudonyms=parts.pseudonyms, stamper=stamper
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -74,12 +74,16 @@ class Answer:
 
 
 def shown(
-    reports: list[Report], proven: list[Report], named: Mapping[NodePseudonym, int], terms: Terms
+    reports: list[Report],
+    proven: list[Report],
+    named: Mapping[NodePseudonym, int],
+    terms: Terms,
+    records: Sequence[dict[str, Any]] = (),
 ) -> Answer:
     """Build the reply that shows data: counts of all `reports`, content of `proven` ones.
 
     `proven` are reports whose values the owner's request states too; the newest come first. `named`
-    are the node numbers in the request, by pseudonym.
+    are the node numbers in the request, by pseudonym. `records` are those in the records store.
     """
     longest = max((terms.of(report) for report in reports), default=terms.raw)
     counts = {place: sum(place in report.places for report in reports) for place in Place}
@@ -99,6 +103,9 @@ def shown(
         "not_shown": len(reports) - len(whole),
         "reports": whole,
     }
+    if records:
+        held["records"] = len(records)
+        data["records"] = [*reversed(records[-_MOST_SHOWN:])]
     return Answer(200, _shown_words(held, whole, longest, terms.copies), data)
 
 
@@ -125,6 +132,11 @@ def _shown_words(
             f"{_span(copies)} after they came",
             f"  refused by it and set aside        {held['set_aside']:>6}   deleted "
             f"{_span(longest)} after they came",
+            *(
+                [f"  records with their payloads        {held['records']:>6}"]
+                if "records" in held
+                else []
+            ),
             "",
         ]
         hidden = held["reports"] - len(whole)
@@ -244,6 +256,7 @@ def _words(value: object) -> str:
 def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
     """Build the reply with the receipt of an erasure or an opt-out."""
     held = receipt.reports + receipt.waiting + receipt.copies + receipt.dead_letters
+    held += receipt.records
     lines = ["OPTED OUT, AND ERASED" if opted_out else "ERASED", ""]
     if held:
         lines += [
@@ -252,6 +265,11 @@ def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
             f"  waiting to be written there        {receipt.waiting:>6}",
             f"  copies of delivered reports        {receipt.copies:>6}",
             f"  lines that were set aside          {receipt.dead_letters:>6}",
+            *(
+                [f"  records with their payloads        {receipt.records:>6}"]
+                if receipt.records
+                else []
+            ),
             "",
             *_wrapped("Looked for again afterwards: nothing was left."),
         ]

@@ -5,6 +5,11 @@ versions (Alembic), `store` reads and writes them in SQLite or PostgreSQL, `erro
 wrong there. Imports of SQLAlchemy are slow: only `tables`, `store` and the migrations need it.
 """
 
+from typing import Final
+
 from collector.records.record import Record
 
-__all__ = ["Record"]
+FILE: Final = "records.sqlite3"
+"""Name of the store's file, if it is one in the state directory."""
+
+__all__ = ["FILE", "Record"]

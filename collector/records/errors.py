@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collector.sqlite.errors import StoreUnavailable
 
-class RecordsError(Exception):
+
+class RecordsError(StoreUnavailable):
     """The records store cannot do something; the text says why, without a password."""
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from collector.records import FILE
 from collector.records.errors import (
     RecordsDenied,
     RecordsError,
@@ -33,7 +34,6 @@ from collector.records.migrations import migrate
 from collector.records.record import Record
 from collector.records.tables import FINDINGS, RECORDS
 
-FILE: Final = "records.sqlite3"
 _PATIENCE_S: Final = 20
 """Longest wait for an answer of the server, and for another writer of an SQLite file."""
 _ROWS: Final = 500
@@ -150,9 +150,15 @@ class RecordsStore:
         query = select(*columns, size).where(RECORDS.c.owner == owner).order_by(RECORDS.c.id)
         return self.rows(query)
 
-    def erase(self, owner: str) -> int:
-        """Delete all records of an owner; return how many."""
-        count = self._delete(RECORDS.c.owner == owner)
+    def count_of(self, owner: str, *, until_ns: int) -> int:
+        """Return the number of an owner's records received up to a time."""
+        query = select(func.count()).where(RECORDS.c.owner == owner, RECORDS.c.stamp <= until_ns)
+        with self._connected() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def erase(self, owner: str, *, until_ns: int) -> int:
+        """Delete an owner's records received up to a time; return how many."""
+        count = self._delete((RECORDS.c.owner == owner) & (RECORDS.c.stamp <= until_ns))
         if count:
             self._forget_deleted()
         return count

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.engine import make_url
 
 from collector.metrics import Metrics
+from collector.records import FILE
 from collector.records.errors import (
     RecordsDenied,
     RecordsError,
@@ -23,7 +24,7 @@ from collector.records.errors import (
 )
 from collector.records.purge import Purge
 from collector.records.record import from_line, from_row, text_of
-from collector.records.store import FILE, Finding, RecordsStore
+from collector.records.store import Finding, RecordsStore
 from collector.records.tables import FINDINGS, METADATA, RECORDS
 from tests import postgresql
 from tests.postgresql import PostgreSql
@@ -150,8 +151,10 @@ def test_owner_sees_and_erases_own_records_only(store: RecordsStore) -> None:
         (n, n) for n in (1, 3, 5, 7, 9)
     ]
     assert "payload" not in held[0]
-    assert store.erase(OWNER) == 5
-    assert store.erase(OWNER) == 0
+    assert store.count_of(OWNER, until_ns=7) == 4
+    assert store.erase(OWNER, until_ns=7) == 4
+    assert store.erase(OWNER, until_ns=100) == 1
+    assert store.erase(OWNER, until_ns=100) == 0
     assert stamps(store) == [2, 4, 6, 8, 10]
     assert [row["stamp"] for row in store.rows(select(FINDINGS))] == [2, 4, 6, 8, 10]
 
@@ -162,7 +165,7 @@ def test_no_byte_of_an_erased_record_stays_in_the_file(tmp_path: Path) -> None:
     trace = b"a machine's secret"
     store.add([record_of(n, owner=OWNER, payload=trace * 500) for n in range(1, 30)])
     store.add([record_of(n, owner=OTHER) for n in range(30, 60)])
-    store.erase(OWNER)
+    store.erase(OWNER, until_ns=100)
     files = list(tmp_path.glob(f"{FILE}*"))
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
     assert not [

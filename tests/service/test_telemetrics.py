@@ -16,12 +16,16 @@ import pytest
 from sqlalchemy import select
 
 from collector.app import running
-from collector.outbox import FILE, OutboxFile, Queue
+from collector.metrics import Metrics
+from collector.outbox import FILE, OutboxFile, Queue, look_over, recover, set_aside
+from collector.privacy import Pseudonymiser
 from collector.records.record import from_row
 from collector.records.store import RecordsStore
 from collector.records.tables import RECORDS
 from collector.setting_types import Address
 from collector.settings import Settings
+from collector.state import pseudonym_key
+from tests.command import command
 from tests.conftest import Databases
 from tests.sender import eventually
 
@@ -371,3 +375,81 @@ async def test_records_wait_while_one_store_is_away_and_the_other_gets_its_own(
     async with serving(settings.model_copy(update={"telemetrics": False})):
         await delivered(settings)
     assert databases.server.count(name, "record", "external") == 10
+
+
+async def asked(session: aiohttp.ClientSession, what: str, machine: str = MACHINE) -> Any:
+    headers = {"Accept": "application/json"}
+    data = json.dumps({"machine_id": machine}).encode()
+    async with session.post(f"/v1/my-data{what}", data=data, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        return await response.json()
+
+
+async def test_machine_sees_erases_and_stops_its_records_and_no_other_ones(
+    settings: Settings, databases: Databases
+) -> None:
+    name = f"{databases.prefix}telemetrics"
+    keeping = settings.model_copy(update={"telemetrics_keep_ids": True})
+    async with serving(keeping) as session:
+        for machine, count in ((MACHINE, 3), ("another", 2)):
+            for _ in range(count):
+                assert (await post(session, FOURTH | {"machine_id": machine}))[0] == 201
+        await delivered(settings)
+        shown = await asked(session, "")
+        assert (shown["held"]["reports"], shown["held"]["records"]) == (3, 3)
+        assert {one["classification"] for one in shown["records"]} == {"test/test/test"}
+        assert shown["reports"][0]["tags"]["probe"] == "test"
+        receipt = await asked(session, "/erase")
+        assert (receipt["erased"]["reports"], receipt["erased"]["records"]) == (3, 3)
+        assert {record.machine_id for record in stored(settings)} == {"another"}
+        assert databases.server.count(name, "record", "external") == 2
+        await asked(session, "/opt-out")
+        status, answer = await post(session, FOURTH)
+        assert (status, answer["machine_id"]) == (201, MACHINE)
+        await asked(session, "/opt-in")
+        assert (await post(session, FOURTH))[0] == 201
+        await delivered(settings)
+    environment = databases.environment | {"COLLECTOR_STATE_DIR": str(settings.state_dir)}
+    words = ("my-data", "erase", f"machine:{MACHINE}")
+    own = await asyncio.to_thread(command, environment, *words)
+    assert own.code == 0, own.err
+    assert {record.machine_id for record in stored(settings)} == {"another"}
+    # What waits for a store that is away is erased in the outbox.
+    away = Settings.model_validate(
+        settings.model_dump() | {"records_url": f"sqlite:///{settings.state_dir}/none/x.sqlite3"}
+    )
+    async with serving(away) as session:
+        assert (await post(session, FOURTH))[0] == 201
+        assert left(settings) > 0
+    async with serving(settings) as session:
+        await delivered(settings)
+        assert len(stored(settings)) == 3
+        receipt = await asked(session, "/erase")
+        assert receipt["erased"]["records"] == 1
+    names = [path for path in settings.state_dir.rglob("*") if path.is_file()]
+    assert not [path for path in names if MACHINE.encode() in path.read_bytes()]
+
+
+async def test_records_come_back_from_a_damaged_outbox(settings: Settings, tmp_path: Path) -> None:
+    away = Settings.model_validate(
+        settings.model_dump()
+        | {
+            "records_url": f"sqlite:///{tmp_path}/none/x.sqlite3",
+            "influx_url": "http://127.0.0.1:9",
+        }
+    )
+    async with serving(away) as session:
+        for number in range(20):
+            assert (await post(session, FOURTH, f"payload {number}"))[0] == 201
+    path = settings.state_dir / FILE
+    path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
+    look_over(path, Metrics())
+    (aside,) = set_aside(settings.state_dir)
+    mark = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir)).mark
+    with OutboxFile(path) as file:
+        recovered = recover(aside, file, mark, {}, max_bytes=1 << 30)
+    assert (recovered.reports, recovered.broken, recovered.missing) == (40, 0, 0)
+    async with serving(settings):
+        await delivered(settings)
+    found = sorted(record.payload for record in stored(settings))
+    assert found == sorted(b"payload %d" % number for number in range(20))
