@@ -292,6 +292,16 @@ class TestMemory:
         again.zeros(20)
         assert again.gauge(21, "channels") == {"count": 0}
 
+    def test_nothing_is_uncertain_where_nothing_was_lost(self) -> None:
+        pbx = Pbx()
+        pbx.zeros(1)
+        pbx.send(5, "channels.count:+1|g")
+        again = Pbx()
+        again.aggregator.restore(self.held(pbx), at(6), lost=False)
+        again.send(7, "channels.count:+1|g", "new:+1|g")
+        assert again.gauge(8, "channels") == {"count": 2}
+        assert again.gauge(8, "statsd_gauge", "new") == {"value": 1}
+
     def test_only_changes_are_saved_and_what_is_forgotten_is_deleted(self) -> None:
         pbx = Pbx()
         pbx.send(1, "load:3|g", "lines:+1|g")

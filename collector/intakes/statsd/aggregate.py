@@ -40,6 +40,7 @@ _CACHED_NAME: Final = 300
 _MOST_COLON_PREFIXES: Final = 16
 _HEARD: Final = "heard"
 _PREFIXES: Final = "prefixes"
+_SURE: Final = "sure"
 _GAUGE: Final = "gauge"
 _PLACE: Final = "place"
 
@@ -76,6 +77,7 @@ class Aggregator:
         self._told = Counts()
         self._told_dropped = 0
         self._saved_heard = 0
+        self._saved_sure = False
         self._saved_prefixes = 0
 
     def take(self, datagram: bytes, now_ns: int) -> None:
@@ -245,6 +247,9 @@ class Aggregator:
         if self._gaps.heard != self._saved_heard:
             self._saved_heard = self._gaps.heard
             changed[_HEARD] = str(self._saved_heard)
+        if self._gauges.sure != self._saved_sure:
+            self._saved_sure = self._gauges.sure
+            changed[_SURE] = str(int(self._saved_sure))
         prefixes = self._resolver.prefixes
         if len(prefixes) != self._saved_prefixes:
             self._saved_prefixes = len(prefixes)
@@ -263,14 +268,15 @@ class Aggregator:
         for key, text in saved.items():
             if key == _PREFIXES:
                 self._resolver.prefixes |= set(json.loads(text))
-            elif key != _HEARD:
+            elif key not in (_HEARD, _SURE):
                 kind, series = _series(key)
                 if kind == _GAUGE:
                     gauges[series] = text
                 elif kind == _PLACE:
                     places[series] = int(text)
         self._resolver.restore(places)
-        self._gauges.restore(gauges, heard, lost=lost)
+        sure = self._saved_sure = saved.get(_SURE) == "1"
+        self._gauges.restore(gauges, heard, sure=sure, lost=lost)
 
 
 def _key(kind: str, series: Series) -> str:

@@ -91,8 +91,8 @@ class Gauges:
         self.gaps: Gaps[Gauge] = Gaps()
         self.starts = 0
         """Number of recognised starts of the Asterisk."""
-        # Whether a start has been seen and nothing has been lost since.
-        self._sure = False
+        self.sure = False
+        """Whether a start of the Asterisk has been seen and nothing has been lost since."""
         self._zeroed: set[Gauge] = set()
         self._last_zero = 0
         self._set_is_new = False
@@ -129,7 +129,7 @@ class Gauges:
 
     def change(self, gauge: Gauge, delta: float, now_ns: int, *, rated: bool = False) -> None:
         """Take a relative value. `rated`: it was sampled, so that others are missing."""
-        if rated or (gauge.heard == 0 and not self._sure):
+        if rated or (gauge.heard == 0 and not self.sure):
             self._doubt(gauge, now_ns)
         if gauge.role is Role.ENDPOINTS:
             self._endpoints_change(gauge, delta, now_ns)
@@ -156,7 +156,7 @@ class Gauges:
 
     def lost(self, since_ns: int) -> None:
         """Note that datagrams may have been lost since a time: every gauge may be wrong."""
-        self._sure = False
+        self.sure = False
         for gauge in self._gauges.values():
             self._doubt(gauge, since_ns)
 
@@ -200,7 +200,7 @@ class Gauges:
                 self._save(other)
         elif now_ns - self._set_grew <= SET_GROWS_NS:
             self._set_grew = now_ns
-        elif self._sure:
+        elif self.sure:
             # A reload has added it, and nothing tells which ones the reload has deleted.
             for other in self._of(Role.ENDPOINTS):
                 self._doubt(other, now_ns)
@@ -228,7 +228,7 @@ class Gauges:
         """Asterisk has started: nothing of its former life is left."""
         self._counts.restarts += 1
         self.starts += 1
-        self._sure = True
+        self.sure = True
         down_since = self.gaps.down_since(now_ns)
         came_before = self._came_before(now_ns)
         self._set_is_new = not came_before
@@ -303,11 +303,14 @@ class Gauges:
             if self._gauges.get(gauge.series) is gauge:
                 yield gauge.series, gauge.saved()
 
-    def restore(self, saved: Mapping[Series, str], heard_ns: int, *, lost: bool) -> None:
+    def restore(
+        self, saved: Mapping[Series, str], heard_ns: int, *, sure: bool, lost: bool
+    ) -> None:
         """Continue with saved gauges; the last datagram before came at `heard_ns`.
 
-        `lost`: others may have come since.
+        `sure` is what it was when they were saved, `lost` whether others may have come since.
         """
+        self.sure = sure
         for series, text in saved.items():
             self.add(Gauge.restored(series, text))
         self.gaps.heard = heard_ns
