@@ -100,17 +100,20 @@ PJSIP_CONTACTS = _gauge(
     (Tag("state", "`Reachable`, `Unreachable`, `Unknown`, `NonQualified` or `Removed`"),),
     number("count", "contacts", "contacts in that state; of `Removed`, those since Asterisk began"),
 )
+_ROUND_TRIPS = (
+    *_TIMES,
+    counted("unreachable", "values", "OPTIONS without an answer in the flush"),
+    counted("first", "values", "first round trips after a start, left out of all the others"),
+)
 PJSIP_RTT = Measurement(
     LIVE,
     "pjsip_rtt",
     FLUSH_TIME,
     (ASTERISK, Tag("aor", "address of record of the contact")),
-    (
-        *_TIMES,
-        counted("unreachable", "values", "OPTIONS without an answer in the flush"),
-        counted("first", "values", "first round trips after a start, left out of all the others"),
-    ),
+    _ROUND_TRIPS,
 )
+PJSIP_RTT_ALL = Measurement(LIVE, "pjsip_rtt_all", FLUSH_TIME, (ASTERISK,), _ROUND_TRIPS)
+"""Round trips of all contacts together: quantiles cannot be made of each contact's own."""
 PJSIP_REGISTRATIONS = _gauge(
     "pjsip_registrations",
     (Tag("state", f"`Registered`, `Unregistered`, `Rejected`, or {_ALL}"),),
@@ -128,6 +131,7 @@ STATSD_MEASUREMENTS: Final = (
     ENDPOINT_CHANNELS,
     PJSIP_CONTACTS,
     PJSIP_RTT,
+    PJSIP_RTT_ALL,
     PJSIP_REGISTRATIONS,
 )
 """Measurements that the StatsD intake writes."""

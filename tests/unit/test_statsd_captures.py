@@ -279,6 +279,15 @@ def test_no_answer_is_counted_apart_and_is_no_time() -> None:
         assert min(float(f["min"]) for _, f in told.stored[key] if "min" in f) >= 0
 
 
+def test_round_trips_of_all_contacts_are_those_of_each_together() -> None:
+    told = replay("04-pjsip-contacts")
+    each = [key for key in told.stored if key[0] == "pjsip_rtt"]
+    assert len(each) > 3
+    for field in ("count", "sum", "unreachable", "first"):
+        together = sum(told.total(key, field) for key in each)
+        assert told.total(("pjsip_rtt_all", ""), field) == pytest.approx(together)
+
+
 def test_first_round_trip_after_a_start_is_left_out() -> None:
     # 1501 ms and 500 ms on loopback.
     told = replay("03-endpoint-stats")

@@ -12,7 +12,7 @@ from collector.schema.live import (
     ASTERISK,
     PJSIP_CONTACTS,
     PJSIP_REGISTRATIONS,
-    PJSIP_RTT,
+    PJSIP_RTT_ALL,
     STATSD_TRAFFIC,
 )
 from tools.dashboards.alerts_bounds import (
@@ -76,10 +76,10 @@ ROUND_TRIP_SLOW: Final = compared(
     f"{_AT}: nine in ten round trips to contacts take up to {shown('p90')} ms.",
     stored(
         "p90",
-        f'SELECT percentile("p90", 90) FROM {_from(PJSIP_RTT.name)} {_BY}',
+        f'SELECT percentile("p90", 90) FROM {_from(PJSIP_RTT_ALL.name)} {_BY}',
         15 * _MINUTE,
     ),
-    stored("times", f'SELECT sum("count") FROM {_from(PJSIP_RTT.name)} {_BY}', 15 * _MINUTE),
+    stored("times", f'SELECT sum("count") FROM {_from(PJSIP_RTT_ALL.name)} {_BY}', 15 * _MINUTE),
     # Of a few round trips one is the slow one.
     firing=f"($p90 > {RTT_BOUND_MS}) && ($times >= 10)",
     lasting="5m",

@@ -12,6 +12,7 @@ from collector.schema.live import (
     PJSIP_CONTACTS,
     PJSIP_REGISTRATIONS,
     PJSIP_RTT,
+    PJSIP_RTT_ALL,
     STATSD_COUNTER,
     STATSD_GAUGE,
     STATSD_TIMER,
@@ -144,7 +145,7 @@ _NUMBERS: Final = (
     figure(
         "Round trip, p90",
         "Nine in ten round trips of OPTIONS in the last 15 minutes were shorter.",
-        live(f'SELECT percentile("p90", 90) FROM {source(PJSIP_RTT.name, RECENT)}'),
+        live(f'SELECT percentile("p90", 90) FROM {source(PJSIP_RTT_ALL.name, RECENT)}'),
         unit="ms",
         no_value="no answer yet",
         steps=((None, "green"), (RTT_BOUND_MS / 2, "orange"), (RTT_BOUND_MS, "red")),
@@ -211,13 +212,13 @@ ASTERISK_NOW: Final = live_board(
         lines(
             "Round trips",
             "Round trips of OPTIONS to all contacts: exact mean, median, the value under which"
-            " nine in ten lie, and the longest. Of several contacts in a flush the quantiles are"
-            " those of each address of record.",
+            " nine in ten lie, and the longest. Of several flushes: the median of medians, the 90th"
+            " percentile of 90th percentiles.",
             (
-                ratio('sum("sum")', 'sum("count")', PJSIP_RTT.name, "mean", time="$timeFilter"),
-                over_time('median("p50")', PJSIP_RTT.name, "half under"),
-                over_time('percentile("p90", 90)', PJSIP_RTT.name, "90 % under"),
-                over_time('max("max")', PJSIP_RTT.name, "longest"),
+                ratio('sum("sum")', 'sum("count")', PJSIP_RTT_ALL.name, "mean", time="$timeFilter"),
+                over_time('median("p50")', PJSIP_RTT_ALL.name, "half under"),
+                over_time('percentile("p90", 90)', PJSIP_RTT_ALL.name, "90 % under"),
+                over_time('max("max")', PJSIP_RTT_ALL.name, "longest"),
             ),
             width=12,
             unit="ms",
@@ -250,7 +251,7 @@ ASTERISK_NOW: Final = live_board(
         lines(
             "OPTIONS without an answer",
             "OPTIONS that a contact did not answer, a minute.",
-            (per_minute(PJSIP_RTT.name, "unreachable", "without an answer"),),
+            (per_minute(PJSIP_RTT_ALL.name, "unreachable", "without an answer"),),
             width=6,
             overrides=(painted("without an answer", RED),),
             no_value="none",

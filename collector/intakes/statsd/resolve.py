@@ -30,6 +30,7 @@ from collector.lines import FieldValue, label
 from collector.schema import LABEL_LENGTH, OTHER
 from collector.schema.live import (
     ASTERISK,
+    PJSIP_RTT_ALL,
     STATSD_COUNTER,
     STATSD_GAUGE,
     STATSD_SET,
@@ -92,6 +93,7 @@ class Resolver:
         self._touched_timers: list[Timer] = []
         self._touched_sets: list[DistinctValues] = []
         self._firsts: dict[bytes, int] = {}
+        self._round_trips = Timer(Series(PJSIP_RTT_ALL.name))
         self._places: dict[Series, str | None] = {}
 
     def resolve(self, sample: Sample, now_ns: int) -> tuple[Slot, bool]:
@@ -169,7 +171,7 @@ class Resolver:
             return RoundTripSlot(
                 self._counts,
                 self._gauges,
-                timer,
+                (timer, self._round_trips),
                 touched,
                 target.scale,
                 contact=sample.name,

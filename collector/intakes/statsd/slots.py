@@ -148,18 +148,19 @@ class TimerSlot:
 
 
 class RoundTripSlot:
-    """Adds the round trips of one contact to a timer: -1 is no answer, the first is left out.
+    """Adds the round trips of one contact to timers: -1 is no answer, the first is left out.
 
-    `firsts` has, by contact, the number of the start of which the first has been left out.
+    `timers` are that of the contact's address of record and that of all contacts. `firsts` has, by
+    contact, the number of the start of which the first has been left out.
     """
 
-    __slots__ = ("_contact", "_counts", "_firsts", "_gauges", "_scale", "_timer", "_touched")
+    __slots__ = ("_contact", "_counts", "_firsts", "_gauges", "_scale", "_timers", "_touched")
 
     def __init__(
         self,
         counts: Counts,
         gauges: Gauges,
-        timer: Timer,
+        timers: tuple[Timer, ...],
         touched: list[Timer],
         scale: float,
         *,
@@ -168,7 +169,7 @@ class RoundTripSlot:
     ) -> None:
         self._counts = counts
         self._gauges = gauges
-        self._timer = timer
+        self._timers = timers
         self._touched = touched
         self._scale = scale
         self._contact = contact
@@ -181,20 +182,22 @@ class RoundTripSlot:
             self._counts.drops[Drop.BAD_VALUE if given is None else Drop.NEGATIVE_TIME] += 1
             return
         self._counts.samples += 1
-        timer = self._timer
         starts = self._gauges.starts
-        if given < 0:
-            timer.unreachable += 1
-        elif starts and self._firsts.get(self._contact) != starts:
+        is_first = given >= 0 and bool(starts) and self._firsts.get(self._contact) != starts
+        if is_first:
             if len(self._firsts) >= MOST_CONTACTS:
                 self._firsts.clear()
             self._firsts[self._contact] = starts
-            timer.first += 1
-        else:
-            timer.add(given * self._scale, weight)
-        if not timer.touched:
-            timer.touched = True
-            self._touched.append(timer)
+        for timer in self._timers:
+            if given < 0:
+                timer.unreachable += 1
+            elif is_first:
+                timer.first += 1
+            else:
+                timer.add(given * self._scale, weight)
+            if not timer.touched:
+                timer.touched = True
+                self._touched.append(timer)
 
 
 class SetSlot:
