@@ -12,10 +12,11 @@ import pytest
 from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state import WANTED, Names, State
+from collector.intakes.ami.state.agents import MOST_MEMBERS
 from collector.intakes.ami.state.calls import MOST_CHANNELS
 from collector.intakes.ami.state.conferences import MOST_PEOPLE, MOST_ROOMS
-from collector.intakes.ami.state.devices import MOST_DEVICES
-from collector.intakes.ami.state.queues import MOST_CALLERS, MOST_MEMBERS, MOST_QUEUES
+from collector.intakes.ami.state.kind import MOST_DEVICES
+from collector.intakes.ami.state.queues import MOST_CALLERS, MOST_QUEUES
 from collector.intakes.ami.state.spread import KEPT, Spread
 from collector.intakes.ami.state.user_events import MOST_NAMES
 from collector.intakes.ami.state.wanted import EVENTS, ITEMS

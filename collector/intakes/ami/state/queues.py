@@ -8,57 +8,28 @@ two there is no event but the key's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
 from collector.intakes.ami.message import Message
+from collector.intakes.ami.state.agents import Agents, AgentState
 from collector.intakes.ami.state.names import Names
 from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
 from collector.lines import label
-from collector.schema.ami import AGENTS, QUEUES
+from collector.schema.ami import QUEUES
 
 MOST_QUEUES: Final = 200
 MOST_CALLERS: Final = 20_000
 """Most callers held, of all queues: waiting, leaving, or talking."""
-MOST_MEMBERS: Final = 5_000
-"""Most members held, of all queues."""
 _DECIDED_AFTER: Final = 2 * NS_PER_S
 """Time in which AgentConnect, QueueCallerAbandon or a key follows or has preceded a Leave."""
 _WAIT_ROUNDED: Final = 2 * NS_PER_S
 """How much less than it is a wait may be told: in whole seconds, and some time ago."""
 _MOST_WAITING: Final = 10**6
-
-
-class AgentState(StrEnum):
-    """State of a queue's member; `PAUSED` wins over the state of its phone."""
-
-    AVAILABLE = "available"
-    RINGING = "ringing"
-    IN_USE = "in_use"
-    ON_HOLD = "on_hold"
-    BUSY = "busy"
-    PAUSED = "paused"
-    UNAVAILABLE = "unavailable"
-    UNKNOWN = "unknown"
-
-
-_STATES: Final = {
-    1: AgentState.AVAILABLE,
-    2: AgentState.IN_USE,
-    3: AgentState.BUSY,
-    4: AgentState.UNAVAILABLE,
-    5: AgentState.UNAVAILABLE,
-    6: AgentState.RINGING,
-    7: AgentState.RINGING,
-    8: AgentState.ON_HOLD,
-}
-"""Asterisk's device states, as in the header Status: invalid (4) counts as unavailable, ringing
-while in use (7) as ringing."""
 
 
 @dataclass(slots=True)
@@ -79,24 +50,17 @@ class _Caller:
 
 
 @dataclass(slots=True)
-class _AgentCounts:
-    answered: int = 0
-    unanswered: int = 0
-    talk_ns: int = 0
-
-
-@dataclass(slots=True)
 class _Queue:
+    """A queue; `waiting` is as Asterisk counted it last."""
+
+    name: str
     waiting: int = 0
-    """As Asterisk counted it last."""
     service_level: int | None = None
     callers: dict[str, _Caller] = field(default_factory=dict)
-    members: dict[str, AgentState] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     wait: Spread = field(default_factory=Spread)
     gave_up: Spread = field(default_factory=Spread)
     talk: Spread = field(default_factory=Spread)
-    agents: dict[str, _AgentCounts] = field(default_factory=dict)
 
     def inside(self) -> list[_Caller]:
         """Callers who wait now."""
@@ -107,11 +71,10 @@ class Queues:
     """Queues of one Asterisk."""
 
     def __init__(self, names: Names, drops: Counter[str]) -> None:
-        self._names = names
         self._drops = drops
+        self._agents = Agents(names, drops)
         self._queues: dict[str, _Queue] = {}
         self._callers = 0
-        self._members = 0
         # The queue that a caller, by Uniqueid, has entered last.
         self._places: dict[str, _Queue] = {}
         self._connection = 0
@@ -178,8 +141,7 @@ class Queues:
         queue.counts["answered"] += 1
         if self._is_within(queue, message):
             queue.counts["within"] += 1
-        if (agent := self._agent(queue, message)) is not None:
-            agent.answered += 1
+        self._agents.answered(queue.name, message.headers.get("Interface", ""))
         name = message.headers.get("Uniqueid", "")
         caller = queue.callers.get(name)
         if caller is None:
@@ -202,8 +164,7 @@ class Queues:
             return
         talk = since(caller.answered_ns, now_ns)
         queue.talk.add(talk / NS_PER_S)
-        if (agent := self._agent(queue, message)) is not None:
-            agent.talk_ns += talk
+        self._agents.talked(queue.name, message.headers.get("Interface", ""), talk)
         self._release(queue, name)
 
     def no_answer(self, message: Message, now_ns: int) -> None:
@@ -212,22 +173,20 @@ class Queues:
         if queue is None:
             return
         queue.counts["unanswered"] += 1
-        if (agent := self._agent(queue, message)) is not None:
-            agent.unanswered += 1
+        self._agents.unanswered(queue.name, message.headers.get("Interface", ""))
 
     def member(self, message: Message, now_ns: int) -> None:
         """QueueMemberAdded, -Status, -Pause: an agent and its state now."""
         queue = self._queue(message)
         if queue is not None:
-            self._set_member(queue, message, message.headers.get("Interface", ""))
+            headers = message.headers
+            self._agents.set(queue.name, headers.get("Interface", ""), headers)
 
     def remove_member(self, message: Message, now_ns: int) -> None:
         """QueueMemberRemoved: an agent is taken out of a queue."""
         queue = self._queue(message)
-        interface = message.headers.get("Interface", "")
-        if queue is not None and interface in queue.members:
-            del queue.members[interface]
-            self._members -= 1
+        if queue is not None:
+            self._agents.remove(queue.name, message.headers.get("Interface", ""))
 
     def key(self, name: str, now_ns: int) -> None:
         """A channel, by Uniqueid, has sent a key."""
@@ -243,9 +202,7 @@ class Queues:
 
     def listed(self, items: Sequence[Message], now_ns: int) -> None:
         """QueueStatus: all queues, their members, and who waits since when."""
-        for queue in self._queues.values():
-            queue.members.clear()
-        self._members = 0
+        self._agents.clear()
         waiting: dict[str, set[str]] = {}
         for item in items:
             found = self._queue(item)
@@ -255,7 +212,7 @@ class Queues:
             if item.event == "QueueParams":
                 found.service_level = whole(item.headers, "ServiceLevel")
             elif item.event == "QueueMember":
-                self._set_member(found, item, item.headers.get("Location", ""))
+                self._agents.set(found.name, item.headers.get("Location", ""), item.headers)
             elif item.event == "QueueEntry":
                 self._find(found, item, now_ns)
                 listed.add(item.headers.get("Uniqueid", ""))
@@ -284,18 +241,12 @@ class Queues:
         """Add the points of a flush; counts begin anew."""
         for queue in self._queues.values():
             self._decide(queue, now_ns)
-        uncertain = self.knowledge.fields(now_ns)
+        uncertain, now = self.knowledge.fields(now_ns), self.knowledge.is_known
         for name, queue in sorted(self._queues.items()):
             tags = {"queue": label(name)}
             add(QUEUES.name, tags, {**self._fields(queue, now_ns), **uncertain})
-            if self.knowledge.is_known:
-                states = Counter(queue.members.values())
-                for state in AgentState:
-                    fields = {"count": states[state], **uncertain}
-                    add(AGENTS.name, {**tags, "state": state.value}, fields)
-            self._flush_agents(queue, tags, add, uncertain)
+            self._agents.flush(name, tags, uncertain, now=now, add=add)
             queue.counts.clear()
-            queue.agents.clear()
             queue.wait, queue.gave_up, queue.talk = Spread(), Spread(), Spread()
 
     def _fields(self, queue: _Queue, now_ns: int) -> dict[str, int | float]:
@@ -324,29 +275,10 @@ class Queues:
             longest = max((since(one.joined_ns, now_ns) for one in queue.inside()), default=0)
             fields["waiting"] = queue.waiting
             fields["longest_wait"] = longest / NS_PER_S
-            fields["members"] = len(queue.members)
-            fields["available"] = list(queue.members.values()).count(AgentState.AVAILABLE)
+            states = self._agents.states(queue.name)
+            fields["members"] = states.total()
+            fields["available"] = states[AgentState.AVAILABLE]
         return fields
-
-    def _flush_agents(
-        self, queue: _Queue, tags: Mapping[str, str], add: Add, uncertain: Mapping[str, int]
-    ) -> None:
-        """Points of the agents that the operator has named."""
-        for interface, name in sorted(self._names.agents.items()):
-            counts = queue.agents.get(interface)
-            state = queue.members.get(interface) if self.knowledge.is_known else None
-            if counts is None and state is None:
-                continue
-            counted = counts or _AgentCounts()
-            fields: dict[str, int | float | str] = {
-                "answered": counted.answered,
-                "unanswered": counted.unanswered,
-                "talk_sum": counted.talk_ns / NS_PER_S,
-                **uncertain,
-            }
-            if state is not None:
-                fields["status"] = state.value
-            add(AGENTS.name, {**tags, "agent": name}, fields)
 
     # Parts
 
@@ -362,7 +294,7 @@ class Queues:
         if len(self._queues) >= MOST_QUEUES:
             self._drops["queues"] += 1
             return None
-        return self._queues.setdefault(name, _Queue())
+        return self._queues.setdefault(name, _Queue(name))
 
     def _hold(self, queue: _Queue, name: str, caller: _Caller) -> None:
         if self._callers >= MOST_CALLERS:
@@ -395,24 +327,6 @@ class Queues:
         """
         held, level = whole(message.headers, "HoldTime"), queue.service_level
         return held is not None and level is not None and held <= level
-
-    def _agent(self, queue: _Queue, message: Message) -> _AgentCounts | None:
-        """Counts of the agent of a message, if the operator has named it."""
-        interface = message.headers.get("Interface", "")
-        if interface not in self._names.agents:
-            return None
-        return queue.agents.setdefault(interface, _AgentCounts())
-
-    def _set_member(self, queue: _Queue, message: Message, interface: str) -> None:
-        if interface not in queue.members:
-            if self._members >= MOST_MEMBERS or not interface:
-                self._drops["members"] += 1
-                return
-            self._members += 1
-        status = whole(message.headers, "Status")
-        state = _STATES.get(-1 if status is None else status, AgentState.UNKNOWN)
-        is_paused = message.headers.get("Paused") == "1"
-        queue.members[interface] = AgentState.PAUSED if is_paused else state
 
     def _find(self, queue: _Queue, item: Message, now_ns: int) -> None:
         """A caller who waits, by the list."""

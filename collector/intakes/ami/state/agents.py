@@ -1,0 +1,146 @@
+"""Agents: members of queues, by state; single ones only by a name of the operator's. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from collector.intakes.ami.state.names import Names
+from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.state.points import Add
+from collector.intakes.ami.state.times import NS_PER_S
+from collector.schema.ami import AGENTS
+
+MOST_MEMBERS: Final = 5_000
+"""Most members held, of all queues."""
+
+
+class AgentState(StrEnum):
+    """State of a queue's member; `PAUSED` wins over the state of its phone."""
+
+    AVAILABLE = "available"
+    RINGING = "ringing"
+    IN_USE = "in_use"
+    ON_HOLD = "on_hold"
+    BUSY = "busy"
+    PAUSED = "paused"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+_STATES: Final = {
+    1: AgentState.AVAILABLE,
+    2: AgentState.IN_USE,
+    3: AgentState.BUSY,
+    4: AgentState.UNAVAILABLE,
+    5: AgentState.UNAVAILABLE,
+    6: AgentState.RINGING,
+    7: AgentState.RINGING,
+    8: AgentState.ON_HOLD,
+}
+"""Asterisk's device states, as in the header Status: invalid (4) counts as unavailable, ringing
+while in use (7) as ringing."""
+
+
+@dataclass(slots=True)
+class _Counts:
+    answered: int = 0
+    unanswered: int = 0
+    talk_ns: int = 0
+
+
+class Agents:
+    """Members of the queues of one Asterisk, by queue and interface."""
+
+    def __init__(self, names: Names, drops: Counter[str]) -> None:
+        self._names = names.agents
+        self._drops = drops
+        self._members: dict[str, dict[str, AgentState]] = {}
+        self._held = 0
+        self._counts: dict[tuple[str, str], _Counts] = {}
+
+    def set(self, queue: str, interface: str, headers: Mapping[str, str]) -> None:
+        """A member is in the state that the headers tell."""
+        members = self._members.setdefault(queue, {})
+        if interface not in members:
+            if self._held >= MOST_MEMBERS or not interface:
+                self._drops["members"] += 1
+                return
+            self._held += 1
+        status = whole(headers, "Status")
+        state = _STATES.get(-1 if status is None else status, AgentState.UNKNOWN)
+        members[interface] = AgentState.PAUSED if headers.get("Paused") == "1" else state
+
+    def remove(self, queue: str, interface: str) -> None:
+        """A member is taken out of a queue."""
+        if self._members.get(queue, {}).pop(interface, None) is not None:
+            self._held -= 1
+
+    def clear(self) -> None:
+        """All members are about to be listed."""
+        self._members.clear()
+        self._held = 0
+
+    def answered(self, queue: str, interface: str) -> None:
+        """An agent takes a call from the queue."""
+        if (counts := self._named(queue, interface)) is not None:
+            counts.answered += 1
+
+    def unanswered(self, queue: str, interface: str) -> None:
+        """An agent was called and did not answer."""
+        if (counts := self._named(queue, interface)) is not None:
+            counts.unanswered += 1
+
+    def talked(self, queue: str, interface: str, talk_ns: int) -> None:
+        """A talk of an agent ends."""
+        if (counts := self._named(queue, interface)) is not None:
+            counts.talk_ns += talk_ns
+
+    def states(self, queue: str) -> Counter[AgentState]:
+        """How many members of a queue are in each state."""
+        return Counter(self._members.get(queue, {}).values())
+
+    def flush(
+        self, queue: str, tags: Mapping[str, str], common: Mapping[str, int], *, now: bool, add: Add
+    ) -> None:
+        """Add the points of a queue's agents; counts begin anew.
+
+        States are written if `now` is set; `tags` and `common` fields are in all points.
+        """
+        if now:
+            states = self.states(queue)
+            for state in AgentState:
+                fields = {"count": states[state], **common}
+                add(AGENTS.name, {**tags, "state": state.value}, fields)
+        for interface, name in sorted(self._names.items()):
+            counted = self._counts.pop((queue, interface), None)
+            current = self._members.get(queue, {}).get(interface) if now else None
+            if counted is not None or current is not None:
+                _add_named(add, {**tags, "agent": name}, counted or _Counts(), current, common)
+
+    def _named(self, queue: str, interface: str) -> _Counts | None:
+        """Counts of an agent that the operator has named."""
+        if interface not in self._names:
+            return None
+        return self._counts.setdefault((queue, interface), _Counts())
+
+
+def _add_named(
+    add: Add,
+    tags: Mapping[str, str],
+    counts: _Counts,
+    state: AgentState | None,
+    common: Mapping[str, int],
+) -> None:
+    fields: dict[str, int | float | str] = {
+        "answered": counts.answered,
+        "unanswered": counts.unanswered,
+        "talk_sum": counts.talk_ns / NS_PER_S,
+        **common,
+    }
+    if state is not None:
+        fields["status"] = state.value
+    add(AGENTS.name, tags, fields)
