@@ -32,6 +32,7 @@ SECTIONS: Final = (
     "drain",
     "rollup",
     "queries",
+    "statsd",
     "footprint",
 )
 

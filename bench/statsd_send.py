@@ -6,30 +6,19 @@ core can. It prints how many it has sent, and for how long.
 
 from __future__ import annotations
 
-import ast
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
-_CAPTURES: Final = Path(__file__).parent.parent / "tests" / "cases" / "statsd"
+from tools.replay.captures import STATSD, read_capture
+
 _TICK_S: Final = 0.002
-
-
-def captured() -> list[bytes]:
-    """The datagrams of all captures."""
-    return [
-        ast.literal_eval(line.partition("\t")[2])
-        for path in sorted(_CAPTURES.glob("*.txt"))
-        for line in path.read_text("utf-8").splitlines()
-        if "\t" in line and not line.startswith("#")
-    ]
 
 
 def main(port: int, rate: int, seconds: float) -> None:
     """Send, and print the number of datagrams and the seconds that it took."""
-    datagrams = captured()
+    datagrams = [data for path in STATSD for _, data in read_capture(path).received()]
     sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sending.connect(("127.0.0.1", port))
     send, most = sending.send, len(datagrams)

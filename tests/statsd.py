@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import socket
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,18 +10,6 @@ from collector.setting_types import Address, Endpoint, parse_endpoint
 from tests.conftest import Databases, Row
 
 LIVE = "asterisk_live"
-CAPTURES = sorted((Path(__file__).parent / "cases" / "statsd").glob("*.txt"))
-
-
-def captured(path: Path) -> list[tuple[float, bytes]]:
-    """The datagrams of a capture, each with the seconds since its start; 0 if it has no times."""
-    found = []
-    for line in path.read_text("utf-8").splitlines():
-        at, tab, datagram = line.partition("\t")
-        if line.startswith("#") or not line:
-            continue
-        found.append((float(at), ast.literal_eval(datagram)) if tab else (0.0, line.encode()))
-    return found
 
 
 class Sender:

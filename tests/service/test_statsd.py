@@ -22,7 +22,8 @@ from collector.setting_types import parse_endpoint
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import eventually, metric
-from tests.statsd import CAPTURES, Sender, captured, gauges, live, total
+from tests.statsd import Sender, gauges, live, total
+from tools.replay.captures import STATSD, read_capture
 
 FLUSH = {"COLLECTOR_STATSD_FLUSH": "1s", "COLLECTOR_ASL": "0"}
 
@@ -129,14 +130,14 @@ def test_each_capture_sent_at_once_is_stored_as_it_is_counted(
     port: int,
     tmp_path: Path,
 ) -> None:
-    """Eleven Asterisks at once, each from an address of its own."""
-    names = {f"a{number}": path for number, path in enumerate(CAPTURES)}
+    """All captures at once, each from an Asterisk with an address of its own."""
+    names = {f"a{number}": path for number, path in enumerate(STATSD)}
     sources = {name: f"127.0.1.{number + 1}" for number, name in enumerate(names)}
     serve(settings | asterisk_file(tmp_path, sources))
     oracles = {name: Aggregator(name, shipped()) for name in names}
     for name, path in names.items():
         with Sender(f"127.0.0.1:{port}", source=sources[name]) as sender:
-            for _, datagram in captured(path):
+            for _, datagram in read_capture(path).received():
                 sender.send(datagram)
                 oracles[name].take(datagram, time.time_ns())
     wanted = {name: oracle.counts.samples for name, oracle in oracles.items()}

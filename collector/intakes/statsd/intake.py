@@ -231,8 +231,8 @@ class OpenStatsd:
         if (why := self._context.outbox.unavailable) is not None:
             self._tell("unavailable", why)
         if why is not None or not await self._deliver():
-            self._context.metrics.statsd_flushes.labels("put-off").inc()
             await self._save()
+            self._context.metrics.statsd_flushes.labels("put-off").inc()
             return
         points: list[Point] = []
         for station in self._stations.all:
