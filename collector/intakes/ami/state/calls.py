@@ -172,6 +172,7 @@ class Calls:
     def lost(self, now_ns: int) -> None:
         """The connection has ended."""
         self._connection += 1
+        self._hidden = 0
         self.knowledge.lose(now_ns)
 
     def asked(self, now_ns: int) -> None:
