@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from bench import drain, footprint, intake, queries, rollup, statsd, workers
+from bench import ami, drain, footprint, intake, queries, rollup, statsd, workers
 from bench.report import SECTIONS
 
 MEASURE: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]]] = {
@@ -17,6 +17,7 @@ MEASURE: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None
     "rollup": lambda _options: rollup.main(),
     "queries": lambda _options: queries.main(),
     "statsd": lambda _options: statsd.main(),
+    "ami": lambda _options: ami.main(),
     "footprint": lambda _options: footprint.main(),
 }
 

@@ -33,6 +33,7 @@ SECTIONS: Final = (
     "rollup",
     "queries",
     "statsd",
+    "ami",
     "footprint",
 )
 

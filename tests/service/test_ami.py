@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -10,13 +12,14 @@ import pytest
 
 from collector.app import Running, running
 from collector.schema import LIVE
-from collector.setting_types import Address
+from collector.setting_types import Address, parse_endpoint
 from collector.settings import Settings
 from tests.conftest import Databases
 from tests.sender import eventually, until
 from tests.service.test_check import run
+from tools import embedded
 from tools.replay.ami_script import script
-from tools.replay.ami_server import SECRET, USER, AmiServer
+from tools.replay.ami_server import SECRET, USER, AmiServer, event
 from tools.replay.captures import CASES, read_capture
 
 CALLS = script(read_capture(CASES / "ami" / "02a-calls.ami.txt"))
@@ -26,12 +29,12 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def write_asterisks(path: Path, **servers: AmiServer) -> None:
-    """Write the file of Asterisks, each with its manager interface."""
+def write_asterisks(path: Path, servers: Mapping[str, AmiServer], more: str = "") -> None:
+    """Write the file of Asterisks, each with its manager interface and `more`."""
     (path.parent / "secret").write_text(SECRET + "\n")
     tables = [
         f'[{name}]\nami = "127.0.0.1:{server.port}"\nami_user = "{USER}"\n'
-        'ami_secret_file = "secret"\n'
+        f'ami_secret_file = "secret"\n{more}'
         for name, server in servers.items()
     ]
     write(path, "".join(tables))
@@ -70,7 +73,7 @@ async def test_calls_of_a_recorded_session_are_stored_exactly(
         return total(databases, f'SELECT sum("{field}") FROM "calls" {where}')
 
     async with AmiServer().listening() as server:
-        write_asterisks(Path(settings.asterisk_file), pbx1=server)
+        write_asterisks(Path(settings.asterisk_file), {"pbx1": server})
         server.cut = 97
         async with running(settings) as at:
             await server.logged_in()
@@ -99,7 +102,7 @@ async def test_an_asterisk_that_leaves_the_file_leaves_series_and_metrics(
 
     file = Path(settings.asterisk_file)
     async with AmiServer().listening() as one, AmiServer(write=()).listening() as other:
-        write_asterisks(file, one=one, other=other)
+        write_asterisks(file, {"one": one, "other": other})
         async with running(settings) as at:
             await one.logged_in()
             await other.logged_in()
@@ -111,7 +114,7 @@ async def test_an_asterisk_that_leaves_the_file_leaves_series_and_metrics(
             before = await asyncio.to_thread(points, "other")
             await asyncio.to_thread(eventually, lambda: (points("other") or 0) > (before or 0))
             assert other.leavers == 0
-            write_asterisks(file, one=one)
+            write_asterisks(file, {"one": one})
             at.reload()
             await until(lambda: other.leavers == 1)
             one.drop()
@@ -133,7 +136,7 @@ async def test_check_tries_the_login_of_each_asterisk(
     file = tmp_path / "asterisks.toml"
     environment = databases.environment | {"COLLECTOR_ASTERISK_FILE": str(file)}
     async with AmiServer().listening() as one:
-        write_asterisks(file, one=one, two=AmiServer())
+        write_asterisks(file, {"one": one, "two": AmiServer()})
         code, out, _ = await asyncio.to_thread(run, "check", environment, state_dir)
     assert code == 1
     assert f"Asterisk one: logged in to the manager interface at 127.0.0.1:{one.port}" in out
@@ -143,3 +146,35 @@ async def test_check_tries_the_login_of_each_asterisk(
     code, out, err = await asyncio.to_thread(run, "check", environment, state_dir)
     assert code != 0
     assert "COLLECTOR_ASTERISK_FILE" in out + err
+
+
+async def test_state_asked_by_ami_corrects_what_statsd_counts(
+    settings: Settings, databases: Databases
+) -> None:
+    """Increments that came before the collector knew the gauge leave it wrong until AMI tells."""
+
+    def last(field: str) -> float | None:
+        return total(databases, f'SELECT last("{field}") FROM "channels"')
+
+    async with AmiServer().listening() as server:
+        for number in range(3):
+            channel = event(
+                "Newchannel", "call", Channel=f"PJSIP/a-{number}", Uniqueid=f"1.{number}"
+            )
+            server.pbx.take(channel, 0.0)
+        server.shutting_down = True
+        file = Path(settings.asterisk_file)
+        write_asterisks(file, {"pbx1": server}, more='statsd_from = "127.0.0.1"\n')
+        port = embedded.free_port()
+        both = settings.model_copy(update={"statsd_listen": [parse_endpoint(f"127.0.0.1:{port}")]})
+        async with running(both):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+                sending.sendto(b"channels.count:+1|g\n" * 10, ("127.0.0.1", port))
+            await asyncio.to_thread(eventually, lambda: last("count") == 10)
+            assert await asyncio.to_thread(last, "uncertain") is not None
+            server.shutting_down = False
+            await until(lambda: server.logins > 0)
+            await asyncio.to_thread(eventually, lambda: last("count") == 3)
+            where = "FROM channels ORDER BY time DESC LIMIT 1"
+            (row,) = databases.server.query(f"SELECT * {where}", f"{databases.prefix}{LIVE}")
+            assert row.get("uncertain") is None

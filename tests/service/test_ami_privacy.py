@@ -119,7 +119,7 @@ async def test_no_bytes_of_a_person_are_left_anywhere(
     listening = [server.listening() for server in servers.values()]
     for each in listening:
         await each.__aenter__()
-    write_asterisks(file, **servers)
+    write_asterisks(file, servers)
     environment = databases.environment | {
         "COLLECTOR_ASTERISK_FILE": str(file),
         "COLLECTOR_STATSD_FLUSH": "1s",

@@ -26,14 +26,18 @@ async def dial(account: AmiAccount, seconds: float) -> tuple[Streams, bool]:
         raise Lost(End.TIMEOUT) from None
     except ConnectionRefusedError:
         raise Lost(End.REFUSED) from None
-    # `ssl.SSLError` is an OSError; a wrong certificate's is a ValueError too.
+    # `ssl.SSLError` is an OSError too.
     except ssl.SSLError:
         raise Lost(End.TLS) from None
-    except OSError:
-        # Of several addresses, and of a name without any, the errors are alike.
+    # A UnicodeError is a host name that cannot be one, such as `a..b`.
+    except (OSError, UnicodeError):
         raise Lost(End.UNREACHABLE) from None
-    peer = streams[1].get_extra_info("peername")
-    return streams, account.tls or ipaddress.ip_address(peer[0].split("%")[0]).is_loopback
+    return streams, account.tls or _is_loopback(streams[1].get_extra_info("peername"))
+
+
+def _is_loopback(peer: tuple[str, int] | None) -> bool:
+    """Whether the other end's address is this machine's own; None: it has gone already."""
+    return peer is not None and ipaddress.ip_address(peer[0].split("%")[0]).is_loopback
 
 
 def _tls(account: AmiAccount) -> ssl.SSLContext:

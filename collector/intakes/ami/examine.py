@@ -38,7 +38,7 @@ _WORDS: Final = {
     End.UNREACHABLE: "the host cannot be reached",
     End.TLS: "the TLS handshake failed: see `tlsenable` and `tlsbindaddr` in manager.conf, and"
     " `ami_ca_file`",
-    End.TIMEOUT: "it does not answer",
+    End.TIMEOUT: "it does not answer, or it waits for TLS (`ami_tls = true`)",
     End.NOT_AMI: "what listens there is no manager interface",
     End.NO_CHALLENGE: "it offers no MD5 login, and without TLS others could read the secret: use"
     " `ami_tls = true`",

@@ -19,11 +19,13 @@ from collector.asterisks import AmiAccount, Asterisk, asterisks
 from collector.fast_path import FastHandler
 from collector.intakes import live
 from collector.intakes.ami.follower import UNWANTED, Follower
+from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.state import Names, State
 from collector.intakes.intake import IntakeContext
 from collector.intakes.proof import Proof
 from collector.lines import Point
+from collector.logs import place
 from collector.outbox import OutboxUnavailable
 from collector.problems import Reason, Refusal
 from collector.settings import SettingsError
@@ -95,9 +97,10 @@ class AmiIntake:
         for name, (follower, stack) in list(self._followed.items()):
             if wanted.get(name, (None,))[0] != follower.asterisk:
                 del self._followed[name]
-                await stack.aclose()
-                # Its last, short flush has a time of its own and overwrites no other.
+                # Its last, short flush has a time of its own and overwrites no other. The end of
+                # its connection is not stored, since that is no loss.
                 await self._flush([follower], self._context.clock() // 1000 * 1000)
+                await stack.aclose()
                 # With its gauge, the alert that tells that it is away ends too.
                 with contextlib.suppress(KeyError):
                     self._metrics.ami_connected.remove(name)
@@ -120,18 +123,28 @@ class AmiIntake:
         return follower, stack
 
     async def _flush_for_ever(self) -> None:
-        interval = self._context.settings.statsd_flush
+        interval, clock = self._context.settings.statsd_flush, self._context.clock
+        last = live.grid(clock(), interval)
         while True:
-            await asyncio.sleep(live.until_next(self._context.clock(), interval))
-            at = live.grid(self._context.clock(), interval)
-            await self._flush([follower for follower, _ in self._followed.values()], at)
+            await asyncio.sleep(live.until_next(clock(), interval))
+            at = live.grid(clock(), interval)
+            # A sleep may end a moment early: another flush with that time would replace the first.
+            if at != last:
+                last = at
+                await self._flush([follower for follower, _ in self._followed.values()], at)
 
     async def _flush(self, followers: Sequence[Follower], at_ns: int) -> None:
         points: list[Point] = []
         for follower in followers:
-            found, seen = follower.flush(at_ns)
-            points += found
-            self._count(follower, seen)
+            try:
+                found, seen = follower.flush(at_ns)
+            # One Asterisk whose values cannot be flushed must not take the others' with it.
+            except Exception as error:  # noqa: BLE001
+                self._metrics.ami_dropped.labels(Drop.FAILED).inc()
+                log.error("a flush failed", asterisk=follower.asterisk.name, why=place(error))
+            else:
+                points += found
+                self._count(follower, seen)
         await self._store(points)
 
     async def _store(self, points: Sequence[Point]) -> None:
