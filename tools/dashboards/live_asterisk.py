@@ -13,7 +13,6 @@ from collector.schema.live import (
     PJSIP_REGISTRATIONS,
     PJSIP_RTT,
     PJSIP_RTT_ALL,
-    STATSD_COUNTER,
     STATSD_GAUGE,
     STATSD_TIMER,
     STATSD_TRAFFIC,
@@ -22,6 +21,8 @@ from collector.schema.live import (
 from tools.dashboards.alerts_bounds import RTT_BOUND_MS, SILENT_S
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import bars, lines, table
+from tools.dashboards.live_dialplan import ROW as DIALPLAN
+from tools.dashboards.live_dialplan import VARIABLES
 from tools.dashboards.live_host import ROW as HOST
 from tools.dashboards.live_parts import (
     BLUE,
@@ -40,7 +41,6 @@ from tools.dashboards.live_parts import (
     figure,
     live,
     live_board,
-    names,
     over_time,
     per_minute,
     ratio,
@@ -48,16 +48,13 @@ from tools.dashboards.live_parts import (
     summed,
     total_now,
 )
-from tools.dashboards.model import ASTERISK_LIVE, Override, Panel, Target
-from tools.dashboards.variables import asked
+from tools.dashboards.model import Override, Panel
 
 _ENDED: Final = "\"name\" = 'channels.calltime'"
 _LOST: Final = '"state" =~ /^(Unregistered|Rejected)$/'
 _STATES: Final = "\"state\" != 'all' AND \"state\" != 'Removed'"
 _UNREACHABLE: Final = "\"state\" = 'Unreachable'"
 _IN_USE: Final = '"count" > 0'
-_GAUGE: Final = '"name" =~ /^${gauge:regex}$/'
-_TIMER: Final = '"name" =~ /^${timer:regex}$/'
 _GAUGES: Final = ", ".join(
     f'"{each.name}"'
     for each in (
@@ -90,20 +87,6 @@ def _states(title: str, description: str, measurement: str) -> Panel:
         width=8,
         fill=0,
         overrides=_PAINTED,
-        no_value="nothing was sent",
-        gap_ms=GAP_MS,
-        interval=FLUSH,
-    )
-
-
-def _dialplan(title: str, description: str, targets: tuple[Target, ...], unit: str) -> Panel:
-    return lines(
-        title,
-        f"{description} At most {MOST_SERIES} are drawn.",
-        targets,
-        width=8,
-        unit=unit,
-        overrides=(MARKED,),
         no_value="nothing was sent",
         gap_ms=GAP_MS,
         interval=FLUSH,
@@ -259,44 +242,7 @@ ASTERISK_NOW: Final = live_board(
             interval="1m",
         ),
     ),
-    (
-        _dialplan(
-            "Dialplan: $gauge",
-            "Gauges that the dialplan sends, such as a conference's users; chosen above.",
-            apart(STATSD_GAUGE.name, "value", _GAUGE, tags=("name",)),
-            "locale",
-        ),
-        _dialplan(
-            "Dialplan: $counter a minute",
-            "Counters that the dialplan sends, a minute; chosen above.",
-            (
-                per_minute(
-                    STATSD_COUNTER.name,
-                    "value",
-                    "$tag_name",
-                    '"name" =~ /^${counter:regex}$/',
-                    tag="name",
-                ),
-            ),
-            "locale",
-        ),
-        _dialplan(
-            "Dialplan: $timer, mean",
-            "Mean of times that the dialplan sends; chosen above.",
-            (
-                ratio(
-                    'sum("sum")',
-                    'sum("count")',
-                    STATSD_TIMER.name,
-                    "$tag_name",
-                    _TIMER,
-                    time="$timeFilter",
-                    by="name",
-                ),
-            ),
-            "ms",
-        ),
-    ),
+    DIALPLAN,
     (
         lines(
             "Channels ended a minute",
@@ -344,9 +290,5 @@ ASTERISK_NOW: Final = live_board(
         ),
     ),
     HOST,
-    variables=(
-        asked("gauge", "Gauge", names(STATSD_GAUGE.name, "name"), ASTERISK_LIVE, many=True),
-        asked("counter", "Counter", names(STATSD_COUNTER.name, "name"), ASTERISK_LIVE, many=True),
-        asked("timer", "Timer", names(STATSD_TIMER.name, "name"), ASTERISK_LIVE, many=True),
-    ),
+    variables=VARIABLES,
 )

@@ -26,6 +26,7 @@ from tools.dashboards.live_parts import (
     names,
     over_time,
     per_minute,
+    quantiles,
     ratio,
     source,
     summed,
@@ -187,22 +188,12 @@ CALLS_BOARD: Final = live_board(
         UNCOUNTED,
     ),
     (
-        drawn(
+        quantiles(
             "Ring time",
-            "Time from a call's beginning to its answer. Of several flushes: the median of medians,"
-            " the 90th percentile of 90th percentiles, the longest.",
-            over_time('median("ring_p50")', CALLS.name, "half under"),
-            over_time('percentile("ring_p90", 90)', CALLS.name, "90 % under"),
-            over_time('max("ring_max")', CALLS.name, "longest"),
-            unit="s",
-            overrides=(
-                painted("half under", GREEN),
-                painted("90 % under", ORANGE),
-                painted("longest", RED),
-            ),
+            "Time from a call's beginning to its answer.",
+            CALLS.name,
+            "ring",
             no_value="no call was answered",
-            gap_ms=3_600_000,
-            interval="5m",
         ),
         drawn(
             "Talk time",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from collector.schema.live import ASTERISK, UNCERTAIN
+from tools.dashboards.colours import painted
 from tools.dashboards.kinds import lines, stat
 from tools.dashboards.model import ASTERISK_LIVE, Dashboard, Json, Override, Panel, Target
 from tools.dashboards.variables import asked
@@ -219,6 +220,29 @@ def drawn(
         stacked="normal" if stacked else "none",
         gap_ms=gap_ms,
         interval=interval,
+    )
+
+
+def quantiles(
+    title: str, description: str, measurement: str, prefix: str, *conditions: str, no_value: str
+) -> Panel:
+    """The distribution of a time in s over time, from fields `PREFIX_p50`, `_p90` and `_max`."""
+    return drawn(
+        title,
+        f"{description} Of several flushes: the median of medians, the 90th percentile of 90th"
+        " percentiles, the longest.",
+        over_time(f'median("{prefix}_p50")', measurement, "half under", *conditions),
+        over_time(f'percentile("{prefix}_p90", 90)', measurement, "90 % under", *conditions),
+        over_time(f'max("{prefix}_max")', measurement, "longest", *conditions),
+        unit="s",
+        overrides=(
+            painted("half under", GREEN),
+            painted("90 % under", ORANGE),
+            painted("longest", RED),
+        ),
+        no_value=no_value,
+        gap_ms=3_600_000,
+        interval="5m",
     )
 
 

@@ -25,8 +25,8 @@ from tools.dashboards.live_parts import (
     live,
     live_board,
     names,
-    over_time,
     per_minute,
+    quantiles,
     ratio,
     source,
     summed,
@@ -101,24 +101,8 @@ def _served(time: str) -> Target:
     )
 
 
-def _wait(title: str, description: str, prefix: str) -> Panel:
-    return drawn(
-        title,
-        f"{description} Of several flushes: the median of medians, the 90th percentile of 90th"
-        " percentiles, the longest.",
-        over_time(f'median("{prefix}_p50")', QUEUES.name, "half under", _CHOSEN),
-        over_time(f'percentile("{prefix}_p90", 90)', QUEUES.name, "90 % under", _CHOSEN),
-        over_time(f'max("{prefix}_max")', QUEUES.name, "longest", _CHOSEN),
-        unit="s",
-        overrides=(
-            painted("half under", GREEN),
-            painted("90 % under", ORANGE),
-            painted("longest", RED),
-        ),
-        no_value="nobody",
-        gap_ms=3_600_000,
-        interval="5m",
-    )
+def _times(title: str, description: str, prefix: str) -> Panel:
+    return quantiles(title, description, QUEUES.name, prefix, _CHOSEN, no_value="nobody")
 
 
 QUEUES_BOARD: Final = live_board(
@@ -166,7 +150,7 @@ QUEUES_BOARD: Final = live_board(
                 f' GROUP BY "asterisk", "queue", "state") {_BY}',
                 "$tag_queue",
             ),
-            ((None, "blue"), (1_000_000, "blue")),
+            (),
             no_value="none",
         ),
         _wall(
@@ -234,9 +218,9 @@ QUEUES_BOARD: Final = live_board(
         ),
     ),
     (
-        _wait("Wait of answered callers", "Time that answered callers had waited.", "wait"),
-        _wait("Wait of callers who gave up", "Time after which callers gave up.", "gave_up"),
-        _wait("Talk time", "Time of a talk with an agent.", "talk"),
+        _times("Wait of answered callers", "Time that answered callers had waited.", "wait"),
+        _times("Wait of callers who gave up", "Time after which callers gave up.", "gave_up"),
+        _times("Talk time", "Time of a talk with an agent.", "talk"),
     ),
     (
         drawn(
