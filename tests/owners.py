@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -11,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Databases, Row, Serve, StartServe, clean_environment
+from tests.command import Done, command
+from tests.conftest import Databases, Row, Serve, StartServe
 from tests.network import Network, lines_of
 from tests.sender import Reply, encoded, eventually, lay_key, post, report, server_name
 
@@ -102,16 +101,11 @@ class World:
     def days(self) -> list[Row]:
         return self.databases.server.query("SELECT * FROM daily_usage", self.databases.daily)
 
-    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run `collector …` with the settings of this collector."""
-        return subprocess.run(
-            [sys.executable, "-m", "collector", *words],
-            env=clean_environment() | self.collector.environment | {"COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=check,
-        )
+    def command(self, *words: str, check: bool = True) -> Done:
+        """Run `collector …` with the settings of this collector; it must succeed if `check`."""
+        done = command(self.collector.environment, *words)
+        assert not check or done.code == 0, done.out + done.err
+        return done
 
     def wait_rolled(self) -> None:
         """Wait until all past days are stored."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.command import command as in_this_process
 from tests.conftest import Databases, StartServe, clean_environment
 from tests.sender import encoded, lay_key, post, report
 from tests.service.upstream import Answer, Upstream
@@ -20,10 +23,14 @@ NOWHERE = {"COLLECTOR_INFLUX_URL": "http://127.0.0.1:9"}
 
 
 def run(command: str, settings: Mapping[str, str], state: Path) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command of `collector`."""
+    """Exit code, output and errors of a command of `collector`; `serve` is a new process."""
+    environment = {"COLLECTOR_STATE_DIR": str(state), **settings}
+    if command != "serve":
+        ended = in_this_process(environment, *command.split())
+        return ended.code, ended.out, ended.err
     done = subprocess.run(
-        [sys.executable, "-m", "collector", *command.split()],
-        env=clean_environment() | {"COLLECTOR_STATE_DIR": str(state)} | dict(settings),
+        [sys.executable, "-m", "collector", "serve"],
+        env=clean_environment() | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -64,25 +71,29 @@ async def test_check_says_that_the_token_is_wrong(state_dir: Path) -> None:
         )
     assert code == 1
     assert "authorization failed" in out
-    assert "see to COLLECTOR_INFLUX_TOKEN" in out
+    assert "check COLLECTOR_INFLUX_TOKEN" in out
 
 
 def test_check_says_that_another_program_answers(state_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.settimeout(30)
         settings = {"COLLECTOR_INFLUX_URL": f"http://127.0.0.1:{other.getsockname()[1]}"}
-        with subprocess.Popen(
-            [sys.executable, "-m", "collector", "check"],
-            env=clean_environment() | {"COLLECTOR_STATE_DIR": str(state_dir)} | settings,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as checking:
-            connection, _ = other.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
-            out, _ = checking.communicate(timeout=60)
-    assert checking.returncode == 1
+
+        def answer() -> None:
+            # Each of its tries is answered, until the socket is closed.
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = other.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        code, out, _ = run("check", settings, state_dir)
+        other.shutdown(socket.SHUT_RDWR)
+        answering.join()
+    assert code == 1
     assert "WRONG InfluxDB" in out
 
 

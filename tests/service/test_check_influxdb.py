@@ -46,7 +46,7 @@ async def answering(handler: Callable[[web.Request], web.Response]) -> AsyncIter
 
 @asynccontextmanager
 async def serving(application: web.Application) -> AsyncIterator[str]:
-    runner = web.AppRunner(application)
+    runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -210,7 +210,7 @@ async def test_influxdb_2_before_its_set_up_and_before_its_buckets(state_dir: Pa
         two.allows_setup = False
         code, out = await checked(settings, state_dir)
         assert code == 1
-        assert "answers nobody without a token: set COLLECTOR_INFLUX_TOKEN" in out
+        assert "requires a token: set COLLECTOR_INFLUX_TOKEN" in out
         settings["COLLECTOR_INFLUX_TOKEN"] = "operator-token"
         code, out = await checked(settings, state_dir)
         assert code == 0

@@ -196,29 +196,29 @@ async def test_commands_leave_days_of_an_unfinished_erasure_alone_and_say_so(
         assert (answer.status, answer.json) == (202, {"status": "delayed"})
         assert 0 < raw_of(world, 0) < 3 * (DAYS_BACK + 1)
         rolled = world.command("rollup", "--from", "yesterday", "--force", check=False)
-        assert rolled.returncode == 1
-        assert "erasing" in rolled.stdout
-        assert "until an erasure of some of its reports is done" in rolled.stderr
-        assert world.command("rollup", "--from", "today").returncode == 0
+        assert rolled.code == 1
+        assert "erasing" in rolled.out
+        assert "until an erasure of some of its reports is done" in rolled.err
+        assert world.command("rollup", "--from", "today").code == 0
         verified = world.command("verify", "--repair", "--force")
-        assert "erasing" in verified.stdout
-        assert "until an erasure of some of its reports is done" in verified.stdout
+        assert "erasing" in verified.out
+        assert "until an erasure of some of its reports is done" in verified.out
         like = ("--from", "yesterday", "--to", "yesterday", "--tag", "arch=x86_64")
         add = ("quarantine", "add", *like, "--note", "-", "--below-k", "--yes")
         refused = world.command(*add, check=False)
-        assert refused.returncode == 1
-        assert "is not done yet" in refused.stderr
-        assert "Traceback" not in refused.stderr
+        assert refused.code == 1
+        assert "is not done yet" in refused.err
+        assert "Traceback" not in refused.err
         assert of_touched_days(world) == published
         # Who asks again is told when it is done.
         put(proxy, None)
         wait_done(world.collector)
         done = ask(world.url, "/erase", headers=JSON)
         assert (done.status, done.json["status"]) == (200, "erased")
-        assert world.command("rollup", "--from", "yesterday").returncode == 0
+        assert world.command("rollup", "--from", "yesterday").code == 0
         world.command("verify")
         assert of_touched_days(world) == published
-        assert world.command(*add).returncode == 0
+        assert world.command(*add).code == 0
 
     await beside(proxy, work)
 

@@ -77,7 +77,7 @@ def test_every_worker_counts_the_same_and_an_erasure_reaches_every_outbox(
     }
     (held,) = map(json.loads, answers)
     assert (held["reports"], held["in_database"], held["copies"]) == (sent, sent, sent)
-    assert f"{sent} reports" in world.command("my-data", "show", uuid_of(0)).stdout
+    assert f"{sent} reports" in world.command("my-data", "show", uuid_of(0)).out
 
     erased = ask(world.url, "/erase", headers=JSON).json["erased"]
     assert (erased["reports"], erased["copies"], erased["waiting"]) == (sent, sent, 0)
@@ -122,10 +122,10 @@ def test_brake_counts_once_for_all_workers_and_the_command_sees_the_whole_queue(
             )
         )
     assert answers == {200: 3, 202: 9}
-    listed = world.command("my-data", "queue").stdout
+    listed = world.command("my-data", "queue").out
     assert listed.count(" erase ") == 9
     eventually(lambda: metric(world.collector.metrics_url, "collector_erasures_queued") == 9)
-    assert "9 released" in world.command("my-data", "release", "--all").stdout
+    assert "9 released" in world.command("my-data", "release", "--all").out
     eventually(lambda: world.raw(own=False) == [])
     eventually(lambda: Memory(state_dir).erasures.all(State.ACCEPTED, State.PLANNED) == [])
 
@@ -148,7 +148,7 @@ def test_with_fewer_workers_wishes_are_kept_and_leftovers_are_erased_and_go(
     # Not by the gauge of waiting erasures, which is 0 before the first look too.
     eventually(lambda: outboxes_with(state_dir, OWNER) == 0)
     eventually(lambda: outboxes_with(state_dir, server_name(uuid_of(1))) == 0)
-    assert "1 released" in world.command("my-data", "release", "--all").stdout
+    assert "1 released" in world.command("my-data", "release", "--all").out
     eventually(lambda: outboxes_with(state_dir, server_name(uuid_of(2))) == 0)
     eventually(lambda: world.raw(own=False) == [] and world.raw(own=True) == [])
     # All that they held is erased: nothing is left to keep.
