@@ -52,6 +52,7 @@ from collector.privacy import Pseudonymiser
 from collector.public.links import mounted
 from collector.public.series import PublicSeries
 from collector.public.site import Site
+from collector.record_api.operations import record_operations
 from collector.record_keeping import Records
 from collector.retention import prepare
 from collector.rollup.schedule import Schedule
@@ -122,7 +123,11 @@ def site_of(
         settings,
         influx,
         series,
-        operations=[*owner_operations(proofs), *reporting],
+        operations=[
+            *owner_operations(proofs),
+            *reporting,
+            *(record_operations() if settings.telemetrics else ()),
+        ],
         privacy=[intake.privacy(settings) for intake in on],
     )
 
@@ -140,11 +145,18 @@ def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:
 
 
 def public_site(
-    settings: Settings, intakes: Sequence[OpenIntake], my_data: MyData, site: Site
+    settings: Settings,
+    intakes: Sequence[OpenIntake],
+    my_data: MyData,
+    site: Site,
+    records: Sequence[web.RouteDef] = (),
 ) -> web.Application:
-    """Build the application of the public address: intakes, owners' pages and the public site."""
+    """Build the application of the public address: intakes, owners' pages and the public site.
+
+    `records` are the routes of the records API.
+    """
     public = web.Application(client_max_size=settings.max_body + 1)
-    groups = (*(each.routes() for each in intakes), my_data.routes(), site.routes())
+    groups = (*(each.routes() for each in intakes), my_data.routes(), records, site.routes())
     routes = [route for group in groups for route in group]
     public.add_routes(mounted(routes, settings.public_url))
     public.on_response_prepare.append(site.headers)
@@ -303,7 +315,7 @@ async def running(
         at = Running(
             public=await stack.enter_async_context(
                 listening(
-                    public_site(settings, opened, my_data, site),
+                    public_site(settings, opened, my_data, site, records.routes(pseudonyms)),
                     settings.listen,
                     listener_of(settings, metrics, "public"),
                     bound=worker.listening,

@@ -15,8 +15,8 @@ Refusals of submissions (docs/http.md has the same table):
 
 Refusals of any request: 400 malformed-http, 408 too-slow, 417 unsupported-expectation,
 431 head-too-large, 503 too-many-connections, and 500 internal-error, which is a bug.
-Refusals of readers: 400 invalid-parameter, 404 not-found, 405 method-not-allowed, 410 gone and
-503 unavailable (nothing can be read now).
+Refusals of readers: 400 invalid-parameter, 401 unauthorized, 403 forbidden, 404 not-found,
+405 method-not-allowed, 410 gone and 503 unavailable (nothing can be read now).
 
 Format: RFC 9457, `application/problem+json`.
 """
@@ -49,6 +49,8 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate-limited"
     UNAVAILABLE = "unavailable"
     INVALID_PARAMETER = "invalid-parameter"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
     GONE = "gone"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
@@ -69,6 +71,8 @@ _STATUS = {
     Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     Reason.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.INVALID_PARAMETER: HTTPStatus.BAD_REQUEST,
+    Reason.UNAUTHORIZED: HTTPStatus.UNAUTHORIZED,
+    Reason.FORBIDDEN: HTTPStatus.FORBIDDEN,
     Reason.GONE: HTTPStatus.GONE,
     Reason.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Reason.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,

@@ -9,13 +9,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from collector.metrics import Metrics
-from collector.privacy import ServerPseudonym
+from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.records import FILE
 from collector.records.record import spoken
 from collector.settings import Settings
 from collector.supervisor import Work
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from collector.delivery.records import RecordsTarget
     from collector.records.store import RecordsStore
 
@@ -52,6 +54,15 @@ class Records:
 
         purge = Purge(self.store, metrics, retention_s=self._settings.retention_records)
         return [("records", purge.run)]
+
+    def routes(self, pseudonyms: Pseudonymiser) -> list[web.RouteDef]:
+        """Return the routes of the records API: none while no sender of records is enabled."""
+        if not self._settings.telemetrics:
+            return []
+        from collector.record_api.routes import RecordsApi
+
+        token = self._settings.api_token.get_secret_value()
+        return RecordsApi(lambda: self.store, pseudonyms, token=token).routes()
 
     def of_owner(self, owner: ServerPseudonym) -> list[dict[str, Any]]:
         """Return an owner's records without their payloads, oldest first. Blocks."""

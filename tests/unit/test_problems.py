@@ -16,6 +16,8 @@ TABLE = {
     "unsupported-encoding": 415,
     "rate-limited": 429,
     "unavailable": 503,
+    "unauthorized": 401,
+    "forbidden": 403,
     "gone": 410,
     "not-found": 404,
     "method-not-allowed": 405,
