@@ -262,18 +262,16 @@ def replay(
     """
     done = Replay(State("pbx", names))
     remarks = list(capture.remarks)
-    all_steps = list(steps(capture))
-    for number, step in enumerate(all_steps):
-        while remarks and remarks[0].at < step.at:
+    end: float | None = None
+    for at in follow(done.state, capture, first, without):
+        if end is not None:
+            done.flush(end)
+        while remarks and remarks[0].at < at:
             done.flush(remarks[0].at)
             look(done, remarks.pop(0))
-        if isinstance(step, Answer) and step.action == "Login" and not step.is_error:
-            _login(done.state, first, step.at, will_ask=_asks(all_steps[number + 1 :], step.at))
-            first = ()
-        elif not (isinstance(step, Event) and step.message.event in without):
-            take(done.state, step)
-        done.flush(step.at)
-    end = done.moments[-1].at
+        end = at
+    assert end is not None
+    done.flush(end)
     for remark in remarks:
         done.flush(remark.at)
         look(done, remark)
@@ -282,7 +280,21 @@ def replay(
     return done
 
 
-def take(state: State, step: Step) -> None:
+def follow(
+    state: State, capture: Capture, first: Sequence[Answer] = (), without: Collection[str] = ()
+) -> Iterator[float]:
+    """Pass a recording on, step by step; yield the time of each step before it is taken."""
+    all_steps = list(steps(capture))
+    for number, step in enumerate(all_steps):
+        yield step.at
+        if isinstance(step, Answer) and step.action == "Login" and not step.is_error:
+            _login(state, first, step.at, will_ask=_asks(all_steps[number + 1 :], step.at))
+            first = ()
+        elif not (isinstance(step, Event) and step.message.event in without):
+            _take(state, step)
+
+
+def _take(state: State, step: Step) -> None:
     """Pass on what a client has received; errors that only say that there is nothing are empty."""
     now = START_NS + round(step.at * NS)
     match step:

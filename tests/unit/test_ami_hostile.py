@@ -23,7 +23,7 @@ from collector.intakes.ami.state.wanted import EVENTS, ITEMS
 from collector.lines import Point, line, tag_set
 from collector.schema import MEASUREMENTS, FieldType
 from tests.ami_answers import fresh
-from tests.ami_replay import START_NS, steps, take
+from tests.ami_replay import START_NS, follow
 from tests.length import LONG
 from tools.replay.captures import AMI, Way, read_capture
 
@@ -54,14 +54,10 @@ def flushed(path: Path) -> list[Point]:
     """The points of a session, with a flush every 10 s as in service."""
     capture = read_capture(path)
     state, points, due = State("pbx"), list[Point](), 0.0
-    for one in fresh(capture):
-        state.answer(one.action, one.message, one.items, START_NS)
-    state.asked(START_NS)
-    for step in steps(capture):
-        while step.at >= due:
+    for at in follow(state, capture, fresh(capture)):
+        while at >= due:
             points += state.flush(START_NS + round(due * NS))
             due += 10
-        take(state, step)
     return points + state.flush(START_NS + round(due * NS))
 
 
