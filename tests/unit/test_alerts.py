@@ -10,7 +10,7 @@ import pytest
 
 from tests.alert_math import computed, number, reduced, series
 from tests.alerting import provisioned
-from tests.unit.test_dashboards import metric_names
+from tests.unit.test_dashboards import metric_names, unknown_names
 from tools.dashboards import alerts
 from tools.dashboards.asked import OPS, ROOT, boards
 
@@ -118,6 +118,17 @@ def test_every_node_uses_only_nodes_before_it() -> None:
 def test_every_metric_in_an_alert_is_declared() -> None:
     text = json.dumps([rule.rule["data"] for rule in provisioned()])
     assert set(re.findall(r"collector_\w+", text)) <= metric_names()
+
+
+def test_every_name_in_the_influxql_of_an_alert_is_in_the_schema() -> None:
+    asked = 0
+    for rule in provisioned():
+        for node in rule.rule["data"]:
+            if "query" in node["model"]:
+                asked += 1
+                assert not unknown_names(node["model"]["query"]), rule.title
+                assert "$timeFilter" in node["model"]["query"]
+    assert asked > 30
 
 
 def test_a_fleet_under_twenty_is_below_every_threshold() -> None:

@@ -211,15 +211,20 @@ AMI_AWAY: Final = compared(
 )
 
 
-def _started(name: str, days: int) -> tuple[Node, ...]:
-    """Calls begun in an hour, as many days ago."""
-    ago = days * _DAY
+_DAYS: Final = {"yesterday": 1, "week": 7, "fortnight": 14}
+_AROUND: Final = {"": 0, "_before": 1, "_after": -1}
+"""Hours that are compared: clocks may have been set since, so that the hour is a neighbour."""
+
+
+def _started(name: str, hours: int) -> tuple[Node, ...]:
+    """Calls begun in an hour, as many hours ago."""
+    ago = hours * _HOUR
     return stored(name, f'SELECT sum("started") FROM {_from(CALLS.name)} {_BY}', ago + _HOUR, ago)
 
 
 def _under(was: str) -> str:
     # Four standard deviations of a count: few calls an hour prove nothing.
-    return f"((${was} - $calls > 0.5 * ${was}) && (${was} - $calls > 4 * (${was} ** 0.5)))"
+    return f"(${was} - $calls > 0.5 * ${was}) && (${was} - $calls > 4 * (${was} ** 0.5))"
 
 
 CALLS_BELOW_USUAL: Final = compared(
@@ -228,13 +233,18 @@ CALLS_BELOW_USUAL: Final = compared(
     f"{_AT}: {shown('calls')} calls in an hour; {shown('yesterday')} at this time yesterday,"
     f" {shown('week')} a week ago, {shown('fortnight')} two weeks ago.",
     _started("calls", 0),
-    _started("yesterday", 1),
-    _started("week", 7),
-    _started("fortnight", 14),
+    *(
+        _started(f"{day}{end}", 24 * days + shift)
+        for day, days in _DAYS.items()
+        for end, shift in _AROUND.items()
+    ),
     # An hour in which the connection was away has too few.
     stored("connected", f'SELECT min("connected") FROM {_CONNECTED} {_BY}', _HOUR),
     # Two of three: the same as under the median, whichever day was a holiday.
-    Math("days", " + ".join(_under(was) for was in ("yesterday", "week", "fortnight"))),
+    Math(
+        "days",
+        " + ".join(f"({' && '.join(_under(f'{day}{end}') for end in _AROUND)})" for day in _DAYS),
+    ),
     firing="($days >= 2) && ($connected > 0)",
     lasting="10m",
 )
