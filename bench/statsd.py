@@ -18,8 +18,8 @@ from bench.report import record, table
 from bench.servers import Serving, free_port
 from tools.embedded import EmbeddedInflux
 
-_RATES: Final = (10_000, 25_000, 50_000, 75_000, 0)
-_ROUND_S: Final = 10.0
+_RATES: Final = (10_000, 50_000, 100_000, 0)
+_ROUND_S: Final = 8.0
 _LONG: Final = 10_000_000
 _LONG_RATE: Final = 50_000
 _PARTS: Final = 10

@@ -82,9 +82,18 @@ def gauges(
         f'SELECT {function}("{field}") AS n FROM "{measurement}"'
         f" WHERE \"asterisk\" = '{asterisk}' GROUP BY *",
     )
-    return {
-        tuple(str(row[tag]) for tag in sorted(row.keys() - {"time", "n", "asterisk"})): float(
-            row["n"]
-        )
-        for row in rows
-    }
+    return {_tags(row, {"n"}): float(row["n"]) for row in rows}
+
+
+def newest(databases: Databases, measurement: str, asterisk: str) -> dict[tuple[str, ...], Row]:
+    """The newest point of each series, by its tags without the Asterisk."""
+    rows = live(
+        databases,
+        f'SELECT * FROM "{measurement}" WHERE "asterisk" = \'{asterisk}\''
+        " GROUP BY * ORDER BY time DESC LIMIT 1",
+    )
+    return {_tags(row, {"count", "value", "uncertain"}): row for row in rows}
+
+
+def _tags(row: Row, fields: set[str]) -> tuple[str, ...]:
+    return tuple(str(row[tag]) for tag in sorted(row.keys() - {"time", "asterisk"} - fields))

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,12 +18,17 @@ from collector.intakes.statsd.aggregate import Aggregator
 from collector.intakes.statsd.mapping import shipped
 from collector.intakes.statsd.sockets import bound
 from collector.memory import Memory
-from collector.schema.live import STATSD_TRAFFIC, UNCERTAIN
+from collector.schema.live import (
+    MAY_BE_WRONG,
+    STATSD_MEASUREMENTS,
+    STATSD_TRAFFIC,
+    UNCERTAIN,
+)
 from collector.setting_types import parse_endpoint
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import eventually, metric
-from tests.statsd import Sender, gauges, live, total
+from tests.statsd import Sender, gauges, live, newest, total
 from tools.replay.captures import STATSD, read_capture
 
 FLUSH = {"COLLECTOR_STATSD_FLUSH": "1s", "COLLECTOR_ASL": "0"}
@@ -42,7 +48,9 @@ def settings(databases: Databases, port: int) -> dict[str, str]:
 def asterisk_file(tmp_path: Path, asterisks: Mapping[str, str]) -> dict[str, str]:
     """A setting that names a file of Asterisks: name and where its StatsD comes from."""
     path = tmp_path / "asterisks.toml"
-    path.write_text("".join(f'[{name}]\nstatsd_from = "{at}"\n' for name, at in asterisks.items()))
+    path.write_text(
+        "".join(f'["{name}"]\nstatsd_from = "{at}"\n' for name, at in asterisks.items())
+    )
     return {"COLLECTOR_ASTERISK_FILE": str(path)}
 
 
@@ -260,6 +268,71 @@ def test_kill_9_at_any_moment_loses_a_second_at_most_stores_nothing_twice_and_ma
     assert gauges(databases, "statsd_gauge", UNCERTAIN)["up",] >= 1
 
 
+GAUGES = {one.name: one.fields[0].name for one in STATSD_MEASUREMENTS if MAY_BE_WRONG in one.fields}
+"""Each measurement of gauges, and its field."""
+REPLAY_S = 10.0
+"""How long the captures, of half an hour together, take when they are replayed at once."""
+
+
+class Replaying(threading.Thread):
+    """Sends every capture in its order, each from an address of its own and compressed in time."""
+
+    def __init__(self, port: int, sources: Mapping[str, Path]) -> None:
+        super().__init__()
+        self._port = port
+        self._due = sorted(
+            (at / max(1.0, traffic[-1][0]) * REPLAY_S, source, datagram)
+            for source, path in sources.items()
+            for traffic in [list(read_capture(path).received())]
+            for at, datagram in traffic
+        )
+        self.oracles = {source: Aggregator(source, shipped()) for source in sources}
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            senders = {
+                source: stack.enter_context(Sender(f"127.0.0.1:{self._port}", source=source))
+                for source in self.oracles
+            }
+            begun = time.monotonic()
+            for at, source, datagram in self._due:
+                time.sleep(max(0.0, begun + at - time.monotonic()))
+                senders[source].send(datagram)
+                self.oracles[source].take(datagram, time.time_ns())
+
+
+def test_gauges_after_kill_9_in_each_second_of_a_replay_are_right_or_say_that_they_may_not_be(
+    serve: StartServe,
+    settings: dict[str, str],
+    databases: Databases,
+    port: int,
+    tmp_path: Path,
+) -> None:
+    names = {f"127.0.2.{number + 1}": path for number, path in enumerate(STATSD)}
+    own = asterisk_file(tmp_path, {source: source for source in names})
+    collector = serve(settings | own)
+    replaying = Replaying(port, names)
+    replaying.start()
+    kills = 0
+    while replaying.is_alive():
+        replaying.join(1.0)
+        collector.kill()
+        kills += 1
+        collector = serve(collector.environment)
+    assert kills
+    assert collector.terminate() == 0
+    wrong = []
+    for source, oracle in replaying.oracles.items():
+        for point in oracle.flush(time.time_ns()):
+            if point.measurement in GAUGES:
+                tags = tuple(point.tags[tag] for tag in sorted(point.tags) if tag != "asterisk")
+                row = newest(databases, point.measurement, source).get(tags)
+                field = GAUGES[point.measurement]
+                if row and row[field] != point.fields[field] and row.get(UNCERTAIN) is None:
+                    wrong.append((source, point, row))
+    assert not wrong
+
+
 def test_stop_stores_what_came_since_the_last_flush_and_the_next_start_goes_on(
     serve: StartServe, settings: dict[str, str], databases: Databases, port: int
 ) -> None:
@@ -290,6 +363,35 @@ def test_influxdb_away_for_flushes_gets_each_once(
     assert total(databases, "calls") == 0
     serve(settings)
     eventually(lambda: total(databases, "calls") == 6)
+
+
+def test_flushes_come_back_from_a_damaged_outbox_and_a_replay_stores_nothing_twice(
+    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
+) -> None:
+    collector = serve(settings | {"COLLECTOR_INFLUX_URL": "http://127.0.0.1:9"})
+    with Sender(f"127.0.0.1:{port}") as sender:
+        for number in (1, 2, 4):
+            sender.send(b"calls:%d|c\nup:%d|g" % (number, number))
+            wait_for_flush(collector)
+    collector.kill()
+    path = collector.state_dir / "outbox.sqlite3"
+    path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
+    collector = serve(settings)
+    environment = settings | {"COLLECTOR_STATE_DIR": str(collector.state_dir)}
+    done = command(environment, "outbox", "recover", "--all")
+    assert done.code == 0, done.err
+    eventually(lambda: total(databases, "calls") == 7)
+    assert collector.terminate() == 0
+    points = live(databases, "SELECT * FROM statsd_gauge")
+    again = command(environment, "outbox", "replay", "--since", "1h")
+    assert again.code == 0, again.err
+    collector = serve(collector.environment | {"COLLECTOR_STATSD_LISTEN": ""})
+    eventually(
+        lambda: metric(collector.metrics_url, "collector_outbox_reports", target="influx") == 0
+    )
+    assert total(databases, "calls") == 7
+    assert live(databases, "SELECT * FROM statsd_gauge") == points
+    assert gauges(databases, "statsd_gauge", "value") == {("up",): 4.0}
 
 
 MAPPING = """

@@ -70,6 +70,7 @@ class Statsd:
         stations = Stations(
             [Station(one, mapping) for one in asterisks(settings)],
             lambda reason: context.metrics.statsd_dropped.labels(reason).inc(),
+            all_of_first=not settings.asterisk_file,
         )
         statsd = OpenStatsd(context, stations)
         if not context.is_first:

@@ -110,15 +110,21 @@ class Station:
 class Stations:
     """All Asterisks; finds the one that a datagram is of, and counts what is of none.
 
-    `drop` is called with the reason of each datagram, line or connection that is dropped.
+    `drop` is called with the reason of each datagram, line or connection that is dropped. With
+    `all_of_first`, because no file names addresses, everything is of the first Asterisk.
     """
 
-    def __init__(self, stations: Sequence[Station], drop: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stations: Sequence[Station],
+        drop: Callable[[str], None],
+        *,
+        all_of_first: bool,
+    ) -> None:
         self.all = tuple(stations)
         self.drop = drop
-        alone = len(self.all) == 1 and not self.all[0].networks and not self.all[0].sockets
-        self.only = self.all[0] if alone else None
-        """The one Asterisk that everything is of, if no file names addresses."""
+        self.only = self.all[0] if all_of_first else None
+        """The one Asterisk that everything is of; None if addresses matter."""
         self._by_address: dict[str, Station | None] = {}
 
     def of_address(self, host: str) -> Station | None:
