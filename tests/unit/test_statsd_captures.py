@@ -218,7 +218,7 @@ def test_truths_are_stored_or_marked_though_the_collector_is_killed_at_any_secon
 ) -> None:
     capture = read_capture(path(name))
     last = int(truths(name)[-1][0])
-    for second in range(seed(0) % 7, last, repeat(max(last // 5, 1), 1)):
+    for second in range(seed(0) % 7, last, repeat(max(last // 3, 1), 1)):
         told = Replay(capture, killed=second + 0.4)
         # Flushes of the time in which the collector is away are the old ones.
         assert wrong(name, told, second + 0.4 + AWAY + PROMPT) == [], second

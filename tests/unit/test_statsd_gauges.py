@@ -215,6 +215,16 @@ def test_silence_marks_what_is_not_zero_and_ends_with_the_next_datagram() -> Non
     assert pbx.gauge(100, "channels") == {"count": 1}
 
 
+def test_gauge_that_ami_knows_is_certain_though_no_datagram_comes() -> None:
+    pbx = Pbx()
+    pbx.zeros(1)
+    pbx.send(2, "channels.count:+1|g", "a:+1|g")
+    pbx.aggregator.truth(CHANNELS, 2, at(40))
+    assert pbx.gauge(60, "channels") == {"count": 2}
+    assert pbx.gauge(60, "statsd_gauge", "a") == {"value": 1, "uncertain": 58}
+    assert pbx.gauge(75, "channels") == {"count": 2, "uncertain": 35}
+
+
 def test_values_of_the_time_in_which_asterisk_was_down_are_marked_afterwards() -> None:
     pbx = Pbx()
     pbx.zeros(1)
@@ -314,6 +324,17 @@ class TestMemory:
         pbx.gauges(month)
         assert [key for key, text in pbx.aggregator.changed().items() if text is None]
         assert ("statsd_gauge", "load") not in pbx.gauges(month + 1)
+        pbx.send(month + 2, "load:5|g")
+        assert pbx.gauge(month + 3, "statsd_gauge", "load") == {"value": 5}
+
+    def test_gauge_that_was_forgotten_with_a_value_comes_back_uncertain(self) -> None:
+        pbx = Pbx()
+        pbx.zeros(1)
+        pbx.send(2, "channels.count:+1|g")
+        week = gauges.SILENT_DAYS * 86_400 + 10
+        pbx.gauges(week)
+        pbx.send(week + 1, "channels.count:+1|g")
+        assert pbx.gauge(week + 3, "channels") == {"count": 1, "uncertain": 2}
 
     def test_gauges_of_an_asterisk_that_is_gone_are_stored_no_longer(self) -> None:
         pbx = Pbx()

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.intakes.statsd.mapping import (
-    NAME_MAX,
     MappingError,
     MetricType,
     Target,
     read,
     shipped,
 )
+from collector.intakes.statsd.names import NAME_MAX
 from collector.schema.live import STATSD_MEASUREMENTS
 
 # The example of statsd_exporter's own description, in our own words.

@@ -191,7 +191,11 @@ class Aggregator:
                 self._names -= 1
         self._refused.clear()
         self._refusals = 0
-        return list(self._points(now_ns))
+        points = list(self._points(now_ns))
+        if self._gauges.stale:
+            self._gauges.stale = False
+            self._forget_slots()
+        return points
 
     def _points(self, now_ns: int) -> Iterator[Point]:
         uncertain = 0
@@ -246,7 +250,7 @@ class Aggregator:
             changed[_key(_PLACE, series)] = place
         if self._gaps.heard != self._saved_heard:
             self._saved_heard = self._gaps.heard
-            changed[_HEARD] = str(self._saved_heard)
+            changed[_HEARD] = f"{self._saved_heard} {self._gaps.longest}"
         if self._gauges.sure != self._saved_sure:
             self._saved_sure = self._gauges.sure
             changed[_SURE] = str(int(self._saved_sure))
@@ -262,7 +266,7 @@ class Aggregator:
         Unless none can have been `lost`, gauges are uncertain from the last saved datagram on.
         Raises ValueError, TypeError or KeyError for what `changed` has not written.
         """
-        heard = int(saved.get(_HEARD, now_ns))
+        heard, longest = map(int, saved.get(_HEARD, f"{now_ns} 0").split())
         gauges: dict[Series, str] = {}
         places: dict[Series, int] = {}
         for key, text in saved.items():
@@ -276,6 +280,7 @@ class Aggregator:
                     places[series] = int(text)
         self._resolver.restore(places)
         sure = self._saved_sure = saved.get(_SURE) == "1"
+        self._gaps.longest = longest
         self._gauges.restore(gauges, heard, sure=sure, lost=lost)
 
 

@@ -23,6 +23,8 @@ ONE_START_NS: Final = 60 * NS_PER_S
 """The longest time between the first and the last zero of one start of Asterisk."""
 NEGATIVE_NS: Final = NS_PER_S
 """The longest time between the `0` and the `-7` that set a gauge to -7."""
+SHORTEST_LIFE_NS: Final = 10_000_000
+"""The shortest time between two starts; each looks at all gauges."""
 SILENCE_NS: Final = 30 * NS_PER_S
 """The shortest silence of an Asterisk that makes its gauges uncertain."""
 SILENCE_FACTOR: Final = 3
@@ -93,8 +95,12 @@ class Gauges:
         """Number of recognised starts of the Asterisk."""
         self.sure = False
         """Whether a start of the Asterisk has been seen and nothing has been lost since."""
+        self.stale = False
+        """Whether a gauge was dropped that a slot may still hold."""
         self._zeroed: set[Gauge] = set()
         self._last_zero = 0
+        self._endpoints: dict[Series, Gauge] = {}
+        self._unloaded = 0
         self._set_is_new = False
         self._set_grew = 0
         self._flushes: list[int] = []
@@ -110,12 +116,20 @@ class Gauges:
     def add(self, gauge: Gauge) -> Gauge:
         """Hold a new gauge."""
         self._gauges[gauge.series] = gauge
+        if gauge.role is Role.ENDPOINTS:
+            self._endpoints[gauge.series] = gauge
         return gauge
 
     def forget(self, series: Series) -> None:
         """Drop a gauge."""
-        if self._gauges.pop(series, None):
+        gauge = self._gauges.pop(series, None)
+        self._endpoints.pop(series, None)
+        if gauge is not None:
+            self.stale = True
             self._gone.append(series)
+            if gauge.value and not gauge.is_set:
+                # If it comes back, it begins at 0, which is not what it was.
+                self.sure = False
 
     def set(self, gauge: Gauge, value: float, now_ns: int) -> None:
         """Take an absolute value."""
@@ -174,9 +188,6 @@ class Gauges:
             gauge.since = since_ns
             self._save(gauge)
 
-    def _of(self, *roles: Role) -> Iterator[Gauge]:
-        return (gauge for gauge in self._gauges.values() if gauge.role in roles)
-
     # Endpoints: which changes are a whole new set, and which may leave deleted ones behind.
 
     def _endpoints_change(self, gauge: Gauge, delta: float, now_ns: int) -> None:
@@ -188,13 +199,14 @@ class Gauges:
             return
         if delta < 0:
             # Sent when the module is unloaded: nobody counts until it is loaded again.
-            for other in self._of(Role.ENDPOINTS, Role.ENDPOINT_CHANNELS):
+            self._unloaded = now_ns
+            for other in self._endpoints.values():
                 self._doubt(other, now_ns)
             self._set_is_new = gauge.value + delta <= 0
         elif self._set_is_new:
             self._set_is_new = False
             self._set_grew = now_ns
-            for other in self._of(Role.ENDPOINTS):
+            for other in self._endpoints.values():
                 other.value = 0.0
                 other.since = 0
                 self._save(other)
@@ -202,14 +214,15 @@ class Gauges:
             self._set_grew = now_ns
         elif self.sure:
             # A reload has added it, and nothing tells which ones the reload has deleted.
-            for other in self._of(Role.ENDPOINTS):
+            for other in self._endpoints.values():
                 self._doubt(other, now_ns)
 
     # Starts of Asterisk.
 
     def _zero(self, gauge: Gauge, now_ns: int) -> None:
         """A gauge of PJSIP was set to 0, as Asterisk does at each start, once each."""
-        again = gauge in self._zeroed or now_ns - self._last_zero > ONE_START_NS
+        passed = now_ns - self._last_zero
+        again = passed > ONE_START_NS or (gauge in self._zeroed and passed >= SHORTEST_LIFE_NS)
         if gauge.role is Role.CONTACTS and (again or not self._zeroed_contacts()):
             self._start(now_ns)
             self._zeroed = set()
@@ -246,6 +259,7 @@ class Gauges:
                 gauge.value = came_before.get(gauge, 0.0)
             gauge.since = 0
             self._save(gauge)
+        self._unloaded = 0
 
     def _came_before(self, now_ns: int) -> dict[Gauge, float]:
         """The endpoints that this start has added before its first zero."""
@@ -266,30 +280,32 @@ class Gauges:
     def flush(self, now_ns: int) -> Iterator[tuple[Gauge, int]]:
         """Each stored gauge, and for how long it may have been wrong, in s; -1: it is right."""
         self._flushes = [*self._flushes[-63:], now_ns]
-        silent_since = self._silent_since(now_ns)
+        silence = max(SILENCE_NS, SILENCE_FACTOR * self.gaps.longest)
         for gauge in list(self._gauges.values()):
             if self._is_over(gauge, now_ns):
                 self.forget(gauge.series)
             elif gauge.stored and gauge.heard:
-                since = gauge.since or (silent_since if gauge.value else 0)
+                if gauge.role is Role.ENDPOINT_CHANNELS and gauge.heard <= self._unloaded:
+                    # Their changes may have been missed while the module was unloaded.
+                    self._doubt(gauge, self._unloaded)
+                since = gauge.since
+                # AMI may know its value while the Asterisk sends no datagrams.
+                known = max(self.gaps.heard, gauge.heard)
+                if not since and gauge.value and now_ns - known > silence:
+                    since = known
                 yield gauge, max(0, (now_ns - since) // NS_PER_S) if since else -1
 
     def _is_over(self, gauge: Gauge, now_ns: int) -> bool:
         if now_ns - max(self.gaps.heard, gauge.heard) > SILENT_DAYS * _NS_PER_DAY:
             return True
         may_end = gauge.role in (Role.ENDPOINT_CHANNELS, Role.OTHER)
+        may_end = may_end and (gauge.is_set or not gauge.value)
         return may_end and now_ns - gauge.heard > IDLE_DAYS * _NS_PER_DAY
 
     def wrong(self) -> Iterable[tuple[Series, int, list[int]]]:
         """Gauges that turned out to have been wrong since a time, at these flushes."""
         wrong, self._wrong = self._wrong, []
         return wrong
-
-    def _silent_since(self, now_ns: int) -> int:
-        """When the Asterisk fell silent, longer than is usual; 0 if it is not."""
-        heard = self.gaps.heard
-        limit = max(SILENCE_NS, SILENCE_FACTOR * self.gaps.longest)
-        return heard if heard and now_ns - heard > limit else 0
 
     def saved(self) -> Iterator[tuple[Series, str | None]]:
         """Gauges that have changed since the last call; None for those forgotten."""
@@ -306,7 +322,7 @@ class Gauges:
     def restore(
         self, saved: Mapping[Series, str], heard_ns: int, *, sure: bool, lost: bool
     ) -> None:
-        """Continue with saved gauges; the last datagram before came at `heard_ns`.
+        """Continue with saved gauges. The last datagram before came at `heard_ns`.
 
         `sure` is what it was when they were saved, `lost` whether others may have come since.
         """

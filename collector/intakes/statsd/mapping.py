@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from collector.intakes.statsd.names import NAME_MAX
 from collector.schema.live import ASTERISK, UNCERTAIN
 
 MetricType = Literal["counter", "gauge", "observer", "set"]
@@ -23,8 +24,6 @@ MetricType = Literal["counter", "gauge", "observer", "set"]
 
 VALUE: Final = "value"
 """The field of a gauge or counter, unless its rule names another."""
-NAME_MAX: Final = 512
-"""The longest name, in characters, that is compared with the rules; longer ones match none."""
 
 _TYPES: Final[Mapping[str, MetricType]] = {
     "counter": "counter",
@@ -119,7 +118,10 @@ class NameMapping:
         self._patterns = [(rule, rule.pattern) for rule in rules if rule.pattern is not None]
 
     def find(self, name: str, metric_type: MetricType) -> Found:
-        """What a metric becomes: a target, `drop`, or None where no rule matches."""
+        """What a metric becomes: a target, `drop`, or None where no rule matches.
+
+        A name over `NAME_MAX` matches none.
+        """
         if len(name) > NAME_MAX:
             return None
         parts = name.split(".")

@@ -13,6 +13,8 @@ from typing import Final
 
 from collector.intakes.statsd.line import COUNTER, GAUGE, METER, TIMER
 
+NAME_MAX: Final = 512
+"""The longest name, in characters, that is looked at; Asterisk's own are far shorter."""
 PREFIX_MAX: Final = 40
 """The longest prefix that res_statsd sends, in bytes."""
 METER_SUFFIX: Final = "_meter"
@@ -77,7 +79,9 @@ class Known:
 
 
 def recognise(name: str, type_: bytes) -> Known | None:
-    """A name of Asterisk's own modules; None for all others."""
+    """A name of Asterisk's own modules; None for all others, and for very long ones."""
+    if len(name) > NAME_MAX:
+        return None
     if not name.endswith(_ENDS) and not any(middle in name for middle in _MIDDLES):
         return None
     for role, known_type, pattern, certain in _PATTERNS:

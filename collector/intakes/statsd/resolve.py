@@ -125,12 +125,11 @@ class Resolver:
         found = self.mapping.find(name, metric_type)
         if found is None and known is not None and known.prefix:
             found = self.mapping.find(known.name, metric_type)
-        is_pjsip = known is not None and known.role in (Role.CONTACTS, Role.REGISTRATIONS)
         if found == "drop":
-            if not is_pjsip:
+            if known is None or known.role is not Role.CONTACTS:
                 return Dropped(self._counts, Drop.MAPPED), True
             # Its zeros still show the starts of Asterisk.
-            series = Series("", ((NAME_TAG, name),))
+            series = Series("", ((NAME_TAG, known.name),))
             return self._gauge(series, Target("", {}), known, stored=False), True
         target = found or Target(_GENERIC[metric_type], {NAME_TAG: name})
         series = self._series(target, sample.tags)
