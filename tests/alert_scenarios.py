@@ -217,7 +217,8 @@ class Scenario:
         """Lines of the live database: a point a minute of each series, while it has a value."""
         for series in self._live:
             name, tags = series["measurement"], series["tags"]
-            key = "".join(f",{tag}={value}" for tag, value in tags.items())
+            escaped = {tag: value.replace(" ", "\\ ") for tag, value in tags.items()}
+            key = "".join(f",{tag}={value}" for tag, value in escaped.items())
             for at in range(self.start, self.end, _FLUSH):
                 fields = []
                 for field, steps in series["fields"].items():

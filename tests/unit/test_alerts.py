@@ -34,6 +34,7 @@ PROMISED = {
     "FreshnessBudget",
     "ContactsUnreachable",
     "RegistrationLost",
+    "Iax2RegistrationLost",
     "RoundTripSlow",
     "DatagramsDropped",
     "AsteriskSilent",

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from collector.schema.ami import AGENTS, AMI_TRAFFIC, CALLS, QUEUES, RTP, SECURITY, TRUNKS
+from collector.schema.ami import (
+    AGENTS,
+    AMI_TRAFFIC,
+    CALLS,
+    IAX2_REGISTRATIONS,
+    QUEUES,
+    RTP,
+    SECURITY,
+    TRUNKS,
+)
 from collector.schema.live import (
     ASTERISK,
     PJSIP_CONTACTS,
@@ -59,15 +68,28 @@ CONTACTS_UNREACHABLE: Final = compared(
     lasting="3m",
 )
 
-REGISTRATION_LOST: Final = compared(
-    "RegistrationLost",
-    "critical",
-    f"{_AT}: {shown('lost')} outbound registrations are not registered.",
-    stored(
-        "lost", _states(PJSIP_REGISTRATIONS.name, '"state" =~ /^(Unregistered|Rejected)$/'), _NOW
-    ),
-    firing="$lost > 0",
-    lasting="2m",
+
+def _registration(title: str, kind: str, measurement: str, states: str) -> Rule:
+    """A rule about outbound registrations of a kind, of which any is in one of these states."""
+    return compared(
+        title,
+        "critical",
+        f"{_AT}: {shown('lost')} outbound {kind} registrations are not registered.",
+        stored("lost", _states(measurement, f'"state" =~ /^({states})$/'), _NOW),
+        firing="$lost > 0",
+        lasting="2m",
+    )
+
+
+REGISTRATION_LOST: Final = _registration(
+    "RegistrationLost", "PJSIP", PJSIP_REGISTRATIONS.name, "Unregistered|Rejected"
+)
+# A registration that is under way is sent or authenticated; it is lost when that takes 2 minutes.
+IAX2_REGISTRATION_LOST: Final = _registration(
+    "Iax2RegistrationLost",
+    "IAX2",
+    IAX2_REGISTRATIONS.name,
+    "Unregistered|Rejected|Request Sent|Auth Sent|Timeout|No Authentication",
 )
 
 ROUND_TRIP_SLOW: Final = compared(
@@ -250,6 +272,7 @@ CALLS_BELOW_USUAL: Final = compared(
 )
 
 AMI: Final[tuple[Rule, ...]] = (
+    IAX2_REGISTRATION_LOST,
     QUEUE_LONGEST_WAIT,
     QUEUE_ABANDONED,
     QUEUE_NO_AGENT,
