@@ -219,18 +219,67 @@ async def test_fully_booted_ends_the_wait() -> None:
         await until(lambda: notes.rounds > 0)
 
 
-async def test_a_user_without_rights_and_class_system_is_followed() -> None:
+async def test_a_user_without_rights_and_class_system_is_asked_nothing_twice() -> None:
     server = AmiServer(write=())
-    server.booted = False
+    server.read = set()
     server.lists_commands = False
-    server.recorded = lambda action, _at: (
-        [b"Response: Error\r\nActionID: %ID%\r\nMessage: Permission denied\r\n\r\n"]
-        if action != "Ping"
-        else None
-    )
-    async with server.listening(), following(server) as (_, notes):
-        server.booted = True
+    times = Times(booted=0.02, quiet=60, poll=0.01, look=0.01)
+    async with server.listening(), following(server, times=times) as (_, notes):
+        await until(lambda: notes.rounds > 2)
+        server.drop()
+        await until(lambda: server.logins > 1)
+        rounds = notes.rounds
+        await until(lambda: notes.rounds > rounds + 1)
+    assert set(notes.actions) == {"QueueStatus"}
+    assert set(server.refused.values()) == {1}
+
+
+async def test_an_asterisk_that_answers_no_question_is_listened_to_all_the_same() -> None:
+    server = AmiServer()
+    server.read = set()
+    server.recorded = lambda _action, _at: []
+    times = Times(connect=5, booted=0.05, quiet=60, answer=0.2, poll=60, look=0.01)
+
+    async def talk() -> None:
+        while True:
+            await server.say(HANGUP)
+            await asyncio.sleep(0.02)
+
+    async with server.listening(), following(server, times=times) as (client, notes):
+        await server.logged_in()
+        talking = asyncio.create_task(talk())
         await until(lambda: notes.rounds > 0)
+        talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
+        assert "Hangup" in notes.names
+        assert notes.answers == []
+        assert client.seen.drops[Drop.UNANSWERED] >= len(STATE)
+        assert server.logins == 1
+
+
+async def test_a_long_answer_may_take_longer_than_the_time_for_an_answer() -> None:
+    server = AmiServer()
+    times = Times(connect=5, booted=0.1, quiet=60, answer=0.3, poll=60, look=0.01)
+    for number in range(30):
+        server.pbx.devices[f"PJSIP/{number}"] = "INUSE"
+    server.item_pause = 0.02
+    async with server.listening(), following(server, times=times) as (_, notes):
+        await until(lambda: notes.rounds > 0)
+        assert len(dict(notes.answers)["DeviceStateList"]) == 30
+        assert server.logins == 1
+
+
+async def test_an_answer_with_too_many_items_is_cut_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.intakes.ami.connection._MOST_ITEMS", 3)
+    server = AmiServer()
+    for number in range(5):
+        server.pbx.devices[f"PJSIP/{number}"] = "INUSE"
+    async with server.listening(), following(server) as (client, notes):
+        await until(lambda: notes.rounds > 0)
+        assert len(dict(notes.answers)["DeviceStateList"]) == 3
+        assert client.seen.drops[Drop.LIST_TOO_LONG] == 2
 
 
 async def test_a_graceful_shutdown_forgets_no_question_and_events_go_on() -> None:

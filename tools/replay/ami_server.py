@@ -66,6 +66,7 @@ class AmiServer:
         self.reads = True
         self.modules = set(RIGHTS)
         self.login_pause = 0.0
+        self.item_pause = 0.0
         self.logins = 0
         self.connections = 0
         self.leavers = 0
@@ -231,9 +232,14 @@ class _Session:
             await self._reply(told, "Error", Message=EMPTY[action])
             return
         await self._reply(told, "Success", EventList="start", Message="A list will follow")
-        data = b"".join(message("Event", name, {**mark, **item}) for name, item in items)
         end = {**mark, "EventList": "Complete", "ListItems": str(len(items))}
-        await server.write_to(self._writer, data + message("Event", COMPLETE[action], end))
+        data = [message("Event", name, {**mark, **item}) for name, item in items]
+        data.append(message("Event", COMPLETE[action], end))
+        if not server.item_pause:
+            data = [b"".join(data)]
+        for one in data:
+            await server.write_to(self._writer, one)
+            await asyncio.sleep(server.item_pause)
 
     async def _list_commands(self, told: Headers, rights: Headers) -> None:
         server = self._server

@@ -70,7 +70,7 @@ class End(StrEnum):
     CLOSED = "closed"
     """Asterisk, or something between, has closed the connection."""
     SILENT = "silent"
-    """An answer to a Ping or a question did not come in time."""
+    """Nothing came, not even the answer to a Ping or a question."""
 
 
 class Lost(Exception):
@@ -111,15 +111,15 @@ class Times:
     """Times of a connection, in s.
 
     Connecting and each step of the login take at most `connect`. FullyBooted is waited for
-    `booted` before Asterisk is asked whether it is. After `quiet` without a byte a Ping is sent; an
-    answer takes at most `answer`. The state is asked for again every `poll`, and where the sink is
-    stale, at most every `look`.
+    `booted` before Asterisk is asked whether it is. After `quiet` without a byte a Ping is sent;
+    `answer` is the longest time between the parts of an answer. The state is asked for again every
+    `poll`, and where the sink is stale, at most every `look`.
     """
 
     connect: float = 10.0
     booted: float = 3.0
     quiet: float = 15.0
-    answer: float = 45.0
+    answer: float = 20.0
     poll: float = 60.0
     look: float = 2.0
 
@@ -171,7 +171,7 @@ class Connection:
         self._sent = 0
         self._greeted, self._booted = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._read_at = self._loop.time()
+        self._read_at = self._heard_at = self._loop.time()
         self._failures = Sparing()
 
     async def during(self, talk: Coroutine[Any, Any, T]) -> T:
@@ -244,11 +244,15 @@ class Connection:
             async with asyncio.timeout(self._times.booted):
                 await self._booted.wait()
         # Without the class `system` no FullyBooted comes.
-        while not self._booted.is_set():
+        while not self._booted.is_set() and "CoreStatus" not in self._unanswerable:
             answer = await self._answer(self._ask("CoreStatus"))
-            if answer.refusal in {None, Refusal.DENIED}:
-                return
-            await asyncio.sleep(self._times.booted)
+            if answer is None or answer.refusal is None:
+                break
+            if answer.refusal is Refusal.DENIED:
+                self._cannot_ask({"CoreStatus"})
+            else:
+                await asyncio.sleep(self._times.booted)
+        self._booted.set()
 
     async def allowed(self) -> frozenset[str] | None:
         """Names of the actions that Asterisk has and the account may use; None if it won't say."""
@@ -296,8 +300,25 @@ class Connection:
         self._writer.write(action_bytes(action, f"{self._prefix}{self._sent}", **headers))
         return question.future
 
-    async def _answer(self, answer: asyncio.Future[T]) -> T:
-        return await _within(self._times.answer, answer, End.SILENT)
+    async def _answer(self, answer: asyncio.Future[T]) -> T | None:
+        """Wait for an answer, for as long as parts of it come.
+
+        None if there is none although other messages come: an Asterisk that answers nothing is
+        listened to all the same. Raises Lost if nothing comes at all.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._times.answer):
+                    return await asyncio.shield(answer)
+            except TimeoutError:
+                since = self._loop.time() - self._times.answer
+                if self._heard_at > since:
+                    continue
+                if self._read_at <= since:
+                    raise Lost(End.SILENT) from None
+                self._seen.drops[Drop.UNANSWERED] += len(self._questions)
+                self._questions.clear()
+                return None
 
     def _take(self, raw: bytes) -> None:
         parsed = self._messages.read(raw)
@@ -316,6 +337,7 @@ class Connection:
 
     def _hear(self, part: Answer | Item) -> None:
         """Take a part of an answer; hand the answer over once it is whole."""
+        self._heard_at = self._loop.time()
         question = self._questions.get(part.number)
         if question is None:
             self._seen.drops[Drop.FOREIGN] += 1

@@ -174,3 +174,9 @@ class AmiIntake:
             metrics.ami_ends.labels(name, end).inc(number)
         for action, number in seen.refused.items():
             metrics.ami_refused.labels(name, action).inc(number)
+        if seen.refused:
+            log.warning(
+                "an Asterisk does not answer some questions: `collector check` says why",
+                asterisk=name,
+                questions=sorted(seen.refused),
+            )

@@ -31,7 +31,7 @@ _ANSWER: Final = ("Response", "Message", "EventList", "Challenge", *RESPONSE)
 
 
 class Drop(StrEnum):
-    """Reasons why a message is dropped, as in the metric's label."""
+    """Reasons why a message is dropped or missing, as in the metric's label."""
 
     TOO_LONG = "too-long"
     """It is larger than `MAX_MESSAGE`."""
@@ -43,6 +43,8 @@ class Drop(StrEnum):
     """It answers an action that this connection did not send."""
     LIST_TOO_LONG = "list-too-long"
     """It is an item of an answer that has too many."""
+    UNANSWERED = "unanswered"
+    """It is a question of ours that got no answer, although events came."""
     FAILED = "failed"
     """Handling it failed: an error in this program."""
 
