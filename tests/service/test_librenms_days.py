@@ -30,6 +30,7 @@ from tests.librenms import (
     uuid_of,
 )
 from tests.sender import eventually
+from tools.dashboards.asked import LIBRENMS, Span, boards, filled, queries
 
 K = 3
 S = 10**9
@@ -225,3 +226,37 @@ async def test_cleared_install_leaves_final_days_as_published_and_open_ones_with
     assert past in await rolling.due(now)
     await rolling.roll(past, now)
     assert numbers(databases)[past]["installs"] == 5
+
+
+async def test_every_query_of_the_dashboard_returns_the_days_numbers(
+    influx: Influx, databases: Databases, installs: Installs
+) -> None:
+    now = datetime.now(UTC)
+    for back in (3, 2, 1, 0):
+        installs.fill(now.date() - timedelta(days=back), range(5))
+    rolling = days_of(influx)
+    for day in await rolling.due(now):
+        await rolling.roll(day, now)
+    (board,) = boards(LIBRENMS)
+    until = day_ns(now.date()) // 10**6
+    span = Span(until - 30 * 86_400_000, until - 1)
+    (variable,) = board["templating"]["list"]
+    offered = databases.server.query(variable["query"], databases.daily)
+    assert variable["current"]["value"] in {row["value"] for row in offered}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for query in queries(board):
+        text = filled(query.text, {"group": "port_type"}, span)
+        rows = databases.server.query(text, databases.daily)
+        # All installs have the same, so that nothing is in `other`.
+        assert bool(rows) == ("= 'other'" not in text.replace("!= 'other'", "")), query
+        found.setdefault(query.panel, rows)
+        # An open day is never drawn as a drop.
+        assert all(row["time"] < day_ns(now.date()) for row in rows), query
+    assert {row["installs"] for row in found["Installs"]} == {5}
+    systems = {row["value"]: row["sum"] for row in found["Operating systems now"]}
+    assert systems == {value: 5 * total for value, (total,) in devices_of({1: report()}).items()}
+    assert found["Devices, last day"][-1]["devices"] == sum(systems.values())
+    assert {row["value"] for row in found["SNMP versions now"]} == {"v2c", "v3"}
+    assert {row["value"] for row in found["$group now"]} == {
+        value for _, value, _ in expected(report())["port_type"]
+    }

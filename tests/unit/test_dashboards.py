@@ -15,7 +15,7 @@ from collector.metrics import Metrics
 from collector.schema import LIVE, MEASUREMENTS, NODE_DIMENSIONS
 from tools.dashboards import live_host
 from tools.dashboards.__main__ import BOARDS, dashboards, files
-from tools.dashboards.asked import COMMUNITY, OPS, ROOT, Json, boards, queries
+from tools.dashboards.asked import COMMUNITY, LIBRENMS, OPS, ROOT, Json, boards, queries
 from tools.dashboards.colours import GREY
 from tools.dashboards.kinds import lines
 from tools.dashboards.model import Dashboard
@@ -27,7 +27,8 @@ SOURCES = {
     "prometheus": "prometheus",
 }
 MEANT_FOR_93 = {"text", "stat", "bargauge", "timeseries", "table", "barchart"}
-ALL = [*boards(COMMUNITY), *boards(OPS)]
+PUBLIC = [*boards(COMMUNITY), *boards(LIBRENMS)]
+ALL = [*PUBLIC, *boards(OPS)]
 
 
 def panels(board: Json, *, asking: bool = True) -> Iterator[Json]:
@@ -84,7 +85,7 @@ def test_every_query_names_its_datasource_by_uid() -> None:
 
 
 def test_the_community_asks_the_public_database_alone() -> None:
-    for board in boards(COMMUNITY):
+    for board in PUBLIC:
         assert set(re.findall(r'"uid": "([a-z-]+)"', json.dumps(board["panels"]))) == {
             "usage-daily"
         }
@@ -260,7 +261,7 @@ def test_every_metric_that_is_asked_for_is_declared() -> None:
 
 def test_other_is_grey_and_drawn_last_wherever_values_are_drawn() -> None:
     drawn = 0
-    for board in boards(COMMUNITY):
+    for board in PUBLIC:
         for panel in panels(board):
             aliases = [target.get("alias") for target in panel["targets"]]
             if "$tag_value" not in aliases and "$tag_version" not in aliases:
@@ -280,7 +281,7 @@ def test_other_is_grey_and_drawn_last_wherever_values_are_drawn() -> None:
 
 def test_a_value_has_one_colour_on_every_dashboard() -> None:
     colour: dict[str, set[str]] = {}
-    for board in boards(COMMUNITY):
+    for board in PUBLIC:
         for panel in panels(board):
             for override in panel["fieldConfig"]["overrides"]:
                 if override["matcher"]["id"] == "byName":
@@ -312,8 +313,18 @@ def test_every_community_dashboard_has_the_filter_a_sentence_and_the_way_to_the_
                 assert panel["fieldConfig"]["defaults"]["noValue"]
 
 
+def test_the_dashboard_of_librenms_has_a_sentence_the_way_to_the_method_and_complete_days() -> None:
+    (board,) = boards(LIBRENMS)
+    says = board["panels"][0]["options"]["content"]
+    assert "counted" in says
+    assert 'href="/method"' in says
+    assert [variable["name"] for variable in board["templating"]["list"]] == ["group"]
+    for query in queries(board):
+        assert '"final" = 1' in query.text, query
+
+
 def test_a_range_ends_with_the_last_complete_day_in_utc() -> None:
-    for board in boards(COMMUNITY):
+    for board in PUBLIC:
         assert board["time"] == {"from": "now-1y/d", "to": "now-1d/d"}
         assert board["timezone"] == "utc"
 
@@ -341,6 +352,7 @@ def test_there_are_the_dashboards_that_were_promised() -> None:
         "usage-platforms",
         "usage-channels",
         "usage-packages",
+        "librenms",
         "collector-intake",
         "collector-health",
         "collector-storage",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tools.dashboards import alerts, community, ops
+from tools.dashboards.community_librenms import LIBRENMS
 from tools.dashboards.model import Dashboard, Json
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -18,7 +19,7 @@ FOLDER: Final = "Collector"
 
 def dashboards() -> tuple[Dashboard, ...]:
     """Every dashboard."""
-    return (*community.DASHBOARDS, *ops.DASHBOARDS, ops.runbook(ROOT))
+    return (*community.DASHBOARDS, LIBRENMS, *ops.DASHBOARDS, ops.runbook(ROOT))
 
 
 def files(site: str = "") -> dict[Path, str]:

@@ -13,6 +13,7 @@ from tools.dashboards.variables import ANY
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMUNITY = ROOT / "grafana/dashboards/community"
+LIBRENMS = ROOT / "grafana/dashboards/librenms"
 OPS = ROOT / "grafana/dashboards/ops"
 RULES = ROOT / "provisioning/ops/alerting/rules.json"
 

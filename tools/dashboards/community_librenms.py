@@ -1,0 +1,234 @@
+"""LibreNMS's installs: what they watch and what they run, for anybody, without login.
+
+A folder of its own: a community without LibreNMS does not provision it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collector.schema import ALL, OTHER
+from collector.schema.librenms import DAILY_LIBRENMS, DAILY_LIBRENMS_TOTALS
+from tools.dashboards.colours import PACKAGE_VERSION, colours
+from tools.dashboards.kinds import bars, daily, lines, stat, table, text
+from tools.dashboards.model import USAGE_DAILY, Dashboard, Panel
+from tools.dashboards.queries import DONE, IN_RANGE, LAST_DAY
+from tools.dashboards.variables import asked
+
+_MOST: Final = 50
+"""Values in a table; the greatest come first."""
+_NOBODY: Final = "no group of so many installs"
+_SUM: Final = (
+    " A sum over the installs that reported on the day, each by its last report. Values that too"
+    " few installs have are together in the grey `other`."
+)
+
+
+def _of(field: str, time: str = IN_RANGE) -> str:
+    """A number of the day."""
+    return f'SELECT "{field}" FROM "{DAILY_LIBRENMS.name}" WHERE {time} AND {DONE}'
+
+
+def _rows(group: str, *, other: bool, time: str) -> str:
+    """The condition of a group's values: the named ones, or `other` alone."""
+    values = f"\"value\" = '{OTHER}'" if other else f"\"value\" != '{OTHER}'"
+    return (
+        f'FROM "{DAILY_LIBRENMS_TOTALS.name}" WHERE {time} AND {DONE} AND "group" = \'{group}\''
+        f" AND \"value\" != '{ALL}' AND {values}"
+    )
+
+
+def _values(group: str, *, other: bool, time: str = IN_RANGE) -> str:
+    """Totals by value of a group, a series each."""
+    return f'SELECT "total" {_rows(group, other=other, time=time)} GROUP BY "value"'
+
+
+def _greatest(group: str) -> str:
+    """The values of a group on the last complete day with the greatest totals."""
+    return (
+        f'SELECT top("total", "value", {_MOST}) AS "sum", "installs"'
+        f" {_rows(group, other=False, time=LAST_DAY)}"
+    )
+
+
+def _whole(group: str) -> str:
+    """The total of a group by day."""
+    return (
+        f'SELECT "total" FROM "{DAILY_LIBRENMS_TOTALS.name}" WHERE {IN_RANGE} AND {DONE}'
+        f" AND \"group\" = '{group}' AND \"value\" = '{ALL}'"
+    )
+
+
+def _groups() -> str:
+    """Groups that are published, for the variable."""
+    return f'SHOW TAG VALUES FROM "{DAILY_LIBRENMS_TOTALS.name}" WITH KEY = "group"'
+
+
+def _share(group: str, title: str, what: str, *, width: int, height: int = 9) -> Panel:
+    """The share of each value of a group, day by day."""
+    return lines(
+        title,
+        f"{what}{_SUM}",
+        (
+            daily(_values(group, other=False), "$tag_value"),
+            daily(_values(group, other=True), OTHER),
+        ),
+        width=width,
+        height=height,
+        overrides=colours(PACKAGE_VERSION),
+        no_value=_NOBODY,
+        stacked="percent",
+    )
+
+
+def _now(group: str, title: str, what: str, *, width: int, height: int = 9) -> Panel:
+    """A group of few values on the last complete day, as bars."""
+    return bars(
+        title,
+        f"{what}{_SUM}",
+        (
+            daily(_values(group, other=False, time=LAST_DAY), "$tag_value"),
+            daily(_values(group, other=True, time=LAST_DAY), OTHER),
+        ),
+        colours(),
+        width=width,
+        height=height,
+        no_value=_NOBODY,
+    )
+
+
+def _list(group: str, title: str, what: str, counted: str, *, width: int) -> Panel:
+    """The greatest values of a group on the last complete day, as a table."""
+    return table(
+        title,
+        f"{what} The {_MOST} greatest. `installs` is left out where it would tell that only a few"
+        " do not have the value.",
+        daily(_greatest(group), table=True),
+        width=width,
+        height=11,
+        names={"value": "value", "sum": counted, "installs": "installs"},
+        sort=counted,
+        no_value=_NOBODY,
+    )
+
+
+LIBRENMS: Final = Dashboard(
+    uid="librenms",
+    title="LibreNMS",
+    description="Installs of LibreNMS are counted that reported on the day.",
+    file="librenms/librenms.json",
+    tag="librenms",
+    rows=(
+        (
+            text(
+                '<div style="font-size:13px;line-height:1.35">Installs of LibreNMS whose operators'
+                " switched statistics on are counted once a day, and what they say that they watch"
+                " is added up. Only complete days (UTC)."
+                '<br><a href="/method" target="_blank" rel="noopener">How it is counted</a> ·'
+                ' <a href="/privacy" target="_blank" rel="noopener">what is kept of you</a></div>'
+            ),
+        ),
+        (
+            stat(
+                "Installs, last day",
+                "Installs that reported on the last complete day; behind it, the days of the"
+                " chosen time.",
+                daily(_of("installs")),
+                width=6,
+            ),
+            stat(
+                "Devices, last day",
+                "Devices that those installs watch, added up.",
+                daily(_of("devices")),
+                width=6,
+                no_value=_NOBODY,
+            ),
+            stat(
+                "Ports, last day",
+                "Ports of those devices, added up.",
+                daily(_of("ports")),
+                width=6,
+                no_value=_NOBODY,
+            ),
+            stat(
+                "Sensors, last day",
+                "Sensors of those devices, added up.",
+                daily(_whole("sensors")),
+                width=6,
+                no_value=_NOBODY,
+            ),
+        ),
+        (
+            lines(
+                "Installs",
+                "Installs that reported on each day. An install that was off that day is missing.",
+                (daily(_of("installs"), "installs"),),
+                width=12,
+            ),
+            lines(
+                "Devices and ports",
+                "Devices and ports of the installs that reported on each day, added up.",
+                (daily(_of("devices"), "devices"), daily(_of("ports"), "ports")),
+                width=12,
+            ),
+        ),
+        (
+            _list(
+                "os", "Operating systems now", "Devices by operating system.", "devices", width=8
+            ),
+            _list("hardware", "Hardware now", "Devices by model.", "devices", width=8),
+            _list(
+                "applications", "Applications now", "Applications on devices.", "devices", width=8
+            ),
+        ),
+        (
+            _now("type", "Types of devices now", "Devices by type.", width=8),
+            _now("snmp_version", "SNMP versions now", "Devices by version of SNMP.", width=8),
+            _now("sensors", "Sensors now", "Sensors by class.", width=8),
+        ),
+        (
+            _share(
+                "librenms_release",
+                "LibreNMS releases, share of installs",
+                "Installs by release.",
+                width=12,
+            ),
+            _share(
+                "php_version", "PHP versions, share of installs", "Installs by version.", width=12
+            ),
+        ),
+        (
+            _share(
+                "database_version",
+                "Databases, share of installs",
+                "Installs by database server and version.",
+                width=12,
+            ),
+            _share(
+                "python_version",
+                "Python versions, share of installs",
+                "Installs by version.",
+                width=12,
+            ),
+        ),
+        (
+            _list(
+                "$group",
+                "$group now",
+                "Values of the chosen group on the last complete day.",
+                "sum",
+                width=8,
+            ),
+            lines(
+                "$group",
+                "The total of the chosen group, day by day.",
+                (daily(_whole("$group"), "total"),),
+                width=16,
+                height=11,
+                no_value=_NOBODY,
+            ),
+        ),
+    ),
+    variables=(asked("group", "Group", _groups(), USAGE_DAILY, current="port_type"),),
+    range=("now-1y/d", "now-1d/d"),
+)
