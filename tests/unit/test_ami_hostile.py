@@ -170,6 +170,32 @@ def test_services_of_attacks_are_held_to_a_bound() -> None:
     assert attacks["other"] == 81
 
 
+def test_very_many_causes_become_one_and_the_count_stays() -> None:
+    state = State("pbx")
+    for number in range(300):
+        name = str(number)
+        about = {"Cause": str(number % 128), "TechCause": str(300 + number)}
+        state.take(event("Newchannel", Uniqueid=name, Linkedid=name), 0)
+        state.take(event("Hangup", Uniqueid=name, Linkedid=name, **about), 0)
+    ended = [(p.tags["cause"], p.fields["ended"]) for p in state.flush(0) if "outcome" in p.tags]
+    assert len(ended) < 210
+    assert sum(int(count) for _, count in ended) == 300
+    assert sum(int(count) for cause, count in ended if cause == "other") == 100
+
+
+def test_very_many_calls_of_one_flush_are_all_counted() -> None:
+    state = State("pbx", Names({"PJSIP/a": "one"}))
+    for number in range(50_010):
+        name = str(number)
+        told = {"Uniqueid": name, "Linkedid": name, "Channel": "PJSIP/a-1"}
+        state.take(event("Newchannel", **told), 0)
+        state.take(event("Hangup", **told, Cause="16"), 0)
+    started = {
+        p.tags["direction"]: p.fields["started"] for p in state.flush(0) if "started" in p.fields
+    }
+    assert started == {"in": 50_000, "out": 0, "internal": 10}
+
+
 def test_percentiles_of_very_many_values_are_near_and_the_rest_exact() -> None:
     spread = Spread()
     values = list(range(50_000))

@@ -355,6 +355,29 @@ def test_queue_that_asterisk_has_no_more_has_no_points_any_more() -> None:
     assert ("queues", "q") not in pbx.flush()
 
 
+def test_queue_of_which_an_event_alone_tells_is_written_once_asterisk_lists_it() -> None:
+    pbx = Asterisk()
+    pbx.answer("QueueStatus")
+    pbx.asked(0)
+    for queue in ("realtime", "+49301234567"):
+        pbx.say("QueueCallerJoin", at=1, Queue=queue, Uniqueid=queue, Count="1")
+    assert pbx.state.stale
+    assert not [key for key in pbx.flush(2) if key[0] in ("queues", "agents")]
+    entry = {"Queue": "realtime", "Uniqueid": "realtime", "Wait": "2"}
+    pbx.answer(
+        "QueueStatus",
+        Message("QueueParams", {"Queue": "realtime", "ServiceLevel": "5"}),
+        Message("QueueEntry", entry),
+    )
+    pbx.asked(3)
+    assert pbx.state.drops == {"unknown-queue": 1}
+    points = pbx.flush(4)
+    assert [key for key in points if key[0] == "queues"] == [("queues", "realtime")]
+    assert points[("queues", "realtime")]["entered"] == 1
+    assert points[("queues", "realtime")]["waiting"] == 1
+    assert points[("queues", "realtime")]["longest_wait"] == 3.0
+
+
 def test_reload_makes_the_state_ask_again() -> None:
     pbx = Asterisk()
     pbx.asked()
@@ -389,3 +412,45 @@ def test_clock_that_is_set_back_makes_no_negative_time() -> None:
 def test_measurements_of_ami_are_in_the_live_database() -> None:
     names = {point[0] for point in Asterisk().flush()}
     assert names <= {one.name for one in MEASUREMENTS if one.database == LIVE}
+
+
+def test_announcers_device_makes_the_state_count_channels_again() -> None:
+    pbx = Asterisk()
+    pbx.answer("CoreShowChannels")
+    pbx.answer("ConfbridgeListRooms")
+    pbx.asked()
+    pbx.say("DeviceStateChange", Device="CBAnn/1000-00000001;1", State="INUSE")
+    assert pbx.state.stale
+    pbx.answer("CoreStatus", CoreCurrentCalls="2")
+    pbx.answer("CoreShowChannels")
+    pbx.asked()
+    assert not pbx.state.stale
+    assert pbx.flush()[("calls", "unknown", "none")]["channels"] == 2
+
+
+def test_channels_that_go_between_count_and_list_are_not_taken_for_hidden_ones() -> None:
+    pbx = Asterisk()
+    pbx.answer("CoreShowChannels")
+    pbx.asked()
+    for name in "123":
+        pbx.channel(name)
+    pbx.answer("CoreStatus", CoreCurrentCalls="3")
+    pbx.answer("CoreShowChannels", Message("CoreShowChannel", {"Uniqueid": "1", "Linkedid": "1"}))
+    for name in "23":
+        pbx.channel(name, Event="Hangup", Cause="16")
+    assert pbx.flush()[("calls", "unknown", "none")]["channels"] == 1
+
+
+def test_gauges_without_an_answer_are_what_the_events_told() -> None:
+    pbx = Asterisk()
+    pbx.asked()
+    pbx.say("PeerStatus", ChannelType="PJSIP", Peer="PJSIP/alice", PeerStatus="Reachable")
+    pbx.say("Registry", ChannelType="SIP", Username="u", Domain="d", Status="Registered")
+    pbx.say("PeerStatus", ChannelType="IAX2", Peer="IAX2/two", PeerStatus="Reachable")
+    pbx.say("ConfbridgeJoin", Conference="1", Uniqueid="1")
+    pbx.say("ConfbridgeLeave", Conference="1", Uniqueid="2")
+    points = pbx.flush()
+    assert points[("iax2_peers", "reachable")]["count"] == 1
+    assert points[("endpoints", "online")]["count"] == 1
+    assert points[("pjsip_registrations", "all")]["count"] == 0
+    assert points[("conferences",)]["people"] == 1

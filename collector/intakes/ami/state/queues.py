@@ -8,7 +8,7 @@ two there is no event but the key's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,9 +51,14 @@ class _Caller:
 
 @dataclass(slots=True)
 class _Queue:
-    """A queue; `waiting` is as Asterisk counted it last."""
+    """A queue; `waiting` is as Asterisk counted it last.
+
+    It is written once it is confirmed: a queue of which an event alone tells may be forged, and its
+    name anything.
+    """
 
     name: str
+    is_confirmed: bool
     waiting: int = 0
     service_level: int | None = None
     callers: dict[str, _Caller] = field(default_factory=dict)
@@ -78,6 +83,7 @@ class Queues:
         # The queue that a caller, by Uniqueid, has entered last.
         self._places: dict[str, _Queue] = {}
         self._connection = 0
+        self._was_listed = False
         self.knowledge = Knowledge()
         self.is_stale = False
 
@@ -203,12 +209,14 @@ class Queues:
     def listed(self, items: Sequence[Message], now_ns: int) -> None:
         """QueueStatus: all queues, their members, and who waits since when."""
         self._agents.clear()
+        self._drop_unless({item.headers.get("Queue", "") for item in items})
         waiting: dict[str, set[str]] = {}
         for item in items:
             found = self._queue(item)
             if found is None:
                 continue
-            listed = waiting.setdefault(item.headers.get("Queue", ""), set())
+            listed = waiting.setdefault(found.name, set())
+            found.is_confirmed = True
             if item.event == "QueueParams":
                 found.service_level = whole(item.headers, "ServiceLevel")
             elif item.event == "QueueMember":
@@ -222,6 +230,7 @@ class Queues:
                 # Asterisk does not have it any more, and nothing is left to count.
                 del self._queues[name]
         self.knowledge.complete()
+        self._was_listed = True
         self.is_stale = False
 
     def lost(self, now_ns: int) -> None:
@@ -243,6 +252,8 @@ class Queues:
             self._decide(queue, now_ns)
         uncertain, now = self.knowledge.fields(now_ns), self.knowledge.is_known
         for name, queue in sorted(self._queues.items()):
+            if not queue.is_confirmed:
+                continue
             tags = {"queue": label(name)}
             add(QUEUES.name, tags, {**self._fields(queue, now_ns), **uncertain})
             self._agents.flush(name, tags, uncertain, now=now, add=add)
@@ -294,7 +305,8 @@ class Queues:
         if len(self._queues) >= MOST_QUEUES:
             self._drops["queues"] += 1
             return None
-        return self._queues.setdefault(name, _Queue(name))
+        self.is_stale = self.is_stale or self._was_listed
+        return self._queues.setdefault(name, _Queue(name, not self._was_listed))
 
     def _hold(self, queue: _Queue, name: str, caller: _Caller) -> None:
         if self._callers >= MOST_CALLERS:
@@ -359,6 +371,15 @@ class Queues:
         if caller.left_ns is None:
             queue.counts["lost"] += 1
         self._settle(queue, name, caller)
+
+    def _drop_unless(self, listed: Set[str]) -> None:
+        """Forget queues of which an event alone has told, and Asterisk's list does not."""
+        for name, queue in list(self._queues.items()):
+            if not queue.is_confirmed and name not in listed:
+                self._drops["unknown-queue"] += 1
+                for caller in list(queue.callers):
+                    self._release(queue, caller)
+                del self._queues[name]
 
     def _compare(self, queue: _Queue, listed: set[str]) -> None:
         """Compare the callers of a queue with those that Asterisk has listed."""
