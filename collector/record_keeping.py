@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from collector.delivery.records import RecordsTarget
+    from collector.records.parsers.registry import Parsers
     from collector.records.store import RecordsStore
 
 _NS: Final = 10**9
@@ -44,16 +45,23 @@ class Records:
         """Return a target of delivery that writes to the store."""
         from collector.delivery.records import RecordsTarget
 
-        return RecordsTarget(self.store, metrics)
+        return RecordsTarget(self.store, metrics, self._parsers(metrics).find)
 
     def chores(self, metrics: Metrics) -> list[tuple[str, Work]]:
         """Return the loops, by name, of one process: none while no sender of records is enabled."""
         if not self._settings.telemetrics:
             return []
         from collector.records.purge import Purge
+        from collector.records.recompute import Recompute
 
         purge = Purge(self.store, metrics, retention_s=self._settings.retention_records)
-        return [("records", purge.run)]
+        recompute = Recompute(self.store, self._parsers(metrics))
+        return [("records", purge.run), ("payloads", recompute.run)]
+
+    def _parsers(self, metrics: Metrics) -> Parsers:
+        from collector.records.parsers.registry import Parsers, installed
+
+        return Parsers(installed(self._settings), metrics)
 
     def routes(self, pseudonyms: Pseudonymiser) -> list[web.RouteDef]:
         """Return the routes of the records API: none while no sender of records is enabled."""

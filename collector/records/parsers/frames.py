@@ -1,0 +1,65 @@
+"""Backtraces in payloads: their frames, and the frame that is guilty. Pure.
+
+A frame is `#0 function() - [module] - file:line`, as telemetrics-client's crash and kernel probes
+write it; `???` is a function without symbols.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+_FRAME: Final = re.compile(r"#\d+ (?P<function>.+?) - \[(?P<module>[^\]]*)\]")
+_NO_SYMBOLS: Final = re.compile(r"#\d+ \(no symbols\)")
+UNKNOWN: Final = "???"
+MOST_FRAMES: Final = 500
+
+
+class Frame(NamedTuple):
+    """A function (without its parentheses) and the module that it is in."""
+
+    function: str
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.function} - [{self.module}]" if self.module else self.function
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the function has no symbols."""
+        return self.function == UNKNOWN or self.function.startswith("? ")
+
+
+def first_backtrace(text: str) -> list[Frame]:
+    """The frames of the first backtrace, the crashing thread's, innermost first; at most 500."""
+    frames: list[Frame] = []
+    for line in _lines(text):
+        if (found := _FRAME.match(line)) is not None:
+            frames.append(Frame(found["function"].removesuffix("()"), found["module"]))
+        elif _NO_SYMBOLS.match(line):
+            frames.append(Frame(UNKNOWN, ""))
+        elif frames:
+            break
+        if len(frames) == MOST_FRAMES:
+            break
+    return frames
+
+
+def _lines(text: str) -> Iterator[str]:
+    return (line.strip() for line in text.splitlines())
+
+
+def guilty(frames: Sequence[Frame], never: Callable[[Frame], bool]) -> Frame | None:
+    """The first frame with symbols that is not one of those that are `never` guilty.
+
+    If there is none, the first one without symbols, else the last one; None without frames.
+    """
+    unknown = None
+    for frame in frames:
+        if never(frame):
+            continue
+        if not frame.is_unknown:
+            return frame
+        unknown = unknown or frame
+    return unknown or (frames[-1] if frames else None)

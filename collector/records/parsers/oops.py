@@ -1,0 +1,69 @@
+"""Parser of kernel oopses (`org.clearlinux/kernel/…`): reason and guilty function."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from collector.records.parsers import Parsed
+from collector.records.parsers.frames import MOST_FRAMES, Frame, first_backtrace, guilty
+from collector.records.parsers.never_guilty import NeverGuilty
+from collector.settings import Settings
+
+_REASON: Final = re.compile(r"^Reason: *(.+?) *$", re.MULTILINE)
+_FALLBACK: Final = re.compile(
+    r"^.*?((?:BUG|WARNING|kernel BUG|Oops|general protection fault|Kernel panic)\b.*?) *$",
+    re.MULTILINE,
+)
+_POINTER: Final = re.compile(
+    r"\b(?:RIP|EIP|IP|PC is at|pc :)[: ].*?(?P<function>[A-Za-z_][\w.]*)\+0x[0-9a-f]+"
+)
+_CALL: Final = re.compile(
+    r"^(?:\[[ \d.]+\])?\s*(?:\[<[0-9a-f]+>\] )?(?P<doubt>\? )?(?P<function>[A-Za-z_][\w.]*)"
+    r"\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[^\]]+)\])?",
+    re.MULTILINE,
+)
+_KERNEL: Final = "kernel"
+KIND: Final = "oops"
+
+
+class Oops:
+    """Reads the reason and the call trace; the label is the guilty frame, else the reason."""
+
+    prefixes = ("org.clearlinux/kernel/",)
+
+    def __init__(self, settings: Settings) -> None:
+        self._never = NeverGuilty(settings.telemetrics_never_guilty)
+
+    @property
+    def version(self) -> str:
+        """Changes with the list of never-guilty functions."""
+        self._never.refresh()
+        return f"1-{self._never.digest}"
+
+    def parse(self, text: str) -> Parsed | None:
+        """The guilty frame, in the probe's form of a trace or in the kernel's own."""
+        reason = _REASON.search(text) or _FALLBACK.search(text)
+        frames = first_backtrace(text) or _kernel_trace(text)
+        found = guilty(frames, self._never.holds)
+        if found is None and reason is None:
+            return None
+        words = "" if reason is None else reason[1]
+        detail = {
+            "reason": words,
+            "function": "" if found is None else found.function,
+            "module": "" if found is None else found.module,
+            "frames": [str(frame) for frame in frames],
+        }
+        return Parsed(KIND, words if found is None else str(found), detail)
+
+
+def _kernel_trace(text: str) -> list[Frame]:
+    """The instruction pointer and the calls of a trace as the kernel logs it; doubtful ones not."""
+    frames = [Frame(found["function"], _KERNEL) for found in [_POINTER.search(text)] if found]
+    for call in _CALL.finditer(text):
+        if call["doubt"] is None:
+            frames.append(Frame(call["function"], call["module"] or _KERNEL))
+        if len(frames) >= MOST_FRAMES:
+            break
+    return frames

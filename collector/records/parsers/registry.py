@@ -1,0 +1,96 @@
+"""Finds the installed payload parsers, and calls the one of a record's classification."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Final
+
+import structlog
+
+from collector.logs import Sparing, place
+from collector.metrics import Metrics
+from collector.records.parsers import PayloadParser
+from collector.records.record import Record, text_of
+from collector.records.store import Finding
+from collector.settings import Settings
+
+log = structlog.get_logger("collector.records")
+
+GROUP: Final = "collector.payload_parsers"
+NOTHING: Final = "nothing"
+"""Kind of a finding of which the parser said nothing."""
+FAILED: Final = "failed"
+"""Kind of a finding whose parser failed; its label is the exception's type."""
+_LONGEST: Final = 400
+
+
+def installed(settings: Settings) -> dict[str, PayloadParser]:
+    """The parsers of this installation by name; one that cannot be loaded is left out."""
+    found: dict[str, PayloadParser] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            found[point.name] = point.load()(settings)
+        except Exception as error:  # noqa: BLE001 - of a stranger's code: the others go on
+            log.error("a payload parser cannot be loaded", parser=point.name, why=place(error))
+    return found
+
+
+class Parsers:
+    """Chooses a parser for each record and calls it."""
+
+    def __init__(self, parsers: Mapping[str, PayloadParser], metrics: Metrics) -> None:
+        self._parsers = dict(parsers)
+        self._metrics = metrics
+        self._sparing = Sparing()
+        # The longest prefix first; of equal ones the parser whose name comes first.
+        self._by_prefix = sorted(
+            ((prefix, name) for name, parser in parsers.items() for prefix in parser.prefixes),
+            key=lambda one: (-len(one[0]), one[1]),
+        )
+
+        # With another set of parsers any record may get another one.
+        self._set = hashlib.blake2b(repr(self._by_prefix).encode(), digest_size=4).hexdigest()
+
+    def versions(self) -> dict[str, str]:
+        """The version of findings that are up to date, by the parser's name (empty: none)."""
+        return {name: self._version(name) for name in ("", *self._parsers)}
+
+    def _version(self, name: str) -> str:
+        parser = self._parsers.get(name)
+        return f"{'' if parser is None else parser.version}/{self._set}"
+
+    def name_for(self, classification: str) -> str | None:
+        """The name of the parser of a classification, None if there is none."""
+        for prefix, name in self._by_prefix:
+            if classification.startswith(prefix):
+                return name
+        return None
+
+    def find(self, record: Record) -> Finding:
+        """What its parser finds in a record.
+
+        Nothing and a failure are findings too, so that they are not tried again for nothing.
+        """
+        name = self.name_for(record.classification) or ""
+        version = self._version(name)
+        if not name:
+            return Finding(record.stamp, name, version, NOTHING, "", "{}")
+        parser = self._parsers[name]
+        try:
+            parsed = parser.parse(text_of(record.payload))
+            detail = "{}" if parsed is None else json.dumps(dict(parsed.detail))
+        except Exception as error:  # noqa: BLE001 - of any payload: the record stays as it is
+            self._metrics.payload_parsers.labels(name, "failed").inc()
+            self._sparing.info(
+                log, "a payload parser failed", reason=FAILED, parser=name, why=place(error)
+            )
+            return Finding(record.stamp, name, version, FAILED, type(error).__name__, "{}")
+        if parsed is None:
+            self._metrics.payload_parsers.labels(name, "nothing").inc()
+            return Finding(record.stamp, name, version, NOTHING, "", "{}")
+        self._metrics.payload_parsers.labels(name, "found").inc()
+        label = parsed.label.replace("\x00", "")[:_LONGEST]
+        return Finding(record.stamp, name, version, parsed.kind, label, detail)

@@ -1,0 +1,20 @@
+"""The parser of every classification that no other one takes: it finds nothing in payloads."""
+
+from __future__ import annotations
+
+from collector.records.parsers import Parsed
+from collector.settings import Settings
+
+
+class Unchanged:
+    """Leaves payloads as they came."""
+
+    prefixes = ("",)
+    version = "1"
+
+    def __init__(self, _settings: Settings) -> None:
+        pass
+
+    def parse(self, _text: str) -> Parsed | None:
+        """Nothing."""
+        return None

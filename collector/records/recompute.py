@@ -1,0 +1,72 @@
+"""Parses the payloads of stored records again when a parser, or what it works by, has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from sqlalchemy import and_, or_, select
+
+from collector.records.errors import RecordsError
+from collector.records.parsers.registry import Parsers
+from collector.records.record import from_row
+from collector.records.store import RecordsStore
+from collector.records.tables import FINDINGS, RECORDS
+
+log = structlog.get_logger("collector.records")
+
+_PAUSE_S: Final = 15.0
+_ROWS: Final = 50
+
+
+class Recompute:
+    """Keeps findings up to date with the parsers of today; runs in one process only."""
+
+    def __init__(self, store: RecordsStore, parsers: Parsers) -> None:
+        self._store = store
+        self._parsers = parsers
+        self._clean: dict[str, str] | None = None
+        """The parsers' versions when nothing was outdated: delivery parses what comes since."""
+
+    async def run(self) -> None:
+        """Look for outdated findings every 15 s, until cancelled."""
+        while True:
+            try:
+                count = await asyncio.to_thread(self.once)
+            except RecordsError as error:
+                log.warning("payloads cannot be parsed again now", why=str(error))
+            else:
+                if count:
+                    log.info("payloads are parsed again", records=count)
+            await asyncio.sleep(_PAUSE_S)
+
+    def once(self) -> int:
+        """Parse what is outdated, the newest records first; return how many. Blocks."""
+        versions = self._parsers.versions()
+        if versions == self._clean:
+            return 0
+        self._store.prepare()
+        done = 0
+        while count := self._chunk():
+            done += count
+        self._clean = versions
+        return done
+
+    def _chunk(self) -> int:
+        """Parse some outdated records again. Raises RecordsError."""
+        current = [
+            and_(FINDINGS.c.parser == name, FINDINGS.c.version == version)
+            for name, version in self._parsers.versions().items()
+        ]
+        outdated = (
+            select(RECORDS)
+            .outerjoin(FINDINGS, FINDINGS.c.stamp == RECORDS.c.stamp)
+            .where(or_(FINDINGS.c.stamp.is_(None), ~or_(*current)))
+            .order_by(RECORDS.c.id.desc())
+            .limit(_ROWS)
+        )
+        records = [from_row(row) for row in self._store.rows(outdated)]
+        found = [self._parsers.find(record) for record in records]
+        self._store.replace_findings(found, of=[record.stamp for record in records])
+        return len(records)
