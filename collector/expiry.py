@@ -126,8 +126,8 @@ class Expiry:
                 keep = self._keep_ns if recovered else self._retention_ns
                 kind = "recovered" if recovered else "set-aside"
                 yield _Due(moment_of(path) + keep, path, kind)
-        memory = path_in(self._state_dir)
-        for path in memory.parent.glob(f"{memory.name}.damaged-*"):
+        # The memory's file, and that of live values beside it.
+        for path in path_in(self._state_dir).parent.glob("*.sqlite3.damaged-*"):
             if not path.name.endswith("-wal"):
                 yield _Due(moment_of(path) + self._retention_ns, path, "set-aside")
 

@@ -27,7 +27,7 @@ def letter(received_ns: int, set_aside_ns: int) -> DeadLetter:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """Two outboxes with dead letters, files that were set aside at T0, and a damaged memory."""
+    """Two outboxes with dead letters, files set aside at T0, a damaged memory and live values."""
     for own in (tmp_path, tmp_path / "worker-1"):
         own.mkdir(exist_ok=True)
         with OutboxFile(own / FILE) as file, file.transaction():
@@ -41,7 +41,8 @@ def state(tmp_path: Path) -> Path:
     (tmp_path / "worker-1" / f"{FILE}.recovered-{moment}").write_bytes(SERVER.encode())
     memory = path_in(tmp_path)
     memory.parent.mkdir()
-    memory.with_name(f"{memory.name}.damaged-{moment}").write_bytes(SERVER.encode())
+    for name in (memory.name, "live.sqlite3"):
+        memory.with_name(f"{name}.damaged-{moment}").write_bytes(SERVER.encode())
     return tmp_path
 
 
@@ -73,10 +74,11 @@ def test_what_is_set_aside_goes_with_raw_retention_after_a_warning(state: Path) 
         assert [entry for entry in logs if entry["log_level"] == "warning"] == []
 
         seen.once(T0 + 83 * DAY)
-        # Two letters, an outbox, a memory; the old report's letters are due later, and told later.
-        assert value(metrics, "collector_expiring") == 4
+        # Two letters, an outbox, a memory, live values; the old report's letters are due later, and
+        # told later.
+        assert value(metrics, "collector_expiring") == 5
         (told,) = [entry for entry in logs if entry["reason"] == "expiring"]
-        assert told["count"] == 4
+        assert told["count"] == 5
         assert told["first"] == "2027-02-22T06:00:00+00:00"
         seen.once(T0 + 83 * DAY + DAY // 2)
         assert len([entry for entry in logs if entry["reason"] == "expiring"]) == 1
@@ -86,7 +88,7 @@ def test_what_is_set_aside_goes_with_raw_retention_after_a_warning(state: Path) 
     assert set_aside(state) == []
     assert [path.name for path in state.rglob("*damaged*")] == []
     assert value(metrics, "collector_expired_total", kind="dead-letter") == 2
-    assert value(metrics, "collector_expired_total", kind="set-aside") == 2
+    assert value(metrics, "collector_expired_total", kind="set-aside") == 3
     seen.once(T0 + 91 * DAY)
     assert letters(state) == 0
     for path in state.rglob("*sqlite3*"):

@@ -437,6 +437,18 @@ async def test_start_that_may_not_lengthen_names_values_and_command(
     ] == [("warning", "90d", "100d", "collector retention set --raw 100d")]
 
 
+async def test_command_gives_the_live_database_to_the_collector_and_the_operators(
+    guarded: Given, tmp_path: Path
+) -> None:
+    statsd = {"COLLECTOR_STATSD_LISTEN": "127.0.0.1:8125"}
+    for environment in (guarded.environment | statsd, guarded.environment):
+        done = command(environment, "provision", "--tokens-dir", tmp_path)
+        assert done.code == 0, done.err
+        assert ("made asterisk_live" in done.out) == ("COLLECTOR_STATSD_LISTEN" in environment)
+        # A sender that is disabled takes nothing from the operators.
+        await assert_scopes(guarded, tmp_path)
+
+
 def test_command_makes_databases_and_users(guarded: Given, tmp_path: Path) -> None:
     done = command(guarded.environment, "provision", "--tokens-dir", tmp_path / "tokens")
     assert done.code == 0, done.err

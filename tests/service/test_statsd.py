@@ -25,6 +25,7 @@ from collector.schema.live import (
     UNCERTAIN,
 )
 from collector.setting_types import parse_endpoint
+from tests import length
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import eventually, metric
@@ -243,12 +244,12 @@ class Counting(threading.Thread):
 def test_kill_9_at_any_moment_loses_a_second_at_most_stores_nothing_twice_and_marks_gauges(
     serve: StartServe, settings: dict[str, str], databases: Databases, port: int
 ) -> None:
-    chance = random.Random(14)
+    chance = random.Random(length.seed(14))
     collector = serve(settings)
     counting = Counting(port)
     counting.start()
     dead: list[tuple[int, int]] = []
-    for _ in range(5):
+    for _ in range(length.repeat(3, 20)):
         time.sleep(1.2 + chance.random())
         collector.kill()
         killed_ns = time.time_ns()
