@@ -280,16 +280,17 @@ class World:
         if how == "left_by_key":
             self.say("DTMFEnd", "dtmf", Direction="Received", Uniqueid=call.first)
             self.count("dtmf", "received")
+        call.queue = ""
+        about = {"Queue": queue, **self.channel(call.first, call)}
+        said = [("QueueCallerLeave", {"Count": str(self.waiting(queue))})]
         if how == "abandoned":
             self.value("gave_up", queue, seconds=held)
             if round(held) <= QUEUES[queue]:
                 self.count("abandoned_within", queue)
-            self.say_queue("QueueCallerAbandon", call, HoldTime=hold_time)
-        call.queue = ""
-        left = str(self.waiting(queue))
-        self.say(
-            "QueueCallerLeave", "agent", Queue=queue, Count=left, **self.channel(call.first, call)
-        )
+            said.append(("QueueCallerAbandon", {"HoldTime": hold_time}))
+            self.random.shuffle(said)
+        for event, headers in said:
+            self.say(event, "agent", **about, **headers)
         if how == "abandoned":
             self.hang_up(call)
         else:
@@ -297,12 +298,16 @@ class World:
 
     def end_talk(self, call: Call) -> None:
         assert call.connected is not None
+        is_late = self.random.random() < 0.3
+        if is_late:
+            self.hang_up(call)
         self.count("completed", call.queue)
         if call.connected_in == self.connection:
             self.value("queue_talk", call.queue, seconds=(self.now - call.connected) / NS)
         self.say_queue("AgentComplete", call, Interface=call.agent)
         call.queue = ""
-        self.hang_up(call)
+        if not is_late:
+            self.hang_up(call)
 
     # Conferences
 

@@ -32,8 +32,7 @@ class Spread:
 
     def __init__(self) -> None:
         self._kept: list[float] = []
-        # Which values are kept decides nothing but a rounding of percentiles.
-        self._chance = random.Random(0)  # noqa: S311
+        self._chance: random.Random | None = None
         self.count = 0
         self.sum = 0.0
         self.least = math.inf
@@ -47,7 +46,15 @@ class Spread:
         self.most = max(self.most, value)
         if len(self._kept) < KEPT:
             self._kept.append(value)
-        elif (at := self._chance.randrange(self.count)) < KEPT:
+        else:
+            self._replace(value)
+
+    def _replace(self, value: float) -> None:
+        """Keep a value in the place of another, as likely as any other of all values."""
+        if self._chance is None:
+            # Few flushes need one. Which values are kept decides nothing but percentiles' ranks.
+            self._chance = random.Random(0)  # noqa: S311
+        if (at := self._chance.randrange(self.count)) < KEPT:
             self._kept[at] = value
 
     def fields(self, name: str) -> dict[str, float]:
