@@ -116,6 +116,27 @@ def test_endpoints_that_the_module_adds_again_are_certain_and_those_of_a_reload_
     assert pbx.gauge(95, "endpoints", "all") == {"count": 9, "uncertain": 5}
 
 
+def test_single_endpoint_that_is_taken_away_leaves_the_others_certain() -> None:
+    pbx = Pbx()
+    pbx.zeros(1)
+    pbx.endpoints(1.1, 8)
+    pbx.endpoints(50, 1, "-")
+    pbx.endpoints(60, 1, "-")
+    assert pbx.gauge(61, "endpoints", "all") == {"count": 6}
+
+
+def test_module_of_channels_loaded_again_marks_the_channels() -> None:
+    subscribed = "stasis.message.stasis_subscription_change_type:1|m"
+    pbx = Pbx()
+    pbx.send(0.9, subscribed)
+    pbx.zeros(1)
+    pbx.send(1.2, subscribed)
+    pbx.send(10, "channels.count:+1|g", "channels.count:+1|g")
+    assert pbx.gauge(11, "channels") == {"count": 2}
+    pbx.send(20, subscribed)
+    assert pbx.gauge(22, "channels") == {"count": 2, "uncertain": 2}
+
+
 def test_module_of_registrations_loaded_again_resets_no_calls_but_marks_them() -> None:
     pbx = Pbx()
     pbx.zeros(1)
@@ -205,10 +226,17 @@ def test_silence_marks_what_is_not_zero_and_ends_with_the_next_datagram() -> Non
     pbx.zeros(1)
     pbx.send(2, "channels.count:+1|g", "a:+1|g", "a:-1|g")
     pbx.send(12, "calls:1|c")
+    assert pbx.gauge(20, "channels") == {"count": 1}
     assert pbx.gauge(40, "channels") == {"count": 1}
-    # 30 s, or three times the longest pause (10 s).
-    assert pbx.gauge(43, "channels") == {"count": 1, "uncertain": 31}
-    assert pbx.gauge(43, "statsd_gauge", "a") == {"value": 0}
+    # 20 s, or three times the longest pause (10 s). Flushes since the last datagram are marked too.
+    points = pbx.aggregator.flush(at(43))
+    assert [(p.time, p.fields) for p in points if p.measurement == "channels"] == [
+        (at(43), {"count": 1, "uncertain": 31}),
+        (at(20), {"uncertain": 8}),
+        (at(40), {"uncertain": 28}),
+    ]
+    assert pbx.gauge(44, "statsd_gauge", "a") == {"value": 0}
+    assert len([p for p in pbx.aggregator.flush(at(45)) if p.measurement == "channels"]) == 1
     pbx.send(50, "calls:1|c")
     assert pbx.gauge(51, "channels") == {"count": 1}
     # It has been silent for 38 s before: that is no sign any more.

@@ -6,12 +6,13 @@ lost. The rules, and what shows a start: docs/senders/statsd-wire.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from collector.intakes.series import Series
 from collector.intakes.statsd.drops import Counts
+from collector.intakes.statsd.endpoints import EndpointSet, Finding
+from collector.intakes.statsd.gauge import Gauge
 from collector.intakes.statsd.names import Role
 from collector.intakes.statsd.starts import NS_PER_S, SET_GROWS_NS, Gaps
 
@@ -25,7 +26,7 @@ NEGATIVE_NS: Final = NS_PER_S
 """The longest time between the `0` and the `-7` that set a gauge to -7."""
 SHORTEST_LIFE_NS: Final = 10_000_000
 """The shortest time between two starts; each looks at all gauges."""
-SILENCE_NS: Final = 30 * NS_PER_S
+SILENCE_NS: Final = 20 * NS_PER_S
 """The shortest silence of an Asterisk that makes its gauges uncertain."""
 SILENCE_FACTOR: Final = 3
 """An Asterisk is silent after this many times the longest pause that it has made before."""
@@ -34,52 +35,6 @@ _NS_PER_DAY: Final = 86_400 * NS_PER_S
 _NOTHING: Final = 1e-9
 
 _PJSIP: Final = frozenset({Role.CONTACTS, Role.REGISTRATIONS})
-
-
-class Gauge:
-    """A gauge and how far it can be believed.
-
-    `since` is when it began to be uncertain (ns; 0: it is right). `is_set` says that it has ever
-    been set rather than changed, `signed` that it has been set to a negative value on purpose,
-    `total` that it is the count of all endpoints. `stored` is false if a rule drops its name.
-    """
-
-    __slots__ = (
-        "changed", "field", "heard", "is_set", "role", "series", "set_to_0", "signed", "since",
-        "stored", "total", "value",
-    )  # fmt: skip
-
-    def __init__(
-        self, series: Series, field: str, role: Role, *, total: bool = False, stored: bool = True
-    ) -> None:
-        self.series = series
-        self.field = field
-        self.role = role
-        self.total = total
-        self.stored = stored
-        self.value = 0.0
-        self.since = 0
-        self.is_set = False
-        self.signed = False
-        self.heard = 0
-        self.set_to_0 = 0
-        self.changed = False
-
-    def saved(self) -> str:
-        """Its state as text, for the memory."""
-        flags = (self.is_set, self.signed, self.total)
-        return json.dumps(
-            [self.field, self.role.name, self.value, self.since, self.heard, *map(int, flags)]
-        )
-
-    @classmethod
-    def restored(cls, series: Series, text: str) -> Gauge:
-        """A gauge from its saved state."""
-        field, role, value, since, heard, is_set, signed, total = json.loads(text)
-        gauge = cls(series, field, Role[role], total=bool(total))
-        gauge.value, gauge.since, gauge.heard = value, since, heard
-        gauge.is_set, gauge.signed = bool(is_set), bool(signed)
-        return gauge
 
 
 class Gauges:
@@ -100,9 +55,11 @@ class Gauges:
         self._zeroed: set[Gauge] = set()
         self._last_zero = 0
         self._endpoints: dict[Series, Gauge] = {}
+        self._channels: dict[Series, Gauge] = {}
         self._unloaded = 0
-        self._set_is_new = False
-        self._set_grew = 0
+        self._set = EndpointSet()
+        self._started = 0
+        self._silent_since = 0
         self._flushes: list[int] = []
         self._wrong: list[tuple[Series, int, list[int]]] = []
 
@@ -118,12 +75,15 @@ class Gauges:
         self._gauges[gauge.series] = gauge
         if gauge.role is Role.ENDPOINTS:
             self._endpoints[gauge.series] = gauge
+        elif gauge.role is Role.CHANNELS:
+            self._channels[gauge.series] = gauge
         return gauge
 
     def forget(self, series: Series) -> None:
         """Drop a gauge."""
         gauge = self._gauges.pop(series, None)
         self._endpoints.pop(series, None)
+        self._channels.pop(series, None)
         if gauge is not None:
             self.stale = True
             self._gone.append(series)
@@ -188,34 +148,33 @@ class Gauges:
             gauge.since = since_ns
             self._save(gauge)
 
-    # Endpoints: which changes are a whole new set, and which may leave deleted ones behind.
-
     def _endpoints_change(self, gauge: Gauge, delta: float, now_ns: int) -> None:
         self.gaps.endpoint_change(gauge, delta, now_ns, is_total=gauge.total)
         if not gauge.total:
             if delta < 0:
-                # Endpoints change their state once all modules are loaded.
-                self._set_grew = 0
+                self._set.state_fell()
             return
-        if delta < 0:
-            # Sent when the module is unloaded: nobody counts until it is loaded again.
-            self._unloaded = now_ns
-            for other in self._endpoints.values():
-                self._doubt(other, now_ns)
-            self._set_is_new = gauge.value + delta <= 0
-        elif self._set_is_new:
-            self._set_is_new = False
-            self._set_grew = now_ns
+        finding = self._set.change(gauge.value, delta, now_ns)
+        if finding is Finding.NEW_SET:
             for other in self._endpoints.values():
                 other.value = 0.0
                 other.since = 0
                 self._save(other)
-        elif now_ns - self._set_grew <= SET_GROWS_NS:
-            self._set_grew = now_ns
-        elif self.sure:
-            # A reload has added it, and nothing tells which ones the reload has deleted.
+        elif finding is Finding.UNLOADED or (finding is Finding.RELOADED and self.sure):
             for other in self._endpoints.values():
                 self._doubt(other, now_ns)
+        if finding is Finding.UNLOADED:
+            self._unloaded = now_ns
+
+    def channels_subscribed(self, now_ns: int) -> None:
+        """Note that a module has subscribed to the channels' topic.
+
+        Modules do so at a start. Later it may be res_chan_stats, which has missed channels until
+        it was loaded again.
+        """
+        for gauge in self._channels.values():
+            if gauge.heard > self._started and now_ns - self._started > SET_GROWS_NS:
+                self._doubt(gauge, now_ns)
 
     # Starts of Asterisk.
 
@@ -241,11 +200,11 @@ class Gauges:
         """Asterisk has started: nothing of its former life is left."""
         self._counts.restarts += 1
         self.starts += 1
+        self._started = now_ns
         self.sure = True
         down_since = self.gaps.down_since(now_ns)
         came_before = self._came_before(now_ns)
-        self._set_is_new = not came_before
-        self._set_grew = now_ns
+        self._set.started(now_ns, is_there=bool(came_before))
         for gauge in self._gauges.values():
             if down_since and gauge.value and gauge.heard <= down_since and not gauge.since:
                 self._was_wrong(gauge, down_since, now_ns)
@@ -281,6 +240,10 @@ class Gauges:
         """Each stored gauge, and for how long it may have been wrong, in s; -1: it is right."""
         self._flushes = [*self._flushes[-63:], now_ns]
         silence = max(SILENCE_NS, SILENCE_FACTOR * self.gaps.longest)
+        is_silent = bool(self.gaps.heard) and now_ns - self.gaps.heard > silence
+        newly_silent = is_silent and self._silent_since != self.gaps.heard
+        if newly_silent:
+            self._silent_since = self.gaps.heard
         for gauge in list(self._gauges.values()):
             if self._is_over(gauge, now_ns):
                 self.forget(gauge.series)
@@ -293,6 +256,8 @@ class Gauges:
                 known = max(self.gaps.heard, gauge.heard)
                 if not since and gauge.value and now_ns - known > silence:
                     since = known
+                    if newly_silent:
+                        self._was_wrong(gauge, since, now_ns - 1)
                 yield gauge, max(0, (now_ns - since) // NS_PER_S) if since else -1
 
     def _is_over(self, gauge: Gauge, now_ns: int) -> bool:

@@ -15,6 +15,8 @@ from collector.intakes.statsd.line import COUNTER, GAUGE, METER, TIMER
 
 NAME_MAX: Final = 512
 """The longest name, in characters, that is looked at; Asterisk's own are far shorter."""
+SUBSCRIPTION: Final = "stasis.message.stasis_subscription_change_type"
+"""The meter that comes when a module subscribes to the topic of all channels."""
 PREFIX_MAX: Final = 40
 """The longest prefix that res_statsd sends, in bytes."""
 METER_SUFFIX: Final = "_meter"

@@ -9,10 +9,17 @@ from typing import Final
 from collector.intakes.series import Series
 from collector.intakes.statsd.budget import SeriesBudget
 from collector.intakes.statsd.drops import Counts, Drop, Ignored
-from collector.intakes.statsd.gauges import Gauge, Gauges
+from collector.intakes.statsd.gauge import Gauge
+from collector.intakes.statsd.gauges import Gauges
 from collector.intakes.statsd.line import COUNTER, GAUGE, METER, SET, TIMER, Sample
 from collector.intakes.statsd.mapping import MetricType, NameMapping, Target
-from collector.intakes.statsd.names import Known, Role, recognise, without_meter_suffix
+from collector.intakes.statsd.names import (
+    SUBSCRIPTION,
+    Known,
+    Role,
+    recognise,
+    without_meter_suffix,
+)
 from collector.intakes.statsd.sets import DistinctValues
 from collector.intakes.statsd.slots import (
     CounterSlot,
@@ -22,6 +29,7 @@ from collector.intakes.statsd.slots import (
     RoundTripSlot,
     SetSlot,
     Slot,
+    SubscriptionSlot,
     Sum,
     TimerSlot,
 )
@@ -104,7 +112,10 @@ class Resolver:
             sample = sample._replace(type=plain.type, name=plain.name.encode())
             slot, lasting = self._resolve(sample, plain.name, plain, now_ns)
             return MeterSlot(self._counts, slot), lasting
-        return self._resolve(sample, name, known, now_ns)
+        slot, lasting = self._resolve(sample, name, known, now_ns)
+        if known is not None and known.name == SUBSCRIPTION:
+            slot = SubscriptionSlot(self._gauges, slot)
+        return slot, lasting
 
     def _known(self, known: Known | None) -> Known | None:
         """One of Asterisk's own names, unless it may be a dialplan's behind a made-up prefix."""

@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from collector.intakes.series import Series
 from collector.intakes.statsd.drops import Counts, Drop
-from collector.intakes.statsd.gauges import Gauge, Gauges
+from collector.intakes.statsd.gauge import Gauge
+from collector.intakes.statsd.gauges import Gauges
 from collector.intakes.statsd.line import number
 from collector.intakes.statsd.sets import DistinctValues
 from collector.intakes.statsd.timers import Timer
@@ -220,6 +221,21 @@ class SetSlot:
         if not values.touched:
             values.touched = True
             self._touched.append(values)
+
+
+class SubscriptionSlot:
+    """Passes on the meter of modules that subscribe to the channels' topic, and notes its time."""
+
+    __slots__ = ("_gauges", "_slot")
+
+    def __init__(self, gauges: Gauges, slot: Slot) -> None:
+        self._gauges = gauges
+        self._slot = slot
+
+    def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
+        """Note the subscription and pass its value on."""
+        self._gauges.channels_subscribed(now_ns)
+        self._slot.take(value, now_ns, weight, rated=rated)
 
 
 class MeterSlot:
