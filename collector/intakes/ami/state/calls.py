@@ -137,7 +137,8 @@ class Calls:
         if call.is_answered:
             self._tally.ended(call, Outcome.ANSWERED, own, now_ns)
         else:
-            self._tally.ended(call, outcome_of(own), call.leg_cause or own, now_ns)
+            outcome = outcome_of(own, is_caller=True)
+            self._tally.ended(call, outcome, call.leg_cause or own, now_ns)
 
     # Answers
 
@@ -273,7 +274,7 @@ class Calls:
             self._tally.answered(channel.call, now_ns)
 
     def _end_attempt(self, channel: _Channel, cause: Cause) -> None:
-        outcome = outcome_of(cause)
+        outcome = outcome_of(cause, is_caller=False)
         if channel.is_up:
             outcome = Outcome.ANSWERED
         elif channel.is_cancelled:

@@ -54,6 +54,8 @@ class Cause(NamedTuple):
         return self.cause not in _OWN
 
 
+_GAVE_UP: Final = Cause("127")
+"""The cause of a caller who gave up, before Asterisk 22.7 told the SIP status (487) too."""
 _OWN: Final = frozenset({"0", "16", "26"})
 
 
@@ -67,9 +69,9 @@ def cause_of(headers: Mapping[str, str]) -> Cause:
     )
 
 
-def outcome_of(cause: Cause) -> Outcome:
-    """The outcome of a call or attempt that was not answered."""
-    if cause.tech_cause == _TERMINATED:
+def outcome_of(cause: Cause, *, is_caller: bool) -> Outcome:
+    """The outcome of a call (by its caller's cause) or attempt that was not answered."""
+    if cause.tech_cause == _TERMINATED or (is_caller and cause == _GAVE_UP):
         return Outcome.CANCELLED
     number = int(cause.cause) if cause.cause != OTHER else -1
     return _OUTCOMES.get(number, Outcome.FAILED)
