@@ -21,6 +21,7 @@ class _Count:
 
     def __init__(self) -> None:
         self.taken = 0
+        self.gone = False
         self.only = self
 
     def take(self, datagram: bytes, now_ns: int) -> None:

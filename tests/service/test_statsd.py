@@ -415,12 +415,12 @@ def test_sighup_reads_the_mapping_again_and_a_wrong_one_changes_nothing(
         eventually(lambda: total(databases, "first") == 1)
         path.write_text(MAPPING % "second")
         collector.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "the mapping is read again" in collector.logs())
+        eventually(lambda: "the mapping and the Asterisks are read again" in collector.logs())
         sender.send(b"calls.in:2|c")
         eventually(lambda: total(databases, "second") == 2)
         path.write_text("mappings: [{}]")
         collector.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "the mapping is not changed" in collector.logs())
+        eventually(lambda: "the mapping and the Asterisks are not changed" in collector.logs())
         sender.send(b"calls.in:3|c")
         eventually(lambda: total(databases, "second") == 5)
     assert total(databases, "first") == 1
@@ -507,7 +507,7 @@ def test_check_names_what_is_wrong_with_statsd(
     assert f"ok    StatsD at 127.0.0.1:{port}: in use" in said
 
 
-def test_asterisk_that_is_out_of_the_file_stops_its_series(
+def test_asterisk_that_is_taken_out_of_the_file_ends_its_series_and_its_gauges(
     serve: StartServe,
     settings: dict[str, str],
     databases: Databases,
@@ -523,10 +523,12 @@ def test_asterisk_that_is_out_of_the_file_stops_its_series(
             sender.send(b"up:+1|g")
     for name in ("a", "b"):
         eventually(partial(is_held, name))
-    assert collector.terminate() == 0
+    heard = "collector_statsd_last_datagram_timestamp_seconds"
+    assert metric(collector.metrics_url, heard, asterisk="a") > 0
     asterisk_file(tmp_path, {"b": "127.0.0.3"})
+    collector.process.send_signal(signal.SIGHUP)
+    eventually(lambda: metric(collector.metrics_url, heard, asterisk="a") == 0)
     begun = time.time_ns()
-    collector = serve(collector.environment)
 
     def newest(name: str) -> int:
         """The time of the newest flush of an Asterisk."""

@@ -30,6 +30,7 @@ class Taker:
     """A source that remembers what it took."""
 
     taken: list[bytes] = field(default_factory=list)
+    gone: bool = False
 
     def take(self, datagram: bytes, now_ns: int) -> None:
         assert now_ns
@@ -168,6 +169,19 @@ async def test_foreign_addresses_are_dropped_and_counted() -> None:
                 known.send(b"b:1|c\n")
         assert sorted(await taken(routes, 2)) == [b"b:1|c", b"b:1|c\n"]
     assert routes.drops == {"foreign-address": 4}
+
+
+async def test_connection_of_an_asterisk_that_is_taken_out_is_closed() -> None:
+    routes = Routes()
+    async with at("tcp://127.0.0.1:0", routes) as (one, _):
+        with sender(one) as sending:
+            sending.send(b"a:1|c\n")
+            await taken(routes, 1)
+            routes.taker.gone = True
+            sending.send(b"b:1|c\n")
+            assert await asyncio.to_thread(sending.recv, 1) == b""
+    assert routes.taker.taken == [b"a:1|c"]
+    assert routes.drops == {"foreign-address": 1}
 
 
 async def test_unix_socket_of_no_asterisk_takes_nothing(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ T = 1_764_000_000 * 10**9
 
 def stations(*asterisks: Asterisk, without_file: bool = False) -> tuple[Stations, list[str]]:
     dropped: list[str] = []
-    found = [Station(one, shipped()) for one in asterisks]
-    return Stations(found, dropped.append, all_of_first=without_file), dropped
+    return Stations(asterisks, shipped(), dropped.append, all_of_first=without_file), dropped
 
 
 def named(found: Station | None) -> str | None:
@@ -54,6 +53,23 @@ def test_without_a_file_everything_is_of_the_default_and_with_one_a_name_alone_h
     # An Asterisk with AMI alone is no wildcard for StatsD.
     one, _ = stations(Asterisk("a"))
     assert (one.only, one.of_address("127.0.0.1"), one.of_path("/any")) == (None, None, None)
+
+
+def test_asterisks_are_followed_as_the_file_says_and_the_others_keep_what_they_counted() -> None:
+    one, two = (ipaddress.ip_network(f"192.0.2.{number}") for number in (1, 2))
+    all_, _ = stations(Asterisk("one", (one,)), Asterisk("two", (two,)))
+    first, second = all_.all
+    first.take(b"calls:1|c", T)
+    all_.follow([Asterisk("one", (two,)), Asterisk("three", (one,))], shipped())
+    assert all_.of_address("192.0.2.2") is first
+    assert named(all_.of_address("192.0.2.1")) == "three"
+    assert [station.name for station in all_.all] == ["one", "two", "three"]
+    assert (first.gone, second.gone) == (False, True)
+    # It has its last flush first.
+    assert all_.forget_gone() == [second]
+    assert [station.name for station in all_.all] == ["one", "three"]
+    assert first.aggregator.counts.samples == 1
+    assert all_.forget_gone() == []
 
 
 def test_made_up_addresses_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

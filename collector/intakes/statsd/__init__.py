@@ -25,7 +25,7 @@ from collector.intakes.statsd.sockets import (
     buffer_bytes,
     receiving,
 )
-from collector.intakes.statsd.station import Station, Stations
+from collector.intakes.statsd.station import Stations
 from collector.operations import Operation
 from collector.privacy_section import PrivacySection, privacy_section
 from collector.schema import LIVE, ReportLayout
@@ -66,9 +66,9 @@ class Statsd:
         Raises SettingsError, MemoryUnavailable, and OSError for an address that cannot be used.
         """
         settings = context.settings
-        mapping = mapping_of(settings)
         stations = Stations(
-            [Station(one, mapping) for one in asterisks(settings)],
+            asterisks(settings),
+            mapping_of(settings),
             lambda reason: context.metrics.statsd_dropped.labels(reason).inc(),
             all_of_first=not settings.asterisk_file,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import Final
 
@@ -18,27 +19,27 @@ class Figures:
 
     def __init__(self, metrics: Metrics, stations: Stations) -> None:
         self._metrics = metrics
-        self._stations = stations.all
-        self._told: Counter[tuple[Metric, str]] = Counter()
+        self._stations = stations
+        self._told: Counter[tuple[Metric, str, str]] = Counter()
 
     def update(self) -> None:
         """Add to the metrics what was counted since the last call."""
         metrics = self._metrics
-        now: Counter[tuple[Metric, str]] = Counter()
-        for station in self._stations:
-            counts = station.aggregator.counts
-            now[metrics.statsd_datagrams, station.name] = station.datagrams
-            now[metrics.statsd_samples, station.name] = counts.samples
-            now[metrics.statsd_underflows, station.name] = counts.underflows
-            now[metrics.statsd_restarts, station.name] = counts.restarts
-            now[metrics.statsd_renamed, station.name] = counts.meter_support
+        now: Counter[tuple[Metric, str, str]] = Counter()
+        for station in self._stations.all:
+            counts, name = station.aggregator.counts, station.name
+            now[metrics.statsd_datagrams, name, name] = station.datagrams
+            now[metrics.statsd_samples, name, name] = counts.samples
+            now[metrics.statsd_underflows, name, name] = counts.underflows
+            now[metrics.statsd_restarts, name, name] = counts.restarts
+            now[metrics.statsd_renamed, name, name] = counts.meter_support
             for reason, count in counts.drops.items():
-                now[metrics.statsd_dropped, str(reason)] += count
+                now[metrics.statsd_dropped, str(reason), name] = count
             for part, count in counts.ignored.items():
-                now[metrics.statsd_ignored, str(part)] += count
+                now[metrics.statsd_ignored, str(part), name] = count
             self._gauges(station)
-        for (metric, label), count in now.items():
-            if new := count - self._told[metric, label]:
+        for (metric, label, name), count in now.items():
+            if new := count - self._told[metric, label, name]:
                 metric.labels(label).inc(new)
         self._told = now
 
@@ -46,3 +47,9 @@ class Figures:
         self._metrics.statsd_uncertain.labels(station.name).set(station.uncertain)
         if station.heard_ns is not None:
             self._metrics.statsd_heard.labels(station.name).set(station.heard_ns / _NS_PER_S)
+
+    def forget(self, station: Station) -> None:
+        """End the gauges of an Asterisk, and with them the alerts about it."""
+        for gauge in (self._metrics.statsd_uncertain, self._metrics.statsd_heard):
+            with contextlib.suppress(KeyError):
+                gauge.remove(station.name)

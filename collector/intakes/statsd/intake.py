@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final, NamedTuple
 import structlog
 from aiohttp import web
 
+from collector.asterisks import asterisks
 from collector.fast_path import FastHandler
 from collector.intakes.intake import IntakeContext
 from collector.intakes.live import NS_PER_S, entries, grid, until_next
@@ -175,15 +177,15 @@ class OpenStatsd:
                     station.aggregator.truth(series, value, now)
 
     def reload(self) -> None:
-        """Read the mapping file again; a wrong one changes nothing."""
+        """Read the mapping and the file of Asterisks again; a wrong one changes nothing."""
+        settings = self._context.settings
         try:
-            mapping = mapping_of(self._context.settings)
+            mapping, found = mapping_of(settings), asterisks(settings)
         except SettingsError as error:
-            log.error("the mapping is not changed", why=str(error))
+            log.error("the mapping and the Asterisks are not changed", why=str(error))
             return
-        for station in self._stations.all:
-            station.remap(mapping)
-        log.info("the mapping is read again")
+        self._stations.follow(found, mapping)
+        log.info("the mapping and the Asterisks are read again", asterisks=len(found))
 
     async def _step(self) -> None:
         self._look_at_kernel()
@@ -262,6 +264,21 @@ class OpenStatsd:
             self._tell("memory", None)
         await self._deliver()
         self._context.metrics.statsd_flushes.labels("stored").inc()
+        await self._forget_gone()
+
+    async def _forget_gone(self) -> None:
+        """Forget the Asterisks that were taken out of the file, after their last flush."""
+        gone = self._stations.forget_gone()
+        if not gone:
+            return
+        for station in gone:
+            self._changed.pop(station.name, None)
+            self._figures.forget(station)
+        # If it fails, the next start forgets them.
+        with contextlib.suppress(MemoryUnavailable):
+            await asyncio.to_thread(
+                self._context.memory.live.forget, but=[one.name for one in self._stations.all]
+            )
 
     async def _deliver(self) -> bool:
         """Append the last flush to the outbox; return whether the outbox has it."""

@@ -43,8 +43,13 @@ who."""
 class Source(Protocol):
     """The Asterisk that datagrams belong to."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether it takes nothing any more."""
+        ...
+
     def take(self, datagram: bytes, now_ns: int) -> None:
-        """Take a datagram, or several lines. Never raises."""
+        """Take a datagram, or a line. Never raises."""
         ...
 
 
@@ -166,13 +171,13 @@ class Datagrams:
         self._clock = clock
         self.drops_seen = 0
         """The kernel's count of drops, as far as `kernel_drops` has told of it."""
-        self._is_unix = at.endpoint.transport.is_unix
-        self._only = route.of_path(str(at.endpoint.at)) if self._is_unix else route.only
+        self._path = at.endpoint.at if isinstance(at.endpoint.at, str) else None
         self.socket.setblocking(False)
 
     def read(self) -> bool:
         """Take the datagrams that wait, at most so many; return whether more may wait."""
-        only = self._only
+        path = self._path
+        only = self._route.only if path is None else self._route.of_path(path)
         return self._read_by_address() if only is None else self._read_from(only)
 
     def _read_from(self, source: Source) -> bool:
@@ -192,7 +197,7 @@ class Datagrams:
         with contextlib.suppress(BlockingIOError, InterruptedError):
             for _ in range(_MOST_AT_ONCE):
                 datagram, address = receive(LONGEST)
-                source = None if self._is_unix else of(address[0])
+                source = None if self._path is not None else of(address[0])
                 if source is None:
                     self._route.drop("foreign-address")
                 elif len(datagram) < LONGEST:
@@ -251,6 +256,11 @@ class Lines(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take the whole lines."""
         if self._source is None:
+            return
+        if self._source.gone:
+            self._route.drop("foreign-address")
+            self._rest = b""
+            self.close()
             return
         whole, newline, rest = data.rpartition(b"\n")
         if newline:

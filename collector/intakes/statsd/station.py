@@ -29,8 +29,9 @@ class Station:
 
     def __init__(self, asterisk: Asterisk, mapping: NameMapping) -> None:
         self.name = asterisk.name
-        self.networks = asterisk.statsd_from
-        self.sockets = asterisk.statsd_sockets
+        self.asterisk = asterisk
+        self.gone = False
+        """Whether the operator has taken it out of the file: it takes nothing any more."""
         self._mapping = mapping
         self.aggregator = Aggregator(asterisk.name, mapping)
         self.datagrams = 0
@@ -116,16 +117,38 @@ class Stations:
 
     def __init__(
         self,
-        stations: Sequence[Station],
+        asterisks: Sequence[Asterisk],
+        mapping: NameMapping,
         drop: Callable[[str], None],
         *,
         all_of_first: bool,
     ) -> None:
-        self.all = tuple(stations)
+        self.all = tuple(Station(asterisk, mapping) for asterisk in asterisks)
         self.drop = drop
+        self._by_address: dict[str, Station | None] = {}
         self.only = self.all[0] if all_of_first else None
         """The one Asterisk that everything is of; None if addresses matter."""
-        self._by_address: dict[str, Station | None] = {}
+
+    def follow(self, asterisks: Sequence[Asterisk], mapping: NameMapping) -> None:
+        """Take the StatsD of these Asterisks from now on, with a mapping.
+
+        One that is not among them takes nothing any more, and is among `all` until `forget_gone`.
+        """
+        known = {station.name: station for station in self.all}
+        for station in self.all:
+            station.gone = True
+        for asterisk in asterisks:
+            station = known.setdefault(asterisk.name, Station(asterisk, mapping))
+            station.asterisk, station.gone = asterisk, False
+            station.remap(mapping)
+        self.all = tuple(known.values())
+        self._by_address.clear()
+
+    def forget_gone(self) -> list[Station]:
+        """Remove the Asterisks that are gone, and return them."""
+        gone = [station for station in self.all if station.gone]
+        self.all = tuple(station for station in self.all if not station.gone)
+        return gone
 
     def of_address(self, host: str) -> Station | None:
         """The Asterisk at an IP address; None if there is none."""
@@ -138,11 +161,18 @@ class Stations:
             self._by_address.clear()
         address = ipaddress.ip_address(host.partition("%")[0])
         found = next(
-            (one for one in self.all if any(address in network for network in one.networks)), None
+            (
+                one
+                for one in self.all
+                if not one.gone and any(address in network for network in one.asterisk.statsd_from)
+            ),
+            None,
         )
         self._by_address[host] = found
         return found
 
     def of_path(self, path: str) -> Station | None:
         """The Asterisk that writes to a unix socket; None if there is none."""
-        return self.only or next((one for one in self.all if path in one.sockets), None)
+        return self.only or next(
+            (one for one in self.all if not one.gone and path in one.asterisk.statsd_sockets), None
+        )
