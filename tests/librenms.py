@@ -15,8 +15,7 @@ import aiohttp
 
 from collector.app import running
 from collector.days import day_ns
-from collector.intakes.librenms.points import ReportConverter
-from collector.intakes.librenms.report import Reading, read
+from collector.intakes.librenms.points import Prepared, ReportConverter, prepare
 from collector.lines import ReportStamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
@@ -66,8 +65,8 @@ class Installs:
         self.reports: dict[date, int] = {}
 
     def send(self, day: date, number: int, said: dict[str, Any], second: int = 60) -> None:
-        found = read(today(said))
-        assert isinstance(found, Reading)
+        found = prepare(today(said))
+        assert isinstance(found, Prepared)
         entry = self._converter.entry(found, day_ns(day) + second * 10**9, [])
         self.databases.server.write(f"{self.databases.prefix}{LIBRENMS}", entry.lines.decode())
         self.sent.setdefault(day, {})[number] = said

@@ -86,7 +86,7 @@ class Door:
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         if encoding and encoding.strip().lower() not in ("", "identity"):
             return _ENCODED
-        address = self._address(headers, peer)
+        address = self.address(headers, peer)
         now = time.time()
         for limit in limits:
             if wait := limit.wait(address, now):
@@ -95,7 +95,8 @@ class Door:
             return Refusal(Reason.UNAVAILABLE, why, RETRY_AFTER_S)
         return None
 
-    def _address(self, headers: CIMultiDictProxy[str], peer: str) -> str:
+    def address(self, headers: CIMultiDictProxy[str], peer: str) -> str:
+        """The address of a request's sender: the peer's, or the one that trusted proxies name."""
         if not self._trusted:
             return peer
         address = sender_address(peer, headers.getall(hdrs.X_FORWARDED_FOR, ()), self._trusted)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.intakes.librenms.form import json_field, text_field
-from collector.intakes.librenms.points import ReportConverter, versions_text
+from collector.intakes.librenms.points import Prepared, ReportConverter, prepare, versions_text
 from collector.intakes.librenms.report import MOST_TOTAL, Pair, Reading, Total, read
 from collector.lines import ReportStamper, parse
 from collector.metrics import Metrics
@@ -59,6 +59,12 @@ WRITTEN = (
 def understood(body: bytes) -> Reading:
     found = read(body)
     assert isinstance(found, Reading), found
+    return found
+
+
+def ready(body: bytes) -> Prepared:
+    found = prepare(body)
+    assert isinstance(found, Prepared), found
     return found
 
 
@@ -259,7 +265,7 @@ def test_report_without_uuid_or_data_is_refused(change: dict[str, Any]) -> None:
 
 def test_points_hold_the_whole_report_under_a_pseudonym() -> None:
     found = understood(today(report(UUID.upper())))
-    entry = converter().entry(found, NOW, [])
+    entry = converter().entry(ready(today(report(UUID.upper()))), NOW, [])
     text = entry.lines.decode()
     assert UUID not in text.lower()
     points = [parse(line) for line in text.split("\n")]
@@ -287,7 +293,7 @@ def test_large_report_is_several_points_that_a_string_field_can_hold() -> None:
     said = report(hardware=rows) | {"info": info}
     points = [
         parse(line)
-        for line in converter().entry(understood(today(said)), NOW, []).lines.decode().split("\n")
+        for line in converter().entry(ready(today(said)), NOW, []).lines.decode().split("\n")
     ]
     head, *parts = points
     assert head.fields["points"] == len(parts) > 5
@@ -305,7 +311,7 @@ def test_group_that_nobody_knows_needs_installs_that_send_it() -> None:
     made_up = {f"made_up_{n}": [{"total": 1}] for n in range(50)}
 
     def groups(uuid: str, data: dict[str, Any]) -> set[str]:
-        found = understood(today(report(uuid) | {"data": data}))
+        found = ready(today(report(uuid) | {"data": data}))
         lines = converting.entry(found, NOW, []).lines.decode().split("\n")
         return set(stored_totals(parse(line).fields["totals"] for line in lines[1:]))
 

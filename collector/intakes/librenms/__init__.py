@@ -10,12 +10,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final
 
 from collector.admission import Buckets, RateLimit
 from collector.intakes.intake import IntakeContext
-from collector.intakes.librenms.intake import Handling, LibreNMSIntake
+from collector.intakes.librenms.intake import LibreNMSIntake, Limits
 from collector.intakes.librenms.operations import operations
 from collector.intakes.librenms.points import BUDGET, NAME, ReportConverter, tag_budgets
 from collector.intakes.librenms.report import LibreNMSReport
@@ -76,20 +77,15 @@ class LibreNMS:
         )
         sync = TagSync(context.memory, budget, memory_days=memory_days)
         limits = settings.rate_limit
-        handling = Handling(
-            converter,
-            opted_out=context.opted_out,
-            server_limit=Buckets(per_hour=settings.server_rate_limit if limits else 0),
-            remember=sync.add,
-            metrics=metrics,
+        rates = Limits(
+            reports=RateLimit(per_hour=limits, secret=secrets.token_bytes(32)),
+            installs=Buckets(per_hour=settings.server_rate_limit if limits else 0),
+            clears=RateLimit(
+                per_hour=CLEARS_PER_HOUR if limits else 0, secret=secrets.token_bytes(32)
+            ),
         )
-        async with context.loop("librenms-groups", sync.run):
-            yield LibreNMSIntake(
-                converter,
-                handling,
-                context,
-                rate_limit=RateLimit(per_hour=limits, secret=secrets.token_bytes(32)),
-                clear_limit=RateLimit(
-                    per_hour=CLEARS_PER_HOUR if limits else 0, secret=secrets.token_bytes(32)
-                ),
-            )
+        with ThreadPoolExecutor(1, "librenms") as parsing:
+            async with context.loop("librenms-groups", sync.run):
+                yield LibreNMSIntake(
+                    converter, context, limits=rates, remember=sync.add, parsing=parsing
+                )

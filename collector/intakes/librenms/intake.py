@@ -27,7 +27,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -38,16 +40,21 @@ from aiohttp import hdrs, web
 from collector.admission import Buckets, RateLimit
 from collector.fast_path import FastHandler
 from collector.intakes.door import Door
-from collector.intakes.gather import Gather
 from collector.intakes.intake import IntakeContext
 from collector.intakes.librenms.form import text_field
 from collector.intakes.librenms.operations import PREFIXES
-from collector.intakes.librenms.points import NAME, ReportConverter, versions_text
-from collector.intakes.librenms.report import Reading, read, uuid_of
+from collector.intakes.librenms.points import (
+    NAME,
+    Prepared,
+    ReportConverter,
+    prepare,
+    versions_text,
+)
+from collector.intakes.librenms.report import read, uuid_of
+from collector.intakes.librenms.slots import Slots
 from collector.intakes.proof import Proof
 from collector.logs import Sparing
-from collector.metrics import Metrics
-from collector.outbox import Entry
+from collector.outbox import Entry, OutboxUnavailable
 from collector.privacy import ServerPseudonym
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
 from collector.sqlite.errors import StoreUnavailable
@@ -57,8 +64,15 @@ log = structlog.get_logger("collector.intakes.librenms")
 
 MOST_BYTES: Final = 2 << 20
 """Largest body: an encoded report of some 10 000 devices with as many sysDescr."""
+_SMALL: Final = 64 << 10
+"""Bodies up to this size are parsed at once, in a few ms."""
 _PATIENCE_S: Final = 20.0
 """Longest time until the reply to `clear.php`; the client waits 30 s."""
+_LARGE: Final = 32
+"""Bodies over `_SMALL` that are in memory at a time."""
+_BUSY: Final = Refusal(
+    Reason.UNAVAILABLE, "too many large reports arrive at this moment", RETRY_AFTER_S
+)
 _NO_UUID: Final = Refusal(Reason.INVALID_FIELD, "uuid: is missing")
 
 
@@ -70,81 +84,46 @@ class Taken:
     groups: int
     pairs: int
     ignored: Mapping[str, int]
-    changes: tuple[Change, ...] = ()
 
 
-class Handling:
-    """Steps of a report from its body to its outcome."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of reports from one address and of one install, and of requests to erase."""
 
-    def __init__(
-        self,
-        converter: ReportConverter,
-        *,
-        opted_out: Callable[[ServerPseudonym], bool],
-        server_limit: Buckets,
-        remember: Callable[[Iterable[Change]], None],
-        metrics: Metrics,
-    ) -> None:
-        self._converter = converter
-        self._is_opted_out = opted_out
-        self._server_limit = server_limit
-        self._remember = remember
-        self._metrics = metrics
-
-    def parse(self, body: bytes) -> Reading | Refusal:
-        """Parse the form in a body, or in the query of a URL."""
-        return read(body)
-
-    def decide(self, parsed: Reading, now_ns: int) -> Taken | Refusal:
-        """The outcome of a report received at `now_ns` (UTC, ns since 1970)."""
-        owner = self._converter.owner(parsed.uuid)
-        if wait := self._server_limit.wait(owner, now_ns / 10**9):
-            return Refusal(Reason.RATE_LIMITED, "too many reports of one install", wait)
-        for name in parsed.ignored:
-            self._metrics.ignored_values.labels(f"librenms-{name}").inc()
-        if self._is_opted_out(owner):
-            return Taken(None, 0, 0, {**parsed.ignored, "opted-out": 1})
-        changes: Changes = []
-        entry = self._converter.entry(parsed, now_ns, changes)
-        return Taken(entry, len(parsed.groups), len(parsed.pairs), parsed.ignored, tuple(changes))
-
-    def entries(self, outcome: Taken) -> Sequence[Entry]:
-        """The outbox entry of an accepted report."""
-        return () if outcome.entry is None else (outcome.entry,)
-
-    def stored(self, outcomes: Sequence[Taken]) -> None:
-        """Count durable reports, and pass on their changes of the budget of groups."""
-        self._metrics.reports.labels(NAME, "accepted").inc(len(outcomes))
-        for outcome in outcomes:
-            if outcome.changes:
-                self._remember(outcome.changes)
+    reports: RateLimit
+    installs: Buckets
+    clears: RateLimit
 
 
 class LibreNMSIntake:
-    """Receives reports, and requests to erase them."""
+    """Receives reports, and requests to erase them.
+
+    `remember` is given what stored reports change of the budget of groups. Large bodies are parsed
+    in the thread of `parsing`, one at a time, so that the reports of other senders do not wait.
+    """
 
     def __init__(
         self,
         converter: ReportConverter,
-        handling: Handling,
         context: IntakeContext,
         *,
-        rate_limit: RateLimit,
-        clear_limit: RateLimit,
+        limits: Limits,
+        remember: Callable[[Iterable[Change]], None],
+        parsing: Executor,
     ) -> None:
         settings = context.settings
         self._converter = converter
-        self._erase = context.erase
-        self._door = context.door
+        self._context = context
         # Without the check of the outbox: one that is full must not keep anybody from erasing.
         self._clear_door = Door(
             trusted_proxies=settings.trusted_proxies, read_timeout_s=settings.read_timeout
         )
-        self._rate_limit = rate_limit
-        self._clear_limit = clear_limit
+        self._limits = limits
+        self._remember = remember
+        self._parsing = parsing
         self._metrics = context.metrics
         self._sparing = Sparing()
-        self._gather: Gather[Reading, Taken] = Gather(context.outbox, handling, clock=context.clock)
+        self._slots = Slots(total=_LARGE, per_address=_LARGE // 8)
 
     def routes(self) -> list[web.RouteDef]:
         """Both pages by POST and GET; a HEAD erases nothing."""
@@ -181,13 +160,12 @@ class LibreNMSIntake:
     async def receive(self, request: web.Request) -> web.Response:
         """Handle `log.php`; responds 200 only when the report is durable."""
         begun = time.perf_counter()
-        body = await _form(request, self._door, self._rate_limit)
-        outcome = body if isinstance(body, Refusal) else await self._gather.outcome(body)
+        outcome = await self._outcome(request)
         self._metrics.request_seconds.observe(time.perf_counter() - begun)
         if isinstance(outcome, Refusal):
             return self._refused(outcome)
-        if outcome.entry is None:
-            self._metrics.reports.labels(NAME, "opted-out").inc()
+        word = "opted-out" if outcome.entry is None else "accepted"
+        self._metrics.reports.labels(NAME, word).inc()
         return _reply(
             HTTPStatus.OK,
             {
@@ -198,9 +176,46 @@ class LibreNMSIntake:
             },
         )
 
+    async def _outcome(self, request: web.Request) -> Taken | Refusal:
+        """The outcome of a request; a large body waits for a slot before it is read."""
+        door, length = self._context.door, request.content_length
+        async with AsyncExitStack() as stack:
+            if request.can_read_body and (length is None or length > _SMALL):
+                address = door.address(request.headers, request.remote or "")
+                slot = self._slots.one(address, within_s=self._context.settings.read_timeout)
+                if not await stack.enter_async_context(slot):
+                    return _BUSY
+            body = await _form(request, door, self._limits.reports)
+            return body if isinstance(body, Refusal) else await self._take(body)
+
+    async def _take(self, body: bytes) -> Taken | Refusal:
+        """Parse a report and make it durable, or drop it if its owner has opted out."""
+        report = prepare(body) if len(body) <= _SMALL else await self._prepared(body)
+        if isinstance(report, Refusal):
+            return report
+        reading, now_ns = report.reading, self._context.clock()
+        owner = self._converter.owner(reading.uuid)
+        if wait := self._limits.installs.wait(owner, now_ns / 10**9):
+            return Refusal(Reason.RATE_LIMITED, "too many reports of one install", wait)
+        for name in reading.ignored:
+            self._metrics.ignored_values.labels(f"librenms-{name}").inc()
+        if self._context.opted_out(owner):
+            return Taken(None, 0, 0, {**reading.ignored, "opted-out": 1})
+        changes: Changes = []
+        entry = self._converter.entry(report, now_ns, changes)
+        try:
+            await self._context.outbox.append(entry)
+        except OutboxUnavailable as error:
+            return Refusal(Reason.UNAVAILABLE, str(error), RETRY_AFTER_S)
+        self._remember(changes)
+        return Taken(entry, len(reading.groups), len(reading.pairs), reading.ignored)
+
+    async def _prepared(self, body: bytes) -> Prepared | Refusal:
+        return await asyncio.get_running_loop().run_in_executor(self._parsing, prepare, body)
+
     async def clear(self, request: web.Request) -> web.Response:
         """Handle `clear.php`; responds 200 only when nothing of the install is left."""
-        body = await _form(request, self._clear_door, self._clear_limit)
+        body = await _form(request, self._clear_door, self._limits.clears)
         if isinstance(body, Refusal):
             return self._refused(body)
         given = text_field(body, "uuid")
@@ -218,7 +233,7 @@ class LibreNMSIntake:
     async def _erased(self, owner: ServerPseudonym) -> str | Refusal:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                return await self._erase(owner)
+                return await self._context.erase(owner)
         except TimeoutError:
             # It is stored, and done whether anybody waits or not.
             return "delayed"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Final
 
-from collector.intakes.librenms.report import Pair, Reading, Total
+from collector.intakes.librenms.report import Pair, Reading, Total, read
 from collector.lines import NS_PER_DAY, FieldValue, Stamper, line
 from collector.metrics import Metrics
 from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.problems import Refusal
 from collector.schema import OWNER
 from collector.schema.librenms import (
     EARLIER_GROUPS,
@@ -30,12 +32,33 @@ BUDGET: Final = "librenms_group"
 _KNOWN: Final = frozenset((*GROUPS, *EARLIER_GROUPS))
 _MOST_BYTES: Final = 48_000
 """Size of a JSON text at which the next point begins: InfluxDB's string fields end at 64 KiB."""
-_SEPARATORS: Final = (",", ":")
 
 
 def tag_budgets() -> dict[str, int]:
     """The number of groups that may be stored under their names beside the known ones."""
     return {BUDGET: GROUPS_BUDGET}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A parsed report and its JSON texts, which take most of the time of a large one.
+
+    `rows` has the rows of each group as JSON objects that still lack their first name, the group;
+    `pairs` has the arrays of pairs.
+    """
+
+    reading: Reading
+    rows: Mapping[str, Sequence[str]]
+    pairs: Sequence[str]
+
+
+def prepare(body: bytes) -> Prepared | Refusal:
+    """Parse the body of a request to `log.php`, in any thread."""
+    reading = read(body)
+    if isinstance(reading, Refusal):
+        return reading
+    rows = {name: [*map(_row, totals)] or ["}"] for name, totals in reading.groups.items()}
+    return Prepared(reading, rows, _arrays(map(_pair, reading.pairs)))
 
 
 class ReportConverter:
@@ -62,34 +85,31 @@ class ReportConverter:
         """The pseudonym of an install, by its UUID in lower case."""
         return self._pseudonyms.server(uuid)
 
-    def entry(self, report: Reading, now_ns: int, changes: Changes) -> Entry:
+    def entry(self, report: Prepared, now_ns: int, changes: Changes) -> Entry:
         """The entry of a report received at `now_ns` (UTC, ns since 1970).
 
         Appends to `changes` what it changed of the budget of groups.
         """
-        owner = self.owner(report.uuid)
+        reading = report.reading
+        owner = self.owner(reading.uuid)
         day = now_ns // NS_PER_DAY
-        groups = {name: self._group(name, owner, day, changes) for name in report.groups}
-        totals = [
-            {"g": groups[name], **row}
-            for name, rows in report.groups.items()
-            for row in _rows(rows)
-        ]
+        groups = {name: self._group(name, owner, day, changes) for name in report.rows}
+        begun = {name: f'{{"g":{_json(group)}' for name, group in groups.items()}
+        totals = _arrays(begun[name] + row for name, rows in report.rows.items() for row in rows)
         parts: list[dict[str, FieldValue]] = [
-            {OWNER: owner} | {field: text for field, text in texts.items() if text is not None}
-            for texts in (
-                {"totals": first, "pairs": second}
-                for first, second in zip_longest(_texts(totals), _texts(_pairs(report.pairs)))
-            )
+            {OWNER: owner}
+            | ({} if totals_text is None else {"totals": totals_text})
+            | ({} if pairs_text is None else {"pairs": pairs_text})
+            for totals_text, pairs_text in zip_longest(totals, report.pairs)
         ]
         stamps = self._stamper.take(now_ns, len(parts) + 1)
         head: dict[str, FieldValue] = {
             OWNER: owner,
             "points": len(parts),
-            "groups": len(report.groups),
-            "totals": sum(map(len, report.groups.values())),
-            "pairs": len(report.pairs),
-            "versions": versions_text(report),
+            "groups": len(reading.groups),
+            "totals": sum(map(len, reading.groups.values())),
+            "pairs": len(reading.pairs),
+            "versions": versions_text(reading),
         }
         lines = [line(LIBRENMS_REPORT.name, "", head, stamps[0])]
         lines += [
@@ -109,31 +129,33 @@ class ReportConverter:
 
 def versions_text(report: Reading) -> str:
     """The field `versions` of a report's head: what proves that a body is the install's own."""
-    return json.dumps(report.versions, separators=_SEPARATORS, sort_keys=True, ensure_ascii=False)
+    return json.dumps(report.versions, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
-def _rows(totals: Sequence[Total]) -> Iterator[Mapping[str, Any]]:
-    for name, value, total in totals:
-        yield {"t": total} if name is None else {"n": name, "v": value, "t": total}
-    if not totals:
-        yield {}
+_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def _pairs(pairs: Iterable[Pair]) -> Iterator[Mapping[str, Any]]:
-    for os, oid, descr, devices in pairs:
-        yield {"os": os, "oid": oid, "descr": descr, "count": devices}
+def _row(total: Total) -> str:
+    """A row of a group as JSON, from after the group's name on."""
+    if total.name is None:
+        return f',"t":{total.total}}}'
+    return f',"n":{_json(total.name)},"v":{_json(total.value)},"t":{total.total}}}'
 
 
-def _texts(items: Iterable[Mapping[str, Any]]) -> Sequence[str]:
+def _pair(pair: Pair) -> str:
+    os, oid, descr, devices = pair
+    return f'{{"os":{_json(os)},"oid":{_json(oid)},"descr":{_json(descr)},"count":{devices}}}'
+
+
+def _arrays(items: Iterable[str]) -> Sequence[str]:
     """JSON arrays of all items, as few as the size of a string field allows."""
     arrays: list[list[str]] = []
     size = 0
     for item in items:
-        text = json.dumps(item, separators=_SEPARATORS, ensure_ascii=False)
-        length = len(text.encode()) + 1
+        length = len(item) + 1 if item.isascii() else len(item.encode()) + 1
         if not arrays or size + length > _MOST_BYTES:
             arrays.append([])
             size = 0
-        arrays[-1].append(text)
+        arrays[-1].append(item)
         size += length
     return ["[" + ",".join(array) + "]" for array in arrays]
