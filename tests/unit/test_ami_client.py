@@ -24,7 +24,7 @@ from tools.replay.ami_server import SECRET, USER, AmiServer, event
 from tools.replay.pbx import PASSWORD
 
 HANGUP = event("Hangup", "call", Uniqueid="1.1", Linkedid="1.1", Cause="16", CallerIDNum="4930123")
-QUICK = Times(connect=5, booted=0.05, quiet=60, answer=5, poll=60, look=0.01)
+QUICK = Times(connect=5, booted=0.05, again=0.05, quiet=60, answer=5, poll=60, look=0.01)
 AT_ONCE = Pauses(first=0.001, most=0.01, refused=0.001, refused_most=0.01)
 
 
@@ -184,10 +184,15 @@ async def test_without_a_list_of_commands_a_refused_question_is_asked_once() -> 
     assert set(POLLED) - set(notes.actions) == {*pjsip, "IAXregistry"}
 
 
-async def test_a_server_that_does_not_answer_about_commands_is_asked_all_the_same() -> None:
+@pytest.mark.parametrize("mute", [{"ListCommands"}, {"ListCommands", "Ping"}])
+async def test_a_server_that_does_not_answer_about_commands_is_asked_all_the_same(
+    mute: set[str],
+) -> None:
     server = AmiServer()
-    server.recorded = lambda action, _at: [] if action == "ListCommands" else None
-    async with server.listening(), following(server) as (_, notes):
+    server.recorded = lambda action, _at: [] if action in mute else None
+    # Where Ping is answered, nothing is waited for.
+    times = Times(connect=5, booted=0.05 if "Ping" in mute else 60)
+    async with server.listening(), following(server, times=times) as (_, notes):
         await until(lambda: notes.rounds > 0)
         assert notes.actions == list(STATE)
 
@@ -284,7 +289,7 @@ async def test_an_answer_with_too_many_items_is_cut_and_counted(
 
 async def test_a_graceful_shutdown_forgets_no_question_and_events_go_on() -> None:
     server = AmiServer()
-    times = Times(booted=0.05, quiet=60, poll=0.01, look=0.01)
+    times = Times(booted=0.05, again=0.05, quiet=60, poll=0.01, look=0.01)
     async with server.listening(), following(server, times=times) as (client, notes):
         await until(lambda: notes.rounds > 0)
         server.shutting_down = True

@@ -38,7 +38,7 @@ async def test_an_account_with_the_least_rights_is_well() -> None:
     assert "more than" not in text
     assert "TLS" not in text
     assert not server.refused
-    assert set(server.asked) == {"Challenge", "Login", "ListCommands"}
+    assert set(server.asked) == {"Challenge", "Login", "ListCommands", "Ping"}
 
 
 async def test_missing_classes_are_named_without_asking_in_vain() -> None:

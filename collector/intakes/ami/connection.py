@@ -110,14 +110,16 @@ class Sink(Protocol):
 class Times:
     """Times of a connection, in s.
 
-    Connecting and each step of the login take at most `connect`. FullyBooted is waited for
-    `booted` before Asterisk is asked whether it is. After `quiet` without a byte a Ping is sent;
-    `answer` is the longest time between the parts of an answer. The state is asked for again every
-    `poll`, and where the sink is stale, at most every `look`.
+    Connecting and each step of the login take at most `connect`. FullyBooted, and then the list of
+    actions, is waited for `booted`; without the first, Asterisk is asked every `again` whether all
+    of it is started. After `quiet` without a byte a Ping is sent; `answer` is the longest time
+    between the parts of an answer. The state is asked for again every `poll`, and where the sink
+    is stale, at most every `look`.
     """
 
     connect: float = 10.0
-    booted: float = 3.0
+    booted: float = 1.0
+    again: float = 3.0
     quiet: float = 15.0
     answer: float = 20.0
     poll: float = 60.0
@@ -251,17 +253,19 @@ class Connection:
             if answer.refusal is Refusal.DENIED:
                 self._cannot_ask({"CoreStatus"})
             else:
-                await asyncio.sleep(self._times.booted)
+                await asyncio.sleep(self._times.again)
         self._booted.set()
 
     async def allowed(self) -> frozenset[str] | None:
         """Names of the actions that Asterisk has and the account may use; None if it won't say."""
-        try:
+        listing, ping = self._ask("ListCommands"), self._ask("Ping")
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._times.booted):
-                answer = await self._ask("ListCommands")
-        except TimeoutError:
+                # Answers come in order: after the Ping's there will be none.
+                await ping
+        if not listing.done() or (answer := listing.result()).refusal is not None:
             return None
-        return actions_listed(answer.raw) if answer.refusal is None else None
+        return actions_listed(answer.raw)
 
     async def follow(self) -> None:
         """Ask for the present state, then keep the connection alive and ask again and again."""
@@ -282,23 +286,28 @@ class Connection:
 
     async def _inquire(self, actions: Iterable[str]) -> None:
         """Ask questions about the state, in one write; the sink gets the answers."""
-        answers = [
-            self._ask(action)
+        questions = [
+            self._question(action)
             for action in actions
             if action not in self._unanswerable
             and (self._confidential or action not in WITH_SECRETS)
         ]
-        await self._answer(asyncio.gather(*answers))
+        self._writer.write(b"".join([data for data, _ in questions]))
+        await self._answer(asyncio.gather(*(answer for _, answer in questions)))
         self._tell(self._sink.asked)
 
     def _ask(self, action: str, **headers: str) -> asyncio.Future[Reply]:
         """Send an action; the future gets its whole answer."""
+        data, answer = self._question(action, **headers)
+        self._writer.write(data)
+        return answer
+
+    def _question(self, action: str, **headers: str) -> tuple[bytes, asyncio.Future[Reply]]:
+        """The bytes of an action that is about to be sent, and the future of its whole answer."""
         self._sent += 1
         question = _Question(action, self._loop.create_future())
         self._questions[self._sent] = question
-        # The transport joins what is written before it can send.
-        self._writer.write(action_bytes(action, f"{self._prefix}{self._sent}", **headers))
-        return question.future
+        return action_bytes(action, f"{self._prefix}{self._sent}", **headers), question.future
 
     async def _answer(self, answer: asyncio.Future[T]) -> T | None:
         """Wait for an answer, for as long as parts of it come.
