@@ -42,18 +42,18 @@ class EventKind:
 
 _CHANNEL = ("Uniqueid", "Linkedid")
 _MEMBER = ("Queue", "Interface", "Status", "Paused")
-_SERVED = (*_CHANNEL, "Queue", "Interface")
+_SERVED = ("Uniqueid", "Queue", "Interface")
 
 EVENTS: Final[Mapping[str, EventKind]] = {
     "Newchannel": EventKind("call", (*_CHANNEL, "Channel", "ChannelState")),
     "Newstate": EventKind("call", (*_CHANNEL, "ChannelState")),
-    "DialBegin": EventKind("call", (*_CHANNEL, "DestUniqueid", "DestLinkedid")),
+    "DialBegin": EventKind("call", ("DestUniqueid",)),
     "DialEnd": EventKind("call", ("DestUniqueid", "DialStatus")),
     "BridgeEnter": EventKind("call", _CHANNEL),
     "Hangup": EventKind("call", (*_CHANNEL, "Cause", "TechCause")),
-    "QueueCallerJoin": EventKind("agent", (*_CHANNEL, "Queue", "Count")),
-    "QueueCallerLeave": EventKind("agent", (*_CHANNEL, "Queue", "Count")),
-    "QueueCallerAbandon": EventKind("agent", (*_CHANNEL, "Queue", "HoldTime")),
+    "QueueCallerJoin": EventKind("agent", ("Uniqueid", "Queue", "Count")),
+    "QueueCallerLeave": EventKind("agent", ("Uniqueid", "Queue", "Count")),
+    "QueueCallerAbandon": EventKind("agent", ("Uniqueid", "Queue", "HoldTime")),
     "AgentConnect": EventKind("agent", (*_SERVED, "HoldTime")),
     "AgentComplete": EventKind("agent", _SERVED),
     "AgentRingNoAnswer": EventKind("agent", _SERVED),
@@ -70,12 +70,12 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "PeerStatus": EventKind("system", ("ChannelType", "Peer", "PeerStatus")),
     "Registry": EventKind("system", ("ChannelType", "Username", "Domain", "Status")),
     "FullyBooted": EventKind("system", ("Uptime",)),
-    "Reload": EventKind("system", ("Module", "Status")),
+    "Reload": EventKind("system", ("Status",)),
     "RTCPSent": EventKind(
-        "reporting", ("Channel", "Uniqueid", "MES", "Report0FractionLost", "Report0IAJitter")
+        "reporting", ("Channel", "MES", "Report0FractionLost", "Report0IAJitter")
     ),
     "RTCPReceived": EventKind(
-        "reporting", ("Channel", "Uniqueid", "MES", "RTT", "Report0FractionLost", "Report0IAJitter")
+        "reporting", ("Channel", "MES", "RTT", "Report0FractionLost", "Report0IAJitter")
     ),
     "DTMFEnd": EventKind("dtmf", ("Uniqueid", "Direction")),
     # The call's own numbers and names, so that a metric's name with one of them is refused.
@@ -92,7 +92,6 @@ EVENTS: Final[Mapping[str, EventKind]] = {
             "ConnectedLineNum",
             "ConnectedLineName",
             "AccountCode",
-            "Exten",
         ),
     ),
     **{kind: EventKind("security", ("Service",)) for kind in SECURITY_KINDS},
@@ -101,7 +100,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
 
 ITEMS: Final[Mapping[str, tuple[str, ...]]] = {
     "CoreShowChannel": (*_CHANNEL, "Channel", "ChannelState", "BridgeId"),
-    "QueueParams": ("Queue", "Calls", "ServiceLevel"),
+    "QueueParams": ("Queue", "ServiceLevel"),
     "QueueMember": ("Queue", "Location", "Status", "Paused"),
     "QueueEntry": ("Queue", "Uniqueid", "Wait"),
     "ConfbridgeListRooms": ("Conference", "Parties"),
@@ -115,8 +114,8 @@ ITEMS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Items of answers, by name."""
 
-RESPONSE: Final = ("CoreCurrentCalls", "CoreStartupDate", "CoreStartupTime")
-"""Headers of responses that are needed, beside those of the protocol."""
+RESPONSE: Final = ("CoreCurrentCalls",)
+"""Headers of responses that are read, beside those of the protocol."""
 
 
 def _wanted() -> Iterable[tuple[str, frozenset[str]]]:
