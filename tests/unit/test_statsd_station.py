@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+from structlog.testing import capture_logs
 
 from collector.asterisks import Asterisk
 from collector.intakes.statsd import station as stations_module
 from collector.intakes.statsd.mapping import shipped
 from collector.intakes.statsd.station import Station, Stations
+from collector.lines import Point
 from collector.memory import Journaled
 
 T = 1_764_000_000 * 10**9
@@ -124,3 +126,35 @@ def test_replayed_journal_gives_what_was_counted_and_a_gap_makes_gauges_uncertai
     assert fields["statsd_gauge", "up"]["value"] == 3.0
     assert one.uncertain == 1
     assert one.heard_ns == T + 2 * 10**9
+
+
+def test_fault_of_ours_costs_its_datagram_or_its_flush_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = Station(Asterisk("one"), shipped())
+    take, flush = one.aggregator.take, one.aggregator.flush
+
+    def failing_take(datagram: bytes, now_ns: int) -> None:
+        if b"bad" in datagram:
+            raise RuntimeError(datagram)
+        take(datagram, now_ns)
+
+    def failing_flush(now_ns: int) -> list[Point]:
+        if now_ns == T:
+            raise RuntimeError
+        return flush(now_ns)
+
+    monkeypatch.setattr(one.aggregator, "take", failing_take)
+    monkeypatch.setattr(one.aggregator, "flush", failing_flush)
+    with capture_logs() as logs:
+        for datagram in (b"calls:1|c", b"bad:1|c", b"bad:2|c", b"calls:2|c"):
+            one.take(datagram, T)
+        assert one.flush(T) == []
+        points = one.flush(T + 10 * 10**9)
+    assert one.failures == 3
+    assert [point.fields for point in points if point.measurement == "statsd_counter"] == [
+        {"value": 3.0}
+    ]
+    assert [entry["event"] for entry in logs] == ["a datagram failed", "a flush failed"]
+    # Where it failed, never what was sent.
+    assert "bad" not in str(logs)

@@ -12,6 +12,8 @@ from collector.intakes.statsd.station import Station, Stations
 from collector.metrics import Metrics
 
 _NS_PER_S: Final = 1e9
+_FAILED: Final = "failed"
+"""Reason of datagrams and flushes that failed by a fault of ours."""
 
 
 class Figures:
@@ -35,6 +37,7 @@ class Figures:
             now[metrics.statsd_renamed, name, name] = counts.meter_support
             for reason, count in counts.drops.items():
                 now[metrics.statsd_dropped, str(reason), name] = count
+            now[metrics.statsd_dropped, _FAILED, name] = station.failures
             for part, count in counts.ignored.items():
                 now[metrics.statsd_ignored, str(part), name] = count
             self._gauges(station)

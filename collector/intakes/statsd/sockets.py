@@ -252,6 +252,9 @@ class Lines(asyncio.Protocol):
             transport.close()
         else:
             self._connections.add(self)
+            # A peer that has vanished without a word must not hold its place for ever.
+            own = transport.get_extra_info("socket")
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
         """Take the whole lines."""

@@ -12,6 +12,7 @@ from collector.asterisks import Asterisk
 from collector.intakes.statsd.aggregate import Aggregator
 from collector.intakes.statsd.mapping import NameMapping
 from collector.lines import Point
+from collector.logs import place
 from collector.memory import Journaled
 from collector.schema.live import STATSD_TRAFFIC, UNCERTAIN
 
@@ -36,6 +37,8 @@ class Station:
         self.aggregator = Aggregator(asterisk.name, mapping)
         self.datagrams = 0
         """How many have come since the start of the process."""
+        self.failures = 0
+        """Datagrams and flushes that failed by a fault of ours."""
         self.heard_ns: int | None = None
         """When the last datagram came, in ns since 1970."""
         self.uncertain = 0
@@ -47,8 +50,17 @@ class Station:
     def take(self, datagram: bytes, now_ns: int) -> None:
         """Take a datagram, or one line of a connection. Never raises."""
         self._unsaved.append(datagram)
+        self._count(datagram, now_ns)
+
+    def _count(self, datagram: bytes, now_ns: int) -> None:
         self.heard_ns = now_ns
-        self.aggregator.take(datagram, now_ns)
+        try:
+            self.aggregator.take(datagram, now_ns)
+        # A datagram that is a fault of ours must not take the others with it.
+        except Exception as error:  # noqa: BLE001
+            if not self.failures:
+                log.error("a datagram failed", asterisk=self.name, why=place(error))
+            self.failures += 1
 
     def restore(self, known: Mapping[str, str], now_ns: int, *, lost: bool) -> None:
         """Go on from what was known after the last flush of an earlier process.
@@ -76,8 +88,7 @@ class Station:
         if journaled.datagrams is None:
             self.aggregator.lost(journaled.at_ns)
         for datagram in journaled.datagrams or ():
-            self.aggregator.take(datagram, journaled.at_ns)
-        self.heard_ns = journaled.at_ns
+            self._count(datagram, journaled.at_ns)
 
     def unsaved(self, now_ns: int) -> Journaled | None:
         """What must be journalled now; None if nothing has come."""
@@ -96,11 +107,20 @@ class Station:
         self._gap = True
 
     def flush(self, at_ns: int) -> list[Point]:
-        """The points of the flush that ends at `at_ns`, a multiple of the interval."""
+        """The points of the flush that ends at `at_ns`, a multiple of the interval.
+
+        Never raises: where a flush fails, its points are lost, and the next one goes on.
+        """
         self.datagrams += len(self._unsaved)
         self._unsaved.clear()
         self._journalled, self._gap = 0, False
-        points = self.aggregator.flush(at_ns)
+        try:
+            points = self.aggregator.flush(at_ns)
+        # One Asterisk whose values cannot be flushed must not take the others' with it.
+        except Exception as error:  # noqa: BLE001
+            log.error("a flush failed", asterisk=self.name, why=place(error))
+            self.failures += 1
+            return []
         self.uncertain = sum(
             UNCERTAIN in one.fields and one.time == at_ns and one.measurement != STATSD_TRAFFIC.name
             for one in points
