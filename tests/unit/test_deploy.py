@@ -416,6 +416,8 @@ def test_the_community_holds_one_datasource_and_no_secret_but_its_header() -> No
         "usage-daily",
         "usage-raw",
         "asterisk-live",
+        "telemetrics",
+        "records",
         "prometheus",
     }
     for each in [*sources("community"), *sources("ops")]:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from tools.dashboards import alerts, community, ops
+from tools.dashboards import alerts, community, ops, records
 from tools.dashboards.community_librenms import LIBRENMS
 from tools.dashboards.model import Dashboard, Json
 
@@ -19,7 +19,13 @@ FOLDER: Final = "Collector"
 
 def dashboards() -> tuple[Dashboard, ...]:
     """Every dashboard."""
-    return (*community.DASHBOARDS, LIBRENMS, *ops.DASHBOARDS, ops.runbook(ROOT))
+    return (
+        *community.DASHBOARDS,
+        LIBRENMS,
+        *ops.DASHBOARDS,
+        *records.DASHBOARDS,
+        ops.runbook(ROOT),
+    )
 
 
 def files(site: str = "") -> dict[Path, str]:

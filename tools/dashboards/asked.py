@@ -61,7 +61,7 @@ def queries(board: Json) -> Iterator[Query]:
                 panel["title"],
                 target["refId"],
                 target["datasource"]["uid"],
-                target.get("query") or target["expr"],
+                target.get("query") or target.get("rawSql") or target["expr"],
                 target.get("resultFormat") == "table" or target.get("format") == "table",
             )
 

@@ -29,6 +29,8 @@ class Source:
 USAGE_DAILY: Final = Source("influxdb", "usage-daily")
 USAGE_RAW: Final = Source("influxdb", "usage-raw")
 ASTERISK_LIVE: Final = Source("influxdb", "asterisk-live")
+TELEMETRICS: Final = Source("influxdb", "telemetrics")
+RECORDS: Final = Source("postgres", "records")
 PROMETHEUS: Final = Source("prometheus", "prometheus")
 
 
@@ -36,7 +38,8 @@ PROMETHEUS: Final = Source("prometheus", "prometheus")
 class Target:
     """One query. `alias` names its series; `whole` says that it has rows without the filter only.
 
-    `table` asks InfluxDB for rows with their tags, or Prometheus for the last value alone.
+    `table` asks InfluxDB for rows with their tags, PostgreSQL for rows, or Prometheus for the last
+    value alone.
     """
 
     source: Source
@@ -53,6 +56,14 @@ class Target:
             target |= {"editorMode": "code", "range": not self.table, "instant": self.table}
             target |= {"format": "table" if self.table else "time_series"}
             return target
+        if self.source.type == "postgres":
+            form = "table" if self.table else "time_series"
+            return target | {
+                "editorMode": "code",
+                "rawQuery": True,
+                "rawSql": self.query,
+                "format": form,
+            }
         target |= {"rawQuery": True, "query": self.query}
         target["resultFormat"] = "table" if self.table else "time_series"
         if self.alias:
