@@ -18,7 +18,7 @@ from collector.influx.v2 import awaits_setup, speaks_v2
 from collector.outbox import FILE, OutboxUnavailable, set_aside
 from collector.outbox.peek import peek
 from collector.parts import influx_of
-from collector.schema import DAILY, LIVE, OWNERS, RAW
+from collector.schema import DAILY, LIBRENMS, LIVE, OWNERS, RAW
 from collector.settings import Settings, SettingsError
 from collector.state import StateError, check_usable, read_key
 from collector.worker import directories
@@ -53,9 +53,10 @@ def _statsd(settings: Settings) -> list[Finding]:
 
 
 def _databases(settings: Settings) -> tuple[str, ...]:
-    """The databases that every collector has, and the live one if a setting makes use of it."""
+    """The databases that every collector has, and those that a setting makes use of."""
     live = (LIVE,) if settings.statsd_listen or settings.asterisk_file else ()
-    return (RAW, DAILY, OWNERS, *live)
+    librenms = (LIBRENMS,) if settings.librenms else ()
+    return (RAW, DAILY, OWNERS, *live, *librenms)
 
 
 def _state(settings: Settings) -> list[Finding]:
