@@ -27,7 +27,7 @@ from collector.rollup.inputs import (
     may_have_expired,
     stored_days,
 )
-from collector.rollup.librenms_tables import librenms_points
+from collector.rollup.librenms_tables import ROWS, librenms_points
 from collector.rollup.points import Points
 from collector.rollup.raw import span_of
 from collector.rollup.schedule import RolledDay
@@ -132,8 +132,8 @@ class LibreNMSDays:
         stored = (await stored_days(self._influx, day, day, DAILY_LIBRENMS)).get(day)
         if why := await self._fixed(stored, day, now, force=force):
             return RolledDay(why)
-        found = await self._read(day)
         final = is_final(day, now)
+        found = await self._read(day, whole=final)
         if not force and stored is not None and _would_lose(stored, found.reports):
             return RolledDay("refused", found.reports)
         computed = await self._compute(day, found, final=final)
@@ -150,7 +150,7 @@ class LibreNMSDays:
         stored = (await stored_days(self._influx, day, day, DAILY_LIBRENMS)).get(day)
         if await self._fixed(stored, day, now, force=False):
             return None
-        found = await self._read(day)
+        found = await self._read(day, whole=is_final(day, now))
         if stored is None and not found.reports:
             return {}
         computed = await self._compute(day, found, final=is_final(day, now))
@@ -190,13 +190,15 @@ class LibreNMSDays:
         )
         return {DAILY_LIBRENMS_TOTALS: totals, DAILY_LIBRENMS: numbers}
 
-    async def _read(self, day: date) -> _Read:
-        """Read a day's reports. Raises InfluxError."""
+    async def _read(self, day: date, *, whole: bool) -> _Read:
+        """Read a day's reports, with their content if `whole`. Raises InfluxError."""
         where = span_of(day, day).where()
         heads = await read(self._influx, Select.rows(LIBRENMS_REPORT, (OWNER, "points"), where))
         # In order of time, so that the last report of an install replaces its earlier ones.
         rows = sorted(rows_of(heads), key=lambda row: int(row["time"]))
         last = {row[OWNER]: (int(row["time"]), int(row["points"] or 0)) for row in rows}
+        if not whole:
+            return _Read(len(rows), sorted(last), pl.DataFrame(schema=dict(ROWS)))
         types = {OWNER: pl.String(), "totals": pl.String()}
         parts = await read_frame(
             self._influx,

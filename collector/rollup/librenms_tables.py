@@ -49,9 +49,18 @@ def librenms_points(
 ) -> tuple[Points, Points]:
     """`daily_librenms` and `daily_librenms_totals` of a day that starts at `time` (ns).
 
-    `rows` have the columns `ROWS`, `everyone` are the day's installs, `reports` their reports.
+    `rows` have the columns `ROWS`, `everyone` are the day's installs, `reports` their reports. Of a
+    day that is not final only these two numbers are published: two sums of it, read before and
+    after one report, would tell that report's totals.
     """
     installs = len(everyone)
+    fields: dict[str, FieldValue] = {
+        "reports": reports,
+        "installs": installs,
+        FINAL.name: int(final),
+    }
+    if not final:
+        return {(time, ()): fields}, {}
     labelled = _completed(_labelled(rows), everyone)
     points: Points = {}
     sums: dict[str, int] = {}
@@ -62,12 +71,11 @@ def librenms_points(
         total = int(part["total"].sum())
         sums[str(group)] = total
         for name, value, count, having in _cells(part, total, units, k):
-            fields: dict[str, FieldValue] = {"total": count, FINAL.name: int(final)}
+            shown: dict[str, FieldValue] = {"total": count, FINAL.name: 1}
             if is_safe(installs - having, k):
-                fields["installs"] = having
+                shown["installs"] = having
             tags = (("group", str(group)), ("name", name), ("value", value))
-            points[time, tags] = fields
-    fields = {"reports": reports, "installs": installs, FINAL.name: int(final)}
+            points[time, tags] = shown
     for name, group in (("devices", DEVICES), ("ports", PORTS)):
         if group in sums:
             fields[name] = sums[group]

@@ -147,8 +147,10 @@ DAILY_LIBRENMS: Final = Measurement(
     (
         counted("reports", "reports", "reports of LibreNMS received in the day"),
         counted("installs", "installs", "distinct installs that reported in the day"),
-        counted("devices", "devices", "devices of those installs; absent under k installs"),
-        counted("ports", "ports", "ports of those devices; absent under k installs"),
+        counted(
+            "devices", "devices", "devices of those installs; absent under k, and on the open day"
+        ),
+        counted("ports", "ports", "ports of those devices; absent likewise"),
         counted("erased_reports", "reports", "erased by their owners after the day was final"),
         _FINAL,
     ),

@@ -113,7 +113,13 @@ async def test_days_are_exact_by_the_last_report_of_each_install_and_stay_the_sa
         day: (installs.reports.get(day, 0), len(installs.sent.get(day, {})), int(day < TODAY))
         for day in days
     }
+    assert "devices" not in {name for name, value in found[TODAY].items() if value is not None}
+    assert {row["time"] for row in published(databases)["daily_librenms_totals"]} == {
+        day_ns(day) for day in installs.sent if day != TODAY
+    }
     for day, sent in installs.sent.items():
+        if day == TODAY:
+            continue
         wanted = devices_of(sent)
         shown = {
             row["value"]: row["total"]
