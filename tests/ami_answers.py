@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import lru_cache
 
 from collector.intakes.ami.message import Message
 from tests.ami_replay import Answer, Event, steps
@@ -48,8 +49,13 @@ def queue_status(*items: Message) -> Answer:
 Section = tuple[str, dict[str, list[str]]]
 
 
-def _sections(capture: Capture, file: str) -> Iterator[Section]:
+@lru_cache(maxsize=128)
+def _sections(capture: Capture, file: str) -> tuple[Section, ...]:
     """The sections of a configuration file in the description, each with its values by key."""
+    return tuple(_read_sections(capture, file))
+
+
+def _read_sections(capture: Capture, file: str) -> Iterator[Section]:
     lines = list(capture.description)
     if f"--- {file} ---" not in lines:
         return
@@ -191,6 +197,7 @@ def later(capture: Capture, poll: str) -> list[Answer]:
     ]
 
 
+@lru_cache(maxsize=32)
 def _uris(capture: Capture) -> dict[str, list[str]]:
     """The addresses of the contacts of each AOR in the whole recording."""
     found: dict[str, list[str]] = defaultdict(list)

@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import fmean
 
 from collector.intakes.ami.message import Message
@@ -85,8 +86,13 @@ class Lost:
 Step = Event | Answer | Lost
 
 
-def steps(capture: Capture) -> Iterator[Step]:
+@lru_cache(maxsize=32)
+def steps(capture: Capture) -> tuple[Step, ...]:
     """What a client of the recorded connection would see, in order."""
+    return tuple(_steps(capture))
+
+
+def _steps(capture: Capture) -> Iterator[Step]:
     actions: dict[bytes, str] = {}
     pending = b""
     answers: dict[bytes, tuple[str, Message, list[Message]]] = {}
@@ -284,7 +290,7 @@ def follow(
     state: State, capture: Capture, first: Sequence[Answer] = (), without: Collection[str] = ()
 ) -> Iterator[float]:
     """Pass a recording on, step by step; yield the time of each step before it is taken."""
-    all_steps = list(steps(capture))
+    all_steps = steps(capture)
     for number, step in enumerate(all_steps):
         yield step.at
         if isinstance(step, Answer) and step.action == "Login" and not step.is_error:

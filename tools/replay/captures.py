@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 
 CASES = Path(__file__).resolve().parents[2] / "tests" / "cases"
@@ -50,9 +51,12 @@ class Remark:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Capture:
-    """A recording: its description without `# `, its remarks, and its traffic in order."""
+    """A recording: its description without `# `, its remarks, and its traffic in order.
+
+    It is compared by identity, so that what is made of it can be held.
+    """
 
     name: str
     description: tuple[str, ...]
@@ -68,6 +72,7 @@ class Capture:
         return ((one.at, one.data) for one in self.traffic if one.way is Way.IN)
 
 
+@lru_cache(maxsize=32)
 def read_capture(path: Path) -> Capture:
     """Read a recording. Raises ValueError where a line is none of a recording."""
     description, remarks, traffic = [], [], []
