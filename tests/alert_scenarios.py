@@ -16,6 +16,7 @@ from collector.rollup.hourly import Hour, expect, hourly_fields
 from collector.rollup.lookback import HISTORY_DAYS
 from collector.schema import MEASUREMENTS, FieldType
 from collector.schema.live import LIVE
+from tests.length import LONG
 from tests.prometheus import Sample
 
 CASES: Final = Path(__file__).parent / "cases/alerts"
@@ -27,6 +28,8 @@ _FINAL_AFTER: Final = DAY + 75 * 60
 _SCRAPE: Final = 60
 _LOOK: Final = 15 * 60
 _FLUSH: Final = 60
+_BEFORE: Final = 4 * HOUR
+"""Longer than any condition must hold before its alert fires."""
 _TYPES: Final = {
     (each.name, field.name): field.type
     for each in MEASUREMENTS
@@ -96,6 +99,14 @@ class Scenario:
             for at in self._times(node)
             if self._reports(node, at)
         )
+
+    def is_quiet(self, hour: int) -> bool:
+        """Whether no alert is expected to change near the hour that starts at `hour` (s).
+
+        Never in `make long`, which evaluates the rules as often as Grafana in every hour.
+        """
+        spans = [span for each in self.expected for span in (each.fires, each.clears) if span]
+        return not LONG and not any(first - _BEFORE <= hour <= last + HOUR for first, last in spans)
 
     @property
     def has_live(self) -> bool:

@@ -15,6 +15,7 @@ from tools.dashboards.asked import RULES, Json, Span, filled
 S_MS: Final = 1000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MISSING_UNTIL_RESOLVED: Final = 2
+_QUIET_STEP: Final = 900
 
 Ask = Callable[[Sequence[tuple[str, str, int]]], list[Value]]
 """A function that answers queries, each given as datasource uid, text and time in s."""
@@ -136,20 +137,28 @@ class Watch:
 
 
 def run(
-    rules: Sequence[Provisioned], since: int, until: int, ask: Ask, *, before: Callable[[int], None]
+    rules: Sequence[Provisioned],
+    since: int,
+    until: int,
+    ask: Ask,
+    *,
+    before: Callable[[int], None],
+    is_quiet: Callable[[int], bool] = lambda _hour: False,
 ) -> list[Change]:
     """Evaluate rules at their intervals from `since` to `until` (s), hour by hour.
 
-    `before` is called with the start of each hour, to store the data that exists by then.
+    `before` is called with the start of each hour, to store the data that exists by then. In an
+    hour that `is_quiet`, rules are evaluated every `_QUIET_STEP` s.
     """
     watches = [Watch(rule) for rule in rules]
     for hour in range(since, until, 3600):
         before(hour)
+        least = _QUIET_STEP if is_quiet(hour) else 0
         turns = [
             (now, watch)
             for now in range(hour, hour + 3600, 60)
             for watch in watches
-            if now % watch.of.interval == 0
+            if now % max(watch.of.interval, least) == 0
         ]
         asked = [(watch, now, watch.of.queries(now)) for now, watch in turns]
         answers = iter(ask([query for _, _, queries in asked for query in queries]))

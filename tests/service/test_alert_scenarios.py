@@ -150,7 +150,9 @@ def test_the_alerts_of_a_story_fire_and_clear_when_it_says(
         rules: Sequence[Provisioned], prometheus: Callable[[str, int], Value]
     ) -> list[Change]:
         ask = watched(databases, scenario, prometheus)
-        return run(rules, scenario.watch, scenario.end, ask, before=appear)
+        return run(
+            rules, scenario.watch, scenario.end, ask, before=appear, is_quiet=scenario.is_quiet
+        )
 
     rules = provisioned()
     if program("prometheus") is not None:

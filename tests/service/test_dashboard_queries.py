@@ -1,4 +1,4 @@
-"""Every query of every panel against a real InfluxDB with 120 days of a simulated fleet."""
+"""Every query of every panel against a real InfluxDB with 75 days of a simulated fleet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.oracle import DAY, NODE_KEYS, Oracle, S, said
 from tools.dashboards.asked import COMMUNITY, OPS, Query, Span, boards, filled, queries
 from tools.simulation.fleet import Fleet
 
-DAYS = 120
+DAYS = 75
 SERVERS = 160
 K = 5
 MS = 10**6
