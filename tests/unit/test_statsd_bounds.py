@@ -8,6 +8,7 @@ import tracemalloc
 from collector.intakes.statsd import aggregate, budget
 from collector.intakes.statsd.aggregate import Aggregator
 from collector.intakes.statsd.drops import Drop, Ignored
+from collector.intakes.statsd.gauges import MOST_WRONG
 from collector.intakes.statsd.mapping import read, shipped
 from collector.lines import Point
 from tests.length import repeat
@@ -135,6 +136,35 @@ def test_types_that_a_rule_maps_to_one_series_conflict_and_are_counted() -> None
     sender.send("a:1|g", "b:1|c", "c:5|ms", "d:2|g")
     assert sender.flush()["m",].fields["value"] == 2
     assert sender.drops == {Drop.TYPE_CONFLICT: 2}
+
+
+def test_bad_values_of_a_name_that_is_known_are_dropped_by_name() -> None:
+    sender = Sender()
+    rtt = f"PJSIP.contacts.a;@{'0a' * 16}.rtt"
+    for value in ("1", "x", "-2"):
+        sender.send(f"c:{value}|c", f"g:{value}|g", f"t:{value}|ms", f"{rtt}:{value}|ms")
+        sender.send(f"h:{value}|h")
+    assert sender.drops == {Drop.BAD_VALUE: 5, Drop.NEGATIVE_TIME: 2}
+    assert sender.flush()["statsd_counter", "c"].fields == {"value": -1}
+
+
+def test_measurements_that_names_make_are_bounded() -> None:
+    sender = Sender("mappings: [{match: a.*, name: m_$1}]")
+    sender.send(*(f"a.{at}:1|g" for at in range(budget.MEASUREMENTS + 50)))
+    # The traffic's own is no name's.
+    assert len(sender.flush()) == budget.MEASUREMENTS + 1
+    assert sender.drops == {Drop.OVER_BUDGET: 50}
+
+
+def test_points_that_are_marked_afterwards_are_bounded() -> None:
+    sender = Sender()
+    for at in range(400):
+        sender.send(f"g{at}:+1|g")
+    for _ in range(60):
+        sender.flush()
+    sender.send("PJSIP.contacts.states.Reachable:0|g")
+    sender.now += FLUSH_NS
+    assert len(sender.aggregator.flush(sender.now)) < MOST_WRONG + 600
 
 
 def test_datagram_of_too_many_lines_is_cut_and_counted() -> None:

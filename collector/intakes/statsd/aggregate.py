@@ -205,9 +205,8 @@ class Aggregator:
                 uncertain += 1
                 fields[UNCERTAIN] = wrong_for
             yield self._point(gauge.series, fields, now_ns)
-        for series, since, flushes in self._gauges.wrong():
-            for at in flushes:
-                yield self._point(series, {UNCERTAIN: (at - since) // 10**9}, at)
+        for series, since, at in self._gauges.wrong():
+            yield self._point(series, {UNCERTAIN: (at - since) // 10**9}, at)
         for series, fields in self._resolver.flush(now_ns):
             yield self._point(series, fields, now_ns)
         yield self._point(

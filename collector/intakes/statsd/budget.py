@@ -49,8 +49,7 @@ class SeriesBudget:
             return True
         held = self._held[series.measurement]
         limit = LARGE.get(series.measurement, SERIES)
-        if held == 0 and len(self._held) > MEASUREMENTS:
-            del self._held[series.measurement]
+        if series.measurement not in self._held and len(self._held) >= MEASUREMENTS:
             return False
         if 2 * held >= limit and not self._has_waited(series, flush):
             return False

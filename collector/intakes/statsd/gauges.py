@@ -30,6 +30,10 @@ SILENCE_NS: Final = 20 * NS_PER_S
 """The shortest silence of an Asterisk that makes its gauges uncertain."""
 SILENCE_FACTOR: Final = 3
 """An Asterisk is silent after this many times the longest pause that it has made before."""
+MOST_WRONG: Final = 10_000
+"""About the most points of earlier flushes that are marked afterwards."""
+_FLUSHES: Final = 64
+"""The last flushes, which can be marked afterwards."""
 _NS_PER_DAY: Final = 86_400 * NS_PER_S
 # Sums of fractions come back to 0 but for a rounding error.
 _NOTHING: Final = 1e-9
@@ -61,7 +65,7 @@ class Gauges:
         self._started = 0
         self._silent_since = 0
         self._flushes: list[int] = []
-        self._wrong: list[tuple[Series, int, list[int]]] = []
+        self._wrong: list[tuple[Series, int, int]] = []
 
     def __iter__(self) -> Iterator[Gauge]:
         return iter(self._gauges.values())
@@ -230,15 +234,15 @@ class Gauges:
         return added
 
     def _was_wrong(self, gauge: Gauge, since_ns: int, until_ns: int) -> None:
-        flushes = [at for at in self._flushes if since_ns < at <= until_ns]
-        if flushes and gauge.stored:
-            self._wrong.append((gauge.series, since_ns, flushes))
+        if gauge.stored and len(self._wrong) < MOST_WRONG:
+            flushes = [at for at in self._flushes if since_ns < at <= until_ns]
+            self._wrong += ((gauge.series, since_ns, at) for at in flushes)
 
     # Flushes and the memory.
 
     def flush(self, now_ns: int) -> Iterator[tuple[Gauge, int]]:
         """Each stored gauge, and for how long it may have been wrong, in s; -1: it is right."""
-        self._flushes = [*self._flushes[-63:], now_ns]
+        self._flushes = [*self._flushes[-(_FLUSHES - 1) :], now_ns]
         silence = max(SILENCE_NS, SILENCE_FACTOR * self.gaps.longest)
         is_silent = bool(self.gaps.heard) and now_ns - self.gaps.heard > silence
         newly_silent = is_silent and self._silent_since != self.gaps.heard
@@ -267,8 +271,8 @@ class Gauges:
         may_end = may_end and (gauge.is_set or not gauge.value)
         return may_end and now_ns - gauge.heard > IDLE_DAYS * _NS_PER_DAY
 
-    def wrong(self) -> Iterable[tuple[Series, int, list[int]]]:
-        """Gauges that turned out to have been wrong since a time, at these flushes."""
+    def wrong(self) -> Iterable[tuple[Series, int, int]]:
+        """Gauges that turned out to have been wrong, since when, and an earlier flush of then."""
         wrong, self._wrong = self._wrong, []
         return wrong
 
