@@ -6,6 +6,7 @@ import pytest
 
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state import State
+from collector.intakes.ami.state.user_events import MOST_NAMES
 
 
 def event(**headers: str) -> Message:
@@ -76,3 +77,18 @@ def test_counter_that_would_be_infinite_is_left_out() -> None:
     (point,) = (p for p in state.flush(0) if p.measurement == "user_events")
     assert point.fields == {"count": 1, "sum": 1e308}
     assert state.drops == {"user-event-malformed": 2}
+
+
+def test_new_name_takes_the_place_of_one_that_has_not_come_for_a_day() -> None:
+    state, hour = State("pbx"), 3600 * 10**9
+    for number in range(MOST_NAMES):
+        state.take(event(Name=f"m{number}", Value="1"), number)
+    state.take(event(Name="early", Value="1"), 23 * hour)
+    assert state.drops == {"user-event-names": 1}
+    state.take(event(Name="m0", Value="1"), 23 * hour)
+    state.take(event(Name="late", Value="1"), 25 * hour)
+    state.take(event(Name="m1", Value="1"), 25 * hour)
+    assert state.drops == {"user-event-names": 1}
+    names = {point.tags["name"] for point in state.flush(25 * hour) if "name" in point.tags}
+    assert {"late", "m0", "m1"} <= names
+    assert "early" not in names

@@ -18,11 +18,14 @@ from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.parse import finite
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
+from collector.intakes.ami.state.times import NS_PER_S, since
 from collector.lines import label
 from collector.schema.ami import USER_EVENTS
 
 MOST_NAMES: Final = 200
-"""Most names held; they are held until the next start."""
+"""Most names held."""
+_HELD_FOR: Final = 24 * 3600 * NS_PER_S
+"""Time after its last event for which a name is held, if others want its place."""
 _METRIC: Final = "Metric"
 _COUNTER: Final = "counter"
 _GAUGE: Final = "gauge"
@@ -57,7 +60,8 @@ class UserEvents:
 
     def __init__(self, drops: Counter[str]) -> None:
         self._drops = drops
-        self._names: set[str] = set()
+        # When each name came last.
+        self._names: dict[str, int] = {}
         self._metrics: dict[str, _Metric] = {}
 
     def take(self, message: Message, now_ns: int) -> None:
@@ -74,11 +78,9 @@ class UserEvents:
             self._drops["user-event-personal"] += 1
             return
         name = label(headers["Name"])
-        if name not in self._names:
-            if len(self._names) >= MOST_NAMES:
-                self._drops["user-event-names"] += 1
-                return
-            self._names.add(name)
+        if not self._admit(name, now_ns):
+            self._drops["user-event-names"] += 1
+            return
         metric = self._metrics.setdefault(name, _Metric())
         total = (metric.sum or 0.0) + value
         if kind == _COUNTER and not math.isfinite(total):
@@ -91,6 +93,16 @@ class UserEvents:
             metric.value = value
         else:
             metric.timer.add(value)
+
+    def _admit(self, name: str, now_ns: int) -> bool:
+        """Whether there is a place for a name."""
+        if name not in self._names and len(self._names) >= MOST_NAMES:
+            oldest = min(self._names, key=lambda one: self._names[one])
+            if since(self._names[oldest], now_ns) < _HELD_FOR:
+                return False
+            del self._names[oldest]
+        self._names[name] = now_ns
+        return True
 
     def flush(self, add: Add) -> None:
         """Add the points of a flush; counts begin anew."""
