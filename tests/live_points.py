@@ -36,6 +36,14 @@ VALUES: Final = {
 """Values of a tag that queries ask for by name; every other tag has two made-up ones."""
 
 
+WRITTEN: Final = {
+    FieldType.FLOAT: "{}",
+    FieldType.INTEGER: "{}i",
+    FieldType.STRING: '"{}"',
+}
+"""How line protocol writes a number as a value of each type."""
+
+
 def value(measurement: Measurement, asterisk: str, second: int) -> int:
     """The number that every field of a measurement's points has at a time."""
     return 1 + len(measurement.name) + 100 * ASTERISKS.index(asterisk) + second // EVERY_S % 7
@@ -52,10 +60,9 @@ def lines(measurement: Measurement, since: int, until: int, *, unsure: range) ->
             key = ",".join(f"{name}={text}" for name, text in tags.items() if text)
             number = value(measurement, tags["asterisk"], second)
             fields = ",".join(
-                f"{field.name}={number}" + ("i" if field.type is FieldType.INTEGER else "")
+                f"{field.name}={WRITTEN[field.type].format(number)}"
                 for field in measurement.fields
-                if field.type is not FieldType.STRING
-                and (field.name != UNCERTAIN or second in unsure)
+                if field.name != UNCERTAIN or second in unsure
             )
             if fields:
                 yield f"{measurement.name},{key} {fields} {second}000000000"

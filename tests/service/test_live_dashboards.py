@@ -171,6 +171,10 @@ def test_the_wallboard_shows_each_queue_as_it_is(told: Live) -> None:
     assert levels["support"] == pytest.approx(9 / (10 + 4 - 2))
     # Nobody called: that is no bad service.
     assert levels.get("sales") is None
+    (found,) = (each for each in BOARDS if each["uid"] == board)
+    (query,) = panel(found, "Agents by name")
+    ((row),) = told.ask(query.text, chosen(found))
+    assert (row["agent"], row["status"], row["answered"]) == ("anna", "in_use", 3)
 
 
 def test_numbers_of_calls_and_trunks_are_those_that_were_stored(told: Live) -> None:

@@ -37,6 +37,7 @@ from tools.dashboards.variables import asked
 
 _ROUTE: Final = ("direction", "trunk")
 _METRIC: Final = '"name" =~ /^${metric:regex}$/'
+_NAMED: Final = "\"conference\" != ''"
 _LATER: Final = "1m"
 _FAILED: Final = "\"outcome\" = 'failed'"
 OUTCOMES: Final = (
@@ -213,8 +214,10 @@ CALLS_BOARD: Final = live_board(
         ),
         drawn(
             "People in conferences",
-            "People in all conferences of each Asterisk. Orange dashes: the value may be wrong.",
+            "People in all conferences of each Asterisk, and in those that the operator named."
+            " Orange dashes: the value may be wrong.",
             *apart(CONFERENCES.name, "people"),
+            *apart(CONFERENCES.name, "present", _NAMED, tags=("conference",)),
         ),
     ),
     (
@@ -227,6 +230,7 @@ CALLS_BOARD: Final = live_board(
                 f' GROUP BY time($__interval), "name" SLIMIT {MOST_SERIES}',
                 "$tag_name",
             ),
+            width=6,
             no_value="no gauge came",
             gap_ms=3_600_000,
         ),
@@ -234,13 +238,30 @@ CALLS_BOARD: Final = live_board(
             "Dialplan: $metric, a minute",
             "Counters of the dialplan's UserEvent(Metric,…), a minute, chosen above.",
             per_minute(USER_EVENTS.name, "sum", "$tag_name", _METRIC, tag="name"),
+            width=6,
             no_value="no counter came",
+            interval=_LATER,
+        ),
+        drawn(
+            "Dialplan: $metric, median",
+            "Timers of the dialplan's UserEvent(Metric,…), in the unit of the dialplan: median of"
+            " the medians of each flush.",
+            live(
+                'SELECT median("timer_p50") FROM'
+                f" {source(USER_EVENTS.name, '$timeFilter', _METRIC)}"
+                f' GROUP BY time($__interval), "name" SLIMIT {MOST_SERIES}',
+                "$tag_name",
+            ),
+            width=6,
+            no_value="no timer came",
+            gap_ms=3_600_000,
             interval=_LATER,
         ),
         drawn(
             "Keys a minute",
             "Keys pressed, a minute; which ones is not stored.",
             per_minute(DTMF.name, "count", "$tag_direction", tag="direction"),
+            width=6,
             interval=_LATER,
         ),
     ),

@@ -233,11 +233,11 @@ QUEUES_BOARD: Final = live_board(
         ),
         table(
             "Agents by name",
-            "Of the agents that the operator named: calls taken in the chosen time, calls not"
-            " answered, and time of their talks.",
+            "Of the agents that the operator named: their state, calls taken in the chosen time,"
+            " calls not answered, and time of their talks.",
             live(
-                'SELECT sum("answered") AS "answered", sum("unanswered") AS "unanswered",'
-                f' sum("talk_sum") AS "talk_sum" FROM'
+                'SELECT last("status") AS "status", sum("answered") AS "answered",'
+                ' sum("unanswered") AS "unanswered", sum("talk_sum") AS "talk_sum" FROM'
                 f" {source(AGENTS.name, '$timeFilter', _CHOSEN, _BY_NAME)}"
                 f' GROUP BY "agent" SLIMIT {10 * MOST_SERIES}',
                 table=True,
@@ -246,6 +246,7 @@ QUEUES_BOARD: Final = live_board(
             height=8,
             names={
                 "agent": "agent",
+                "status": "now",
                 "answered": "taken",
                 "unanswered": "not answered",
                 "talk_sum": "talk, s",
