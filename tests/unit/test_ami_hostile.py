@@ -22,6 +22,7 @@ from collector.intakes.ami.state.user_events import MOST_NAMES
 from collector.intakes.ami.state.wanted import EVENTS, ITEMS
 from collector.lines import Point, line, tag_set
 from collector.schema import MEASUREMENTS, FieldType
+from collector.schema.ami import AMI_MEASUREMENTS
 from tests.ami_answers import fresh
 from tests.ami_replay import START_NS, follow
 from tests.length import LONG
@@ -50,10 +51,10 @@ def conforms(point: Point) -> bool:
     )
 
 
-def flushed(path: Path) -> list[Point]:
+def flushed(path: Path, names: Names | None = None) -> list[Point]:
     """The points of a session, with a flush every 10 s as in service."""
     capture = read_capture(path)
-    state, points, due = State("pbx"), list[Point](), 0.0
+    state, points, due = State("pbx", names), list[Point](), 0.0
     for at in follow(state, capture, fresh(capture)):
         while at >= due:
             points += state.flush(START_NS + round(due * NS))
@@ -65,6 +66,22 @@ def test_points_of_every_session_are_as_declared() -> None:
     for path in AMI:
         for point in flushed(path):
             assert conforms(point), point
+
+
+def test_every_declared_field_and_tag_is_in_the_points_of_some_session() -> None:
+    names = Names({"PJSIP/trunk": "provider"}, {"PJSIP/agent1": "desk 1"}, {"1000": "team"})
+    written = {
+        (point.measurement, name)
+        for path in AMI
+        for point in flushed(path, names)
+        for name in (*point.fields, *point.tags)
+    }
+    declared = {
+        (one.name, part.name) for one in AMI_MEASUREMENTS for part in (*one.fields, *one.tags)
+    }
+    # A right to ask for IAX2 without the others is in no session.
+    rare = {("iax2_peers", "uncertain"), ("iax2_registrations", "uncertain")}
+    assert declared - written == rare
 
 
 def test_any_headers_whatever_raise_nothing_and_make_proper_points() -> None:
