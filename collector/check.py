@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,9 @@ from collector.outbox import FILE, OutboxUnavailable, set_aside
 from collector.outbox.peek import peek
 from collector.parts import influx_of
 from collector.schema import DAILY, LIBRENMS, LIVE, OWNERS, RAW
+from collector.schema.telemetrics import TELEMETRICS
 from collector.settings import Settings, SettingsError
+from collector.sqlite.errors import StoreUnavailable
 from collector.state import StateError, check_usable, read_key
 from collector.worker import directories
 
@@ -37,6 +40,7 @@ async def examine(settings: Settings) -> list[Finding]:
     return [
         *_state(settings),
         *await _influx(settings),
+        *await asyncio.to_thread(_records, settings),
         *_statsd(settings),
         *await _asterisks(settings),
     ]
@@ -52,11 +56,30 @@ def _statsd(settings: Settings) -> list[Finding]:
     return [Finding(one.good, one.text) for one in examine(settings)]
 
 
+def _records(settings: Settings) -> list[Finding]:
+    """Check that the records store answers, if a sender of records is enabled."""
+    if not settings.telemetrics:
+        return []
+    # The library behind it is slow to load.
+    from collector.record_keeping import Records  # noqa: PLC0415
+
+    try:
+        with closing(Records(settings)) as records:
+            answers = records.ping()
+    except StoreUnavailable as error:
+        words = f"records store: {error}; see COLLECTOR_RECORDS_URL (records wait in the outbox)"
+        return [Finding(False, words)]
+    if not answers:
+        return [Finding(True, "records store: not there yet; `collector serve` makes it")]
+    return [Finding(True, "the records store answers")]
+
+
 def _databases(settings: Settings) -> tuple[str, ...]:
     """The databases that every collector has, and those that a setting makes use of."""
     live = (LIVE,) if settings.statsd_listen or settings.asterisk_file else ()
     librenms = (LIBRENMS,) if settings.librenms else ()
-    return (RAW, DAILY, OWNERS, *live, *librenms)
+    records = (TELEMETRICS,) if settings.telemetrics else ()
+    return (RAW, DAILY, OWNERS, *live, *librenms, *records)
 
 
 def _state(settings: Settings) -> list[Finding]:

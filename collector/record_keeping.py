@@ -5,6 +5,7 @@ SQLAlchemy is imported inside: a collector without records, and most commands, d
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from collector.delivery.records import RecordsTarget
     from collector.records.parsers.registry import Parsers
-    from collector.records.store import RecordsStore
+    from collector.records.store import Contents, RecordsStore
 
 _NS: Final = 10**9
 
@@ -100,6 +101,29 @@ class Records:
         """Delete an owner's records received up to a time. Blocks."""
         if self._exists():
             self.store.erase(owner, until_ns=until_ns)
+
+    def contents(self) -> Contents | None:
+        """Return the number and size of the records; None if there is no store. Blocks."""
+        if not self._exists() or not self._is_made():
+            return None
+        self.store.prepare()
+        return self.store.contents()
+
+    def by_day(self, *, before_ns: int) -> dict[date, int]:
+        """Return the number of records received before a time, by UTC day. Blocks."""
+        return self.store.by_day(before_ns=before_ns)
+
+    def ping(self) -> bool:
+        """Check that the store answers; False if its file is not there yet. Blocks."""
+        if not self._is_made():
+            return False
+        self.store.ping()
+        return True
+
+    def _is_made(self) -> bool:
+        """Whether asking the store would not make its file."""
+        settings = self._settings
+        return bool(settings.records_url.get_secret_value()) or (settings.state_dir / FILE).exists()
 
     def _exists(self) -> bool:
         """Whether there may be records; those of a sender that was disabled stay for a while."""

@@ -16,6 +16,7 @@ from collector.influx.usage import Usage, points_by_day, time_range, usage
 from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
 from collector.schema import DAILY, LIBRENMS, LIVE, RAW
 from collector.schema.librenms import LIBRENMS_REPORT
+from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_RECORD
 from collector.setting_types import format_duration
 
 log = structlog.get_logger("collector.retention")
@@ -25,7 +26,13 @@ LEAST_RAW_S: Final = 35 * DAY_S
 """With less, the 30-day numbers of a day could not be recomputed a few days later."""
 
 
-OPTIONS: Final = {RAW: "raw", DAILY: "daily", LIVE: "live", LIBRENMS: "librenms"}
+OPTIONS: Final = {
+    RAW: "raw",
+    DAILY: "daily",
+    LIVE: "live",
+    LIBRENMS: "librenms",
+    TELEMETRICS: "records",
+}
 """Databases whose retention the operator sets, with the option of `collector retention`."""
 
 
@@ -142,6 +149,8 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
         reports = await points_by_day(influx, database, first, last)
     elif database == LIBRENMS:
         reports = await points_by_day(influx, database, first, last, LIBRENMS_REPORT)
+    elif database == TELEMETRICS:
+        reports = await points_by_day(influx, database, first, last, TELEMETRICS_RECORD)
     else:
         stored = await stored_days(influx, first, last)
         reports = {day: found.number("reports") for day, found in sorted(stored.items())}

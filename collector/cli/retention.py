@@ -14,7 +14,9 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
-from collector.schema import DAILY, LIBRENMS, LIVE, RAW
+from collector.cli.retention_records import records_loss, records_state
+from collector.schema import DAILY, LIBRENMS, LIVE, RAW, RECORDS
+from collector.schema.telemetrics import TELEMETRICS
 
 if TYPE_CHECKING:
     from collector.retention import DatabaseState, Loss
@@ -68,6 +70,15 @@ LibreNMS = Annotated[
         "--librenms", parser=_raw, metavar="DURATION", help="retention of LibreNMS's reports"
     ),
 ]
+Records = Annotated[
+    int | None,
+    typer.Option(
+        "--records",
+        parser=_duration,
+        metavar="DURATION",
+        help="retention of telemetrics-client's records and their counts; 0: for ever",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 
 
@@ -92,11 +103,12 @@ def plan(
     daily: Daily = None,
     live: Live = None,
     librenms: LibreNMS = None,
+    records: Records = None,
     as_json: Json = False,
 ) -> None:
     """Show what a new retention would delete; changes nothing."""
     configured = load_settings()
-    wanted = _wanted({RAW: raw, DAILY: daily, LIVE: live, LIBRENMS: librenms})
+    wanted = _wanted({RAW: raw, DAILY: daily, LIVE: live, LIBRENMS: librenms, TELEMETRICS: records})
     with worded_errors():
         losses, held, now = asyncio.run(_plan(configured, wanted))
     if as_json:
@@ -111,6 +123,7 @@ def set_(
     daily: Daily = None,
     live: Live = None,
     librenms: LibreNMS = None,
+    records: Records = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="allow less than the 35 days that 30-day numbers need")
@@ -121,7 +134,7 @@ def set_(
     from collector.setting_types import format_duration
 
     configured = load_settings()
-    wanted = _wanted({RAW: raw, DAILY: daily, LIVE: live, LIBRENMS: librenms})
+    wanted = _wanted({RAW: raw, DAILY: daily, LIVE: live, LIBRENMS: librenms, TELEMETRICS: records})
     if raw is not None and raw < LEAST_RAW_S and not force:
         fail(
             f"{format_duration(raw)} of raw reports is under {format_duration(LEAST_RAW_S)}: the"
@@ -138,8 +151,11 @@ def set_(
                     "Shorten the retention? InfluxDB then deletes older points for good.",
                     abort=True,
                 )
-        asyncio.run(_apply(configured, changed))
+        asyncio.run(_apply(configured, [one for one in changed if one.database != RECORDS]))
     for one in losses:
+        if one.database == RECORDS:
+            # The collector purges it by its setting, which the reminder below names.
+            continue
         change = f"was {spoken(one.was)}" if one in changed else "unchanged"
         say(f"{_name(held, one.database)}: retention {spoken(one.becomes)} ({change})")
     _remind(configured, wanted)
@@ -148,7 +164,7 @@ def set_(
 def _wanted(wanted: Mapping[str, int | None]) -> dict[str, int]:
     given = {database: seconds for database, seconds in wanted.items() if seconds is not None}
     if not given:
-        raise typer.BadParameter("give --raw, --daily, --live or --librenms, or several")
+        raise typer.BadParameter("give --raw, --daily, --live, --librenms or --records, or several")
     return given
 
 
@@ -157,7 +173,7 @@ async def _look(configured: Settings) -> list[DatabaseState]:
     from collector.retention import look
 
     async with parts.influx_of(configured) as influx:
-        return await look(influx)
+        return _with_records(configured, await look(influx))
 
 
 async def _plan(
@@ -171,7 +187,15 @@ async def _plan(
         losses = [
             await loss(influx, database, seconds, now) for database, seconds in wanted.items()
         ]
-        return losses, await look(influx), now
+        held = _with_records(configured, await look(influx))
+    if TELEMETRICS in wanted and (lost := records_loss(configured, wanted[TELEMETRICS])):
+        losses.append(lost)
+    return losses, held, now
+
+
+def _with_records(configured: Settings, held: list[DatabaseState]) -> list[DatabaseState]:
+    records = records_state(configured)
+    return held if records is None else [*held, records]
 
 
 async def _apply(configured: Settings, changed: list[Loss]) -> None:
@@ -210,6 +234,7 @@ def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
         DAILY: "retention_daily",
         LIVE: "retention_live",
         LIBRENMS: "retention_librenms",
+        TELEMETRICS: "retention_records",
     }
     for database, seconds in wanted.items():
         setting: int = getattr(configured, settings[database])

@@ -6,12 +6,15 @@ import contextlib
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Connection,
     Select,
+    cast,
     create_engine,
     delete,
     event,
@@ -23,6 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from collector.days import day_of
 from collector.records import FILE
 from collector.records.errors import (
     RecordsDenied,
@@ -37,6 +41,7 @@ from collector.records.tables import FINDINGS, RECORDS
 _PATIENCE_S: Final = 20
 """Longest wait for an answer of the server, and for another writer of an SQLite file."""
 _ROWS: Final = 500
+_DAY_NS: Final = 86_400 * 10**9
 _MIGRATION_LOCK: Final = 0x7265636F726473
 """Number of the advisory lock that a migration holds in PostgreSQL: `records` in ASCII."""
 _WRONG_VALUES: Final = ("22", "23", "54")
@@ -110,7 +115,7 @@ class RecordsStore:
                     statement = insert(table).on_conflict_do_nothing(index_elements=["stamp"])
                     connection.execute(statement, [asdict(row) for row in rows])
 
-    def rows(self, query: Select[Any]) -> list[Mapping[str, Any]]:
+    def rows(self, query: Select[*tuple[Any, ...]]) -> list[Mapping[str, Any]]:
         """Return the rows of a query."""
         with self._connected() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
@@ -137,11 +142,16 @@ class RecordsStore:
             if count < _ROWS:
                 return deleted
 
-    def count(self, *, before_ns: int) -> int:
-        """Return the number of records received before a time."""
-        query = select(func.count()).select_from(RECORDS).where(RECORDS.c.stamp < before_ns)
-        with self._connected() as connection:
-            return int(connection.scalar(query) or 0)
+    def by_day(self, *, before_ns: int) -> dict[date, int]:
+        """Return the number of records received before a time, by UTC day."""
+        number = cast(RECORDS.c.stamp - RECORDS.c.stamp % _DAY_NS, BigInteger) // _DAY_NS
+        query = (
+            select(number.label("day"), func.count().label("records"))
+            .where(RECORDS.c.stamp < before_ns)
+            .group_by("day")
+            .order_by("day")
+        )
+        return {day_of(int(row["day"]) * _DAY_NS): row["records"] for row in self.rows(query)}
 
     def of_owner(self, owner: str) -> list[Mapping[str, Any]]:
         """Return all records of an owner without their payloads, oldest first."""

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,8 @@ def test_line_of_a_record_is_one_line_and_no_other_line_is_a_record() -> None:
 def test_expired_records_are_purged_with_their_findings(store: RecordsStore) -> None:
     day = 86_400 * 10**9
     store.add([record_of(n * day) for n in range(1, 101)], [finding(n * day) for n in (2, 90)])
-    assert store.count(before_ns=66 * day) == 65
+    lost = store.by_day(before_ns=66 * day)
+    assert lost == {date(1970, 1, 1) + timedelta(days=n): 1 for n in range(1, 66)}
     metrics = Metrics()
     Purge(store, metrics, retention_s=35 * 86_400).once(101 * day)
     assert stamps(store) == [n * day for n in range(66, 101)]

@@ -187,7 +187,7 @@ def test_set_under_35_days_needs_force(filled: Databases) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param((), "give --raw, --daily, --live or --librenms", id="nothing"),
+        pytest.param((), "give --raw, --daily, --live, --librenms or", id="nothing"),
         pytest.param(("--raw", "12h"), "1d at least", id="under a day"),
         pytest.param(("--live", "1h"), "1d at least", id="live under a day"),
         pytest.param(("--raw", "soon"), "must be a duration", id="no duration"),

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ from collector.setting_types import Address
 from collector.settings import Settings
 from collector.state import pseudonym_key
 from tests.command import command
-from tests.conftest import Databases
+from tests.conftest import Databases, StartServe
+from tests.records import record_of
 from tests.sender import eventually
 
 CASES = Path(__file__).parents[1] / "cases" / "telemetrics"
@@ -453,3 +455,34 @@ async def test_records_come_back_from_a_damaged_outbox(settings: Settings, tmp_p
         await delivered(settings)
     found = sorted(record.payload for record in stored(settings))
     assert found == sorted(b"payload %d" % number for number in range(20))
+
+
+def test_retention_shows_and_plans_the_records_and_check_names_a_store_that_is_away(
+    databases: Databases, serve: StartServe
+) -> None:
+    collector = serve(databases.environment | {"COLLECTOR_TELEMETRICS": "1"})
+    environment = collector.environment
+    store = RecordsStore("", directory=collector.state_dir)
+    day = 86_400 * 10**9
+    eventually((collector.state_dir / "records.sqlite3").exists)
+    store.prepare()
+    store.add([record_of(time.time_ns() - n * day) for n in range(20)])
+    eventually(lambda: f"{databases.prefix}telemetrics" in databases.server.databases())
+    shown = json.loads(command(environment, "retention", "show", "--json").out)
+    (own,) = [one for one in shown if one["database"] == "records store"]
+    assert (own["points"], own["kept_seconds"]) == (20, 35 * 86_400)
+    plan = json.loads(command(environment, "retention", "plan", "--records", "10d", "--json").out)
+    (lost,) = [one for one in plan["lost"] if one["database"] == "records store"]
+    assert (lost["days"], lost["reports"]) == (10, 10)
+    done = command(environment, "retention", "set", "--records", "10d", "--yes")
+    assert done.code == 0, done.err
+    assert "COLLECTOR_RETENTION_RECORDS is 35d" in done.err
+    assert databases.server.retention(f"{databases.prefix}telemetrics") == 10 * 86_400
+    assert len(store.rows(select(RECORDS.c.id))) == 20
+    store.close()
+    assert "the records store answers" in command(environment, "check").out
+    away = environment | {"COLLECTOR_RECORDS_URL": "postgresql://x:s3cr3t@127.0.0.1:9/z"}
+    told = command(away, "check")
+    assert told.code != 0
+    assert "COLLECTOR_RECORDS_URL" in told.out + told.err
+    assert "s3cr3t" not in told.out + told.err
