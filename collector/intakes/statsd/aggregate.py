@@ -173,8 +173,8 @@ class Aggregator:
         self._gauges.truth(series, value, now_ns)
 
     def remap(self, mapping: NameMapping) -> None:
-        """Use another mapping from now on (SIGHUP). Gauges keep their values by series."""
-        self._resolver.mapping = mapping
+        """Use another mapping from now on (SIGHUP). Gauges go on under what their names become."""
+        self._resolver.remap(mapping, self._gaps.heard)
         self._forget_slots()
 
     def flush(self, now_ns: int) -> list[Point]:
@@ -281,6 +281,8 @@ class Aggregator:
         sure = self._saved_sure = saved.get(_SURE) == "1"
         self._gaps.longest = longest
         self._gauges.restore(gauges, heard, sure=sure, lost=lost)
+        # The mapping may be another one than when they were saved.
+        self._resolver.remap(self._resolver.mapping, heard)
 
 
 def _key(kind: str, series: Series) -> str:

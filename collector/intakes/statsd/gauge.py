@@ -14,11 +14,13 @@ class Gauge:
     `since` is when it began to be uncertain (ns; 0: it is right). `is_set` says that it has ever
     been set rather than changed, `signed` that it has been set to a negative value on purpose,
     `total` that it is the count of all endpoints. `stored` is false if a rule drops its name.
+    `name` and `tags` are those that were sent, for another mapping; `name` is empty if no rule can
+    match it.
     """
 
     __slots__ = (
-        "changed", "field", "heard", "is_set", "role", "series", "set_to_0", "signed", "since",
-        "stored", "total", "value",
+        "changed", "field", "heard", "is_set", "name", "role", "series", "set_to_0", "signed",
+        "since", "stored", "tags", "total", "value",
     )  # fmt: skip
 
     def __init__(
@@ -29,6 +31,8 @@ class Gauge:
         self.role = role
         self.total = total
         self.stored = stored
+        self.name = ""
+        self.tags: tuple[tuple[str, str], ...] = ()
         self.value = 0.0
         self.since = 0
         self.is_set = False
@@ -40,15 +44,15 @@ class Gauge:
     def saved(self) -> str:
         """Its state as text, for the memory."""
         flags = (self.is_set, self.signed, self.total)
-        return json.dumps(
-            [self.field, self.role.name, self.value, self.since, self.heard, *map(int, flags)]
-        )
+        state = (self.field, self.role.name, self.value, self.since, self.heard)
+        return json.dumps([*state, *map(int, flags), self.name, self.tags])
 
     @classmethod
     def restored(cls, series: Series, text: str) -> Gauge:
         """A gauge from its saved state."""
-        field, role, value, since, heard, is_set, signed, total = json.loads(text)
+        (field, role, value, since, heard, is_set, signed, total, name, tags) = json.loads(text)
         gauge = cls(series, field, Role[role], total=bool(total))
         gauge.value, gauge.since, gauge.heard = value, since, heard
         gauge.is_set, gauge.signed = bool(is_set), bool(signed)
+        gauge.name, gauge.tags = name, tuple((key, value) for key, value in tags)
         return gauge

@@ -95,6 +95,16 @@ class Gauges:
                 # If it comes back, it begins at 0, which is not what it was.
                 self.sure = False
 
+    def move(self, gauge: Gauge, series: Series) -> None:
+        """Go on with a gauge under another series, which has none yet."""
+        del self._gauges[gauge.series]
+        self._endpoints.pop(gauge.series, None)
+        self._channels.pop(gauge.series, None)
+        self._gone.append(gauge.series)
+        gauge.series = series
+        self.add(gauge)
+        self._save(gauge)
+
     def set(self, gauge: Gauge, value: float, now_ns: int) -> None:
         """Take an absolute value."""
         if gauge.role in _PJSIP and value == 0:
@@ -108,7 +118,7 @@ class Gauges:
     def change(self, gauge: Gauge, delta: float, now_ns: int, *, rated: bool = False) -> None:
         """Take a relative value. `rated`: it was sampled, so that others are missing."""
         if rated or (gauge.heard == 0 and not self.sure):
-            self._doubt(gauge, now_ns)
+            self.doubt(gauge, now_ns)
         if gauge.role is Role.ENDPOINTS:
             self._endpoints_change(gauge, delta, now_ns)
         value = gauge.value + delta
@@ -119,7 +129,7 @@ class Gauges:
             else:
                 if value < -_NOTHING:
                     self._counts.underflows += 1
-                    self._doubt(gauge, now_ns)
+                    self.doubt(gauge, now_ns)
                 value = 0.0
         gauge.value = value
         gauge.set_to_0 = 0
@@ -136,7 +146,7 @@ class Gauges:
         """Note that datagrams may have been lost since a time: every gauge may be wrong."""
         self.sure = False
         for gauge in self._gauges.values():
-            self._doubt(gauge, since_ns)
+            self.doubt(gauge, since_ns)
 
     def _note(self, gauge: Gauge, now_ns: int) -> None:
         gauge.heard = now_ns
@@ -147,7 +157,8 @@ class Gauges:
             gauge.changed = True
             self._changed.append(gauge)
 
-    def _doubt(self, gauge: Gauge, since_ns: int) -> None:
+    def doubt(self, gauge: Gauge, since_ns: int) -> None:
+        """Note that a gauge may be wrong since a time."""
         if not gauge.since:
             gauge.since = since_ns
             self._save(gauge)
@@ -166,7 +177,7 @@ class Gauges:
                 self._save(other)
         elif finding is Finding.UNLOADED or (finding is Finding.RELOADED and self.sure):
             for other in self._endpoints.values():
-                self._doubt(other, now_ns)
+                self.doubt(other, now_ns)
         if finding is Finding.UNLOADED:
             self._unloaded = now_ns
 
@@ -178,7 +189,7 @@ class Gauges:
         """
         for gauge in self._channels.values():
             if gauge.heard > self._started and now_ns - self._started > SET_GROWS_NS:
-                self._doubt(gauge, now_ns)
+                self.doubt(gauge, now_ns)
 
     # Starts of Asterisk.
 
@@ -215,7 +226,7 @@ class Gauges:
             if gauge.role is Role.OTHER and gauge.is_set:
                 # It may be of a thing that outlives the Asterisk, or not.
                 if gauge.heard < now_ns - NS_PER_S:
-                    self._doubt(gauge, now_ns)
+                    self.doubt(gauge, now_ns)
                 continue
             # Zeros of registrations that came before those of the contacts are of this start.
             if not (gauge.role is Role.REGISTRATIONS and gauge in self._zeroed):
@@ -254,7 +265,7 @@ class Gauges:
             elif gauge.stored and gauge.heard:
                 if gauge.role is Role.ENDPOINT_CHANNELS and gauge.heard <= self._unloaded:
                     # Their changes may have been missed while the module was unloaded.
-                    self._doubt(gauge, self._unloaded)
+                    self.doubt(gauge, self._unloaded)
                 since = gauge.since
                 # AMI may know its value while the Asterisk sends no datagrams.
                 known = max(self.gaps.heard, gauge.heard)

@@ -8,37 +8,25 @@ from typing import Final
 
 from collector.intakes.series import Series
 from collector.intakes.statsd.budget import SeriesBudget
+from collector.intakes.statsd.cells import Cells
 from collector.intakes.statsd.drops import Counts, Drop, Ignored
 from collector.intakes.statsd.gauge import Gauge
 from collector.intakes.statsd.gauges import Gauges
 from collector.intakes.statsd.line import COUNTER, GAUGE, METER, SET, TIMER, Sample
 from collector.intakes.statsd.mapping import MetricType, NameMapping, Target
 from collector.intakes.statsd.names import (
+    NAME_MAX,
     SUBSCRIPTION,
     Known,
     Role,
     recognise,
     without_meter_suffix,
 )
-from collector.intakes.statsd.sets import DistinctValues
-from collector.intakes.statsd.slots import (
-    CounterSlot,
-    Dropped,
-    GaugeSlot,
-    MeterSlot,
-    RoundTripSlot,
-    SetSlot,
-    Slot,
-    SubscriptionSlot,
-    Sum,
-    TimerSlot,
-)
-from collector.intakes.statsd.timers import Timer
+from collector.intakes.statsd.slots import Dropped, GaugeSlot, MeterSlot, Slot, SubscriptionSlot
 from collector.lines import FieldValue, label
 from collector.schema import LABEL_LENGTH, OTHER
 from collector.schema.live import (
     ASTERISK,
-    PJSIP_RTT_ALL,
     STATSD_COUNTER,
     STATSD_GAUGE,
     STATSD_SET,
@@ -81,7 +69,7 @@ def tag_value(text: str) -> str:
 
 
 class Resolver:
-    """Finds or makes the slot of a name, and holds what the slots fill, but for gauges."""
+    """Finds or makes the slot of a name, within the budgets of series."""
 
     def __init__(self, mapping: NameMapping, counts: Counts, gauges: Gauges) -> None:
         self.mapping = mapping
@@ -94,14 +82,7 @@ class Resolver:
         self._flush = 0
         self._day = 0
         self._types: dict[Series, MetricType] = {}
-        self._sums: dict[Series, Sum] = {}
-        self._timers: dict[Series, Timer] = {}
-        self._sets: dict[Series, DistinctValues] = {}
-        self._touched_sums: list[Sum] = []
-        self._touched_timers: list[Timer] = []
-        self._touched_sets: list[DistinctValues] = []
-        self._firsts: dict[bytes, int] = {}
-        self._round_trips = Timer(Series(PJSIP_RTT_ALL.name))
+        self._cells = Cells(counts, gauges)
         self._places: dict[Series, str | None] = {}
 
     def resolve(self, sample: Sample, now_ns: int) -> tuple[Slot, bool]:
@@ -133,17 +114,12 @@ class Resolver:
         self, sample: Sample, name: str, known: Known | None, now_ns: int
     ) -> tuple[Slot, bool]:
         metric_type = _TYPES[sample.type]
-        found = self.mapping.find(name, metric_type)
-        if found is None and known is not None and known.prefix:
-            found = self.mapping.find(known.name, metric_type)
-        if found == "drop":
-            if known is None or known.role is not Role.CONTACTS:
-                return Dropped(self._counts, Drop.MAPPED), True
-            # Its zeros still show the starts of Asterisk.
-            series = Series("", ((NAME_TAG, known.name),))
-            return self._gauge(series, Target("", {}), known, stored=False), True
-        target = found or Target(_GENERIC[metric_type], {NAME_TAG: name})
+        target = self._target(name, known, metric_type)
+        if target is None:
+            return Dropped(self._counts, Drop.MAPPED), True
         series = self._series(target, sample.tags)
+        if not series.measurement:
+            return self._gauge(series, target, known, sample, name), True
         if self._types.get(series, metric_type) != metric_type:
             return Dropped(self._counts, Drop.TYPE_CONFLICT), True
         has_place = self._admit(series, now_ns)
@@ -156,50 +132,68 @@ class Resolver:
                 return Dropped(self._counts, Drop.TYPE_CONFLICT), False
         self._types[series] = metric_type
         if metric_type == "gauge":
-            return self._gauge(series, target, known, stored=True), True
-        return self._cell_slot(sample, series, target, known), has_place
+            return self._gauge(series, target, known, sample, name), True
+        return self._cells.slot(sample, series, target, known), has_place
 
-    def _cell_slot(
-        self, sample: Sample, series: Series, target: Target, known: Known | None
-    ) -> Slot:
-        """The slot of a counter, timer or set."""
-        if sample.type in (COUNTER, METER):
-            total = self._sums.get(series)
-            if total is None or total.field != target.field:
-                total = self._sums[series] = Sum(series, target.field)
-            return CounterSlot(self._counts, total, self._touched_sums, target.scale)
-        if sample.type == SET:
-            values = self._sets.get(series)
-            if values is None:
-                values = self._sets[series] = DistinctValues(series)
-            return SetSlot(self._counts, values, self._touched_sets)
-        timer = self._timers.get(series)
-        if timer is None:
-            timer = self._timers[series] = Timer(series)
-        touched = self._touched_timers
-        if known is not None and known.role is Role.RTT:
-            return RoundTripSlot(
-                self._counts,
-                self._gauges,
-                (timer, self._round_trips),
-                touched,
-                target.scale,
-                contact=sample.name,
-                firsts=self._firsts,
-            )
-        may_be_negative = sample.type != TIMER
-        return TimerSlot(
-            self._counts, timer, touched, target.scale, may_be_negative=may_be_negative
-        )
+    def _target(self, name: str, known: Known | None, metric_type: MetricType) -> Target | None:
+        """What a name becomes; None if a rule drops it. No measurement: it is not stored."""
+        found = self.mapping.find(name, metric_type)
+        if found is None and known is not None and known.prefix:
+            found = self.mapping.find(known.name, metric_type)
+        if found != "drop":
+            return found or Target(_GENERIC[metric_type], {NAME_TAG: name})
+        if known is None or known.role is not Role.CONTACTS:
+            return None
+        # Its zeros still show the starts of Asterisk.
+        return Target("", {NAME_TAG: known.name})
+
+    def remap(self, mapping: NameMapping, now_ns: int) -> None:
+        """Use another mapping from now on; gauges go on under what their names become."""
+        self.mapping = mapping
+        self._types = {}
+        for gauge in list(self._gauges):
+            if gauge.name:
+                self._move(gauge, now_ns)
+        self._types |= dict.fromkeys((gauge.series for gauge in self._gauges), "gauge")
+
+    def _move(self, gauge: Gauge, now_ns: int) -> None:
+        known = recognise(gauge.name, GAUGE)
+        if known is not None and known.prefix not in self.prefixes:
+            known = None
+        target = self._target(gauge.name, known, "gauge")
+        series = self._series(target, gauge.tags) if target else None
+        if target is not None and series == gauge.series:
+            gauge.field = target.field
+            return
+        if self._budget.day(gauge.series) is not None:
+            self._budget.free(gauge.series)
+        other = self._gauges.get(series) if series else None
+        if target is None or series is None or other is not None:
+            self._drop(gauge.series)
+            if other is not None:
+                # Two that were counted apart are one now.
+                self._gauges.doubt(other, now_ns)
+            return
+        gauge.field = target.field
+        gauge.stored = bool(series.measurement)
+        self._places[gauge.series] = None
+        if gauge.stored:
+            day = gauge.heard // _NS_PER_DAY
+            self._budget.hold(series, day)
+            self._places[series] = str(day)
+        self._gauges.move(gauge, series)
 
     def _gauge(
-        self, series: Series, target: Target, known: Known | None, *, stored: bool
+        self, series: Series, target: Target, known: Known | None, sample: Sample, name: str
     ) -> GaugeSlot:
         gauge = self._gauges.get(series)
         if gauge is None:
             role = known.role if known else Role.OTHER
             total = known is not None and known.name == "endpoints.count"
+            stored = bool(series.measurement)
             gauge = self._gauges.add(Gauge(series, target.field, role, total=total, stored=stored))
+            if len(name) <= NAME_MAX:
+                gauge.name, gauge.tags = name, sample.tags
         gauge.field = target.field
         return GaugeSlot(self._counts, self._gauges, gauge, target.scale)
 
@@ -225,9 +219,7 @@ class Resolver:
         """Forget a series that has given its place away."""
         self._places[series] = None
         self._types.pop(series, None)
-        self._sums.pop(series, None)
-        self._timers.pop(series, None)
-        self._sets.pop(series, None)
+        self._cells.forget(series)
         self._gauges.forget(series)
         self._stale = True
 
@@ -244,21 +236,9 @@ class Resolver:
             self._day = day
             for gauge in self._gauges:
                 self._seen(gauge.series, gauge.heard // _NS_PER_DAY)
-        for total in self._touched_sums:
-            total.touched = False
-            self._seen(total.series, day)
-            yield total.series, {total.field: total.value}
-            total.value = 0.0
-        for timer in self._touched_timers:
-            timer.touched = False
-            self._seen(timer.series, day)
-            yield timer.series, dict(timer.flush())
-        for values in self._touched_sets:
-            values.touched = False
-            self._seen(values.series, day)
-            yield values.series, {"count": values.flush()}
-        for touched in (self._touched_sums, self._touched_timers, self._touched_sets):
-            touched.clear()
+        for series, fields in self._cells.flush():
+            self._seen(series, day)
+            yield series, fields
 
     def _seen(self, series: Series, day: int) -> None:
         """Note that a series came on a day, if it has a place."""
