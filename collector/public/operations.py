@@ -58,7 +58,7 @@ _SUMMARIES: Final = {
     "daily/packages": "Servers by Debian package and version",
     "upgrades": "Nodes by change of AllStarLink version",
 }
-_SPAN: Final = (
+SPAN: Final = (
     Parameter("from", "first day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
     Parameter("to", "last day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
 )
@@ -122,7 +122,7 @@ def _span(
         _SUMMARIES[dataset.path],
         DATA,
         media,
-        parameters=(*_SPAN, *(_FILTERS[name] for name in dataset.filters)),
+        parameters=(*SPAN, *(_FILTERS[name] for name in dataset.filters)),
         more=_READ | {HTTPStatus.BAD_REQUEST: _WRONG},
         variant_of=dataset.name if suffix else "",
     )

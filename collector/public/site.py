@@ -18,6 +18,7 @@ from collector.public.downloads import Downloads
 from collector.public.freshness import FreshnessRoutes
 from collector.public.headers import Prepared, public_headers
 from collector.public.language import LANGUAGES
+from collector.public.librenms import LibreNMSDownloads, librenms_operations
 from collector.public.links import moved_to, path_of
 from collector.public.openapi import document
 from collector.public.operations import (
@@ -50,7 +51,8 @@ class Site:
         privacy: Sequence[PrivacySection],
     ) -> None:
         self._settings = settings
-        self.operations = [*data_operations(), *other_operations(), *operations]
+        librenms = librenms_operations() if settings.librenms else ()
+        self.operations = [*data_operations(), *librenms, *other_operations(), *operations]
         self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
         self._parts = (
             Pages(settings, series, self.operations, privacy),
@@ -59,11 +61,13 @@ class Site:
             Badges(series),
             Reports(series),
         )
+        self._librenms = LibreNMSDownloads(influx).routes() if settings.librenms else []
 
     def routes(self) -> list[web.RouteDef]:
         """All routes for readers, with redirects from ASL3-Usage's paths."""
         return [
             *(route for part in self._parts for route in part.routes()),
+            *self._librenms,
             *cors_routes([("/openapi.json", self._openapi)]),
             *(web.get(old, moved_to(new)) for old, new in _old_addresses().items()),
         ]

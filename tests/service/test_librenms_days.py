@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from collector.days import day_ns
 from collector.influx import Influx
 from collector.influx.databases import ensure
+from collector.public.librenms import LibreNMSDays as DaysModel
+from collector.public.librenms import LibreNMSTotals
 from collector.rollup.librenms import LibreNMSDays
 from collector.schema.librenms import LIBRENMS_MEASUREMENTS
 from tests.conftest import Databases
@@ -266,3 +271,58 @@ async def test_every_query_of_the_dashboard_returns_the_days_numbers(
     assert {row["value"] for row in found["$group now"]} == {
         value for _, value, _ in expected(report())["port_type"]
     }
+
+
+async def got(session: aiohttp.ClientSession, path: str) -> Any:
+    async with session.get(path) as response:
+        assert response.status == 200, await response.text()
+        if response.content_type == "text/csv":
+            return list(csv.DictReader(io.StringIO(await response.text())))
+        said = await response.json()
+        model = LibreNMSTotals if "totals" in path else DaysModel
+        model.model_validate(said)
+        return said["rows"]
+
+
+async def test_everyone_may_download_the_days_and_sums_as_they_are_published(
+    influx: Influx, databases: Databases, installs: Installs, state_dir: Path
+) -> None:
+    now = datetime.now(UTC)
+    for back in (4, 3):
+        installs.fill(now.date() - timedelta(days=back), range(5))
+    rolling = days_of(influx)
+    for day in await rolling.due(now):
+        await rolling.roll(day, now)
+    stored = published(databases)
+    async with serving(settings_of(databases, state_dir, k_anonymity=K, asl=False)) as session:
+        days = await got(session, "/v1/daily/librenms")
+        assert [row["installs"] for row in days][:2] == [5, 5]
+        assert days[0]["devices"] == stored["daily_librenms"][0]["devices"]
+        first, last = days[0]["day"], days[1]["day"]
+        totals = await got(session, "/v1/daily/librenms/totals")
+        assert len(totals) == len(stored["daily_librenms_totals"])
+        span = f"from={first}&to={last}&group=os"
+        systems = await got(session, f"/v1/daily/librenms/totals?{span}")
+        assert {row["group"] for row in systems} == {"os"}
+        assert {row["day"] for row in systems} == {first, last}
+        rows = await got(session, f"/v1/daily/librenms/totals.csv?{span}")
+        assert [{k: str(v) for k, v in row.items()} for row in systems] == rows
+        assert len(await got(session, "/v1/daily/librenms.csv")) == len(days)
+        for wrong in (
+            "librenms?group=os",
+            "librenms?from=2020-01-01",
+            f"librenms/totals?from={now.date() - timedelta(days=60)}",
+            "librenms/totals?group=",
+            "librenms?from=tomorrow",
+        ):
+            async with session.get(f"/v1/daily/{wrong}") as response:
+                assert (response.status, (await response.json())["reason"]) == (
+                    400,
+                    "invalid-parameter",
+                )
+        async with session.get("/v1/daily/librenms") as response:
+            tag = response.headers["ETag"]
+        async with session.get("/v1/daily/librenms", headers={"If-None-Match": tag}) as response:
+            assert response.status == 304
+        async with session.get("/v1/daily/librenms/totals?group=x' OR 'a'='a") as response:
+            assert (await response.json())["rows"] == []

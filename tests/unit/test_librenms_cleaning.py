@@ -15,6 +15,7 @@ REMOVED = (
     ("Linux fw_1 6.1.0-21-amd64 x86_64", "Linux hostname 6.1.0-21-amd64 x86_64"),
     ("Darwin Annas-Mac.local 23.4.0 Darwin Kernel", "Darwin hostname 23.4.0 Darwin Kernel"),
     ("SunOS zfs01 5.11 11.4.0.15.0 i86pc", "SunOS hostname 5.11 11.4.0.15.0 i86pc"),
+    ("pfSense fw1 2.7.0-RELEASE FreeBSD 14.0", "pfSense hostname 2.7.0-RELEASE FreeBSD 14.0"),
     ("OpenBSD gw 7.4 GENERIC.MP#1397 amd64", "OpenBSD hostname 7.4 GENERIC.MP#1397 amd64"),
     ("HP-UX bigbox B.11.31 U ia64", "HP-UX hostname B.11.31 U ia64"),
     (

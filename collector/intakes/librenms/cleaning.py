@@ -21,7 +21,10 @@ HOST: Final = "hostname"
 
 _LINE_BREAKS: Final = "\t\n\r"
 
-_KERNELS: Final = "Linux|Darwin|FreeBSD|OpenBSD|NetBSD|DragonFly|SunOS|AIX|HP-UX|CYGWIN\\S*"
+_KERNELS: Final = (
+    "Linux|Darwin|FreeBSD|OpenBSD|NetBSD|DragonFly|SunOS|AIX|HP-UX|IRIX64|IRIX|OSF1|QNX|GNU|Minix"
+    "|UnixWare|pfSense|OPNsense|CYGWIN\\S*"
+)
 # `uname -a` and Net-SNMP: the kernel's name, the host's name, the kernel's release.
 _UNAME: Final = re.compile(rf"\b({_KERNELS})(\s+)(\S{{1,255}})(?=\s+(?:[vV]?[0-9]|B\.))")
 _NAMED: Final = re.compile(

@@ -1,0 +1,258 @@
+"""Routes under `/v1/daily/librenms`: the daily numbers of LibreNMS's installs as JSON or CSV.
+
+They do not use the days of `asl-telemetry`, which a collector of LibreNMS alone does not have. A
+request covers a bounded span, its rows are read at once and cached for five minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Final, NamedTuple
+
+import polars as pl
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict, Field
+
+from collector.days import day_ns
+from collector.influx import Influx, InfluxError, NoDatabase, Select, identifier, string
+from collector.influx.frames import TIME, Rows, read_frame
+from collector.operations import CSV, JSON, Operation, Parameter, get, problem
+from collector.problems import Reason, Refusal
+from collector.public.datasets import LICENCE, LICENCE_URL, Dataset, as_csv, as_json
+from collector.public.formats import Format
+from collector.public.operations import DATA, NOT_MODIFIED, NOT_READABLE, SPAN
+from collector.public.parameters import parse_parameters
+from collector.public.responses import (
+    CORS_HEADERS,
+    RESPONSE_TIMEOUT_S,
+    SERIES_UNAVAILABLE,
+    cors_routes,
+    etag,
+    is_not_modified,
+)
+from collector.schema import FINAL
+from collector.schema.librenms import DAILY_LIBRENMS, DAILY_LIBRENMS_TOTALS
+
+_DAYS: Final = 30
+"""Days of a request without `from`."""
+_MOST_DAYS: Final = 400
+_MOST_DAYS_WHOLE: Final = 31
+"""Longest span of the table of all groups."""
+_CACHE_S: Final = 300
+_CACHED: Final = 64
+_READERS: Final = 2
+
+NUMBERS: Final = Dataset("daily/librenms", DAILY_LIBRENMS, (), ())
+TOTALS: Final = Dataset(
+    "daily/librenms/totals", DAILY_LIBRENMS_TOTALS, ("group", "name", "value"), ("group",)
+)
+_FIELDS: Final = {
+    NUMBERS: ("reports", "installs", "devices", "ports", FINAL.name),
+    TOTALS: ("total", "installs"),
+}
+Count = Annotated[int | None, Field(ge=0)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    day: date = Field(description="the UTC day")
+    installs: Count = Field(description="installs; null where it may not be shown")
+
+
+class LibreNMSDay(_Row):
+    """The numbers of a day."""
+
+    reports: int = Field(ge=0, description="reports received")
+    devices: Count = Field(description="devices; null where it may not be shown")
+    ports: Count = Field(description="ports; null where it may not be shown")
+    final: int = Field(ge=0, le=1, description="1 where the day is complete")
+
+
+class LibreNMSTotal(_Row):
+    """The sum of a value over the installs of a complete day."""
+
+    group: str = Field(description="name of LibreNMS's query")
+    name: str = Field(description="the column, or `all`")
+    value: str = Field(description="its value, `all` or `other`")
+    total: int = Field(ge=0, description="sum of the installs' totals")
+
+
+class _Download(BaseModel):
+    series: str = Field(description="its path below /v1")
+    licence: str = Field(description="no rights reserved")
+
+
+class LibreNMSDays(_Download):
+    """The numbers of days."""
+
+    rows: list[LibreNMSDay]
+
+
+class LibreNMSTotals(_Download):
+    """Sums by group, column and value."""
+
+    rows: list[LibreNMSTotal]
+
+
+_MODELS: Final = {NUMBERS: LibreNMSDays, TOTALS: LibreNMSTotals}
+_SUMMARIES: Final = {
+    NUMBERS: "LibreNMS: installs, devices and ports by day",
+    TOTALS: "LibreNMS: totals by group and value, of complete days",
+}
+
+
+class _Body(NamedTuple):
+    made: float
+    tag: str
+    content: bytes
+
+
+class LibreNMSDownloads:
+    """The routes of the downloads."""
+
+    def __init__(self, influx: Influx) -> None:
+        self._influx = influx
+        self._reading = asyncio.Semaphore(_READERS)
+        self._bodies: OrderedDict[tuple[object, ...], _Body] = OrderedDict()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Both series, in the format that the path or Accept names."""
+        return cors_routes(
+            (f"/v1/{dataset.path}{suffix}", partial(self.span, dataset))
+            for dataset in (NUMBERS, TOTALS)
+            for suffix in ("", ".{format:json|csv}")
+        )
+
+    async def span(self, dataset: Dataset, request: web.Request) -> web.Response:
+        """Rows from `from` to `to`, both included."""
+        parameters = parse_parameters(dataset, request.query)
+        if isinstance(parameters, Refusal):
+            return parameters.response()
+        first, last, chosen = parameters
+        last = min(last, datetime.now(UTC).date())
+        first = first if first != date.min else last - timedelta(days=_DAYS)
+        most = _MOST_DAYS if chosen or dataset is NUMBERS else _MOST_DAYS_WHOLE
+        if (last - first).days >= most:
+            return Refusal(
+                Reason.INVALID_PARAMETER, f"`from` and `to` may span at most {most} days here"
+            ).response()
+        form = Format.of(request)
+        key = (dataset.path, form, first, last, chosen.get("group"))
+        try:
+            async with asyncio.timeout(RESPONSE_TIMEOUT_S):
+                body = await self._body(key, dataset, form, (first, last), chosen.get("group"))
+        except (InfluxError, TimeoutError):
+            return SERIES_UNAVAILABLE.response()
+        headers = {
+            **CORS_HEADERS,
+            hdrs.ETAG: body.tag,
+            hdrs.CACHE_CONTROL: f"public, max-age={_CACHE_S}",
+            hdrs.VARY: hdrs.ACCEPT,
+            hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
+        }
+        if is_not_modified(request, body.tag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return web.Response(
+            body=body.content, content_type=form.content_type, charset="utf-8", headers=headers
+        )
+
+    async def _body(
+        self,
+        key: tuple[object, ...],
+        dataset: Dataset,
+        form: Format,
+        span: tuple[date, date],
+        group: str | None,
+    ) -> _Body:
+        async with self._reading:
+            cached = self._bodies.get(key)
+            if cached is not None and time.monotonic() - cached.made < _CACHE_S:
+                return cached
+            frame = await self._read(dataset, *span, group)
+            content = await asyncio.to_thread(_written, frame, dataset, form)
+            body = _Body(time.monotonic(), etag(content), content)
+            self._bodies[key] = body
+            self._bodies.move_to_end(key)
+            if len(self._bodies) > _CACHED:
+                self._bodies.popitem(last=False)
+            return body
+
+    async def _read(
+        self, dataset: Dataset, first: date, last: date, group: str | None
+    ) -> pl.DataFrame:
+        measurement, fields = dataset.measurement, _FIELDS[dataset]
+        if measurement is None:
+            raise TypeError("both series have a measurement")
+        where = f"time >= {day_ns(first)} AND time < {day_ns(last + timedelta(days=1))}"
+        if group is not None:
+            where += f' AND "group" = {string(group)}'
+        types: dict[str, pl.DataType] = dict.fromkeys(fields, pl.Int64())
+        # InfluxDB's CSV has a column `name` of its own, the measurement's.
+        aliases = {name: f"{name}_" for name in dataset.columns}
+        types |= dict.fromkeys(aliases.values(), pl.String())
+        columns = [*map(identifier, fields)]
+        columns += [f"{identifier(n)} AS {identifier(alias)}" for n, alias in aliases.items()]
+        select = Select(
+            measurement.database,
+            measurement.name,
+            columns,
+            where,
+            counted=measurement.fields[0].name,
+        )
+        try:
+            frame = await read_frame(self._influx, select, lambda: Rows(types))
+        except NoDatabase:
+            frame = Rows(types).frame()
+        return (
+            frame.rename({alias: name for name, alias in aliases.items()})
+            .select(
+                pl.from_epoch(TIME, time_unit="ns").dt.date().alias("day"),
+                *dataset.columns,
+                *fields,
+            )
+            .sort("day", *dataset.columns)
+        )
+
+
+def _written(frame: pl.DataFrame, dataset: Dataset, form: Format) -> bytes:
+    if form is Format.CSV:
+        return f"{','.join(frame.columns)}\n".encode() + as_csv(frame)
+    head = f'{{"series":"{dataset.path}","licence":"{LICENCE}","rows":[\n'
+    return head.encode() + as_json(frame) + b"\n]}\n"
+
+
+def librenms_operations() -> Iterator[Operation]:
+    """OpenAPI operations of both series."""
+    more = {
+        HTTPStatus.NOT_MODIFIED: NOT_MODIFIED,
+        HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE,
+        HTTPStatus.BAD_REQUEST: problem(
+            "a parameter is unknown, has an invalid value, or the span is too long:"
+            " `invalid-parameter`"
+        ),
+    }
+    group = Parameter("group", "one of LibreNMS's queries alone", {"type": "string"})
+    for dataset, model in _MODELS.items():
+        parameters = (*SPAN, group) if dataset is TOTALS else SPAN
+        for suffix, media in (
+            ("", {JSON: model, CSV: None}),
+            (".json", {JSON: model}),
+            (".csv", {CSV: None}),
+        ):
+            yield get(
+                f"/v1/{dataset.path}{suffix}",
+                f"{dataset.name}{suffix.replace('.', '-')}",
+                _SUMMARIES[dataset],
+                DATA,
+                media,
+                parameters=parameters,
+                more=more,
+                variant_of=dataset.name if suffix else "",
+            )
