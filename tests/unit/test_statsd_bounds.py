@@ -199,10 +199,10 @@ def test_memory_is_flat_whatever_names_and_values_arrive() -> None:
                 sender.flush()
                 sender.aggregator.changed()
 
-    fill(60_000)
+    fill(40_000)
     tracemalloc.start()
     try:
-        fill(repeat(30_000, 1_000_000))
+        fill(repeat(10_000, 1_000_000))
         grown, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -303,7 +303,7 @@ def test_start_is_recognised_though_a_rule_drops_its_zeros() -> None:
 MAPPINGS = """
 mappings:
 - {match: channels.count, name: channels, field: alive}
-- {match: queue.*.waiting, name: queues, field: waiting, labels: {queue: $1}}
+- {match: queue.*.waiting, name: my_queues, field: waiting, labels: {queue: $1}}
 - {match: gone.*, action: drop}
 - {match: one.*, name: together}
 """
@@ -322,7 +322,7 @@ def check_after_another_mapping(pbx: Pbx, second: float) -> None:
     stored = pbx.gauges(second + 1)
     assert stored["channels", ""]["alive"] == 2
     assert stored["statsd_gauge", "a.b"]["value"] == 4
-    assert stored["queues", "salesx"]["waiting"] == 2
+    assert stored["my_queues", "salesx"]["waiting"] == 2
     # Two gauges that are one now: which of them is right is not known.
     assert "uncertain" in stored["together", ""]
     left = {name for measurement, name in stored if measurement == "statsd_gauge"}
@@ -333,7 +333,7 @@ def test_gauges_go_on_under_another_mapping() -> None:
     pbx = sent_before_another_mapping()
     pbx.aggregator.remap(read(MAPPINGS))
     check_after_another_mapping(pbx, 3)
-    assert "uncertain" not in pbx.gauge(5, "queues", "salesx")
+    assert "uncertain" not in pbx.gauge(5, "my_queues", "salesx")
     pbx.aggregator.remap(shipped())
     assert pbx.gauge(6, "channels") == {"count": 2}
     assert pbx.gauge(6, "statsd_gauge", "queue.sales.waitingx")["value"] == 2

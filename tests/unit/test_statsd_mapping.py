@@ -79,6 +79,7 @@ def test_example_of_the_form_gives_what_statsd_exporter_gives() -> None:
         # Characters that no measurement of Prometheus has become underscores.
         ("{match: a.*, name: x_$1}", "a.größe-1", ("x_gr__e_1", {})),
         ("{match: '*', name: $1}", "7up", ("_7up", {})),
+        ("{match: '*', name: $1}", "statsd_traffic", ("_statsd_traffic", {})),
         ("{match: .+, match_type: regex, name: $0, labels: {n: $0}}", "a.b", ("a_b", {"n": "a.b"})),
         # Regexes come after all globs, wherever they stand.
         (
@@ -140,6 +141,8 @@ def test_timers_are_observers(kind: str) -> None:
         ("mappings: [{match: a, name: m, action: delete}]", "map or drop"),
         ("mappings: [{match: a.*, name: m, labels: {x: $2}}]", "$2 refers to nothing"),
         ("mappings: [{match: a, name: 3}]", "`name` is no text"),
+        ("mappings: [{match: a, name: statsd_traffic}]", "itself writes"),
+        ("mappings: [{match: a, name: queues}]", "itself writes"),
         ("mappings: [{match: a, name: m, labels: [x]}]", "`labels` is no table"),
         ("mappings: [{match: a, name: m, labels: {a-b: x}}]", "'a-b'"),
         ("mappings: [{match: a, name: m, labels: {asterisk: x}}]", "'asterisk'"),

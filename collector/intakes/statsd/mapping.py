@@ -17,7 +17,14 @@ from typing import Any, Final, Literal
 import yaml
 
 from collector.intakes.statsd.names import NAME_MAX
-from collector.schema.live import ASTERISK, UNCERTAIN
+from collector.schema.ami import AMI_MEASUREMENTS
+from collector.schema.live import (
+    ASTERISK,
+    PJSIP_RTT_ALL,
+    STATSD_MEASUREMENTS,
+    STATSD_TRAFFIC,
+    UNCERTAIN,
+)
 
 MetricType = Literal["counter", "gauge", "observer", "set"]
 """The types that a rule may ask for; timers, histograms and distributions are observers."""
@@ -48,6 +55,11 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE: Final = re.compile(r"\$(?:(\d+)|\{(\d+)\})")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_:]")
 _RESERVED: Final = frozenset({ASTERISK.name, "time", UNCERTAIN})
+_OF_ITSELF: Final = frozenset({STATSD_TRAFFIC.name, PJSIP_RTT_ALL.name})
+_TAKEN: Final = _OF_ITSELF | (
+    {one.name for one in AMI_MEASUREMENTS} - {one.name for one in STATSD_MEASUREMENTS}
+)
+"""Measurements of the live database that no rule may fill."""
 
 
 class MappingError(ValueError):
@@ -97,7 +109,7 @@ class _Rule:
         if self.name is None:
             return None
         measurement = _NOT_IN_NAMES.sub("_", _filled(self.name, groups)) or "_"
-        if measurement[0].isdigit():
+        if measurement[0].isdigit() or measurement in _TAKEN:
             measurement = f"_{measurement}"
         tags = {label: _filled(text, groups) for label, text in self.labels.items()}
         return Target(measurement, tags, self.field, self.scale, self.honor_labels)
@@ -184,6 +196,8 @@ def _rule(given: object, defaults: Mapping[str, Any], where: str) -> _Rule:
     name = _text(given, "name", where)
     if not name and action == "map":
         raise MappingError(f"{where} has no `name`")
+    if name in _TAKEN and action == "map":
+        raise MappingError(f"{where}: the collector itself writes the measurement {name!r}")
     labels = _labels(given.get("labels") or {}, where)
     for text in (name, *labels.values()):
         _check_references(text, groups, where)

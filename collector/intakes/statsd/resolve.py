@@ -27,6 +27,7 @@ from collector.lines import FieldValue, label
 from collector.schema import LABEL_LENGTH, OTHER
 from collector.schema.live import (
     ASTERISK,
+    PJSIP_RTT,
     STATSD_COUNTER,
     STATSD_GAUGE,
     STATSD_SET,
@@ -57,7 +58,9 @@ _GENERIC: Final[Mapping[MetricType, str]] = {
 NAME_TAG: Final = "name"
 """The tag of the measurements of names that no rule maps."""
 # A tag called like a field could not be queried.
-_RESERVED: Final = frozenset({ASTERISK.name, NAME_TAG, "time", "value", "count", UNCERTAIN})
+_RESERVED: Final = frozenset({ASTERISK.name, NAME_TAG, "time", UNCERTAIN, "count", "value"}) | {
+    field.name for field in PJSIP_RTT.fields
+}
 
 
 def tag_value(text: str) -> str:
