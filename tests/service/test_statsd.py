@@ -357,7 +357,7 @@ def test_influxdb_away_for_flushes_gets_each_once(
     away = settings | {"COLLECTOR_INFLUX_URL": "http://127.0.0.1:9"}
     collector = serve(away)
     with Sender(f"127.0.0.1:{port}") as sender:
-        for number in range(1, 4):
+        for number in (2, 4):
             sender.send(b"calls:%d|c" % number)
             wait_for_flush(collector)
     collector.kill()
@@ -371,7 +371,7 @@ def test_flushes_come_back_from_a_damaged_outbox_and_a_replay_stores_nothing_twi
 ) -> None:
     collector = serve(settings | {"COLLECTOR_INFLUX_URL": "http://127.0.0.1:9"})
     with Sender(f"127.0.0.1:{port}") as sender:
-        for number in (1, 2, 4):
+        for number in (3, 4):
             sender.send(b"calls:%d|c\nup:%d|g" % (number, number))
             wait_for_flush(collector)
     collector.kill()

@@ -111,23 +111,6 @@ def test_values_that_cannot_be_saved_are_stored_all_the_same(
     assert total(databases, "calls") == 7
 
 
-def test_state_that_cannot_be_read_begins_anew(
-    serve: StartServe, environment: dict[str, str], databases: Databases, port: int
-) -> None:
-    collector = serve(environment)
-    with Sender(f"127.0.0.1:{port}") as sender:
-        sender.send(b"up:+1|g")
-        eventually(lambda: gauges(databases, "statsd_gauge", "value") == {("up",): 1.0})
-        collector.terminate()
-        file = collector.state_dir / "memory" / "live.sqlite3"
-        with closing(sqlite3.connect(file)) as database, database:
-            database.execute("UPDATE states SET state = 'no JSON'")
-        collector = serve(environment)
-        sender.send(b"down:+1|g")
-        eventually(lambda: ("down",) in gauges(databases, "statsd_gauge", "value"))
-    assert "what was known of an Asterisk cannot be read" in collector.logs()
-
-
 def test_clock_that_is_set_back_stops_nothing(
     serve: StartServe,
     environment: dict[str, str],

@@ -158,3 +158,25 @@ def test_fault_of_ours_costs_its_datagram_or_its_flush_alone(
     assert [entry["event"] for entry in logs] == ["a datagram failed", "a flush failed"]
     # Where it failed, never what was sent.
     assert "bad" not in str(logs)
+
+
+def test_state_that_cannot_be_read_begins_anew() -> None:
+    before = Station(Asterisk("one"), shipped())
+    before.take(b"up:5|g", T)
+    before.flush(T)
+    known = {key: text for key, text in before.aggregator.changed().items() if text is not None}
+    (gauge,) = [key for key in known if "statsd_gauge" in key and "gauge" in key.split(",")[0]]
+    whole = Station(Asterisk("one"), shipped())
+    whole.restore(known, T, lost=True)
+    for broken in ("no JSON", "[]", "7", "null"):
+        after = Station(Asterisk("one"), shipped())
+        with capture_logs() as logs:
+            after.restore(known | {gauge: broken}, T, lost=True)
+        assert [entry["asterisk"] for entry in logs] == ["one"]
+        after.take(b"up:+1|g", T)
+        (value,) = [
+            point.fields["value"]
+            for point in after.flush(T + 10**10)
+            if point.measurement == "statsd_gauge"
+        ]
+        assert value == 1.0

@@ -194,6 +194,9 @@ class OpenStatsd:
             # The clock was set back.
             self._flushed_ns = due
         if due > self._flushed_ns:
+            # What came before the end of the flush may still wait in the sockets.
+            for reader in self.readers:
+                reader.read()
             await self._flush(due)
         else:
             await self._save()
@@ -262,8 +265,8 @@ class OpenStatsd:
         else:
             self._changed.clear()
             self._tell("memory", None)
-        await self._deliver()
-        self._context.metrics.statsd_flushes.labels("stored").inc()
+        outcome = "stored" if await self._deliver() else "put-off"
+        self._context.metrics.statsd_flushes.labels(outcome).inc()
         await self._forget_gone()
 
     async def _forget_gone(self) -> None:
