@@ -19,6 +19,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector import clock
 from collector.abandoned import Abandoned
+from collector.asterisks import asterisks
 from collector.connections import Listener
 from collector.delivery import Deliveries, Targets
 from collector.expiry import Expiry
@@ -30,6 +31,7 @@ from collector.intakes import INTAKES, Intake, IntakeContext, OpenIntake, layout
 from collector.intakes.door import Door
 from collector.intakes.live import TrueState
 from collector.intakes.proof import prove
+from collector.intakes.statsd.intake import mapping_of
 from collector.listen import listening
 from collector.memory import Memory
 from collector.metrics import Metrics
@@ -110,6 +112,12 @@ class OwnHealth:
     def unavailable(self) -> str | None:
         """The reason why the outbox accepts no reports, or None if it accepts them."""
         return self._outbox.unavailable if self._outbox.alive else "the outbox's thread has ended"
+
+
+def check_files(settings: Settings) -> None:
+    """Read the operator's files that settings name. Raises SettingsError if one is wrong."""
+    asterisks(settings)
+    mapping_of(settings)
 
 
 def site_of(

@@ -53,13 +53,11 @@ def serve(
 
 def _refuse_wrong_files(configured: Settings) -> None:
     """Exit with status 2 if a file that a setting names is wrong, before a port is opened."""
-    from collector.asterisks import asterisks
-    from collector.intakes.statsd.intake import mapping_of
+    from collector.app import check_files
     from collector.settings import SettingsError
 
     try:
-        asterisks(configured)
-        mapping_of(configured)
+        check_files(configured)
     except SettingsError as error:
         warn(str(error))
         raise typer.Exit(WRONG_SETTING) from None

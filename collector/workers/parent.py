@@ -20,7 +20,7 @@ from collector.intakes.statsd.sockets import bound as bound_statsd
 from collector.listen import accept, bind, listening
 from collector.metrics import Metrics
 from collector.setting_types import Address
-from collector.settings import Settings
+from collector.settings import Settings, SettingsError
 from collector.state import locked
 from collector.systemd import Notifier
 from collector.workers.metrics import metrics_page
@@ -66,7 +66,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, again.set)
     async with running(settings) as workers:
-        renewing = asyncio.create_task(_renew(workers, again))
+        renewing = asyncio.create_task(_renew(workers, again, settings))
         try:
             await _until(stop, workers)
         finally:
@@ -145,10 +145,16 @@ async def _started(worker: WorkerProcess, *, needed: bool) -> AsyncIterator[None
         await asyncio.gather(*events, task, return_exceptions=True)
 
 
-async def _renew(workers: list[WorkerProcess], again: asyncio.Event) -> None:
+async def _renew(workers: list[WorkerProcess], again: asyncio.Event, settings: Settings) -> None:
     while True:
         await again.wait()
         again.clear()
+        try:
+            app.check_files(settings)
+        except SettingsError as error:
+            # A worker that reads it would not start.
+            log.error("a file is wrong; no worker is restarted", why=str(error))
+            continue
         log.info("restarting the workers, one after another")
         for worker in workers:
             try:

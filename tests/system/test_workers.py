@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -19,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector.metrics import Metrics
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.ledger import Ledger, node_points
-from tests.sender import encoded, eventually, get, key_of, metric, node_name, post, report
+from tests.sender import encoded, eventually, get, key_of, metric, node_name, post, report, until
+from tools.replay.ami_server import SECRET, USER, AmiServer
 
 WORKERS = {"COLLECTOR_WORKERS": "3"}
 
@@ -206,3 +208,34 @@ def test_every_gauge_says_the_same_with_several_workers(
         (family,) = gauge.describe()
         # One with labels has a sample once something has happened.
         assert family.name in {name for name, _ in seen[1]} or gauge._labelnames, family.name  # noqa: SLF001
+
+
+async def test_the_first_worker_alone_logs_in_to_an_asterisk_and_a_wrong_file_restarts_none(
+    databases: Databases, serve: StartServe, tmp_path: Path
+) -> None:
+    file = tmp_path / "asterisks.toml"
+    await asyncio.to_thread((tmp_path / "secret").write_text, SECRET)
+    async with AmiServer().listening() as server:
+        right = (
+            f'[pbx]\nami = "127.0.0.1:{server.port}"\nami_user = "{USER}"\n'
+            'ami_secret_file = "secret"\n'
+        )
+        await asyncio.to_thread(file.write_text, right)
+        ami = {"COLLECTOR_ASTERISK_FILE": str(file), "COLLECTOR_STATSD_FLUSH": "1s"}
+        collector = await asyncio.to_thread(serve, databases.environment | WORKERS | ami)
+
+        def connected() -> bool:
+            return metric(collector.metrics_url, "collector_ami_connected", asterisk="pbx") == 1
+
+        await asyncio.to_thread(eventually, connected)
+        assert server.connections == 1
+        before = collector.workers()
+        await asyncio.to_thread(file.write_text, "[broken")
+        collector.process.send_signal(signal.SIGHUP)
+        await until(lambda: "a file is wrong; no worker is restarted" in collector.logs())
+        assert collector.workers() == before
+        await asyncio.to_thread(file.write_text, right)
+        collector.process.send_signal(signal.SIGHUP)
+        await until(lambda: "all workers are restarted" in collector.logs())
+        await until(lambda: server.logins == 2)
+        await asyncio.to_thread(collector.terminate)
