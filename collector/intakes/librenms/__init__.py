@@ -1,8 +1,9 @@
 """Intake of LibreNMS's call-back: one report a day from each install that opted in.
 
 `form` reads the requests' forms, `report` parses a report (`cleaning` removes what names a
-machine), `points` converts it to points, `intake` handles requests, `operations` describes the
-routes. The client's source: https://github.com/librenms/librenms (LibreNMS/Util/Stats.php).
+machine), `points` converts it to points, `intake` handles requests, `slots` limits the large ones
+in memory, `operations` describes the routes. The client's source: `LibreNMS/Util/Stats.php` of
+https://github.com/librenms/librenms.
 """
 
 from __future__ import annotations
