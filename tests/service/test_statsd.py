@@ -427,9 +427,15 @@ def test_sighup_reads_the_mapping_again_and_a_wrong_one_changes_nothing(
 
 
 def test_first_of_several_workers_takes_all_and_its_restart_loses_nothing(
-    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
+    serve: StartServe,
+    settings: dict[str, str],
+    databases: Databases,
+    port: int,
+    tmp_path: Path,
 ) -> None:
-    collector = serve(settings | {"COLLECTOR_WORKERS": "2"})
+    path = f"unixstream:{tmp_path}/s.sock"
+    listen = {"COLLECTOR_STATSD_LISTEN": f"127.0.0.1:{port},{path}"}
+    collector = serve(settings | listen | {"COLLECTOR_WORKERS": "2"})
     before = collector.workers()
     counting = Counting(port, pause_s=0.02)
     with Sender(f"127.0.0.1:{port}") as sender:
@@ -439,9 +445,12 @@ def test_first_of_several_workers_takes_all_and_its_restart_loses_nothing(
         eventually(lambda: "all workers are restarted" in collector.logs())
         assert set(before.values()).isdisjoint(collector.workers().values())
         sender.send(b"PJSIP.contacts.states.Reachable:-1|g")
+    with Sender(path) as sender:
+        sender.send(b"by.connection:1|c")
     counting.stop()
     sent = len(counting.sent_ns)
     eventually(lambda: total(databases, "ticks") == sent)
+    eventually(lambda: total(databases, "by.connection") == 1)
     eventually(lambda: gauges(databases, "pjsip_contacts", "count") == {("Reachable",): 1.0})
     assert gauges(databases, "pjsip_contacts", UNCERTAIN) == {}
     assert metric(collector.metrics_url, "collector_statsd_datagrams_total", asterisk="default")

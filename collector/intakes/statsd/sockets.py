@@ -12,12 +12,13 @@ import contextlib
 import socket
 import stat
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from collector.listen import bind
 from collector.setting_types import Address, Endpoint, Transport
@@ -38,6 +39,8 @@ _DROPS: Final = 8
 _MODE: Final = 0o666
 """Mode of a unix socket: as with UDP on loopback, any local program may send. Its directory limits
 who."""
+_KEEP_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""From Python 3.13 on a server would remove its socket's file, which its parent may still hold."""
 
 
 class Source(Protocol):
@@ -320,7 +323,7 @@ async def receiving(
             if one.endpoint.transport is Transport.TCP:
                 server = await loop.create_server(make, sock=one.socket)
             else:
-                server = await loop.create_unix_server(make, sock=one.socket)
+                server = await loop.create_unix_server(make, sock=one.socket, **_KEEP_FILE)
             stack.callback(server.close)
         try:
             yield
