@@ -211,7 +211,12 @@ class RecordsStore:
     def _connected(self) -> Iterator[Connection]:
         """A connection in a transaction, which is committed at the end of the block."""
         with _worded(), self._engine.begin() as connection:
-            yield connection
+            try:
+                yield connection
+            except (ValueError, OverflowError):
+                # The driver stopped in the middle of a message: the connection is of no more use.
+                connection.invalidate()
+                raise
 
 
 def _parsed(url: str, directory: Path) -> tuple[URL, dict[str, Any]]:
@@ -262,6 +267,9 @@ def _worded() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise _sorted(error) from error
+    except (ValueError, OverflowError) as error:
+        # Of a driver that cannot express a value, such as a surrogate alone in a text.
+        raise RecordsRejected(f"a value cannot be stored: {type(error).__name__}") from error
     except (SQLAlchemyError, OSError) as error:
         raise RecordsUnavailable(f"the records store cannot be used: {error}") from error
 

@@ -181,6 +181,10 @@ def test_what_went_wrong_is_told_apart(server: PostgreSql, tmp_path: Path, url: 
     store.prepare()
     with pytest.raises(RecordsRejected):
         store.add([record_of(1), record_of(2, machine_id=None)])
+    with pytest.raises(RecordsRejected):
+        store.add([record_of(1, build="\ud800")])
+    with pytest.raises(RecordsRejected):
+        store.add([record_of(1, ts_capture=2**70)])
     store.add([record_of(1)])
     store.close()
     with server.database() as name:

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from collector.app import running
 from collector.metrics import Metrics
-from collector.outbox import FILE, OutboxFile, Queue, look_over, recover, set_aside
+from collector.outbox import FILE, Entry, OutboxFile, Queue, look_over, recover, set_aside
 from collector.privacy import Pseudonymiser
 from collector.records.record import from_row
 from collector.records.store import RecordsStore
@@ -28,6 +28,7 @@ from collector.settings import Settings
 from collector.state import pseudonym_key
 from tests.command import command
 from tests.conftest import Databases, StartServe
+from tests.length import repeat, seed
 from tests.records import record_of
 from tests.sender import eventually
 
@@ -486,3 +487,49 @@ def test_retention_shows_and_plans_the_records_and_check_names_a_store_that_is_a
     assert told.code != 0
     assert "COLLECTOR_RECORDS_URL" in told.out + told.err
     assert "s3cr3t" not in told.out + told.err
+
+
+async def test_records_of_a_former_worker_are_delivered(settings: Settings) -> None:
+    left_by = settings.state_dir / "worker-3"
+    left_by.mkdir(mode=0o700, parents=True)
+    with OutboxFile(left_by / FILE) as file:
+        for number in range(5):
+            one = record_of(time.time_ns() + number)
+            file.append(Entry(one.stamp, None, 1, one.line(), "records", "telemetrics"))
+    async with serving(settings):
+        await asyncio.to_thread(eventually, lambda: len(stored(settings)) == 5)
+
+
+async def test_no_input_is_answered_with_an_error_of_the_server(settings: Settings) -> None:
+    source = random.Random(seed(5))
+    odd: list[Any] = [
+        None,
+        True,
+        -1,
+        1.5,
+        10**30,
+        [],
+        {},
+        "",
+        "\x00",
+        "\ud800",
+        "é",
+        "a/b/c",
+        "9" * 400,
+    ]
+    async with serving(settings) as session:
+        for _ in range(repeat(150, 3000)):
+            fields: dict[str, Any] = dict(FOURTH)
+            for name in source.sample(sorted(fields), source.randint(1, 5)):
+                fields[name] = source.choice(odd)
+            payload = source.choice(odd)
+            said = {name: value for name, value in fields.items() if name != "x_telemetry_tid"}
+            headers = {"Content-Type": "application/json", "X-Telemetry-TID": TID}
+            body = json.dumps(said | {"payload": payload}).encode()
+            body = body[: source.choice([len(body), len(body), source.randrange(len(body))])]
+            async with session.post("/", data=body, headers=headers) as response:
+                assert response.status in (201, 400), (fields, payload)
+                assert await response.json()
+        await delivered(settings)
+    with OutboxFile(settings.state_dir / FILE) as file:
+        assert file.dead_letters() == []

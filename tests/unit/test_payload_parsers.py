@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,34 @@ def test_stored_records_are_parsed_again_when_the_list_or_the_parsers_change(
     detail = json.loads(store.rows(FINDINGS.select().where(FINDINGS.c.stamp == 1))[0]["detail"])
     assert detail["frames"] == ["foo - [a]", "bar - [b]"]
     store.close()
+
+
+class Echo:
+    prefixes = ("",)
+    version = "1"
+
+    def parse(self, text: str) -> Parsed | None:
+        return Parsed("echo", text, {"text": text})
+
+
+def test_what_is_found_can_be_stored_whatever_the_payload_holds() -> None:
+    parsers = Parsers({"echo": Echo()}, Metrics())
+    payload = "a\x00b\ud800c".encode("utf-8", "surrogatepass")
+    found = parsers.find(record_of(1, payload=payload))
+    assert found.label == "a\ufffdb?c"
+    assert json.loads(found.detail) == {"text": "a\ufffdb?c"}
+
+
+@pytest.mark.parametrize("parser", [Crash, MachineCheck, Oops, Thermal, Updates])
+def test_parsers_take_large_and_odd_payloads_in_short_time(parser: Any) -> None:
+    """None of their patterns takes time that grows faster than the payload."""
+    made = parser(SETTINGS)
+    size = 300 << 10
+    lines = ["#0 " + " - [" * 240, "RIP: " * 190, "a=" + " " * 900 + "b", "", " ", "#1 x - [y]"]
+    odd = [f"{line}\n" * (size // (len(line) + 1)) for line in lines]
+    odd += [word * (size // len(word)) for word in (" ", "a", "= ", "CPU 1 ", "[", "BUG ", " - [")]
+    odd.append(f"Reason: a{' ' * size}b")
+    for text in odd:
+        begun = time.process_time()
+        made.parse(text)
+        assert time.process_time() - begun < 2, text[:10]

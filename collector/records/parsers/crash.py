@@ -6,11 +6,11 @@ import re
 from typing import Final
 
 from collector.records.parsers import Parsed
-from collector.records.parsers.frames import first_backtrace, guilty
+from collector.records.parsers.frames import first_backtrace, guilty, shortened
 from collector.records.parsers.never_guilty import NeverGuilty
 from collector.settings import Settings
 
-_HEAD: Final = re.compile(r"^(?P<name>Process|PID|Signal|Error): *(?P<value>.+?) *$", re.MULTILINE)
+_HEAD: Final = re.compile(r"^(?P<name>Process|PID|Signal|Error):(?P<value>.+)$", re.MULTILINE)
 KIND: Final = "crash"
 
 
@@ -30,11 +30,12 @@ class Crash:
 
     def parse(self, text: str) -> Parsed | None:
         """The guilty frame of the crashing thread, and all its frames."""
+        text = shortened(text)
         frames = first_backtrace(text)
         found = guilty(frames, self._never.holds)
         if found is None:
             return None
-        head = {one["name"].lower(): one["value"] for one in _HEAD.finditer(text)}
+        head = {one["name"].lower(): one["value"].strip() for one in _HEAD.finditer(text)}
         detail = {
             "function": found.function,
             "module": found.module,

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-_FRAME: Final = re.compile(r"#\d+ (?P<function>.+?) - \[(?P<module>[^\]]*)\]")
+_FRAME: Final = re.compile(r"#\d+ (?P<function>.+?) - \[(?P<module>[^\]]{0,200})\]")
 _NO_SYMBOLS: Final = re.compile(r"#\d+ \(no symbols\)")
 UNKNOWN: Final = "???"
 MOST_FRAMES: Final = 500
+_LONGEST_LINE: Final = 1000
 
 
 class Frame(NamedTuple):
@@ -48,6 +49,11 @@ def first_backtrace(text: str) -> list[Frame]:
 
 def _lines(text: str) -> Iterator[str]:
     return (line.strip() for line in text.splitlines())
+
+
+def shortened(text: str) -> str:
+    """A payload with its lines cut at 1000 characters: no pattern may take long on a longer one."""
+    return "\n".join(line[:_LONGEST_LINE] for line in text.splitlines())
 
 
 def guilty(frames: Sequence[Frame], never: Callable[[Frame], bool]) -> Frame | None:

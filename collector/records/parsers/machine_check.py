@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from collector.records.parsers import Parsed
+from collector.records.parsers.frames import shortened
 from collector.settings import Settings
 
 _CPU_BANK: Final = re.compile(r"\bCPU (?P<cpu>\d+)(?:[ :]+BANK (?P<bank>\d+))?", re.IGNORECASE)
@@ -14,9 +15,7 @@ _STATUS: Final = re.compile(
     r"(?<!G)\bSTATUS[: ]+(?:0x)?(?P<status>[0-9a-f]{1,16})\b", re.IGNORECASE
 )
 _SOCKET: Final = re.compile(r"\bSOCKET(?:ID)?[: ]+(?P<socket>\d+)", re.IGNORECASE)
-_ERROR: Final = re.compile(
-    r"^ *((?:Un)?corrected error.*?|MCA: .+?) *$", re.IGNORECASE | re.MULTILINE
-)
+_ERROR: Final = re.compile(r"^ *((?:Un)?corrected error.*|MCA: .+)$", re.IGNORECASE | re.MULTILINE)
 KIND: Final = "machine-check"
 
 
@@ -31,6 +30,7 @@ class MachineCheck:
 
     def parse(self, text: str) -> Parsed | None:
         """The first machine check of a payload."""
+        text = shortened(text)
         status = _STATUS.search(text)
         where = _CPU_BANK.search(text)
         if status is None and where is None:
@@ -46,6 +46,6 @@ class MachineCheck:
             "bank": None if bank is None else int(bank),
             "socket": None if socket is None else int(socket["socket"]),
             "status": code,
-            "error": "" if error is None else error[1],
+            "error": "" if error is None else error[1].strip(),
         }
         return Parsed(KIND, " ".join(filter(None, words)) or "unknown", detail)

@@ -6,20 +6,20 @@ import re
 from typing import Final
 
 from collector.records.parsers import Parsed
-from collector.records.parsers.frames import MOST_FRAMES, Frame, first_backtrace, guilty
+from collector.records.parsers.frames import MOST_FRAMES, Frame, first_backtrace, guilty, shortened
 from collector.records.parsers.never_guilty import NeverGuilty
 from collector.settings import Settings
 
-_REASON: Final = re.compile(r"^Reason: *(.+?) *$", re.MULTILINE)
+_REASON: Final = re.compile(r"^Reason:(.+)$", re.MULTILINE)
 _FALLBACK: Final = re.compile(
-    r"^.*?((?:BUG|WARNING|kernel BUG|Oops|general protection fault|Kernel panic)\b.*?) *$",
+    r"^.*?((?:BUG|WARNING|kernel BUG|Oops|general protection fault|Kernel panic)\b.*)$",
     re.MULTILINE,
 )
 _POINTER: Final = re.compile(
-    r"\b(?:RIP|EIP|IP|PC is at|pc :)[: ].*?(?P<function>[A-Za-z_][\w.]*)\+0x[0-9a-f]+"
+    r"\b(?:RIP|EIP|IP|PC is at|pc :)[: ].{0,40}?(?P<function>[A-Za-z_][\w.]{0,100})\+0x[0-9a-f]+"
 )
 _CALL: Final = re.compile(
-    r"^(?:\[[ \d.]+\])?\s*(?:\[<[0-9a-f]+>\] )?(?P<doubt>\? )?(?P<function>[A-Za-z_][\w.]*)"
+    r"^(?:\[[ \d.]+\])?[ \t]*(?:\[<[0-9a-f]+>\] )?(?P<doubt>\? )?(?P<function>[A-Za-z_][\w.]*)"
     r"\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[^\]]+)\])?",
     re.MULTILINE,
 )
@@ -43,12 +43,13 @@ class Oops:
 
     def parse(self, text: str) -> Parsed | None:
         """The guilty frame, in the probe's form of a trace or in the kernel's own."""
+        text = shortened(text)
         reason = _REASON.search(text) or _FALLBACK.search(text)
         frames = first_backtrace(text) or _kernel_trace(text)
         found = guilty(frames, self._never.holds)
         if found is None and reason is None:
             return None
-        words = "" if reason is None else reason[1]
+        words = "" if reason is None else reason[1].strip()
         detail = {
             "reason": words,
             "function": "" if found is None else found.function,

@@ -80,7 +80,7 @@ class Parsers:
             return Finding(record.stamp, name, version, NOTHING, "", "{}")
         parser = self._parsers[name]
         try:
-            parsed = parser.parse(text_of(record.payload))
+            parsed = parser.parse(_storable(text_of(record.payload)))
             detail = "{}" if parsed is None else json.dumps(dict(parsed.detail))
         except Exception as error:  # noqa: BLE001 - of any payload: the record stays as it is
             self._metrics.payload_parsers.labels(name, "failed").inc()
@@ -92,5 +92,10 @@ class Parsers:
             self._metrics.payload_parsers.labels(name, "nothing").inc()
             return Finding(record.stamp, name, version, NOTHING, "", "{}")
         self._metrics.payload_parsers.labels(name, "found").inc()
-        label = parsed.label.replace("\x00", "")[:_LONGEST]
+        label = _storable(parsed.label)[:_LONGEST]
         return Finding(record.stamp, name, version, parsed.kind, label, detail)
+
+
+def _storable(text: str) -> str:
+    """A text without what PostgreSQL refuses in text: NUL, and surrogates alone."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from collector.records.parsers import Parsed
+from collector.records.parsers.frames import shortened
 from collector.settings import Settings
 
 _PROCESSOR: Final = re.compile(r"\b(?:CPU|Processor|Core)[ #:]*(?P<number>\d+)", re.IGNORECASE)
@@ -25,6 +26,7 @@ class Thermal:
 
     def parse(self, text: str) -> Parsed | None:
         """The processors of a payload, and whether the last event is about heat or its end."""
+        text = shortened(text)
         numbers = sorted({int(found["number"]) for found in _PROCESSOR.finditer(text)})
         state = None
         for line in text.splitlines():

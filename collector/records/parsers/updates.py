@@ -6,11 +6,10 @@ import re
 from typing import Final
 
 from collector.records.parsers import Parsed
+from collector.records.parsers.frames import shortened
 from collector.settings import Settings
 
-_PAIR: Final = re.compile(
-    r"^ *(?P<name>[a-z_]+) *= *(?P<value>.*?) *$", re.MULTILINE | re.IGNORECASE
-)
+_PAIR: Final = re.compile(r"^ *(?P<name>[a-z_]+) *= *(?P<value>.*)$", re.MULTILINE | re.IGNORECASE)
 _FROM: Final = ("current_version", "from_version", "from", "old_version")
 _TO: Final = ("server_version", "to_version", "to", "new_version")
 _RESULT: Final = ("result", "ret", "status")
@@ -28,7 +27,8 @@ class Updates:
 
     def parse(self, text: str) -> Parsed | None:
         """The versions of an update, its result (0 is success), and the other values."""
-        said = {one["name"].lower(): one["value"] for one in _PAIR.finditer(text)}
+        pairs = _PAIR.finditer(shortened(text))
+        said = {one["name"].lower(): one["value"].strip() for one in pairs}
         old, new = (_first(said, names) for names in (_FROM, _TO))
         if old is None or new is None:
             return None
