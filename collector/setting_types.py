@@ -96,11 +96,6 @@ class Transport(StrEnum):
     UNIX_STREAM = "unixstream"
 
     @property
-    def is_unix(self) -> bool:
-        """Whether the address is the path of a socket file."""
-        return self in {Transport.UNIX, Transport.UNIX_STREAM}
-
-    @property
     def is_stream(self) -> bool:
         """Whether lines arrive on connections, rather than one datagram at a time."""
         return self in {Transport.TCP, Transport.UNIX_STREAM}

@@ -339,7 +339,13 @@ class Daily:
         presence = empty_presence()
         for back in range(PRESENCE_DAYS - 1, 0, -1):
             facts = await self._facts(day - timedelta(days=back), basis)
-            presence = await asyncio.to_thread(advance, presence, facts)
+            # Without reports before, there is nobody to age.
+            if (
+                facts is not None
+                or not presence.nodes.is_empty()
+                or not presence.servers.is_empty()
+            ):
+                presence = await asyncio.to_thread(advance, presence, facts)
         self._presence = (eve, basis, presence)
         return presence
 

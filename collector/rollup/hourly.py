@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
@@ -46,14 +46,14 @@ def hours_of(before: DayFacts | None, day: DayFacts | None, count: int) -> list[
     days = (before, day)
     nodes = _two_days([facts.nodes if facts else None for facts in days], "node")
     servers = _two_days([facts.servers if facts else None for facts in days], "server")
+    last = range(HOURS, HOURS + count)
+    alone = _seen(nodes, [(hour, hour) for hour in last])
+    around = [(hour - HOURS + 1, hour) for hour in last]
     return [
-        Hour(
-            reports=reports.get(hour, 0),
-            nodes=_seen(nodes, HOURS + hour, HOURS + hour),
-            nodes_24h=_seen(nodes, hour + 1, HOURS + hour),
-            servers_24h=_seen(servers, hour + 1, HOURS + hour),
+        Hour(reports.get(hour, 0), *found)
+        for hour, found in enumerate(
+            zip(alone, _seen(nodes, around), _seen(servers, around), strict=True)
         )
-        for hour in range(count)
     ]
 
 
@@ -72,9 +72,13 @@ def _two_days(days: list[pl.DataFrame | None], unit: str) -> pl.DataFrame:
     return both.group_by(unit).agg(pl.col("hours").bitwise_or()).group_by("hours").len().collect()
 
 
-def _seen(units: pl.DataFrame, first: int, last: int) -> int:
-    window = 2 ** (last + 1) - 2**first
-    return int(units.filter((pl.col("hours") & window) != 0)["len"].sum())
+def _seen(units: pl.DataFrame, windows: Sequence[tuple[int, int]]) -> list[int]:
+    """Count the units that were seen in each window, given by its first and last hour (0..47)."""
+    seen = [(pl.col("hours") & (2 ** (last + 1) - 2**first)) != 0 for first, last in windows]
+    counts = units.select(
+        pl.col("len").filter(each).sum().alias(str(number)) for number, each in enumerate(seen)
+    )
+    return [int(count) for count in counts.row(0)] if windows else []
 
 
 def expect(hour: Hour, history: list[Hour]) -> Hour:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from collector.influx import Influx, InfluxError, Select, identifier, read, string
 from collector.influx.writing import write_all
-from collector.lines import FieldValue, line, tag_set
+from collector.lines import line, tag_set
 from collector.rollup.points import Points, Tags
 from collector.schema import Measurement
 
@@ -39,14 +40,19 @@ async def stored_points(influx: Influx, measurement: Measurement, span: Span) ->
         found = await read(influx, replace(select, more="GROUP BY *"))
     points: Points = {}
     for series in found:
-        for row in series.rows():
-            fields: dict[str, FieldValue] = {
-                name: value for name, value in row.items() if value is not None
+        at = {name: number for number, name in enumerate(series.columns)}
+        time, own = at.pop("time"), series.tags
+        tag_at = [] if own else [(name, at.pop(name)) for name in sorted(names & at.keys())]
+        for row in series.values:
+            tags = {name: str(row[number] or "") for name, number in tag_at} or own
+            points[int(row[time]), _known(tags)] = {
+                name: row[number] for name, number in at.items() if row[number] is not None
             }
-            own = series.tags or {name: str(fields.pop(name, "")) for name in names}
-            tags: Tags = tuple(sorted(item for item in own.items() if item[1]))
-            points[int(fields.pop("time")), tags] = fields
     return points
+
+
+def _known(tags: Mapping[str, str]) -> Tags:
+    return tuple(sorted(item for item in tags.items() if item[1]))
 
 
 async def store(influx: Influx, measurement: Measurement, points: Points, span: Span) -> None:
