@@ -76,6 +76,17 @@ def test_writing_live_values_is_no_change_to_those_who_watch_the_memory(memory: 
     assert memory.store.stamp() == before
 
 
+def test_memory_of_an_earlier_version_is_used_as_it_is_and_gets_the_file_beside_it(
+    memory: Memory, tmp_path: Path
+) -> None:
+    memory.choices.all()
+    before = path_in(tmp_path).read_bytes()
+    assert not memory.live.store.path.exists()
+    assert memory.live.read() == Saved({}, [], [])
+    assert memory.live.store.path.exists()
+    assert path_in(tmp_path).read_bytes() == before
+
+
 def test_damaged_file_is_set_aside_and_a_new_one_begun(memory: Memory, file: Path) -> None:
     file.write_bytes(b"\xff" * file.stat().st_size)
     assert memory.live.read() == Saved({}, [], [])

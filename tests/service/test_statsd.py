@@ -17,7 +17,7 @@ import pytest
 from collector.intakes.statsd.aggregate import Aggregator
 from collector.intakes.statsd.mapping import shipped
 from collector.intakes.statsd.sockets import bound
-from collector.memory import Memory
+from collector.memory import Journaled, Memory, Saved
 from collector.schema.live import (
     MAY_BE_WRONG,
     STATSD_MEASUREMENTS,
@@ -28,7 +28,7 @@ from collector.setting_types import parse_endpoint
 from tests import length
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe
-from tests.sender import eventually, metric
+from tests.sender import eventually, lay_key, metric
 from tests.statsd import Sender, gauges, live, newest, total
 from tools.replay.captures import STATSD, read_capture
 
@@ -514,6 +514,17 @@ def test_check_names_what_is_wrong_with_statsd(
     with bound([parse_endpoint(f"127.0.0.1:{port}")]):
         said = command(environment, "check").out
     assert f"ok    StatsD at 127.0.0.1:{port}: in use" in said
+
+
+def test_start_forgets_an_asterisk_that_was_taken_out_while_no_collector_ran(
+    serve: StartServe, settings: dict[str, str], state_dir: Path, tmp_path: Path
+) -> None:
+    lay_key(state_dir)
+    held = Memory(state_dir).live
+    held.flush({"gone": {"heard": "1"}}, [])
+    held.save([Journaled("gone", 1, [b"calls:1|c"])], delivered=True)
+    serve(settings | asterisk_file(tmp_path, {"b": "127.0.0.3"}))
+    assert held.read() == Saved({}, [], []) or held.read().states.keys() == {"b"}
 
 
 def test_asterisk_that_is_taken_out_of_the_file_ends_its_series_and_its_gauges(

@@ -124,11 +124,13 @@ class OpenStatsd:
         await self._deliver()
         last: dict[str, int] = {}
         stations = {station.name: station for station in self._stations.all}
-        for name, station in stations.items():
-            station.restore(saved.states.get(name, {}), now, lost=lost)
+        for known in self._stations.all:
+            known.restore(saved.states.get(known.name, {}), now, lost=lost)
         for journaled in saved.journal:
-            stations[journaled.asterisk].replay(journaled)
-            last[journaled.asterisk] = journaled.at_ns
+            station = stations.get(journaled.asterisk)
+            if station is not None:
+                station.replay(journaled)
+                last[station.name] = journaled.at_ns
             await asyncio.sleep(0)
         for name, at_ns in last.items():
             stations[name].aggregator.lost(at_ns)
