@@ -27,7 +27,7 @@ from tools.replay.ami_server import SECRET, USER, AmiServer
 from tools.replay.captures import Capture, Remark
 from tools.replay.pbx import headers
 
-PATIENT = Times(booted=5.0, quiet=3600.0, answer=60.0, poll=3600.0, look=0.005)
+PATIENT = Times(booted=5.0, quiet=3600.0, answer=60.0, poll=3600.0, look=0.005, look_most=0.005)
 AT_ONCE = Pauses(first=0.001, most=0.002, refused=0.001, refused_most=0.002)
 
 

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from collector.asterisks import AmiAccount
 from collector.intakes.ami.actions import POLLED, STATE, Refusal, refusal_of
 from collector.intakes.ami.client import Client, Pauses
-from collector.intakes.ami.connection import Connection, End, Lost, Times
+from collector.intakes.ami.connection import Connection, Times
+from collector.intakes.ami.ends import End, Lost
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
@@ -347,6 +348,17 @@ async def test_a_stale_state_is_asked_for_again_whole() -> None:
         notes.stale = True
         await until(lambda: notes.rounds > 1)
     assert notes.actions[: 2 * len(STATE)] == [*STATE, *STATE]
+
+
+async def test_a_state_that_stays_stale_is_asked_for_less_and_less() -> None:
+    times = Times(connect=5, booted=0.05, quiet=60, poll=60, look=0.01, look_most=60)
+    async with AmiServer().listening() as server, following(server, times=times) as (_, notes):
+        notes.stale = True
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await until(lambda: notes.rounds > 5)
+        # Pauses of 10, 20, 40, 80 and 160 ms.
+        assert loop.time() - begun > 0.3
 
 
 async def test_another_service_on_the_port_is_named() -> None:

@@ -17,9 +17,11 @@ import structlog
 
 from collector.asterisks import AmiAccount
 from collector.backoff import backoff
-from collector.intakes.ami.connection import BOOTED, Connection, End, Lost, Sink, Times
+from collector.intakes.ami.connection import BOOTED, Connection, Times
 from collector.intakes.ami.dial import dial
+from collector.intakes.ami.ends import End, Lost
 from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.sink import Sink
 
 log = structlog.get_logger("collector.ami")
 

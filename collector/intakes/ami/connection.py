@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
 
@@ -21,6 +20,7 @@ from collector.intakes.ami.actions import (
     login_key,
     refusal_of,
 )
+from collector.intakes.ami.ends import End, Lost
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.protocol import (
     Answer,
@@ -33,6 +33,7 @@ from collector.intakes.ami.protocol import (
     actions_listed,
 )
 from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.sink import Sink
 from collector.intakes.ami.state.wanted import CLASSES
 from collector.logs import Sparing, place
 
@@ -48,64 +49,6 @@ _MOST_ITEMS: Final = 100_000
 """Most items kept of one answer."""
 
 
-class End(StrEnum):
-    """Reasons why a connection ended or was not made, as in log and metric."""
-
-    REFUSED = "refused"
-    """Nothing listens there."""
-    UNREACHABLE = "unreachable"
-    """The host has no address, or no way leads to it."""
-    TLS = "tls"
-    """The TLS handshake failed, or the certificate is not trusted."""
-    TIMEOUT = "timeout"
-    """No connection, banner or answer to the login in time."""
-    NOT_AMI = "not-ami"
-    """The first line is not Asterisk's banner."""
-    NO_CHALLENGE = "no-challenge"
-    """No MD5 login is offered, and others could read the secret."""
-    LOGIN_REFUSED = "login-refused"
-    """Wrong user or secret, or the address is not allowed: Asterisk does not say which."""
-    SHUTTING_DOWN = "shutting-down"
-    """Asterisk ends, and takes no login."""
-    CLOSED = "closed"
-    """Asterisk, or something between, has closed the connection."""
-    SILENT = "silent"
-    """Nothing came, not even the answer to a Ping or a question."""
-
-
-class Lost(Exception):
-    """The connection cannot be used any more."""
-
-    def __init__(self, end: End) -> None:
-        super().__init__(end.value)
-        self.end = end
-
-
-class Sink(Protocol):
-    """Receiver of what an Asterisk says; its methods are called in the order of the stream."""
-
-    @property
-    def stale(self) -> bool:
-        """Whether the state should be asked for again soon."""
-        ...
-
-    def event(self, message: Message) -> None:
-        """Take an event that is wanted."""
-        ...
-
-    def answer(self, action: str, answer: Message, items: Sequence[Message]) -> None:
-        """Take a whole answer to a question; there are no items where Asterisk has none."""
-        ...
-
-    def asked(self) -> None:
-        """All questions about the present state are answered, or cannot be asked."""
-        ...
-
-    def lost(self) -> None:
-        """The connection has ended: what happens until the next login is not seen."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Times:
     """Times of a connection, in s.
@@ -113,8 +56,8 @@ class Times:
     Connecting and each step of the login take at most `connect`. FullyBooted, and then the list of
     actions, is waited for `booted`; without the first, Asterisk is asked every `again` whether all
     of it is started. After `quiet` without a byte a Ping is sent; `answer` is the longest time
-    between the parts of an answer. The state is asked for again every `poll`, and where the sink
-    is stale, at most every `look`.
+    between the parts of an answer. The state is asked for again every `poll`; where the sink is
+    stale, after `look`, and if that does not help after pauses that double up to `look_most`.
     """
 
     connect: float = 10.0
@@ -124,6 +67,7 @@ class Times:
     answer: float = 20.0
     poll: float = 60.0
     look: float = 2.0
+    look_most: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +218,17 @@ class Connection:
             self._unanswerable.clear()
             self._cannot_ask(set(STATE) - listed)
         await self._inquire(STATE)
-        due = self._loop.time() + self._times.poll
+        asked, pause = self._loop.time(), self._times.look
         while True:
-            now = self._loop.time()
-            if self._sink.stale or now >= due:
-                await self._inquire(STATE if self._sink.stale else POLLED)
-                due = self._loop.time() + self._times.poll
-            elif now >= self._read_at + self._times.quiet:
+            now, stale = self._loop.time(), self._sink.stale
+            if now >= asked + (pause if stale else self._times.poll):
+                await self._inquire(STATE if stale else POLLED)
+                # A state that does not stay right must not make Asterisk list all the time.
+                pause = min(2 * pause, self._times.look_most)
+                asked = self._loop.time()
+            elif not stale and now >= asked + self._times.look_most:
+                pause = self._times.look
+            if now >= self._read_at + self._times.quiet:
                 await self._answer(self._ask("Ping"))
             await asyncio.sleep(self._times.look)
 

@@ -7,7 +7,7 @@ import ipaddress
 import ssl
 
 from collector.asterisks import AmiAccount
-from collector.intakes.ami.connection import End, Lost
+from collector.intakes.ami.ends import End, Lost
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

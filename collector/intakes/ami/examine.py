@@ -12,8 +12,9 @@ from typing import Final
 
 from collector.asterisks import AmiAccount, Asterisk
 from collector.intakes.ami.actions import NEEDED, RIGHTS
-from collector.intakes.ami.connection import BOOTED, Connection, End, Lost, Times
+from collector.intakes.ami.connection import BOOTED, Connection, Times
 from collector.intakes.ami.dial import dial
+from collector.intakes.ami.ends import End, Lost
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.state import CLASSES

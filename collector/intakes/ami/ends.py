@@ -1,0 +1,38 @@
+"""Reasons why a connection to a manager interface ends."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class End(StrEnum):
+    """Reasons why a connection ended or was not made, as in log and metric."""
+
+    REFUSED = "refused"
+    """Nothing listens there."""
+    UNREACHABLE = "unreachable"
+    """The host has no address, or no way leads to it."""
+    TLS = "tls"
+    """The TLS handshake failed, or the certificate is not trusted."""
+    TIMEOUT = "timeout"
+    """No connection, banner or answer to the login in time."""
+    NOT_AMI = "not-ami"
+    """The first line is not Asterisk's banner."""
+    NO_CHALLENGE = "no-challenge"
+    """No MD5 login is offered, and others could read the secret."""
+    LOGIN_REFUSED = "login-refused"
+    """Wrong user or secret, or the address is not allowed: Asterisk does not say which."""
+    SHUTTING_DOWN = "shutting-down"
+    """Asterisk ends, and takes no login."""
+    CLOSED = "closed"
+    """Asterisk, or something between, has closed the connection."""
+    SILENT = "silent"
+    """Nothing came, not even the answer to a Ping or a question."""
+
+
+class Lost(Exception):
+    """The connection cannot be used any more."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__(end.value)
+        self.end = end
