@@ -33,20 +33,26 @@ class Purge:
         """Purge until cancelled."""
         while True:
             try:
-                await asyncio.to_thread(self.once, time.time_ns())
+                # In small steps: a thread cannot be cancelled, and a stop waits for it.
+                while await asyncio.to_thread(self.step, time.time_ns()):
+                    pass
             except RecordsError as error:
                 log.warning("old records could not be deleted", reason="records", why=str(error))
                 await asyncio.sleep(_AGAIN_S)
             else:
                 await asyncio.sleep(_PAUSE_S)
 
-    def once(self, now_ns: int) -> None:
-        """Delete what has expired at `now_ns`. Blocks. Raises RecordsError."""
+    def step(self, now_ns: int) -> int:
+        """Delete some of what has expired at `now_ns`; return how many. Blocks.
+
+        Raises RecordsError.
+        """
         # Delivery may not have created the tables yet.
         self._store.prepare()
         if not self._retention_s:
-            return
+            return 0
         purged = self._store.purge(before_ns=now_ns - self._retention_s * 10**9)
         self._metrics.records_purged.inc(purged)
         if purged:
             log.info("old records are deleted", records=purged)
+        return purged

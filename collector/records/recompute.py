@@ -32,29 +32,32 @@ class Recompute:
     async def run(self) -> None:
         """Look for outdated findings every 15 s, until cancelled."""
         while True:
+            done = 0
             try:
-                count = await asyncio.to_thread(self.once)
+                # In small steps: a thread cannot be cancelled, and a stop waits for it.
+                while count := await asyncio.to_thread(self.step):
+                    done += count
             except RecordsError as error:
                 log.warning("payloads cannot be parsed again now", why=str(error))
-            else:
-                if count:
-                    log.info("payloads are parsed again", records=count)
+            if done:
+                log.info("payloads are parsed again", records=done)
             await asyncio.sleep(_PAUSE_S)
 
-    def once(self) -> int:
-        """Parse what is outdated, the newest records first; return how many. Blocks."""
+    def step(self) -> int:
+        """Parse some outdated records again, the newest first; return how many. Blocks.
+
+        Raises RecordsError.
+        """
         versions = self._parsers.versions()
         if versions == self._clean:
             return 0
         self._store.prepare()
-        done = 0
-        while count := self._chunk():
-            done += count
-        self._clean = versions
-        return done
+        count = self._chunk()
+        if not count:
+            self._clean = versions
+        return count
 
     def _chunk(self) -> int:
-        """Parse some outdated records again. Raises RecordsError."""
         current = [
             and_(FINDINGS.c.parser == name, FINDINGS.c.version == version)
             for name, version in self._parsers.versions().items()

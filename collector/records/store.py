@@ -133,14 +133,9 @@ class RecordsStore:
                 connection.execute(FINDINGS.insert(), rows)
 
     def purge(self, *, before_ns: int) -> int:
-        """Delete records received before a time, in chunks; return how many."""
-        deleted = 0
-        while True:
-            old = select(RECORDS.c.id).where(RECORDS.c.stamp < before_ns).limit(_ROWS)
-            count = self._delete(RECORDS.c.id.in_(old))
-            deleted += count
-            if count < _ROWS:
-                return deleted
+        """Delete at most 500 records received before a time; return how many."""
+        old = select(RECORDS.c.id).where(RECORDS.c.stamp < before_ns).limit(_ROWS)
+        return self._delete(RECORDS.c.id.in_(old))
 
     def by_day(self, *, before_ns: int) -> dict[date, int]:
         """Return the number of records received before a time, by UTC day."""

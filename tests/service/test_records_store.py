@@ -132,11 +132,12 @@ def test_expired_records_are_purged_with_their_findings(store: RecordsStore) -> 
     lost = store.by_day(before_ns=66 * day)
     assert lost == {date(1970, 1, 1) + timedelta(days=n): 1 for n in range(1, 66)}
     metrics = Metrics()
-    Purge(store, metrics, retention_s=35 * 86_400).once(101 * day)
+    purge = Purge(store, metrics, retention_s=35 * 86_400)
+    assert sum(iter(lambda: purge.step(101 * day), 0)) == 65
     assert stamps(store) == [n * day for n in range(66, 101)]
     assert [row["stamp"] for row in store.rows(select(FINDINGS))] == [90 * day]
     assert metrics.registry.get_sample_value("collector_records_purged_total") == 65
-    Purge(store, metrics, retention_s=0).once(900 * day)
+    assert Purge(store, metrics, retention_s=0).step(900 * day) == 0
     found = store.contents()
     assert (found.records, found.oldest_ns, found.newest_ns) == (35, 66 * day, 100 * day)
     assert found.disk_bytes is not None
