@@ -18,7 +18,7 @@ from collector.intakes.asl.tags import tag_budgets
 from collector.public.series import PublicSeries
 from collector.schema import ASL_VERSION, DAILY, LIVE, RAW, RELEASE, SERVER_REPORT
 from collector.settings import Settings
-from collector.state import pseudonym_key
+from collector.state import ROLLUP_LOCK, SharedLock, pseudonym_key
 from tools.demo.asterisks import ASTERISKS, Asterisks
 from tools.demo.pictures import LIVE_COLUMNS, bars, beside, day_table, live_table, node_chart
 from tools.demo.screen import Screen
@@ -156,9 +156,12 @@ async def _arrived(place: Place, *, since_ns: int, reports: int) -> None:
 async def _count(screen: Screen, place: Place, days: list[date]) -> None:
     begun = time.monotonic()
     daily = parts.daily_of(place.settings, place.influx)
+    # Each quarter of an hour the collector computes days too, with the same cache.
+    lock = SharedLock(place.settings.state_dir / ROLLUP_LOCK)
     with screen.progress("counting days", len(days)) as done:
         for day in days:
-            await daily.roll(day, datetime.now(UTC))
+            async with lock:
+                await daily.roll(day, datetime.now(UTC))
             done()
     screen.step_done(
         f"{len(days)} days counted: each node once a day, by its last report",
