@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 commands = typer.Typer(no_args_is_help=True, help="What installs of LibreNMS have reported.")
 
 _DAYS: Final = 30
+_UNCHANGED: Final = {
+    "refused": "a final day that would lose over 20 % was left unchanged; --force stores it",
+    "erasing": "a day stays as published until an erasure of some of its reports is done",
+}
 
 First = Annotated[date, typer.Option("--from", parser=a_day, metavar="DATE", help="first day, UTC")]
 Last = Annotated[
@@ -124,8 +128,10 @@ def rollup(
             day.isoformat(), result.outcome, str(result.reports), "yes" if result.final else "no"
         )
     out.print(table)
-    if any(result.outcome in ("refused", "erasing") for result in rolled.values()):
-        warn("a final day that would lose over 20 % was left unchanged; --force stores it")
+    unchanged = {result.outcome for result in rolled.values()} & _UNCHANGED.keys()
+    for outcome in sorted(unchanged):
+        warn(_UNCHANGED[outcome])
+    if unchanged:
         raise typer.Exit(1)
 
 
