@@ -351,21 +351,6 @@ def test_stop_stores_what_came_since_the_last_flush_and_the_next_start_goes_on(
     assert ("up",) in gauges(databases, "statsd_gauge", UNCERTAIN)
 
 
-def test_influxdb_away_for_flushes_gets_each_once(
-    serve: StartServe, settings: dict[str, str], databases: Databases, port: int
-) -> None:
-    away = settings | {"COLLECTOR_INFLUX_URL": "http://127.0.0.1:9"}
-    collector = serve(away)
-    with Sender(f"127.0.0.1:{port}") as sender:
-        for number in (2, 4):
-            sender.send(b"calls:%d|c" % number)
-            wait_for_flush(collector)
-    collector.kill()
-    assert total(databases, "calls") == 0
-    serve(settings)
-    eventually(lambda: total(databases, "calls") == 6)
-
-
 def test_flushes_come_back_from_a_damaged_outbox_and_a_replay_stores_nothing_twice(
     serve: StartServe, settings: dict[str, str], databases: Databases, port: int
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 from collector.intakes.statsd.sockets import (
     LONGEST,
     MOST_CONNECTIONS,
+    MOST_FROM_ONE,
     Bound,
     Datagrams,
     bound,
@@ -72,8 +73,10 @@ async def at(text: str, routes: Routes) -> AsyncIterator[tuple[Bound, list[Datag
             yield sockets[0], readers
 
 
-def sender(one: Bound) -> socket.socket:
+def sender(one: Bound, source: str = "") -> socket.socket:
     made = socket.socket(one.socket.family, one.socket.type)
+    if source:
+        made.bind((source, 0))
     made.connect(one.socket.getsockname())
     return made
 
@@ -136,20 +139,29 @@ async def test_line_without_end_closes_its_connection_alone() -> None:
 
 async def test_connection_over_the_limit_is_closed_and_a_closed_one_makes_room() -> None:
     routes = Routes()
+    sources = ("127.0.0.2", "127.0.0.3")
     async with at("tcp://127.0.0.1:0", routes) as (one, _):
-        many = [await asyncio.to_thread(sender, one) for _ in range(MOST_CONNECTIONS)]
-        for number, each in enumerate(many):
-            each.sendall(b"n:%d|c\n" % number)
-        await taken(routes, MOST_CONNECTIONS)
-        with sender(one) as late:
+        assert MOST_FROM_ONE * len(sources) == MOST_CONNECTIONS
+        many: list[socket.socket] = []
+        for source in sources:
+            for number in range(MOST_FROM_ONE):
+                many.append(await asyncio.to_thread(sender, one, source))
+                many[-1].sendall(b"n:%d|c\n" % number)
+            await taken(routes, len(many))
+            if len(many) < MOST_CONNECTIONS:
+                # One address takes no more than its part; the other has all of its own.
+                with sender(one, source) as late:
+                    assert await asyncio.to_thread(late.recv, 1) == b""
+        with sender(one, "127.0.0.4") as late:
             assert await asyncio.to_thread(late.recv, 1) == b""
-        assert routes.drops == {"connection-limit": 1}
+        assert routes.drops == {"connection-limit": 2}
         many.pop().close()
         many.pop().close()
-        await asyncio.sleep(0.05)
-        with sender(one) as next_:
-            next_.sendall(b"late:1|c\n")
-            assert (await taken(routes, MOST_CONNECTIONS + 1))[-1] == b"late:1|c"
+        while len(routes.taker.taken) == MOST_CONNECTIONS:
+            with sender(one) as next_:
+                next_.sendall(b"late:1|c\n")
+                await asyncio.sleep(0.02)
+        assert routes.taker.taken[-1] == b"late:1|c"
         for each in many:
             each.close()
 

@@ -26,6 +26,8 @@ from collector.setting_types import Address, Endpoint, Transport
 LONGEST: Final = 65_536
 """Datagrams and lines of this length and over are dropped; UDP's largest is 65 507 bytes."""
 MOST_CONNECTIONS: Final = 256
+MOST_FROM_ONE: Final = 128
+"""Most connections from one address or to one unix socket: one sender must not take all places."""
 BUFFER_BYTES: Final = 8 << 20
 """Size asked for a socket's receive buffer. The kernel counts over 800 bytes for a small datagram,
 so this holds about 10 000 of them."""
@@ -237,19 +239,22 @@ class Lines(asyncio.Protocol):
         self._source: Source | None = None
         self._transport: asyncio.BaseTransport | None = None
         self._rest = b""
+        self.peer = ""
+        """The address that it comes from, or the path of the unix socket."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Close the connection if it is from a foreign address, or one too many."""
         self._transport = transport
         if isinstance(self._at.endpoint.at, str):
-            self._source = self._route.of_path(self._at.endpoint.at)
-        else:
-            peer = transport.get_extra_info("peername")
-            self._source = self._route.only or (self._route.of_address(peer[0]) if peer else None)
+            self.peer = self._at.endpoint.at
+            self._source = self._route.of_path(self.peer)
+        elif address := transport.get_extra_info("peername"):
+            self.peer = address[0]
+            self._source = self._route.only or self._route.of_address(self.peer)
         if self._source is None:
             self._route.drop("foreign-address")
             transport.close()
-        elif len(self._connections) >= MOST_CONNECTIONS:
+        elif len(self._connections) >= MOST_CONNECTIONS or self._has_too_many():
             self._route.drop("connection-limit")
             self._source = None
             transport.close()
@@ -258,6 +263,9 @@ class Lines(asyncio.Protocol):
             # A peer that has vanished without a word must not hold its place for ever.
             own = transport.get_extra_info("socket")
             own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def _has_too_many(self) -> bool:
+        return sum(one.peer == self.peer for one in self._connections) >= MOST_FROM_ONE
 
     def data_received(self, data: bytes) -> None:
         """Take the whole lines."""
