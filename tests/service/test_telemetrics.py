@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from collector.app import running
@@ -26,6 +27,7 @@ from collector.records.tables import RECORDS
 from collector.setting_types import Address
 from collector.settings import Settings
 from collector.state import pseudonym_key
+from collector.tag_budget import ALONE
 from tests.command import command
 from tests.conftest import Databases, StartServe
 from tests.length import repeat, seed
@@ -533,3 +535,44 @@ async def test_no_input_is_answered_with_an_error_of_the_server(settings: Settin
         await delivered(settings)
     with OutboxFile(settings.state_dir / FILE) as file:
         assert file.dead_letters() == []
+
+
+async def test_programs_with_the_token_read_what_was_sent_and_find_machines_by_their_ids(
+    settings: Settings,
+) -> None:
+    token = "t0k3n"
+    reading = settings.model_copy(update={"api_token": SecretStr(token)})
+    for keep in (False, True):
+        own = reading.model_copy(update={"telemetrics_keep_ids": keep})
+        async with serving(own) as session:
+            for machine in (MACHINE, "another"):
+                assert (await post(session, FOURTH | {"machine_id": machine}))[0] == 201
+            await delivered(settings)
+            async with session.get("/api/records") as response:
+                assert response.status == 401
+            headers = {"Authorization": f"Bearer {token}"}
+            asked_for = {"machine_id": MACHINE, "severity": "2", "build": '"17780"'}
+            async with session.get("/api/records", params=asked_for, headers=headers) as response:
+                found = (await response.json())["records"]
+            assert len(found) == 1 + keep
+            assert (found[0]["machine_id"] == MACHINE) is keep
+            async with session.get("/openapi.json") as response:
+                paths = (await response.json())["paths"]
+            assert {"/api/records", "/api/records/{id}/payload"} <= paths.keys()
+    async with serving(settings) as session, session.get("/api/records") as response:
+        assert response.status == 403
+
+
+async def test_one_machine_cannot_fill_the_budget_of_a_tag(
+    settings: Settings, databases: Databases
+) -> None:
+    name = f"{databases.prefix}telemetrics"
+    async with serving(settings) as session:
+        for number in range(20):
+            assert (await post(session, FOURTH | {"build": str(number)}))[0] == 201
+        await delivered(settings)
+    values = databases.server.query('SHOW TAG VALUES WITH KEY = "build"', name)
+    builds = {row["value"] for row in values}
+    assert "other" in builds
+    assert len(builds) <= ALONE + 1
+    assert {record.build for record in stored(settings)} == {str(n) for n in range(20)}
