@@ -157,21 +157,21 @@ def _foreign(directory: Path) -> list[Finding]:
 def _clock(newest_ns: int) -> Finding:
     """Check the clock against `newest_ns`, the time of the newest report in the outbox."""
     now = time.time_ns()
-    told = f"the clock says {datetime.fromtimestamp(now // 10**9, UTC).isoformat()}"
+    reading = f"the clock says {datetime.fromtimestamp(now // 10**9, UTC).isoformat()}"
     if is_wrong(now):
         return Finding(
             False,
-            f"{told}, which cannot be right: set it (see `timedatectl`); reports received"
+            f"{reading}, which cannot be right: set it (see `timedatectl`); reports received"
             " meanwhile wait in the outbox, and their times are corrected then",
         )
     lead = newest_ns - now
     if lead > TOLERANCE_NS:
         return Finding(
             False,
-            f"{told}; the outbox holds reports of {lead // 10**9} s after that: the clock was ahead"
-            " then, or is behind now (see `timedatectl`)",
+            f"{reading}; the outbox holds reports of {lead // 10**9} s after that: the clock was"
+            " ahead then, or is behind now (see `timedatectl`)",
         )
-    return Finding(True, told)
+    return Finding(True, reading)
 
 
 async def _asterisks(settings: Settings) -> list[Finding]:
@@ -197,7 +197,7 @@ async def _influx(settings: Settings) -> list[Finding]:
             findings = [Finding(True, f"InfluxDB {version} answers at {influx.url}")]
             if speaks_v2(version) and (missing := await _set_up(influx)):
                 return [*findings, missing]
-            kept_s = await _kept(influx, _databases(settings))
+            kept_s = await _retentions(influx, _databases(settings))
             for database in _databases(settings):
                 findings.append(await _database(influx, database, kept_s.get(database)))
                 findings += await _default_policy(influx, database)
@@ -234,7 +234,7 @@ async def _set_up(influx: Influx) -> Finding | None:
     return None
 
 
-async def _kept(influx: Influx, databases: Sequence[str]) -> Mapping[str, int | None]:
+async def _retentions(influx: Influx, databases: Sequence[str]) -> Mapping[str, int | None]:
     """Retention in s of the databases (None: missing); empty if the token may not read it."""
     try:
         return await retentions(influx, databases)

@@ -63,7 +63,7 @@ class Expiry:
         self._retention_ns = retention_s * 10**9
         self._retentions = dict(retentions or {})
         self._keep_ns = min(keep_s, retention_s) * 10**9
-        self._told_ns = 0
+        self._warned_ns = 0
 
     async def run(self) -> None:
         """Check every minute, until cancelled."""
@@ -82,8 +82,8 @@ class Expiry:
             elif due.kind != "recovered" and due.at_ns - now_ns <= WARNING_NS:
                 soon.append(due.at_ns)
         self._metrics.expiring.set(len(soon))
-        if soon and now_ns - self._told_ns >= _DAY_NS:
-            self._told_ns = now_ns
+        if soon and now_ns - self._warned_ns >= _DAY_NS:
+            self._warned_ns = now_ns
             log.warning(
                 "dead letters and damaged files will be deleted: they approach the retention of raw"
                 " reports; see `collector outbox dead`, `retry` and `recover`",
@@ -113,7 +113,7 @@ class Expiry:
                 due = [number for number, at in ends.items() if at <= now_ns]
                 if due:
                     file.drop_dead_letters(due)
-                    self._tell("dead-letter", len(due), path.parent.name)
+                    self._record("dead-letter", len(due), path.parent.name)
         except OutboxUnavailable as error:
             log.warning("dead letters could not be read", why=str(error))
             return []
@@ -142,9 +142,9 @@ class Expiry:
                 why=error.strerror,
             )
         else:
-            self._tell(due.kind, 1, due.path.name)
+            self._record(due.kind, 1, due.path.name)
 
-    def _tell(self, kind: str, count: int, where: str) -> None:
+    def _record(self, kind: str, count: int, where: str) -> None:
         self._metrics.expired.labels(kind).inc(count)
         if kind != "recovered":
             log.error(

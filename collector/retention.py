@@ -94,7 +94,7 @@ class Loss:
     reports: Mapping[date, int]
 
 
-def spoken(seconds: int) -> str:
+def retention_text(seconds: int) -> str:
     """Format a retention, such as `90d`."""
     return format_duration(seconds) if seconds else "for ever"
 
@@ -194,8 +194,8 @@ async def prepare(influx: Influx, wanted: Mapping[str, int]) -> None:
         command = f"collector retention set --{option} {format_duration(setting)}"
         values = {
             "database": influx.name(database),
-            "retention": spoken(was),
-            "setting": spoken(setting),
+            "retention": retention_text(was),
+            "setting": retention_text(setting),
         }
         if not outlasts(setting, was):
             log.warning(

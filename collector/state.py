@@ -76,7 +76,7 @@ class LockBusy(StateError):
     """Another process holds a lock for longer than the caller waits."""
 
 
-class Held:
+class HeldLock:
     """Possession of a SharedLock, until `release` or the end of a `with` block.
 
     A second `release` does nothing, so that a holder can release on every path.
@@ -107,11 +107,11 @@ class SharedLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._here = asyncio.Lock()
-        self._held: Held | None = None
+        self._holding: HeldLock | None = None
 
     async def take(
         self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None
-    ) -> Held:
+    ) -> HeldLock:
         """Take the lock; `busy` is called if another task or process holds it.
 
         Raises LockBusy after `limit_s` seconds, OSError if the file cannot be made.
@@ -133,7 +133,7 @@ class SharedLock:
             os.close(file)
             self._here.release()
 
-        return Held(release)
+        return HeldLock(release)
 
     async def _locked_file(self, busy: Callable[[], None]) -> int:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -149,12 +149,12 @@ class SharedLock:
         return file
 
     async def __aenter__(self) -> None:
-        self._held = await self.take()
+        self._holding = await self.take()
 
     async def __aexit__(self, *_error: object) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            held.release()
+        holding, self._holding = self._holding, None
+        if holding is not None:
+            holding.release()
 
 
 def _taken(file: int) -> bool:

@@ -84,7 +84,7 @@ def erase(server: Uuid) -> None:
     """Erase all raw reports of a server, and print a receipt."""
     from collector.memory import Action
 
-    _ask(server, Action.ERASE)
+    _request(server, Action.ERASE)
 
 
 @commands.command("opt-out")
@@ -92,7 +92,7 @@ def opt_out(server: Uuid) -> None:
     """Erase all raw reports of a server, and drop what it sends from now on."""
     from collector.memory import Action
 
-    _ask(server, Action.OPT_OUT)
+    _request(server, Action.OPT_OUT)
 
 
 @commands.command("opt-in")
@@ -100,7 +100,7 @@ def opt_in(server: Uuid) -> None:
     """End an opt-out."""
     from collector.memory import Action
 
-    _ask(server, Action.OPT_IN)
+    _request(server, Action.OPT_IN)
 
 
 @commands.command()
@@ -109,9 +109,9 @@ def queue() -> None:
     from collector.memory import State
 
     with worded_errors():
-        asked = _memory().erasures.all(State.QUEUED)
+        requests = _memory().erasures.all(State.QUEUED)
     table = Table("id", "asked", "for")
-    for one in asked:
+    for one in requests:
         table.add_row(str(one.id), _moment(one.asked_ns), one.action.value)
     out.print(table)
 
@@ -142,7 +142,7 @@ def _chosen(memory: Memory, numbers: list[int] | None, everything: bool) -> list
     return numbers or [one.id for one in memory.erasures.all(State.QUEUED)]
 
 
-def _ask(server: str, action: Action) -> None:
+def _request(server: str, action: Action) -> None:
     from collector.owners.erasure_records import Receipt
     from collector.state import StateInUse, locked
 
@@ -154,30 +154,30 @@ def _ask(server: str, action: Action) -> None:
         try:
             with locked(configured.state_dir):
                 asyncio.run(_do(configured, memory))
-                done = _if_done(memory, number)
+                done = _finished(memory, number)
         except StateInUse:
             # A running collector carries out the erasure.
-            done = _awaited(memory, number)
+            done = _wait_for(memory, number)
     if done is None:
         say(
             "The request is stored: InfluxDB is not available now. `collector serve` carries it"
             " out as soon as it is."
         )
         raise typer.Exit(1)
-    _tell(Receipt.read(done.plan), action)
+    _print_receipt(Receipt.read(done.plan), action)
 
 
-def _if_done(memory: Memory, number: int) -> ErasureRequest | None:
+def _finished(memory: Memory, number: int) -> ErasureRequest | None:
     from collector.memory import State
 
-    asked = memory.erasures.one(number)
-    return asked if asked is not None and asked.state is State.DONE else None
+    found = memory.erasures.one(number)
+    return found if found is not None and found.state is State.DONE else None
 
 
-def _awaited(memory: Memory, number: int) -> ErasureRequest | None:
+def _wait_for(memory: Memory, number: int) -> ErasureRequest | None:
     """Wait until an erasure is done and return it; None after 60 s."""
     deadline = time.monotonic() + _PATIENCE_S
-    while (done := _if_done(memory, number)) is None and time.monotonic() < deadline:
+    while (done := _finished(memory, number)) is None and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
     return done
 
@@ -222,10 +222,10 @@ async def _do(configured: Settings, memory: Memory) -> None:
         if await owners.erasures.once():
             # If sharing fails, the next start of the collector repeats it.
             with suppress(InfluxError):
-                await owners.sync.share()
+                await owners.sync.publish()
 
 
-def _tell(receipt: Receipt, action: Action) -> None:
+def _print_receipt(receipt: Receipt, action: Action) -> None:
     from collector.memory import Action
 
     if action is Action.OPT_IN:

@@ -130,7 +130,7 @@ def recover(
                 found = recover_into(
                     aside, file, pseudonyms.mark, erased, max_bytes=settings.outbox_max
                 )
-            _tell(aside.name, found)
+            _print_recovered(aside.name, found)
             say(f"  it is {put_away(aside).name} now")
 
 
@@ -168,7 +168,7 @@ def drop(
             say(f"{file.name} is deleted")
 
 
-def _tell(name: str, found: Recovered) -> None:
+def _print_recovered(name: str, found: Recovered) -> None:
     say(
         f"{name}: {found.reports} reports and {found.dead_letters} dead letters recovered;"
         f" {found.broken + found.missing} reports lost"

@@ -130,7 +130,7 @@ def set_(
     ] = False,
 ) -> None:
     """Change the retention. InfluxDB deletes older points, which cannot be recovered."""
-    from collector.retention import LEAST_RAW_S, outlasts, spoken
+    from collector.retention import LEAST_RAW_S, outlasts, retention_text
     from collector.setting_types import format_duration
 
     configured = load_settings()
@@ -156,8 +156,8 @@ def set_(
         if one.database == RECORDS:
             # The collector purges it by its setting, which the reminder below names.
             continue
-        change = f"was {spoken(one.was)}" if one in changed else "unchanged"
-        say(f"{_name(held, one.database)}: retention {spoken(one.becomes)} ({change})")
+        change = f"was {retention_text(one.was)}" if one in changed else "unchanged"
+        say(f"{_name(held, one.database)}: retention {retention_text(one.becomes)} ({change})")
     _remind(configured, wanted)
 
 
@@ -216,12 +216,15 @@ async def _apply(configured: Settings, changed: list[Loss]) -> None:
 
 
 def _check_order(held: list[DatabaseState], wanted: Mapping[str, int]) -> None:
-    from collector.retention import outlasts, spoken
+    from collector.retention import outlasts, retention_text
 
     seconds = {database.database: database.seconds for database in held} | dict(wanted)
     raw, daily = seconds[RAW], seconds[DAILY]
     if raw is not None and daily is not None and outlasts(raw, daily):
-        fail(f"daily series ({spoken(daily)}) must outlast raw reports ({spoken(raw)})")
+        fail(
+            f"daily series ({retention_text(daily)}) must outlast raw reports"
+            f" ({retention_text(raw)})"
+        )
 
 
 def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
@@ -269,14 +272,14 @@ def _day(time_ns: int | None) -> str | None:
 
 
 def _row(database: DatabaseState) -> list[str]:
-    from collector.retention import spoken
+    from collector.retention import retention_text
 
     if database.seconds is None or database.usage is None:
         return [database.name, "missing", "", "", "", "", ""]
     held = database.usage
     return [
         database.name,
-        spoken(database.seconds),
+        retention_text(database.seconds),
         str(held.points),
         _day(held.oldest) or "",
         _day(held.newest) or "",
@@ -343,15 +346,15 @@ def _planned(losses: list[Loss], held: list[DatabaseState], now: datetime) -> di
 
 
 def _print_plan(losses: list[Loss], held: list[DatabaseState], now: datetime) -> None:
-    from collector.retention import spoken
+    from collector.retention import retention_text
 
     table = _table("database", "retention", "planned", "days lost", "which", "reports")
     for one in losses:
         days = sorted(one.reports)
         table.add_row(
             _name(held, one.database),
-            spoken(one.was),
-            spoken(one.becomes),
+            retention_text(one.was),
+            retention_text(one.becomes),
             str(len(days)),
             f"{days[0]} to {days[-1]}" if days else "",
             str(sum(one.reports.values())),

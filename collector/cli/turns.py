@@ -54,7 +54,7 @@ class Turns:
     async def one(self) -> AsyncIterator[None]:
         """Hold the lock for one unit of work. Raises StateError after too long a wait."""
         try:
-            held = await self._lock.take(limit_s=self._wait_s, busy=self._tell)
+            held = await self._lock.take(limit_s=self._wait_s, busy=self._say_that_it_waits)
         except LockBusy:
             raise StateError(
                 "the running collector is still at work on the series; nothing more was changed:"
@@ -63,7 +63,7 @@ class Turns:
         with held:
             yield
 
-    def _tell(self) -> None:
+    def _say_that_it_waits(self) -> None:
         from collector.setting_types import format_duration
 
         if not self._told:

@@ -17,7 +17,7 @@ log = structlog.get_logger("collector.owners")
 
 LOOK_S = 0.2
 """Interval of checks for changes in the memory, after which each worker knows a new choice."""
-HEARD_S = 0.5
+KNOWN_EVERYWHERE_S = 0.5
 """Time after which a new choice is in force at every worker, with some reserve."""
 _LOOK_ANYWAY_S = 5.0
 
@@ -53,7 +53,7 @@ class Choices:
         if not out and not self.opted_out(server):
             return
         stamp = self._stamper.take(time.time_ns(), 1)[0]
-        await self._keep(Choice(self._pseudonyms.mark(server), out, stamp), synced=False)
+        await self._store(Choice(self._pseudonyms.mark(server), out, stamp), synced=False)
 
     async def learn(self, choice: Choice) -> bool:
         """Store another collector's choice unless a later one is known; return whether it was new.
@@ -63,7 +63,7 @@ class Choices:
         known = self._latest.get(choice.owner)
         if known is not None and known.at_ns >= choice.at_ns:
             return False
-        await self._keep(choice, synced=True)
+        await self._store(choice, synced=True)
         return True
 
     async def refresh(self) -> None:
@@ -109,7 +109,7 @@ class Choices:
             seen, looked = stamp, time.monotonic()
             changed()
 
-    async def _keep(self, choice: Choice, *, synced: bool) -> None:
+    async def _store(self, choice: Choice, *, synced: bool) -> None:
         # In RAM first, so that the choice applies to the next report.
         self._take([choice])
         await asyncio.to_thread(self._memory.choices.keep, choice, synced=synced)

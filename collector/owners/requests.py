@@ -46,8 +46,8 @@ class Later(Enum):
 class Erasures:
     """Accepts erasure requests in every worker, and does them in order in the first one.
 
-    `per_hour` is the hourly limit; `done` is called after each erasure. `heard_s` is the time until
-    every worker knows a choice: reports accepted until then are erased too.
+    `per_hour` is the hourly limit; `done` is called after each erasure. `known_everywhere_s` is the
+    time until every worker knows a choice: reports accepted until then are erased too.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Erasures:
         metrics: Metrics,
         *,
         per_hour: int,
-        heard_s: float,
+        known_everywhere_s: float,
         done: Callable[[], None],
     ) -> None:
         self._memory = memory
@@ -68,7 +68,7 @@ class Erasures:
         self._choices = choices
         self._metrics = metrics
         self._per_hour = per_hour
-        self._heard_s = heard_s
+        self._known_everywhere_s = known_everywhere_s
         self._done = done
         self._woken = asyncio.Event()
         self._failed: str | None = None
@@ -181,7 +181,7 @@ class Erasures:
 
     async def _do(self, asked: ErasureRequest) -> None:
         if asked.action is Action.OPT_OUT:
-            await asyncio.sleep(self._heard_s)
+            await asyncio.sleep(self._known_everywhere_s)
         if asked.action is Action.OPT_IN:
             await self._choices.choose(asked.server, out=False)
             await asyncio.to_thread(

@@ -10,7 +10,7 @@ from collector.lines import Stamper
 from collector.memory import Action, Choice, Memory
 from collector.metrics import Metrics
 from collector.outbox import Outboxes
-from collector.owners.choices import HEARD_S, Choices
+from collector.owners.choices import KNOWN_EVERYWHERE_S, Choices
 from collector.owners.erasure import Eraser, Locks
 from collector.owners.holdings import Holdings, RecordHoldings
 from collector.owners.requests import Erasures, Later
@@ -85,7 +85,7 @@ class OwnerServices:
             self.choices,
             parts.metrics,
             per_hour=settings.erasures_per_hour,
-            heard_s=HEARD_S if settings.workers > 1 else 0.0,
+            known_everywhere_s=KNOWN_EVERYWHERE_S if settings.workers > 1 else 0.0,
             done=done,
         )
         self.sync = Sync(

@@ -62,7 +62,7 @@ class Sync:
         self._pseudonyms = pseudonyms
         self._keep_ns = keep_seconds * 10**9
         self._seen: set[int] = set()
-        self._owed: set[OwnerMark] = set()
+        self._newly_out: set[OwnerMark] = set()
         self._failures = 0
         self._woken = asyncio.Event()
 
@@ -74,12 +74,12 @@ class Sync:
         """Exchange every minute and after each `wake`, until cancelled."""
         while True:
             self._woken.clear()
-            pause = _EVERY_S if await self._tried() else _RETRY_S
+            pause = _EVERY_S if await self._try_once() else _RETRY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
 
-    async def _tried(self) -> bool:
+    async def _try_once(self) -> bool:
         try:
             await self.once()
         except (InfluxError, StoreUnavailable, OSError) as error:
@@ -98,15 +98,15 @@ class Sync:
 
     async def once(self) -> None:
         """Exchange once. Raises InfluxError, StoreUnavailable, OSError (a file is undeletable)."""
-        await self.share()
+        await self.publish()
         # A choice is returned as new only once, so remember its owner until erasure is requested.
-        self._owed |= await self._read_choices()
+        self._newly_out |= await self._read_choices()
         fresh = await self._read_notices()
         if fresh:
             await self._remember(fresh)
-        if self._owed or fresh:
-            await self._follow(self._owed, fresh)
-            self._owed.clear()
+        if self._newly_out or fresh:
+            await self._follow(self._newly_out, fresh)
+            self._newly_out.clear()
             # The rollup writes the files that are deleted here, so it must not run meanwhile.
             async with self._rolling:
                 await asyncio.to_thread(self._forget, fresh)
@@ -125,30 +125,30 @@ class Sync:
             days = [date.fromisoformat(day) for day in notice.days.split(",") if day]
             self._daily.forget(days)
 
-    async def share(self) -> None:
+    async def publish(self) -> None:
         """Write new choices and notices to InfluxDB. Raises InfluxError, StoreUnavailable."""
         for choice in await asyncio.to_thread(self._memory.choices.all, unsynced=True):
-            said = {"owner": choice.owner, "choice": "opt-out" if choice.out else "opt-in"}
-            await self._write(OWNER_CHOICE, said, choice.at_ns)
+            fields = {"owner": choice.owner, "choice": "opt-out" if choice.out else "opt-in"}
+            await self._write(OWNER_CHOICE, fields, choice.at_ns)
             await asyncio.to_thread(self._memory.choices.keep, choice, synced=True)
         for notice in await asyncio.to_thread(self._memory.erasures.notices):
-            said = {"owner": notice.owner, "days": notice.days}
-            await self._write(ERASURE_NOTICE, said, notice.at_ns)
+            fields = {"owner": notice.owner, "days": notice.days}
+            await self._write(ERASURE_NOTICE, fields, notice.at_ns)
             await asyncio.to_thread(self._memory.erasures.remove_notice, notice)
 
-    async def _write(self, measurement: Measurement, said: Mapping[str, str], at_ns: int) -> None:
-        text = line(measurement.name, "", dict(said), at_ns)
+    async def _write(self, measurement: Measurement, fields: Mapping[str, str], at_ns: int) -> None:
+        text = line(measurement.name, "", dict(fields), at_ns)
         await write_all(self._influx, OWNERS, measurement.name, [text])
 
     async def _read_choices(self) -> set[OwnerMark]:
         """Read the choices from InfluxDB; return owners whose opt-out is new here."""
         latest: dict[OwnerMark, Choice] = {}
         superseded = []
-        for at, owner, said in await self._points(OWNER_CHOICE, "choice"):
+        for at, owner, chosen in await self._points(OWNER_CHOICE, "choice"):
             mark = OwnerMark(owner)
             if mark in latest:
                 superseded.append(latest[mark].at_ns)
-            latest[mark] = Choice(mark, said == "opt-out", at)
+            latest[mark] = Choice(mark, chosen == "opt-out", at)
         news = {mark for mark, choice in latest.items() if await self._choices.learn(choice)}
         await self._delete(OWNER_CHOICE, superseded)
         return {mark for mark in news if latest[mark].out}
