@@ -105,4 +105,15 @@ async def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None
     server = AmiServer()
     async with server.listening(certificate.server()):
         assert "WRONG" not in (await told(server, ca_file=str(certificate.file))).split("\n")[0]
-        assert "the TLS handshake failed" in await told(server, ca_file=str(other.file))
+        text = await told(server, ca_file=str(other.file))
+        assert "the TLS handshake failed" in text
+        assert "(self-signed certificate" in text
+    async with server.listening():
+        text = await told(server, ca_file=str(certificate.file))
+        assert "the TLS handshake failed" in text
+        assert "(WRONG_VERSION_NUMBER)" in text
+    (tmp_path / "name").mkdir()
+    named = self_signed(tmp_path / "name", "DNS:office.example.net")
+    async with server.listening(named.server()):
+        text = await told(server, ca_file=str(named.file))
+        assert "(IP address mismatch, certificate is not valid for '127.0.0.1'.)" in text

@@ -26,9 +26,11 @@ async def dial(account: AmiAccount, seconds: float) -> tuple[Streams, bool]:
         raise Lost(End.TIMEOUT) from None
     except ConnectionRefusedError:
         raise Lost(End.REFUSED) from None
-    # `ssl.SSLError` is an OSError too.
-    except ssl.SSLError:
-        raise Lost(End.TLS) from None
+    # These are OSErrors too.
+    except ssl.SSLCertVerificationError as error:
+        raise Lost(End.TLS, error.verify_message) from None
+    except ssl.SSLError as error:
+        raise Lost(End.TLS, error.reason or "") from None
     # A UnicodeError is a host name that cannot be one, such as `a..b`.
     except (OSError, UnicodeError):
         raise Lost(End.UNREACHABLE) from None

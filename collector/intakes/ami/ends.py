@@ -31,8 +31,8 @@ class End(StrEnum):
 
 
 class Lost(Exception):
-    """The connection cannot be used any more."""
+    """The connection cannot be used any more; `detail` says more about `end`, if there is more."""
 
-    def __init__(self, end: End) -> None:
+    def __init__(self, end: End, detail: str = "") -> None:
         super().__init__(end.value)
-        self.end = end
+        self.end, self.detail = end, detail

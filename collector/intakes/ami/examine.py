@@ -99,7 +99,8 @@ async def examine(
         )
         listed = await connection.during(_ask(connection, account, sink, times))
     except Lost as lost:
-        return [(False, f"{name}: {at}: {_WORDS[lost.end]}")]
+        detail = f" ({lost.detail})" if lost.detail else ""
+        return [(False, f"{name}: {at}: {_WORDS[lost.end]}{detail}")]
     found = [(True, f"{name}: logged in to {at}")]
     found += ((good, f"{name}: {text}") for good, text in _reading(sink.events))
     found += ((good, f"{name}: {text}") for good, text in _writing(listed))
