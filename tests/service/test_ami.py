@@ -21,8 +21,7 @@ from tools import embedded
 from tools.replay.ami_script import script
 from tools.replay.ami_server import SECRET, USER, AmiServer, event
 from tools.replay.captures import CASES, read_capture
-
-CALLS = script(read_capture(CASES / "ami" / "02a-calls.ami.txt"))
+from tools.replay.pbx import Pbx
 
 
 def write(path: Path, text: str) -> None:
@@ -66,31 +65,62 @@ def total(databases: Databases, statement: str) -> float | None:
     return float(next(value for name, value in rows[0].items() if name != "time")) if rows else None
 
 
-async def test_calls_of_a_recorded_session_are_stored_exactly(
+async def play(server: AmiServer, session: str) -> None:
+    """Send a recorded session's events in pieces of 97 bytes, once the state was asked for."""
+    made = script(read_capture(CASES / "ami" / f"{session}.ami.txt"))
+    server.cut = 97
+    await until(lambda: server.asked["IAXregistry"] > 0)
+    for step in made.steps:
+        if step.message is not None:
+            await server.say(step.message)
+
+
+async def test_calls_queues_and_attacks_of_recorded_sessions_are_stored_exactly(
     settings: Settings, databases: Databases
 ) -> None:
-    def stored(field: str, where: str = "") -> float | None:
-        return total(databases, f'SELECT sum("{field}") FROM "calls" {where}')
+    def stored(measurement: str, field: str, where: str = "") -> float | None:
+        return total(databases, f'SELECT sum("{field}") FROM "{measurement}" {where}')
 
-    async with AmiServer().listening() as server:
-        write_asterisks(Path(settings.asterisk_file), {"pbx1": server})
-        server.cut = 97
+    def queue(field: str, name: str) -> float | None:
+        return stored("queues", field, f"WHERE queue = '{name}'")
+
+    def attacks(service: str, kind: str) -> float | None:
+        return stored("security", "count", f"WHERE service = '{service}' AND kind = '{kind}'")
+
+    queues = AmiServer(Pbx(read_capture(CASES / "ami" / "03-queues.ami.txt").description))
+    calls = "WHERE asterisk = 'pbx1'"
+    async with (
+        AmiServer().listening() as one,
+        queues.listening() as two,
+        AmiServer().listening() as three,
+    ):
+        servers = {"pbx1": one, "pbx2": two, "pbx3": three}
+        write_asterisks(Path(settings.asterisk_file), servers)
         async with running(settings) as at:
-            await server.logged_in()
-            await until(lambda: server.asked["IAXregistry"] > 0)
-            for step in CALLS.steps:
-                if step.message is not None:
-                    await server.say(step.message)
-            await asyncio.to_thread(eventually, lambda: stored("started") == 37)
-            await asyncio.to_thread(eventually, lambda: stored("ended") == 37)
+            await asyncio.gather(
+                play(one, "02a-calls"), play(two, "03-queues"), play(three, "06-security")
+            )
+            for is_stored in (
+                lambda: stored("calls", "ended", calls) == 37,
+                lambda: queue("completed", "sales") == 3,
+                lambda: attacks("PJSIP", "ChallengeSent") == 620,
+            ):
+                await asyncio.to_thread(eventually, is_stored)
             page = await metrics(at)
-            assert 'collector_ami_connected{asterisk="pbx1"} 1.0' in page
-            assert 'collector_ami_events_total{asterisk="pbx1",event="Hangup"}' in page
-            assert 'collector_ami_events_total{asterisk="pbx1",event="other"}' in page
-            assert 'collector_ami_logins_total{asterisk="pbx1"} 1.0' in page
-            assert 'collector_ami_bytes_total{asterisk="pbx1"}' in page
-    answered = "WHERE \"outcome\" = 'answered'"
-    assert stored("ended", answered) == stored("answered") == 17
+    assert 'collector_ami_connected{asterisk="pbx1"} 1.0' in page
+    assert 'collector_ami_events_total{asterisk="pbx1",event="Hangup"}' in page
+    assert 'collector_ami_events_total{asterisk="pbx1",event="other"}' in page
+    assert 'collector_ami_logins_total{asterisk="pbx1"} 1.0' in page
+    assert 'collector_ami_bytes_total{asterisk="pbx1"}' in page
+    assert stored("calls", "started", calls) == 37
+    assert stored("calls", "answered", calls) == 17
+    assert stored("calls", "ended", f"{calls} AND outcome = 'answered'") == 17
+    fields = ("entered", "answered", "abandoned", "completed")
+    assert [queue(field, "support") for field in fields] == [9, 7, 2, 7]
+    assert [queue(field, "sales") for field in fields] == [3, 3, 0, 3]
+    kinds = ("InvalidPassword", "InvalidAccountID", "ChallengeResponseFailed", "FailedACL")
+    assert [attacks("AMI", kind) for kind in kinds] == [3, 3, 2, 2]
+    assert [attacks("PJSIP", kind) or 0 for kind in kinds] == [0, 410, 10, 4]
 
 
 async def test_an_asterisk_that_leaves_the_file_leaves_series_and_metrics(
