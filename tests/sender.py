@@ -8,7 +8,7 @@ import json
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -133,7 +133,9 @@ def key_of(state: Path) -> bytes:
 def metric(metrics_url: str, name: str, **labels: str) -> float:
     """The value of a sample on /metrics; 0 if it is missing."""
     page = get(metrics_url, "/metrics").body.decode()
-    for family in text_string_to_metric_families(page):
+    # Waits look here again and again, and the parser is slow.
+    samples = [row for row in page.splitlines(keepends=True) if row.startswith(name)]
+    for family in text_string_to_metric_families("".join(samples)):
         for sample in family.samples:
             if sample.name == name and sample.labels == labels:
                 return sample.value
@@ -142,15 +144,23 @@ def metric(metrics_url: str, name: str, **labels: str) -> float:
 
 def eventually(holds: Callable[[], bool], *, within: float = GUARD_S) -> None:
     """Wait until the condition holds; fail after `within` seconds."""
-    deadline = time.monotonic() + within
+    deadline, pauses = time.monotonic() + within, _pauses()
     while not holds():
         assert time.monotonic() < deadline, f"not so within {within} s"
-        time.sleep(0.05)
+        time.sleep(next(pauses))
 
 
 async def until(holds: Callable[[], bool], *, within: float = GUARD_S) -> None:
     """Wait in an event loop until the condition holds; fail after `within` seconds."""
-    deadline = time.monotonic() + within
-    for _ in iter(holds, True):
+    deadline, pauses = time.monotonic() + within, _pauses()
+    while not holds():
         assert time.monotonic() < deadline, f"not so within {within} s"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(next(pauses))
+
+
+def _pauses() -> Iterator[float]:
+    """Pauses between looks, in s: a long wait leaves the processor to what it waits for."""
+    pause = 0.02
+    while True:
+        yield pause
+        pause = min(1.2 * pause, 0.2)
