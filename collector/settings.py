@@ -271,6 +271,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}RETENTION_DAILY: must be 0 or at least {PREFIX}RETENTION_RAW"
             )
+        if self.librenms and 0 < self.retention_daily < self.retention_librenms:
+            raise ValueError(
+                f"{PREFIX}RETENTION_DAILY: must be 0 or at least {PREFIX}RETENTION_LIBRENMS"
+            )
         if self.instance + self.workers > _INSTANCES:
             raise ValueError(
                 f"{PREFIX}INSTANCE: with {self.workers} workers at most {_INSTANCES - self.workers}"

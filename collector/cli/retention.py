@@ -219,12 +219,14 @@ def _check_order(held: list[DatabaseState], wanted: Mapping[str, int]) -> None:
     from collector.retention import outlasts, retention_text
 
     seconds = {database.database: database.seconds for database in held} | dict(wanted)
-    raw, daily = seconds[RAW], seconds[DAILY]
-    if raw is not None and daily is not None and outlasts(raw, daily):
-        fail(
-            f"daily series ({retention_text(daily)}) must outlast raw reports"
-            f" ({retention_text(raw)})"
-        )
+    daily = seconds[DAILY]
+    for database, what in ((RAW, "raw reports"), (LIBRENMS, "reports of LibreNMS")):
+        source = seconds.get(database)
+        if source is not None and daily is not None and outlasts(source, daily):
+            fail(
+                f"daily series ({retention_text(daily)}) must outlast {what}"
+                f" ({retention_text(source)})"
+            )
 
 
 def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:

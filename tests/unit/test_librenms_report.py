@@ -323,3 +323,21 @@ def test_group_that_nobody_knows_needs_installs_that_send_it() -> None:
         seen = groups(uuid, {"new_group": [{"total": 1}], "os": [{"total": 1, "os": "ios"}]})
         assert "os" in seen
     assert "new_group" in seen
+
+
+HOSTILE = '\ud800\x00\x1b[31m \u2028\n\r\t\\ ",= \u202e'
+
+
+def test_no_text_whatever_breaks_a_line() -> None:
+    said = {
+        "uuid": UUID,
+        "data": {HOSTILE: [{"total": 1, HOSTILE: HOSTILE}, {"total": 2, "version": HOSTILE}]},
+        "info": [{"count": 1, "os": HOSTILE, "sysDescr": HOSTILE, "sysObjectID": ".1"}],
+    }
+    lines = converter().entry(ready(today(said)), NOW, []).lines.decode().split("\n")
+    head, content = map(parse, lines)
+    assert head.fields["groups"] == 1
+    (group,) = stored_totals([content.fields["totals"]])
+    assert group.isprintable()
+    (pair,) = json.loads(str(content.fields["pairs"]))
+    assert "\n\r\t" in pair["descr"]

@@ -173,6 +173,11 @@ def test_daily_series_may_not_expire_before_what_they_are_made_of(
     set_to(monkeypatch, retention_raw="90d", retention_daily="30d")
     with pytest.raises(SettingsError, match=r"RETENTION_DAILY.*RETENTION_RAW"):
         load()
+    set_to(monkeypatch, retention_raw="35d", retention_daily="60d")
+    load()
+    set_to(monkeypatch, librenms="1")
+    with pytest.raises(SettingsError, match=r"RETENTION_DAILY.*RETENTION_LIBRENMS"):
+        load()
 
 
 def test_secret_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
