@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pydantic import SecretStr
 
 from collector.asterisks import AmiAccount, Asterisk
+from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.client import Pauses
 from collector.intakes.ami.connection import Times
 from collector.intakes.ami.follower import Follower
@@ -37,9 +38,9 @@ class _Follower(Follower):
     asks = False
 
     @property
-    def stale(self) -> bool:
-        """Whether it is told to."""
-        return self.asks
+    def stale(self) -> frozenset[str]:
+        """All questions, if it is told to ask."""
+        return frozenset(STATE) if self.asks else frozenset()
 
 
 class Served:

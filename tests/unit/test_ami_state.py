@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state import Names, State
 from collector.intakes.ami.state.wanted import EVENTS
@@ -384,9 +385,26 @@ def test_reload_makes_the_state_ask_again() -> None:
     pbx.say("Reload", Module="nosuch", Status="2")
     assert not pbx.state.stale
     pbx.say("Reload", Module="res_pjsip.so", Status="0")
-    assert pbx.state.stale
+    assert pbx.state.stale == set(STATE)
+    for action in STATE[1:]:
+        pbx.answer(action)
+    pbx.asked()
+    assert pbx.state.stale == {STATE[0]}
+    # Asterisk refuses it.
     pbx.asked()
     assert not pbx.state.stale
+
+
+def test_what_becomes_stale_while_other_questions_are_answered_stays_so() -> None:
+    pbx = Asterisk()
+    pbx.asked()
+    pbx.say("ConfbridgeStart", Conference="1")
+    assert pbx.state.stale == {"CoreStatus", "CoreShowChannels"}
+    pbx.answer("CoreStatus", CoreCurrentCalls="0")
+    pbx.answer("CoreShowChannels")
+    pbx.say("ConfbridgeEnd", Conference="1")
+    pbx.asked()
+    assert pbx.state.stale == {"CoreStatus", "CoreShowChannels"}
 
 
 def test_channels_are_listed_again_now_and_then() -> None:

@@ -32,7 +32,7 @@ class _Asking:
             return
         now = START_NS + round(remark.at * NS)
         for why, wanted in (("stale", "PJSIP"), ("polled", "IAX")):
-            if why == "stale" and not done.state.stale:
+            if why == "stale" and not any("PJSIP" in one for one in done.state.stale):
                 continue
             for one in later(self.capture, remark.text):
                 if one.action.startswith(wanted):

@@ -218,14 +218,19 @@ class Connection:
             self._unanswerable.clear()
             self._cannot_ask(set(STATE) - listed)
         await self._inquire(STATE)
-        asked, pause = self._loop.time(), self._times.look
+        asked = polled = self._loop.time()
+        pause = self._times.look
         while True:
-            now, stale = self._loop.time(), self._sink.stale
-            if now >= asked + (pause if stale else self._times.poll):
-                await self._inquire(STATE if stale else POLLED)
+            now = self._loop.time()
+            stale = self._sink.stale.intersection(one for one in STATE if self._can_ask(one))
+            is_due = now >= polled + self._times.poll
+            if is_due or (stale and now >= asked + pause):
+                wanted = stale.union(POLLED if is_due else ())
+                await self._inquire(action for action in STATE if action in wanted)
+                asked = self._loop.time()
+                polled = asked if is_due else polled
                 # A state that does not stay right must not make Asterisk list all the time.
                 pause = min(2 * pause, self._times.look_most)
-                asked = self._loop.time()
             elif not stale and now >= asked + self._times.look_most:
                 pause = self._times.look
             if now >= self._read_at + self._times.quiet:
@@ -234,15 +239,15 @@ class Connection:
 
     async def _inquire(self, actions: Iterable[str]) -> None:
         """Ask questions about the state, in one write; the sink gets the answers."""
-        questions = [
-            self._question(action)
-            for action in actions
-            if action not in self._unanswerable
-            and (self._confidential or action not in WITH_SECRETS)
-        ]
+        questions = [self._question(action) for action in actions if self._can_ask(action)]
         self._writer.write(b"".join([data for data, _ in questions]))
         await self._answer(asyncio.gather(*(answer for _, answer in questions)))
         self._tell(self._sink.asked)
+
+    def _can_ask(self, action: str) -> bool:
+        return action not in self._unanswerable and (
+            self._confidential or action not in WITH_SECRETS
+        )
 
     def _ask(self, action: str, **headers: str) -> asyncio.Future[Reply]:
         """Send an action; the future gets its whole answer."""

@@ -57,7 +57,7 @@ Found = tuple[bool, str]
 class _Listening:
     """A sink that notes which events come."""
 
-    stale = False
+    stale: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.events: set[str] = set()

@@ -54,8 +54,8 @@ class Follower:
         return self._client.seen
 
     @property
-    def stale(self) -> bool:
-        """Whether the state should be asked for again soon."""
+    def stale(self) -> frozenset[str]:
+        """Questions about the state that should be asked again soon."""
         return self._state.stale
 
     def event(self, message: Message) -> None:

@@ -12,8 +12,8 @@ class Sink(Protocol):
     """Receiver of what an Asterisk says; its methods are called in the order of the stream."""
 
     @property
-    def stale(self) -> bool:
-        """Whether the state should be asked for again soon."""
+    def stale(self) -> frozenset[str]:
+        """Questions about the state that should be asked again soon."""
         ...
 
     def event(self, message: Message) -> None:
@@ -25,7 +25,7 @@ class Sink(Protocol):
         ...
 
     def asked(self) -> None:
-        """All questions about the present state are answered, or cannot be asked."""
+        """All questions that were asked are answered; after a login, all that can be."""
         ...
 
     def lost(self) -> None:

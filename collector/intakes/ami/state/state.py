@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.calls import Calls
 from collector.intakes.ami.state.conferences import Conferences
@@ -22,6 +23,8 @@ from collector.lines import Point
 from collector.schema.ami import AMI_TRAFFIC
 from collector.schema.live import ASTERISK, CHANNELS
 
+_OF_CHANNELS: Final = frozenset({"CoreStatus", "CoreShowChannels"})
+_OF_QUEUES: Final = frozenset({"QueueStatus"})
 _ANNOUNCER: Final = "CBAnn/"
 """Beginning of the name of a conference announcer's device."""
 
@@ -52,7 +55,9 @@ class State:
         self._keys = Keys()
         self._handlers = self._handle()
         self._answers = self._take_answers()
-        self._is_stale = False
+        self._stale: set[str] = set()
+        # Those of them that were not answered in the last round: Asterisk may refuse them.
+        self._unanswered: set[str] = set()
         self._events = 0
         self._restarts = 0
         self._connected = False
@@ -61,13 +66,15 @@ class State:
         self._gap_ns = 0
 
     @property
-    def stale(self) -> bool:
-        """Whether the questions about the present state should be asked again soon.
+    def stale(self) -> frozenset[str]:
+        """Questions about the present state that should be asked again soon.
 
         Something has changed of which the events do not tell the rest: a reload, a conference's
         announcer, a channel or caller that was not known. An answer ends it.
         """
-        return self._is_stale or self._calls.is_stale or self._queues.is_stale
+        calls = _OF_CHANNELS if self._calls.is_stale else frozenset()
+        queues = _OF_QUEUES if self._queues.is_stale else frozenset()
+        return frozenset(self._stale) | calls | queues
 
     def take(self, message: Message, now_ns: int) -> None:
         """Take an event. Never raises, whatever its headers are.
@@ -91,16 +98,22 @@ class State:
         An answer that there is nothing has no items. Questions that Asterisk refuses are not
         passed on.
         """
+        self._stale.discard(action)
+        self._unanswered.discard(action)
         if action == "CoreStatus":
             self._calls.reported(answer)
         elif (take := self._answers.get(action)) is not None:
             take(items, now_ns)
 
     def asked(self, now_ns: int) -> None:
-        """All questions that can be answered are answered: from now on counts are whole."""
+        """All questions that were asked are answered: from now on counts are whole.
+
+        After a login those are all that Asterisk does not refuse.
+        """
         for part in (self._conferences, self._calls, self._queues, self._devices):
             part.asked(now_ns)
-        self._is_stale = False
+        self._stale -= self._unanswered
+        self._unanswered = set(self._stale)
         if not self._connected:
             self._connected = True
             if self._lost_ns is not None:
@@ -232,11 +245,11 @@ class State:
             self._conferences.end(message, now_ns)
             self._calls.conference_ended()
         # Its announcer's channels have no events: CoreStatus counts them.
-        self._is_stale = True
+        self._stale |= _OF_CHANNELS
 
     def _device(self, message: Message, now_ns: int) -> None:
         if message.headers.get("Device", "").startswith(_ANNOUNCER):
-            self._is_stale = True
+            self._stale |= _OF_CHANNELS
         else:
             self._devices.device(message, now_ns)
 
@@ -247,7 +260,7 @@ class State:
     def _reload(self, message: Message, now_ns: int) -> None:
         # Contacts, endpoints, queues and members may have come or gone without an event.
         if message.headers.get("Status") == "0":
-            self._is_stale = True
+            self._stale |= set(STATE)
 
     def _booted(self, message: Message, now_ns: int) -> None:
         """FullyBooted: after a login, or later if Asterisk was still starting."""
