@@ -15,7 +15,6 @@ from collector.records.errors import (
     RecordsDenied,
     RecordsError,
     RecordsRejected,
-    RecordsUnavailable,
 )
 from collector.records.record import Record, from_line
 from collector.records.store import Finding, RecordsStore
@@ -118,4 +117,4 @@ class RecordsTarget:
 
 def _blocked(error: RecordsError, *, sent: bool = True) -> Blocked:
     reason = "denied" if isinstance(error, RecordsDenied) else "unavailable"
-    return Blocked(reason, str(error), sent=sent or not isinstance(error, RecordsUnavailable))
+    return Blocked(reason, str(error), sent=sent)

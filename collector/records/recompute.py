@@ -16,7 +16,7 @@ from collector.records.tables import FINDINGS, RECORDS
 
 log = structlog.get_logger("collector.records")
 
-_PAUSE_S: Final = 15.0
+_PAUSE_S: Final = 5.0
 _ROWS: Final = 50
 
 
@@ -30,7 +30,7 @@ class Recompute:
         """The parsers' versions when nothing was outdated: delivery parses what comes since."""
 
     async def run(self) -> None:
-        """Look for outdated findings every 15 s, until cancelled."""
+        """Look for outdated findings every 5 s, until cancelled."""
         while True:
             done = 0
             try:

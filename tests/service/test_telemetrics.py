@@ -23,7 +23,7 @@ from collector.outbox import FILE, Entry, OutboxFile, Queue, look_over, recover,
 from collector.privacy import Pseudonymiser
 from collector.records.record import from_row
 from collector.records.store import RecordsStore
-from collector.records.tables import RECORDS
+from collector.records.tables import FINDINGS, RECORDS
 from collector.setting_types import Address
 from collector.settings import Settings
 from collector.state import pseudonym_key
@@ -576,3 +576,28 @@ async def test_one_machine_cannot_fill_the_budget_of_a_tag(
     assert "other" in builds
     assert len(builds) <= ALONE + 1
     assert {record.build for record in stored(settings)} == {str(n) for n in range(20)}
+
+
+async def test_changed_list_of_never_guilty_functions_changes_what_is_found_in_old_crashes(
+    settings: Settings, tmp_path: Path
+) -> None:
+    listed = tmp_path / "never.txt"
+    listed.write_text("f0\n")
+    crash = "Process: /bin/x\n\nBacktrace (TID 1):\n" + "".join(
+        f"#{number} f{number}() - [libx.so]\n" for number in range(100)
+    )
+
+    def guilty() -> list[str]:
+        store = RecordsStore("", directory=settings.state_dir)
+        found = store.rows(select(FINDINGS.c.label))
+        store.close()
+        return [row["label"] for row in found]
+
+    own = settings.model_copy(update={"telemetrics_never_guilty": str(listed)})
+    async with serving(own) as session:
+        fields = FOURTH | {"classification": "org.clearlinux/crash/clr"}
+        assert (await post(session, fields, crash))[0] == 201
+        await delivered(settings)
+        assert await asyncio.to_thread(guilty) == ["f1 - [libx.so]"]
+        listed.write_text("".join(f"f{number}\n" for number in range(60)))
+        await asyncio.to_thread(eventually, lambda: guilty() == ["f60 - [libx.so]"])

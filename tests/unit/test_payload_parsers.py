@@ -89,7 +89,7 @@ def test_crash_with_a_hundred_frames_finds_another_guilty_after_the_list_changes
     lines = [*(f"f{number}()" for number in range(60)), "f60 - [lib0.so]", "f61 - [other.so]"]
     listed.write_text("\n".join(lines))
     os.utime(listed, (1, 1))
-    crash._never.refresh(force=True)  # noqa: SLF001 - otherwise a test waits for 5 s
+    crash._never.refresh(force=True)  # noqa: SLF001 - otherwise a test waits for 2 s
     assert crash.version != version
     assert parsed(crash, text).label == "f61 - [lib1.so]"
 

@@ -13,7 +13,7 @@ import structlog
 
 log = structlog.get_logger("collector.records")
 
-_LOOK_S: Final = 5.0
+_LOOK_S: Final = 2.0
 _LINE: Final = re.compile(r"(?P<function>.+?)(?:\s+-)?(?:\s+\[(?P<module>[^\]]*)\])?")
 _SHIPPED: Final = "never_guilty.txt"
 
@@ -37,7 +37,7 @@ class NeverGuilty:
         self.refresh(force=True)
 
     def refresh(self, *, force: bool = False) -> None:
-        """Read the file again if it has changed; looks at most every 5 s unless forced."""
+        """Read the file again if it has changed; looks at most every 2 s unless forced."""
         now = time.monotonic()
         if self._path is None or (not force and now - self._looked < _LOOK_S):
             return
