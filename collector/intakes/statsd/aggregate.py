@@ -280,7 +280,7 @@ class Aggregator:
         self._resolver.restore(places)
         sure = self._saved_sure = saved.get(_SURE) == "1"
         self._gaps.longest = longest
-        self._gauges.restore(gauges, heard, sure=sure, lost=lost)
+        self._gauges.restore(gauges, heard, sure=sure, lost_until_ns=now_ns if lost else 0)
         # The mapping may be another one than when they were saved.
         self._resolver.remap(self._resolver.mapping, heard)
 

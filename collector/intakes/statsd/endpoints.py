@@ -18,8 +18,9 @@ class Finding(Enum):
     """The gauges are as right as before."""
     NEW_SET = auto()
     """The first of a whole new set: nothing is left of earlier ones."""
-    RELOADED = auto()
-    """A reload has added it, and nothing tells which ones the reload has deleted."""
+    UNCLEAR = auto()
+    """A reload has added it, and nothing tells which ones the reload has deleted; or a start has
+    added more than it had added before its first zero, which may not have been its own then."""
     UNLOADED = auto()
     """Most went at once: nobody counts until the module is loaded again."""
 
@@ -29,14 +30,23 @@ class EndpointSet:
 
     def __init__(self) -> None:
         self._is_new = False
+        self._is_clear = True
         self._grew = 0
         self._fell = 0
         self._fell_from = 0.0
+        # Of the last start: how many were added before its first zero, and how many after.
+        self._before = 0.0
+        self._after = 0.0
 
-    def started(self, now_ns: int, *, is_there: bool) -> None:
-        """Asterisk has started; `is_there`: it has already added its endpoints."""
-        self._is_new = not is_there
+    def started(self, now_ns: int, before: float, *, is_clear: bool) -> None:
+        """Asterisk has started; it had added so many endpoints `before` its first zero.
+
+        If that is not clear, the whole set is expected at once or not at all.
+        """
+        self._is_new = before == 0
+        self._is_clear = is_clear
         self._grew = now_ns
+        self._before, self._after = before, 0.0
 
     def state_fell(self) -> None:
         """An endpoint has left a state: all modules are loaded, so the set is complete."""
@@ -48,13 +58,15 @@ class EndpointSet:
             if now_ns - self._fell > NS_PER_S:
                 self._fell_from = count
             self._fell = now_ns
-            self._is_new = count + delta <= 0
+            self._is_new = self._is_clear = count + delta <= 0
             return Finding.UNLOADED if count + delta <= self._fell_from / 2 else Finding.USUAL
-        if self._is_new:
+        if self._is_new and (self._is_clear or now_ns - self._grew <= SET_GROWS_NS):
             self._is_new = False
             self._grew = now_ns
+            self._before = 0.0
             return Finding.NEW_SET
         if now_ns - self._grew <= SET_GROWS_NS:
             self._grew = now_ns
-            return Finding.USUAL
-        return Finding.RELOADED
+            self._after += delta
+            return Finding.UNCLEAR if 0 < self._before < self._after else Finding.USUAL
+        return Finding.UNCLEAR

@@ -14,7 +14,7 @@ from collector.intakes.statsd.drops import Counts
 from collector.intakes.statsd.endpoints import EndpointSet, Finding
 from collector.intakes.statsd.gauge import Gauge
 from collector.intakes.statsd.names import Role
-from collector.intakes.statsd.starts import NS_PER_S, SET_GROWS_NS, Gaps
+from collector.intakes.statsd.starts import NS_PER_S, SET_GROWS_NS, START_TAKES_NS, Gaps
 
 SILENT_DAYS: Final = 7
 """Days of silence of the Asterisk after which its gauges are no longer stored."""
@@ -63,6 +63,7 @@ class Gauges:
         self._unloaded = 0
         self._set = EndpointSet()
         self._started = 0
+        self._lost = 0
         self._silent_since = 0
         self._flushes: list[int] = []
         self._wrong: list[tuple[Series, int, int]] = []
@@ -142,9 +143,10 @@ class Gauges:
             gauge.since = 0
             self._note(gauge, now_ns)
 
-    def lost(self, since_ns: int) -> None:
-        """Note that datagrams may have been lost since a time: every gauge may be wrong."""
+    def lost(self, since_ns: int, until_ns: int = 0) -> None:
+        """Note that datagrams may have been lost in this time: every gauge may be wrong."""
         self.sure = False
+        self._lost = max(self._lost, since_ns, until_ns)
         for gauge in self._gauges.values():
             self.doubt(gauge, since_ns)
 
@@ -175,7 +177,7 @@ class Gauges:
                 other.value = 0.0
                 other.since = 0
                 self._save(other)
-        elif finding is Finding.UNLOADED or (finding is Finding.RELOADED and self.sure):
+        elif finding is Finding.UNLOADED or (finding is Finding.UNCLEAR and self.sure):
             for other in self._endpoints.values():
                 self.doubt(other, now_ns)
         if finding is Finding.UNLOADED:
@@ -218,10 +220,11 @@ class Gauges:
         self._started = now_ns
         self.sure = True
         down_since = self.gaps.down_since(now_ns)
-        came_before = self._came_before(now_ns)
-        self._set.started(now_ns, is_there=bool(came_before))
+        came_before, is_clear = self._came_before(now_ns)
+        before = sum(number for gauge, number in came_before.items() if gauge.total)
+        self._set.started(now_ns, before, is_clear=is_clear)
         for gauge in self._gauges.values():
-            if down_since and gauge.value and gauge.heard <= down_since and not gauge.since:
+            if down_since and (gauge.value or gauge.heard > down_since):
                 self._was_wrong(gauge, down_since, now_ns)
             if gauge.role is Role.OTHER and gauge.is_set:
                 # It may be of a thing that outlives the Asterisk, or not.
@@ -231,21 +234,27 @@ class Gauges:
             # Zeros of registrations that came before those of the contacts are of this start.
             if not (gauge.role is Role.REGISTRATIONS and gauge in self._zeroed):
                 gauge.value = came_before.get(gauge, 0.0)
-            gauge.since = 0
+            # The whole set of endpoints may be yet to come.
+            gauge.since = 0 if is_clear or gauge.role is not Role.ENDPOINTS else now_ns
             self._save(gauge)
         self._unloaded = 0
 
-    def _came_before(self, now_ns: int) -> dict[Gauge, float]:
-        """The endpoints that this start has added before its first zero."""
-        added = self.gaps.started(now_ns)
+    def _came_before(self, now_ns: int) -> tuple[dict[Gauge, float], bool]:
+        """The endpoints that this start has added before its first zero; whether that is clear.
+
+        It is not where datagrams of the start may have been lost, or where endpoints were added
+        more than once: that may have been a reload.
+        """
+        added, is_clear = self.gaps.started(now_ns)
         for gauge, number in added.items():
-            # A few new ones among many were added by a reload, not by a start.
-            if gauge.total and 2 * number < gauge.value - number:
-                return {}
-        return added
+            # A few new ones among many were added by a reload.
+            if gauge.total and 2 * number <= gauge.value - number:
+                return {}, False
+        return added, is_clear and (bool(added) or now_ns - self._lost > START_TAKES_NS)
 
     def _was_wrong(self, gauge: Gauge, since_ns: int, until_ns: int) -> None:
-        if gauge.stored and len(self._wrong) < MOST_WRONG:
+        was_marked = gauge.since and gauge.since <= since_ns
+        if gauge.stored and not was_marked and len(self._wrong) < MOST_WRONG:
             flushes = [at for at in self._flushes if since_ns < at <= until_ns]
             self._wrong += ((gauge.series, since_ns, at) for at in flushes)
 
@@ -300,15 +309,16 @@ class Gauges:
                 yield gauge.series, gauge.saved()
 
     def restore(
-        self, saved: Mapping[Series, str], heard_ns: int, *, sure: bool, lost: bool
+        self, saved: Mapping[Series, str], heard_ns: int, *, sure: bool, lost_until_ns: int
     ) -> None:
         """Continue with saved gauges. The last datagram before came at `heard_ns`.
 
-        `sure` is what it was when they were saved, `lost` whether others may have come since.
+        `sure` is what it was when they were saved. `lost_until_ns` is the end of the time in which
+        others may have come; 0: none has.
         """
         self.sure = sure
         for series, text in saved.items():
             self.add(Gauge.restored(series, text))
         self.gaps.heard = heard_ns
-        if lost:
-            self.lost(heard_ns)
+        if lost_until_ns:
+            self.lost(heard_ns, lost_until_ns)

@@ -98,8 +98,11 @@ class Gaps(Generic[G]):
             self.longest = self._longest_before
         return longest.start - longest.pause
 
-    def started(self, now_ns: int) -> dict[G, float]:
-        """Note the first zero of a start; return what the same start has added before it."""
+    def started(self, now_ns: int) -> tuple[dict[G, float], bool]:
+        """Note the first zero of a start; return what the same start has added before it.
+
+        Also whether that is clear: all of it came without a pause, or nothing came at all.
+        """
         spells = self._spells
         candidates = [
             at
@@ -113,13 +116,15 @@ class Gaps(Generic[G]):
         else:
             first = len(spells) if self._zeros_first else 0
         added: dict[G, float] = {}
-        for spell in spells[first:]:
-            _add(added, spell.changes)
+        kept = [spell.changes for spell in spells[first:] if spell.changes]
+        for changes in kept:
+            _add(added, changes)
+        is_clear = len(kept) == 1 or not any(spell.changes for spell in spells)
         self._spells = [_Spell(0, now_ns)]
         self._set_came = bool(added)
         self._set_until = 0
         self._zeros_first = self._set_grows = False
-        return added
+        return added, is_clear
 
 
 def _add(changes: dict[G, float], more: Mapping[G, float]) -> None:
