@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from collector.cli.common import WRONG_SETTING, fail, load_settings, out, say, warn
 
@@ -116,12 +117,13 @@ def _print_table(found: Iterable[Iterable[Point]]) -> None:
     for column in ("measurement", "tags", "fields"):
         table.add_column(column, overflow="fold")
     for (measurement, tags), fields in sorted(rows.items()):
+        # As text: a name may hold what Rich takes for markup.
         table.add_row(
-            measurement,
-            "\n".join(f"{name}={value}" for name, value in tags if name != "asterisk"),
-            "\n".join(f"{name}={_shown(value)}" for name, value in fields.items()),
+            Text(measurement),
+            Text("\n".join(f"{name}={value}" for name, value in tags if name != "asterisk")),
+            Text("\n".join(f"{name}={_shown(value)}" for name, value in fields.items())),
         )
-    out.print(table, markup=False)
+    out.print(table)
 
 
 def _plus(one: float | str, other: float | str) -> float | str:
@@ -140,7 +142,10 @@ def _print_counts(aggregator: Aggregator) -> None:
     for part, count in sorted(counts.ignored.items()):
         say(f"{count} with a part ignored: {part}")
     for count, words in (
-        (counts.underflows, "times a gauge would have fallen under 0 (docs/senders/statsd.md)"),
+        (
+            counts.underflows,
+            "times a gauge would have fallen under 0 (docs/senders/asterisk-statsd.md)",
+        ),
         (counts.restarts, "starts of Asterisk recognised"),
         (counts.meter_support, "samples renamed by meter_support=no, taken under their own names"),
     ):

@@ -83,6 +83,10 @@ def test_command_shows_series_and_what_is_dropped_and_stores_nothing(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["datagrams"]
 
 
+def test_name_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    assert "name=[red]a[/red]" in tried(tmp_path, "[red]a[/red]:1|c\n").out
+
+
 def test_counter_is_summed_over_flushes_and_a_gauge_is_its_last(tmp_path: Path) -> None:
     done = tried(tmp_path, "".join(f"{at}\tb'calls:1|c\\nup:{at}|g'\n" for at in range(35)))
     words = " ".join(done.out.split())
