@@ -9,12 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bench import servers
 from bench.report import record, table
+from bench.rounds import Load
 from bench.servers import Serving
 from tools.embedded import EmbeddedInflux
 from tools.replay.ami_server import SECRET, USER
@@ -24,25 +24,6 @@ _ROUND_S: Final = 10.0
 _PARTS: Final = 10
 _PART_S: Final = 10.0
 _LONGEST_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """A round: events sent and taken, for how long, on how much core."""
-
-    sent: int
-    taken: int
-    seconds: float
-    cpu_s: float
-
-    @property
-    def rate(self) -> float:
-        return self.sent / self.seconds
-
-    @property
-    def busy(self) -> float:
-        """The share of a core that it used."""
-        return self.cpu_s / self.seconds
 
 
 _Count = Callable[[], int]
@@ -58,7 +39,7 @@ class _Sender:
         self._asked, self._said = process.stdin, process.stdout
         self.port = int(self._said.readline())
 
-    def round(self, to: Serving, count: _Count, rate: int, seconds: float = _ROUND_S) -> _Load:
+    def round(self, to: Serving, count: _Count, rate: int, seconds: float = _ROUND_S) -> Load:
         """Send for a time, and wait until the reader has counted all of it."""
         before, cpu = count(), to.cpu_seconds()
         self._asked.write(f"{rate} {seconds}\n")
@@ -67,7 +48,7 @@ class _Sender:
         until = time.monotonic() + _LONGEST_S
         while count() - before < int(sent) and time.monotonic() < until:
             time.sleep(0.2)
-        return _Load(int(sent), count() - before, float(took), to.cpu_seconds() - cpu)
+        return Load(int(sent), count() - before, 0, float(took), to.cpu_seconds() - cpu)
 
 
 async def main() -> None:
@@ -143,7 +124,7 @@ def _process(*words: str) -> Iterator[subprocess.Popen[str]]:
         process.stdin.close()
 
 
-def _words(rows: list[tuple[_Load, _Load]], long: list[_Load], memory: list[float]) -> str:
+def _words(rows: list[tuple[Load, Load]], long: list[Load], memory: list[float]) -> str:
     heads = ("asked for", "sent/s", "bare: of a core", "collector: of a core", "not taken")
     lines = [
         (
@@ -151,7 +132,7 @@ def _words(rows: list[tuple[_Load, _Load]], long: list[_Load], memory: list[floa
             f"{mine.rate:,.0f}",
             f"{plain.busy:.2f}",
             f"{mine.busy:.2f}",
-            f"{max(0, mine.sent - mine.taken):,}",
+            f"{max(0, mine.uncounted):,}",
         )
         for rate, (plain, mine) in zip(_RATES, rows, strict=True)
     ]

@@ -9,12 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bench import servers
 from bench.report import record, table
+from bench.rounds import Load
 from bench.servers import Serving, free_port
 from tools.embedded import EmbeddedInflux
 
@@ -24,31 +24,6 @@ _LONG: Final = 10_000_000
 _LONG_RATE: Final = 50_000
 _PARTS: Final = 10
 _SETTLED_S: Final = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """A round: datagrams sent, taken and dropped by the kernel, for how long, on how much core."""
-
-    sent: int
-    taken: int
-    dropped: int
-    seconds: float
-    cpu_s: float
-
-    @property
-    def rate(self) -> float:
-        return self.sent / self.seconds
-
-    @property
-    def uncounted(self) -> int:
-        """Datagrams of which nobody knows."""
-        return self.sent - self.taken - self.dropped
-
-    @property
-    def cost(self) -> float:
-        """Processor time for each datagram that was taken, in µs."""
-        return self.cpu_s / max(1, self.taken) * 1e6
 
 
 _Counts = Callable[[], tuple[int, int]]
@@ -82,7 +57,7 @@ async def main() -> None:
 
 def _round(
     serving: Serving, port: int, counts: _Counts, rate: int, seconds: float = _ROUND_S
-) -> _Load:
+) -> Load:
     taken, dropped = counts()
     cpu = serving.cpu_seconds()
     done = subprocess.run(
@@ -95,7 +70,7 @@ def _round(
     # What waits in the socket is taken within a moment; metrics follow each second.
     time.sleep(_SETTLED_S)
     now_taken, now_dropped = counts()
-    return _Load(
+    return Load(
         int(sent),
         now_taken - taken,
         now_dropped - dropped,
@@ -136,7 +111,7 @@ def _bare() -> Iterator[tuple[Serving, int, _Counts]]:
         asked.close()
 
 
-def _words(rows: list[tuple[_Load, _Load]], long: list[_Load], memory: list[float]) -> str:
+def _words(rows: list[tuple[Load, Load]], long: list[Load], memory: list[float]) -> str:
     heads = (
         "asked for",
         "sent/s",
