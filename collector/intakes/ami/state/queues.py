@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
 from typing import Final
 
 from collector.intakes.ami.message import Message
@@ -17,7 +16,7 @@ from collector.intakes.ami.state.agents import Agents, AgentState
 from collector.intakes.ami.state.names import Names
 from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.points import Add
-from collector.intakes.ami.state.spread import Spread
+from collector.intakes.ami.state.queue import Caller, Queue
 from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
 from collector.lines import label
 from collector.schema.ami import QUEUES
@@ -29,47 +28,6 @@ _DECIDED_AFTER: Final = 2 * NS_PER_S
 """Time in which AgentConnect, QueueCallerAbandon or a key follows or has preceded a Leave."""
 _WAIT_ROUNDED: Final = 2 * NS_PER_S
 """How much less than it is a wait may be told: in whole seconds, and some time ago."""
-_MOST_WAITING: Final = 10**6
-
-
-@dataclass(slots=True)
-class _Caller:
-    """A caller who waits, has left, or talks with an agent; `seen` is the connection's number."""
-
-    joined_ns: int
-    seen: int
-    left_ns: int | None = None
-    answered_ns: int | None = None
-    has_given_up: bool = False
-    key_ns: int | None = None
-    """When a key was pressed last."""
-    ended_ns: int | None = None
-    """When the channel ended."""
-    is_missing: bool = False
-    """Whether Asterisk's last list did not have it."""
-
-
-@dataclass(slots=True)
-class _Queue:
-    """A queue; `waiting` is as Asterisk counted it last.
-
-    It is written once it is confirmed: a queue of which an event alone tells may be forged, and its
-    name anything.
-    """
-
-    name: str
-    is_confirmed: bool
-    waiting: int = 0
-    service_level: int | None = None
-    callers: dict[str, _Caller] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-    wait: Spread = field(default_factory=Spread)
-    gave_up: Spread = field(default_factory=Spread)
-    talk: Spread = field(default_factory=Spread)
-
-    def inside(self) -> list[_Caller]:
-        """Callers who wait now."""
-        return [one for one in self.callers.values() if one.left_ns is None]
 
 
 class Queues:
@@ -78,10 +36,10 @@ class Queues:
     def __init__(self, names: Names, drops: Counter[str]) -> None:
         self._drops = drops
         self._agents = Agents(names, drops)
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, Queue] = {}
         self._callers = 0
         # The queue that a caller, by Uniqueid, has entered last.
-        self._places: dict[str, _Queue] = {}
+        self._places: dict[str, Queue] = {}
         self._connection = 0
         self._was_listed = False
         self.knowledge = Knowledge()
@@ -102,8 +60,8 @@ class Queues:
             self._settle(queue, name, caller)
             caller = None
         if caller is None:
-            self._hold(queue, name, _Caller(now_ns, self._connection))
-        self._count_waiting(queue, message, 1)
+            self._hold(queue, name, Caller(now_ns, self._connection))
+        queue.count_waiting(message.headers, 1)
 
     def leave(self, message: Message, now_ns: int) -> None:
         """QueueCallerLeave: a caller does not wait any more."""
@@ -119,7 +77,7 @@ class Queues:
             self._release(queue, name)
         elif caller.left_ns is None:
             caller.left_ns = now_ns
-        self._count_waiting(queue, message, -1)
+        queue.count_waiting(message.headers, -1)
 
     def abandon(self, message: Message, now_ns: int) -> None:
         """QueueCallerAbandon: a caller hung up while waiting; Leave follows."""
@@ -127,7 +85,7 @@ class Queues:
         if queue is None:
             return
         queue.counts["abandoned"] += 1
-        if self._is_within(queue, message):
+        if queue.is_within(message.headers):
             queue.counts["abandoned_within"] += 1
         name = message.headers.get("Uniqueid", "")
         caller = queue.callers.get(name)
@@ -145,13 +103,13 @@ class Queues:
         if queue is None:
             return
         queue.counts["answered"] += 1
-        if self._is_within(queue, message):
+        if queue.is_within(message.headers):
             queue.counts["within"] += 1
         self._agents.answered(queue.name, message.headers.get("Interface", ""))
         name = message.headers.get("Uniqueid", "")
         caller = queue.callers.get(name)
         if caller is None:
-            caller = _Caller(now_ns, self._connection)
+            caller = Caller(now_ns, self._connection)
             self._hold(queue, name, caller)
         else:
             queue.wait.add(since(caller.joined_ns, caller.left_ns or now_ns) / NS_PER_S)
@@ -255,45 +213,17 @@ class Queues:
             if not queue.is_confirmed:
                 continue
             tags = {"queue": label(name)}
-            add(QUEUES.name, tags, {**self._fields(queue, now_ns), **uncertain})
+            fields = {**queue.take_counts(), **uncertain}
+            if now:
+                states = self._agents.states(name)
+                fields |= queue.gauges(now_ns)
+                fields |= {"members": states.total(), "available": states[AgentState.AVAILABLE]}
+            add(QUEUES.name, tags, fields)
             self._agents.flush(name, tags, uncertain, now=now, add=add)
-            queue.counts.clear()
-            queue.wait, queue.gave_up, queue.talk = Spread(), Spread(), Spread()
-
-    def _fields(self, queue: _Queue, now_ns: int) -> dict[str, int | float]:
-        fields: dict[str, int | float] = {
-            name: queue.counts[name]
-            for name in (
-                "entered",
-                "answered",
-                "abandoned",
-                "timed_out",
-                "left_by_key",
-                "lost",
-                "completed",
-                "unanswered",
-            )
-        }
-        fields |= queue.wait.fields("wait")
-        fields |= queue.gave_up.fields("gave_up")
-        fields["talk_sum"] = queue.talk.sum
-        fields |= queue.talk.fields("talk")
-        if queue.service_level is not None:
-            fields["service_level"] = queue.service_level
-            fields["within"] = queue.counts["within"]
-            fields["abandoned_within"] = queue.counts["abandoned_within"]
-        if self.knowledge.is_known:
-            longest = max((since(one.joined_ns, now_ns) for one in queue.inside()), default=0)
-            fields["waiting"] = queue.waiting
-            fields["longest_wait"] = longest / NS_PER_S
-            states = self._agents.states(queue.name)
-            fields["members"] = states.total()
-            fields["available"] = states[AgentState.AVAILABLE]
-        return fields
 
     # Parts
 
-    def _queue(self, message: Message) -> _Queue | None:
+    def _queue(self, message: Message) -> Queue | None:
         """The queue of a message; None, counted, without a name or if there are too many."""
         name = message.headers.get("Queue", "")
         queue = self._queues.get(name)
@@ -306,9 +236,9 @@ class Queues:
             self._drops["queues"] += 1
             return None
         self.is_stale = self.is_stale or self._was_listed
-        return self._queues.setdefault(name, _Queue(name, not self._was_listed))
+        return self._queues.setdefault(name, Queue(name, not self._was_listed))
 
-    def _hold(self, queue: _Queue, name: str, caller: _Caller) -> None:
+    def _hold(self, queue: Queue, name: str, caller: Caller) -> None:
         if self._callers >= MOST_CALLERS:
             self._drops["callers"] += 1
             return
@@ -316,31 +246,17 @@ class Queues:
         queue.callers[name] = caller
         self._places[name] = queue
 
-    def _release(self, queue: _Queue, name: str) -> None:
+    def _release(self, queue: Queue, name: str) -> None:
         del queue.callers[name]
         self._callers -= 1
         if self._places.get(name) is queue:
             del self._places[name]
 
-    def _placed(self, name: str) -> _Caller | None:
+    def _placed(self, name: str) -> Caller | None:
         queue = self._places.get(name)
         return None if queue is None else queue.callers.get(name)
 
-    def _count_waiting(self, queue: _Queue, message: Message, change: int) -> None:
-        counted = whole(message.headers, "Count")
-        if counted is None or counted > _MOST_WAITING:
-            counted = max(0, queue.waiting + change)
-        queue.waiting = counted
-
-    def _is_within(self, queue: _Queue, message: Message) -> bool:
-        """Whether a caller waited no longer than the service level, as Asterisk counts it.
-
-        By Asterisk's own whole seconds, so that the share is that of `queue show`.
-        """
-        held, level = whole(message.headers, "HoldTime"), queue.service_level
-        return held is not None and level is not None and held <= level
-
-    def _find(self, queue: _Queue, item: Message, now_ns: int) -> None:
+    def _find(self, queue: Queue, item: Message, now_ns: int) -> None:
         """A caller who waits, by the list."""
         name = item.headers.get("Uniqueid", "")
         waited = (whole(item.headers, "Wait") or 0) * NS_PER_S
@@ -358,16 +274,16 @@ class Queues:
             # The list may be older than a Leave that came before it.
             caller.seen = self._connection
         elif name:
-            self._hold(queue, name, _Caller(now_ns - waited, self._connection))
+            self._hold(queue, name, Caller(now_ns - waited, self._connection))
 
-    def _miss(self, queue: _Queue, listed: set[str]) -> None:
+    def _miss(self, queue: Queue, listed: set[str]) -> None:
         """Callers of an earlier connection who are not listed have left unseen."""
         for name, caller in list(queue.callers.items()):
             if caller.seen < self._connection and name not in listed:
                 self._leave_unseen(queue, name, caller)
                 queue.waiting = len(queue.inside())
 
-    def _leave_unseen(self, queue: _Queue, name: str, caller: _Caller) -> None:
+    def _leave_unseen(self, queue: Queue, name: str, caller: Caller) -> None:
         if caller.left_ns is None:
             queue.counts["lost"] += 1
         self._settle(queue, name, caller)
@@ -381,7 +297,7 @@ class Queues:
                     self._release(queue, caller)
                 del self._queues[name]
 
-    def _compare(self, queue: _Queue, listed: set[str]) -> None:
+    def _compare(self, queue: Queue, listed: set[str]) -> None:
         """Compare the callers of a queue with those that Asterisk has listed."""
         self._miss(queue, listed)
         for name, caller in list(queue.callers.items()):
@@ -393,14 +309,14 @@ class Queues:
             caller.is_missing = is_missing
         queue.waiting = len(listed)
 
-    def _decide(self, queue: _Queue, now_ns: int) -> None:
+    def _decide(self, queue: Queue, now_ns: int) -> None:
         """Callers who left or ended some time ago: nothing more is told of them."""
         for name, caller in list(queue.callers.items()):
             at = caller.left_ns if caller.answered_ns is None else caller.ended_ns
             if at is not None and since(at, now_ns) > _DECIDED_AFTER:
                 self._settle(queue, name, caller)
 
-    def _settle(self, queue: _Queue, name: str, caller: _Caller) -> None:
+    def _settle(self, queue: Queue, name: str, caller: Caller) -> None:
         """Forget a caller; count one who left for the dialplan."""
         if caller.answered_ns is None and not caller.has_given_up and caller.left_ns is not None:
             key = caller.key_ns
