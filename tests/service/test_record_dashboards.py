@@ -16,8 +16,10 @@ from collector.records.parsers.registry import Parsers, installed
 from collector.records.store import RecordsStore
 from collector.settings import Settings
 from tests import postgresql
+from tests.conftest import Databases
 from tests.records import record_of
-from tools.dashboards.asked import OPS, Query, boards, queries
+from tools.dashboards.asked import OPS, Query, Span, boards, queries
+from tools.dashboards.asked import filled as fill_in
 
 DAY = 86_400 * 10**9
 ASKED = {
@@ -132,3 +134,31 @@ def test_link_of_a_record_names_the_variable_that_the_panels_ask_for() -> None:
     links = re.findall(r"var-(\w+)=", json.dumps(board["panels"]))
     assert set(links) == {"id"}
     assert "id" in {variable["name"] for variable in board["templating"]["list"]}
+
+
+def test_every_count_is_answered_by_influxdb(databases: Databases) -> None:
+    name = f"{databases.prefix}telemetrics"
+    databases.server.create(name)
+    now = time.time_ns() - 10**9
+    lines = [
+        f"record,severity={1 + n % 4},domain=org.clearlinux,probe={'hello' if n % 2 else 'crash'},"
+        f"arch=x86_64,system_name=clear-linux-os,build={n % 3}"
+        f' server="{n % 7:016x}",payload_bytes=5i,external=0i {now - n * DAY // 20}'
+        for n in range(50)
+    ]
+    databases.server.write(name, "\n".join(lines))
+    span = Span((now - 30 * DAY) // 10**6, now // 10**6 + 1000)
+    asked = {
+        str(query): query
+        for board in boards(OPS)
+        for query in queries(board)
+        if query.source == "telemetrics"
+    }
+    assert len(asked) > 10
+    found = {
+        text: databases.server.query(fill_in(query.text, {}, span, "1h"), name)
+        for text, query in asked.items()
+    }
+    assert [text for text, rows in found.items() if not rows] == []
+    (ids,) = next(rows for text, rows in found.items() if "of the last 3 days" in text)
+    assert ids["count"] == 7
