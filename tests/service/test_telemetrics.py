@@ -32,7 +32,7 @@ from tests.command import command
 from tests.conftest import Databases, StartServe
 from tests.length import repeat, seed
 from tests.records import record_of
-from tests.sender import eventually
+from tests.sender import encoded, eventually, report
 
 CASES = Path(__file__).parents[1] / "cases" / "telemetrics"
 FROM_CLIENT = json.loads((CASES / "client-2.4.3.json").read_text())
@@ -601,3 +601,14 @@ async def test_changed_list_of_never_guilty_functions_changes_what_is_found_in_o
         assert await asyncio.to_thread(guilty) == ["f1 - [libx.so]"]
         listed.write_text("".join(f"f{number}\n" for number in range(60)))
         await asyncio.to_thread(eventually, lambda: guilty() == ["f60 - [libx.so]"])
+
+
+async def test_reports_of_asl_telemetry_are_taken_as_before_beside_it(settings: Settings) -> None:
+    async with serving(settings) as session:
+        for path in ("/usage", "/usage/usage"):
+            async with session.post(path, data=encoded(report([2001]))) as response:
+                assert (response.status, (await response.json())["status"]) == (200, "accepted")
+        for path in ("/", "/v2/collector", "/usage/v2/collector"):
+            assert (await post(session, FOURTH, path=path))[0] == 201
+        async with session.get("/") as response:
+            assert response.content_type == "text/html"
