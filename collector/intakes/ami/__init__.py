@@ -1,8 +1,9 @@
 """Intake of Asterisk's manager interface (AMI): the collector logs in and listens.
 
-`protocol` turns bytes into messages, `connection` has the conversation, `client` keeps one for
-ever, `state` turns messages into points, `follower` joins the two for one Asterisk, `intake` runs
-them all and stores the points. `examine` tries the logins for `collector check`.
+`protocol` parses bytes into messages, `connection` is one login with its questions and events,
+`client` reconnects for ever, `state` turns messages into points, `follower` joins client and state
+of one Asterisk, `intake` runs the followers and stores their points. `examine` tries the logins for
+`collector check`.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class Ami:
         return {LIVE: settings.retention_live}
 
     def operations(self) -> Iterable[Operation]:
-        """None: AMI is no HTTP."""
+        """None: AMI does not use HTTP."""
         return ()
 
     def privacy(self, settings: Settings) -> PrivacySection:
-        """What is stored of it; `live` is the retention in s."""
+        """Privacy section of AMI's live values."""
         return privacy_section(__package__, {"live": settings.retention_live})
 
     @asynccontextmanager

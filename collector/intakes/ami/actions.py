@@ -1,4 +1,4 @@
-"""AMI's actions: their bytes, the questions about the present state, and refusals. Pure."""
+"""AMI actions: their bytes, the questions about the present state, and kinds of refusal. Pure."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ POLLED: Final = (
     "IAXpeerlist",
     "IAXregistry",
 )
-"""Those that are asked again and again: no event tells of a lost IAX2 registration, or of queues
-after a reload."""
+"""Questions that are repeated at an interval, because no event reports a lost IAX2 registration or
+the queues after a reload."""
 
 WITH_SECRETS: Final = frozenset({"PJSIPShowRegistrationsOutbound"})
-"""Questions whose answers hold passwords, which are asked only where nobody can read them."""
+"""Questions whose answers contain passwords; asked on confidential connections only."""
 
 RIGHTS: Final = {
     "CoreStatus": "reporting",
@@ -50,23 +50,23 @@ RIGHTS: Final = {
     "IAXpeerlist": "reporting",
     "IAXregistry": "reporting",
 }
-"""The class of `write` in manager.conf that each question needs; empty: none."""
+"""Class of `write` in manager.conf that each question needs; empty: none."""
 
 NEEDED: Final = frozenset({"reporting"})
-"""Classes of `write` that the collector needs; without the others it knows a little less."""
+"""Classes of `write` that the collector needs; the other classes are optional."""
 
 
 class Refusal(StrEnum):
-    """Kinds of an error in response to an action."""
+    """Kinds of error response to an action."""
 
     DENIED = "denied"
-    """The account lacks the right; fixed at login."""
+    """The account lacks the right. Rights are fixed at login."""
     UNKNOWN = "unknown"
-    """Asterisk does not have the action: its module is not loaded, or not yet."""
+    """Asterisk does not have the action: its module is not loaded, or not loaded yet."""
     SHUTTING_DOWN = "shutting-down"
-    """Asterisk ends gracefully; events go on meanwhile."""
+    """Asterisk is shutting down gracefully; events continue meanwhile."""
     NONE = "none"
-    """There is nothing to list: no error."""
+    """The list is empty, which is not an error."""
     OTHER = "other"
 
 

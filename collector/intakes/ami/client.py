@@ -1,7 +1,7 @@
 """Client of one Asterisk's manager interface: one connection after another, for ever.
 
-After any end of a connection, or a failed attempt, it connects again after a pause that grows, with
-jitter. Messages are handled as they are read: a flood waits in the sockets, and nothing queues.
+After a connection ends or an attempt fails, it connects again after a growing pause with jitter.
+Messages are handled as they are read, without a queue: a flood waits in the socket's buffers.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from collector.intakes.ami.sink import Sink
 log = structlog.get_logger("collector.ami")
 
 _ASK_AGAIN_S: Final = 3600.0
-"""Time after which a question that Asterisk refused is asked again, at a new login only."""
+"""Time after which a refused question may be asked again, at the next login."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Pauses before the next attempt, in s: doubled with each failure in a row.
+    """Pauses before the next attempt, in s, doubled with each failure in a row.
 
-    The first is `first`, none is longer than `most`. A refused login is a security event of the
-    Asterisk and may lock this host out, so its pauses go from `refused` to `refused_most`. After a
-    connection that was logged in for `steady`, failures are counted anew.
+    They grow from `first` to `most`. A refused login is a security event of the Asterisk and may
+    lock this host out, so pauses after it grow from `refused` to `refused_most`. A connection that
+    was logged in for `steady` resets the count of failures.
     """
 
     first: float = 0.5
@@ -45,7 +45,7 @@ class Pauses:
     steady: float = 30.0
 
     def after(self, failures: int, end: End, jitter: float = 1.0) -> float:
-        """The pause after failure number `failures` in a row, from 1; see `backoff`."""
+        """The pause in s after `failures` (from 1) failures in a row; see `backoff`."""
         first, most = (
             (self.refused, self.refused_most)
             if end is End.LOGIN_REFUSED
@@ -55,10 +55,10 @@ class Pauses:
 
 
 class Client:
-    """Keeps a connection to one Asterisk and tells `sink` what it says.
+    """Keeps one Asterisk connected and passes its events and answers to `sink`.
 
-    `wanted` are the events to read, each with its headers. `seen` has the counts of it, and
-    `connected` says whether the client is logged in now.
+    `wanted` maps the events to read to the headers to read of each. `seen` counts traffic and
+    failures; `connected` is whether the client is logged in now.
     """
 
     def __init__(

@@ -43,21 +43,21 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 BOOTED: Final = "FullyBooted"
-"""The event that says that all modules are started."""
+"""Name of the event that follows once all modules are started."""
 _READ: Final = 64 << 10
 _MOST_ITEMS: Final = 100_000
-"""Most items kept of one answer."""
+"""Most items retained of one answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Times of a connection, in s.
+    """Time limits and intervals of a connection, in s.
 
-    Connecting and each step of the login take at most `connect`. FullyBooted, and then the list of
-    actions, is waited for `booted`; without the first, Asterisk is asked every `again` whether all
-    of it is started. After `quiet` without a byte a Ping is sent; `answer` is the longest time
-    between the parts of an answer. The state is asked for again every `poll`; where the sink is
-    stale, after `look`, and if that does not help after pauses that double up to `look_most`.
+    `connect` limits connecting, and each step of the login. `booted` limits the waits for
+    FullyBooted and for the list of actions; without FullyBooted, Asterisk is asked every `again`
+    whether it is fully started. A Ping is sent after `quiet` without a byte. `answer` limits the
+    time between two parts of an answer. The state is asked for again every `poll`. A stale sink is
+    asked about after `look`; if that does not help, after pauses that double up to `look_most`.
     """
 
     connect: float = 10.0
@@ -72,7 +72,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer: its first message, as bytes too, and the kind of a failure."""
+    """A complete answer: its first message, parsed and as bytes, and the kind of refusal if any."""
 
     message: Message
     raw: bytes
@@ -90,10 +90,10 @@ class _Question:
 
 
 class Connection:
-    """An open connection, from the banner on. Its coroutines raise Lost.
+    """An open connection, from the banner on. Its coroutines raise Lost when it ends.
 
-    `confidential` says that nobody between can read it. Questions in `unanswerable` are not asked,
-    and those that Asterisk refuses are added to it.
+    `confidential` is whether nobody between the two ends can read it. `unanswerable` are questions
+    that are not asked; questions that Asterisk refuses are added to it.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Connection:
         reading, talking = asyncio.create_task(self._read()), asyncio.create_task(talk)
         try:
             await asyncio.wait([reading, talking], return_when=asyncio.FIRST_COMPLETED)
-            # The end of the talk says more: Asterisk closes after it has refused a login.
+            # The error of the talk is more specific: Asterisk closes after it refuses a login.
             if not talking.done():
                 reading.result()
             return await talking
@@ -139,7 +139,7 @@ class Connection:
             self._writer.transport.abort()
 
     async def _read(self) -> None:
-        """Read and handle what comes, until the connection ends."""
+        """Read and handle messages until the connection ends."""
         while True:
             try:
                 data = await self._reader.read(_READ)
@@ -160,11 +160,11 @@ class Connection:
                 self._seen.drops[Drop.TOO_LONG] += self._splitter.too_long
                 self._splitter.too_long = 0
             self._seen.received += len(data)
-            # A read that finds bytes does not wait: in a flood nothing else would run.
+            # A read that finds bytes does not yield: in a flood nothing else would run.
             await asyncio.sleep(0)
 
     async def login(self, user: str, secret: str) -> None:
-        """Log in, by MD5 challenge; without one, with the secret, on a confidential connection."""
+        """Log in by MD5 challenge, or by the secret if none is offered and nobody can read it."""
         limit = self._times.connect
         await _within(limit, self._greeted.wait(), End.TIMEOUT)
         challenged = await _within(limit, self._ask("Challenge", AuthType="MD5"), End.TIMEOUT)
@@ -201,18 +201,18 @@ class Connection:
         self._booted.set()
 
     async def allowed(self) -> frozenset[str] | None:
-        """Names of the actions that Asterisk has and the account may use; None if it won't say."""
+        """Names of the actions that the account may use; None if Asterisk does not answer."""
         listing, ping = self._ask("ListCommands"), self._ask("Ping")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._times.booted):
-                # Answers come in order: after the Ping's there will be none.
+                # Answers come in order: none can follow the Ping's.
                 await ping
         if not listing.done() or (answer := listing.result()).refusal is not None:
             return None
         return actions_listed(answer.raw)
 
     async def follow(self) -> None:
-        """Ask for the present state, then keep the connection alive and ask again and again."""
+        """Ask for the present state, then keep the connection alive and repeat the questions."""
         listed = await self.allowed()
         if listed:
             self._unanswerable.clear()
@@ -238,7 +238,7 @@ class Connection:
             await asyncio.sleep(self._times.look)
 
     async def _inquire(self, actions: Iterable[str]) -> None:
-        """Ask questions about the state, in one write; the sink gets the answers."""
+        """Ask questions about the state in one write, and pass the answers to the sink."""
         questions = [self._question(action) for action in actions if self._can_ask(action)]
         self._writer.write(b"".join([data for data, _ in questions]))
         await self._answer(asyncio.gather(*(answer for _, answer in questions)))
@@ -250,23 +250,23 @@ class Connection:
         )
 
     def _ask(self, action: str, **headers: str) -> asyncio.Future[Reply]:
-        """Send an action; the future gets its whole answer."""
+        """Send an action; return the future of its complete answer."""
         data, answer = self._question(action, **headers)
         self._writer.write(data)
         return answer
 
     def _question(self, action: str, **headers: str) -> tuple[bytes, asyncio.Future[Reply]]:
-        """The bytes of an action that is about to be sent, and the future of its whole answer."""
+        """Register an action about to be sent; return its bytes and the future of its answer."""
         self._sent += 1
         question = _Question(action, self._loop.create_future())
         self._questions[self._sent] = question
         return action_bytes(action, f"{self._prefix}{self._sent}", **headers), question.future
 
     async def _answer(self, answer: asyncio.Future[T]) -> T | None:
-        """Wait for an answer, for as long as parts of it come.
+        """Wait for an answer as long as parts of it arrive.
 
-        None if there is none although other messages come: an Asterisk that answers nothing is
-        listened to all the same. Raises Lost if nothing comes at all.
+        Returns None if only other messages arrive, since the events of an Asterisk that does not
+        answer are still useful. Raises Lost if nothing arrives at all.
         """
         while True:
             try:
@@ -298,7 +298,7 @@ class Connection:
                 self._hear(parsed)
 
     def _hear(self, part: Answer | Item) -> None:
-        """Take a part of an answer; hand the answer over once it is whole."""
+        """Handle a part of an answer; resolve the answer's future once it is complete."""
         self._heard_at = self._loop.time()
         question = self._questions.get(part.number)
         if question is None:
@@ -330,7 +330,7 @@ class Connection:
             question.future.set_result(reply)
 
     def _cannot_ask(self, actions: set[str]) -> None:
-        """Remember questions that Asterisk does not answer: each try is a security event there."""
+        """Stop asking refused questions: each try is a security event of the Asterisk."""
         self._unanswerable |= actions
         self._seen.refused.update(actions)
 
@@ -344,7 +344,7 @@ class Connection:
 
 
 async def _within(seconds: float, waiting: Awaitable[T], end: End) -> T:
-    """Await something; after `seconds`, raise Lost for the reason `end`."""
+    """Await `waiting`; after `seconds`, raise Lost with the reason `end`."""
     try:
         async with asyncio.timeout(seconds):
             return await waiting

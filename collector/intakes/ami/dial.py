@@ -13,9 +13,9 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def dial(account: AmiAccount, seconds: float) -> tuple[Streams, bool]:
-    """Connect within `seconds`; return the streams, and whether nobody between can read them.
+    """Connect within `seconds`; return the streams, and whether the connection is confidential.
 
-    That is so with TLS and on a loopback address. Raises Lost.
+    Connections with TLS and on loopback addresses are. Raises Lost.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -38,7 +38,7 @@ async def dial(account: AmiAccount, seconds: float) -> tuple[Streams, bool]:
 
 
 def _is_loopback(peer: tuple[str, int] | None) -> bool:
-    """Whether the other end's address is this machine's own; None: it has gone already."""
+    """Whether a peer's address is a loopback address; `peer` is None if it has disconnected."""
     return peer is not None and ipaddress.ip_address(peer[0].split("%")[0]).is_loopback
 
 

@@ -11,7 +11,7 @@ class End(StrEnum):
     REFUSED = "refused"
     """Nothing listens there."""
     UNREACHABLE = "unreachable"
-    """The host has no address, or no way leads to it."""
+    """The host name has no address, or there is no route to it."""
     TLS = "tls"
     """The TLS handshake failed, or the certificate is not trusted."""
     TIMEOUT = "timeout"
@@ -19,19 +19,19 @@ class End(StrEnum):
     NOT_AMI = "not-ami"
     """The first line is not Asterisk's banner."""
     NO_CHALLENGE = "no-challenge"
-    """No MD5 login is offered, and others could read the secret."""
+    """No MD5 login is offered, and the connection is not confidential."""
     LOGIN_REFUSED = "login-refused"
     """Wrong user or secret, or the address is not allowed: Asterisk does not say which."""
     SHUTTING_DOWN = "shutting-down"
-    """Asterisk ends, and takes no login."""
+    """Asterisk is shutting down and accepts no login."""
     CLOSED = "closed"
-    """Asterisk, or something between, has closed the connection."""
+    """Asterisk, or a device between, closed the connection."""
     SILENT = "silent"
-    """Nothing came, not even the answer to a Ping or a question."""
+    """Nothing arrived, not even the answer to a Ping or a question."""
 
 
 class Lost(Exception):
-    """The connection cannot be used any more; `detail` says more about `end`, if there is more."""
+    """The connection has ended or was not made; `end` is the reason, `detail` explains it."""
 
     def __init__(self, end: End, detail: str = "") -> None:
         super().__init__(end.value)

@@ -1,7 +1,7 @@
-"""Tries a login to an Asterisk's manager interface, for `collector check`: what is missing.
+"""Check of an account of an Asterisk's manager interface, for `collector check`.
 
-It only logs in, listens for a moment and asks which actions the account may use: none of that
-changes anything, and nothing is asked that would be refused, which Asterisk reports as an attack.
+It logs in, listens for a moment and asks which actions the account may use. That changes nothing,
+and causes no refusal, which Asterisk would report as an attack.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.state import CLASSES
 
 _OWN_LOGIN: Final = "SuccessfulAuth"
-"""The security event of a login, which the class `security` brings to everyone, us included."""
+"""Security event of a login; every client with the class `security` gets it, this one too."""
 _LISTEN_S: Final = 3.0
 _TELLING: Final = {BOOTED: "system", _OWN_LOGIN: "security"}
-"""Events that follow each login, and the classes that bring them."""
+"""Events that follow each login, with the class of `read` that brings each."""
 _MORE: Final = {
     "Command": "command",
     "ModuleLoad": "system",
@@ -32,7 +32,7 @@ _MORE: Final = {
     "Redirect": "call",
     "UpdateConfig": "config",
 }
-"""An action of each right that can do harm."""
+"""An action of each right that can do harm, by right."""
 
 _WORDS: Final = {
     End.REFUSED: "nothing listens there: see `enabled`, `bindaddr` and `port` in manager.conf",
@@ -55,7 +55,7 @@ Found = tuple[bool, str]
 
 
 class _Listening:
-    """A sink that notes which events come."""
+    """A sink that records the names of the events received."""
 
     stale: frozenset[str] = frozenset()
 
@@ -81,7 +81,7 @@ class _Listening:
 async def examine(
     asterisk: Asterisk, account: AmiAccount, times: Times | None = None
 ) -> list[Found]:
-    """Log in once, and tell what is missing or wrong; the first finding is about the login."""
+    """Log in once and return the findings; the first one is about the login."""
     name = f"Asterisk {asterisk.name}"
     at = f"the manager interface at {account.host}:{account.port}"
     times = times or Times(connect=5.0, booted=_LISTEN_S)
@@ -123,7 +123,7 @@ async def _ask(
         async with asyncio.timeout(times.booted):
             await sink.told.wait()
     except TimeoutError:
-        # A class is missing, or Asterisk is still starting: the events that came tell.
+        # A class is missing, or Asterisk is still starting: the events received tell which.
         pass
     return await connection.allowed()
 

@@ -1,4 +1,4 @@
-"""One Asterisk that the collector follows: its client, its state, and the state's flushes."""
+"""Follower of one Asterisk: its client, its state, and the flushes of the state."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from collector.intakes.series import Series
 from collector.lines import Point
 
 UNWANTED: Final = "other"
-"""Label of the events that are not read, whatever their names."""
+"""Label of all events that are not read."""
 
 
 class Follower:
-    """Follows one Asterisk. `now_ns` is a clock that never falls; it times everything."""
+    """Follows one Asterisk. `now_ns` is a monotonic clock in ns since 1970, for all times."""
 
     def __init__(
         self,
@@ -59,25 +59,25 @@ class Follower:
         return self._state.stale
 
     def event(self, message: Message) -> None:
-        """Take an event."""
+        """Handle an event."""
         self._state.take(message, self._now_ns())
 
     def answer(self, action: str, answer: Message, items: Sequence[Message]) -> None:
-        """Take a whole answer."""
+        """Handle a complete answer."""
         self._state.answer(action, answer, items, self._now_ns())
 
     def asked(self) -> None:
-        """Pass on what StatsD should know, now that the present state is known."""
+        """Pass the true values of gauges to StatsD, now that the present state is known."""
         self._state.asked(self._now_ns())
         values = {Series(*series): value for series, value in self._state.truth().items()}
         self._true_state.truth(self.asterisk.name, values)
 
     def lost(self) -> None:
-        """Mark the gap."""
+        """Record the start of a gap."""
         self._state.lost(self._now_ns())
 
     def flush(self, at_ns: int) -> tuple[list[Point], Seen]:
-        """Points with the time `at_ns`, and the counts of the client, since the last flush."""
+        """Points since the last flush, at the time `at_ns`, and the client's counts since then."""
         seen = self._client.seen.take()
         self._state.drops.update(seen.drops)
         points = [replace(point, time=at_ns) for point in self._state.flush(self._now_ns())]

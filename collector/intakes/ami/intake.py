@@ -1,6 +1,6 @@
-"""The AMI intake at work: follows each Asterisk, and stores what was seen at every flush.
+"""The running AMI intake: follows each Asterisk and stores its points at every flush.
 
-Only the first worker has connections. The loop of each Asterisk and the flush's are supervised.
+Only the first worker connects. The loops of the Asterisks and of the flush are supervised.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ log = structlog.get_logger("collector.ami")
 
 NAME: Final = "ami"
 _UNAVAILABLE: Final = "unavailable"
-"""Label of points that were dropped because the outbox took none."""
+"""Label of points dropped because the outbox was unavailable."""
 
 
 def steady_clock(clock: Callable[[], int]) -> Callable[[], int]:
-    """A clock in ns since 1970 that never falls: it starts at `clock` and is not set later."""
+    """A monotonic clock in ns since 1970 that starts at the time of `clock`."""
     ahead = clock() - time.monotonic_ns()
     return lambda: ahead + time.monotonic_ns()
 
@@ -54,7 +54,7 @@ class AmiIntake:
         self._followed: dict[str, tuple[Follower, AsyncExitStack]] = {}
 
     def routes(self) -> Sequence[web.RouteDef]:
-        """None: AMI is a connection of ours."""
+        """None: the collector connects to Asterisk, not the reverse."""
         return []
 
     def fast_handlers(self) -> Mapping[str, FastHandler]:
@@ -62,7 +62,7 @@ class AmiIntake:
         return {}
 
     def identify(self, body: bytes) -> Proof | Refusal:
-        """Refuse: what an Asterisk does is the operator's, and holds no owner."""
+        """Refuse: live values of an Asterisk belong to the operator and have no owner."""
         return Refusal(Reason.MALFORMED_JSON, "AMI has no owners")
 
     @asynccontextmanager
@@ -97,11 +97,11 @@ class AmiIntake:
         for name, (follower, stack) in list(self._followed.items()):
             if wanted.get(name, (None,))[0] != follower.asterisk:
                 del self._followed[name]
-                # Its last, short flush has a time of its own and overwrites no other. The end of
-                # its connection is not stored, since that is no loss.
+                # Its last, short flush has its own time and overwrites no other. The end of its
+                # connection is intended, so it is not stored as a loss.
                 await self._flush([follower], self._context.clock() // 1000 * 1000)
                 await stack.aclose()
-                # With its gauge, the alert that tells that it is away ends too.
+                # Removing its gauge also ends the alert that it is away.
                 with contextlib.suppress(KeyError):
                     self._metrics.ami_connected.remove(name)
         for name, (asterisk, account) in wanted.items():
@@ -138,7 +138,7 @@ class AmiIntake:
         for follower in followers:
             try:
                 found, seen = follower.flush(at_ns)
-            # One Asterisk whose values cannot be flushed must not take the others' with it.
+            # A flush that fails for one Asterisk must not lose the others' points.
             except Exception as error:  # noqa: BLE001
                 self._metrics.ami_dropped.labels(Drop.FAILED).inc()
                 log.error("a flush failed", asterisk=follower.asterisk.name, why=place(error))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 class Message:
     """An event, an item of a list, or a response.
 
-    `event` is the event's name; "" for a response. `headers` holds the headers that are wanted, by
-    the name that Asterisk gives them, without surrounding blanks. Of a repeated header the first
-    counts: a dialplan's UserEvent can add headers, but not before Asterisk's own.
+    `event` is the event's name; "" for a response. `headers` maps names of wanted headers, as
+    Asterisk spells them, to values without surrounding blanks. The first of a repeated header
+    counts: a dialplan's UserEvent can add headers only after Asterisk's own.
     """
 
     event: str

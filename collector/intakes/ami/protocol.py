@@ -4,8 +4,8 @@ Format: a banner line, then messages of `Name: value` lines that end with CR LF,
 an empty line after it (https://docs.asterisk.org/Configuration/Interfaces/Asterisk-Manager-Interface-AMI/).
 Values may contain bare CR or LF, control characters and invalid UTF-8.
 
-An event whose name is not wanted, and a header that is not wanted, is dropped as bytes: passwords,
-numbers and names that nothing needs are never decoded.
+Events and headers that are not wanted are dropped as bytes: passwords, numbers and names that
+nothing needs are never decoded.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from collector.intakes.ami.state.wanted import RESPONSE
 
 END: Final = b"\r\n\r\n"
 MAX_MESSAGE: Final = 64 << 10
-"""Size of the largest message read, in bytes. Asterisk's own events have at most about 9 KB."""
+"""Largest message read, in bytes. Asterisk's own events have at most about 9 KB."""
 MAX_VALUE: Final = 512
-"""Size of the longest value read, in bytes; the rest of a longer one is cut off."""
+"""Longest value read, in bytes; longer values are cut."""
 _MAX_BANNER: Final = 256
 _BANNER: Final = b"Asterisk Call Manager/"
 _MAX_DIGITS: Final = 18
@@ -36,29 +36,29 @@ class Drop(StrEnum):
     TOO_LONG = "too-long"
     """It is larger than `MAX_MESSAGE`."""
     MALFORMED = "malformed"
-    """It begins neither with an event's name nor with a response."""
+    """It begins with neither `Event` nor `Response`."""
     NO_PRIVILEGE = "no-privilege"
-    """It is an event without `Privilege`, as a forged one is, and no item of an answer of ours."""
+    """It is an event without `Privilege`, so perhaps forged, and not an item of an answer."""
     FOREIGN = "foreign"
     """It answers an action that this connection did not send."""
     LIST_TOO_LONG = "list-too-long"
     """It is an item of an answer that has too many."""
     UNANSWERED = "unanswered"
-    """It is a question of ours that got no answer, although events came."""
+    """The answer to a question of this connection did not arrive, although events did."""
     FAILED = "failed"
-    """Handling it failed: an error in this program."""
+    """Handling it failed because of an error in this program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event that is wanted."""
+    """A wanted event."""
 
     message: Message
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item of a list that this connection asked for: None if not wanted, or for the last."""
+    """An item of a list that this connection asked for; None if not wanted, or after the last."""
 
     number: int
     message: Message | None
@@ -67,7 +67,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The first message of an answer to action `number` of this connection, as bytes too."""
+    """First message of the answer to action `number` of this connection, parsed and as bytes."""
 
     number: int
     message: Message
@@ -79,10 +79,9 @@ class NotAmi(Exception):
 
 
 class Splitter:
-    """Splits a connection's bytes into messages; holds at most `MAX_MESSAGE` bytes and one read.
+    """Splits a connection's bytes into messages; buffers at most `MAX_MESSAGE` bytes and one read.
 
-    A longer message is skipped up to its end and counted in `too_long`. `greeted` says whether the
-    banner was read.
+    A longer message is skipped and counted in `too_long`. `greeted` is whether the banner was read.
     """
 
     def __init__(self) -> None:
@@ -93,11 +92,11 @@ class Splitter:
 
     @property
     def held(self) -> int:
-        """Bytes of an unfinished message that are held."""
+        """Number of buffered bytes of an incomplete message."""
         return len(self._pending)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that `data` completes, without the empty line. Raises NotAmi."""
+        """Messages that `data` completes, without their empty lines. Raises NotAmi."""
         looked = max(0, len(self._pending) - len(END) + 1)
         self._pending += data
         if not self.greeted:
@@ -118,7 +117,7 @@ class Splitter:
         return messages
 
     def _banner(self) -> bool:
-        """Take the banner off; return whether it is complete. Raises NotAmi."""
+        """Remove the banner from the buffer; return whether it was complete. Raises NotAmi."""
         end = self._pending.find(b"\r\n")
         if end > _MAX_BANNER or (end < 0 and len(self._pending) > _MAX_BANNER):
             raise NotAmi
@@ -134,7 +133,7 @@ class Splitter:
         return True
 
     def _shorten(self) -> None:
-        """Discard an unfinished message that is too long; its last bytes may begin its end."""
+        """Discard an overlong incomplete message but its last bytes: its end may begin there."""
         if not self._skipping and len(self._pending) > MAX_MESSAGE:
             self._skipping = True
             self.too_long += 1
@@ -151,10 +150,10 @@ class _Header:
 
 
 class Reader:
-    """Parses messages, of the events and headers in `wanted` (event name to header names).
+    """Parses the events and headers in `wanted`, which maps event names to header names.
 
-    The first header of a name counts: a repeated one may be forged. `prefix` begins the ActionIDs
-    of this connection.
+    The first of a repeated header counts, since later ones may be forged. ActionIDs of this
+    connection begin with `prefix`.
     """
 
     def __init__(self, wanted: Mapping[str, frozenset[str]], prefix: str) -> None:
@@ -169,7 +168,7 @@ class Reader:
         self._own = b"\r\nActionID: " + prefix.encode()
 
     def read(self, raw: bytes) -> Event | Item | Answer | Drop | None:
-        """Parse a message of the splitter; None for an event that is not wanted."""
+        """Parse a message of the splitter; return None for an event that is not wanted."""
         raw = raw.lstrip(b"\r\n")
         if raw.startswith(b"Event: "):
             return self._event(raw)
@@ -199,7 +198,7 @@ class Reader:
         return Answer(number, _message(b"\r\n" + raw, "", self._head), raw)
 
     def _number(self, raw: bytes) -> int | None:
-        """The number of this connection's action that a message belongs to, None for none."""
+        """Number of the action of this connection that a message answers; None if there is none."""
         at = raw.find(self._own)
         # A repeated header does not count, as in `_message`.
         if at < 0 or raw.find(b"\r\nActionID: ") != at:

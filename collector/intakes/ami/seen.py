@@ -1,4 +1,4 @@
-"""Counts of what a client of the manager interface has seen, until its intake takes them."""
+"""Traffic counts of a client of the manager interface between two flushes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 
 @dataclass(slots=True)
 class Seen:
-    """Counts since they were last taken.
+    """Counts since the last `take`.
 
-    `received` bytes; wanted `events` by name, and `unwanted` ones; `drops` by reason; `logins` that
-    succeeded; `ends` of connections and attempts, by reason; `refused` questions, by action.
+    `received` are bytes, `events` wanted events by name, `unwanted` all other events, `drops`
+    dropped messages by reason, `logins` successful ones, `ends` connections and attempts that ended
+    by reason, `refused` questions by action.
     """
 
     received: int = 0
@@ -23,7 +24,7 @@ class Seen:
     refused: Counter[str] = field(default_factory=Counter)
 
     def take(self) -> Seen:
-        """The counts, which begin anew."""
+        """Return the counts and reset them."""
         taken, anew = replace(self), Seen()
         for each in fields(self):
             setattr(self, each.name, getattr(anew, each.name))

@@ -1,4 +1,4 @@
-"""Interface of what receives an Asterisk's events and answers."""
+"""Interface of the receiver of an Asterisk's events and answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collector.intakes.ami.message import Message
 
 
 class Sink(Protocol):
-    """Receiver of what an Asterisk says; its methods are called in the order of the stream."""
+    """Receiver of events and answers; its methods are called in the order of the stream."""
 
     @property
     def stale(self) -> frozenset[str]:
@@ -17,17 +17,17 @@ class Sink(Protocol):
         ...
 
     def event(self, message: Message) -> None:
-        """Take an event that is wanted."""
+        """Handle a wanted event."""
         ...
 
     def answer(self, action: str, answer: Message, items: Sequence[Message]) -> None:
-        """Take a whole answer to a question; there are no items where Asterisk has none."""
+        """Handle the complete answer to a question; `items` may be empty."""
         ...
 
     def asked(self) -> None:
-        """All questions that were asked are answered; after a login, all that can be."""
+        """All questions asked so far have been answered, apart from unanswerable ones."""
         ...
 
     def lost(self) -> None:
-        """The connection has ended: what happens until the next login is not seen."""
+        """The connection has ended: events until the next login are not seen."""
         ...
