@@ -8,7 +8,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +32,7 @@ from collector.intakes.door import Door
 from collector.intakes.live import TrueState
 from collector.intakes.proof import prove
 from collector.intakes.statsd.intake import mapping_of
+from collector.intakes.statsd.sockets import placed
 from collector.listen import listening
 from collector.memory import Memory
 from collector.metrics import Metrics
@@ -63,7 +64,7 @@ from collector.settings import Settings
 from collector.signals import Signals
 from collector.state import ROLLUP_LOCK, SharedLock, locked, pseudonym_key
 from collector.supervisor import Supervisor
-from collector.systemd import Notifier
+from collector.systemd import Notifier, passed_sockets
 from collector.upgrade import migrate_outbox, migrate_outboxes
 from collector.worker import ONLY_WORKER, Worker, abandoned
 
@@ -395,14 +396,19 @@ def spare_collections() -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Run a collector until SIGTERM or SIGINT. Raises CannotWork, and the errors of `running`."""
+    """Run a collector until SIGTERM or SIGINT.
+
+    Raises CannotWork, the errors of `running`, and OSError for a socket unit with other addresses
+    than the settings.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     # Until it serves, SIGHUP must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    async with running(settings) as at:
+    statsd = placed(settings.statsd_listen, passed_sockets())
+    async with running(settings, replace(ONLY_WORKER, statsd=tuple(statsd))) as at:
         loop.add_signal_handler(signal.SIGHUP, at.reload)
         spare_collections()
         await at.supervisor.wait(stop)

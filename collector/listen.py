@@ -28,7 +28,8 @@ _SPARE_FILES: Final = 256
 _DRAIN_S: Final = 0.3
 """Pause between closing the sockets and ending the connections, for requests in transit."""
 _PORT_TRIES: Final = 20
-_EVERYWHERE: Final = ("*", "::")
+EVERYWHERE: Final = ("*", "::")
+"""Hosts that mean every address of the machine."""
 _NO_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """Errors on a machine without IPv6, or without IPv4."""
 
@@ -86,7 +87,7 @@ def _bound(address: Address, count: int, kind: socket.SocketKind) -> list[list[s
 
 def _endpoints(host: str) -> list[_Endpoint]:
     """The addresses that a host name means. Raises OSError for an unknown name."""
-    if host in _EVERYWHERE:
+    if host in EVERYWHERE:
         return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104 - as asked
     if host == "localhost":
         # Many machines have only one of them in /etc/hosts.

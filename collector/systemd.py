@@ -1,7 +1,8 @@
-"""Notifications to the service manager (systemd): ready, alive, stopping.
+"""The service manager (systemd): notifications (ready, alive, stopping), and sockets that it holds.
 
 The protocol is sd_notify(3): datagrams to the socket that NOTIFY_SOCKET names. WATCHDOG_USEC is the
-longest time between two keep-alive messages, WATCHDOG_PID the process that must send them.
+longest time between two keep-alive messages, WATCHDOG_PID the process that must send them. Sockets
+of a socket unit come as sd_listen_fds(3) says: LISTEN_FDS of them, from file descriptor 3 on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ log = structlog.get_logger("collector.systemd")
 
 _PER_LIMIT: Final = 3
 """Keep-alive messages in the time that the service manager waits for one."""
+_FIRST_SOCKET: Final = 3
+
+
+def passed_sockets(environment: Mapping[str, str] = os.environ) -> list[socket.socket]:
+    """The sockets that the service manager holds for this process; none if it holds none."""
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(environment.get("LISTEN_FDS", "0"))
+    return [socket.socket(fileno=_FIRST_SOCKET + number) for number in range(count)]
 
 
 class Notifier:

@@ -17,12 +17,13 @@ import structlog
 from collector import app
 from collector.health import Health, private_site
 from collector.intakes.statsd.sockets import bound as bound_statsd
+from collector.intakes.statsd.sockets import placed
 from collector.listen import accept, bind, listening
 from collector.metrics import Metrics
 from collector.setting_types import Address
 from collector.settings import Settings, SettingsError
 from collector.state import locked
-from collector.systemd import Notifier
+from collector.systemd import Notifier, passed_sockets
 from collector.workers.metrics import metrics_page
 from collector.workers.process import START_S, WorkerProcess
 
@@ -98,9 +99,11 @@ async def running(settings: Settings) -> AsyncIterator[list[WorkerProcess]]:
             accept(sockets)
             for one in sockets:
                 stack.callback(one.close)
-        # Bound here, so that what comes while the first worker restarts waits in the kernel.
-        statsd = stack.enter_context(bound_statsd(settings.statsd_listen))
-        places = [(settings.statsd_listen.index(one.endpoint), one.socket) for one in statsd]
+        # Held here, so that what comes while the first worker restarts waits in the kernel.
+        places = placed(settings.statsd_listen, passed_sockets())
+        if not places:
+            statsd = stack.enter_context(bound_statsd(settings.statsd_listen))
+            places = [(settings.statsd_listen.index(one.endpoint), one.socket) for one in statsd]
         workers = [
             WorkerProcess(number, one, figures, statsd=() if number else places)
             for number, one in enumerate(bound)

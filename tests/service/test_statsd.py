@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +30,7 @@ from collector.schema.live import (
 from collector.setting_types import parse_endpoint
 from tests import length
 from tests.command import command
-from tests.conftest import Databases, Serve, StartServe
+from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.sender import eventually, lay_key, metric
 from tests.statsd import Sender, gauges, live, newest, total
 from tools.replay.captures import STATSD, read_capture
@@ -439,6 +442,62 @@ def test_first_of_several_workers_takes_all_and_its_restart_loses_nothing(
     eventually(lambda: gauges(databases, "pjsip_contacts", "count") == {("Reachable",): 1.0})
     assert gauges(databases, "pjsip_contacts", UNCERTAIN) == {}
     assert metric(collector.metrics_url, "collector_statsd_datagrams_total", asterisk="default")
+
+
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.executable, [sys.executable, "-m", "collector", "serve"])
+"""
+
+
+def test_restart_loses_nothing_where_the_service_manager_holds_the_socket(
+    settings: dict[str, str],
+    databases: Databases,
+    port: int,
+    free_port: Callable[[], int],
+    tmp_path: Path,
+) -> None:
+    environment = settings | {
+        "COLLECTOR_LISTEN": f"127.0.0.1:{free_port()}",
+        "COLLECTOR_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
+        "COLLECTOR_STATE_DIR": str(tmp_path / "state"),
+    }
+    log = tmp_path / "serve.log"
+
+    def serve_as_unit(held: socket.socket) -> Serve:
+        """Start a collector as systemd does: the socket is its file descriptor 3."""
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-c", HAND_OVER, str(held.fileno())],
+                env=clean_environment() | environment,
+                pass_fds=(held.fileno(),),
+                stdout=output,
+                stderr=output,
+            )
+        return Serve(environment, log, process)
+
+    with bound([parse_endpoint(f"127.0.0.1:{port}")]) as (one,):
+        collector = serve_as_unit(one.socket)
+        try:
+            collector.wait_ready()
+            with Sender(f"127.0.0.1:{port}") as sender:
+                sender.send(b"PJSIP.contacts.states.Reachable:0|g")
+                sender.send(b"PJSIP.contacts.states.Reachable:+2|g")
+                assert collector.terminate() == 0
+                # Nobody reads it now, and it is not lost.
+                sender.send(b"PJSIP.contacts.states.Reachable:+1|g", b"calls:5|c")
+                collector = serve_as_unit(one.socket)
+                eventually(lambda: total(databases, "calls") == 5)
+        finally:
+            collector.terminate()
+        assert gauges(databases, "pjsip_contacts", "count") == {("Reachable",): 3.0}
+        assert gauges(databases, "pjsip_contacts", UNCERTAIN) == {}
+        environment["COLLECTOR_STATSD_LISTEN"] += ",127.0.0.1:1"
+        collector = serve_as_unit(one.socket)
+        assert collector.process.wait(60) == 1
+    assert "the socket unit has no socket for 127.0.0.1:1" in log.read_text()
 
 
 WRONG = {

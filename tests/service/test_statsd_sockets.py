@@ -20,6 +20,7 @@ from collector.intakes.statsd.sockets import (
     Bound,
     Datagrams,
     bound,
+    placed,
     receiving,
 )
 from collector.setting_types import parse_endpoint
@@ -306,3 +307,25 @@ def test_udp_address_in_use_is_refused() -> None:
         text: Callable[[], str] = lambda: one.shown  # noqa: E731
         with pytest.raises(OSError, match="cannot listen on"), bound([parse_endpoint(text())]):
             pass
+
+
+def test_sockets_that_are_handed_over_are_those_of_the_settings_or_the_start_ends(
+    tmp_path: Path,
+) -> None:
+    texts = ["*:0", "tcp://127.0.0.1:0", f"unix:{tmp_path}/d", f"unixstream:{tmp_path}/s"]
+    with bound([parse_endpoint(text) for text in texts]) as sockets:
+        endpoints = [
+            parse_endpoint(text.replace("*:0", f"*:{sockets[0].socket.getsockname()[1]}"))
+            for text in texts
+        ]
+        port = next(one for one in sockets if one.endpoint.transport == "tcp").socket
+        endpoints[1] = parse_endpoint(f"tcp://127.0.0.1:{port.getsockname()[1]}")
+        made = [one.socket for one in reversed(sockets)]
+        # `*` is a socket for each family.
+        assert [place for place, _ in placed(endpoints, made)] == [3, 2, 1, 0, 0]
+        assert placed(endpoints, []) == []
+        with pytest.raises(OSError, match="has no socket for"):
+            placed(endpoints, made[:-2])
+        for place in range(4):
+            with pytest.raises(OSError, match="which COLLECTOR_STATSD_LISTEN does not name"):
+                placed([one for one in endpoints if one != endpoints[place]], made)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import stat
 import struct
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from collector.listen import bind
+from collector.listen import EVERYWHERE, bind
 from collector.setting_types import Address, Endpoint, Transport
 
 LONGEST: Final = 65_536
@@ -110,6 +111,42 @@ def bound(endpoints: Sequence[Endpoint]) -> Iterator[list[Bound]]:
         yield found
 
 
+def placed(
+    endpoints: Sequence[Endpoint], sockets: Sequence[socket.socket]
+) -> list[tuple[int, socket.socket]]:
+    """Bound sockets, each with the place of its endpoint. Raises OSError unless they fit together.
+
+    Either there are none, or there is one for each endpoint and no other.
+    """
+    if not sockets:
+        return []
+    found = [(_place(endpoints, one), one) for one in sockets]
+    missing = [str(one) for place, one in enumerate(endpoints) if place not in dict(found)]
+    if missing:
+        raise OSError(f"the socket unit has no socket for {', '.join(missing)}")
+    for _, one in found:
+        if one.type is socket.SOCK_DGRAM:
+            _widen(one)
+    return found
+
+
+def _place(endpoints: Sequence[Endpoint], one: socket.socket) -> int:
+    at = one.getsockname()
+    for place, endpoint in enumerate(endpoints):
+        if endpoint.transport.is_stream != (one.type is socket.SOCK_STREAM):
+            continue
+        if isinstance(endpoint.at, str):
+            if endpoint.at == at:
+                return place
+        elif isinstance(at, tuple) and endpoint.at.port == at[1]:
+            host = ipaddress.ip_address(at[0].partition("%")[0])
+            if endpoint.at.host == str(host) or (
+                endpoint.at.host in EVERYWHERE and host.is_unspecified
+            ):
+                return place
+    raise OSError(f"the socket unit has {at}, which COLLECTOR_STATSD_LISTEN does not name")
+
+
 def _bind(endpoint: Endpoint) -> list[socket.socket]:
     kind = socket.SOCK_STREAM if endpoint.transport.is_stream else socket.SOCK_DGRAM
     if isinstance(endpoint.at, str):
@@ -156,6 +193,9 @@ def _is_left_behind(path: str, kind: socket.SocketKind) -> bool:
 
 def _widen(one: socket.socket) -> None:
     """Ask for a large receive buffer; the kernel gives what its administrator allows."""
+    if buffer_bytes(one) >= BUFFER_BYTES:
+        # A socket unit has given it as much; asked again without its rights, it would shrink.
+        return
     try:
         one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
     except OSError:
