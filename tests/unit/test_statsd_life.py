@@ -159,6 +159,23 @@ class Life:
             self.endpoints.pop(0)
         self.send("endpoints.count:+1|g", "endpoints.state.offline:+1|g")
 
+    def load_endpoints_again(self) -> None:
+        """The endpoints' module is unloaded, and loaded again."""
+        self.settled = False
+        for state in self.endpoints:
+            self.send("endpoints.count:-1|g", f"endpoints.state.{state}:-1|g")
+        self.wait(self.rng.choice([0.2, 3, 10]))
+        self.load_endpoints()
+        self.settled = True
+        self.wait(6)
+
+    def take_endpoint_away(self) -> None:
+        """An endpoint goes, and Asterisk says so."""
+        state = self.endpoints.pop()
+        self.send("endpoints.count:-1|g", f"endpoints.state.{state}:-1|g")
+        self.know()
+        self.wait(1.5)
+
     def step(self) -> None:
         """One thing happens."""
         match self.rng.randrange(8):
@@ -195,6 +212,18 @@ class Life:
                     self.send(f"PJSIP.registrations.state.{new}:+1|g")
         self.know()
 
+    def change_the_set(self) -> None:
+        """Now and then endpoints come, go, or are counted anew."""
+        match self.rng.randrange(50):
+            case 0:
+                self.reload()
+                self.know()
+                self.wait(6)
+            case 1:
+                self.load_endpoints_again()
+            case 2 if len(self.endpoints) > 2:
+                self.take_endpoint_away()
+
     def live(self, *, kills_collector: bool) -> None:
         """Some lives of the Asterisk, one after the other."""
         for _ in range(self.rng.randint(2, 5)):
@@ -204,10 +233,7 @@ class Life:
             for _ in range(self.rng.randint(0, 60)):
                 self.step()
                 self.wait(self.rng.choice([0.0, 0.01, 0.3, 2.0]))
-                if self.rng.random() < 0.02:
-                    self.reload()
-                    self.know()
-                    self.wait(6)
+                self.change_the_set()
                 if kills_collector and self.rng.random() < 0.03:
                     self.kill_collector()
             self.down()
@@ -243,6 +269,9 @@ def test_each_gauge_of_a_life_of_crashes_is_true_or_marked(seed: int) -> None:
 def test_each_gauge_is_true_or_marked_though_the_collector_is_killed_too(seed: int) -> None:
     for round_ in range(repeat(8, 25)):
         life = Life(seed * 1000 + 500 + round_)
+        if round_ % 2:
+            # The collector comes to an Asterisk that is there already.
+            life.away_until = life.rng.uniform(1, 40)
         life.live(kills_collector=True)
         life.start()
         life.wait(3)

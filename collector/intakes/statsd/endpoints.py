@@ -20,7 +20,7 @@ class Finding(Enum):
     """The first of a whole new set: nothing is left of earlier ones."""
     UNCLEAR = auto()
     """A reload has added it, and nothing tells which ones the reload has deleted; or a start has
-    added more than it had added before its first zero, which may not have been its own then."""
+    added as many as it had added before its first zero, which may not have been its own then."""
     UNLOADED = auto()
     """Most went at once: nobody counts until the module is loaded again."""
 
@@ -34,6 +34,8 @@ class EndpointSet:
         self._grew = 0
         self._fell = 0
         self._fell_from = 0.0
+        self._gone = 0
+        self._was_certain = False
         # Of the last start: how many were added before its first zero, and how many after.
         self._before = 0.0
         self._after = 0.0
@@ -52,13 +54,19 @@ class EndpointSet:
         """An endpoint has left a state: all modules are loaded, so the set is complete."""
         self._grew = 0
 
-    def change(self, count: float, delta: float, now_ns: int) -> Finding:
-        """The meaning of a change of the number of all endpoints, `count` before it."""
+    def change(self, count: float, delta: float, now_ns: int, *, is_certain: bool) -> Finding:
+        """The meaning of a change of the number of all endpoints, `count` before it.
+
+        `is_certain`: that number is known to be right.
+        """
         if delta < 0:
             if now_ns - self._fell > NS_PER_S:
-                self._fell_from = count
+                self._fell_from, self._gone, self._was_certain = count, 0, is_certain
             self._fell = now_ns
-            self._is_new = self._is_clear = count + delta <= 0
+            self._gone += 1
+            # One that goes from an unknown number need not be the last.
+            is_last = count + delta <= 0 and (self._gone > 1 or self._was_certain)
+            self._is_new = self._is_clear = is_last
             return Finding.UNLOADED if count + delta <= self._fell_from / 2 else Finding.USUAL
         if self._is_new and (self._is_clear or now_ns - self._grew <= SET_GROWS_NS):
             self._is_new = False
@@ -68,5 +76,5 @@ class EndpointSet:
         if now_ns - self._grew <= SET_GROWS_NS:
             self._grew = now_ns
             self._after += delta
-            return Finding.UNCLEAR if 0 < self._before < self._after else Finding.USUAL
+            return Finding.UNCLEAR if 0 < self._before <= self._after else Finding.USUAL
         return Finding.UNCLEAR

@@ -171,13 +171,13 @@ class Gauges:
             if delta < 0:
                 self._set.state_fell()
             return
-        finding = self._set.change(gauge.value, delta, now_ns)
+        finding = self._set.change(gauge.value, delta, now_ns, is_certain=not gauge.since)
         if finding is Finding.NEW_SET:
             for other in self._endpoints.values():
                 other.value = 0.0
                 other.since = 0
                 self._save(other)
-        elif finding is Finding.UNLOADED or (finding is Finding.UNCLEAR and self.sure):
+        elif finding is not Finding.USUAL:
             for other in self._endpoints.values():
                 self.doubt(other, now_ns)
         if finding is Finding.UNLOADED:
