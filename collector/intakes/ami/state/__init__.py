@@ -1,7 +1,7 @@
 """The state of one Asterisk: events and answers of AMI become points. Pure.
 
-Time is when a message arrived: Asterisk's own times are whole seconds. Everything that is held is
-bounded; what is left out is counted in `State.drops`.
+Times are those at which messages arrived, since Asterisk's own are whole seconds. All memory is
+bounded; what exceeds a bound is counted in `State.drops`.
 """
 
 from collector.intakes.ami.state.names import Names

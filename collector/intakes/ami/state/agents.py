@@ -1,4 +1,4 @@
-"""Agents: members of queues, by state; single ones only by a name of the operator's. Pure."""
+"""Agents: members of queues, counted by state, and singly if the operator named them. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_MEMBERS: Final = 5_000
 
 
 class AgentState(StrEnum):
-    """State of a queue's member; `PAUSED` wins over the state of its phone."""
+    """State of a queue's member; `PAUSED` takes precedence over the state of its phone."""
 
     AVAILABLE = "available"
     RINGING = "ringing"
@@ -63,7 +63,7 @@ class Agents:
         self._counts: dict[tuple[str, str], _Counts] = {}
 
     def set(self, queue: str, interface: str, headers: Mapping[str, str]) -> None:
-        """A member is in the state that the headers tell."""
+        """Set a member's state from the headers of an event or item."""
         members = self._members.setdefault(queue, {})
         if interface not in members:
             if self._held >= MOST_MEMBERS or not interface:
@@ -75,38 +75,38 @@ class Agents:
         members[interface] = AgentState.PAUSED if headers.get("Paused") == "1" else state
 
     def remove(self, queue: str, interface: str) -> None:
-        """A member is taken out of a queue."""
+        """Remove a member from a queue."""
         if self._members.get(queue, {}).pop(interface, None) is not None:
             self._held -= 1
 
     def clear(self) -> None:
-        """All members are about to be listed."""
+        """Remove all members, before they are listed again."""
         self._members.clear()
         self._held = 0
 
     def answered(self, queue: str, interface: str) -> None:
-        """An agent takes a call from the queue."""
+        """Count a call of the queue that an agent takes."""
         if (counts := self._named(queue, interface)) is not None:
             counts.answered += 1
 
     def unanswered(self, queue: str, interface: str) -> None:
-        """An agent was called and did not answer."""
+        """Count a call of the queue that an agent did not answer."""
         if (counts := self._named(queue, interface)) is not None:
             counts.unanswered += 1
 
     def talked(self, queue: str, interface: str, talk_ns: int) -> None:
-        """A talk of an agent ends."""
+        """Add the length of an agent's finished talk, in ns."""
         if (counts := self._named(queue, interface)) is not None:
             counts.talk_ns += talk_ns
 
     def states(self, queue: str) -> Counter[AgentState]:
-        """How many members of a queue are in each state."""
+        """Number of members of a queue in each state."""
         return Counter(self._members.get(queue, {}).values())
 
     def flush(
         self, queue: str, tags: Mapping[str, str], common: Mapping[str, int], *, now: bool, add: Add
     ) -> None:
-        """Add the points of a queue's agents; counts begin anew.
+        """Add the points of a queue's agents and reset the counts.
 
         States are written if `now` is set; `tags` and `common` fields are in all points.
         """
@@ -122,7 +122,7 @@ class Agents:
                 _add_named(add, {**tags, "agent": name}, counted or _Counts(), current, common)
 
     def _named(self, queue: str, interface: str) -> _Counts | None:
-        """Counts of an agent that the operator has named."""
+        """Counts of an agent; None if the operator has not named it."""
         if interface not in self._names:
             return None
         return self._counts.setdefault((queue, interface), _Counts())

@@ -1,4 +1,4 @@
-"""Channels and calls: how many there are, how they began, were answered and ended. Pure.
+"""Channels and calls: present numbers, and counts of begun, answered and ended calls. Pure.
 
 A call is the channels that began with one Linkedid. It is answered when its first channel is up or
 one of its channels enters a bridge, and ends with its last channel.
@@ -21,22 +21,22 @@ from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
 from collector.schema import NONE, OTHER
 
 MOST_CHANNELS: Final = 20_000
-"""Most channels held; those beyond are not counted."""
+"""Most channels in memory; further ones are not counted."""
 _MOST_NAMES: Final = 16
-"""Most Linkedids of one call; calls are merged a few times at most."""
+"""Most Linkedids of one call; a call is merged a few times at most."""
 _UP: Final = "6"
 _GONE_AFTER: Final = 2 * NS_PER_S
-"""Time after which a channel that Asterisk again does not list is gone without a Hangup."""
+"""Time after which a channel that is missing from two lists counts as ended unseen."""
 _LISTED_FOR: Final = 300 * NS_PER_S
 """Time after which the channels should be listed again, in case an event was forged or lost."""
 _ANNOUNCER: Final = 2
-"""Channels of a conference's announcer, which AMI does not tell of."""
+"""Number of channels of a conference's announcer, which have no events."""
 _LOCAL: Final = "Local/"
 
 
 @dataclass(slots=True)
 class _Channel:
-    """A channel; `seen` is the number of the connection in which it was known to be there last."""
+    """A channel; `seen` is the number of the connection that last confirmed it."""
 
     call: Call
     trunk: str
@@ -46,7 +46,7 @@ class _Channel:
     is_up: bool = False
     is_cancelled: bool = False
     missing_ns: int | None = None
-    """Since when Asterisk does not list it any more."""
+    """Time since which Asterisk's lists lack it."""
 
 
 class Calls:
@@ -62,7 +62,7 @@ class Calls:
         self.is_stale = False
         self._listed_ns: int | None = None
         self._tally = Tally(names.trunks.values())
-        # Channels that Asterisk counts and AMI does not tell of; and the count, until the list.
+        # Channels that Asterisk counts but does not list; and the count, until the list arrives.
         self._hidden = 0
         self._reported: int | None = None
 
@@ -101,15 +101,15 @@ class Calls:
         channel = self._channels.get(name)
         if channel is None:
             return
-        # The halves of a Local channel are no attempts: what they call is.
+        # The halves of a Local channel are not attempts; the legs that they call are.
         channel.is_leg = not channel.is_local
         call = channel.call
         if channel.trunk != NONE and (name == call.first or call.direction != IN):
-            # A call that the PBX itself begins (Originate) has the called leg as its first.
+            # The first leg of a call that the PBX itself begins (Originate) is a called one.
             call.direction, call.trunk = OUT, channel.trunk
 
     def dial_end(self, message: Message, now_ns: int) -> None:
-        """DialEnd: tells apart a leg that the caller gave up from one that failed."""
+        """DialEnd: distinguishes a leg that the caller gave up from one that failed."""
         if message.headers.get("DialStatus") == "CANCEL":
             channel = self._channels.get(message.headers.get("DestUniqueid", ""))
             if channel is not None:
@@ -121,7 +121,7 @@ class Calls:
             self._tally.answered(found[1].call, now_ns)
 
     def hangup(self, message: Message, now_ns: int) -> None:
-        """Hangup: a leg ends, and with its last leg the call."""
+        """Hangup: a leg ends; a call ends with its last leg."""
         found = self._known(message.headers)
         if found is None:
             return
@@ -143,11 +143,11 @@ class Calls:
     # Answers
 
     def reported(self, answer: Message) -> None:
-        """CoreStatus: the number of channels, those included that are not listed."""
+        """CoreStatus: the number of all channels, including unlisted ones."""
         self._reported = whole(answer.headers, "CoreCurrentCalls")
 
     def listed(self, items: Sequence[Message], now_ns: int) -> None:
-        """CoreShowChannels: the channels that are there."""
+        """CoreShowChannels: the present channels."""
         self.is_stale = False
         known_before = len(self._channels) if self.knowledge.is_whole else None
         listed = {name for item in items if (name := self._list(item, now_ns))}
@@ -157,13 +157,13 @@ class Calls:
             if channel.seen < self._connection:
                 self._lose(name, channel, now_ns)
             elif channel.missing_ns is None:
-                # Its Hangup may be on the way, or the list older than its Newchannel.
+                # Its Hangup may be on the way, or its Newchannel newer than the list.
                 channel.missing_ns = now_ns
                 self.is_stale = True
             elif since(channel.missing_ns, now_ns) > _GONE_AFTER:
                 self._lose(name, channel, now_ns)
         if self._reported is not None:
-            # Channels come and go between count and list; the smaller difference is the better.
+            # Channels come and go between count and list; the smaller difference is more accurate.
             most = max(len(items), known_before or 0)
             self._hidden = max(0, self._reported - most)
             self._reported = None
@@ -177,28 +177,28 @@ class Calls:
         self.knowledge.lose(now_ns)
 
     def asked(self, now_ns: int) -> None:
-        """All questions are answered: what is of an earlier connection and not listed is gone."""
+        """All questions are answered: unlisted channels of an earlier connection have ended."""
         for name, channel in list(self._channels.items()):
             if channel.seen < self._connection:
                 self._lose(name, channel, now_ns)
         self.knowledge.asked(now_ns)
 
     def conference_ended(self) -> None:
-        """A conference's announcer is gone with it."""
+        """Subtract the announcer of a conference that ended."""
         self._hidden = max(0, self._hidden - _ANNOUNCER)
 
     # Points
 
     @property
     def channels(self) -> int:
-        """Channels now as Asterisk counts them, those of announcers included."""
+        """Number of channels as Asterisk counts them, including those of announcers."""
         return len(self._channels) + self._hidden
 
     def flush(self, now_ns: int, add: Add) -> None:
-        """Add the points of a flush; counts begin anew."""
+        """Add the points of a flush and reset the counts."""
         if self._listed_ns is not None and since(self._listed_ns, now_ns) > _LISTED_FOR:
             self.is_stale = True
-        # A merged call has several names.
+        # A merged call is stored under several names.
         calls = {id(call): call for call in self._calls.values()}.values()
         common = self.knowledge.fields(now_ns)
         self._tally.flush(calls, self._hidden, common, now=self.knowledge.is_known, add=add)
@@ -206,12 +206,12 @@ class Calls:
     # Parts
 
     def _known(self, headers: Mapping[str, str]) -> tuple[str, _Channel] | None:
-        """The channel of an event, by name; None, counted, if it is not known."""
+        """Name and channel of an event; None, and counted as dropped, if it is unknown."""
         name = headers.get("Uniqueid", "")
         channel = self._channels.get(name)
         if channel is None:
             self._drops["unknown-channel"] += 1
-            # With too many channels some are unknown, and another list would be long and no help.
+            # With too many channels some stay unknown; another list would be long and useless.
             self.is_stale = self.is_stale or len(self._channels) < MOST_CHANNELS
             return None
         channel.seen = self._connection
@@ -223,7 +223,7 @@ class Calls:
         return name, channel
 
     def _add(self, name: str, headers: Mapping[str, str]) -> _Channel | None:
-        """Add a channel, and its call if it is the first; None, counted, if there are too many."""
+        """Add a channel, and its call if new; None, and counted as dropped, over the limit."""
         if len(self._channels) >= MOST_CHANNELS:
             self._drops["channels"] += 1
             return None
@@ -241,7 +241,7 @@ class Calls:
         return channel
 
     def _list(self, item: Message, now_ns: int) -> str:
-        """Take a channel of the list; return its name, "" if it is not held."""
+        """Update a channel from the list; return its name, "" if there is no room for it."""
         headers = item.headers
         name = headers.get("Uniqueid", "")
         channel = self._channels.get(name)
@@ -251,12 +251,12 @@ class Calls:
         channel.seen, channel.missing_ns = self._connection, None
         channel.is_up = channel.is_up or headers.get("ChannelState") == _UP
         if headers.get("BridgeId") or (channel.is_up and name == call.first):
-            # If that is news, it was answered unseen, and is counted nowhere.
+            # An answer that only the list shows was not seen, and is not counted.
             call.is_answered = True
         return name
 
     def _find(self, name: str, headers: Mapping[str, str]) -> _Channel | None:
-        """Add a channel that is listed and was not known: it began unseen."""
+        """Add a listed channel that was unknown because it began unseen."""
         channel = self._add(name, headers)
         if channel is None:
             return None
@@ -284,7 +284,7 @@ class Calls:
         self._tally.attempted(channel.call, channel.trunk, outcome, cause)
 
     def _remove(self, name: str, channel: _Channel) -> bool:
-        """Remove a channel; whether it was the last of its call, which is then forgotten."""
+        """Remove a channel; return whether it was the last of its call, which is removed too."""
         call = channel.call
         del self._channels[name]
         call.channels.discard(name)

@@ -1,7 +1,7 @@
 """Outcomes of calls, from hangup causes. Pure.
 
-Causes are those of ITU-T Q.850; the technology's own is a SIP status, where the channel is PJSIP.
-Which cause Asterisk gives for what was measured with Asterisk 22: docs/senders.
+Causes are those of ITU-T Q.850; the technology's own cause of a PJSIP channel is a SIP status. The
+causes that Asterisk 22 gives for each outcome: docs/senders/asterisk-ami-measurements.md.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _TERMINATED: Final = "487"
 
 
 class Outcome(StrEnum):
-    """How a call or an attempt ended."""
+    """Outcome of a call or of an attempt."""
 
     ANSWERED = "answered"
     BUSY = "busy"
     NO_ANSWER = "no_answer"
-    """Nobody answered in time, or nobody is there."""
+    """Nobody answered in time."""
     CANCELLED = "cancelled"
     """The caller gave up, or another phone answered."""
     FAILED = "failed"
@@ -43,19 +43,19 @@ _OUTCOMES: Final = {
 
 
 class Cause(NamedTuple):
-    """A hangup cause as in the tags: of Q.850, and of the technology."""
+    """A hangup cause as stored in tags: of Q.850, and of the channel's technology."""
 
     cause: str = "0"
     tech_cause: str = NONE
 
     @property
     def tells(self) -> bool:
-        """Whether it says why an outgoing leg failed, rather than that the caller ended it."""
+        """Whether it explains why an outgoing leg failed; false if the caller ended the leg."""
         return self.cause not in _OWN
 
 
 _GAVE_UP: Final = Cause("127")
-"""The cause of a caller who gave up, before Asterisk 22.7 told the SIP status (487) too."""
+"""Cause of a caller who gave up, of Asterisk before 22.7, which sends no SIP status (487)."""
 _OWN: Final = frozenset({"0", "16", "26"})
 
 

@@ -1,4 +1,4 @@
-"""Conferences: how many there are, and how many people are in them. Pure."""
+"""Conferences, and the people in them: present numbers and counts. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from collector.schema.ami import CONFERENCES
 
 MOST_ROOMS: Final = 2_000
 MOST_PEOPLE: Final = 20_000
-"""Most people held, of all conferences."""
+"""Most people in memory, of all conferences."""
 
 
 @dataclass(slots=True)
 class _Room:
-    """A conference. `unnamed` people are there who joined unseen."""
+    """A conference. `unnamed` is the number of people who joined unseen."""
 
     people: set[str] = field(default_factory=set)
     unnamed: int = 0
@@ -32,7 +32,7 @@ class _Room:
 
 
 class Conferences:
-    """Conferences of one Asterisk, by Asterisk's name of them, which may be a number."""
+    """Conferences of one Asterisk, by Asterisk's own name, which may be a number."""
 
     def __init__(self, names: Names, drops: Counter[str]) -> None:
         self._names = names
@@ -47,7 +47,7 @@ class Conferences:
         self._room(message)
 
     def end(self, message: Message, now_ns: int) -> None:
-        """ConfbridgeEnd: it comes up to 1 s after the last has left."""
+        """ConfbridgeEnd: sent up to 1 s after the last person has left."""
         room = self._rooms.pop(message.headers.get("Conference", ""), None)
         if room is not None:
             self._people -= room.count
@@ -80,7 +80,7 @@ class Conferences:
         self._people -= 1
 
     def listed(self, items: Sequence[Message], now_ns: int) -> None:
-        """ConfbridgeListRooms: the conferences, and how many are in each."""
+        """ConfbridgeListRooms: the conferences, and the number of people in each."""
         before, self._rooms = self._rooms, {}
         self._people = 0
         for item in items:
@@ -89,7 +89,7 @@ class Conferences:
             if room is None:
                 continue
             known = before.get(name, _Room()).people if self.knowledge.is_whole else set()
-            # Where the numbers differ, or others may have come, it is not known who is there.
+            # If the numbers differ, or people may have come unseen, those present are unknown.
             room.people = known if len(known) == parties else set()
             room.unnamed = min(parties - len(room.people), MOST_PEOPLE - self._people)
             self._people += room.count
@@ -100,14 +100,14 @@ class Conferences:
         self.knowledge.lose(now_ns)
 
     def asked(self, now_ns: int) -> None:
-        """All questions are answered: where this one was not, nothing is known of before."""
+        """All questions are answered; without an answer to this one, earlier people are unknown."""
         if not self.knowledge.is_whole and not self.knowledge.is_known:
             self._rooms.clear()
             self._people = 0
         self.knowledge.asked(now_ns)
 
     def flush(self, now_ns: int, add: Add) -> None:
-        """Add the points of a flush; counts begin anew."""
+        """Add the points of a flush and reset the counts."""
         uncertain = self.knowledge.fields(now_ns)
         fields: dict[str, int] = {"joined": self._joined, **uncertain}
         if self.knowledge.is_known:

@@ -17,14 +17,14 @@ _WAYS: Final = {"Received": "received", "Sent": "sent"}
 
 
 class Security:
-    """Security events of one Asterisk, by kind and service."""
+    """Counts of one Asterisk's security events, by kind and service."""
 
     def __init__(self) -> None:
         self._services: set[str] = set()
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def take(self, message: Message, now_ns: int) -> None:
-        """An event of the class `security`."""
+        """Count an event of the class `security`."""
         service = message.headers.get("Service", "")
         if service not in self._services:
             if len(self._services) < _MOST_SERVICES and _SERVICE.fullmatch(service):
@@ -41,13 +41,13 @@ class Security:
 
 
 class Keys:
-    """Keys (DTMF) of one Asterisk, by direction; which keys they are is not read."""
+    """Counts of one Asterisk's keys (DTMF), by direction; the keys themselves are not read."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
     def take(self, message: Message, now_ns: int) -> bool:
-        """DTMFEnd, which every key has (SIP INFO has no DTMFBegin); whether it was received."""
+        """Count a DTMFEnd; return whether the key was received. SIP INFO has no DTMFBegin."""
         way = _WAYS.get(message.headers.get("Direction", ""))
         if way is not None:
             self._counts[way] += 1

@@ -1,6 +1,6 @@
 """Endpoints, PJSIP contacts, registrations and IAX2 peers, by state. Pure.
 
-Names and addresses of them are held to tell them apart, and never stored.
+Their names and addresses stay in memory, to distinguish them, and are never stored.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _REMOVED: Final = "Removed"
 _PJSIP: Final = "PJSIP"
 _IAX2: Final = "IAX2"
 _GUESSES: Final = {"not in use": "Reachable", "unavailable": "Unreachable"}
-"""State of an endpoint's only contact, by that of the endpoint; one in a call tells nothing."""
+"""State of an endpoint's only contact, by the endpoint's state; an endpoint in a call is absent."""
 _PEERS_ONLINE: Final = {
     "reachable": _ONLINE,
     "unreachable": _OFFLINE,
@@ -57,7 +57,7 @@ Truth = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 class Devices:
     """Endpoints, contacts, registrations and IAX2 peers of one Asterisk.
 
-    `has_statsd` leaves what is uncertain here to StatsD, which has the same measurements.
+    With `has_statsd`, gauges that are uncertain here are left to StatsD, which has them too.
     """
 
     def __init__(self, drops: Counter[str], names: Names, *, has_statsd: bool) -> None:
@@ -77,22 +77,22 @@ class Devices:
         )
         # Contacts that registered, by state, as listed last in this connection.
         self._listed: dict[Key, str] | None = None
-        # Contacts of which an event came in this connection.
+        # Contacts that had an event in this connection.
         self._told: set[Key] = set()
-        # What the state of an endpoint tells of its only contact, as listed last.
+        # States of endpoints' only contacts, inferred from the endpoints in the last list.
         self._guesses: dict[Key, str] = {}
 
     # Events
 
     def device(self, message: Message, now_ns: int) -> None:
-        """DeviceStateChange: of all kinds of devices, of which PJSIP's are endpoints."""
+        """DeviceStateChange: a device of any kind changes state; PJSIP's devices are endpoints."""
         technology, _, name = message.headers.get("Device", "").partition("/")
         state = message.headers.get("State", "")
         if technology == _PJSIP and name:
             self._set_endpoint(name, state)
 
     def peer(self, message: Message, now_ns: int) -> None:
-        """PeerStatus: an endpoint becomes reachable, or is so no more."""
+        """PeerStatus: an endpoint becomes reachable or unreachable."""
         technology = message.headers.get("ChannelType", "")
         _, _, name = message.headers.get("Peer", "").partition("/")
         status = message.headers.get("PeerStatus", "")
@@ -125,7 +125,7 @@ class Devices:
     # Answers
 
     def contacts_listed(self, items: Sequence[Message], now_ns: int) -> None:
-        """PJSIPShowContacts: contacts that registered, with their state; no permanent ones."""
+        """PJSIPShowContacts: registered contacts with their states, without permanent ones."""
         self._listed = {
             (_aor(item.headers.get("ObjectName", "")), item.headers.get("Uri", "")): (
                 item.headers.get("Status", "")
@@ -136,7 +136,7 @@ class Devices:
             self._contacts.set(key, _contact_state(status))
 
     def aors_listed(self, items: Sequence[Message], now_ns: int) -> None:
-        """PJSIPShowAors: all contacts; of the permanent ones the state is not told."""
+        """PJSIPShowAors: all contacts; permanent ones without their state."""
         found: dict[Key, str] = {}
         for item in items:
             is_qualified = bool(whole(item.headers, "QualifyFrequency"))
@@ -152,7 +152,7 @@ class Devices:
         self._guess()
 
     def endpoints_listed(self, items: Sequence[Message], now_ns: int) -> None:
-        """PJSIPShowEndpoints: all endpoints, and the state of permanent contacts by theirs."""
+        """PJSIPShowEndpoints: all endpoints, whose states show those of permanent contacts."""
         endpoints: dict[Key, str] = {}
         self._guesses.clear()
         for item in items:
@@ -209,7 +209,7 @@ class Devices:
     def asked(self, now_ns: int) -> None:
         """All questions are answered."""
         if self._listed is not None and not self._contacts.knowledge.is_whole:
-            # Without PJSIPShowAors permanent contacts are those that an event has told of.
+            # Without PJSIPShowAors only permanent contacts that had an event are known.
             self._contacts.keep({*self._listed, *self._told})
         for kind in self._kinds:
             kind.knowledge.asked(now_ns)
@@ -245,7 +245,7 @@ class Devices:
                 add(name, {"state": state}, {"count": value, **knowledge.fields(now_ns)})
 
     def truth(self) -> Truth:
-        """The gauges that StatsD has too, where they are certain."""
+        """Gauges that StatsD has too, as far as they are certain."""
         found: Truth = {}
         for name, kind, counts in (
             (ENDPOINTS.name, self._endpoints, self._all_endpoints()),
@@ -258,7 +258,7 @@ class Devices:
         return found
 
     def _all_endpoints(self) -> dict[str, int]:
-        """Endpoints of PJSIP and IAX2 by state: IAX2's peers are endpoints too."""
+        """Number of endpoints by state: those of PJSIP, and the peers of IAX2."""
         counts = self._endpoints.counts()
         for state, count in self._peers.counts().items():
             counts[_PEERS_ONLINE[state]] += count
@@ -266,7 +266,7 @@ class Devices:
         return counts
 
     def _guess(self) -> None:
-        """The state of permanent contacts that no event has told of, by that of their endpoint."""
+        """Infer the state of permanent contacts without an event from that of their endpoint."""
         for key, guess in self._guesses.items():
             if self._contacts.get(key) == _UNASKED:
                 self._contacts.set(key, guess)
@@ -289,7 +289,7 @@ class Devices:
 
 
 def _online(state: str) -> str:
-    """The state of an endpoint, by that of its device, in AMI's or the CLI's words."""
+    """State of an endpoint from its device's state, as AMI or the CLI spells it."""
     if state.upper() in ("UNAVAILABLE", "INVALID"):
         return _OFFLINE
     return _UNKNOWN if state.upper() in ("", "UNKNOWN") else _ONLINE

@@ -13,12 +13,12 @@ from typing import Final
 from collector.schema import NONE
 
 _PREFIXES: Final = 4
-"""Most parts of a channel's name that are looked up as a trunk: `DAHDI/i1/5551234-1` has three."""
+"""Most parts of a channel's name that may name a trunk: `DAHDI/i1/5551234-1` has three."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names that the operator gives, by what Asterisk calls the thing.
+    """Names that the operator gives, by Asterisk's own names.
 
     `trunks`: by technology and endpoint, as in the name of a channel: `PJSIP/provider`, `DAHDI/i1`.
     `agents`: by interface of a queue's member, `PJSIP/alice`. `conferences`: by name of the

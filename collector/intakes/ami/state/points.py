@@ -1,4 +1,4 @@
-"""The form in which the parts of the state give their points. Pure."""
+"""Type of the function by which the parts of the state add their points. Pure."""
 
 from __future__ import annotations
 

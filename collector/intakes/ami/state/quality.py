@@ -46,7 +46,7 @@ class Quality:
         """RTCPReceived: the far end reports what it received, and the round trip is known."""
         reports = self._take("sent", message)
         rtt = finite(message.headers, "RTT")
-        # A channel's first report has 0: there was none of ours before it.
+        # The round trip of a channel's first report is 0, since it answers no earlier report.
         if reports is not None and rtt is not None and 0 < rtt <= _MOST_RTT:
             reports.rtt.add(rtt)
 
@@ -54,7 +54,7 @@ class Quality:
         headers: Mapping[str, str] = message.headers
         lost = whole(headers, "Report0FractionLost")
         if lost is None or lost >= _FRACTION:
-            # It reports on nothing: no packet has come yet.
+            # No packet has been received yet, so the report is empty.
             return None
         key = (direction, self._names.trunk(headers.get("Channel", "")))
         reports = self._reports.setdefault(key, _Reports())
@@ -69,7 +69,7 @@ class Quality:
         return reports
 
     def flush(self, add: Add) -> None:
-        """Add the points of a flush; counts begin anew."""
+        """Add the points of a flush and reset the counts."""
         for (direction, trunk), reports in sorted(self._reports.items()):
             fields: dict[str, int | float] = {
                 "reports": reports.count,

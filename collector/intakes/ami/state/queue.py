@@ -1,4 +1,4 @@
-"""One queue: its callers, and what is counted of it in a flush. Pure."""
+"""One queue: its callers, and its counts of one flush. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COUNTS: Final = (
     *("completed", "unanswered"),
 )
 _WITHIN: Final = ("within", "abandoned_within")
-"""Counts that are known where the service level is."""
+"""Counts that are known once the service level is."""
 
 
 @dataclass(slots=True)
@@ -30,19 +30,19 @@ class Caller:
     answered_ns: int | None = None
     has_given_up: bool = False
     key_ns: int | None = None
-    """When a key was pressed last."""
+    """Time of the last key press, in ns since 1970."""
     ended_ns: int | None = None
-    """When the channel ended."""
+    """Time at which the channel ended, in ns since 1970."""
     is_missing: bool = False
-    """Whether Asterisk's last list did not have it."""
+    """Whether Asterisk's last list lacked it."""
 
 
 @dataclass(slots=True)
 class Queue:
     """A queue; `waiting` is as Asterisk counted it last, `callers` are by Uniqueid.
 
-    It is written once it is confirmed: a queue of which an event alone tells may be forged, and its
-    name anything.
+    Its points are written once Asterisk's list confirms it: an event alone may be forged, with any
+    name.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Queue:
         return [one for one in self.callers.values() if one.left_ns is None]
 
     def count_waiting(self, headers: Mapping[str, str], change: int) -> None:
-        """Take the number of waiting callers that an event tells; else change it."""
+        """Set the number of waiting callers from an event; add `change` if the event lacks it."""
         counted = whole(headers, "Count")
         if counted is None or counted > _MOST_WAITING:
             counted = max(0, self.waiting + change)
@@ -69,13 +69,13 @@ class Queue:
     def is_within(self, headers: Mapping[str, str]) -> bool:
         """Whether a caller waited no longer than the service level, as Asterisk counts it.
 
-        By Asterisk's own whole seconds, so that the share is that of `queue show`.
+        Uses Asterisk's own whole seconds, so that the share equals that of `queue show`.
         """
         held, level = whole(headers, "HoldTime"), self.service_level
         return held is not None and level is not None and held <= level
 
     def take_counts(self) -> dict[str, int | float]:
-        """The fields of what was counted since the last time; counts begin anew."""
+        """Fields of the counts since the last call; resets the counts."""
         fields: dict[str, int | float] = {name: self.counts[name] for name in _COUNTS}
         if self.service_level is not None:
             fields["service_level"] = self.service_level
@@ -89,6 +89,6 @@ class Queue:
         return fields
 
     def gauges(self, now_ns: int) -> dict[str, int | float]:
-        """The fields of what is so now."""
+        """Fields of the present values."""
         longest = max((since(one.joined_ns, now_ns) for one in self.inside()), default=0)
         return {"waiting": self.waiting, "longest_wait": longest / NS_PER_S}

@@ -1,8 +1,8 @@
-"""Queues: who waits, how callers left, and the agents. Pure.
+"""Queues: waiting callers, the ways in which callers left, and agents. Pure.
 
 A caller who leaves was connected (AgentConnect, shortly before or after), gave up
-(QueueCallerAbandon), or left for the dialplan, by a key or because the time was over; of the last
-two there is no event but the key's.
+(QueueCallerAbandon), or left for the dialplan, by a key or because the time was over. The last two
+have no event of their own, but for that of the key.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from collector.schema.ami import QUEUES
 
 MOST_QUEUES: Final = 200
 MOST_CALLERS: Final = 20_000
-"""Most callers held, of all queues: waiting, leaving, or talking."""
+"""Most callers in memory, of all queues: waiting, leaving, or talking."""
 _DECIDED_AFTER: Final = 2 * NS_PER_S
-"""Time in which AgentConnect, QueueCallerAbandon or a key follows or has preceded a Leave."""
+"""Longest time between a Leave and its AgentConnect, QueueCallerAbandon or key."""
 _WAIT_ROUNDED: Final = 2 * NS_PER_S
-"""How much less than it is a wait may be told: in whole seconds, and some time ago."""
+"""Most by which a listed wait is too short: it is in whole seconds, and some time old."""
 
 
 class Queues:
@@ -38,7 +38,7 @@ class Queues:
         self._agents = Agents(names, drops)
         self._queues: dict[str, Queue] = {}
         self._callers = 0
-        # The queue that a caller, by Uniqueid, has entered last.
+        # The queue that each caller, by Uniqueid, entered last.
         self._places: dict[str, Queue] = {}
         self._connection = 0
         self._was_listed = False
@@ -56,7 +56,7 @@ class Queues:
         queue.counts["entered"] += 1
         caller = queue.callers.get(name)
         if caller is not None and caller.left_ns is not None:
-            # The same call comes again, before it is known how it left: not by being served.
+            # The same call returns before it is known how it left: it was not answered.
             self._settle(queue, name, caller)
             caller = None
         if caller is None:
@@ -64,7 +64,7 @@ class Queues:
         queue.count_waiting(message.headers, 1)
 
     def leave(self, message: Message, now_ns: int) -> None:
-        """QueueCallerLeave: a caller does not wait any more."""
+        """QueueCallerLeave: a caller stops waiting."""
         queue = self._queue(message)
         if queue is None:
             return
@@ -98,7 +98,7 @@ class Queues:
             caller.has_given_up, caller.left_ns = True, now_ns
 
     def connect(self, message: Message, now_ns: int) -> None:
-        """AgentConnect: a caller talks with an agent."""
+        """AgentConnect: a caller is connected to an agent."""
         queue = self._queue(message)
         if queue is None:
             return
@@ -153,19 +153,19 @@ class Queues:
             self._agents.remove(queue.name, message.headers.get("Interface", ""))
 
     def key(self, name: str, now_ns: int) -> None:
-        """A channel, by Uniqueid, has sent a key."""
+        """Record that a channel, by Uniqueid, sent a key."""
         if (caller := self._placed(name)) is not None:
             caller.key_ns = now_ns
 
     def hangup(self, name: str, now_ns: int) -> None:
-        """A channel, by Uniqueid, has ended: its AgentComplete comes now, if ever."""
+        """Record that a channel, by Uniqueid, ended: its AgentComplete arrives now or never."""
         if (caller := self._placed(name)) is not None:
             caller.ended_ns = now_ns
 
     # Answers
 
     def listed(self, items: Sequence[Message], now_ns: int) -> None:
-        """QueueStatus: all queues, their members, and who waits since when."""
+        """QueueStatus: all queues with their members, waiting callers and waits."""
         self._agents.clear()
         self._drop_unless({item.headers.get("Queue", "") for item in items})
         waiting: dict[str, set[str]] = {}
@@ -185,7 +185,7 @@ class Queues:
         for name, queue in list(self._queues.items()):
             self._compare(queue, waiting.get(name, set()))
             if name not in waiting and not queue.callers and not queue.counts:
-                # Asterisk does not have it any more, and nothing is left to count.
+                # Asterisk no longer has it, and nothing is left to count.
                 del self._queues[name]
         self.knowledge.complete()
         self._was_listed = True
@@ -197,7 +197,7 @@ class Queues:
         self.knowledge.lose(now_ns)
 
     def asked(self, now_ns: int) -> None:
-        """All questions are answered: who is of an earlier connection and not listed has left."""
+        """All questions are answered: unlisted callers of an earlier connection have left."""
         for queue in self._queues.values():
             self._miss(queue, set())
         self.knowledge.asked(now_ns)
@@ -205,7 +205,7 @@ class Queues:
     # Points
 
     def flush(self, now_ns: int, add: Add) -> None:
-        """Add the points of a flush; counts begin anew."""
+        """Add the points of a flush and reset the counts."""
         for queue in self._queues.values():
             self._decide(queue, now_ns)
         uncertain, now = self.knowledge.fields(now_ns), self.knowledge.is_known
@@ -224,7 +224,7 @@ class Queues:
     # Parts
 
     def _queue(self, message: Message) -> Queue | None:
-        """The queue of a message; None, counted, without a name or if there are too many."""
+        """The queue of a message; None, counted as dropped, without a name or over the limit."""
         name = message.headers.get("Queue", "")
         queue = self._queues.get(name)
         if queue is not None:
@@ -257,7 +257,7 @@ class Queues:
         return None if queue is None else queue.callers.get(name)
 
     def _find(self, queue: Queue, item: Message, now_ns: int) -> None:
-        """A caller who waits, by the list."""
+        """Add or update a waiting caller from the list."""
         name = item.headers.get("Uniqueid", "")
         waited = (whole(item.headers, "Wait") or 0) * NS_PER_S
         caller = queue.callers.get(name)
@@ -271,13 +271,13 @@ class Queues:
             self._leave_unseen(queue, name, caller)
             caller = None
         if caller is not None:
-            # The list may be older than a Leave that came before it.
+            # The list may have been made before a Leave that arrived earlier.
             caller.seen = self._connection
         elif name:
             self._hold(queue, name, Caller(now_ns - waited, self._connection))
 
     def _miss(self, queue: Queue, listed: set[str]) -> None:
-        """Callers of an earlier connection who are not listed have left unseen."""
+        """Count unlisted callers of an earlier connection as having left unseen."""
         for name, caller in list(queue.callers.items()):
             if caller.seen < self._connection and name not in listed:
                 self._leave_unseen(queue, name, caller)
@@ -289,7 +289,7 @@ class Queues:
         self._settle(queue, name, caller)
 
     def _drop_unless(self, listed: Set[str]) -> None:
-        """Forget queues of which an event alone has told, and Asterisk's list does not."""
+        """Remove queues that are known from events alone and missing from Asterisk's list."""
         for name, queue in list(self._queues.items()):
             if not queue.is_confirmed and name not in listed:
                 self._drops["unknown-queue"] += 1
@@ -298,26 +298,26 @@ class Queues:
                 del self._queues[name]
 
     def _compare(self, queue: Queue, listed: set[str]) -> None:
-        """Compare the callers of a queue with those that Asterisk has listed."""
+        """Compare the callers of a queue with those that Asterisk lists."""
         self._miss(queue, listed)
         for name, caller in list(queue.callers.items()):
             is_missing = caller.left_ns is None and name not in listed
             if is_missing and caller.is_missing:
-                # Twice: its Leave is not on the way, but was not seen.
+                # Missing twice: its Leave was not seen, rather than being on the way.
                 queue.counts["lost"] += 1
                 self._release(queue, name)
             caller.is_missing = is_missing
         queue.waiting = len(listed)
 
     def _decide(self, queue: Queue, now_ns: int) -> None:
-        """Callers who left or ended some time ago: nothing more is told of them."""
+        """Settle callers who left or ended so long ago that no further event concerns them."""
         for name, caller in list(queue.callers.items()):
             at = caller.left_ns if caller.answered_ns is None else caller.ended_ns
             if at is not None and since(at, now_ns) > _DECIDED_AFTER:
                 self._settle(queue, name, caller)
 
     def _settle(self, queue: Queue, name: str, caller: Caller) -> None:
-        """Forget a caller; count one who left for the dialplan."""
+        """Remove a caller, counting one who left for the dialplan."""
         if caller.answered_ns is None and not caller.has_given_up and caller.left_ns is not None:
             key = caller.key_ns
             is_key = key is not None and abs(key - caller.left_ns) < _DECIDED_AFTER

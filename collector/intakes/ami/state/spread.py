@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 KEPT: Final = 4096
-"""Most values that the percentiles of one flush are computed from."""
+"""Most values of one flush that percentiles are computed from."""
 _PERCENTS: Final = {"p50": 50, "p90": 90, "p99": 99}
 
 
@@ -50,9 +50,9 @@ class Spread:
             self._replace(value)
 
     def _replace(self, value: float) -> None:
-        """Keep a value in the place of another, as likely as any other of all values."""
+        """Replace a random value of the sample, so that all values are equally likely in it."""
         if self._chance is None:
-            # Few flushes need one. Which values are kept decides nothing but percentiles' ranks.
+            # Made here because few flushes need it. The sample affects only percentiles' ranks.
             self._chance = random.Random(0)  # noqa: S311
         if (at := self._chance.randrange(self.count)) < KEPT:
             self._kept[at] = value

@@ -1,4 +1,4 @@
-"""The state of one Asterisk, from events and answers to points."""
+"""The state of one Asterisk: converts events and answers to points."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from collector.schema.live import ASTERISK, CHANNELS
 _OF_CHANNELS: Final = frozenset({"CoreStatus", "CoreShowChannels"})
 _OF_QUEUES: Final = frozenset({"QueueStatus"})
 _ANNOUNCER: Final = "CBAnn/"
-"""Beginning of the name of a conference announcer's device."""
+"""Prefix of the name of a conference announcer's device."""
 
 _Handler = Callable[[Message, int], None]
 
 
 class State:
-    """What is known of one Asterisk, from the messages of its manager interface.
+    """State of one Asterisk, as known from the messages of its manager interface.
 
-    All times are in ns since 1970. `asterisk` is its name in the points; `has_statsd` says that it
-    sends StatsD too, so that gauges which AMI does not know for certain are left to StatsD. `drops`
-    counts what was left out, by reason, until its user clears it: after each flush.
+    All times are in ns since 1970. `asterisk` is its name in the points. With `has_statsd` it sends
+    StatsD too, and gauges that AMI does not know for certain are left to StatsD. `drops` counts
+    what was left out, by reason; the caller clears it after each flush.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class State:
         self._handlers = self._handle()
         self._answers = self._take_answers()
         self._stale: set[str] = set()
-        # Those of them that were not answered in the last round: Asterisk may refuse them.
+        # Stale questions that were not answered in the last round: Asterisk may refuse them.
         self._unanswered: set[str] = set()
         self._events = 0
         self._restarts = 0
@@ -69,18 +69,18 @@ class State:
     def stale(self) -> frozenset[str]:
         """Questions about the present state that should be asked again soon.
 
-        Something has changed of which the events do not tell the rest: a reload, a conference's
-        announcer, a channel or caller that was not known. An answer ends it.
+        They concern changes that events do not fully report: a reload, a conference's announcer, an
+        unknown channel or caller. An answer removes its question.
         """
         calls = _OF_CHANNELS if self._calls.is_stale else frozenset()
         queues = _OF_QUEUES if self._queues.is_stale else frozenset()
         return frozenset(self._stale) | calls | queues
 
     def take(self, message: Message, now_ns: int) -> None:
-        """Take an event. Never raises, whatever its headers are.
+        """Handle an event. Never raises, whatever its headers are.
 
-        One whose class is not that of the event is forged: a dialplan's UserEvent whose text has
-        line ends is a whole event on the wire.
+        An event whose `Privilege` is not its kind's is forged, and dropped: a dialplan's UserEvent
+        whose text has line ends is a complete event on the wire.
         """
         handler = self._handlers.get(message.event)
         if handler is None:
@@ -93,10 +93,9 @@ class State:
         handler(message, now_ns)
 
     def answer(self, action: str, answer: Message, items: Sequence[Message], now_ns: int) -> None:
-        """Take a whole answer to a question about the present state: it replaces what was known.
+        """Replace a part of the state by the complete answer to a question about it.
 
-        An answer that there is nothing has no items. Questions that Asterisk refuses are not
-        passed on.
+        `items` is empty if Asterisk has nothing to list. Refused questions are not passed here.
         """
         self._stale.discard(action)
         self._unanswered.discard(action)
@@ -106,9 +105,9 @@ class State:
             take(items, now_ns)
 
     def asked(self, now_ns: int) -> None:
-        """All questions that were asked are answered: from now on counts are whole.
+        """All questions asked are answered: counts are complete from now on.
 
-        After a login those are all that Asterisk does not refuse.
+        After a login, all questions that Asterisk does not refuse have been asked.
         """
         for part in (self._conferences, self._calls, self._queues, self._devices):
             part.asked(now_ns)
@@ -121,7 +120,7 @@ class State:
             self._lost_ns = None
 
     def lost(self, now_ns: int) -> None:
-        """The connection has ended: what happens until the next `asked` is not counted."""
+        """The connection has ended: events until the next `asked` are not counted."""
         if self._connected or self._lost_ns is None:
             self._lost_ns = now_ns
             self._connected = False
@@ -129,17 +128,14 @@ class State:
             part.lost(now_ns)
 
     def truth(self) -> Truth:
-        """Values of the gauges that StatsD has too, by measurement and tags.
-
-        Only those that are certain. The tags are pairs without `asterisk`, sorted by name.
-        """
+        """Certain values of the gauges that StatsD has too, by series."""
         found = self._devices.truth()
         if self._calls.knowledge.is_known and self._calls.knowledge.is_whole:
             found[(CHANNELS.name, ())] = float(self._calls.channels)
         return found
 
     def flush(self, now_ns: int) -> list[Point]:
-        """Points of the flush that ends at `now_ns`, their time; counts begin anew."""
+        """Points of the flush that ends at `now_ns`, which is their time; resets the counts."""
         points: list[Point] = []
 
         def add(
@@ -177,7 +173,7 @@ class State:
         return points
 
     def _handle(self) -> Mapping[str, _Handler]:
-        """The handler of each event."""
+        """The handler of each event, by name."""
         calls, queues, rooms, devices = (
             self._calls,
             self._queues,
@@ -219,7 +215,7 @@ class State:
         }
 
     def _take_answers(self) -> Mapping[str, Callable[[Sequence[Message], int], None]]:
-        """The taker of the items of the answer to each question."""
+        """The handler of the answer's items, by question."""
         devices = self._devices
         return {
             "CoreShowChannels": self._calls.listed,
@@ -267,6 +263,6 @@ class State:
         uptime = whole(message.headers, "Uptime")
         if uptime is None or self._connected or self._lost_ns is None:
             return
-        # It counts whole seconds from its start, which was after the connection had ended.
+        # Uptime is in whole seconds since a start, which was after the connection ended.
         if uptime * NS_PER_S <= since(self._lost_ns, now_ns):
             self._restarts += 1

@@ -19,9 +19,9 @@ OUT: Final = "out"
 INTERNAL: Final = "internal"
 
 _MOST_CAUSES: Final = 200
-"""Most series of outcome and cause in a flush; those beyond have the cause `other`."""
+"""Most series of outcome and cause in a flush; further ones have the cause `other`."""
 _MOST_BEGAN: Final = 50_000
-"""Most calls of a flush whose trunk may still become known; those beyond are counted at once."""
+"""Most calls of a flush whose trunk may still become known; further ones are counted at once."""
 
 Route = tuple[str, str]
 """Direction and trunk of a call."""
@@ -32,8 +32,9 @@ _Ends = Counter[tuple[Route, str, Cause]]
 class Call:
     """A call: the channels that began with one Linkedid.
 
-    `began_ns` is None where it began unseen; so with `answered_ns`. `names` are its Linkedids:
-    several after a transfer has merged calls. `leg_cause` is that of the last leg that failed.
+    `began_ns` is None if its beginning was not seen, `answered_ns` if its answer was not. `names`
+    are its Linkedids, several if a transfer merged calls. `leg_cause` is that of the last failed
+    leg.
     """
 
     first: str
@@ -68,11 +69,11 @@ class Tally:
         self._attempts: _Ends = Counter()
 
     def route(self, call: Call) -> Route:
-        """Direction and trunk of a call, as far as they are known."""
+        """Direction and trunk of a call, as far as known."""
         return (call.direction, call.trunk) if call.trunk != NONE else self._base
 
     def began(self, call: Call, now_ns: int) -> None:
-        """A call begins; its direction is that of the end of the flush."""
+        """Count a call that begins; its direction is the one known at the end of the flush."""
         call.began_ns = now_ns
         if len(self._began) < _MOST_BEGAN:
             self._began.append(call)
@@ -80,7 +81,7 @@ class Tally:
             self._began_before[self._base] += 1
 
     def answered(self, call: Call, now_ns: int) -> None:
-        """A call is answered; the first time counts."""
+        """Count a call that is answered; only its first answer counts."""
         if call.is_answered:
             return
         call.is_answered = True
@@ -91,24 +92,24 @@ class Tally:
             counts.ring.add(since(call.began_ns, now_ns) / NS_PER_S)
 
     def ended(self, call: Call, outcome: Outcome, cause: Cause, now_ns: int) -> None:
-        """A call ends."""
+        """Count a call that ends."""
         route = self.route(call)
         _count(self._ended, route, outcome, cause)
         if outcome is Outcome.ANSWERED and call.answered_ns is not None:
             self._counts[route].talk.add(since(call.answered_ns, now_ns) / NS_PER_S)
 
     def attempted(self, call: Call, trunk: str, outcome: Outcome, cause: Cause) -> None:
-        """A called leg ends; a call that fails over has one on each trunk."""
+        """Count a called leg that ends; a call that fails over has one on each trunk."""
         route = (OUT, trunk) if trunk != NONE else self.route(call)
         _count(self._attempts, route, outcome, cause)
 
     def flush(
         self, calls: Iterable[Call], hidden: int, common: Mapping[str, int], *, now: bool, add: Add
     ) -> None:
-        """Add the points of a flush; counts begin anew.
+        """Add the points of a flush and reset the counts.
 
-        `calls` are those that are there, `hidden` the channels that belong to none; they are
-        written if `now` is set. `common` fields are in all points.
+        `calls` are the present calls, `hidden` is the number of channels that belong to none;
+        they are written if `now` is set. `common` fields are in all points.
         """
         counted: Counter[Route] = Counter()
         channels: Counter[Route] = Counter({self._base: hidden})

@@ -1,4 +1,4 @@
-"""Whether the trunks that the operator named can be reached. Pure."""
+"""Reachability of the trunks that the operator named. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Trunks:
         self._reachable: dict[str, bool] = {}
 
     def set(self, endpoint: str, *, is_reachable: bool | None) -> None:
-        """An endpoint, as `PJSIP/provider`, can be reached or not; None: Asterisk does not tell."""
+        """Set whether an endpoint, such as `PJSIP/provider`, is reachable; None: unknown."""
         if endpoint not in self._trunks:
             return
         if is_reachable is None:

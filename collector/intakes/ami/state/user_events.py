@@ -1,8 +1,8 @@
 """The dialplan's own metrics: `UserEvent(Metric,Name: NAME,Value: NUMBER,Type: TYPE)`. Pure.
 
 TYPE is `counter` (the default; the values of a flush are added), `gauge` (the last value counts)
-or `timer` (percentiles). A name that holds a number, or a number or name of the call, is refused:
-it would be stored.
+or `timer` (percentiles). Since names are stored, a name is refused if it holds a telephone number,
+or a number or name of its own call.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from collector.lines import label
 from collector.schema.ami import USER_EVENTS
 
 MOST_NAMES: Final = 200
-"""Most names held."""
+"""Most names in memory."""
 _HELD_FOR: Final = 24 * 3600 * NS_PER_S
-"""Time after its last event for which a name is held, if others want its place."""
+"""Time after its last event after which a name may be replaced by another."""
 _METRIC: Final = "Metric"
 _COUNTER: Final = "counter"
 _GAUGE: Final = "gauge"
@@ -44,7 +44,7 @@ _PERSONAL: Final = (
 )
 _NOBODY: Final = frozenset({"", "<unknown>", "unknown"})
 _LONG: Final = 4
-"""Length from which a personal value is looked for inside words too."""
+"""Shortest personal value that is searched for inside words too."""
 
 
 @dataclass(slots=True)
@@ -60,12 +60,12 @@ class UserEvents:
 
     def __init__(self, drops: Counter[str]) -> None:
         self._drops = drops
-        # When each name came last.
+        # Time of the last event of each name.
         self._names: dict[str, int] = {}
         self._metrics: dict[str, _Metric] = {}
 
     def take(self, message: Message, now_ns: int) -> None:
-        """UserEvent; those that are no `Metric` are the operator's own business."""
+        """UserEvent: adds the value of a `Metric`; other user events are ignored."""
         headers = message.headers
         if headers.get("UserEvent") != _METRIC:
             return
@@ -95,7 +95,7 @@ class UserEvents:
             metric.timer.add(value)
 
     def _admit(self, name: str, now_ns: int) -> bool:
-        """Whether there is a place for a name."""
+        """Whether there is room for a name."""
         if name not in self._names and len(self._names) >= MOST_NAMES:
             oldest = min(self._names, key=lambda one: self._names[one])
             if since(self._names[oldest], now_ns) < _HELD_FOR:
@@ -105,7 +105,7 @@ class UserEvents:
         return True
 
     def flush(self, add: Add) -> None:
-        """Add the points of a flush; counts begin anew."""
+        """Add the points of a flush and reset the counts."""
         for name, metric in sorted(self._metrics.items()):
             fields: dict[str, int | float] = {"count": metric.count}
             if metric.sum is not None:

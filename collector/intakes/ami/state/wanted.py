@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 PRIVILEGE: Final = "Privilege"
-"""The header with an event's class, which Asterisk writes second and a forged event may lack."""
+"""Header with an event's class. Asterisk writes it second; a forged event may lack it."""
 
 SECURITY_KINDS: Final = (
     "AuthMethodNotAllowed",
@@ -34,7 +34,7 @@ SECURITY_KINDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EventKind:
-    """An event's class (as in manager.conf's `read`), and the headers that are read of it."""
+    """An event's class, as in manager.conf's `read`, and the headers of it that are read."""
 
     privilege: str
     headers: tuple[str, ...]
@@ -78,7 +78,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "reporting", ("Channel", "MES", "RTT", "Report0FractionLost", "Report0IAJitter")
     ),
     "DTMFEnd": EventKind("dtmf", ("Uniqueid", "Direction")),
-    # The call's own numbers and names, so that a metric's name with one of them is refused.
+    # The call's own numbers and names are read to refuse metrics named after them.
     "UserEvent": EventKind(
         "user",
         (
