@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, select
 from sqlalchemy.engine import make_url
 
+from collector.delivery.records import RecordsTarget
 from collector.metrics import Metrics
+from collector.outbox import Pending
 from collector.records import FILE
 from collector.records.errors import (
     RecordsDenied,
@@ -207,6 +210,23 @@ def test_what_went_wrong_is_told_apart(server: PostgreSql, tmp_path: Path, url: 
     for no in ("mysql://x@y/z", "nonsense", "postgresql://h/d?sslmode=maybe"):
         with pytest.raises(RecordsError):
             RecordsStore(no, directory=tmp_path)
+    # Here, and not in whichever test comes next.
+    gc.collect()
+
+
+async def test_record_that_the_store_refuses_is_a_dead_letter_and_the_others_are_stored(
+    store: RecordsStore,
+) -> None:
+    target = RecordsTarget(store, Metrics())
+    await target.prepare()
+    records = [record_of(n, ts_capture=2**70 if n == 11 else n) for n in range(1, 21)]
+    entries = [
+        Pending(n, n, None, 1, one.line(), "records", "telemetrics")
+        for n, one in enumerate(records, start=1)
+    ]
+    (dead,) = await target.store(await target.pack(entries))
+    assert (dead.entry.id, dead.line) == (11, records[10].line())
+    assert stamps(store) == [n for n in range(1, 21) if n != 11]
 
 
 def test_workers_that_start_together_make_the_tables_once(url: str, tmp_path: Path) -> None:
