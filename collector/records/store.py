@@ -96,10 +96,14 @@ class RecordsStore:
         if self._is_file and (path := self._url.database):
             with _worded():
                 Path(path).touch(mode=0o600)
-        with self._connected() as connection:
-            if not self._is_file:
-                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            migrate(connection)
+        try:
+            with self._connected() as connection:
+                if not self._is_file:
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                migrate(connection)
+        except RecordsRejected as error:
+            # SQLite commits each statement by itself: two processes met in the middle.
+            raise RecordsUnavailable("another process makes the tables of the records") from error
 
     def ping(self) -> None:
         """Check that the store answers."""
