@@ -346,3 +346,16 @@ def test_gauge_that_is_right_after_every_datagram_is_never_marked(name: str) -> 
         for key, flushes in told.stored.items()
         if key[0] != "statsd_traffic" and any("uncertain" in fields for _, fields in flushes)
     ]
+
+
+@pytest.mark.parametrize("speed", [10, 100])
+def test_truths_are_stored_or_marked_in_a_replay_that_is_faster_than_life(
+    monkeypatch: pytest.MonkeyPatch, speed: int
+) -> None:
+    # Pauses are compared with one another, not with a clock.
+    def faster(seconds: float) -> int:
+        return START_NS + round(seconds / speed * 1e6) * 1000
+
+    monkeypatch.setitem(globals(), "at", faster)
+    for name in TELLING:
+        assert wrong(name, Replay(read_capture(path(name)))) == [], name
