@@ -1,8 +1,8 @@
-"""What the senders of live values share: flushes on a grid of times, and the true state of gauges.
+"""Parts common to the senders of live values: flushes on a grid of times, and true gauge values.
 
-StatsD and AMI both store one point a series and flush in the live database. A flush's points have
-one time, a multiple of the interval plus the instance's number in ns: replayed, they overwrite
-themselves, and two collectors never collide.
+StatsD and AMI store one point for each series and flush in the live database. All points of a flush
+have the same time, a multiple of the interval plus the instance's number in ns: a replay overwrites
+them, and those of two collectors never collide.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collector.schema import LIVE
 
 NS_PER_S: Final = 10**9
 _ENTRY_LINES: Final = 1000
-"""Most lines of an outbox entry. Delivery reads whole entries and sends about 5000 lines."""
+"""Most lines of an outbox entry. Delivery sends complete entries, about 5000 lines a batch."""
 
 
 def grid(now_ns: int, interval_s: int) -> int:
@@ -50,7 +50,7 @@ Listener = Callable[[str, Mapping[Series, float]], None]
 
 
 class TrueState:
-    """Passes on the true values of gauges: from AMI, which asks for them, to StatsD, which counts.
+    """Passes true values of gauges from AMI, which queries them, to StatsD, which counts changes.
 
     All listeners are called at once, in the process and thread of the caller.
     """
@@ -59,11 +59,11 @@ class TrueState:
         self._listeners: list[Listener] = []
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with the name of the Asterisk and its true values; return the undo."""
+        """Call `listener` with each Asterisk's name and true values; return the unsubscriber."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def truth(self, asterisk: str, values: Mapping[Series, float]) -> None:
-        """Tell that these gauges of an Asterisk have these values now."""
+        """Pass the present values of an Asterisk's gauges to all listeners."""
         for listener in self._listeners:
             listener(asterisk, values)

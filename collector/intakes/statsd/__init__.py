@@ -1,8 +1,8 @@
 """Intake of StatsD, as Asterisk and its dialplan send it.
 
-`sockets` receives, `station` knows the Asterisks and whose a datagram is, `intake` saves and
-flushes, `figures` are its metrics. All else is pure: `line` parses, `mapping` and `names` turn
-names into measurements and tags, `aggregate` counts and gives the points of a flush.
+`sockets` receives datagrams, `station` assigns each to its Asterisk, `intake` saves and flushes,
+`figures` updates the metrics. The other modules are pure: `line` parses, `mapping` and `names` turn
+names into measurements and tags, `aggregate` aggregates values into the points of a flush.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Statsd:
         return ()
 
     def privacy(self, settings: Settings) -> PrivacySection:
-        """What is stored of an Asterisk and its callers."""
+        """Privacy section of StatsD's live values."""
         return privacy_section(__package__, {"live": settings.retention_live})
 
     @asynccontextmanager
@@ -98,7 +98,7 @@ class Statsd:
 
 
 def _sockets(context: IntakeContext) -> AbstractContextManager[list[Bound]]:
-    """The sockets that the parent has bound, or those that this process binds until exit."""
+    """The sockets that the parent has bound, or else sockets that this process binds until exit."""
     if not context.statsd:
         return bound(context.settings.statsd_listen)
     listen = context.settings.statsd_listen

@@ -1,7 +1,7 @@
 """Aggregation of one Asterisk's datagrams into the points of each flush. Pure.
 
-No sockets and no clock: the caller gives the time, in ns since 1970. No input raises, and memory is
-bounded whatever arrives: `budget`, `MOST_NAMES`, and the bounds of timers and sets.
+It has no sockets and no clock: the caller passes times, in ns since 1970. No input raises, and
+memory is bounded by `budget`, `MOST_NAMES`, and the bounds of timers and sets.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from collector.lines import FieldValue, Point
 from collector.schema.live import ASTERISK, STATSD_TRAFFIC, UNCERTAIN
 
 MOST_NAMES: Final = 20_000
-"""The most names whose slots are held; past it all are looked up again."""
+"""Most names whose slots are cached; beyond it the cache is emptied."""
 MOST_REFUSED: Final = 2000
-"""The most names over their budget that are looked up in one flush; then new names are dropped."""
+"""Most names over budget that are resolved in one flush; further new names are dropped."""
 _CACHED_NAME: Final = 300
-"""The longest name, in bytes, whose slot is held."""
+"""Longest name whose slot is cached, in bytes."""
 _MOST_COLON_PREFIXES: Final = 16
 _HEARD: Final = "heard"
 _PREFIXES: Final = "prefixes"
@@ -49,7 +49,7 @@ _Key = tuple[bytes, bytes, tuple[tuple[str, str], ...]]
 
 
 class Aggregator:
-    """Takes an Asterisk's datagrams and gives the points of each flush. No method raises.
+    """Aggregates one Asterisk's datagrams into the points of each flush. No method raises.
 
     `asterisk` is the value of the tag `asterisk`, `mapping` from `mapping.shipped()` or
     `mapping.read(text)`. All times are UTC in ns since 1970.
@@ -69,10 +69,10 @@ class Aggregator:
         self._tagged: dict[_Key, Slot] = {}
         self._names = 0
         self._over_budget = Dropped(self.counts, Drop.OVER_BUDGET)
-        # Names without a place that were looked up since the last flush.
+        # Number of names over budget that were resolved since the last flush.
         self._refused: list[_Key] = []
         self._refusals = 0
-        # Beginnings of names that have a colon, such as a prefix; used as an ordered set.
+        # Beginnings of names that contain a colon, such as a prefix; used as an ordered set.
         self._colon_prefixes: dict[bytes, None] = {}
         self._told = Counts()
         self._told_dropped = 0
@@ -81,7 +81,7 @@ class Aggregator:
         self._saved_prefixes = 0
 
     def take(self, datagram: bytes, now_ns: int) -> None:
-        """Take a datagram, one or several lines, or one line of a stream."""
+        """Aggregate a datagram of one or several lines, or one line of a stream."""
         gaps = self._gaps
         if now_ns - gaps.heard >= PAUSE_NS:
             gaps.pause(now_ns)
@@ -94,7 +94,7 @@ class Aggregator:
                 self.counts.drops[Drop.TOO_LONG] += 1
 
     def _take_known(self, line: bytes, now_ns: int) -> bool:
-        """Take a line of one plain value, `name:value|type`, if its name has a slot."""
+        """Aggregate a line of one plain value, `name:value|type`, if its name has a slot."""
         head, _, type_ = line.rpartition(b"|")
         slots = self._slots.get(type_)
         if slots is None:
@@ -118,7 +118,7 @@ class Aggregator:
             self._slot(sample, now_ns).take(sample.value, now_ns, sample.weight, rated=sample.rated)
 
     def _slot(self, sample: Sample, now_ns: int) -> Slot:
-        """The slot of a sample's name, type and tags."""
+        """The slot for a sample's name, type and tags."""
         slots = self._by_type[sample.type]
         key = (sample.type, sample.name, sample.tags)
         held = self._tagged.get(key) if sample.tags else slots.get(sample.name)
@@ -135,7 +135,7 @@ class Aggregator:
         if len(sample.name) > _CACHED_NAME:
             return slot
         if not lasting:
-            # It may find a place after the next flush.
+            # It may get a place after the next flush.
             self._refused.append(key)
         if len(self._tagged) + self._names >= MOST_NAMES:
             self._forget_slots()
@@ -147,7 +147,7 @@ class Aggregator:
         return slot
 
     def _note_colon(self, name: bytes) -> None:
-        """Remember how a name with a colon begins: the prefix of an Asterisk may have one."""
+        """Remember the beginning of a name with a colon: an Asterisk's prefix may contain one."""
         end = name.find(b".", name.rfind(b":")) + 1
         if 0 < end <= PREFIX_MAX + 1 and name[:end] not in self._colon_prefixes:
             if len(self._colon_prefixes) >= _MOST_COLON_PREFIXES:
@@ -162,26 +162,26 @@ class Aggregator:
         self._names = 0
 
     def lost(self, now_ns: int) -> None:
-        """Note that datagrams were lost (by the kernel, or a queue): gauges may be wrong now."""
+        """Mark all gauges as uncertain because datagrams were lost, as by the kernel."""
         self._gauges.lost(now_ns)
 
     def truth(self, series: Series, value: float, now_ns: int) -> None:
         """Set a gauge to its true value, from AMI; it is no longer uncertain.
 
-        A gauge that has not come by StatsD is left alone.
+        A gauge that StatsD has not sent is ignored.
         """
         self._gauges.truth(series, value, now_ns)
 
     def remap(self, mapping: NameMapping) -> None:
-        """Use another mapping from now on (SIGHUP). Gauges go on under what their names become."""
+        """Use another mapping from now on (SIGHUP). Gauges continue under their new series."""
         self._resolver.remap(mapping, self._gaps.heard)
         self._forget_slots()
 
     def flush(self, now_ns: int) -> list[Point]:
         """The points of the flush that ends at `now_ns`, a multiple of the interval.
 
-        A point's `time` is `now_ns`; a few points may have the time of an earlier flush (field
-        `uncertain` alone: a gauge turned out to have been wrong then). Tags contain `asterisk`.
+        A point's `time` is `now_ns`. Points with the field `uncertain` alone may have the time of
+        an earlier flush, in which a gauge was found to have been wrong. Tags contain `asterisk`.
         """
         for key in self._refused:
             type_, name, tags = key
@@ -223,7 +223,7 @@ class Aggregator:
 
     def _traffic(self, now_ns: int) -> dict[str, FieldValue]:
         now, before = self.counts, self._told
-        # What an operator's rule drops is no loss.
+        # Samples dropped by an operator's rule are no loss.
         dropped = (now.drops - Counter({Drop.MAPPED: now.drops[Drop.MAPPED]})).total()
         fields: dict[str, FieldValue] = {
             "samples": now.samples - before.samples,
@@ -238,9 +238,9 @@ class Aggregator:
         return fields
 
     def changed(self) -> dict[str, str | None]:
-        """What the memory must hold, changed since the last call: opaque text by key.
+        """Changes of the saved state since the last call: opaque text by key, None to delete it.
 
-        None: the key is to be deleted. Cheap when nothing changed; call it each second.
+        Cheap if nothing changed; called each second.
         """
         changed: dict[str, str | None] = {
             _key(_GAUGE, series): text for series, text in self._gauges.saved()
@@ -260,10 +260,10 @@ class Aggregator:
         return changed
 
     def restore(self, saved: Mapping[str, str], now_ns: int, *, lost: bool = True) -> None:
-        """Continue from what the memory holds, before the first datagram.
+        """Restore the state that the memory saved, before the first datagram.
 
-        Unless none can have been `lost`, gauges are uncertain from the last saved datagram on.
-        Raises ValueError, TypeError or KeyError for what `changed` has not written.
+        With `lost`, datagrams may be missing: gauges are uncertain since the last saved one.
+        Raises ValueError, TypeError or KeyError for text that `changed` has not written.
         """
         heard, longest = map(int, saved.get(_HEARD, f"{now_ns} 0").split())
         gauges: dict[Series, str] = {}

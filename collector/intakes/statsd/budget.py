@@ -1,9 +1,9 @@
-"""Budgets of series: how many different ones an Asterisk may have in each measurement. Pure.
+"""Budgets of series: limits of an Asterisk's distinct series in each measurement. Pure.
 
-Each Asterisk has budgets of its own, so that none takes room from another. Half of a budget is for
-any new series. Of the rest, a new series gets a place once it has come in `ROUNDS` flushes, so that
-made-up names, which rarely repeat, cannot use it up. A series that has not come for `IDLE_DAYS`
-gives its place away when the budget is used up.
+Each Asterisk has its own budgets, so that none takes room from another. Half of a budget is open to
+any new series. In the other half, a series gets a place once it was sent in `ROUNDS` flushes, so
+that made-up names, which rarely repeat, cannot exhaust it. Once a budget is used up, a series that
+was not sent for `IDLE_DAYS` loses its place to a new one.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from typing import Final
 from collector.intakes.series import Series
 
 SERIES: Final = 1000
-"""The most series of one measurement, for each Asterisk."""
+"""Most series of one measurement of one Asterisk."""
 LARGE: Final = {"endpoint_channels": 5000, "pjsip_rtt": 5000}
-"""The same for the measurements that have a series an endpoint or an AOR."""
+"""Most series of the measurements that have a series for each endpoint or AOR."""
 MEASUREMENTS: Final = 200
-"""The most measurements that the names of one Asterisk may make."""
+"""Most measurements made from the names of one Asterisk."""
 ROUNDS: Final = 5
-"""Flushes in which a series must come to get a place in the second half."""
+"""Flushes in which a series must be sent to get a place in the second half."""
 IDLE_DAYS: Final = 7
 _MOST_WAITING: Final = 4096
 
 
 class SeriesBudget:
-    """The series of one Asterisk that have a place, with the UTC day on which each last came."""
+    """Series of one Asterisk that have a place, with the UTC day on which each was last sent."""
 
     def __init__(self) -> None:
         self._days: dict[Series, int] = {}
         self._held: Counter[str] = Counter()
-        # How often, and in which flush last, a series without a place has come.
+        # By series without a place: the number of flushes that had it, and the last of them.
         self._once: dict[Series, tuple[int, int]] = {}
         self._again: dict[Series, tuple[int, int]] = {}
 
     def day(self, series: Series) -> int | None:
-        """The day on which a series came last; None if it has no place."""
+        """Day on which a series was last sent; None if it has no place."""
         return self._days.get(series)
 
     def admit(self, series: Series, day: int, flush: int) -> Series | bool:
-        """Whether a series has a place, from now on too; the series that gave its place, if any.
+        """Give a series a place if there is one; return whether it has one, or the series replaced.
 
-        `flush` is the number of the running flush, rising by 1.
+        `flush` is the number of the current flush, which rises by 1.
         """
         if series in self._days:
             return True
@@ -64,14 +64,14 @@ class SeriesBudget:
         return freed
 
     def hold(self, series: Series, day: int) -> None:
-        """Note that a series came on a day; it has a place."""
+        """Record the day on which a series was sent, and give it a place."""
         if series not in self._days:
             self._held[series.measurement] += 1
             self._again.pop(series, None)
         self._days[series] = day
 
     def free(self, series: Series) -> None:
-        """Take the place of a series that has one."""
+        """Take its place from a series that has one."""
         del self._days[series]
         self._held[series.measurement] -= 1
 
@@ -82,7 +82,7 @@ class SeriesBudget:
             rounds += 1
         if rounds >= ROUNDS:
             return True
-        # Made-up names come once: they push out one another, not those that have come again.
+        # Made-up names are sent once: they replace one another, not names that were sent again.
         came = self._once if rounds == 1 else self._again
         if len(came) >= _MOST_WAITING:
             del came[next(iter(came))]

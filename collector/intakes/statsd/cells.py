@@ -25,7 +25,7 @@ from collector.schema.live import PJSIP_RTT_ALL
 
 
 class Cells:
-    """Holds what counters, timers and sets have got, and makes the slots that fill it."""
+    """Values of counters, timers and sets since the last flush, with the slots that add to them."""
 
     def __init__(self, counts: Counts, gauges: Gauges) -> None:
         self._counts = counts
@@ -36,7 +36,7 @@ class Cells:
         self._touched_sums: list[Sum] = []
         self._touched_timers: list[Timer] = []
         self._touched_sets: list[DistinctValues] = []
-        # By contact: the number of the start of which the first round trip has come.
+        # By contact: the number of the last start whose first round trip was received.
         self._firsts: dict[bytes, int] = {}
         self._round_trips = Timer(Series(PJSIP_RTT_ALL.name))
 
@@ -72,13 +72,13 @@ class Cells:
         )
 
     def forget(self, series: Series) -> None:
-        """Drop what a series holds."""
+        """Drop the values of a series."""
         self._sums.pop(series, None)
         self._timers.pop(series, None)
         self._sets.pop(series, None)
 
     def flush(self) -> Iterator[tuple[Series, dict[str, FieldValue]]]:
-        """Each counter, timer and set that got a value since the last flush, with its fields."""
+        """Counters, timers and sets with values since the last flush, each with its fields."""
         for total in self._touched_sums:
             total.touched = False
             yield total.series, {total.field: total.value}

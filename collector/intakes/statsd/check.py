@@ -1,4 +1,4 @@
-"""Checks of StatsD's settings and sockets for `collector check`: they change nothing."""
+"""Checks of StatsD's settings and sockets for `collector check`, without side effects."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Found(NamedTuple):
 
 
 def examine(settings: Settings) -> Iterator[Found]:
-    """Check the mapping, whether each Asterisk can be heard, and each address.
+    """Check the mapping, that each Asterisk has a source, and each address.
 
-    A file of Asterisks that cannot be read is not among them: it is AMI's too.
+    An unreadable file of Asterisks is not reported here, since AMI uses it too.
     """
     try:
         mapping_of(settings)
@@ -41,7 +41,7 @@ def examine(settings: Settings) -> Iterator[Found]:
 
 
 def _sources(settings: Settings) -> Iterator[Found]:
-    """Check that each Asterisk can be heard. Raises SettingsError."""
+    """Check that each Asterisk's datagrams can be received. Raises SettingsError."""
     if not settings.asterisk_file or not settings.statsd_listen:
         return
     paths = {one.at for one in settings.statsd_listen if isinstance(one.at, str)}
@@ -62,7 +62,7 @@ def _sources(settings: Settings) -> Iterator[Found]:
 
 
 def _address(endpoint: Endpoint) -> Iterator[Found]:
-    """Check that an address can be listened on, or that a collector does so already."""
+    """Check that an address can be bound, or that a collector has it already."""
     if isinstance(endpoint.at, str):
         yield _path(endpoint.at)
         return
@@ -89,7 +89,7 @@ def _address(endpoint: Endpoint) -> Iterator[Found]:
 
 
 def _path(path: str) -> Found:
-    """Check that a unix socket can be made; a socket that is there belongs to a collector."""
+    """Check that a unix socket can be created; an existing one belongs to a collector."""
     there, directory = Path(path), Path(path).parent
     if there.is_socket():
         return Found(True, f"StatsD at unix:{path}: the socket is there")

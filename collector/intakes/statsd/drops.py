@@ -1,6 +1,6 @@
-"""Names of what the StatsD intake drops or leaves out, and their counters. Pure.
+"""Reasons for which the StatsD intake drops or ignores parts of its input, and counters. Pure.
 
-The same names are in metrics, in logs and in what `collector statsd try` prints.
+Metrics, logs and `collector statsd try` use the same names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Drop(StrEnum):
-    """Reasons for which a sample, or a whole line, is not stored."""
+    """Reasons why a sample or a complete line is dropped."""
 
     MALFORMED = "malformed"
     """The line has no name, no value or no type."""
@@ -22,9 +22,9 @@ class Drop(StrEnum):
     UNKNOWN_TYPE = "unknown-type"
     """The type is none of c, g, ms, s, m, h, d."""
     UNKNOWN_PART = "unknown-part"
-    """A part after the type is none that DogStatsD has."""
+    """A part after the type is not one of DogStatsD's."""
     NEGATIVE_TIME = "negative-time"
-    """A time of type ms is negative, and is no round trip without an answer."""
+    """A time of type ms is negative, and does not stand for an unanswered round trip."""
     EVENT = "event"
     """A DogStatsD event."""
     SERVICE_CHECK = "service-check"
@@ -36,22 +36,22 @@ class Drop(StrEnum):
     TYPE_CONFLICT = "type-conflict"
     """A rule of the mapping file maps metrics of different types to one series."""
     TOO_LONG = "too-long"
-    """A datagram holds more samples than are taken of one."""
+    """A datagram holds more samples than the limit."""
 
 
 class Ignored(StrEnum):
-    """Parts of a line that are left out while its sample is taken."""
+    """Parts of a line that are ignored although its sample is stored."""
 
     TIMESTAMP = "timestamp"
-    """The time of a DogStatsD 1.3 sample; it counts at the time at which it arrives."""
+    """The time of a DogStatsD 1.3 sample; the time of its arrival is used instead."""
     ORIGIN = "origin"
     """The container or process that sent it (`c:`, `e:`, `card:`)."""
     BAD_TAG = "bad-tag"
     """A tag without a value, with a reserved or invalid name, or over the number of tags."""
     ZERO_RATE = "zero-rate"
-    """A sample rate of 0: the real one was too small to be written; the sample counts once."""
+    """A sample rate of 0, because the real one was too small to write; the sample counts once."""
     GAUGE_RATE = "gauge-rate"
-    """The sample rate of a gauge or a set, which has no meaning."""
+    """A sample rate of a gauge or a set, where it has no meaning."""
     AS_OTHER = "as-other"
     """The name or tags of a counter or timer over its budget: it is stored as `other`."""
 
@@ -60,9 +60,9 @@ class Ignored(StrEnum):
 class Counts:
     """Counters of one Asterisk since the start of the collector; they only rise.
 
-    `samples` are taken, `drops` and `ignored` by reason. `underflows` counts changes that would
-    have made a gauge of things negative, `restarts` the recognised starts of the Asterisk,
-    `meter_support` the samples that Asterisk's inverted option `meter_support=no` has renamed.
+    `samples` counts accepted samples, `drops` and `ignored` count by reason, `underflows` changes
+    that would have made a gauge of things negative, `restarts` recognised starts of the Asterisk,
+    `meter_support` samples that Asterisk's inverted option `meter_support=no` has renamed.
     """
 
     samples: int = 0

@@ -1,7 +1,7 @@
-"""Changes of the number of endpoints: what they tell of Asterisk's modules and reloads. Pure.
+"""Interprets changes of the number of endpoints: modules loaded or unloaded, and reloads. Pure.
 
-Source: res_endpoint_stats.c. It adds all endpoints when it is loaded, takes all away when it is
-unloaded, and single ones as they come and go; but PJSIP's that a reload deletes mostly stay.
+Source: res_endpoint_stats.c. It adds all endpoints when it is loaded and subtracts all when it is
+unloaded, and single ones in between. PJSIP endpoints that a reload deletes mostly stay.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ class Finding(Enum):
     """The meaning of a change."""
 
     USUAL = auto()
-    """The gauges are as right as before."""
+    """The gauges are as certain as before."""
     NEW_SET = auto()
-    """The first of a whole new set: nothing is left of earlier ones."""
+    """The first endpoint of a complete new set; no earlier endpoint is left."""
     UNCLEAR = auto()
     """A reload has added it, and nothing tells which ones the reload has deleted; or a start has
     added as many as it had added before its first zero, which may not have been its own then."""
     UNLOADED = auto()
-    """Most went at once: nobody counts until the module is loaded again."""
+    """Most endpoints left at once: changes are not sent until the module is loaded again."""
 
 
 class EndpointSet:
-    """The endpoints of one Asterisk as a set that modules add and take away."""
+    """The endpoints of one Asterisk as a set that modules add and remove."""
 
     def __init__(self) -> None:
         self._is_new = False
@@ -36,14 +36,14 @@ class EndpointSet:
         self._fell_from = 0.0
         self._gone = 0
         self._was_certain = False
-        # Of the last start: how many were added before its first zero, and how many after.
+        # Endpoints that the last start added before its first zero, and after it.
         self._before = 0.0
         self._after = 0.0
 
     def started(self, now_ns: int, before: float, *, is_clear: bool) -> None:
-        """Asterisk has started; it had added so many endpoints `before` its first zero.
+        """Record a start of Asterisk that added `before` endpoints before its first zero.
 
-        If that is not clear, the whole set is expected at once or not at all.
+        Unless `is_clear`, the complete set is expected at once or not at all.
         """
         self._is_new = before == 0
         self._is_clear = is_clear
@@ -51,11 +51,11 @@ class EndpointSet:
         self._before, self._after = before, 0.0
 
     def state_fell(self) -> None:
-        """An endpoint has left a state: all modules are loaded, so the set is complete."""
+        """Record that an endpoint left a state: all modules are loaded, so the set is complete."""
         self._grew = 0
 
     def change(self, count: float, delta: float, now_ns: int, *, is_certain: bool) -> Finding:
-        """The meaning of a change of the number of all endpoints, `count` before it.
+        """The meaning of a change by `delta` of the number of all endpoints, `count` before it.
 
         `is_certain`: that number is known to be right.
         """

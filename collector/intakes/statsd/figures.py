@@ -13,11 +13,11 @@ from collector.metrics import Metrics
 
 _NS_PER_S: Final = 1e9
 _FAILED: Final = "failed"
-"""Reason of datagrams and flushes that failed by a fault of ours."""
+"""Reason of datagrams and flushes that failed because of an error in this program."""
 
 
 class Figures:
-    """Keeps the metrics as the counters of the Asterisks are."""
+    """Updates the metrics from the counters of the Asterisks."""
 
     def __init__(self, metrics: Metrics, stations: Stations) -> None:
         self._metrics = metrics
@@ -52,7 +52,7 @@ class Figures:
             self._metrics.statsd_heard.labels(station.name).set(station.heard_ns / _NS_PER_S)
 
     def forget(self, station: Station) -> None:
-        """End the gauges of an Asterisk, and with them the alerts about it."""
+        """Remove the gauges of an Asterisk, which ends its alerts."""
         for gauge in (self._metrics.statsd_uncertain, self._metrics.statsd_heard):
             with contextlib.suppress(KeyError):
                 gauge.remove(station.name)

@@ -1,4 +1,4 @@
-"""One gauge, and how far it can be believed. Pure."""
+"""One gauge and its certainty. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collector.intakes.statsd.names import Role
 
 
 class Gauge:
-    """A gauge and how far it can be believed.
+    """A gauge and its certainty.
 
-    `since` is when it began to be uncertain (ns; 0: it is right). `is_set` says that it has ever
-    been set rather than changed, `signed` that it has been set to a negative value on purpose,
-    `total` that it is the count of all endpoints. `stored` is false if a rule drops its name.
-    `name` and `tags` are those that were sent, for another mapping; `name` is empty if no rule can
-    match it.
+    `since` is the time in ns since which it is uncertain; 0: it is right. `is_set` is whether it
+    was ever set rather than changed, `signed` whether it was set to a negative value on purpose,
+    `total` whether it is the count of all endpoints, `stored` whether its points are stored: false
+    if a rule drops its name. `name` and `tags` are as sent, for another mapping; `name` is empty if
+    no rule can match it.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Gauge:
 
     @classmethod
     def restored(cls, series: Series, text: str) -> Gauge:
-        """A gauge from its saved state."""
+        """The gauge of a saved state."""
         (field, role, value, since, heard, is_set, signed, total, name, tags) = json.loads(text)
         gauge = cls(series, field, Role[role], total=bool(total))
         gauge.value, gauge.since, gauge.heard = value, since, heard

@@ -1,7 +1,7 @@
-"""Gauges of one Asterisk that stay right over restarts, or say since when they may be wrong. Pure.
+"""Gauges of one Asterisk: right over its restarts, or marked with the time of uncertainty. Pure.
 
 A relative gauge (`+1`, `-1`) is right from a recognised start of Asterisk on, while no datagram is
-lost. The rules, and what shows a start: docs/senders/statsd-wire.md.
+lost. docs/senders/statsd-wire.md has the rules, and the signs of a start.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from collector.intakes.statsd.names import Role
 from collector.intakes.statsd.starts import NS_PER_S, SET_GROWS_NS, START_TAKES_NS, Gaps
 
 SILENT_DAYS: Final = 7
-"""Days of silence of the Asterisk after which its gauges are no longer stored."""
+"""Days of the Asterisk's silence after which its gauges are no longer stored."""
 IDLE_DAYS: Final = 30
-"""Days after which a gauge of an endpoint or of the dialplan that nobody changes is no longer."""
+"""Days after which an unchanged gauge of an endpoint or of the dialplan is no longer stored."""
 ONE_START_NS: Final = 60 * NS_PER_S
-"""The longest time between the first and the last zero of one start of Asterisk."""
+"""Longest time between the first and the last zero of one start of Asterisk."""
 NEGATIVE_NS: Final = NS_PER_S
-"""The longest time between the `0` and the `-7` that set a gauge to -7."""
+"""Longest time between the `0` and the `-7` that set a gauge to -7."""
 SHORTEST_LIFE_NS: Final = 10_000_000
-"""The shortest time between two starts; each looks at all gauges."""
+"""Shortest time between two starts, since each goes through all gauges."""
 SILENCE_NS: Final = 20 * NS_PER_S
-"""The shortest silence of an Asterisk that makes its gauges uncertain."""
+"""Shortest silence of an Asterisk that makes its gauges uncertain."""
 SILENCE_FACTOR: Final = 3
-"""An Asterisk is silent after this many times the longest pause that it has made before."""
+"""Factor of an Asterisk's longest pause after which it counts as silent."""
 MOST_WRONG: Final = 10_000
-"""About the most points of earlier flushes that are marked afterwards."""
+"""Most points of earlier flushes that are marked afterwards, approximately."""
 _FLUSHES: Final = 64
-"""The last flushes, which can be marked afterwards."""
+"""Number of latest flushes that can be marked afterwards."""
 _NS_PER_DAY: Final = 86_400 * NS_PER_S
-# Sums of fractions come back to 0 but for a rounding error.
+# Sums of fractions return to 0 except for a rounding error.
 _NOTHING: Final = 1e-9
 
 _PJSIP: Final = frozenset({Role.CONTACTS, Role.REGISTRATIONS})
@@ -55,7 +55,7 @@ class Gauges:
         self.sure = False
         """Whether a start of the Asterisk has been seen and nothing has been lost since."""
         self.stale = False
-        """Whether a gauge was dropped that a slot may still hold."""
+        """Whether a gauge was dropped to which a slot may still refer."""
         self._zeroed: set[Gauge] = set()
         self._last_zero = 0
         self._endpoints: dict[Series, Gauge] = {}
@@ -72,11 +72,11 @@ class Gauges:
         return iter(self._gauges.values())
 
     def get(self, series: Series) -> Gauge | None:
-        """The gauge of a series, if there is one."""
+        """The gauge of a series; None if there is none."""
         return self._gauges.get(series)
 
     def add(self, gauge: Gauge) -> Gauge:
-        """Hold a new gauge."""
+        """Add and return a new gauge."""
         self._gauges[gauge.series] = gauge
         if gauge.role is Role.ENDPOINTS:
             self._endpoints[gauge.series] = gauge
@@ -93,11 +93,11 @@ class Gauges:
             self.stale = True
             self._gone.append(series)
             if gauge.value and not gauge.is_set:
-                # If it comes back, it begins at 0, which is not what it was.
+                # If it returns, it starts at 0 instead of its last value.
                 self.sure = False
 
     def move(self, gauge: Gauge, series: Series) -> None:
-        """Go on with a gauge under another series, which has none yet."""
+        """Continue a gauge under another series, which has none yet."""
         del self._gauges[gauge.series]
         self._endpoints.pop(gauge.series, None)
         self._channels.pop(gauge.series, None)
@@ -107,7 +107,7 @@ class Gauges:
         self._save(gauge)
 
     def set(self, gauge: Gauge, value: float, now_ns: int) -> None:
-        """Take an absolute value."""
+        """Set a gauge to an absolute value."""
         if gauge.role in _PJSIP and value == 0:
             self._zero(gauge, now_ns)
         gauge.value = value
@@ -117,7 +117,7 @@ class Gauges:
         self._note(gauge, now_ns)
 
     def change(self, gauge: Gauge, delta: float, now_ns: int, *, rated: bool = False) -> None:
-        """Take a relative value. `rated`: it was sampled, so that others are missing."""
+        """Change a gauge by a relative value. `rated`: it was sampled, so others are missing."""
         if rated or (gauge.heard == 0 and not self.sure):
             self.doubt(gauge, now_ns)
         if gauge.role is Role.ENDPOINTS:
@@ -144,7 +144,7 @@ class Gauges:
             self._note(gauge, now_ns)
 
     def lost(self, since_ns: int, until_ns: int = 0) -> None:
-        """Note that datagrams may have been lost in this time: every gauge may be wrong."""
+        """Mark every gauge as uncertain because datagrams may have been lost in this time."""
         self.sure = False
         self._lost = max(self._lost, since_ns, until_ns)
         for gauge in self._gauges.values():
@@ -160,7 +160,7 @@ class Gauges:
             self._changed.append(gauge)
 
     def doubt(self, gauge: Gauge, since_ns: int) -> None:
-        """Note that a gauge may be wrong since a time."""
+        """Mark a gauge as uncertain since a time."""
         if not gauge.since:
             gauge.since = since_ns
             self._save(gauge)
@@ -184,7 +184,7 @@ class Gauges:
             self._unloaded = now_ns
 
     def channels_subscribed(self, now_ns: int) -> None:
-        """Note that a module has subscribed to the channels' topic.
+        """Record that a module has subscribed to the channels' topic.
 
         Modules do so at a start. Later it may be res_chan_stats, which has missed channels until
         it was loaded again.
@@ -196,7 +196,7 @@ class Gauges:
     # Starts of Asterisk.
 
     def _zero(self, gauge: Gauge, now_ns: int) -> None:
-        """A gauge of PJSIP was set to 0, as Asterisk does at each start, once each."""
+        """Handle a gauge of PJSIP set to 0, which Asterisk does to each of them at each start."""
         passed = now_ns - self._last_zero
         again = passed > ONE_START_NS or (gauge in self._zeroed and passed >= SHORTEST_LIFE_NS)
         if gauge.role is Role.CONTACTS and (again or not self._zeroed_contacts()):
@@ -214,7 +214,7 @@ class Gauges:
         return any(gauge.role is Role.CONTACTS for gauge in self._zeroed)
 
     def _start(self, now_ns: int) -> None:
-        """Asterisk has started: nothing of its former life is left."""
+        """Reset gauges at a start of Asterisk, or mark those that may outlive it."""
         self._counts.restarts += 1
         self.starts += 1
         self._started = now_ns
@@ -227,23 +227,23 @@ class Gauges:
             if down_since and (gauge.value or gauge.heard > down_since):
                 self._was_wrong(gauge, down_since, now_ns)
             if gauge.role is Role.OTHER and gauge.is_set:
-                # It may be of a thing that outlives the Asterisk, or not.
+                # The thing that it counts may outlive the Asterisk or not.
                 if gauge.heard < now_ns - NS_PER_S:
                     self.doubt(gauge, now_ns)
                 continue
-            # Zeros of registrations that came before those of the contacts are of this start.
+            # Zeros of registrations just before those of the contacts belong to this start.
             if not (gauge.role is Role.REGISTRATIONS and gauge in self._zeroed):
                 gauge.value = came_before.get(gauge, 0.0)
-            # The whole set of endpoints may be yet to come.
+            # The complete set of endpoints may not have been sent yet.
             gauge.since = 0 if is_clear or gauge.role is not Role.ENDPOINTS else now_ns
             self._save(gauge)
         self._unloaded = 0
 
     def _came_before(self, now_ns: int) -> tuple[dict[Gauge, float], bool]:
-        """The endpoints that this start has added before its first zero; whether that is clear.
+        """Endpoints that this start added before its first zero, and whether they are certain.
 
-        It is not where datagrams of the start may have been lost, or where endpoints were added
-        more than once: that may have been a reload.
+        They are uncertain if datagrams of the start may have been lost, or if endpoints were added
+        more than once, which may have been a reload.
         """
         added, is_clear = self.gaps.started(now_ns)
         for gauge, number in added.items():
@@ -261,7 +261,7 @@ class Gauges:
     # Flushes and the memory.
 
     def flush(self, now_ns: int) -> Iterator[tuple[Gauge, int]]:
-        """Each stored gauge, and for how long it may have been wrong, in s; -1: it is right."""
+        """Stored gauges, each with the seconds for which it may have been wrong; -1: right."""
         self._flushes = [*self._flushes[-(_FLUSHES - 1) :], now_ns]
         silence = max(SILENCE_NS, SILENCE_FACTOR * self.gaps.longest)
         is_silent = bool(self.gaps.heard) and now_ns - self.gaps.heard > silence
@@ -292,12 +292,12 @@ class Gauges:
         return may_end and now_ns - gauge.heard > IDLE_DAYS * _NS_PER_DAY
 
     def wrong(self) -> Iterable[tuple[Series, int, int]]:
-        """Gauges that turned out to have been wrong, since when, and an earlier flush of then."""
+        """Gauges found to have been wrong: series, since when, and the time of an earlier flush."""
         wrong, self._wrong = self._wrong, []
         return wrong
 
     def saved(self) -> Iterator[tuple[Series, str | None]]:
-        """Gauges that have changed since the last call; None for those forgotten."""
+        """Saved states of gauges changed since the last call; None for dropped gauges."""
         changed, self._changed = self._changed, []
         gone, self._gone = self._gone, []
         for series in gone:
@@ -311,10 +311,10 @@ class Gauges:
     def restore(
         self, saved: Mapping[Series, str], heard_ns: int, *, sure: bool, lost_until_ns: int
     ) -> None:
-        """Continue with saved gauges. The last datagram before came at `heard_ns`.
+        """Restore saved gauges; `heard_ns` is the time of the last datagram before.
 
-        `sure` is what it was when they were saved. `lost_until_ns` is the end of the time in which
-        others may have come; 0: none has.
+        `sure` is the attribute's saved value. `lost_until_ns` is the end of the time in which
+        datagrams may have been lost; 0: none were.
         """
         self.sure = sure
         for series, text in saved.items():

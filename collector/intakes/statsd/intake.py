@@ -1,4 +1,4 @@
-"""The StatsD intake at work: saves each second what has come, and flushes on a grid of times."""
+"""The running StatsD intake: journals datagrams each second and flushes on a grid of times."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ log = structlog.get_logger("collector.statsd")
 
 _SAVE_S: Final = 1.0
 _NOBODY: Final = ""
-"""The name of no Asterisk, under which the mark of a clean stop is saved."""
+"""Name that no Asterisk has, under which the mark of a clean stop is saved."""
 _STOPPED: Final = "stopped"
-"""Key of that mark: the kernel's counts of drops, by socket."""
+"""Key of the mark of a clean stop, whose value is the kernel's counts of drops by socket."""
 
 
 class _Words(NamedTuple):
-    """The log's words when something begins to fail, and when it works again."""
+    """Log messages for the first failure of a step, and for its recovery."""
 
     begin: str
     end: str
@@ -77,7 +77,7 @@ def mapping_of(settings: Settings) -> NameMapping:
 
 
 class OpenStatsd:
-    """Takes what the sockets receive, and stores it through the memory and the outbox.
+    """Aggregates received datagrams, and stores them by way of the memory and the outbox.
 
     `readers` are the datagram sockets, asked each second for what the kernel dropped.
     """
@@ -92,7 +92,7 @@ class OpenStatsd:
         self._stored = False
         """Whether the memory still holds a flush that the outbox has."""
         self._changed: dict[str, dict[str, str | None]] = {}
-        """What is known and not in the memory yet, by Asterisk and key."""
+        """Changes of state that are not in the memory yet, by Asterisk and key."""
         self._step_lock = asyncio.Lock()
         self._failing: set[str] = set()
         self._figures = Figures(context.metrics, stations)
@@ -107,11 +107,11 @@ class OpenStatsd:
         return {}
 
     def identify(self, body: bytes) -> Proof | Refusal:
-        """No body is of this sender, and its data has no owner among the community."""
+        """Refuse: StatsD has no request bodies, and live values have no owner."""
         return Refusal(Reason.MALFORMED_JSON, "StatsD has no owners")
 
     async def restore(self) -> None:
-        """Go on from where an earlier process was stopped or killed. Raises MemoryUnavailable."""
+        """Restore the state of an earlier process, stopped or killed. Raises MemoryUnavailable."""
         live, now = self._context.memory.live, self._context.clock()
         saved = await asyncio.to_thread(live.read)
         # The mark of a clean stop goes with the Asterisks that are no longer in the file.
@@ -140,10 +140,10 @@ class OpenStatsd:
                 await self._flush(due)
 
     def _goes_on(self, stopped: str | None) -> bool:
-        """Whether every datagram since an earlier process is here, but for the kernel's drops.
+        """Whether the sockets hold every datagram since an earlier process, but for kernel drops.
 
-        So it is if that process was stopped and its sockets have been open all the while. Then what
-        the kernel has dropped since is counted here.
+        True if that process stopped cleanly and its sockets stayed open. The kernel's drops since
+        then are counted here.
         """
         if stopped is None or not self._context.statsd:
             return False
@@ -160,7 +160,7 @@ class OpenStatsd:
                 await self._step()
 
     async def stop(self) -> None:
-        """Flush what has come since the last flush, at the time that it is now."""
+        """Flush the values since the last flush, with the present time."""
         async with self._step_lock:
             self._look_at_kernel()
             seen = json.dumps([reader.drops_seen for reader in self.readers])
@@ -171,7 +171,7 @@ class OpenStatsd:
             self._figures.update()
 
     def truth(self, asterisk: str, values: Mapping[Series, float]) -> None:
-        """Set gauges of an Asterisk to the true values that AMI tells."""
+        """Set gauges of an Asterisk to their true values, from AMI."""
         now = self._context.clock()
         for station in self._stations.all:
             if station.name == asterisk:
@@ -179,7 +179,7 @@ class OpenStatsd:
                     station.aggregator.truth(series, value, now)
 
     def reload(self) -> None:
-        """Read the mapping and the file of Asterisks again; a wrong one changes nothing."""
+        """Read the mapping and the file of Asterisks again; an invalid file changes nothing."""
         settings = self._context.settings
         try:
             mapping, found = mapping_of(settings), asterisks(settings)
@@ -196,7 +196,7 @@ class OpenStatsd:
             # The clock was set back.
             self._flushed_ns = due
         if due > self._flushed_ns:
-            # What came before the end of the flush may still wait in the sockets.
+            # Datagrams from before the end of the flush may still wait in the sockets.
             for reader in self.readers:
                 reader.read()
             await self._flush(due)
@@ -209,7 +209,7 @@ class OpenStatsd:
         if dropped:
             self._context.metrics.statsd_dropped.labels("kernel").inc(dropped)
             now = self._context.clock()
-            # The kernel does not tell whose they were.
+            # The kernel does not tell which Asterisk sent them.
             for station in self._stations.all:
                 station.aggregator.lost(now)
         self._tell("kernel", f"{dropped} datagrams" if dropped else None)
@@ -233,7 +233,7 @@ class OpenStatsd:
             self._stored = False
 
     async def _flush(self, at_ns: int) -> None:
-        """Flush at a time, unless the outbox takes nothing: then all stays for the next time."""
+        """Flush at a time; while the outbox is unavailable, values stay for the next flush."""
         self._flushed_ns = max(self._flushed_ns, grid(at_ns, self._interval))
         if (why := self._context.outbox.unavailable) is not None:
             self._tell("unavailable", why)
@@ -246,7 +246,7 @@ class OpenStatsd:
             points += station.flush(at_ns)
             known = self._changed.setdefault(station.name, {})
             known.update(station.aggregator.changed())
-            # Datagrams are read between two Asterisks.
+            # Lets datagrams be read between two Asterisks.
             await asyncio.sleep(0)
         for entry in entries(
             points,
@@ -272,21 +272,21 @@ class OpenStatsd:
         await self._forget_gone()
 
     async def _forget_gone(self) -> None:
-        """Forget the Asterisks that were taken out of the file, after their last flush."""
+        """Remove Asterisks that are no longer in the file, after their last flush."""
         gone = self._stations.forget_gone()
         if not gone:
             return
         for station in gone:
             self._changed.pop(station.name, None)
             self._figures.forget(station)
-        # If it fails, the next start forgets them.
+        # If this fails, the next start removes them.
         with contextlib.suppress(MemoryUnavailable):
             await asyncio.to_thread(
                 self._context.memory.live.forget, but=[one.name for one in self._stations.all]
             )
 
     async def _deliver(self) -> bool:
-        """Append the last flush to the outbox; return whether the outbox has it."""
+        """Append the last flush to the outbox; return whether it succeeded."""
         if not self._waiting:
             return True
         try:
@@ -300,7 +300,7 @@ class OpenStatsd:
         return True
 
     def _tell(self, what: str, why: str | None) -> None:
-        """Log that something begins to fail, or works again (`why` is None)."""
+        """Log the first failure of a step, or its recovery (`why` is None)."""
         words = _FAILURES[what]
         if why is not None and what not in self._failing:
             self._failing.add(what)

@@ -1,6 +1,6 @@
 """Parser of StatsD's datagrams and lines, with DogStatsD 1.1 to 1.3. Pure.
 
-The forms and what becomes of each: docs/senders/statsd-wire.md. Sources of the formats:
+docs/senders/statsd-wire.md lists the forms of a line and their outcomes. Sources of the formats:
 https://github.com/statsd/statsd/blob/master/docs/metric_types.md and
 https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/
 """
@@ -23,26 +23,26 @@ TYPES: Final = frozenset({COUNTER, GAUGE, SET, METER, TIMER, b"h", b"d"})
 """Counter, gauge, set, meter, timer in ms, histogram, distribution."""
 
 MOST_SAMPLES: Final = 10_000
-"""Most samples that are taken of one line, and most lines of one datagram."""
+"""Most samples read from one line, and most lines read from one datagram."""
 LARGEST: Final = 1e100
-"""The largest size of a value; sums of such values stay finite."""
+"""Largest absolute value; sums of such values stay finite."""
 MOST_TAGS: Final = 8
-"""Most tags that are taken of one line."""
+"""Most tags read from one line."""
 _SMALLEST_RATE: Final = 1e-9
 
 _NUMBER: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _NUMBER_MAX: Final = 400
 _PACKED: Final = frozenset({TIMER, b"h", b"d"})
-"""Types of which a plain line may hold several values, `name:1:2|ms`."""
+"""Types of which one line may hold several values, `name:1:2|ms`."""
 _MARKS: Final = (b"#", b"T")
 _ORIGINS: Final = (b"c:", b"e:", b"card:")
 _TAG_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
 class Sample(NamedTuple):
-    """One sample: its type, name and value as sent, what it counts for, and its tags.
+    """One sample: type, name and value as sent, weight, and tags.
 
-    `weight` is 1 / sample rate. `rated` says that a sample rate under 1 was sent.
+    `weight` is 1 / sample rate, `rated` whether a sample rate under 1 was sent.
     """
 
     type: bytes
@@ -55,7 +55,7 @@ class Sample(NamedTuple):
 
 @dataclass(slots=True)
 class Parsed:
-    """What a line holds: samples, drops by reason, and parts that were left out."""
+    """Contents of a line: samples, drops by reason, and ignored parts."""
 
     samples: list[Sample] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
@@ -63,14 +63,14 @@ class Parsed:
 
 
 class _Refused(Exception):
-    """A sample, or the rest of a line, is dropped for this reason."""
+    """A sample or the rest of a line is dropped; holds the reason."""
 
     def __init__(self, drop: Drop) -> None:
         self.drop = drop
 
 
 def number(text: bytes) -> float | None:
-    """A value as a finite number of at most `LARGEST`; None for anything else."""
+    """Parse a finite number of at most `LARGEST` in size; None for any other text."""
     if len(text) > _NUMBER_MAX or not _NUMBER.fullmatch(text):
         return None
     value = float(text)
@@ -80,8 +80,8 @@ def number(text: bytes) -> float | None:
 def lines(datagram: bytes) -> Sequence[bytes]:
     """The lines of a datagram, at most one more than `MOST_SAMPLES`.
 
-    Asterisk sends one metric a datagram, and a name or the text of a set may have line feeds in it,
-    but never `|`. So line feeds before which no `|` occurs do not end a line.
+    Asterisk sends one metric a datagram, and a name or the text of a set may contain line feeds,
+    but never `|`. So a line feed ends a line only if a `|` precedes it.
     """
     # A line feed that ends the datagram may also be part of a set's text, before the type.
     text = datagram[:-1] if datagram.endswith(b"\n") else datagram
@@ -92,10 +92,10 @@ def lines(datagram: bytes) -> Sequence[bytes]:
 
 
 def parse(line: bytes, prefixes: Iterable[bytes] = ()) -> Parsed:
-    """Parse one line. An empty line holds nothing; no input raises.
+    """Parse one line. An empty line has no samples; no input raises.
 
-    A name may have colons. `prefixes` are beginnings of names that have some: of a set, whose text
-    may have colons too, the name ends at the first colon after such a beginning.
+    A name may contain colons; `prefixes` are known beginnings of such names. The text of a set may
+    contain colons too: its name ends at the first colon after such a beginning.
     """
     parsed = Parsed()
     line = line.removesuffix(b"\r")
@@ -132,7 +132,7 @@ def _parse(line: bytes, prefixes: Iterable[bytes], parsed: Parsed) -> None:
 
 
 def _is_dogstatsd(parts: Sequence[bytes]) -> bool:
-    """Whether what follows the first value has a part that only DogStatsD sends."""
+    """Whether a part after the first value is one that only DogStatsD sends."""
     has_value = b":" in parts[0]
     for part in parts[1:]:
         # After a second value, `c:3` is a counter and the third one.
@@ -143,7 +143,7 @@ def _is_dogstatsd(parts: Sequence[bytes]) -> bool:
 
 
 def _triples(head: bytes, parts: Sequence[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Value, type and rate of each of several values, `name:1|c|@0.1:2|c`; the first with name."""
+    """Value, type and rate of each value in `name:1|c|@0.1:2|c`; the first includes the name."""
     value, at = head, 0
     while at < len(parts):
         type_, colon, following = parts[at].partition(b":")
@@ -163,7 +163,7 @@ def _triples(head: bytes, parts: Sequence[bytes]) -> Iterator[tuple[bytes, bytes
 
 
 def _parse_dogstatsd(head: bytes, parts: Sequence[bytes], parsed: Parsed) -> None:
-    """Parse a line with parts of DogStatsD: one type, and values of all types but sets packed."""
+    """Parse a line with parts of DogStatsD: one type, and several values unless it is a set."""
     type_ = parts[0]
     rate = b""
     tags: dict[str, str] = {}
@@ -189,7 +189,7 @@ def _parse_dogstatsd(head: bytes, parts: Sequence[bytes], parsed: Parsed) -> Non
 def _name_and_values(
     head: bytes, type_: bytes, prefixes: Iterable[bytes]
 ) -> tuple[bytes, list[bytes]]:
-    """The name, and the values that belong to it, of what stands before the first `|`."""
+    """Split the text before the first `|` into a name and its values."""
     if type_ == SET:
         start = max((len(one) for one in prefixes if head.startswith(one)), default=0)
         at = head.find(b":", start)
@@ -197,7 +197,7 @@ def _name_and_values(
             at = head.find(b":")
     elif type_ in _PACKED and (first := head.find(b":")) >= 0:
         values = head[first + 1 :].split(b":")
-        # All that follows the first colon are numbers, or the name itself has colons.
+        # Either only numbers follow the first colon, or the name itself contains colons.
         at = first if all(map(_NUMBER.fullmatch, values)) else head.rfind(b":")
     else:
         at = head.rfind(b":")
@@ -230,7 +230,7 @@ def _add(
 
 
 def _weight(rate: bytes, type_: bytes, parsed: Parsed) -> tuple[float, bool]:
-    """What a sample counts for, and whether a rate under 1 was sent."""
+    """Weight of a sample (1 / rate), and whether a rate under 1 was sent."""
     if not rate:
         return 1.0, False
     value = number(rate[1:])
@@ -243,7 +243,7 @@ def _weight(rate: bytes, type_: bytes, parsed: Parsed) -> tuple[float, bool]:
         # Asterisk writes two digits: any rate under 0.005 becomes 0.00.
         parsed.ignored.append(Ignored.ZERO_RATE)
         return 1.0, True
-    # More than all cannot be sent.
+    # A rate over 1 has no meaning.
     return 1.0 / min(value, 1.0), value < 1
 
 

@@ -1,8 +1,8 @@
-"""Mapping files: which measurement and tags the name of a metric becomes. Pure but for `shipped`.
+"""Mapping files: rules from names of metrics to measurements and tags. Pure but for `shipped`.
 
-The form is that of statsd_exporter's mapping file, with `field` added:
+The format is that of statsd_exporter's mapping file, with `field` added:
 https://github.com/prometheus/statsd_exporter#metric-mapping-and-configuration
-docs/senders/statsd-wire.md has the keys that have a meaning here.
+docs/senders/statsd-wire.md lists the keys that have an effect.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from collector.schema.live import (
 )
 
 MetricType = Literal["counter", "gauge", "observer", "set"]
-"""The types that a rule may ask for; timers, histograms and distributions are observers."""
+"""Types that a rule may require; timers, histograms and distributions are observers."""
 
 VALUE: Final = "value"
-"""The field of a gauge or counter, unless its rule names another."""
+"""Field of a gauge or counter whose rule names none."""
 
 _TYPES: Final[Mapping[str, MetricType]] = {
     "counter": "counter",
@@ -59,19 +59,18 @@ _OF_ITSELF: Final = frozenset({STATSD_TRAFFIC.name, PJSIP_RTT_ALL.name})
 _TAKEN: Final = _OF_ITSELF | (
     {one.name for one in AMI_MEASUREMENTS} - {one.name for one in STATSD_MEASUREMENTS}
 )
-"""Measurements of the live database that no rule may fill."""
+"""Measurements of the live database that no rule may write to."""
 
 
 class MappingError(ValueError):
-    """A mapping file that cannot be used; the text says which rule, and what is wrong."""
+    """The mapping file is invalid; the text names the rule and the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a name becomes. `scale` is a factor for its values.
+    """Measurement, tags and field of a name; its values are multiplied by `scale`.
 
-    `field` is that of a gauge or counter. Tags of the line itself win over `tags` if
-    `line_tags_win`.
+    `field` is for gauges and counters. With `line_tags_win`, the line's own tags override `tags`.
     """
 
     measurement: str
@@ -95,7 +94,7 @@ class _Rule:
     honor_labels: bool
 
     def glob(self, parts: Sequence[str], name: str) -> list[str] | None:
-        """The name and what its wildcards matched; None if it does not match."""
+        """The name and the texts that the wildcards matched; None if it does not match."""
         found = [name]
         for mine, given in zip(self.parts, parts, strict=True):
             if mine == "*":
@@ -105,7 +104,7 @@ class _Rule:
         return found
 
     def target(self, groups: Sequence[str]) -> Target | None:
-        """What a matching name becomes; None if it is dropped."""
+        """The target of a matching name; None if the rule drops it."""
         if self.name is None:
             return None
         measurement = _NOT_IN_NAMES.sub("_", _filled(self.name, groups)) or "_"
@@ -130,9 +129,9 @@ class NameMapping:
         self._patterns = [(rule, rule.pattern) for rule in rules if rule.pattern is not None]
 
     def find(self, name: str, metric_type: MetricType) -> Found:
-        """What a metric becomes: a target, `drop`, or None where no rule matches.
+        """The first matching rule's outcome: a target or `drop`; None if no rule matches.
 
-        A name over `NAME_MAX` matches none.
+        A name longer than `NAME_MAX` matches no rule.
         """
         if len(name) > NAME_MAX:
             return None
@@ -150,7 +149,7 @@ class NameMapping:
 
 @cache
 def shipped() -> NameMapping:
-    """The rules for all that Asterisk's own modules send."""
+    """The shipped rules, for all metrics of Asterisk's own modules."""
     return read(resources.files(__package__).joinpath("asterisk.yml").read_text("utf-8"))
 
 
@@ -253,7 +252,7 @@ def _check_references(text: str, groups: int, where: str) -> None:
 
 
 def _filled(text: str, groups: Sequence[str]) -> str:
-    """A text with its references (`$1`, `${1}`) replaced by what was matched."""
+    """A text with its references (`$1`, `${1}`) replaced by the matched texts."""
     return _REFERENCE.sub(lambda found: groups[int(found[1] or found[2])], text)
 
 

@@ -14,17 +14,17 @@ from typing import Final
 from collector.intakes.statsd.line import COUNTER, GAUGE, METER, TIMER
 
 NAME_MAX: Final = 512
-"""The longest name, in characters, that is looked at; Asterisk's own are far shorter."""
+"""Longest name that is matched, in characters; Asterisk's own are far shorter."""
 SUBSCRIPTION: Final = "stasis.message.stasis_subscription_change_type"
-"""The meter that comes when a module subscribes to the topic of all channels."""
+"""Name of the meter that is sent when a module subscribes to the topic of all channels."""
 PREFIX_MAX: Final = 40
-"""The longest prefix that res_statsd sends, in bytes."""
+"""Longest prefix that res_statsd sends, in bytes."""
 METER_SUFFIX: Final = "_meter"
-"""What `meter_support=no` adds to a name, by an error in Asterisk 20, 22 and 23."""
+"""Suffix that `meter_support=no` adds to a name, by an error in Asterisk 20, 22 and 23."""
 
 
 class Role(Enum):
-    """The kinds of metrics that differ in when their values are right."""
+    """Kinds of metrics by the times at which their values are right."""
 
     CHANNELS = auto()
     """Relative gauge; no channel outlives its Asterisk."""
@@ -35,15 +35,15 @@ class Role(Enum):
     CONTACTS = auto()
     """Relative gauges that are set to 0 at each start of Asterisk."""
     REGISTRATIONS = auto()
-    """As contacts, but also set to 0 where their module alone is loaded again."""
+    """As contacts, but also set to 0 when only their module is loaded again."""
     RTT = auto()
-    """Timers, -1 where there was no answer."""
+    """Timers; -1 stands for no answer."""
     OTHER = auto()
     """Everything else, from the dialplan and from other senders."""
 
 
 _CONTACT_STATES: Final = "Unreachable|Reachable|Unknown|NonQualified|Removed"
-# Each is `prefix.name`; those of `_MISTAKABLE` may also be what a dialplan calls its own metrics.
+# Each is `prefix.name`; a dialplan's own metrics may have the names in `_MISTAKABLE` too.
 _UNMISTAKABLE: Final = (
     (Role.CONTACTS, GAUGE, rf"PJSIP\.contacts\.states\.(?:{_CONTACT_STATES})"),
     (Role.RTT, TIMER, r"PJSIP\.contacts\..+[;@]@[0-9a-f]{32}\.rtt"),
@@ -68,7 +68,7 @@ _MIDDLES: Final = (".states.", ".state.", ".message.")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A name that Asterisk's modules send: its prefix without the dot, and the rest.
+    """A name of Asterisk's modules: its prefix without the dot, and the rest.
 
     `certain` is false where a dialplan's own metric could have the same name behind a prefix.
     """
@@ -81,7 +81,7 @@ class Known:
 
 
 def recognise(name: str, type_: bytes) -> Known | None:
-    """A name of Asterisk's own modules; None for all others, and for very long ones."""
+    """Recognise a name of Asterisk's own modules; None for other and for overlong names."""
     if len(name) > NAME_MAX:
         return None
     if not name.endswith(_ENDS) and not any(middle in name for middle in _MIDDLES):
@@ -97,7 +97,7 @@ def recognise(name: str, type_: bytes) -> Known | None:
 def without_meter_suffix(name: str, type_: bytes) -> Known | None:
     """The metric that `meter_support=no` has turned into a counter, `channels.count_meter:+1|c`.
 
-    None for names that are not Asterisk's own: of a dialplan's, the type cannot be told.
+    None for other names: the type of a dialplan's metric cannot be known.
     """
     if type_ != COUNTER or not name.endswith(METER_SUFFIX):
         return None

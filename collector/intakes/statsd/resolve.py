@@ -1,4 +1,4 @@
-"""From a name to its slot: the mapping, Asterisk's own names, budgets. Pure."""
+"""Resolves names to slots by the mapping, Asterisk's own names and the budgets. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from collector.schema.live import (
 )
 
 MOST_PREFIXES: Final = 16
-"""The most prefixes of one Asterisk that are recognised."""
+"""Most prefixes of one Asterisk that are recognised."""
 _NS_PER_DAY: Final = 86_400 * 10**9
 _DIGEST: Final = 8
 
@@ -56,7 +56,7 @@ _GENERIC: Final[Mapping[MetricType, str]] = {
     "observer": STATSD_TIMER.name,
 }
 NAME_TAG: Final = "name"
-"""The tag of the measurements of names that no rule maps."""
+"""Tag with the name of a metric that no rule maps."""
 # A tag called like a field could not be queried.
 _RESERVED: Final = frozenset({ASTERISK.name, NAME_TAG, "time", UNCERTAIN, "count", "value"}) | {
     field.name for field in PJSIP_RTT.fields
@@ -64,7 +64,7 @@ _RESERVED: Final = frozenset({ASTERISK.name, NAME_TAG, "time", UNCERTAIN, "count
 
 
 def tag_value(text: str) -> str:
-    """A tag's value: clean, at most 64 characters, and still unique where the text is longer."""
+    """A tag's value: clean, at most 64 characters; a longer text is cut but stays unique."""
     if len(text) <= LABEL_LENGTH:
         return label(text)
     digest = blake2b(text.encode(errors="replace"), digest_size=_DIGEST // 2).hexdigest()
@@ -77,7 +77,7 @@ class Resolver:
     def __init__(self, mapping: NameMapping, counts: Counts, gauges: Gauges) -> None:
         self.mapping = mapping
         self.prefixes: set[str] = {""}
-        """Prefixes of which it is certain that this Asterisk has them."""
+        """Prefixes that this Asterisk certainly uses."""
         self._stale = False
         self._counts = counts
         self._gauges = gauges
@@ -89,7 +89,7 @@ class Resolver:
         self._places: dict[Series, str | None] = {}
 
     def resolve(self, sample: Sample, now_ns: int) -> tuple[Slot, bool]:
-        """The slot of a sample; and whether it lasts, or is for the running flush only."""
+        """The slot of a sample, and whether it lasts longer than the current flush."""
         name = sample.name.decode(errors="replace")
         known = self._known(recognise(name, sample.type))
         if known is None and (plain := self._known(without_meter_suffix(name, sample.type))):
@@ -102,14 +102,14 @@ class Resolver:
         return slot, lasting
 
     def _known(self, known: Known | None) -> Known | None:
-        """One of Asterisk's own names, unless it may be a dialplan's behind a made-up prefix."""
+        """`known`, or None if it may be a dialplan's own name with a made-up prefix."""
         if known is None or known.prefix in self.prefixes:
             return known
         if not known.certain:
             return None
         if len(self.prefixes) < MOST_PREFIXES:
             self.prefixes.add(known.prefix)
-            # Names with this prefix were taken for others.
+            # Until now names with this prefix counted as a dialplan's.
             self._stale = True
         return known
 
@@ -139,7 +139,7 @@ class Resolver:
         return self._cells.slot(sample, series, target, known), has_place
 
     def _target(self, name: str, known: Known | None, metric_type: MetricType) -> Target | None:
-        """What a name becomes; None if a rule drops it. No measurement: it is not stored."""
+        """The target of a name; None if a rule drops it. Without a measurement it is not stored."""
         found = self.mapping.find(name, metric_type)
         if found is None and known is not None and known.prefix:
             found = self.mapping.find(known.name, metric_type)
@@ -151,7 +151,7 @@ class Resolver:
         return Target("", {NAME_TAG: known.name})
 
     def remap(self, mapping: NameMapping, now_ns: int) -> None:
-        """Use another mapping from now on; gauges go on under what their names become."""
+        """Use another mapping from now on; gauges continue under their new series."""
         self.mapping = mapping
         self._types = {}
         for gauge in list(self._gauges):
@@ -174,7 +174,7 @@ class Resolver:
         if target is None or series is None or other is not None:
             self._drop(gauge.series)
             if other is not None:
-                # Two that were counted apart are one now.
+                # Two gauges that were counted separately are one now.
                 self._gauges.doubt(other, now_ns)
             return
         gauge.field = target.field
@@ -219,7 +219,7 @@ class Resolver:
         return place is not False
 
     def _drop(self, series: Series) -> None:
-        """Forget a series that has given its place away."""
+        """Remove a series that lost its place."""
         self._places[series] = None
         self._types.pop(series, None)
         self._cells.forget(series)
@@ -227,12 +227,12 @@ class Resolver:
         self._stale = True
 
     def stale(self) -> bool:
-        """Whether slots that were given out may be wrong now: all are to be looked up again."""
+        """Whether slots returned earlier may be wrong, so that all must be resolved again."""
         stale, self._stale = self._stale, False
         return stale
 
     def flush(self, now_ns: int) -> Iterator[tuple[Series, dict[str, FieldValue]]]:
-        """Each counter, timer and set that got a value since the last flush, with its fields."""
+        """Counters, timers and sets with values since the last flush, each with its fields."""
         self._flush += 1
         day = now_ns // _NS_PER_DAY
         if day != self._day:
@@ -244,17 +244,17 @@ class Resolver:
             yield series, fields
 
     def _seen(self, series: Series, day: int) -> None:
-        """Note that a series came on a day, if it has a place."""
+        """Record the day on which a series was sent, if it has a place."""
         if self._budget.day(series) not in (None, day):
             self._budget.hold(series, day)
             self._places[series] = str(day)
 
     def saved(self) -> Mapping[Series, str | None]:
-        """Days on which series came, changed since the last call; None: it has no place now."""
+        """Days on which series were last sent, changed since the last call; None: no place."""
         places, self._places = self._places, {}
         return places
 
     def restore(self, places: Mapping[Series, int]) -> None:
-        """Give saved series their places."""
+        """Restore the places of saved series."""
         for series, day in places.items():
             self._budget.hold(series, day)

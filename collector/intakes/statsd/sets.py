@@ -1,6 +1,6 @@
 """Sets: the number of distinct values in one flush. Pure.
 
-Values are held as 64-bit digests, so a caller's number stays in memory no longer than it takes.
+Values are stored as 64-bit digests, so a caller's number does not stay in memory.
 Up to `EXACT` distinct values the count is exact. Of more, the smallest digests are kept and the
 count is estimated from the largest of these (k minimum values,
 https://doi.org/10.1007/3-540-45726-7_1): a standard error of 1 / sqrt(EXACT - 2), or 1.6 %.
@@ -14,7 +14,7 @@ from typing import Final
 from collector.intakes.series import Series
 
 EXACT: Final = 4096
-"""The most distinct values of one set and flush that are counted exactly."""
+"""Most distinct values of one set and flush that are counted exactly."""
 _SPACE: Final = 1 << 64
 
 
@@ -30,7 +30,7 @@ class DistinctValues:
         self._limit = _SPACE
 
     def add(self, value: bytes) -> None:
-        """Take a value."""
+        """Add a value."""
         digest = int.from_bytes(blake2b(value, digest_size=8).digest())
         if digest < self._limit:
             self._digests.add(digest)

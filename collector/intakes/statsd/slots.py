@@ -1,7 +1,7 @@
-"""Slots: what is done with the values of one name and type. Pure.
+"""Slots: handlers of the values of one name and type. Pure.
 
-The aggregator keeps a slot for each name that it has seen, so that a datagram costs two look-ups
-and one call. `take` gets the value as it was sent, and the time in ns since 1970.
+The aggregator caches a slot for each name, so that a datagram costs two look-ups and one call.
+`take` gets the value as sent, and the time in ns since 1970.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collector.intakes.statsd.sets import DistinctValues
 from collector.intakes.statsd.timers import Timer
 
 MOST_CONTACTS: Final = 20_000
-"""The most contacts of which it is known that they have had their first round trip."""
+"""Most contacts remembered as having had their first round trip."""
 _COMMON: Final = {
     f"{sign}{size}".encode(): float(f"{sign}{size}")
     for sign in ("", "+", "-")
@@ -26,16 +26,16 @@ _COMMON: Final = {
 
 
 def numeric(value: bytes) -> float | None:
-    """A value as a number, None if it is none; the common ones from a table."""
+    """A value as a number; None if it is not one. Common values come from a table."""
     found = _COMMON.get(value)
     return number(value) if found is None else found
 
 
 class Slot(Protocol):
-    """Takes the values of one name and type."""
+    """Handler of the values of one name and type."""
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
-        """Take a value that stands for `weight` values; `rated`: others were not sent."""
+        """Handle a value that stands for `weight` values; `rated`: the others were not sent."""
         ...
 
 
@@ -91,7 +91,7 @@ class CounterSlot:
 
 
 class GaugeSlot:
-    """Sets a gauge, or changes it where the value has a sign."""
+    """Sets a gauge, or changes it if the value has a sign."""
 
     __slots__ = ("_counts", "_gauge", "_gauges", "_scale")
 
@@ -151,8 +151,8 @@ class TimerSlot:
 class RoundTripSlot:
     """Adds the round trips of one contact to timers: -1 is no answer, the first is left out.
 
-    `timers` are that of the contact's address of record and that of all contacts. `firsts` has, by
-    contact, the number of the start of which the first has been left out.
+    `timers` are that of the contact's address of record and that of all contacts. `firsts` maps
+    contacts to the number of the last start whose first round trip was left out.
     """
 
     __slots__ = ("_contact", "_counts", "_firsts", "_gauges", "_scale", "_timers", "_touched")
@@ -224,7 +224,7 @@ class SetSlot:
 
 
 class SubscriptionSlot:
-    """Passes on the meter of modules that subscribe to the channels' topic, and notes its time."""
+    """Records and passes on the meter of modules that subscribe to the channels' topic."""
 
     __slots__ = ("_gauges", "_slot")
 
@@ -233,7 +233,7 @@ class SubscriptionSlot:
         self._slot = slot
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
-        """Note the subscription and pass its value on."""
+        """Record the subscription and pass its value on."""
         self._gauges.channels_subscribed(now_ns)
         self._slot.take(value, now_ns, weight, rated=rated)
 

@@ -1,8 +1,8 @@
 """Sockets that receive StatsD: UDP and unix datagrams, and lines on TCP and unix connections.
 
-Each wake-up of the event loop reads many datagrams: a call of the loop for each would cost several
-times as much as the reading. What the kernel drops, because the socket's buffer is full, is counted
-by the kernel and read from it.
+Each wake-up of the event loop reads many datagrams: one call of the loop for each would cost
+several times as much as the reading. The kernel counts the datagrams that it drops because a
+socket's buffer is full; that count is read from it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collector.listen import EVERYWHERE, bind
 from collector.setting_types import Address, Endpoint, Transport
 
 LONGEST: Final = 65_536
-"""Datagrams and lines of this length and over are dropped; UDP's largest is 65 507 bytes."""
+"""Length in bytes from which datagrams and lines are dropped; UDP's largest is 65 507."""
 MOST_CONNECTIONS: Final = 256
 MOST_FROM_ONE: Final = 128
 """Most connections from one address or to one unix socket: one sender must not take all places."""
@@ -38,12 +38,13 @@ _SO_RCVBUFFORCE: Final = 33
 _SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("9I")
 _DROPS: Final = 8
-"""Place of `SK_MEMINFO_DROPS` in SO_MEMINFO (linux/sock_diag.h)."""
+"""Index of `SK_MEMINFO_DROPS` in SO_MEMINFO (linux/sock_diag.h)."""
 _MODE: Final = 0o666
-"""Mode of a unix socket: as with UDP on loopback, any local program may send. Its directory limits
-who."""
+"""Mode of a unix socket: any local program may send, as with UDP on loopback. Permissions of its
+directory can limit that."""
 _KEEP_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-"""From Python 3.13 on a server would remove its socket's file, which its parent may still hold."""
+"""Option that stops a server from removing its socket's file, which its parent may still have open;
+servers do so from Python 3.13 on."""
 
 
 class Source(Protocol):
@@ -51,28 +52,28 @@ class Source(Protocol):
 
     @property
     def gone(self) -> bool:
-        """Whether it takes nothing any more."""
+        """Whether it no longer accepts datagrams."""
         ...
 
     def take(self, datagram: bytes, now_ns: int) -> None:
-        """Take a datagram, or a line. Never raises."""
+        """Handle a datagram or a line. Never raises."""
         ...
 
 
 class Route(Protocol):
-    """Finds the source of what arrives, and counts what is dropped before it has one."""
+    """Finds the source of datagrams and connections, and counts those dropped without one."""
 
     @property
     def only(self) -> Source | None:
-        """The one source of everything, if addresses do not matter."""
+        """The only source, if addresses do not matter; else None."""
         ...
 
     def of_address(self, host: str) -> Source | None:
-        """The source at an IP address; None if datagrams from there are not wanted."""
+        """The source at an IP address; None if its datagrams are unwanted."""
         ...
 
     def of_path(self, path: str) -> Source | None:
-        """The source that writes to a unix socket; None if no one is to."""
+        """The source that writes to a unix socket; None if there is none."""
         ...
 
     def drop(self, reason: str) -> None:
@@ -89,7 +90,7 @@ class Bound:
 
     @property
     def shown(self) -> str:
-        """The address with the real port."""
+        """The address with the port that was bound."""
         at = self.endpoint.at
         if not isinstance(at, str):
             host, port, *_ = self.socket.getsockname()
@@ -160,7 +161,7 @@ def _bind(endpoint: Endpoint) -> list[socket.socket]:
 
 
 def _bind_path(path: str, kind: socket.SocketKind) -> socket.socket:
-    """Bind a unix socket, in place of one that a process before left behind. Raises OSError."""
+    """Bind a unix socket, replacing one that an earlier process left behind. Raises OSError."""
     made = socket.socket(socket.AF_UNIX, kind)
     try:
         if _is_left_behind(path, kind):
@@ -186,13 +187,13 @@ def _is_left_behind(path: str, kind: socket.SocketKind) -> bool:
         except ConnectionRefusedError:
             return True
         except OSError:
-            # Of the other kind: someone has it open.
+            # A socket of the other kind, which some process has open.
             return False
     return False
 
 
 def _widen(one: socket.socket) -> None:
-    """Ask for a large receive buffer; the kernel gives what its administrator allows."""
+    """Request a large receive buffer; the kernel grants up to its configured limit."""
     if buffer_bytes(one) >= BUFFER_BYTES:
         # A socket unit has given it as much; asked again without its rights, it would shrink.
         return
@@ -203,7 +204,7 @@ def _widen(one: socket.socket) -> None:
 
 
 def buffer_bytes(one: socket.socket) -> int:
-    """The size of a socket's receive buffer, as the kernel counts it."""
+    """Size of a socket's receive buffer in bytes, as the kernel counts it."""
     return one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
@@ -215,12 +216,12 @@ class Datagrams:
         self._route = route
         self._clock = clock
         self.drops_seen = 0
-        """The kernel's count of drops, as far as `kernel_drops` has told of it."""
+        """The kernel's count of drops at the last call of `kernel_drops`."""
         self._path = at.endpoint.at if isinstance(at.endpoint.at, str) else None
         self.socket.setblocking(False)
 
     def read(self) -> bool:
-        """Take the datagrams that wait, at most so many; return whether more may wait."""
+        """Read at most `_MOST_AT_ONCE` waiting datagrams; return whether more may wait."""
         path = self._path
         only = self._route.only if path is None else self._route.of_path(path)
         return self._read_by_address() if only is None else self._read_from(only)
@@ -253,7 +254,7 @@ class Datagrams:
         return False
 
     def kernel_drops(self) -> int:
-        """How many datagrams the kernel has dropped since the last call."""
+        """Number of datagrams that the kernel dropped since the last call."""
         try:
             info = self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
             dropped = int(_MEMINFO.unpack(info)[_DROPS])
@@ -280,10 +281,10 @@ class Lines(asyncio.Protocol):
         self._transport: asyncio.BaseTransport | None = None
         self._rest = b""
         self.peer = ""
-        """The address that it comes from, or the path of the unix socket."""
+        """IP address of the peer, or the path of the unix socket."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close the connection if it is from a foreign address, or one too many."""
+        """Close the connection if its address is unwanted or has too many connections."""
         self._transport = transport
         if isinstance(self._at.endpoint.at, str):
             self.peer = self._at.endpoint.at
@@ -300,7 +301,7 @@ class Lines(asyncio.Protocol):
             transport.close()
         else:
             self._connections.add(self)
-            # A peer that has vanished without a word must not hold its place for ever.
+            # A peer that vanished without closing must not occupy its place for ever.
             own = transport.get_extra_info("socket")
             own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
@@ -308,7 +309,7 @@ class Lines(asyncio.Protocol):
         return sum(one.peer == self.peer for one in self._connections) >= MOST_FROM_ONE
 
     def data_received(self, data: bytes) -> None:
-        """Take the whole lines."""
+        """Handle the complete lines."""
         if self._source is None:
             return
         if self._source.gone:
@@ -330,13 +331,13 @@ class Lines(asyncio.Protocol):
             self.close()
 
     def eof_received(self) -> None:
-        """Take the last line, which needs no newline."""
+        """Handle the last line, which needs no newline."""
         if self._source is not None and self._rest:
             self._source.take(self._rest, self._clock())
         self._rest = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Drop a line that a broken connection has cut: its end may be missing."""
+        """Drop the line that a broken connection cut off: its end may be missing."""
         self._connections.discard(self)
         if self._rest:
             self._route.drop("cut-line")
@@ -356,7 +357,7 @@ async def receiving(
 ) -> AsyncIterator[None]:
     """Receive on bound sockets from entry to exit; `readers` are those of datagram sockets.
 
-    `clock` gives UTC in ns. At exit, the datagrams that wait in the sockets are taken too.
+    `clock` returns UTC in ns. At exit, the datagrams that wait in the sockets are handled too.
     """
     loop = asyncio.get_running_loop()
     connections: set[Lines] = set()
@@ -381,7 +382,7 @@ async def receiving(
 
 
 def _end(loop: asyncio.AbstractEventLoop, reader: Datagrams) -> None:
-    """Stop reading, after all that waits in the socket."""
+    """Read all datagrams that wait in the socket, then stop reading."""
     loop.remove_reader(reader.socket)
     while reader.read():
         pass

@@ -1,8 +1,7 @@
 """Pauses in an Asterisk's datagrams, which show when it was down. Pure.
 
-Modules load in no fixed order: datagrams of a start may come before the zeros by which a start is
-recognised. Between the last datagram of the old process and the first of the new one there is the
-longest pause of that time.
+Modules load in no fixed order: a start may send datagrams before the zeros by which it is
+recognised. The longest pause before those zeros separates the old process from the new one.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Final, Generic, TypeVar
 
 NS_PER_S: Final = 10**9
 PAUSE_NS: Final = 5_000_000
-"""The shortest pause that is noted, in ns."""
+"""Shortest pause that is recorded, in ns."""
 START_TAKES_NS: Final = 60 * NS_PER_S
-"""The longest time from the first datagram of a start to its first zero."""
+"""Longest time from the first datagram of a start to its first zero."""
 SET_GROWS_NS: Final = 5 * NS_PER_S
-"""The longest time between two endpoints that are added by one start."""
+"""Longest time between two endpoints that one start adds."""
 DOWN_ENDED_NS: Final = 15 * NS_PER_S
-"""The longest time from the end of the pause in which an Asterisk was down to its first zero."""
+"""Longest time from the end of the pause in which an Asterisk was down to its first zero."""
 _MOST_SPELLS: Final = 24
 
 
@@ -28,7 +27,7 @@ G = TypeVar("G", bound=Hashable)
 
 @dataclass(slots=True)
 class _Spell(Generic[G]):
-    """Datagrams without a pause: the pause before them, their start, and endpoints' changes."""
+    """Datagrams without a pause between: the pause before, the start, and changes of endpoints."""
 
     pause: int
     start: int
@@ -40,23 +39,23 @@ class Gaps(Generic[G]):
 
     def __init__(self) -> None:
         self.heard = 0
-        """When the newest datagram came; 0: none has."""
+        """Time of the newest datagram in ns; 0: there is none."""
         self.longest = 0
-        """The longest pause in which the Asterisk was not down."""
+        """Longest pause in ns in which the Asterisk was not down."""
         self._longest_before = 0
         # Since the last start, or the last change of endpoints that no start makes.
         self._spells: list[_Spell[G]] = [_Spell(0, 0)]
-        # In this life of the Asterisk: whether its endpoints have come, whether they came after its
-        # first zero, until when, and whether more may come.
+        # Since the last start: whether its endpoints were added, whether that was after its first
+        # zero, the time of the last one, and whether more may follow.
         self._set_came = True
         self._zeros_first = False
         self._set_until = 0
         self._set_grows = False
 
     def pause(self, now_ns: int) -> None:
-        """Note that a datagram came after a pause of at least `PAUSE_NS`."""
+        """Record that a datagram arrived after a pause of at least `PAUSE_NS`."""
         if not self.heard:
-            # How long nothing came before is not known.
+            # The length of the pause before the first datagram is unknown.
             self._spells = [_Spell(now_ns, now_ns)]
             return
         pause = now_ns - self.heard
@@ -71,16 +70,16 @@ class Gaps(Generic[G]):
             _add(spells[shortest - 1].changes, merged.changes)
 
     def endpoint_change(self, gauge: G, delta: float, now_ns: int, *, is_total: bool) -> None:
-        """Note a change of a gauge of endpoints; `is_total`: of the count of all."""
+        """Record a change of a gauge of endpoints; `is_total`: it is the count of all."""
         spell = self._spells[-1]
         if delta < 0:
-            # No start takes endpoints away.
+            # A start never removes endpoints.
             self._spells = [_Spell(0, now_ns)]
             self._set_grows = False
             if is_total:
                 self._set_came = False
         elif is_total or any(one.changes for one in self._spells):
-            # A change of state alone belongs to an endpoint that is there.
+            # A change of state alone is one of an existing endpoint.
             _add(spell.changes, {gauge: delta})
             if is_total and not self._set_came:
                 self._set_came = self._zeros_first = self._set_grows = True
@@ -89,7 +88,7 @@ class Gaps(Generic[G]):
                 self._set_until = now_ns
 
     def down_since(self, now_ns: int) -> int:
-        """When the pause began in which the Asterisk was down before a start; 0 if unknown."""
+        """Start in ns of the pause in which the Asterisk was down before a start; 0 if unknown."""
         down = [spell for spell in self._spells[1:] if now_ns - spell.start <= DOWN_ENDED_NS]
         if not down:
             return 0
@@ -99,9 +98,9 @@ class Gaps(Generic[G]):
         return longest.start - longest.pause
 
     def started(self, now_ns: int) -> tuple[dict[G, float], bool]:
-        """Note the first zero of a start; return what the same start has added before it.
+        """Record the first zero of a start; return the endpoints that the start added before it.
 
-        Also whether that is clear: all of it came without a pause, or nothing came at all.
+        Also returns whether they are certain: all were added without a pause, or none were.
         """
         spells = self._spells
         candidates = [

@@ -1,4 +1,4 @@
-"""The Asterisks that send StatsD: which one a datagram is of, and what has come of each."""
+"""Asterisks that send StatsD: finds the sender of a datagram, and holds the state of each."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from collector.memory import Journaled
 from collector.schema.live import STATSD_TRAFFIC, UNCERTAIN
 
 _JOURNAL_MOST: Final = 32 << 20
-"""Most bytes of datagrams of one Asterisk that are journalled between two flushes."""
+"""Most bytes of one Asterisk's datagrams that are journalled between two flushes."""
 _ADDRESSES_MOST: Final = 4096
-"""Most addresses remembered with the Asterisk that they belong to."""
+"""Most addresses whose Asterisk is cached."""
 
 
 log = structlog.get_logger("collector.statsd")
 
 
 class Station:
-    """One Asterisk: its aggregator, and its datagrams that are not in the journal yet."""
+    """One Asterisk: its aggregator, and its datagrams that are not yet in the journal."""
 
     def __init__(self, asterisk: Asterisk, mapping: NameMapping) -> None:
         self.name = asterisk.name
         self.asterisk = asterisk
         self.gone = False
-        """Whether the operator has taken it out of the file: it takes nothing any more."""
+        """Whether it is no longer in the operator's file, and so accepts no more datagrams."""
         self._mapping = mapping
         self.aggregator = Aggregator(asterisk.name, mapping)
         self.datagrams = 0
-        """How many have come since the start of the process."""
+        """Number of datagrams since the start of the process."""
         self.failures = 0
-        """Datagrams and flushes that failed by a fault of ours."""
+        """Number of datagrams and flushes that failed because of an error in this program."""
         self.heard_ns: int | None = None
-        """When the last datagram came, in ns since 1970."""
+        """Time of the last datagram, in ns since 1970."""
         self.uncertain = 0
-        """Gauges that may be wrong, as of the last flush."""
+        """Number of uncertain gauges at the last flush."""
         self._unsaved: list[bytes] = []
         self._gap = False
         self._journalled = 0
 
     def take(self, datagram: bytes, now_ns: int) -> None:
-        """Take a datagram, or one line of a connection. Never raises."""
+        """Handle a datagram, or one line of a connection. Never raises."""
         self._unsaved.append(datagram)
         self._count(datagram, now_ns)
 
@@ -56,21 +56,21 @@ class Station:
         self.heard_ns = now_ns
         try:
             self.aggregator.take(datagram, now_ns)
-        # A datagram that is a fault of ours must not take the others with it.
+        # A datagram that this program cannot handle must not lose the others.
         except Exception as error:  # noqa: BLE001
             if not self.failures:
                 log.error("a datagram failed", asterisk=self.name, why=place(error))
             self.failures += 1
 
     def restore(self, known: Mapping[str, str], now_ns: int, *, lost: bool) -> None:
-        """Go on from what was known after the last flush of an earlier process.
+        """Restore the state after the last flush of an earlier process.
 
-        `lost`: datagrams may have come since that no process has taken.
+        `lost` is whether datagrams may have been sent since that no process received.
         """
         try:
             self.aggregator.restore(known, now_ns, lost=lost)
         except (ValueError, TypeError, KeyError) as error:
-            # The file is whole, so another version wrote it, or somebody changed it.
+            # The file is intact, so another version wrote this row, or somebody changed it.
             log.error(
                 "what was known of an Asterisk cannot be read; its gauges begin anew",
                 asterisk=self.name,
@@ -84,14 +84,14 @@ class Station:
         self.aggregator.remap(mapping)
 
     def replay(self, journaled: Journaled) -> None:
-        """Take again what an earlier process journalled after its last flush."""
+        """Handle again the datagrams that an earlier process journalled after its last flush."""
         if journaled.datagrams is None:
             self.aggregator.lost(journaled.at_ns)
         for datagram in journaled.datagrams or ():
             self._count(datagram, journaled.at_ns)
 
     def unsaved(self, now_ns: int) -> Journaled | None:
-        """What must be journalled now; None if nothing has come."""
+        """Datagrams to be journalled now; None if there are none."""
         taken, self._unsaved = self._unsaved, []
         if not taken and not self._gap:
             return None
@@ -103,20 +103,20 @@ class Station:
         return Journaled(self.name, now_ns, taken)
 
     def mark_gap(self) -> None:
-        """Note that datagrams could not be journalled: after a crash, gauges may be wrong."""
+        """Record that datagrams could not be journalled: gauges are uncertain after a crash."""
         self._gap = True
 
     def flush(self, at_ns: int) -> list[Point]:
         """The points of the flush that ends at `at_ns`, a multiple of the interval.
 
-        Never raises: where a flush fails, its points are lost, and the next one goes on.
+        Never raises: if a flush fails, only its own points are lost.
         """
         self.datagrams += len(self._unsaved)
         self._unsaved.clear()
         self._journalled, self._gap = 0, False
         try:
             points = self.aggregator.flush(at_ns)
-        # One Asterisk whose values cannot be flushed must not take the others' with it.
+        # A flush that fails for one Asterisk must not lose the others' points.
         except Exception as error:  # noqa: BLE001
             log.error("a flush failed", asterisk=self.name, why=place(error))
             self.failures += 1
@@ -129,10 +129,10 @@ class Station:
 
 
 class Stations:
-    """All Asterisks; finds the one that a datagram is of, and counts what is of none.
+    """All Asterisks; finds the sender of a datagram, and counts datagrams of unknown senders.
 
-    `drop` is called with the reason of each datagram, line or connection that is dropped. With
-    `all_of_first`, because no file names addresses, everything is of the first Asterisk.
+    `drop` is called with the reason of each dropped datagram, line or connection. With
+    `all_of_first` all datagrams belong to the first Asterisk, because no file names addresses.
     """
 
     def __init__(
@@ -147,12 +147,12 @@ class Stations:
         self.drop = drop
         self._by_address: dict[str, Station | None] = {}
         self.only = self.all[0] if all_of_first else None
-        """The one Asterisk that everything is of; None if addresses matter."""
+        """The only Asterisk, to which all datagrams belong; None if addresses matter."""
 
     def follow(self, asterisks: Sequence[Asterisk], mapping: NameMapping) -> None:
-        """Take the StatsD of these Asterisks from now on, with a mapping.
+        """Accept the datagrams of these Asterisks from now on, with a mapping.
 
-        One that is not among them takes nothing any more, and is among `all` until `forget_gone`.
+        Other Asterisks accept no more datagrams, and stay in `all` until `forget_gone`.
         """
         known = {station.name: station for station in self.all}
         for station in self.all:
@@ -165,7 +165,7 @@ class Stations:
         self._by_address.clear()
 
     def forget_gone(self) -> list[Station]:
-        """Remove the Asterisks that are gone, and return them."""
+        """Remove and return the Asterisks that are no longer in the file."""
         gone = [station for station in self.all if station.gone]
         self.all = tuple(station for station in self.all if not station.gone)
         return gone
@@ -176,7 +176,7 @@ class Stations:
             return self._by_address[host]
         except KeyError:
             pass
-        # Anyone can make up addresses.
+        # Bounded, because anyone can make up addresses.
         if len(self._by_address) >= _ADDRESSES_MOST:
             self._by_address.clear()
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -1,8 +1,8 @@
 """Timers: count, sum, mean, extremes and quantiles of the values of one flush. Pure.
 
-Up to `EXACT` values of a flush are held and the quantiles are exact. More are counted in buckets of
-logarithmic width (DDSketch, https://arxiv.org/abs/1908.10693), of which the quantiles are within
-`ERROR` of the exact ones; count, sum, mean and extremes remain exact.
+Up to `EXACT` values of a flush are stored and the quantiles are exact. More values are counted in
+buckets of logarithmic width (DDSketch, https://arxiv.org/abs/1908.10693), whose quantiles are
+within `ERROR` of the exact ones; count, sum, mean and extremes remain exact.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Final
 from collector.intakes.series import Series
 
 EXACT: Final = 10_000
-"""The most values of one timer and flush that are held."""
+"""Most values of one timer and flush that are stored."""
 ERROR: Final = 0.01
-"""The relative error of quantiles that are computed from buckets."""
+"""Largest relative error of quantiles that are computed from buckets."""
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 """Quantiles by the name of their field."""
 
 _GAMMA: Final = (1 + ERROR) / (1 - ERROR)
 _MOST_BUCKETS: Final = 4096
-"""Enough for 35 orders of magnitude. Where values spread wider, widths and error double."""
+"""Most buckets, enough for 35 orders of magnitude; for wider spreads, widths and error double."""
 _SMALLEST: Final = 1e-12
-"""Values nearer to 0 are counted as 0 where there are buckets."""
+"""Size under which a value counts as 0 in buckets."""
 
 
 class Timer:
     """The values of one series since the last flush.
 
-    `unreachable` counts round trips without an answer, `first` those that are left out because they
-    were the first after a start of Asterisk.
+    `unreachable` counts round trips without an answer, `first` those left out as the first ones
+    after a start of Asterisk.
     """
 
     __slots__ = ("_buckets", "_values", "_weights", "first", "series", "touched", "unreachable")
@@ -49,7 +49,7 @@ class Timer:
         self.first = 0
 
     def add(self, value: float, weight: float = 1.0) -> None:
-        """Take a value that stands for `weight` values (1 / sample rate)."""
+        """Add a value that stands for `weight` values (1 / sample rate)."""
         if self._buckets is not None:
             self._buckets.add(value, weight)
             return
@@ -105,7 +105,7 @@ def _exact(values: array[float], weights: array[float] | None) -> dict[str, floa
 
 
 def _weighted(pairs: list[tuple[float, float]], rank: float) -> float:
-    """The smallest value at which the weights of it and all smaller ones reach a rank."""
+    """The smallest value whose cumulative weight reaches a rank, of (value, weight) pairs."""
     reached = 0.0
     for value, weight in pairs:
         reached += weight
@@ -179,7 +179,7 @@ class _Buckets:
         return fields | {"approximate": self._count}
 
     def _middle(self, sign: int, index: int) -> float:
-        """The value of which all values of a bucket differ by the same share at most."""
+        """The value from which the ends of a bucket have the same relative difference."""
         if sign == 0:
             return 0.0
         return sign * 2 * math.exp(index * self._log) / (self._gamma + 1)

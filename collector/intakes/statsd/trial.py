@@ -1,4 +1,4 @@
-"""What a file of datagrams would become, without storing it. Pure.
+"""Trial of a file of datagrams: the points that it would become, without storing them. Pure.
 
 A file holds a datagram a line, either as it is (`calls:1|c`) or as in a capture: the seconds since
 its start, a tab, and the bytes as Python writes them (`2.5<TAB>b'calls:1|c'`). Empty lines and
@@ -20,14 +20,14 @@ _CAPTURED: Final = re.compile(rb"\s*(\d{1,9}(?:\.\d{1,9})?)\t(b['\"].*['\"])\s*"
 
 
 class Arrived(NamedTuple):
-    """A datagram, and when it came: ns since the start of the file."""
+    """A datagram and the time of its arrival, in ns since the start of the file."""
 
     at_ns: int
     datagram: bytes
 
 
 class NotCaptured(ValueError):
-    """A line looks like one of a capture and is none; the text says which line."""
+    """A line looks like one of a capture but is invalid; the text names the line."""
 
 
 def arrivals(lines: Iterable[bytes]) -> Iterator[Arrived]:
@@ -54,7 +54,7 @@ def arrivals(lines: Iterable[bytes]) -> Iterator[Arrived]:
 def flushes(
     aggregator: Aggregator, arrived: Iterable[Arrived], *, begun_ns: int, interval_s: int
 ) -> Iterator[list[Point]]:
-    """The points of each flush, as if the file had come from `begun_ns` on."""
+    """The points of each flush, as if the file's first datagram had arrived at `begun_ns`."""
     interval = interval_s * NS_PER_S
     due = grid(begun_ns, interval_s) + interval
     for at_ns, datagram in arrived:
