@@ -51,7 +51,7 @@ from collector.setting_types import (
 from collector.settings import Settings, SettingsError, variable
 
 DEFAULT: Final = "default"
-"""Name of the Asterisk that all StatsD is of where no file is given."""
+"""Name of the only Asterisk if no file is given; all StatsD belongs to it."""
 _FILE_MAX: Final = 1 << 20
 _SECRET_MAX: Final = 64 << 10
 _MOST_NAMES: Final = 200
@@ -60,7 +60,7 @@ _CERTIFICATES: Final = TypeAdapter(Certificates)
 
 @dataclass(frozen=True, slots=True)
 class AmiAccount:
-    """How to log in to an Asterisk's manager interface (AMI); `ca_file` is in PEM, "": none."""
+    """Account of an Asterisk's manager interface (AMI); `ca_file` is in PEM, "" for none."""
 
     host: str
     port: int
@@ -74,12 +74,12 @@ class AmiAccount:
 class Asterisk:
     """One Asterisk.
 
-    `statsd_from` are the networks that its datagrams come from, `statsd_sockets` the paths of the
-    unix sockets that only it writes to; `ami` is None where the collector does not log in.
+    `statsd_from` are the networks that its datagrams come from, `statsd_sockets` the paths of unix
+    sockets that only it writes to; `ami` is None if the collector does not log in.
 
-    `trunks`, `agents` and `conferences` are names that the operator gives, by what Asterisk calls
-    the thing: technology and endpoint as in the name of a channel, `PJSIP/provider`; the interface
-    of a queue's member, `PJSIP/alice`; the conference's name or number.
+    `trunks`, `agents` and `conferences` map Asterisk's own names to names that the operator gives.
+    Asterisk's names are technology and endpoint as in a channel's name (`PJSIP/provider`), the
+    interface of a queue's member (`PJSIP/alice`), and a conference's name or number.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Asterisk:
 
 
 Source = Network | str
-"""Where StatsD comes from: a network, or the path of a unix socket."""
+"""Source of StatsD: a network, or the path of a unix socket."""
 
 
 def _source(text: object) -> Source:
@@ -159,7 +159,7 @@ class _Table(BaseModel):
 def asterisks(settings: Settings) -> tuple[Asterisk, ...]:
     """Read the file of Asterisks and their secrets; without a file, the one called `default`.
 
-    Raises SettingsError, whose text names each table and key that is wrong.
+    Raises SettingsError, whose text names each invalid table and key.
     """
     if not settings.asterisk_file:
         return (Asterisk(DEFAULT),)
@@ -187,7 +187,7 @@ def asterisks(settings: Settings) -> tuple[Asterisk, ...]:
 
 
 def _asterisk(name: str, table: object, directory: Path) -> Asterisk:
-    """Parse one table. Raises ValueError, one line for each thing that is wrong."""
+    """Parse one table. Raises ValueError, with one line for each error."""
     if not isinstance(table, dict):
         raise ValueError(  # noqa: TRY004 - an error of the file, as all others
             "must be a table, [NAME], with the keys of an Asterisk"
@@ -255,7 +255,7 @@ def _secret(path: Path) -> SecretStr:
 
 
 def _text(path: Path, most: int) -> str:
-    """Read a file of UTF-8. Raises OSError, ValueError if it is larger or no UTF-8."""
+    """Read a UTF-8 file. Raises OSError, or ValueError if it is larger than `most` or not UTF-8."""
     with path.open("rb") as opened:
         read = opened.read(most + 1)
     if len(read) > most:
@@ -264,7 +264,7 @@ def _text(path: Path, most: int) -> str:
 
 
 def _overlaps(found: Sequence[Asterisk]) -> Iterable[str]:
-    """Sources that belong to two Asterisks, a sentence for each."""
+    """Sentences about sources that belong to two Asterisks."""
     for one, other in combinations(found, 2):
         shared = [f"unix:{path}" for path in one.statsd_sockets if path in other.statsd_sockets]
         shared += [

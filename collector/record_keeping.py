@@ -1,6 +1,6 @@
-"""The records store of a collector, with what writes to it. It is opened when first needed.
+"""The records store of a collector, with its users; opened when first needed.
 
-SQLAlchemy is imported inside: a collector without records, and most commands, do without it.
+SQLAlchemy is imported inside functions, so that a collector without records does not load it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Records:
         return RecordsTarget(self.store, metrics, self._parsers(metrics).find)
 
     def chores(self, metrics: Metrics) -> list[tuple[str, Work]]:
-        """Return the loops, by name, of one process: none while no sender of records is enabled."""
+        """Return the loops by name, for one process; none if no sender of records is enabled."""
         if not self._settings.telemetrics:
             return []
         from collector.records.purge import Purge
@@ -65,7 +65,7 @@ class Records:
         return Parsers(installed(self._settings), metrics)
 
     def routes(self, pseudonyms: Pseudonymiser) -> list[web.RouteDef]:
-        """Return the routes of the records API: none while no sender of records is enabled."""
+        """Return the routes of the records API; none if no sender of records is enabled."""
         if not self._settings.telemetrics:
             return []
         from collector.record_api.routes import RecordsApi
@@ -121,12 +121,12 @@ class Records:
         return True
 
     def _is_made(self) -> bool:
-        """Whether asking the store would not make its file."""
+        """Whether the store can be queried without creating its file."""
         settings = self._settings
         return bool(settings.records_url.get_secret_value()) or (settings.state_dir / FILE).exists()
 
     def _exists(self) -> bool:
-        """Whether there may be records; those of a sender that was disabled stay for a while."""
+        """Whether there may be records; those of a disabled sender stay until they expire."""
         settings = self._settings
         has_url = bool(settings.records_url.get_secret_value())
         return settings.telemetrics or has_url or (settings.state_dir / FILE).exists()

@@ -1,8 +1,8 @@
 """Delivery of outbox entries to a target, in order.
 
-`target` defines the protocol of a target, `influx` and `records` implement it (`targets` makes
-those of a collector), `loop` is the loop
-that delivers one queue of an outbox to its target, `deliveries` all loops of an outbox.
+`target` defines the protocol of a target, `influx` and `records` implement it, `targets` creates
+the targets of a collector. `loop` delivers one queue of an outbox to its target; `deliveries` runs
+all loops of an outbox.
 """
 
 from collector.delivery.deliveries import Deliveries

@@ -16,10 +16,10 @@ _NONE: Final[Mapping[Queue, int]] = MappingProxyType({})
 
 
 class Deliveries:
-    """A loop for each queue with a target. Each waits and retries by itself.
+    """The delivery loops of an outbox; each waits and retries independently.
 
-    `lock` and `holds` are as in `Delivery`; `sent` are the numbers that an earlier process may have
-    sent.
+    `lock` and `holds` are as in `Delivery`; `sent` are the highest numbers, by queue, that an
+    earlier process may have sent.
     """
 
     def __init__(

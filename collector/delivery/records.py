@@ -21,7 +21,7 @@ from collector.records.store import Finding, RecordsStore
 
 
 class _Row(NamedTuple):
-    """An entry, its record, and what was found in the payload."""
+    """An entry, its record, and the finding of its payload."""
 
     entry: Pending
     record: Record
@@ -29,16 +29,16 @@ class _Row(NamedTuple):
 
 
 class _Packed(NamedTuple):
-    """Rows to be stored, and lines that are no records."""
+    """Rows to be stored, and lines that are not records."""
 
     rows: list[_Row]
     dead: list[Dead]
 
 
 class RecordsTarget:
-    """Stores entries as records, each once: the stamp of a record is its key.
+    """Stores entries as records, each once, because a record's stamp is its key.
 
-    `find` returns what a parser finds in a record, or None.
+    `find` returns the finding of a record, or None.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class RecordsTarget:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="records-write")
 
     async def prepare(self) -> None:
-        """Bring the tables to the newest version; after a failure, check that the store answers.
+        """Migrate the tables to the newest version; after a failure, check that the store answers.
 
         Raises Blocked.
         """
@@ -86,7 +86,7 @@ class RecordsTarget:
         return [*packed.dead, *await self._stored(packed.rows)]
 
     async def _stored(self, rows: list[_Row]) -> list[Dead]:
-        """Store rows in one transaction; if the store refuses it, in ever smaller halves."""
+        """Store rows in one transaction; if the store refuses them, in ever smaller halves."""
         if not rows:
             return []
         begun = time.perf_counter()

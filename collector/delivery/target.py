@@ -13,8 +13,8 @@ Packed = TypeVar("Packed")
 class Blocked(Exception):
     """The target accepts nothing now. `reason` is one word for the metric, `words` its error text.
 
-    `retry_after` is the target's wish in seconds, if it gave one. `sent` is false only if it is
-    certain that nothing reached the target.
+    `retry_after` is the time in s that the target asked to wait, if any. `sent` is false only if
+    nothing can have reached the target.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Targets:
-    """Makes the targets of an outbox, which all share the connections.
+    """Creates the targets of outboxes, which share connections.
 
     `make_databases` creates the databases of InfluxDB; `make_records` returns the target of the
     records store.

@@ -3,7 +3,7 @@
 It holds owners' opt-out choices, erasure requests and their notices, and the values of tags, but no
 reports. All workers and commands of a state directory share it. `store` opens the file, `layout`
 defines its tables, `salvage` reads a damaged file, `records` are the rows; `choices`, `erasures`
-and `tags` are its groups of tables. `live` is a second file, of Asterisk's live values.
+and `tags` are its groups of tables. `live` is a second file, for Asterisk's live values.
 """
 
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable

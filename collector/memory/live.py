@@ -1,14 +1,14 @@
-"""The file of live values: what StatsD has counted since the last flush, and the gauges before it.
+"""The file of live values: a journal of StatsD's datagrams since the last flush, and its gauges.
 
-It is a file of its own beside the memory's, because it is written every second: it must neither
-wake those who watch the memory for owners' choices nor keep them waiting.
+It is separate from the memory's file because it is written every second, and readers of the memory
+must neither be woken by that nor wait for it.
 
-Three tables, so that a process killed at any moment stores each flush once and loses at most what
-came since the last `save`:
+It has three tables, so that a process killed at any moment stores each flush once and loses at most
+the datagrams since the last `save`:
 
-- `states`: what was known of each Asterisk after the last flush, such as its gauges, by key;
-- `journal`: the datagrams that came since; taken again, they give the present state;
-- `flushes`: outbox entries of the last flush until the outbox has them.
+- `states`: the state of each Asterisk after the last flush, such as its gauges, by key;
+- `journal`: the datagrams since then, from which a new process computes the present state;
+- `flushes`: the outbox entries of the last flush, until the outbox has them.
 
 A damaged file is set aside and a new one begun; its values then count as unknown.
 """
@@ -35,14 +35,14 @@ _VERSION: Final = 1
 _TABLES: Final = {
     "states": "(asterisk TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL,"
     " PRIMARY KEY (asterisk, key)) WITHOUT ROWID",
-    # `datagrams` is NULL where there were too many to be kept.
+    # `datagrams` is NULL if there were too many to store.
     "journal": "(id INTEGER PRIMARY KEY, asterisk TEXT NOT NULL, at_ns INTEGER NOT NULL,"
     " datagrams BLOB)",
     "flushes": "(id INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL, points INTEGER NOT NULL,"
     " lines BLOB NOT NULL, target TEXT NOT NULL, sender TEXT NOT NULL)",
 }
 _FASTEST: Final = 1
-"""zlib's level; datagrams repeat names, so even this makes them a tenth."""
+"""Level of zlib; datagrams repeat names, so even this one compresses them to a tenth."""
 _LENGTH: Final = 4
 
 
@@ -55,11 +55,11 @@ log = structlog.get_logger("collector.memory")
 
 
 States = Mapping[str, Mapping[str, str | None]]
-"""Texts by Asterisk and key, in the intake's own form; None: there is no such key any more."""
+"""Texts by Asterisk and key, in the intake's own format; None deletes the key."""
 
 
 class Journaled(NamedTuple):
-    """Datagrams of one Asterisk up to a time; None: they were too many to keep."""
+    """Datagrams of one Asterisk up to a time; None: there were too many to store."""
 
     asterisk: str
     at_ns: int
@@ -67,7 +67,7 @@ class Journaled(NamedTuple):
 
 
 class Flushed(NamedTuple):
-    """Part of a flush, as the outbox takes it: `points` lines of a sender, for a target."""
+    """An outbox entry of a flush: `points` lines of a sender, for a target."""
 
     received_ns: int
     points: int
@@ -78,7 +78,7 @@ class Flushed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """All that the file holds. `journal` and `flushes` are in the order in which they came."""
+    """Contents of the file. `journal` and `flushes` are in order of storing."""
 
     states: Mapping[str, Mapping[str, str]]
     journal: Sequence[Journaled]
@@ -86,14 +86,14 @@ class Saved:
 
 
 class LiveTable(Table):
-    """Live values of the Asterisks of a state directory; only the first worker uses them."""
+    """Tables of live values of a state directory; only the first worker uses them."""
 
     @operation
     def read(self, database: sqlite3.Connection) -> Saved:
         """Return all content.
 
-        If a row is damaged though the file is not, all are deleted: the journal means nothing
-        without the states that it goes on from.
+        If a row is damaged though the file is intact, all rows are deleted, since the journal is
+        useless without the states that it continues.
         """
         try:
             return _read(database)
@@ -106,7 +106,7 @@ class LiveTable(Table):
     def save(
         self, database: sqlite3.Connection, journaled: Sequence[Journaled], *, delivered: bool
     ) -> None:
-        """Add datagrams; forget the last flush where the outbox has it (`delivered`)."""
+        """Add datagrams; delete the last flush if the outbox has it (`delivered`)."""
         if delivered:
             database.execute("DELETE FROM flushes")
         database.executemany(
@@ -121,7 +121,7 @@ class LiveTable(Table):
     def flush(
         self, database: sqlite3.Connection, changed: States, flushed: Sequence[Flushed]
     ) -> None:
-        """Change states, empty the journal, and hold the flush until the outbox has it."""
+        """Change states, empty the journal, and store the flush until the outbox has it."""
         database.execute("DELETE FROM journal")
         database.execute("DELETE FROM flushes")
         database.executemany(
@@ -150,7 +150,7 @@ class LiveTable(Table):
 
     @operation
     def forget(self, database: sqlite3.Connection, *, but: Iterable[str]) -> None:
-        """Delete all of the Asterisks that are not among `but`: the operator took them out."""
+        """Delete the rows of all Asterisks but these, after a change of the operator's file."""
         names = sorted(but)
         marks = ",".join("?" * len(names))
         for table in ("states", "journal"):
@@ -186,7 +186,7 @@ def _read(database: sqlite3.Connection) -> Saved:
 
 
 def _packed(datagrams: Sequence[bytes]) -> bytes:
-    """Datagrams as one compressed row: their number, their lengths, and themselves."""
+    """Datagrams as one compressed value: number, lengths, contents."""
     lengths = struct.pack(f"<{len(datagrams) + 1}I", len(datagrams), *map(len, datagrams))
     return zlib.compress(lengths + b"".join(datagrams), _FASTEST)
 

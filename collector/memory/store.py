@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file holds: how it is prepared for use and salvaged, and the log's words of a loss.
+    """Kind of a file's content: functions to prepare and salvage it, and the log message of a loss.
 
     `counted` are tables whose salvaged rows the log counts.
     """
@@ -57,9 +57,9 @@ _MEMORY: Final = Content(
 
 
 class Store:
-    """An SQLite file at `path`, the memory's if no other `content` is given.
+    """An SQLite file at `path`; its default `content` is the memory.
 
-    Its directory holds such files alone, and is made if missing.
+    Its directory contains only such files, and is created if missing.
     """
 
     def __init__(self, path: Path, content: Content = _MEMORY) -> None:

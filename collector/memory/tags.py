@@ -1,4 +1,4 @@
-"""The tables of tag values: values that have a place in a tag's budget, and sightings.
+"""Tables of tag values with a place in a tag's budget, and of sightings.
 
 A sighting records that a server reported a value that is not firm yet.
 """

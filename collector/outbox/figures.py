@@ -1,4 +1,4 @@
-"""Figures of an outbox's file: what waits, how old it is, and the timestamps that it has given."""
+"""Figures of an outbox's file: undelivered entries, their ages, and timestamps given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STAMPED: Final = f"""
 SELECT CASE WHEN length(lines) < 65536 THEN lines ELSE substr(lines, -32) END FROM entries
 ORDER BY id DESC LIMIT {_RECENT}
 """  # noqa: S608 - constants
-"""Recent entries; of long ones, which are records, only the end of their one line."""
+"""SQL of recent entries; of a long one, which is a record, only the end of its line."""
 
 
 class Figures(Space):
@@ -76,7 +76,7 @@ class Figures(Space):
         return stamps + self.dating.marks()
 
     def oldest_ns(self) -> int | None:
-        """Return when the oldest retained entry was received, in ns; None if there is none."""
+        """Return the time of the oldest retained entry, in ns; None if there is none."""
         with named():
             row = self._database.execute(
                 "SELECT received_ns FROM entries ORDER BY id LIMIT 1"

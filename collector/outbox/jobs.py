@@ -1,4 +1,4 @@
-"""Jobs of the outbox's thread: what each changes in the file."""
+"""Jobs of the outbox's thread, each a change of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of an outbox's file by the server that they belong to: shown and erased."""
+"""Finds and erases the rows of a server in an outbox's file."""
 
 from __future__ import annotations
 

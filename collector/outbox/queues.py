@@ -1,4 +1,4 @@
-"""The queues of an outbox: the entries of each go to one target, with a cursor of their own.
+"""The queues of an outbox, each with one target and a cursor.
 
 A target that is unavailable holds up its own queue only.
 """

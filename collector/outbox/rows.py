@@ -68,7 +68,7 @@ class Held:
 
 
 class Waiting(NamedTuple):
-    """Undelivered entries of a queue: how many, and when the oldest was received (ns), if any."""
+    """Undelivered entries of a queue: their number, and the oldest one's time in ns, if any."""
 
     reports: int
     oldest_ns: int | None

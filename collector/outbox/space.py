@@ -47,7 +47,7 @@ class Space(Connected):
             return pages * self.pragma("page_size")
 
     def prune(self, *, older_than_ns: int) -> int:
-        """Delete a chunk of each queue's delivered entries received before a time; return how many.
+        """Delete a chunk of each queue's delivered entries from before a time; return their number.
 
         Entries of one queue may stay while those of another, received later, are deleted.
         """
@@ -60,7 +60,7 @@ class Space(Connected):
             if gone:
                 self._note_pruned(gone)
             if dropped := dropped + len(gone):
-                # So that the next call passes over no entries of other queues that stay.
+                # The next call then skips entries of other queues that stay.
                 for queue in Queue:
                     self._database.execute(_ALL_BEFORE[queue], {"queue": queue})
         if dropped:
@@ -69,7 +69,7 @@ class Space(Connected):
         return dropped
 
     def _note_pruned(self, records: list[tuple[int]]) -> None:
-        """Note numbers that are not InfluxDB's, whose waiting entries are counted by number."""
+        """Record the numbers of other queues: InfluxDB's waiting entries are counted by number."""
         (delivered,) = self._database.execute(f"SELECT {DELIVERED[Queue.INFLUX]}").fetchone()
         ahead = [id_ for id_ in records if id_[0] > delivered]
         self._database.execute("DELETE FROM pruned WHERE id <= ?", (delivered,))

@@ -1,4 +1,4 @@
-"""The records API: records of the records store, for programs that have the token.
+"""The records API: gives records of the records store to programs that have the token.
 
-`query` reads and checks filters, `routes` answers, `operations` describes the routes.
+`query` parses and checks filters, `routes` handles requests, `operations` describes the routes.
 """

@@ -1,4 +1,4 @@
-"""Filters of the records API: what a reader may ask for, and the SQL of it."""
+"""Filters of the records API, from parameters of a URL to SQL."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from collector.records.tables import RECORDS
 MOST_RECORDS: Final = 10_000
 _DAY_S: Final = 86_400
 LONGEST_BACK_S: Final = 30 * _DAY_S
-"""Records received earlier are never returned, whatever is asked for."""
+"""Age in s above which records are never returned."""
 _NS: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A reader's filters; None for one that is not given. `within_s` is since the reception."""
+    """A reader's filters; None for those not given. `within_s` is the time since reception."""
 
     classification: str | None
     severity: int | None
@@ -39,10 +39,10 @@ class Query:
     limit: int
 
     def conditions(self, now_ns: int, pseudonym: Callable[[str], str]) -> ColumnElement[bool]:
-        """The condition of these filters at a time (ns since 1970).
+        """The SQL condition of these filters at a time (ns since 1970).
 
-        `pseudonym` makes that of a machine's id: a machine is found by its id, whether the store
-        holds that or the pseudonym, and by its pseudonym.
+        `pseudonym` returns the pseudonym of a machine's id: a machine is found by its id or by its
+        pseudonym, whichever the store holds.
         """
         columns = RECORDS.c
         wanted: list[Any] = [columns.stamp > now_ns - self.within_s * _NS]

@@ -4,13 +4,13 @@
 |---|---|---|
 | 200 | | the records, newest first |
 | 400 | invalid-parameter | a filter is unknown, wrong or over-long |
-| 401 | unauthorized | the bearer token is missing or another one |
+| 401 | unauthorized | the bearer token is missing or wrong |
 | 403 | forbidden | COLLECTOR_API_TOKEN is not set: nobody may read |
 | 404 | not-found | no record has this id |
 | 503 | unavailable | the records store cannot be read now |
 
 Records are read and written page by page, so that memory does not grow with their number. If the
-store fails in the middle, the connection is cut: a complete answer is a whole one.
+store fails in the middle, the connection is cut, so that no partial answer looks complete.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ Page = Sequence[dict[str, Any]]
 
 
 class RecordsApi:
-    """The routes that give records to programs with the token; an empty `token` refuses all."""
+    """Routes of the records for programs with the token; an empty `token` refuses all."""
 
     def __init__(
         self, store: Callable[[], RecordsStore], pseudonyms: Pseudonymiser, *, token: str
@@ -192,7 +192,7 @@ async def _write_csv(response: web.StreamResponse, first: Page, pages: AsyncIter
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(rows)
-    # A surrogate alone, which CSV cannot hold, becomes a question mark; JSON has it.
+    # A lone surrogate, which CSV cannot hold, becomes a question mark; JSON can hold it.
     return text.getvalue().encode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""What may go wrong in the records store, by what can be done about it."""
+"""Exceptions of the records store, by their remedy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collector.sqlite.errors import StoreUnavailable
 
 
 class RecordsError(StoreUnavailable):
-    """The records store cannot do something; the text says why, without a password."""
+    """An operation of the records store failed; the text says why, without a password."""
 
 
 class RecordsUnavailable(RecordsError):
-    """The store is away or busy: a later attempt may succeed."""
+    """The store is unavailable or busy: a later attempt may succeed."""
 
 
 class RecordsDenied(RecordsError):

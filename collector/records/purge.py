@@ -19,9 +19,9 @@ _AGAIN_S: Final = 60.0
 
 
 class Purge:
-    """Deletes records received more than `retention_s` ago, every hour; runs in one process only.
+    """Deletes records received more than `retention_s` seconds ago, every hour, in one process.
 
-    `retention_s` 0 is for ever.
+    A `retention_s` of 0 means for ever.
     """
 
     def __init__(self, store: RecordsStore, metrics: Metrics, *, retention_s: int) -> None:
@@ -43,7 +43,7 @@ class Purge:
                 await asyncio.sleep(_PAUSE_S)
 
     def step(self, now_ns: int) -> int:
-        """Delete some of what has expired at `now_ns`; return how many. Blocks.
+        """Delete some of the records expired at `now_ns`; return their number. Blocks.
 
         Raises RecordsError.
         """

@@ -1,4 +1,4 @@
-"""Parses the payloads of stored records again when a parser, or what it works by, has changed."""
+"""Parses the payloads of stored records again after a change of a parser or of its list."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _ROWS: Final = 50
 
 
 class Recompute:
-    """Keeps findings up to date with the parsers of today; runs in one process only."""
+    """Keeps findings up to date with the installed parsers; runs in one process only."""
 
     def __init__(self, store: RecordsStore, parsers: Parsers) -> None:
         self._store = store
         self._parsers = parsers
         self._clean: dict[str, str] | None = None
-        """The parsers' versions when nothing was outdated: delivery parses what comes since."""
+        """The parsers' versions at which nothing was outdated; delivery parses newer records."""
 
     async def run(self) -> None:
         """Look for outdated findings every 5 s, until cancelled."""
@@ -44,7 +44,7 @@ class Recompute:
             await asyncio.sleep(_PAUSE_S)
 
     def step(self) -> int:
-        """Parse some outdated records again, the newest first; return how many. Blocks.
+        """Parse some outdated records again, the newest first; return their number. Blocks.
 
         Raises RecordsError.
         """

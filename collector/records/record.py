@@ -17,9 +17,9 @@ _ENCODED: Final = "payload_base64"
 class Record:
     """One record: its fields as sent, cleaned and checked.
 
-    `stamp` is when it was received in ns since 1970, unique among all collectors of a store, and so
-    the record's key. `owner` is the pseudonym of the machine; `machine_id` the same, or the id as
-    sent if the operator keeps ids. `ts_capture` is in s since 1970.
+    `stamp` is the time of reception in ns since 1970, unique among all collectors of a store, so it
+    is the record's key. `owner` is the pseudonym of the machine; `machine_id` is the same, or the
+    id as sent if the operator keeps ids. `ts_capture` is in s since 1970.
     """
 
     stamp: int
@@ -44,7 +44,7 @@ class Record:
 
     @property
     def ts_reception(self) -> int:
-        """When it was received, in s since 1970."""
+        """Time of reception, in s since 1970."""
         return self.stamp // _NS
 
     def line(self) -> bytes:
@@ -77,9 +77,9 @@ def from_line(line: bytes) -> Record:
 
 
 def text_of(payload: bytes) -> str:
-    """A payload as text: UTF-8, else each byte as the character of its number (Latin-1).
+    """A payload as text: decoded as UTF-8, or as Latin-1 if it is not UTF-8.
 
-    Lone surrogates, which JSON can express and UTF-8 cannot, come back as they were.
+    Lone surrogates, which JSON can express but UTF-8 cannot, are preserved.
     """
     try:
         return payload.decode("utf-8", "surrogatepass")
@@ -88,12 +88,12 @@ def text_of(payload: bytes) -> str:
 
 
 def spoken(seconds: int) -> str:
-    """A time in s since 1970, as `2015-09-30 00:39:35 UTC`."""
+    """Format a time in s since 1970 as `2015-09-30 00:39:35 UTC`."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def answer(record: Record, *, number: int | None = None) -> dict[str, Any]:
-    """A record as senders and readers of the API get it; `number` is its id, once it has one."""
+    """The JSON object of a record for senders and the API; `number` is its id, if it has one."""
     found: dict[str, Any] = {} if number is None else {"id": number}
     return found | {
         "arch": record.arch,

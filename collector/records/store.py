@@ -39,19 +39,19 @@ from collector.records.record import Record
 from collector.records.tables import FINDINGS, RECORDS
 
 _PATIENCE_S: Final = 20
-"""Longest wait for an answer of the server, and for another writer of an SQLite file."""
+"""Longest wait for an answer of the server, or for another writer of an SQLite file, in s."""
 _ROWS: Final = 500
 _DAY_NS: Final = 86_400 * 10**9
 _MIGRATION_LOCK: Final = 0x7265636F726473
 """Number of the advisory lock that a migration holds in PostgreSQL: `records` in ASCII."""
 _WRONG_VALUES: Final = ("22", "23", "54")
 _DENIED: Final = ("28", "3D", "3F", "42501")
-"""Beginnings of SQLSTATE codes, PostgreSQL's documentation, appendix A."""
+"""Beginnings of SQLSTATE codes of denied access (PostgreSQL's documentation, appendix A)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a parser found in the payload of the record with this stamp."""
+    """Result of a parser for the payload of the record with this stamp."""
 
     stamp: int
     parser: str
@@ -72,7 +72,7 @@ class Contents:
 
 
 class RecordsStore:
-    """The records store at a URL of SQLAlchemy; empty: an SQLite file in `directory`.
+    """The records store at a URL of SQLAlchemy, or an SQLite file in `directory` without one.
 
     Every method raises RecordsUnavailable, RecordsDenied or RecordsRejected. The constructor
     connects to nothing; it raises RecordsError for a URL that it cannot use.
@@ -111,7 +111,7 @@ class RecordsStore:
             connection.execute(select(1))
 
     def add(self, records: Sequence[Record], findings: Sequence[Finding] = ()) -> None:
-        """Store records and findings in one transaction; those that are stored already stay."""
+        """Store records and findings in one transaction; those already stored stay unchanged."""
         insert = sqlite.insert if self._is_file else postgresql.insert
         with self._connected() as connection:
             for table, rows in ((RECORDS, records), (FINDINGS, findings)):
@@ -125,7 +125,7 @@ class RecordsStore:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def replace_findings(self, findings: Sequence[Finding], *, of: Sequence[int]) -> None:
-        """Replace what was found in the records with these stamps."""
+        """Replace the findings of the records with these stamps."""
         with self._connected() as connection:
             connection.execute(delete(FINDINGS).where(FINDINGS.c.stamp.in_(of)))
             # A record may have been purged or erased meanwhile.
@@ -137,7 +137,7 @@ class RecordsStore:
                 connection.execute(FINDINGS.insert(), rows)
 
     def purge(self, *, before_ns: int) -> int:
-        """Delete at most 500 records received before a time; return how many."""
+        """Delete at most 500 records received before a time; return their number."""
         old = select(RECORDS.c.id).where(RECORDS.c.stamp < before_ns).limit(_ROWS)
         return self._delete(RECORDS.c.id.in_(old))
 
@@ -166,7 +166,7 @@ class RecordsStore:
             return int(connection.scalar(query) or 0)
 
     def erase(self, owner: str, *, until_ns: int) -> int:
-        """Delete an owner's records received up to a time; return how many."""
+        """Delete an owner's records received up to a time; return their number."""
         count = self._delete((RECORDS.c.owner == owner) & (RECORDS.c.stamp <= until_ns))
         if count:
             self._forget_deleted()
@@ -191,7 +191,7 @@ class RecordsStore:
             return connection.execute(delete(RECORDS).where(where)).rowcount
 
     def _forget_deleted(self) -> None:
-        """Have the server overwrite deleted rows as far as it does that."""
+        """Make the server free or overwrite deleted rows, as far as it can."""
         with _worded(), self._engine.connect() as connection:
             if self._is_file:
                 connection.execute(text("PRAGMA incremental_vacuum"))
@@ -213,7 +213,7 @@ class RecordsStore:
             try:
                 yield connection
             except (ValueError, OverflowError):
-                # The driver stopped in the middle of a message: the connection is of no more use.
+                # The driver stopped in the middle of a message: the connection is unusable.
                 connection.invalidate()
                 raise
 

@@ -62,5 +62,5 @@ FINDINGS: Final = Table(
     Column("detail", Text, nullable=False),
     Index("ix_findings_label", "kind", "label"),
 )
-"""What a parser found in a record's payload: at most one row for each record. `version` changes
-when the same payload may give something else, `detail` is a JSON object."""
+"""Findings of parsers in payloads, at most one row for each record. `version` changes when the same
+payload may give another finding, `detail` is a JSON object."""

@@ -1,7 +1,7 @@
-"""Days of LibreNMS's reports: which are due, and their rollup.
+"""Daily rollup of LibreNMS's reports, and the choice of days that are due.
 
-A day's numbers come from all reports received in it; the last report of an install counts. A day
-is due where its stored number of reports is not the number in the database, and once more when it
+A day is computed from all reports received in it; the last report of an install counts. A day is
+due if its stored number of reports differs from the number in the database, and once more when it
 is complete. A day whose reports have begun to expire is never computed again, and a complete day
 stays as published when an owner erases reports of it.
 """
@@ -165,7 +165,7 @@ class LibreNMSDays:
     async def _fixed(
         self, stored: StoredDay | None, day: date, now: datetime, *, force: bool
     ) -> str:
-        """Why a day must not be computed, in one word; empty if it may."""
+        """Reason why a day must not be computed, in one word; empty if it may be."""
         if may_have_expired(day, now, self._retention_s):
             return "expired"
         if day in await complete_days(self._erasures, now):
@@ -245,13 +245,13 @@ def _at(day: date) -> Span:
 
 
 def _would_lose(stored: StoredDay, reports: int) -> bool:
-    """Whether a final day would lose more reports than is stored without `force`."""
+    """Whether a final day would lose too many reports to be stored without `force`."""
     left = stored.number("reports") - stored.number("erased_reports")
     return stored.final and reports < _LEAST_RATIO * left
 
 
 def _counted(stored: StoredDay, count: int) -> int:
-    """The reports of a day, with those erased since it was final."""
+    """Number of reports of a day, including those erased since it was final."""
     return count + (stored.number("erased_reports") if stored.final else 0)
 
 

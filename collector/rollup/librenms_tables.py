@@ -1,7 +1,7 @@
 """Published points of a day of LibreNMS's reports, with suppression under k. Pure.
 
-Unlike nodes by version, installs by operating system are no partition: an install has devices of
-many kinds. A cell is a value of a group's column, its units are the installs that have it. A cell
+Unlike nodes by version, installs by operating system are not a partition: an install has devices of
+many kinds. A cell is a value of a group's column; its units are the installs that have it. A cell
 under k installs is hidden (primary suppression); the installs with a hidden value, taken together,
 are none or at least k, otherwise the smallest published cell is hidden too (secondary suppression).
 All hidden cells of a group are one row, `other`, so that the rows sum to the group's total.
@@ -39,8 +39,8 @@ _SHORT: Final = re.compile(r"^(?P<words>\D*?)(?P<version>\d+(?:\.\d+)?)")
 _SHORTENED: Final = frozenset(
     {"database_version", "mysql_version", "php_version", "python_version", "librenms_release"}
 )
-"""Groups published by the first two numbers of the version: what distributions add to them makes
-every install one of a kind."""
+"""Groups published by the first two numbers of the version, because distributions' additions make
+almost every install unique."""
 _KEY: Final = ["group", "name", "value"]
 
 
@@ -182,7 +182,7 @@ def _completed(rows: pl.DataFrame, everyone: Sequence[str]) -> pl.DataFrame:
 
 
 def _shortened(group: str, value: str) -> str:
-    """A version as it is published: of some groups the first two numbers, `MariaDB 10.11`."""
+    """A version as published: in some groups its first two numbers, such as `MariaDB 10.11`."""
     if group not in _SHORTENED:
         return value
     found = _SHORT.match(value)

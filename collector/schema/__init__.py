@@ -37,7 +37,7 @@ RAW = "usage_raw"
 DAILY = "usage_daily"
 OWNERS = "usage_owners"
 RECORDS = "records"
-"""Target of entries that go to the records store; every other target is a database of InfluxDB."""
+"""Target of entries for the records store; every other target is a database of InfluxDB."""
 
 UNKNOWN = "unknown"
 """Value of a tag that the sender did not send."""

@@ -1,8 +1,8 @@
-"""Measurements of the live database: what Asterisk's manager interface (AMI) tells.
+"""Measurements of the live database from Asterisk's manager interface (AMI).
 
-Every point has the tag `asterisk`. One point a series and flush. A count is of the flush alone, so
-that sums over any time are right; a point that has nothing to count but zeros is written for the
-series that are always there, and left out for those of an outcome, a cause or a kind.
+There is one point a series and flush, with the tag `asterisk`. A count covers its flush alone, so
+that sums over any time are right. A point of zeros alone is written for series that always exist,
+but not for series of an outcome, a cause or a kind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ QUANTILES: Final = ("p50", "p90", "p99")
 
 
 def _spread(name: str, unit: str, meaning: str) -> tuple[Field, ...]:
-    """Fields of the distribution of a value within a flush, absent where there is no value."""
+    """Fields of the distribution of a value within a flush, absent if there is no value."""
     return (
         number(f"{name}_p50", unit, f"{meaning}: median; absent where there is none"),
         number(f"{name}_p90", unit, f"{meaning}: 90th percentile"),

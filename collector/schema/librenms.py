@@ -1,7 +1,7 @@
-"""Measurements of LibreNMS's installs: the private database of their reports, and their days.
+"""Measurements of LibreNMS's installs: their private reports, and their published days.
 
-A report is one point of `librenms_report`, followed by its content in one point of
-`librenms_content`, or in several where it is larger than a string field may be.
+A report is one point of `librenms_report`, followed by its content in one or more points of
+`librenms_content`, since a string field has a limited size.
 """
 
 from __future__ import annotations
@@ -84,15 +84,15 @@ EARLIER_GROUPS: Final = (
     "mysql_version",
     "services",
 )
-"""Groups that only earlier clients send; they are always accepted too."""
+"""Groups that only earlier clients send; they are always accepted."""
 DEVICES: Final = "os"
 """The group whose totals sum to an install's devices."""
 PORTS: Final = "port_type"
 """The group whose totals sum to an install's ports."""
 GROUPS_BUDGET: Final = 60
-"""The number of further groups that may be stored under their names."""
+"""Number of further groups that may be stored under their names."""
 VALUES_BUDGET: Final = 400
-"""The number of values of a group that are published of one day."""
+"""Most values of a group that are published of one day."""
 
 _RECEIVED: Final = "when the report was received, UTC, in ns; unique in the process"
 _INSTALL: Final = Field(

@@ -1,6 +1,6 @@
-"""Measurements of the live database: what Asterisk sends by StatsD.
+"""Measurements of the live database from Asterisk's StatsD.
 
-Every point has the tag `asterisk`. One point a series and flush; its time is the end of the flush.
+There is one point a series and flush, with the tag `asterisk`; its time is the end of the flush.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Final
 from collector.schema.kinds import Field, FieldType, Measurement, Tag, counted
 
 LIVE: Final = "asterisk_live"
-"""The operators' database of what each Asterisk does now."""
+"""The operators' database of live values of each Asterisk."""
 
 ASTERISK: Final = Tag("asterisk", "name of the Asterisk, as the operator gave it")
 FLUSH_TIME: Final = "the end of the flush, a multiple of its interval, plus the instance in ns"
 UNCERTAIN: Final = "uncertain"
-"""The field of a gauge that may be wrong; a gauge that is right does not have it."""
+"""Field of a gauge that may be wrong; a gauge that is right lacks it."""
 MAY_BE_WRONG: Final = counted(
     UNCERTAIN, "s", "for how long the value may have been wrong; absent where it is right"
 )
@@ -113,7 +113,7 @@ PJSIP_RTT = Measurement(
     _ROUND_TRIPS,
 )
 PJSIP_RTT_ALL = Measurement(LIVE, "pjsip_rtt_all", FLUSH_TIME, (ASTERISK,), _ROUND_TRIPS)
-"""Round trips of all contacts together: quantiles cannot be made of each contact's own."""
+"""Round trips of all contacts together, whose quantiles cannot be computed from each contact's."""
 PJSIP_REGISTRATIONS = _gauge(
     "pjsip_registrations",
     (Tag("state", f"`Registered`, `Unregistered`, `Rejected`, or {_ALL}"),),

@@ -1,9 +1,9 @@
 """Intake of LibreNMS's call-back: one report a day from each install that opted in.
 
-`form` reads the requests' forms, `report` parses a report (`cleaning` removes what names a
-machine), `points` converts it to points, `intake` handles requests, `slots` limits the large ones
-in memory, `operations` describes the routes. The client's source: `LibreNMS/Util/Stats.php` of
-https://github.com/librenms/librenms.
+`form` reads the requests' forms, `report` parses a report (`cleaning` removes names of machines
+from its texts), `points` converts it to points, `intake` handles requests, `slots` limits large
+bodies in memory, `operations` describes the routes. The client's source: `LibreNMS/Util/Stats.php`
+of https://github.com/librenms/librenms.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LibreNMS:
         return settings.librenms
 
     def retention(self, settings: Settings) -> Mapping[str, int]:
-        """The database of the reports."""
+        """Retention of the database of the reports."""
         return {LIBRENMS: settings.retention_librenms}
 
     def operations(self) -> Iterable[Operation]:
@@ -54,7 +54,7 @@ class LibreNMS:
         return operations()
 
     def privacy(self, settings: Settings) -> PrivacySection:
-        """What is stored of this sender."""
+        """Privacy section of this sender."""
         return privacy_section(__package__, {"librenms": settings.retention_librenms})
 
     @asynccontextmanager

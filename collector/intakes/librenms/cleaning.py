@@ -1,10 +1,10 @@
 """Removes host names, addresses and serial numbers from texts of devices. Pure.
 
-Clients clean sysDescr themselves, by narrower rules, and old ones not at all. Here more is removed
-rather than less: a text that loses a number is still useful, a text that names a machine is not
-allowed. What replaces a part has its form, so that a pattern that matched the original text matches
-the cleaned one too: `hostname`, `0.0.0.0`, and in serial numbers `A`, `a` and `0` for each letter
-and digit. Every pattern takes time linear in the text.
+Clients clean sysDescr by narrower rules, and old ones not at all. When in doubt, text is removed: a
+text that loses a number is still useful, a text that names a machine must not be stored. Each part
+is replaced by one of the same form, so that patterns match the cleaned text as they matched the
+original: `hostname`, `0.0.0.0`, and in serial numbers `A`, `a` and `0` for each letter and digit.
+Every pattern takes time linear in the text.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _DOMAIN: Final = re.compile(
     re.IGNORECASE,
 )
 _FILES: Final = frozenset({"so", "js", "py", "sh", "md", "pl"})
-"""Endings of two letters that are a file's rather than a country's, after one word."""
+"""Two-letter endings that are a file's extension rather than a country's domain, after one word."""
 _SERIAL_WORD: Final = (
     r"(?<![A-Za-z0-9])(s/?n|serial(?:[ _-]?(?:number|num|no|nr))?|service[ _-]?tag"
     r"|asset[ _-]?tag|(?:chassis|board|system|product|unit|licen[cs]e|host)[ _-]?"
@@ -76,7 +76,7 @@ _OCTETS: Final = 255
 
 @lru_cache(maxsize=8192)
 def cleaned(text: str) -> str:
-    """A text without names of hosts, addresses and serial numbers.
+    """A text with host names, addresses and serial numbers replaced.
 
     Line breaks and tabs stay, since they are part of a sysDescr; other unprintable characters
     become blanks. Text past `MOST_TEXT` characters is cut.

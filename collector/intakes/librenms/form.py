@@ -1,9 +1,8 @@
-"""The form of LibreNMS's requests: the value of a field, however the client wrote it. Pure.
+"""Reader of the forms of LibreNMS's requests, in every encoding that clients use. Pure.
 
-Clients before 2022 wrote `data=` and the JSON text as it is, with a `&` at the end: a `&`, `+`, `%`
-or `=` in it means itself. Later ones encode the form. The two are told apart by what follows `=`:
-an encoded form has no brace there, and JSON is read to its own end. A JSON object in place of a
-form is accepted too, and so is `multipart/form-data`.
+Clients before 2022 send `data=`, the unencoded JSON text, and a `&`: a `&`, `+`, `%` or `=` in the
+text means itself. Later clients encode the form. A brace after `=` marks unencoded JSON, which is
+read to its own end. A JSON object in place of a form, and `multipart/form-data`, are accepted too.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from urllib.parse import unquote_plus
 _SPACE: Final = " \t\r\n\ufeff"
 _DECODER: Final = json.JSONDecoder(strict=False)
 _NO_JSON: Final = (ValueError, RecursionError)
-"""What the decoder raises for text that is not JSON, or too deep to be anybody's report."""
+"""Exceptions of the decoder for text that is not JSON, or that is nested too deeply."""
 
 
 def json_field(body: bytes, name: str) -> Any:  # noqa: ANN401 - JSON is anything
-    """The JSON value of a form's field, or of a body that is a JSON object itself.
+    """The JSON value of a form's field, or of a field of a body that is a JSON object.
 
     Raises ValueError if there is none.
     """
@@ -34,7 +33,7 @@ def json_field(body: bytes, name: str) -> Any:  # noqa: ANN401 - JSON is anythin
             try:
                 value, end = _DECODER.raw_decode(raw)
             except _NO_JSON:
-                # A brace that an encoded form left as it is.
+                # An encoded form with an unencoded brace.
                 break
             if not (rest := raw[end:].strip(_SPACE)) or rest.startswith("&"):
                 return value
@@ -67,7 +66,7 @@ def _whole(text: str) -> Any:  # noqa: ANN401 - JSON is anything
 
 
 def _raw_values(text: str, name: str) -> list[str]:
-    """What follows the field's name and `=` in a form, up to the form's end; at most one."""
+    """The text after the field's name and `=`, up to the form's end; at most one."""
     found = re.search(rf"(?:^|&){re.escape(name)}=[{_SPACE}]*", text)
     return [] if found is None else [text[found.end() :]]
 

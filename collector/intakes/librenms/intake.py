@@ -65,11 +65,11 @@ log = structlog.get_logger("collector.intakes.librenms")
 MOST_BYTES: Final = 2 << 20
 """Largest body: an encoded report of some 10 000 devices with as many sysDescr."""
 _SMALL: Final = 64 << 10
-"""Bodies up to this size are parsed at once, in a few ms."""
+"""Largest body that is parsed in the event loop, in a few ms."""
 _PATIENCE_S: Final = 20.0
-"""Longest time until the reply to `clear.php`; the client waits 30 s."""
+"""Longest time until the reply to `clear.php`, in s; the client waits 30 s."""
 _LARGE: Final = 32
-"""Bodies over `_SMALL` that are in memory at a time."""
+"""Most bodies over `_SMALL` in memory at a time."""
 _BUSY: Final = Refusal(
     Reason.UNAVAILABLE, "too many large reports arrive at this moment", RETRY_AFTER_S
 )
@@ -98,8 +98,8 @@ class Limits:
 class LibreNMSIntake:
     """Receives reports, and requests to erase them.
 
-    `remember` is given what stored reports change of the budget of groups. Large bodies are parsed
-    in the thread of `parsing`, one at a time, so that the reports of other senders do not wait.
+    `remember` is called with changes of the budget of groups once their report is stored. Large
+    bodies are parsed in the thread of `parsing`, one at a time, so that other senders do not wait.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class LibreNMSIntake:
         settings = context.settings
         self._converter = converter
         self._context = context
-        # Without the check of the outbox: one that is full must not keep anybody from erasing.
+        # Does not check the outbox: a full one must not prevent an erasure.
         self._clear_door = Door(
             trusted_proxies=settings.trusted_proxies, read_timeout_s=settings.read_timeout
         )
@@ -126,7 +126,7 @@ class LibreNMSIntake:
         self._slots = Slots(total=_LARGE, per_address=_LARGE // 8)
 
     def routes(self) -> list[web.RouteDef]:
-        """Both pages by POST and GET; a HEAD erases nothing."""
+        """Routes of both pages, by POST and GET; a HEAD erases nothing."""
         pages = (("/log.php", self.receive), ("/clear.php", self.clear))
         return [
             route
@@ -222,7 +222,7 @@ class LibreNMSIntake:
         if not given:
             return self._refused(_NO_UUID)
         uuid = uuid_of(given)
-        # Under text that is no UUID nothing was ever stored.
+        # Nothing is ever stored under a text that is not a UUID.
         outcome = "erased" if uuid is None else await self._erased(self._converter.owner(uuid))
         if isinstance(outcome, Refusal):
             return self._refused(outcome)
@@ -235,7 +235,7 @@ class LibreNMSIntake:
             async with asyncio.timeout(_PATIENCE_S):
                 return await self._context.erase(owner)
         except TimeoutError:
-            # It is stored, and done whether anybody waits or not.
+            # The request is stored, and carried out even if nobody waits.
             return "delayed"
         except StoreUnavailable:
             return Refusal(Reason.UNAVAILABLE, "nothing can be stored now", RETRY_AFTER_S)

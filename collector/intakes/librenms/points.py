@@ -31,20 +31,20 @@ BUDGET: Final = "librenms_group"
 """Name of the tag's budget, in the memory that all senders share."""
 _KNOWN: Final = frozenset((*GROUPS, *EARLIER_GROUPS))
 _MOST_BYTES: Final = 48_000
-"""Size of a JSON text at which the next point begins: InfluxDB's string fields end at 64 KiB."""
+"""Largest JSON text of one point, in bytes: InfluxDB's string fields end at 64 KiB."""
 
 
 def tag_budgets() -> dict[str, int]:
-    """The number of groups that may be stored under their names beside the known ones."""
+    """Budget of groups that may be stored under their names beside the known ones."""
     return {BUDGET: GROUPS_BUDGET}
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A parsed report and its JSON texts, which take most of the time of a large one.
+    """A parsed report and its JSON texts, whose making takes most of the time of a large report.
 
-    `rows` has the rows of each group as JSON objects that still lack their first name, the group;
-    `pairs` has the arrays of pairs.
+    `rows` holds the rows by group, as JSON objects without their first member, the group; `pairs`
+    holds arrays of pairs.
     """
 
     reading: Reading
@@ -62,9 +62,10 @@ def prepare(body: bytes) -> Prepared | Refusal:
 
 
 class ReportConverter:
-    """Converts parsed reports to entries; groups that nobody knows need installs that send them.
+    """Converts parsed reports to entries.
 
-    The rule is that of tags' budgets (docs/decisions/0073-tag-budgets.md).
+    An unknown group is stored under its name once enough installs sent it, by the rule of tags'
+    budgets (docs/decisions/0073-tag-budgets.md).
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ReportConverter:
     def entry(self, report: Prepared, now_ns: int, changes: Changes) -> Entry:
         """The entry of a report received at `now_ns` (UTC, ns since 1970).
 
-        Appends to `changes` what it changed of the budget of groups.
+        Appends its changes of the budget of groups to `changes`.
         """
         reading = report.reading
         owner = self.owner(reading.uuid)
@@ -128,7 +129,7 @@ class ReportConverter:
 
 
 def versions_text(report: Reading) -> str:
-    """The field `versions` of a report's head: what proves that a body is the install's own."""
+    """The field `versions` of a report's head, which proves that a body is the install's own."""
     return json.dumps(report.versions, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
@@ -136,7 +137,7 @@ _json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _row(total: Total) -> str:
-    """A row of a group as JSON, from after the group's name on."""
+    """A row of a group as JSON, without the group's name at its beginning."""
     if total.name is None:
         return f',"t":{total.total}}}'
     return f',"n":{_json(total.name)},"v":{_json(total.value)},"t":{total.total}}}'
@@ -148,7 +149,7 @@ def _pair(pair: Pair) -> str:
 
 
 def _arrays(items: Iterable[str]) -> Sequence[str]:
-    """JSON arrays of all items, as few as the size of a string field allows."""
+    """JSON arrays of all items, in as few texts as the size of a string field allows."""
     arrays: list[list[str]] = []
     size = 0
     for item in items:

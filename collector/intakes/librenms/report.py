@@ -1,7 +1,7 @@
 """Parser of LibreNMS's reports. Pure.
 
 A client sends one report a day and does not repeat it, so one bad value must not invalidate it:
-what cannot be understood is left out and counted. Only `uuid` and `data` can make a report invalid.
+invalid parts are left out and counted. Only `uuid` and `data` can make a report invalid.
 docs/senders/librenms.md has the rules.
 """
 
@@ -24,17 +24,17 @@ MOST_GROUPS: Final = 200
 MOST_TOTALS: Final = 20_000
 MOST_PAIRS: Final = 20_000
 MOST_TOTAL: Final = 10**9
-"""A total over this is no count of an install: one made-up number would bury all others."""
+"""Largest total that is accepted: one larger made-up number would dominate all sums."""
 _MOST_OID: Final = 128
 
 _UUID: Final = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 _UUID_FORM: Final = re.compile(_UUID)
 _OID: Final = re.compile(rf"[A-Za-z0-9.:_-]{{1,{_MOST_OID}}}")
 _EXACT_NAMES: Final = frozenset({"version", "release"})
-"""Columns of groups with one row, which counts the install."""
+"""Columns of groups that have one row, which counts the install itself."""
 _TOTAL: Final = "total"
 _COLUMNS: Final = {"ROUND(`ifSpeed`/1000/1000)": "ifSpeed"}
-"""Names of columns that earlier clients took from their query."""
+"""Columns that earlier clients named by an SQL expression, and their names."""
 
 _ROWS_SCHEMA: Final = {
     "type": "object",
@@ -58,7 +58,7 @@ class LibreNMSReport(BaseModel):
 
 
 class Total(NamedTuple):
-    """A count: the column's name and value, both None for a row of one column."""
+    """A count, with the name and value of its column, both None in a row of one column."""
 
     name: str | None
     value: str | None
@@ -66,7 +66,7 @@ class Total(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A pair of sysObjectID and sysDescr, cleaned, with its operating system and devices."""
+    """A cleaned pair of sysObjectID and sysDescr, with its operating system and device count."""
 
     os: str
     oid: str
@@ -78,7 +78,7 @@ class Pair(NamedTuple):
 class Reading:
     """A parsed report: its install's UUID in lower case, totals by group, and pairs.
 
-    `ignored` counts what was left out: `group`, `total`, `info`.
+    `ignored` counts the parts left out, by kind: `group`, `total`, `info`.
     """
 
     uuid: str
@@ -88,7 +88,7 @@ class Reading:
 
     @property
     def versions(self) -> dict[str, str]:
-        """The version or release in each group that has one row with it."""
+        """Version or release by group, of groups with one row that has it."""
         return {
             group: totals[0].value or ""
             for group, totals in self.groups.items()
@@ -150,7 +150,7 @@ def _rows(rows: Any) -> list[Any] | None:  # noqa: ANN401 - JSON is anything
 
 
 def _totals(rows: Iterable[Any], ignored: Counter[str]) -> tuple[Total, ...]:
-    """The totals of a group; rows with the same name and value are one total, their sum."""
+    """The totals of a group; rows with the same name and value are added up."""
     sums: dict[tuple[str | None, str | None], int] = {}
     for row in rows:
         total = _total(row)
@@ -176,13 +176,13 @@ def _total(row: Any) -> Total | None:  # noqa: ANN401 - JSON is anything
     column = _COLUMNS.get(others[0], others[0])
     name, text = label(column), as_text(row[others[0]])
     if name in _EXACT_NAMES:
-        # Earlier clients gave the number of migrations in both columns. A version has no address.
+        # Earlier clients sent the number of migrations in both columns. Versions are not cleaned.
         return Total(name, label(text), 1)
     return Total(name, label(cleaned(text)), number)
 
 
 def whole_number(value: Any) -> int | None:  # noqa: ANN401 - JSON is anything
-    """A whole number from 0 to `MOST_TOTAL`, also as text; None for anything else."""
+    """A whole number from 0 to `MOST_TOTAL`, also from text; None for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -193,7 +193,7 @@ def whole_number(value: Any) -> int | None:  # noqa: ANN401 - JSON is anything
 
 
 def as_text(value: Any) -> str:  # noqa: ANN401 - JSON is anything
-    """A value of a column as text: numbers as PHP writes them, nothing as empty text."""
+    """A value of a column as text: numbers as PHP writes them, null as empty text."""
     match value:
         case str():
             return value

@@ -1,4 +1,4 @@
-"""Limits how many large bodies are in memory at a time, in total and from one address."""
+"""Limits the number of large bodies in memory, in total and from one address."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collector.admission import site_of
 
 
 class Slots:
-    """Slots for the reading of large bodies: `total`, of which one address holds `per_address`.
+    """`total` slots for large bodies, of which one address may hold `per_address`.
 
-    Addresses are held while a slot is, in main memory only.
+    Addresses stay in main memory only, while they hold a slot.
     """
 
     def __init__(self, *, total: int, per_address: int) -> None:

@@ -1,4 +1,4 @@
-"""Intake of Clear Linux's telemetrics-client: records of crashes, updates, heartbeats and so on.
+"""Intake of Clear Linux's telemetrics-client: records of crashes, updates, heartbeats and others.
 
 `fields` reads and checks a record's fields, `points` converts it to entries for the records store
 and for InfluxDB, `intake` handles requests, `operations` describes the routes. The client's source:
@@ -42,7 +42,7 @@ class Telemetrics:
         return settings.telemetrics
 
     def retention(self, settings: Settings) -> Mapping[str, int]:
-        """The database of the counts; the records store has the same retention."""
+        """Retention of the database of counts; that of the records store is the same."""
         return {TELEMETRICS: settings.retention_records}
 
     def operations(self) -> Iterable[Operation]:
@@ -50,7 +50,7 @@ class Telemetrics:
         return operations()
 
     def privacy(self, settings: Settings) -> PrivacySection:
-        """What is stored of this sender."""
+        """Privacy section of this sender."""
         return privacy_section(
             __package__,
             {"records": settings.retention_records, "keep_ids": settings.telemetrics_keep_ids},

@@ -1,8 +1,8 @@
-"""Fields of a record of telemetrics-client: how they are sent, and the checks of each. Pure.
+"""Fields of a record of telemetrics-client: readers of both forms, and checks. Pure.
 
 The rules are those of telemetrics-backend, so that its clients get the same replies:
-https://github.com/clearlinux/telemetrics-backend. Where it would fail, a message says what is
-wrong: System-Name and Payload-Format-Version are optional in format 1.
+https://github.com/clearlinux/telemetrics-backend. It fails on a missing System-Name or
+Payload-Format-Version in format 1, where they are optional; here the reply names the field.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _BUILD: Final = re.compile(r"[-_a-zA-Z0-9.]+")
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The fields of a record that passed all checks; `payload` are its bytes."""
+    """Fields of a record that passed all checks; `payload` is bytes."""
 
     record_format_version: int
     payload_format_version: int
@@ -78,7 +78,7 @@ class Checked:
 
 
 def named(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Known fields by name with underscores, from headers in either spelling; the first counts."""
+    """Known fields by name with underscores, from headers in either spelling; the first wins."""
     found: dict[str, str] = {}
     for name, value in pairs:
         known = name.lower().replace("-", "_")
@@ -164,12 +164,12 @@ def _wrong_build(system: str, build: str) -> Refusal | None:
 
 
 def is_machine_id(text: str) -> bool:
-    """Whether a text may be a machine's id."""
+    """Whether a text has the form of a machine's id."""
     return 0 < len(text) <= LONGEST_MACHINE_ID and text.isprintable()
 
 
 def is_classification(text: str) -> bool:
-    """Whether a text may be a classification: three parts, none of them empty."""
+    """Whether a text has the form of a classification: three non-empty parts."""
     return (
         len(text) <= LONGEST_CLASSIFICATION
         and text.isprintable()
@@ -179,7 +179,7 @@ def is_classification(text: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is of digits only, and few enough to be a number of the store."""
+    """Whether a text is all digits, and few enough for a number of the store."""
     return text.isascii() and text.isdigit() and len(text) <= 18
 
 

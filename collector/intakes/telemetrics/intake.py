@@ -5,13 +5,13 @@ Replies:
 | status | reason | when |
 |---|---|---|
 | 201 | | the record is durable, and returned; or its machine has opted out, and nothing is stored |
-| 400 | malformed-json | the body says that it is JSON, and is no JSON object |
-| 400 | invalid-field | a field is missing or wrong; X-Telemetry-TID is another one |
+| 400 | malformed-json | the content type is JSON, but the body is not a JSON object |
+| 400 | invalid-field | a field is missing or wrong; X-Telemetry-TID differs from the setting |
 | 413 | too-large | the payload is over 300 KiB |
 | 408, 415, 429, 503 | | as for every sender; 429 also for one machine's records |
 
-Every refusal is `{"message": …, "reason": …}`. The client keeps a record that it got no 201 for,
-and sends it again later.
+Every refusal is `{"message": …, "reason": …}`. The client keeps a record that was not answered
+201, and sends it again later.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ log = structlog.get_logger("collector.intakes.telemetrics")
 
 PATHS: Final = ("/v2/collector", "/")
 _ESCAPED: Final = 6
-"""Most bytes of JSON for one of a payload: `\\u0000`."""
+"""Most bytes of JSON for one byte of a payload: `\\u0000`."""
 MOST_BYTES: Final = _ESCAPED * MOST_PAYLOAD + (64 << 10)
 """Largest body: a payload of 300 KiB in JSON, with the other fields."""
 
@@ -57,7 +57,7 @@ MOST_BYTES: Final = _ESCAPED * MOST_PAYLOAD + (64 << 10)
 class TelemetricsIntake:
     """Receives records, one in each request.
 
-    `remember` is given changes of the tags' budgets once the record that made them is durable.
+    `remember` is called with changes of the tags' budgets once their record is durable.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class TelemetricsIntake:
         return [web.post(path, self.receive) for path in PATHS]
 
     def fast_handlers(self) -> Mapping[str, FastHandler]:
-        """None: the fast path knows no fields in headers."""
+        """None: the fast path does not support fields in headers."""
         return {}
 
     def identify(self, body: bytes) -> Proof | Refusal:
@@ -160,7 +160,7 @@ class TelemetricsIntake:
 
 def _object(body: bytes) -> dict[str, Any] | Refusal:
     try:
-        # A client writes payloads as they are: bytes that are no UTF-8 are kept as surrogates.
+        # A client sends payloads as they are: bytes that are not UTF-8 become surrogates.
         said = json.loads(body.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):
         return Refusal(Reason.MALFORMED_JSON, "the body is no JSON")

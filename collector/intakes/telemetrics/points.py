@@ -26,7 +26,7 @@ def tag_budgets() -> dict[str, int]:
 
 
 class RecordConverter:
-    """Converts records; with `keep_ids` they hold the machine's id as sent, else a pseudonym."""
+    """Converts records; with `keep_ids` they hold the machine's id as sent, else its pseudonym."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class RecordConverter:
         return self._pseudonyms.machine(machine_id)
 
     def record(self, checked: Checked, now_ns: int) -> Record:
-        """The record of fields received at `now_ns` (UTC, ns since 1970), with its own stamp."""
+        """The record of fields received at `now_ns` (UTC, ns since 1970), with a unique stamp."""
         owner = self.owner(checked.machine_id)
         return Record(
             stamp=self._stamper.take(now_ns, 1)[0],
@@ -75,9 +75,9 @@ class RecordConverter:
         )
 
     def entries(self, record: Record, now_ns: int, changes: Changes) -> tuple[Entry, Entry]:
-        """The record for the records store, and its point for InfluxDB, durable together.
+        """Entries of the record for the records store, and of its point for InfluxDB.
 
-        Appends to `changes` what the record changed of the tags' budgets.
+        Appends the record's changes of the tags' budgets to `changes`.
         """
         owner = ServerPseudonym(record.owner)
         domain, probe, _ = record.classification.split("/")

@@ -1,4 +1,4 @@
-"""Payload parsers: what a record's payload says, by its classification.
+"""Payload parsers: extract findings from a record's payload, by its classification.
 
 A parser is found by its entry point in the group `collector.payload_parsers`: a callable that takes
 the settings and returns a `PayloadParser`. `registry` chooses one for each record.
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a payload says: its kind, a label to count by, and details (JSON values) by name."""
+    """Finding of a payload: its kind, a label to count by, and details (JSON values) by name."""
 
     kind: str
     label: str
@@ -21,18 +21,18 @@ class Parsed:
 
 
 class PayloadParser(Protocol):
-    """Reads the payloads of some classifications."""
+    """Parser of the payloads of some classifications."""
 
     @property
     def prefixes(self) -> Sequence[str]:
-        """Beginnings of the classifications; of all parsers the longest that fits decides."""
+        """Prefixes of classifications; the longest matching one of all parsers decides."""
         ...
 
     @property
     def version(self) -> str:
-        """Text that changes when the same payload may give something else."""
+        """Text that changes when the same payload may give another finding."""
         ...
 
     def parse(self, text: str) -> Parsed | None:
-        """What a payload says, None for nothing. Exceptions are counted; the record stays."""
+        """The finding of a payload, or None. Exceptions are counted and the record is stored."""
         ...

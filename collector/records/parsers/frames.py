@@ -1,4 +1,4 @@
-"""Backtraces in payloads: their frames, and the frame that is guilty. Pure.
+"""Backtraces in payloads: their frames, and the guilty frame. Pure.
 
 A frame is `#0 function() - [module] - file:line`, as telemetrics-client's crash and kernel probes
 write it; `???` is a function without symbols.
@@ -52,14 +52,14 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def shortened(text: str) -> str:
-    """A payload with its lines cut at 1000 characters: no pattern may take long on a longer one."""
+    """A payload with its lines cut at 1000 characters, to bound the time of patterns."""
     return "\n".join(line[:_LONGEST_LINE] for line in text.splitlines())
 
 
 def guilty(frames: Sequence[Frame], never: Callable[[Frame], bool]) -> Frame | None:
-    """The first frame with symbols that is not one of those that are `never` guilty.
+    """The first frame with symbols for which `never` is false.
 
-    If there is none, the first one without symbols, else the last one; None without frames.
+    If there is none, the first frame without symbols, else the last frame; None without frames.
     """
     unknown = None
     for frame in frames:

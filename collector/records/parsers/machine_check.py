@@ -20,7 +20,7 @@ KIND: Final = "machine-check"
 
 
 class MachineCheck:
-    """Reads processor, bank and status; the label is bank and status."""
+    """Extracts processor, bank and status; the label is bank and status."""
 
     prefixes = ("org.clearlinux/mce/",)
     version = "1"

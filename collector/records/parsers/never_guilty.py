@@ -1,4 +1,4 @@
-"""The list of functions that are never named as the cause of a crash, which an operator edits."""
+"""The operator's list of functions that are never named as the cause of a crash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHIPPED: Final = "never_guilty.txt"
 
 
 class NeverGuilty:
-    """The list in a file, read again when it changes; an empty `path` is the shipped list.
+    """The list of a file, read again when it changes; an empty `path` means the shipped list.
 
     A line is `FUNCTION`, or `FUNCTION - [MODULE]` as a backtrace has it; `#` begins a comment. A
     file that cannot be read leaves the list as it was.

@@ -60,7 +60,7 @@ class Oops:
 
 
 def _kernel_trace(text: str) -> list[Frame]:
-    """The instruction pointer and the calls of a trace as the kernel logs it; doubtful ones not."""
+    """Frames of a kernel's own trace: instruction pointer and calls, without doubtful ones."""
     frames = [Frame(found["function"], _KERNEL) for found in [_POINTER.search(text)] if found]
     for call in _CALL.finditer(text):
         if call["doubt"] is None:

@@ -1,4 +1,4 @@
-"""Finds the installed payload parsers, and calls the one of a record's classification."""
+"""Finds the installed payload parsers, and calls the one for a record's classification."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger("collector.records")
 
 GROUP: Final = "collector.payload_parsers"
 NOTHING: Final = "nothing"
-"""Kind of a finding of which the parser said nothing."""
+"""Kind of a finding whose parser found nothing."""
 FAILED: Final = "failed"
 """Kind of a finding whose parser failed; its label is the exception's type."""
 _LONGEST: Final = 400
@@ -45,17 +45,17 @@ class Parsers:
         self._parsers = dict(parsers)
         self._metrics = metrics
         self._sparing = Sparing()
-        # The longest prefix first; of equal ones the parser whose name comes first.
+        # The longest prefix first; of equal prefixes, the parser whose name sorts first.
         self._by_prefix = sorted(
             ((prefix, name) for name, parser in parsers.items() for prefix in parser.prefixes),
             key=lambda one: (-len(one[0]), one[1]),
         )
 
-        # With another set of parsers any record may get another one.
+        # Another set of parsers may choose another parser for any record.
         self._set = hashlib.blake2b(repr(self._by_prefix).encode(), digest_size=4).hexdigest()
 
     def versions(self) -> dict[str, str]:
-        """The version of findings that are up to date, by the parser's name (empty: none)."""
+        """The version of up-to-date findings by the parser's name (empty: no parser)."""
         return {name: self._version(name) for name in ("", *self._parsers)}
 
     def _version(self, name: str) -> str:
@@ -63,16 +63,16 @@ class Parsers:
         return f"{'' if parser is None else parser.version}/{self._set}"
 
     def name_for(self, classification: str) -> str | None:
-        """The name of the parser of a classification, None if there is none."""
+        """The name of the parser of a classification; None if there is none."""
         for prefix, name in self._by_prefix:
             if classification.startswith(prefix):
                 return name
         return None
 
     def find(self, record: Record) -> Finding:
-        """What its parser finds in a record.
+        """The finding of a record's parser.
 
-        Nothing and a failure are findings too, so that they are not tried again for nothing.
+        An empty result and a failure are findings too, so that they are not tried again.
         """
         name = self.name_for(record.classification) or ""
         version = self._version(name)
@@ -97,5 +97,5 @@ class Parsers:
 
 
 def _storable(text: str) -> str:
-    """A text without what PostgreSQL refuses in text: NUL, and surrogates alone."""
+    """A text without characters that PostgreSQL refuses: NUL, and lone surrogates."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

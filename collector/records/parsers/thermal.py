@@ -16,7 +16,7 @@ KIND: Final = "thermal"
 
 
 class Thermal:
-    """Reads which processors were throttled; the label is `throttled` or `back to normal`."""
+    """Extracts the throttled processors; the label is `throttled` or `back to normal`."""
 
     prefixes = ("org.clearlinux/mce/thermal",)
     version = "1"

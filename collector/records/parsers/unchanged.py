@@ -1,4 +1,4 @@
-"""The parser of every classification that no other one takes: it finds nothing in payloads."""
+"""Parser of all classifications without another parser: it finds nothing in payloads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collector.settings import Settings
 
 
 class Unchanged:
-    """Leaves payloads as they came."""
+    """Finds nothing in payloads."""
 
     prefixes = ("",)
     version = "1"

@@ -1,4 +1,4 @@
-"""Parser of SWUPD's updates (`org.clearlinux/swupd-client/…`): from which build to which."""
+"""Parser of SWUPD's updates (`org.clearlinux/swupd-client/…`): old build, new build, result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIND: Final = "update"
 
 
 class Updates:
-    """Reads lines of `name=value`; the label is `FROM -> TO`."""
+    """Parses lines of `name=value`; the label is `FROM -> TO`."""
 
     prefixes = ("org.clearlinux/swupd-client/",)
     version = "1"
