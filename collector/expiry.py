@@ -93,7 +93,7 @@ class Expiry:
             )
 
     def _retention_of(self, target: str) -> int:
-        """How long a dead letter of a database is retained, in ns."""
+        """Retention of a dead letter of a database, in ns."""
         seconds = self._retentions.get(target, 0)
         return seconds * 10**9 if seconds else self._retention_ns
 

@@ -18,7 +18,7 @@ _SUFFIX: Final = ".md"
 
 @dataclass(frozen=True, slots=True)
 class PrivacySection:
-    """What is stored of one sender, for how long, and how it is erased.
+    """Section of the privacy page: data stored of one sender, its retention, and its erasure.
 
     `templates` are by language code; a language without one shows the English text.
     """

@@ -88,7 +88,7 @@ def _parse_address(text: object) -> Address:
 
 
 class Transport(StrEnum):
-    """How datagrams arrive at an address; the value is its scheme in settings."""
+    """Transport of an address for StatsD; the value is its scheme in settings."""
 
     UDP = "udp"
     TCP = "tcp"

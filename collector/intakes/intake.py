@@ -124,7 +124,7 @@ class Intake(Protocol):
         ...
 
     def privacy(self, settings: Settings) -> PrivacySection:
-        """What is stored of this sender, for the privacy page."""
+        """Section of the privacy page about this sender's data."""
         ...
 
     def open(self, context: IntakeContext) -> AbstractAsyncContextManager[OpenIntake]:

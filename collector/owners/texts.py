@@ -53,7 +53,7 @@ class Terms:
     databases: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, report: Report) -> int:
-        """How long a report is retained, in seconds; 0: for ever."""
+        """Retention of a report in seconds; 0: for ever."""
         points = (report.server, *report.nodes)
         name = next(point.measurement for point in points if point is not None)
         database = next((m.database for m in MEASUREMENTS if m.name == name), RAW)

@@ -70,7 +70,7 @@ _MEASUREMENTS: Final = (
     DAILY_USAGE,
     HOURLY_USAGE,
 )
-"""All that a day's rollup writes."""
+"""Measurements that a day's rollup writes."""
 _LEAST_RATIO: Final = 0.8
 """A final day may drop to this ratio of its stored reports and nodes without `force`."""
 _HOUR_NS: Final = 3600 * 10**9

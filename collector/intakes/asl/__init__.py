@@ -58,7 +58,7 @@ class Asl:
         return operations()
 
     def privacy(self, settings: Settings) -> PrivacySection:
-        """What is stored of this sender; its settings are those of the page."""
+        """Privacy section of this sender, with the settings of the page."""
         return privacy_section(__package__, {})
 
     @asynccontextmanager
