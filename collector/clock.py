@@ -49,7 +49,7 @@ def read_clock() -> Stand:
 class ClockStart:
     """An outbox's clock data at a process's start.
 
-    `used` are timestamps that must not be given again, `redates` tells whether entries still wait
+    `used` are timestamps that must not be given again, `redates` is whether entries still wait
     for a correction, `sent` is the highest number of an entry of each queue that may have been
     sent.
     """

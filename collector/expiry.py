@@ -72,7 +72,7 @@ class Expiry:
             await asyncio.sleep(_PAUSE_S)
 
     def once(self, now_ns: int) -> None:
-        """Delete what has expired at `now_ns`, and warn of what soon will. Blocks."""
+        """Delete data expired at `now_ns`, and report data that expires soon. Blocks."""
         soon: list[int] = []
         for directory in directories(self._state_dir):
             soon += self._dead_letters(directory / FILE, now_ns)

@@ -112,7 +112,7 @@ class Import:
     """Imports an older server's history into one InfluxDB, as of `now` (UTC).
 
     `retention` is in seconds by database, 0 for unlimited. `listed` decides which public nodes
-    count; `opted_out` tells whether the owner of a server has opted out.
+    count; `opted_out` returns whether the owner of a server has opted out.
     """
 
     def __init__(

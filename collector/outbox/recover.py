@@ -24,7 +24,7 @@ class Recovered:
 
     `broken` were found with wrong content. `missing` are undelivered numbers that were not found:
     destroyed, or erased by their owners. `erased` were left out because their owners erased or
-    opted out since. `counted` tells whether the file's own counters could be read; if not,
+    opted out since. `counted` is whether the file's own counters could be read; if not,
     `missing` counts only the gaps between reports that were found.
     """
 

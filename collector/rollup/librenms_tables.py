@@ -51,7 +51,7 @@ def librenms_points(
 
     `rows` have the columns `ROWS`, `everyone` are the day's installs, `reports` their reports. Of a
     day that is not final only these two numbers are published: two sums of it, read before and
-    after one report, would tell that report's totals.
+    after one report, would reveal that report's totals.
     """
     installs = len(everyone)
     fields: dict[str, FieldValue] = {

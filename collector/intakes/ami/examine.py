@@ -69,7 +69,7 @@ class _Listening:
             self.told.set()
 
     def answer(self, action: str, answer: Message, items: Sequence[Message]) -> None:
-        """Nothing is asked about the state."""
+        """Ignored: no question about the state is asked."""
 
     def asked(self) -> None:
         """Nothing is asked about the state."""

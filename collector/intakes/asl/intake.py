@@ -71,7 +71,7 @@ class _Handling:
 
 
 class AslIntake:
-    """Receives reports of `asl-telemetry`; `opted_out` tells whose are dropped.
+    """Receives reports of `asl-telemetry`; `opted_out` returns whether an owner's are dropped.
 
     `remember` is given the values of tags that stored reports say for the first time on a day.
     """

@@ -25,7 +25,7 @@ class Figures:
         self._told: Counter[tuple[Metric, str, str]] = Counter()
 
     def update(self) -> None:
-        """Add to the metrics what was counted since the last call."""
+        """Add the counts since the last call to the metrics."""
         metrics = self._metrics
         now: Counter[tuple[Metric, str, str]] = Counter()
         for station in self._stations.all:

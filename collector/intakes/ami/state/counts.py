@@ -34,7 +34,7 @@ class Security:
         self._counts[(message.event, service)] += 1
 
     def flush(self, add: Add) -> None:
-        """Add the points of a flush; counts begin anew."""
+        """Add the points of a flush and reset the counts."""
         for (kind, service), count in sorted(self._counts.items()):
             add(SECURITY.name, {"kind": kind, "service": service}, {"count": count})
         self._counts.clear()
@@ -54,7 +54,7 @@ class Keys:
         return way == "received"
 
     def flush(self, add: Add) -> None:
-        """Add the points of a flush; counts begin anew."""
+        """Add the points of a flush and reset the counts."""
         for way in _WAYS.values():
             add(DTMF.name, {"direction": way}, {"count": self._counts[way]})
         self._counts.clear()

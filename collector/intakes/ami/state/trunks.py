@@ -26,7 +26,7 @@ class Trunks:
             self._reachable[endpoint] = is_reachable
 
     def lost(self) -> None:
-        """The connection has ended: nothing is known."""
+        """Discard all states at the end of the connection."""
         self._reachable.clear()
 
     def flush(self, add: Add) -> None:
