@@ -138,7 +138,7 @@ class Client:
         if end is not self._told:
             self._told = end
             log.warning(
-                "an Asterisk's manager interface is not connected; it is tried again",
+                "no connection to an Asterisk's manager interface; trying again",
                 asterisk=self._name,
                 reason=end.value,
             )

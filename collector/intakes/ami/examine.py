@@ -32,7 +32,7 @@ _MORE: Final = {
     "Redirect": "call",
     "UpdateConfig": "config",
 }
-"""An action of each right that can do harm, by right."""
+"""Actions that can do harm, one for each right, with that right."""
 
 _WORDS: Final = {
     End.REFUSED: "nothing listens there: see `enabled`, `bindaddr` and `port` in manager.conf",
@@ -40,7 +40,7 @@ _WORDS: Final = {
     End.TLS: "the TLS handshake failed: see `tlsenable` and `tlsbindaddr` in manager.conf, and"
     " `ami_ca_file`",
     End.TIMEOUT: "it does not answer, or it waits for TLS (`ami_tls = true`)",
-    End.NOT_AMI: "what listens there is no manager interface",
+    End.NOT_AMI: "another service listens there, not a manager interface",
     End.NO_CHALLENGE: "it offers no MD5 login, and without TLS others could read the secret: use"
     " `ami_tls = true`",
     End.LOGIN_REFUSED: "the login is refused: user, secret, or `permit` of the user in"

@@ -87,7 +87,7 @@ class AmiIntake:
             try:
                 found = asterisks(self._context.settings)
             except SettingsError as error:
-                log.error("the file of Asterisks is wrong; nothing changes", why=str(error))
+                log.error("the file of Asterisks is invalid and was not applied", why=str(error))
             else:
                 await self._follow(found)
                 log.info("the file of Asterisks was read again", followed=len(self._followed))

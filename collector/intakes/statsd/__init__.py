@@ -111,7 +111,7 @@ def _tell_of(sockets: Sequence[Bound], context: IntakeContext) -> None:
     if sizes:
         context.metrics.statsd_buffer_bytes.set(min(sizes))
     log.info(
-        "taking StatsD", at=[one.shown for one in sockets], buffer_bytes=min(sizes, default=None)
+        "receiving StatsD", at=[one.shown for one in sockets], buffer_bytes=min(sizes, default=None)
     )
     if min(sizes, default=BUFFER_BYTES) < BUFFER_BYTES:
         log.warning(

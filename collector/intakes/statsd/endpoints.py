@@ -19,8 +19,8 @@ class Finding(Enum):
     NEW_SET = auto()
     """The first endpoint of a complete new set; no earlier endpoint is left."""
     UNCLEAR = auto()
-    """A reload has added it, and nothing tells which ones the reload has deleted; or a start has
-    added as many as it had added before its first zero, which may not have been its own then."""
+    """A reload added it, and the endpoints that the reload deleted are unknown; or a start added as
+    many as before its first zero, so that the earlier ones may not have been its own."""
     UNLOADED = auto()
     """Most endpoints left at once: changes are not sent until the module is loaded again."""
 

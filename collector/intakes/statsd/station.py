@@ -72,7 +72,7 @@ class Station:
         except (ValueError, TypeError, KeyError) as error:
             # The file is intact, so another version wrote this row, or somebody changed it.
             log.error(
-                "what was known of an Asterisk cannot be read; its gauges begin anew",
+                "the saved state of an Asterisk is unreadable; its gauges start again",
                 asterisk=self.name,
                 why=type(error).__name__,
             )
