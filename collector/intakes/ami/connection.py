@@ -56,8 +56,9 @@ class Times:
     `connect` limits connecting, and each step of the login. `booted` limits the waits for
     FullyBooted and for the list of actions; without FullyBooted, Asterisk is asked every `again`
     whether it is fully started. A Ping is sent after `quiet` without a byte. `answer` limits the
-    time between two parts of an answer. The state is asked for again every `poll`. A stale sink is
-    asked about after `look`; if that does not help, after pauses that double up to `look_most`.
+    time between two parts of an answer. The state is asked for again every `poll`.
+    Questions that the sink calls stale are asked after `look`; while they stay stale, after pauses
+    that double up to `look_most`.
     """
 
     connect: float = 10.0
