@@ -218,7 +218,7 @@ def test_dry_run_tells_all_and_writes_nothing(importer: Importer) -> None:
     for line in (
         f"asl_usage: 2 rows, {D20} to {D21}",
         "2 days to write",
-        "0 days in conflict with our own",
+        "0 days in conflict with the collector's own",
         f"nodes: 9 rows, {D22} to {D22}",
         "4 reports to write, of 8 nodes",
         "0 nodes outside of raw retention (90d)",
@@ -606,7 +606,8 @@ def test_days_older_than_the_daily_series_keeps_are_passed_over(
     importer.settings |= {"COLLECTOR_RETENTION_RAW": "90d", "COLLECTOR_RETENTION_DAILY": kept}
     first = now().replace(hour=0, minute=0, second=0)
     with mariadb.database(SCHEMA) as name:
-        days = [usage(first - timedelta(days=n)) for n in (399, 401, 4000)]
+        # Day 399 expires within the hour that the import leaves at the end of a day.
+        days = [usage(first - timedelta(days=n)) for n in (398, 401, 4000)]
         mariadb.insert(name, "asl_usage", days)
         settings = {"MYSQL_PWD": mariadb.password}
         output = importer.run("--dsn", mariadb.dsn(name), "--apply", settings=settings)
