@@ -126,6 +126,8 @@ def configure(*, form: str, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # Alembic logs its plug-ins and dialect each time it is asked whether there is a migration.
+    logging.getLogger("alembic").setLevel(max(logging.WARNING, logging.root.level))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),

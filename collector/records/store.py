@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -44,6 +45,8 @@ _ROWS: Final = 500
 _DAY_NS: Final = 86_400 * 10**9
 _MIGRATION_LOCK: Final = 0x7265636F726473
 """Number of the advisory lock that a migration holds in PostgreSQL: `records` in ASCII."""
+_MIGRATING: Final = threading.Lock()
+"""Held by the one thread that migrates: Alembic's context is global in a process."""
 _WRONG_VALUES: Final = ("22", "23", "54")
 _DENIED: Final = ("28", "3D", "3F", "42501")
 """Beginnings of SQLSTATE codes of denied access (PostgreSQL's documentation, appendix A)."""
@@ -97,7 +100,7 @@ class RecordsStore:
             with _worded():
                 Path(path).touch(mode=0o600)
         try:
-            with self._connected() as connection:
+            with _MIGRATING, self._connected() as connection:
                 if not self._is_file:
                     connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
                 migrate(connection)

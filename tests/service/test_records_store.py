@@ -7,8 +7,10 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -246,3 +248,19 @@ def test_workers_that_start_together_make_the_tables_once(url: str, tmp_path: Pa
     store = RecordsStore(url, directory=tmp_path)
     store.add([record_of(1)])
     store.close()
+
+
+def test_threads_that_make_the_tables_at_once_all_succeed(url: str, tmp_path: Path) -> None:
+    threads = 8
+    stores = [RecordsStore(url, directory=tmp_path) for _ in range(threads)]
+    together = Barrier(threads)
+
+    def prepare(store: RecordsStore) -> None:
+        together.wait()
+        store.prepare()
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(prepare, stores))
+    for store in stores:
+        store.ping()
+        store.close()

@@ -88,6 +88,17 @@ except Exception as error:
 """
 
 
+def test_migrations_library_logs_warnings_alone() -> None:
+    program = """
+migration = logging.getLogger("alembic.runtime.migration")
+migration.info("Context impl SQLiteImpl.")
+migration.warning("found nothing")
+"""
+    (line,) = logged(program)
+    assert "found nothing" in line
+    assert logged(program, level="error") == []
+
+
 def test_failed_request_is_logged_without_address_or_words() -> None:
     (line,) = logged(failing(f"ValueError({SAID!r})"))
     assert "error handling a request" in line
