@@ -66,9 +66,9 @@ CREATE TABLE nodes (
 
 def moved(text: str) -> str:
     """The text of a sample, its dates moved to days of late."""
-    for day, late in (("2026-11-20", D20), ("2026-11-21", D21), ("2026-11-22", D22)):
-        text = text.replace(day, late)
-    return text
+    late = {"2026-11-20": D20, "2026-11-21": D21, "2026-11-22": D22}
+    # All at once: a day of late may be another one of the sample.
+    return re.sub("|".join(late), lambda found: late[found[0]], text)
 
 
 def sample_text() -> str:
