@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from tests.command import Done, command
 from tests.conftest import Databases, Row, Serve, StartServe
+from tests.dates import open_day, start_ns
 from tests.network import Network, lines_of
 from tests.sender import Reply, encoded, eventually, lay_key, post, report, server_name
 
@@ -108,7 +108,7 @@ class World:
         return done
 
     def wait_rolled(self) -> None:
-        """Wait until all past days are stored."""
+        """Wait until all final days are stored."""
         eventually(lambda: len(self.days()) >= DAYS_BACK, within=60)
 
     def wait_delivered(self, count: int) -> None:
@@ -121,19 +121,23 @@ class World:
 
 
 def midnight() -> int:
-    """00:00 UTC of today, in ns since 1970."""
-    return int(time.time()) // 86_400 * DAY
+    """00:00 UTC of the day that is open and has reports, in ns since 1970; those before are final.
+
+    Until 01:00 UTC it is yesterday's, then today's.
+    """
+    return start_ns(open_day())
 
 
 def lay_past(databases: Databases) -> None:
-    """Store a report of each server on each of the last DAYS_BACK days and today."""
+    """Store a report of each server on the last DAYS_BACK final days and on the open day."""
     Network(databases).create()
+    opens = midnight()
     received = [
-        (midnight() - back * DAY + 3600 * S * 5 + number * 60 * S, body_of(number))
+        (opens - back * DAY + 3600 * S * 5 + number * 60 * S, body_of(number))
         for back in range(DAYS_BACK, 0, -1)
         for number in range(NEIGHBOURS + 1)
     ]
-    received += [(midnight() + number * S, body_of(number)) for number in range(NEIGHBOURS + 1)]
+    received += [(opens + number * S, body_of(number)) for number in range(NEIGHBOURS + 1)]
     Network(databases).lay(lines_of(received))
 
 

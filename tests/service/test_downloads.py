@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -20,14 +20,12 @@ from collector.public.datasets import DATASETS, Dataset
 from collector.public.models import MODELS
 from collector.schema import NODE_DIMENSIONS, SERVER_DIMENSIONS
 from tests.conftest import Databases
+from tests.dates import open_day, start_ns, today
 from tests.length import repeat
 from tests.public_site import problem_of, run_collector, served
 from tests.sender import Reply, get, request
 
 K = 5
-TODAY = datetime.now(UTC).date()
-YESTERDAY = TODAY - timedelta(days=1)
-FIRST = TODAY - timedelta(days=52)
 OLD = date(2020, 2, 29)
 """A final day whose raw reports have long expired."""
 
@@ -40,6 +38,12 @@ class Published:
 
     url: str
     rows: dict[str, list[Row]]
+    open_day: date
+
+    @property
+    def last_day(self) -> date:
+        """The last final day."""
+        return self.open_day - timedelta(days=1)
 
 
 def csv_rows(reply: Reply) -> list[Row]:
@@ -52,6 +56,7 @@ def site(
     module_databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Published]:
     """Small fleets, where much must be hidden, and a larger one; and an old day and an open one."""
+    opens = open_day()
     state = tmp_path_factory.mktemp("laid") / "state"
     environment = module_databases.environment
     for servers, days, last, seed in ((6, 6, 45, 1), (40, 8, 35, 2), (250, 16, 1, 3)):
@@ -59,22 +64,27 @@ def site(
             environment,
             state,
             *("--history", "--force", "--servers", str(servers), "--seed", str(seed)),
-            *("--days", str(days + 1), "--to", str(TODAY - timedelta(days=last - 1))),
+            *("--days", str(days + 1), "--to", str(opens - timedelta(days=last - 1))),
             module="tools.simulation",
         )
-    run_collector(environment, state, "rollup", "--from", str(FIRST), "--to", "yesterday")
-    at = int(datetime(OLD.year, OLD.month, OLD.day, tzinfo=UTC).timestamp()) * 10**9
-    today = int(datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC).timestamp()) * 10**9
+    run_collector(
+        environment,
+        state,
+        "rollup",
+        *("--from", str(opens - timedelta(days=52))),
+        *("--to", str(opens - timedelta(days=1))),
+    )
+    old, now = start_ns(OLD), start_ns(opens)
     module_databases.server.write(
         module_databases.daily,
-        f"daily_usage nodes=9i,servers=9i,reports=9i,final=1i,imported=1i {at}\n"
-        f"daily_packages,package=\\=cmd()|x,version=none servers=9i {at}\n"
-        f"daily_usage nodes=7i,servers=7i,reports=7i,final=0i {today}\n"
-        f"daily_nodes,dimension=arch,value=x86_64,within=all,within_value=all nodes=7i {today}",
+        f"daily_usage nodes=9i,servers=9i,reports=9i,final=1i,imported=1i {old}\n"
+        f"daily_packages,package=\\=cmd()|x,version=none servers=9i {old}\n"
+        f"daily_usage nodes=7i,servers=7i,reports=7i,final=0i {now}\n"
+        f"daily_nodes,dimension=arch,value=x86_64,within=all,within_value=all nodes=7i {now}",
     )
     with served(module_databases) as url:
         rows = {item.path: csv_rows(get(url, f"/v1/{item.path}.csv")) for item in DATASETS}
-        yield Published(url, rows)
+        yield Published(url, rows, opens)
 
 
 def usage_of(site: Published) -> dict[str, dict[str, int]]:
@@ -178,7 +188,7 @@ def test_packages_and_upgrades_are_at_least_k(site: Published) -> None:
 
 
 def test_page_and_reports_show_what_is_published(site: Published) -> None:
-    tables = tables_of(site, "daily/nodes")[str(YESTERDAY)]
+    tables = tables_of(site, "daily/nodes")[str(site.last_day)]
     page = get(site.url, "/").body.decode()
     for dimension in ("asl_version", "arch", "channel"):
         counts = tables[dimension, "all", "all"]
@@ -186,7 +196,7 @@ def test_page_and_reports_show_what_is_published(site: Published) -> None:
             for count in counts.values():
                 assert f'<td class="num">{count:,}</td>' in page
     basic = get(site.url, "/reports/basic").body.decode()
-    assert f"Distinct Nodes:{usage_of(site)[str(YESTERDAY)]['nodes']:>5}" in basic
+    assert f"Distinct Nodes:{usage_of(site)[str(site.last_day)]['nodes']:>5}" in basic
     assert str(K - 1) not in [line.rpartition(":")[2].strip() for line in basic.splitlines()]
 
 
@@ -248,7 +258,7 @@ def test_every_row_has_unit_window_and_final(site: Published) -> None:
     assert windows["nodes_30d"] == "30d"
     for rows in site.rows.values():
         assert all(row["unit"] and row["window"] for row in rows)
-        assert all((row["final"] == "false") == (row["day"] == str(TODAY)) for row in rows)
+        assert all((row["final"] == "false") == (row["day"] == str(site.open_day)) for row in rows)
 
 
 def test_text_that_a_spreadsheet_would_run_is_made_harmless(site: Published) -> None:
@@ -272,7 +282,7 @@ def test_text_that_a_spreadsheet_would_run_is_made_harmless(site: Published) -> 
 def test_accept_chooses_the_form(site: Published, accept: str, kind: str) -> None:
     reply = request(site.url, "GET", "/v1/freshness", headers={"Accept": accept})
     assert reply.headers["content-type"].startswith(kind)
-    reply = request(site.url, "GET", f"/v1/daily?from={YESTERDAY}", headers={"Accept": accept})
+    reply = request(site.url, "GET", f"/v1/daily?from={site.last_day}", headers={"Accept": accept})
     assert reply.headers["content-type"].startswith(kind)
 
 
@@ -297,7 +307,7 @@ def test_head_has_the_headers_and_no_body(site: Published) -> None:
 
 
 def test_known_version_is_not_sent_again(site: Published) -> None:
-    path = f"/v1/daily/nodes.json?to={YESTERDAY}"
+    path = f"/v1/daily/nodes.json?to={site.last_day}"
     tag = get(site.url, path).headers["etag"]
     for told in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
         again = request(site.url, "GET", path, headers={"If-None-Match": told})
@@ -312,7 +322,7 @@ def test_tag_differs_by_form_filter_and_span(site: Published) -> None:
         "/v1/daily.json",
         "/v1/daily.csv",
         "/v1/daily.csv?measure=nodes",
-        f"/v1/daily.csv?to={YESTERDAY}",
+        f"/v1/daily.csv?to={site.last_day}",
         "/v1/daily/nodes.csv",
     )
     assert len({get(site.url, path).headers["etag"] for path in paths}) == len(paths)
@@ -323,17 +333,17 @@ def test_file_of_a_day_is_for_ever_once_its_raw_reports_are_gone(site: Published
     assert {row["day"] for row in csv_rows(old)} == {str(OLD)}
     assert {row["imported"] for row in csv_rows(old)} == {"true"}
     assert "immutable" in old.headers["cache-control"]
-    recent = get(site.url, f"/v1/daily/{YESTERDAY}.csv")
+    recent = get(site.url, f"/v1/daily/{site.last_day}.csv")
     assert recent.status == 200
     assert "immutable" not in recent.headers["cache-control"]
     name = recent.headers["content-disposition"]
-    assert name == f'attachment; filename="allstarlink-daily-{YESTERDAY}.csv"'
+    assert name == f'attachment; filename="allstarlink-daily-{site.last_day}.csv"'
 
 
-@pytest.mark.parametrize("day", [str(TODAY), "2019-01-01", "2026-02-30", "0000-00-00"])
-def test_day_that_is_not_complete_has_no_file(site: Published, day: str) -> None:
-    reply = get(site.url, f"/v1/daily/{day}.csv")
-    assert problem_of(reply) == (404, "not-found")
+def test_day_that_is_not_complete_has_no_file(site: Published) -> None:
+    for day in (site.open_day, "2019-01-01", "2026-02-30", "0000-00-00"):
+        reply = get(site.url, f"/v1/daily/{day}.csv")
+        assert problem_of(reply) == (404, "not-found"), day
 
 
 # What is asked wrongly
@@ -363,7 +373,9 @@ def test_wrong_parameter_is_refused_in_words(site: Published, query: str) -> Non
 
 def test_words_for_days_are_understood(site: Published) -> None:
     rows = csv_rows(get(site.url, "/v1/daily.csv?from=yesterday&to=today&measure=nodes"))
-    assert [row["day"] for row in rows] == [str(YESTERDAY), str(TODAY)]
+    yesterday = today() - timedelta(days=1)
+    stored = (site.last_day, site.open_day)
+    assert [row["day"] for row in rows] == [str(day) for day in stored if day >= yesterday]
 
 
 @pytest.mark.parametrize("value", ["a'; DROP DATABASE x", "\\", "%27%20OR%201=1", "%E2%98%83"])
@@ -405,17 +417,17 @@ def test_page_of_another_origin_may_ask(site: Published) -> None:
 
 def test_freshness_tells_the_last_complete_day(site: Published) -> None:
     found = get(site.url, "/v1/freshness").json
-    assert found["last_final_day"] == str(YESTERDAY)
-    assert found["open_day"] == str(TODAY)
+    assert found["last_final_day"] == str(site.last_day)
+    assert found["open_day"] == str(site.open_day)
     assert found["first_day"] == str(OLD)
     assert found["late"] is False
     (row,) = csv_rows(get(site.url, "/v1/freshness.csv"))
     assert row["late"] == "false"
-    assert row["last_final_day"] == str(YESTERDAY)
+    assert row["last_final_day"] == str(site.last_day)
 
 
 def test_badges_tell_the_nodes_of_the_last_complete_day(site: Published) -> None:
-    nodes = usage_of(site)[str(YESTERDAY)]["nodes"]
+    nodes = usage_of(site)[str(site.last_day)]["nodes"]
     told = get(site.url, "/badge/nodes.json").json
     assert told["schemaVersion"] == 1
     assert told["message"] == f"{nodes:,}"

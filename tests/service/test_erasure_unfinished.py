@@ -15,6 +15,7 @@ from aiohttp import web
 from collector.memory import Action, Memory, State, days_of_erasures
 from collector.privacy import ServerPseudonym
 from tests.conftest import Databases, Row, Serve, StartServe
+from tests.dates import last_final_day, open_day
 from tests.faulty import FaultyProxy
 from tests.network import Network, lines_of
 from tests.owners import (
@@ -195,15 +196,18 @@ async def test_commands_leave_days_of_an_unfinished_erasure_alone_and_say_so(
         answer = ask(world.url, "/erase", headers=JSON)
         assert (answer.status, answer.json) == (202, {"status": "delayed"})
         assert 0 < raw_of(world, 0) < 3 * (DAYS_BACK + 1)
-        rolled = world.command("rollup", "--from", "yesterday", "--force", check=False)
+        last_final = str(last_final_day())
+        rolled = world.command(
+            "rollup", "--from", last_final, "--to", last_final, "--force", check=False
+        )
         assert rolled.code == 1
         assert "erasing" in rolled.out
         assert "until an erasure of some of its reports is done" in rolled.err
-        assert world.command("rollup", "--from", "today").code == 0
+        assert world.command("rollup", "--from", str(open_day())).code == 0
         verified = world.command("verify", "--repair", "--force")
         assert "erasing" in verified.out
         assert "until an erasure of some of its reports is done" in verified.out
-        like = ("--from", "yesterday", "--to", "yesterday", "--tag", "arch=x86_64")
+        like = ("--from", last_final, "--to", last_final, "--tag", "arch=x86_64")
         add = ("quarantine", "add", *like, "--note", "-", "--below-k", "--yes")
         refused = world.command(*add, check=False)
         assert refused.code == 1
@@ -215,7 +219,7 @@ async def test_commands_leave_days_of_an_unfinished_erasure_alone_and_say_so(
         wait_done(world.collector)
         done = ask(world.url, "/erase", headers=JSON)
         assert (done.status, done.json["status"]) == (200, "erased")
-        assert world.command("rollup", "--from", "yesterday").code == 0
+        assert world.command("rollup", "--from", last_final).code == 0
         world.command("verify")
         assert of_touched_days(world) == published
         assert world.command(*add).code == 0

@@ -13,9 +13,9 @@ import pytest
 from collector.schema.librenms import LIBRENMS
 from tests.command import command
 from tests.conftest import Databases
+from tests.dates import today
 from tests.librenms import REPORT, Installs, report, uuid_of
 
-TODAY = datetime.now(UTC).date()
 OLD = "Linux fw7.corp.example.org 4.4.0 x86_64 SN: ABC123"
 
 
@@ -25,10 +25,11 @@ def filled(databases: Databases) -> Databases:
     databases.server.create(f"{databases.prefix}{LIBRENMS}")
     databases.server.create(databases.daily)
     installs = Installs(databases)
+    latest = today()
     for day, number in ((40, 9), (3, 1), (2, 1), (1, 2), (1, 3)):
-        installs.send(TODAY - timedelta(days=day), number, report(uuid_of(number)))
+        installs.send(latest - timedelta(days=day), number, report(uuid_of(number)))
     odd = [{"count": 2, "os": "odd", "sysDescr": "=cmd() ü\r\nx", "sysObjectID": ".1.3.6.1.4.1.9"}]
-    installs.send(TODAY, 4, report(uuid_of(4)) | {"info": odd})
+    installs.send(latest, 4, report(uuid_of(4)) | {"info": odd})
     return databases
 
 
@@ -71,7 +72,7 @@ def test_pairs_are_searched_and_exported_by_the_last_report_of_each_install(
         (("--match", "^RouterOS", "--os", "ios"), 0),
         (("--oid", "1.3.6.1.4.1.2636"), 1),
         (("--oid", "1.3.6.1.4.1.2"), 0),
-        (("--from", (TODAY - timedelta(days=50)).isoformat(), "--to", "yesterday"), 5),
+        (("--from", (today() - timedelta(days=50)).isoformat(), "--to", "yesterday"), 5),
     ):
         done = command(run, "librenms", "sysdescr", *words)
         assert f"{shown} pairs" in done.out, words
@@ -86,7 +87,7 @@ def test_days_are_computed_checked_and_their_retention_planned(
     filled: Databases, state_dir: Path
 ) -> None:
     run = filled.environment | {"COLLECTOR_STATE_DIR": str(state_dir)}
-    first = (TODAY - timedelta(days=3)).isoformat()
+    first = (today() - timedelta(days=3)).isoformat()
     done = command(run, "librenms", "verify", "--from", first, "--to", "today")
     assert done.code == 1
     assert "differs" in done.out

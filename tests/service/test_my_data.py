@@ -11,6 +11,7 @@ import pytest
 
 from collector.memory import Memory
 from tests.conftest import Databases, Serve, StartServe
+from tests.dates import last_final_day
 from tests.network import lines_of
 from tests.owners import (
     DAY,
@@ -80,7 +81,7 @@ def test_final_days_stay_as_published_and_the_open_day_is_computed_again(world: 
     # Whatever the state directory knew is lost: nothing of it is needed for that.
     for path in (world.collector.state_dir / "rollup").glob("*.basis"):
         path.unlink()
-    world.command("rollup", "--from", "yesterday")
+    world.command("rollup", "--from", str(last_final_day()))
     world.command("verify")
     assert world.published(final=True) == before
 

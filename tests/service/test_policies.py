@@ -26,7 +26,6 @@ from tests.service.test_check_influxdb import serving
 from tests.service.upstream import Upstream
 
 WANTED = {"usage_raw": 90 * 86_400, "usage_daily": 0, "usage_owners": 0}
-TODAY = midnight() // DAY
 LINE = b'server_report,arch=x server="%s",nodes=1i %d'
 
 
@@ -55,23 +54,24 @@ def held(databases: Databases, policy: str) -> int:
 async def test_days_stay_as_they_are_when_the_default_policy_changes(
     databases: Databases, tmp_path: Path
 ) -> None:
+    opens = midnight()
     await asyncio.to_thread(lay_past, databases)
-    now = midnight() + DAY // 2
+    now, today = opens + DAY // 2, opens // DAY
     before = held(databases, "autogen")
     # The client that was there, and one of a process that starts after the change.
     async with influx_of(databases) as old, influx_of(databases) as new:
         for influx in (old, new):
             rollup = Rollup(influx, 1, 90 * 86_400, tmp_path / "state")
-            await rollup.roll([TODAY - 1, TODAY], now, force=True)
+            await rollup.roll([today - 1, today], now, force=True)
             rows = databases.server.query(
                 'SELECT reports FROM "autogen"."daily_usage"', databases.daily
             )
             reports = {row["time"] // DAY: row["reports"] for row in rows}
-            assert reports == {TODAY - 1: NEIGHBOURS + 1, TODAY: NEIGHBOURS + 1}
+            assert reports == {today - 1: NEIGHBOURS + 1, today: NEIGHBOURS + 1}
             if influx is old:
                 new_default(databases)
             # On a day that is not looked at above.
-            line = LINE % (b"0123456789abcdef", midnight() - 2 * DAY + (influx is old))
+            line = LINE % (b"0123456789abcdef", opens - 2 * DAY + (influx is old))
             assert await influx.write("usage_raw", line) == Written()
     assert held(databases, "ops") == 0
     assert held(databases, "autogen") == before + 2

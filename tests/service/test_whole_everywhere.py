@@ -47,8 +47,6 @@ from tests.sender import get
 from tools.embedded import EmbeddedInflux
 
 JSON = {"Accept": "application/json"}
-TODAY = midnight() // DAY
-YESTERDAY = TODAY - 1
 RETENTION_S = 90 * 86_400
 
 
@@ -59,6 +57,13 @@ class Behind:
     network: Network
     proxy: CuttingProxy
     rollup: Rollup
+    midnight: int
+    """The start of the open day, in ns since 1970; the days before it are final."""
+
+    @property
+    def last_day(self) -> int:
+        """The last final day, in days since 1970."""
+        return self.midnight // DAY - 1
 
     @property
     def now(self) -> datetime:
@@ -67,13 +72,14 @@ class Behind:
 
 @pytest.fixture
 async def behind(databases: Databases, tmp_path: Path) -> AsyncIterator[Behind]:
+    opens = midnight()
     await asyncio.to_thread(lay_past, databases)
     async with (
         CuttingProxy(databases.server.url).open() as proxy,
         influx_of(by(databases, proxy)) as influx,
     ):
         rollup = Rollup(influx, 1, RETENTION_S, tmp_path / "state")
-        yield Behind(Network(databases), proxy, rollup)
+        yield Behind(Network(databases), proxy, rollup, opens)
 
 
 def by(databases: Databases, proxy: CuttingProxy) -> Databases:
@@ -83,22 +89,23 @@ def by(databases: Databases, proxy: CuttingProxy) -> Databases:
 
 
 async def rolled(behind: Behind) -> None:
-    await behind.rollup.roll(range(TODAY - DAYS_BACK, TODAY), midnight() + DAY // 2)
+    today = behind.last_day + 1
+    await behind.rollup.roll(range(today - DAYS_BACK, today), behind.midnight + DAY // 2)
 
 
 @pytest.mark.parametrize("measurement", ["node_report", "server_report"])
 async def test_day_whose_rows_are_cut_is_not_stored(behind: Behind, measurement: str) -> None:
     behind.proxy.only = f'"{measurement}"'
     behind.proxy.cutting = True
-    schedule = behind.rollup.schedule(lambda: midnight() + DAY // 2, Metrics())
+    schedule = behind.rollup.schedule(lambda: behind.midnight + DAY // 2, Metrics())
     await schedule.once()
     assert behind.proxy.cuts
     assert await asyncio.to_thread(behind.network.found, "daily_usage") == {}
     behind.proxy.cutting = False
     assert await schedule.once()
     stored = await asyncio.to_thread(behind.network.found, "daily_usage")
-    assert stored[YESTERDAY * DAY, ()]["reports"] == NEIGHBOURS + 1
-    assert stored[YESTERDAY * DAY, ()]["nodes"] == 2 * (NEIGHBOURS + 1)
+    assert stored[behind.midnight - DAY, ()]["reports"] == NEIGHBOURS + 1
+    assert stored[behind.midnight - DAY, ()]["nodes"] == 2 * (NEIGHBOURS + 1)
 
 
 async def test_published_points_that_are_read_short_are_neither_removed_nor_doubled(
@@ -108,13 +115,13 @@ async def test_published_points_that_are_read_short_are_neither_removed_nor_doub
     before = await asyncio.to_thread(behind.network.series)
     behind.proxy.only, behind.proxy.cutting = '"daily_nodes"', True
     with pytest.raises(CutShort):
-        await behind.rollup.roll([YESTERDAY], midnight() + DAY // 2, force=True)
+        await behind.rollup.roll([behind.last_day], behind.midnight + DAY // 2, force=True)
     assert await asyncio.to_thread(behind.network.series) == before
 
 
 async def test_verify_makes_no_verdict_of_half_a_day(behind: Behind) -> None:
     await rolled(behind)
-    day = day_of(YESTERDAY)
+    day = day_of(behind.last_day)
     behind.proxy.cutting = True
     with pytest.raises(CutShort):
         await verify(behind.rollup.daily(), day, behind.now)
@@ -132,7 +139,9 @@ async def test_pages_remember_no_half_series(behind: Behind) -> None:
         assert isinstance(told.value.__cause__, CutShort)
         behind.proxy.cutting = False
     found = await series.snapshot()
-    assert [day.day for day in found.days] == [day_of(TODAY - back) for back in (5, 4, 3, 2, 1)]
+    assert [day.day for day in found.days] == [
+        day_of(behind.midnight // DAY - back) for back in (5, 4, 3, 2, 1)
+    ]
 
 
 async def test_download_that_is_cut_is_refused_or_visibly_broken(behind: Behind) -> None:
@@ -167,7 +176,7 @@ async def test_quarantine_takes_no_part_of_a_pattern(behind: Behind) -> None:
     quarantine = Quarantine(
         influx, behind.rollup.daily(), behind.rollup.reconciler(), retention_s=RETENTION_S
     )
-    span = Span(YESTERDAY * DAY, TODAY * DAY)
+    span = Span(behind.midnight - DAY, behind.midnight)
     pattern = Pattern(tags=(("distro", "Debian"),))
     whole = await quarantine.preview(pattern, span, behind.now)
     behind.proxy.cutting = True
@@ -184,10 +193,11 @@ async def test_import_does_not_take_a_report_for_missing(behind: Behind) -> None
     influx = behind.rollup.influx
     behind.proxy.cutting = True
     with pytest.raises(CutShort):
-        await stored_reports(influx, YESTERDAY)
+        await stored_reports(influx, behind.last_day)
     behind.proxy.cutting = False
-    there = await stored_reports(influx, YESTERDAY)
-    old = OldReport((cast("OldNode", SimpleNamespace(written_s=YESTERDAY * 86_400)),))
+    there = await stored_reports(influx, behind.last_day)
+    written = behind.last_day * 86_400
+    old = OldReport((cast("OldNode", SimpleNamespace(written_s=written)),))
     assert there.skip_reason(OWNER, old) is Skipped.REPORTED_TO_US
 
 
@@ -229,10 +239,16 @@ async def test_owner_gets_neither_half_a_list_nor_a_receipt_for_half(
         assert world.raw(own=True) == []
 
 
-async def everything(influx: Influx, directory: Path) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Every reading of rows there is, by name, to be begun one after the other."""
+async def everything(
+    influx: Influx, directory: Path, midnight: int
+) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Every reading of rows there is, by name, to be begun one after the other.
+
+    `midnight` is the start of the open day, in ns since 1970.
+    """
+    last_day = midnight // DAY - 1
     rollup = Rollup(influx, 1, RETENTION_S, directory / "state")
-    span = Span(YESTERDAY * DAY, TODAY * DAY)
+    span = Span(midnight - DAY, midnight)
     pattern = Pattern(tags=(("distro", "Debian"),))
     now = datetime.now(UTC)
     quarantine = Quarantine(influx, rollup.daily(), rollup.reconciler(), retention_s=RETENTION_S)
@@ -246,16 +262,16 @@ async def everything(influx: Influx, directory: Path) -> dict[str, Callable[[], 
         return [(row.measurement, row.time) for row in rows]
 
     async def imported() -> object:
-        return sorted((await stored_reports(influx, YESTERDAY)).imported)
+        return sorted((await stored_reports(influx, last_day)).imported)
 
     async def pages() -> object:
         return (await PublicSeries(influx).snapshot()).days
 
     async def verified() -> object:
-        return await verify(rollup.daily(), day_of(YESTERDAY), now)
+        return await verify(rollup.daily(), day_of(last_day), now)
 
     async def rolled_up() -> object:
-        return (await rollup.roll([YESTERDAY], midnight() + DAY // 2, force=True))[0]
+        return (await rollup.roll([last_day], midnight + DAY // 2, force=True))[0]
 
     return {
         "rollup": rolled_up,
@@ -271,19 +287,21 @@ async def everything(influx: Influx, directory: Path) -> dict[str, Callable[[], 
 async def test_each_reading_is_whole_or_an_error_under_influxdbs_own_limits(
     own_influx: EmbeddedInflux, own_databases: Databases, tmp_path: Path
 ) -> None:
+    opens = midnight()
     await asyncio.to_thread(lay_past, own_databases)
     # So many rows, of servers of their own, that a time-out of a few ms strikes in their midst.
     for first in range(0, 40_000, 5000):
         lines = [
             f'server_report,distro=Debian server="{number:016x}",nodes=0i,imported=1i'
-            f" {YESTERDAY * DAY + number * 2_000_000_000}"
+            f" {opens - DAY + number * 2_000_000_000}"
             for number in range(first, first + 5000)
         ]
         text = "\n".join(lines)
         await asyncio.to_thread(own_databases.server.write, own_databases.raw, text)
     async with influx_of(own_databases) as influx:
         whole = {
-            name: await reading() for name, reading in (await everything(influx, tmp_path)).items()
+            name: await reading()
+            for name, reading in (await everything(influx, tmp_path, opens)).items()
         }
     for limit, value in (
         ("HTTP_MAX_ROW_LIMIT", "3"),
@@ -294,7 +312,7 @@ async def test_each_reading_is_whole_or_an_error_under_influxdbs_own_limits(
         await asyncio.to_thread(own_influx.restart)
         failed = set()
         async with influx_of(own_databases) as influx:
-            for name, reading in (await everything(influx, tmp_path)).items():
+            for name, reading in (await everything(influx, tmp_path, opens)).items():
                 try:
                     assert await reading() == whole[name], (limit, name)
                 except (InfluxError, BackupError):
