@@ -9,9 +9,11 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
+from collector.cli.exit_codes import MEANINGS
 from collector.metrics import Metrics
 from collector.schema import MEASUREMENTS, Measurement
 from collector.settings import Settings, default_of, variable
+from tools.manual import commands
 
 README = Path(__file__).parent.parent / "README.md"
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference.md"
@@ -22,6 +24,20 @@ def reference() -> str:
     parts = [
         "# Reference",
         "Made from the code by `python -m tools.reference`; a test compares the two.",
+        "## Commands",
+        "`collector COMMAND --help` shows options and examples; `man collector` has all of them.",
+        _table(
+            ("command", "what it does"),
+            [
+                (f"`{context.command_path}`", str(command.help).split("\n\n")[0])
+                for command, context in commands()
+            ],
+        ),
+        "## Exit codes of commands",
+        _table(
+            ("code", "meaning"),
+            [(f"{int(code)}", f"{meaning}") for code, meaning in MEANINGS.items()],
+        ),
         "## Measurements in InfluxDB",
         *[_measurement(measurement) for measurement in MEASUREMENTS],
         "## Prometheus metrics",

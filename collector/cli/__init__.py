@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from collector import redaction
 from collector.cli import (
     backup,
@@ -25,21 +23,57 @@ from collector.cli import (
     statsd,
     tags,
 )
+from collector.cli.commands import Commands
 
-cli = typer.Typer(
+cli = Commands(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Receives AllStarLink usage reports and publishes honest daily series.",
 )
-cli.command("serve")(serve.serve)
+cli.command(
+    "serve",
+    examples=[
+        "collector serve",
+        "COLLECTOR_INFLUX_URL=http://influx.lan:8086 collector serve",
+    ],
+)(serve.serve)
 cli.command("worker", hidden=True)(serve.worker)
-cli.command("check")(serve.check)
-cli.command("rollup")(rollup.rollup)
-cli.command("verify")(rollup.verify_)
-cli.command("backup")(backup.backup)
-cli.command("restore")(backup.restore)
-cli.command("provision")(provision.provision)
+cli.command("check", examples=["collector check"])(serve.check)
+cli.command(
+    "rollup",
+    examples=[
+        "collector rollup --from yesterday",
+        "collector rollup --from 2026-11-01 --to yesterday --resume",
+    ],
+)(rollup.rollup)
+cli.command(
+    "verify",
+    examples=[
+        "collector verify --from 2026-11-01 --to yesterday",
+        "collector verify --from 2026-11-01 --to yesterday --repair",
+    ],
+)(rollup.verify_)
+cli.command(
+    "backup",
+    examples=[
+        "collector backup /var/backups/usage-2026-11-25",
+        "collector backup --with-key /root/usage-with-key",
+    ],
+)(backup.backup)
+cli.command(
+    "restore",
+    examples=[
+        "collector restore --dry-run /var/backups/usage-2026-11-25",
+        "collector restore /var/backups/usage-2026-11-25",
+    ],
+)(backup.restore)
+cli.command(
+    "provision",
+    examples=[
+        "collector provision --tokens-dir /etc/collector/tokens",
+        "collector provision --tokens-dir /etc/collector/tokens --rotate --finish",
+    ],
+)(provision.provision)
 cli.add_typer(import_.commands, name="import")
 cli.add_typer(librenms.commands, name="librenms")
 cli.add_typer(my_data.commands, name="my-data")

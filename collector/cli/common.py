@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 from rich.console import Console
 
+from collector.cli.exit_codes import ExitCode
+
 if TYPE_CHECKING:
     from collector import settings
-
-WRONG_SETTING = 2
 
 out = Console()
 err = Console(stderr=True)
@@ -34,7 +33,7 @@ def warn(words: str) -> None:
 def fail(words: str) -> NoReturn:
     """Print an error to standard error and exit with status 1."""
     warn(words)
-    raise typer.Exit(1)
+    raise typer.Exit(ExitCode.FAILED)
 
 
 def a_day(text: str) -> date:
@@ -86,7 +85,7 @@ def load_settings(*, as_owner: bool = True) -> settings.Settings:
         configured = settings.load()
     except settings.SettingsError as error:
         warn(str(error))
-        raise typer.Exit(WRONG_SETTING) from None
+        raise typer.Exit(ExitCode.WRONG_SETTING) from None
     if as_owner:
         _become_owner(configured)
     logs.configure(form=configured.log_format, level=configured.log_level)
@@ -119,7 +118,7 @@ def worded_errors() -> Iterator[None]:
     except _expected() as error:
         fail(str(error))
     except KeyboardInterrupt:
-        raise typer.Exit(128 + signal.SIGINT) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _expected() -> tuple[type[Exception], ...]:

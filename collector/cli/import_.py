@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 from rich.progress import Progress, wrap_file
 
+from collector.cli.commands import Commands
 from collector.cli.common import err, fail, load_settings, say, warn, worded_errors
 from collector.redaction import hide
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collector.settings import Settings
     from collector.tag_budget import TagValue
 
-commands = typer.Typer(no_args_is_help=True, help="Import the history of another server.")
+commands = Commands(no_args_is_help=True, help="Import the history of another server.")
 
 _PASSWORD: Final = "MYSQL_PWD"  # noqa: S105 - the name of a variable
 _STDIN: Final = Path("-")
@@ -45,10 +46,19 @@ def _zone(name: str) -> tzinfo:
         raise typer.BadParameter("must be a time zone such as UTC or America/Chicago") from None
 
 
-@commands.command("asl3-usage")
+@commands.command(
+    "asl3-usage",
+    examples=[
+        "collector import asl3-usage --dump usage.sql.gz  # a dry run",
+        "collector import asl3-usage --dump usage.sql.gz --apply",
+    ],
+)
 def asl3_usage(
     dsn: Annotated[
-        str, typer.Option(help="the database: mysql://user@host:3306/db", show_default=False)
+        str,
+        typer.Option(
+            help="the database: mysql://HOST:3306/DB, with USER@ before HOST", show_default=False
+        ),
     ] = "",
     dump: Annotated[
         Path | None,

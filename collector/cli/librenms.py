@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.table import Table
 
+from collector.cli.commands import Commands
 from collector.cli.common import (
     a_day,
     days_between,
@@ -21,6 +22,7 @@ from collector.cli.common import (
     warn,
     worded_errors,
 )
+from collector.cli.exit_codes import ExitCode
 from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collector.settings import Settings
     from collector.sysdescr import Found, Wanted
 
-commands = typer.Typer(no_args_is_help=True, help="What installs of LibreNMS have reported.")
+commands = Commands(no_args_is_help=True, help="What installs of LibreNMS have reported.")
 
 _DAYS: Final = 30
 _UNCHANGED: Final = {
@@ -49,7 +51,12 @@ def _pattern(text: str) -> re.Pattern[str]:
         raise typer.BadParameter(f"is no regular expression ({error})") from None
 
 
-@commands.command()
+@commands.command(
+    examples=[
+        "collector librenms sysdescr --os ios --contains C2960",
+        "collector librenms sysdescr --oid .1.3.6.1.4.1.9 --export cisco.csv",
+    ]
+)
 def sysdescr(
     os: Annotated[str, typer.Option("--os", help="of this operating system alone")] = "",
     oid: Annotated[str, typer.Option("--oid", help="sysObjectID is this or under it")] = "",
@@ -108,7 +115,12 @@ async def _search(configured: Settings, first: date, last: date, wanted: Wanted)
         return await search(influx, first, last, wanted)
 
 
-@commands.command()
+@commands.command(
+    examples=[
+        "collector librenms rollup --from yesterday",
+        "collector librenms rollup --from 2026-11-01 --to yesterday --wait 30m",
+    ]
+)
 def rollup(
     from_: First,
     to: Last = None,
@@ -132,7 +144,7 @@ def rollup(
     for outcome in sorted(unchanged):
         warn(_UNCHANGED[outcome])
     if unchanged:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 async def _roll(
@@ -149,7 +161,7 @@ async def _roll(
     return rolled
 
 
-@commands.command()
+@commands.command(examples=["collector librenms verify --from 2026-11-01 --to yesterday"])
 def verify(from_: First, to: Last = None) -> None:
     """Recompute the days and compare them with the stored ones; exit 1 if one is wrong."""
     days = _past(from_, to)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.table import Table
 
+from collector.cli.commands import Commands
 from collector.cli.common import fail, load_settings, out, say, worded_errors
+from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collector.lines import Point
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collector.privacy import ServerPseudonym
     from collector.settings import Settings
 
-commands = typer.Typer(no_args_is_help=True, help="Show and erase what is held of a server.")
+commands = Commands(no_args_is_help=True, help="Show and erase what is held of a server.")
 
 _PATIENCE_S: Final = 60.0
 _LOOK_S: Final = 0.2
@@ -50,7 +52,12 @@ Numbers = Annotated[
 All = Annotated[bool, typer.Option("--all", help="all that are queued")]
 
 
-@commands.command()
+@commands.command(
+    examples=[
+        "collector my-data show 0d1ad5b0-6c3b-4c1e-8f5a-3b9d1d8c7e21",
+        "collector my-data show machine:2c1f2c1f2c1f2c1f2c1f2c1f2c1f2c1f",
+    ]
+)
 def show(server: Uuid) -> None:
     """List the reports that are held of a server."""
     from collector.intakes import layouts
@@ -79,7 +86,7 @@ def show(server: Uuid) -> None:
     say(f"{len(reports)} reports")
 
 
-@commands.command()
+@commands.command(examples=["collector my-data erase 0d1ad5b0-6c3b-4c1e-8f5a-3b9d1d8c7e21"])
 def erase(server: Uuid) -> None:
     """Erase all raw reports of a server, and print a receipt."""
     from collector.memory import Action
@@ -87,7 +94,9 @@ def erase(server: Uuid) -> None:
     _request(server, Action.ERASE)
 
 
-@commands.command("opt-out")
+@commands.command(
+    "opt-out", examples=["collector my-data opt-out 0d1ad5b0-6c3b-4c1e-8f5a-3b9d1d8c7e21"]
+)
 def opt_out(server: Uuid) -> None:
     """Erase all raw reports of a server, and drop what it sends from now on."""
     from collector.memory import Action
@@ -95,7 +104,9 @@ def opt_out(server: Uuid) -> None:
     _request(server, Action.OPT_OUT)
 
 
-@commands.command("opt-in")
+@commands.command(
+    "opt-in", examples=["collector my-data opt-in 0d1ad5b0-6c3b-4c1e-8f5a-3b9d1d8c7e21"]
+)
 def opt_in(server: Uuid) -> None:
     """End an opt-out."""
     from collector.memory import Action
@@ -103,7 +114,7 @@ def opt_in(server: Uuid) -> None:
     _request(server, Action.OPT_IN)
 
 
-@commands.command()
+@commands.command(examples=["collector my-data queue"])
 def queue() -> None:
     """List the erasures over the hourly limit, which wait for an operator."""
     from collector.memory import State
@@ -116,7 +127,7 @@ def queue() -> None:
     out.print(table)
 
 
-@commands.command()
+@commands.command(examples=["collector my-data release 12 13", "collector my-data release --all"])
 def release(numbers: Numbers = None, everything: All = False) -> None:
     """Let queued erasures be done; a running collector takes them up by itself."""
     with worded_errors():
@@ -125,7 +136,7 @@ def release(numbers: Numbers = None, everything: All = False) -> None:
     say(f"{count} released")
 
 
-@commands.command()
+@commands.command(examples=["collector my-data drop 12"])
 def drop(numbers: Numbers = None, everything: All = False) -> None:
     """Forget queued erasures, undone."""
     with worded_errors():
@@ -163,7 +174,7 @@ def _request(server: str, action: Action) -> None:
             "The request is stored: InfluxDB is not available now. `collector serve` carries it"
             " out as soon as it is."
         )
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     _print_receipt(Receipt.read(done.plan), action)
 
 

@@ -11,7 +11,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from collector.cli.commands import Commands
 from collector.cli.common import a_moment, fail, load_settings, out, say, warn, worded_errors
+from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collector.outbox import OutboxFile, Recovered
@@ -20,12 +22,12 @@ T = TypeVar("T")
 
 _LONGEST: Final = 2000
 
-commands = typer.Typer(
+commands = Commands(
     no_args_is_help=True, help="Inspect the outbox; replay, recover or drop reports."
 )
 
 
-@commands.command()
+@commands.command(examples=["collector outbox dead"])
 def dead() -> None:
     """List the lines that their target refused for good, with its words."""
     from collector.outbox import OutboxFile
@@ -43,7 +45,7 @@ def dead() -> None:
     out.print(table)
 
 
-@commands.command()
+@commands.command(examples=["collector outbox retry"])
 def retry() -> None:
     """Send the dead letters again, as when the reason of their refusal is gone."""
     from collector.outbox import OutboxFile
@@ -52,7 +54,12 @@ def retry() -> None:
     say(f"{count} lines wait to be sent again")
 
 
-@commands.command()
+@commands.command(
+    examples=[
+        "collector outbox replay --since 6h",
+        "collector outbox replay --since 2026-11-25T13:30 --target influx",
+    ]
+)
 def replay(
     since: Annotated[
         datetime,
@@ -90,7 +97,12 @@ def replay(
         warn(f"the oldest report kept here is of {kept}: earlier ones cannot be replayed")
 
 
-@commands.command()
+@commands.command(
+    examples=[
+        "collector outbox recover --all",
+        "collector outbox recover outbox.sqlite3.damaged-20261125T101500.250000Z",
+    ]
+)
 def recover(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE]...", help="set aside, by its name")
@@ -134,7 +146,12 @@ def recover(
             say(f"  it is {put_away(aside).name} now")
 
 
-@commands.command()
+@commands.command(
+    examples=[
+        "collector outbox drop --dead",
+        "collector outbox drop --yes outbox.sqlite3.damaged-20261125T101500.250000Z",
+    ]
+)
 def drop(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE]...", help="set aside, by its name")
@@ -159,7 +176,7 @@ def drop(
     what += [str(file) for file in files or ()]
     if not yes and not typer.confirm(f"Delete {', '.join(what)}? What is in there is lost."):
         say("nothing is deleted")
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     if dead:
         say(f"{sum(_each(OutboxFile.drop_dead_letters))} dead letters deleted")
     with worded_errors():

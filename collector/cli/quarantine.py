@@ -13,7 +13,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from collector.cli.commands import Commands
 from collector.cli.common import a_day, fail, load_settings, out, say, worded_errors
+from collector.cli.exit_codes import ExitCode
 from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collector.rollup.store import Span
     from collector.settings import Settings
 
-commands = typer.Typer(
+commands = Commands(
     no_args_is_help=True, help="Exclude reports from the series, and include them again."
 )
 
@@ -105,7 +107,12 @@ Number = Annotated[
 ]
 
 
-@commands.command()
+@commands.command(
+    examples=[
+        "collector quarantine preview --from yesterday --to today --first-seen",
+        "collector quarantine preview --from 2026-11-01 --to today --disputed 20",
+    ]
+)
 def preview(
     from_: From,
     to: To,
@@ -123,7 +130,9 @@ def preview(
     _show(found, configured, "goes")
 
 
-@commands.command()
+@commands.command(
+    examples=["collector quarantine add --from today --to today --tag arch=x --note flood"]
+)
 def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     from_: From,
     to: To,
@@ -145,7 +154,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     _show(found, configured, "goes")
     _guard(found, configured, below_k=below_k)
     if not (yes or typer.confirm("Exclude these reports from the series?")):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     batch, results = _run(
         configured,
         lambda q: q.add(pattern, span, note, datetime.now(UTC)),
@@ -155,7 +164,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     _outcomes(results)
 
 
-@commands.command("list")
+@commands.command("list", examples=["collector quarantine list"])
 def list_() -> None:
     """List the batches within raw retention."""
     batches = _run(load_settings(), lambda q: q.batches())
@@ -176,7 +185,9 @@ def list_() -> None:
         say("a batch was interrupted: `collector quarantine resume` completes it")
 
 
-@commands.command()
+@commands.command(
+    examples=["collector quarantine release 3", "collector quarantine release 3 --yes --wait 30m"]
+)
 def release(
     number: Number,
     below_k: BelowK = False,
@@ -194,7 +205,7 @@ def release(
     _show(found, configured, "comes back")
     _guard(found, configured, below_k=below_k)
     if not (yes or typer.confirm("Include these reports in the series again?")):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     _, results = _run(
         configured, lambda q: q.release(batch, datetime.now(UTC)), Turns(configured, wait)
     )
@@ -202,7 +213,7 @@ def release(
     _outcomes(results)
 
 
-@commands.command()
+@commands.command(examples=["collector quarantine resume"])
 def resume(wait: Wait = DEFAULT_WAIT_S) -> None:
     """Complete interrupted batches; do nothing if there are none."""
     from collector.quarantine.batch import QuarantineError

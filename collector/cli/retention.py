@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.table import Table
 
+from collector.cli.commands import Commands
 from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
 from collector.cli.retention_records import records_loss, records_state
 from collector.schema import DAILY, LIBRENMS, LIVE, RAW, RECORDS
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collector.retention import DatabaseState, Loss
     from collector.settings import Settings
 
-commands = typer.Typer(no_args_is_help=True, help="Show and change the retention of the databases.")
+commands = Commands(no_args_is_help=True, help="Show and change the retention of the databases.")
 
 _UNKNOWN: Final = "unknown"
 
@@ -82,7 +83,7 @@ Records = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 
 
-@commands.command()
+@commands.command(examples=["collector retention show", "collector retention show --json"])
 def show(as_json: Json = False) -> None:
     """Show the retention, contents and disk size of each database."""
     configured = load_settings()
@@ -97,7 +98,7 @@ def show(as_json: Json = False) -> None:
     out.print(table)
 
 
-@commands.command()
+@commands.command(examples=["collector retention plan --raw 60d"])
 def plan(
     raw: Raw = None,
     daily: Daily = None,
@@ -117,7 +118,13 @@ def plan(
     _print_plan(losses, held, now)
 
 
-@commands.command(name="set")
+@commands.command(
+    name="set",
+    examples=[
+        "collector retention set --raw 120d",
+        "collector retention set --daily 0 --yes  # daily series for ever",
+    ],
+)
 def set_(
     raw: Raw = None,
     daily: Daily = None,

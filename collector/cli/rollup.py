@@ -21,6 +21,7 @@ from collector.cli.common import (
     warn,
     worded_errors,
 )
+from collector.cli.exit_codes import ExitCode
 from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
 from collector.state import StateError
 
@@ -79,7 +80,7 @@ def rollup(
     for day in erasing:
         warn(f"{day} {_ERASING}")
     if failed or refused or erasing:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 async def _roll(
@@ -197,7 +198,7 @@ def verify_(
             say(f"{item.day} would lose over 20 % and was left unchanged; --force repairs it")
     _warn_failed(failed)
     if failed or any(item.verdict.bad for item in found):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 async def _verify(

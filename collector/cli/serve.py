@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collector.cli.common import WRONG_SETTING, fail, load_settings, say, warn, worded_errors
+from collector.cli.common import fail, load_settings, say, warn, worded_errors
+from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collector.settings import Settings
@@ -60,7 +61,7 @@ def _refuse_wrong_files(configured: Settings) -> None:
         check_files(configured)
     except SettingsError as error:
         warn(str(error))
-        raise typer.Exit(WRONG_SETTING) from None
+        raise typer.Exit(ExitCode.WRONG_SETTING) from None
 
 
 def _refuse_unsupported(configured: Settings) -> None:
@@ -80,7 +81,7 @@ def _refuse_unsupported(configured: Settings) -> None:
         asyncio.run(look())
     except NotSupported as error:
         warn(f"COLLECTOR_INFLUX_URL={configured.influx_url}: {error}")
-        raise typer.Exit(WRONG_SETTING) from None
+        raise typer.Exit(ExitCode.WRONG_SETTING) from None
     except (InfluxError, TimeoutError):
         pass
 
@@ -99,13 +100,13 @@ def _require_key(configured: Settings, *, new: bool) -> None:
                 " twice. Copy the key from the collector that took them, or its backup. Where it is"
                 " lost for good, `collector serve --new-pseudonym-key` begins with a new one"
             )
-            raise typer.Exit(WRONG_SETTING)
+            raise typer.Exit(ExitCode.WRONG_SETTING)
         try:
             for directory in directories(configured.state_dir):
                 pseudonym_key(configured.key_file, directory, new=new)
         except KeyLost as error:
             warn(str(error))
-            raise typer.Exit(WRONG_SETTING) from None
+            raise typer.Exit(ExitCode.WRONG_SETTING) from None
 
 
 def _has_reports(configured: Settings) -> bool:
@@ -175,4 +176,4 @@ def check() -> None:
     findings = asyncio.run(examine(configured))
     for finding in findings:
         say(f"{'ok   ' if finding.good else 'WRONG'} {finding.text}")
-    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+    raise typer.Exit(ExitCode.DONE if all(one.good for one in findings) else ExitCode.FAILED)

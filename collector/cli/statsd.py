@@ -12,7 +12,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from collector.cli.common import WRONG_SETTING, fail, load_settings, out, say, warn
+from collector.cli.commands import Commands
+from collector.cli.common import fail, load_settings, out, say, warn
+from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collector.intakes.statsd.aggregate import Aggregator
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collector.lines import Point
     from collector.settings import Settings
 
-commands = typer.Typer(
+commands = Commands(
     no_args_is_help=True, help="Show what datagrams of StatsD become, without storing them."
 )
 
@@ -30,7 +32,14 @@ def group() -> None:
     """Keep `try` a command of a group: a group of one command would be that command itself."""
 
 
-@commands.command(name="try")
+@commands.command(
+    name="try",
+    examples=[
+        "collector statsd try datagrams.txt",
+        "collector statsd try --mapping new.yml --lines datagrams.txt",
+        "echo 'PJSIP.contacts.states.Reachable:3|g' | collector statsd try -",
+    ],
+)
 def try_(
     file: Annotated[
         typer.FileBinaryRead,
@@ -88,7 +97,7 @@ def _mapping(configured: Settings, file: Path | None) -> NameMapping:
         return mapping_of(configured.model_copy(update=chosen))
     except SettingsError as error:
         warn(str(error))
-        raise typer.Exit(WRONG_SETTING) from None
+        raise typer.Exit(ExitCode.WRONG_SETTING) from None
 
 
 def _print_lines(found: Iterable[Iterable[Point]]) -> None:

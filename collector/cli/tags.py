@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from collector.cli.commands import Commands
 from collector.cli.common import fail, load_settings, say, worded_errors
 
-commands = typer.Typer(help="Show and remove the values of tags, which are limited by budgets.")
+commands = Commands(help="Show and remove the values of tags, which are limited by budgets.")
 
 
-@commands.command(name="list")
+@commands.command(name="list", examples=["collector tags list", "collector tags list asl_version"])
 def list_(
     tag: Annotated[str, typer.Argument(help="Show this tag's values too.")] = "",
 ) -> None:
@@ -48,7 +49,7 @@ def list_(
             say(f"  {value} (stored as `other`; servers: {servers})")
 
 
-@commands.command()
+@commands.command(examples=["collector tags forget distro Distro1 Distro2"])
 def forget(
     tag: Annotated[str, typer.Argument(help="The tag.")],
     values: Annotated[list[str], typer.Argument(help="The values to remove.")],

@@ -33,6 +33,7 @@ Wait = Annotated[
         parser=_a_duration,
         metavar="DURATION",
         help="how long to wait while a running collector computes days or erases",
+        show_default="10m",
     ),
 ]
 
