@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from collector.cli import cli
 from tools.reference import REFERENCE, reference
 
 ROOT = Path(__file__).parent.parent.parent
+RELEASED = {"0.1.0": "eb7d934d850ce0455d29c3003b33ec51d99032a29d82067324678840e798b5f3"}
+"""SHA-256 of each release's section of the changelog."""
 
 
 def test_the_reference_is_what_the_code_declares() -> None:
@@ -40,3 +43,11 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     for page in pages:
         title = page.read_text(encoding="utf-8").splitlines()[0]
         assert title.startswith(f"# {int(page.name[:4])}. "), page.name
+
+
+def test_a_release_stays_in_the_changelog_as_it_was_published() -> None:
+    sections = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M)
+    assert sections[1].startswith("Unreleased\n")
+    released = {section.split()[0]: section.rstrip() for section in sections[2:]}
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in released.items()}
+    assert digests == RELEASED, "new lines belong under `## Unreleased`"
