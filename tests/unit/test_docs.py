@@ -46,7 +46,9 @@ def test_every_decision_has_a_number_of_its_own() -> None:
 
 
 def test_a_release_stays_in_the_changelog_as_it_was_published() -> None:
-    sections = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M)
+    sections = re.split(
+        r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert sections[1].startswith("Unreleased\n")
     released = {section.split()[0]: section.rstrip() for section in sections[2:]}
     digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in released.items()}
