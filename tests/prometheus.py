@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -17,7 +18,8 @@ import urllib3
 from tools import embedded
 from tools.dashboards.asked import ROOT
 
-UNPACKED = ROOT / ".local/prometheus/usr/bin"
+UNPACKED = [ROOT / ".local" / package / "usr/bin" for package in ("prometheus", "promtool")]
+MISSING = "Prometheus or its promtool is not here: `make dev` unpacks Debian's"
 START_TIMEOUT = 30.0
 
 Sample = tuple[str, dict[str, str], int, float]
@@ -26,8 +28,13 @@ Sample = tuple[str, dict[str, str], int, float]
 
 def program(name: str) -> Path | None:
     """The path of `prometheus` or `promtool`; None if it is not installed."""
-    found = shutil.which(name) or shutil.which(name, path=str(UNPACKED))
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(map(str, UNPACKED)))
     return Path(found) if found else None
+
+
+def is_here() -> bool:
+    """Whether `running` has the programs that it needs."""
+    return program("prometheus") is not None and program("promtool") is not None
 
 
 def openmetrics(samples: Sequence[Sample]) -> str:

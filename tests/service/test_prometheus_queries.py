@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from collector.metrics import Metrics
-from tests.prometheus import Sample, program, running
+from tests.prometheus import MISSING, Sample, is_here, running
 from tools.dashboards.asked import OPS, Span, boards, filled, queries
 
 SINCE = 1_772_000_000
@@ -48,8 +48,8 @@ def samples() -> Iterator[Sample]:
 
 
 def test_every_query_of_prometheus_is_understood_and_returns_rows(tmp_path: Path) -> None:
-    if program("prometheus") is None:
-        pytest.skip("there is no Prometheus")
+    if not is_here():
+        pytest.skip(MISSING)
     asked = 0
     with running(tmp_path, list(samples())) as prometheus:
         for board in boards(OPS):

@@ -24,7 +24,7 @@ from tests.alert_scenarios import Scenario
 from tests.alerting import provisioned
 from tests.conftest import Databases
 from tests.grafana_api import Api
-from tests.prometheus import program, running
+from tests.prometheus import MISSING, is_here, running
 from tools.dashboards.asked import ROOT, RULES
 from tools.demo.grafana import Grafana, find_grafana
 
@@ -36,7 +36,7 @@ SILENT_HOURS = 7
 
 pytestmark = [
     pytest.mark.skipif(not HOME, reason="needs a Grafana: TEST_GRAFANA_HOME"),
-    pytest.mark.skipif(program("prometheus") is None, reason="there is no Prometheus"),
+    pytest.mark.skipif(not is_here(), reason=MISSING),
     pytest.mark.timeout(600),
 ]
 

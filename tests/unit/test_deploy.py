@@ -21,7 +21,7 @@ import yaml
 from collector.asterisks import asterisks
 from collector.influx.access import ROLES
 from collector.settings import SECRETS, Settings, variable
-from tests.prometheus import program
+from tests.prometheus import MISSING, program
 from tools.dashboards.asked import ROOT, Json
 
 SETTINGS = {variable(name) for name in Settings.model_fields}
@@ -511,6 +511,6 @@ def test_the_unit_file_is_understood_and_hardened(tmp_path: Path) -> None:
 def test_prometheus_understands_its_configuration() -> None:
     tool = program("promtool")
     if tool is None:
-        pytest.skip("there is no promtool")
+        pytest.skip(MISSING)
     path = ROOT / "deploy/prometheus/prometheus.yml"
     subprocess.run([tool, "check", "config", path], check=True, capture_output=True)
