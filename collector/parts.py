@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collector.intakes import Intake
     from collector.outbox import Outboxes
     from collector.rollup.daily import Daily
+    from collector.rollup.events import Events
     from collector.rollup.librenms import LibreNMSDays
     from collector.rollup.reconcile import Reconciler
     from collector.rollup.schedule import DaySeries
@@ -76,10 +77,16 @@ def daily_of(settings: Settings, influx: Influx) -> Daily:
 
 
 def other_days_of(settings: Settings, influx: Influx) -> list[DaySeries]:
-    """The daily series of the enabled senders beside `asl-telemetry`."""
-    if not settings.librenms:
-        return []
-    return [librenms_days_of(settings, influx)]
+    """What is computed after the days of `asl-telemetry`: days of other senders, and events."""
+    others = [librenms_days_of(settings, influx)] if settings.librenms else []
+    return [*others, events_of(influx)]
+
+
+def events_of(influx: Influx) -> Events:
+    """The events of the published series."""
+    from collector.rollup.events import Events
+
+    return Events(influx)
 
 
 def librenms_days_of(settings: Settings, influx: Influx) -> LibreNMSDays:

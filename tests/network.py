@@ -16,6 +16,7 @@ from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily, DayResult
+from collector.rollup.events import Events
 from collector.rollup.reconcile import Reconciler
 from collector.rollup.schedule import Schedule
 from collector.tag_budget import TagBudget
@@ -109,6 +110,10 @@ class Rollup:
         """Compute these days in this order."""
         daily = self.daily()
         return [await daily.roll(day_of(day), moment(now), force=force) for day in days]
+
+    async def mark(self, now: int) -> None:
+        """Bring the events up to date, as at `now`."""
+        await Events(self.influx).update(moment(now))
 
     async def due(self, now: int) -> list[int]:
         return [number_of(day) for day in await self.reconciler().due(moment(now))]

@@ -322,6 +322,28 @@ class Oracle:
             if start + HOUR <= self.now
         }
 
+    def events(self) -> set[tuple[int, str, str, str]]:
+        """Day, kind, subject and item of the versions and packages that are events, with k = 1."""
+        days = [day for day in range(self.first, self.last + 1) if self.final(day)]
+        seen: dict[tuple[str, str, str], int] = {}
+        began: dict[str, int] = {}
+        for day in days:
+            named = {
+                ("version", key, node[key])
+                for node in self.units(day)
+                for key in ("asl_version", "asterisk_version")
+            }
+            listed = (dict(tags) for _, tags in self.packages(day))
+            named |= {("package", tags["package"], tags["version"]) for tags in listed}
+            for each in named:
+                began.setdefault(each[0], day)
+                seen.setdefault(each, day)
+        return {
+            (day, *each)
+            for each, day in seen.items()
+            if day >= began[each[0]] + 7 and each[2] not in {"other", "unknown", "none"}
+        }
+
     def _hour(self, start: int) -> dict[str, int]:
         if start not in self._hourly:
             day = start // DAY

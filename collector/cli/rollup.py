@@ -101,6 +101,8 @@ async def _roll(
                 return await daily.roll(day, datetime.now(UTC), force=force)
 
         results, failed = await _each(days, one, "rolling up")
+        async with turns.one():
+            await parts.events_of(influx).update(datetime.now(UTC))
     return results, failed | {
         result.day: f"its windows or hours were left unchanged: {place(result.failed)}"
         for result in results
@@ -224,7 +226,11 @@ async def _verify(
                 again = await verify(daily, day, datetime.now(UTC))
             return again, result.outcome is Outcome.REFUSED
 
-        return await _each(days, one, "verifying")
+        verified = await _each(days, one, "verifying")
+        if turns is not None:
+            async with turns.one():
+                await parts.events_of(influx).update(datetime.now(UTC))
+        return verified
 
 
 def _days(first: date, last: date | None) -> list[date]:

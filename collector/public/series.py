@@ -12,6 +12,8 @@ from typing import Final
 import polars as pl
 
 from collector.days import NS_PER_S, day_of
+from collector.events.event import Event
+from collector.events.stored import read_events
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, read, rows_of
 from collector.influx.frames import Rows, read_frame
 from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
@@ -42,15 +44,16 @@ class Snapshot:
     """The whole daily series, oldest first, and the last complete day's tables of all nodes.
 
     `tables` maps a dimension to its values and counts on `tables_day`, the last final day or,
-    before there is one, the newest. `last_hour` is the start of the newest hour counted. Snapshots
-    with the same `revision` are equal. `as_of` is set if the series cannot be read now: it is the
-    time at which these numbers were read.
+    before there is one, the newest. `events` are those of all days, oldest first. `last_hour` is
+    the start of the newest hour counted. Snapshots with the same `revision` are equal. `as_of` is
+    set if the series cannot be read now: it is the time at which these numbers were read.
     """
 
     days: list[UsageDay]
     tables_day: UsageDay | None
     tables: dict[str, dict[str, int]]
     last_hour: datetime | None = None
+    events: tuple[Event, ...] = ()
     revision: str = field(default_factory=lambda: secrets.token_hex(8))
     as_of: datetime | None = None
 
@@ -142,6 +145,7 @@ class PublicSeries:
             newest,
             await self._tables(newest) if newest else {},
             await self._last_hour(),
+            tuple(await read_events(self._influx)),
         )
 
     async def _last_hour(self) -> datetime | None:

@@ -260,6 +260,22 @@ HOURLY_USAGE = Measurement(
     ),
 )
 
+EVENT = Measurement(
+    DAILY,
+    "event",
+    _DAY,
+    (
+        Tag("kind", "`version`, `package`, `outage` or `note`"),
+        Tag("subject", "`asl_version`, `asterisk_version`, a package, `intake` or `operator`"),
+        Tag("item", "the version, the first hour of the outage, or the number of the note"),
+    ),
+    (
+        Field("text", FieldType.STRING, "", "the event in English, or the note as it was written"),
+        _count("hours", "hours", "length of an outage, else absent"),
+        _count("expected", "reports", "reports expected in an outage, else absent"),
+    ),
+)
+
 _OWNER = Field(
     "owner", FieldType.STRING, "", "keyed digest of a server's pseudonym, 16 hexadecimal digits"
 )
@@ -294,6 +310,7 @@ MEASUREMENTS = (
     DAILY_PACKAGES,
     DAILY_UPGRADES,
     HOURLY_USAGE,
+    EVENT,
     OWNER_CHOICE,
     ERASURE_NOTICE,
     *LIBRENMS_MEASUREMENTS,

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from collector.days import start_of
+from collector.events.event import outage
+from collector.events.stored import write_events
 from collector.quarantine.pattern import Pattern
 from collector.quarantine.quarantine import Quarantine
 from collector.rollup.store import Span
@@ -39,6 +42,7 @@ async def filled(databases: Databases, state_dir: Path) -> Databases:
     network.lay_received(random_fleet(2, days=10, servers=8))
     async with network.rollup(state_dir) as rollup:
         await rollup.reconcile(NOW)
+        await write_events(rollup.influx, [outage(start_of(moment(NOW).date()), 3, 27)])
         quarantine = Quarantine(rollup.influx, rollup.daily(), rollup.reconciler(), retention_s=0)
         pattern, span = Pattern(tags=(("distro", "Debian"),)), Span(NOW - 3 * DAY, NOW - 2 * DAY)
         await quarantine.add(pattern, span, "tried", moment(NOW))

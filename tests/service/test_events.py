@@ -1,0 +1,169 @@
+"""Events of the published series: found again by each recomputation, beside operators' notes."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from collector.events.event import Event, Kind, outage
+from collector.events.stored import read_events, write_events
+from collector.rollup.events import newcomers, outages
+from tests.conftest import Databases
+from tests.fleets import EPOCH, random_fleet
+from tests.length import seeds
+from tests.network import Network, day_of, influx_of
+from tests.oracle import DAY, HOUR, Oracle, said
+from tests.owners import uuid_of
+from tests.sender import encoded, report
+
+NOTE = Event(day_of(EPOCH + 8), Kind.NOTE, "operator", "1", 'Mirror moved, "=+cmd" \\ , 50 %')
+
+
+def keys(events: list[Event]) -> set[tuple[int, str, str, str]]:
+    return {
+        ((event.day - day_of(0)).days, event.kind.value, event.subject, event.item)
+        for event in events
+    }
+
+
+@pytest.mark.parametrize("seed", seeds(2, 30))
+async def test_events_of_a_random_fleet_equal_brute_force_and_leave_notes_alone(
+    databases: Databases, state_dir: Path, seed: int
+) -> None:
+    days = 12
+    received = random_fleet(seed, days=days, servers=5, untidy=seed % 2 == 1)
+    # One server moves to software that nobody had in the first week.
+    new = report([2999], uuid_of(9), ast_ver="Asterisk 23.9.0+asl3-9.9.0-1", pkgs={"asl3": "9.9"})
+    received += [((EPOCH + day) * DAY + day * HOUR, encoded(new)) for day in (8, 9)]
+    rng = random.Random(seed)
+    late = {each for each in received if rng.random() < 0.2}
+    network = Network(databases)
+    network.create()
+    chosen, now = range(EPOCH, EPOCH + days), (EPOCH + days) * DAY + 2 * HOUR
+    async with network.rollup(state_dir) as rollup, influx_of(databases) as influx:
+        await write_events(influx, [NOTE])
+        # Late reports move the first day of some versions.
+        for part in (set(received) - late, late):
+            network.lay_received(sorted(part))
+            await rollup.roll(chosen, now)
+            await rollup.mark(now)
+        found = await read_events(influx, Kind.VERSION, Kind.PACKAGE)
+        assert keys(found) == Oracle(said(received), now).events()
+        assert len(found) >= 3
+        assert await read_events(influx, Kind.NOTE) == [NOTE]
+        # A second run changes nothing, nor does one that computes every day again.
+        stored = await read_events(influx)
+        await rollup.roll(chosen, now, force=True)
+        await rollup.mark(now)
+        assert await read_events(influx) == stored
+
+
+async def test_versions_under_k_are_no_event_until_k_nodes_have_them(
+    databases: Databases, state_dir: Path
+) -> None:
+    def sent(day: int, node: int, version: str) -> tuple[int, bytes]:
+        body = report([2000 + node], uuid_of(node), ast_ver=f"Asterisk 20.7.0+{version}-1")
+        return (EPOCH + day) * DAY + node * HOUR // 10, encoded(body)
+
+    # One node a day moves to the new version; k are there on the eleventh day.
+    received = [
+        sent(day, node, "asl3-9.9" if node <= day - 7 else "asl3-1.3")
+        for day in range(14)
+        for node in range(1, 20)
+    ]
+    network = Network(databases)
+    network.create()
+    network.lay_received(received)
+    now = (EPOCH + 14) * DAY + 2 * HOUR
+    async with network.rollup(state_dir, k=4) as rollup, influx_of(databases) as influx:
+        await rollup.roll(range(EPOCH, EPOCH + 14), now)
+        await rollup.mark(now)
+        assert keys(await read_events(influx)) == {
+            (EPOCH + 11, "version", "asl_version", "asl3-9.9")
+        }
+
+
+async def test_an_outage_is_found_once_a_receiver_was_silent_and_goes_when_reports_arrive_late(
+    databases: Databases, state_dir: Path
+) -> None:
+    received = [
+        ((EPOCH + day) * DAY + hour * HOUR + node, encoded(report([2000 + node], uuid_of(node))))
+        for day in range(9)
+        for hour in range(24)
+        for node in range(9)
+    ]
+    out = range((EPOCH + 8) * DAY + 22 * HOUR, (EPOCH + 9) * DAY)
+    network = Network(databases)
+    network.create()
+    network.lay_received([each for each in received if each[0] not in out])
+    now = (EPOCH + 9) * DAY + 2 * HOUR
+    async with network.rollup(state_dir) as rollup, influx_of(databases) as influx:
+        await rollup.roll(range(EPOCH, EPOCH + 9), now)
+        # 9 reports an hour were expected: two hours without any are no proof of an outage.
+        await rollup.mark(now)
+        assert await read_events(influx) == []
+        await rollup.roll([EPOCH + 9], now)
+        await rollup.mark(now)
+        assert await read_events(influx) == [
+            outage(datetime.fromtimestamp(out.start // 10**9, UTC), 3, 27)
+        ]
+        network.lay_received([each for each in received if each[0] in out])
+        await rollup.roll(range(EPOCH + 8, EPOCH + 10), now)
+        await rollup.mark(now)
+        assert await read_events(influx) == []
+
+
+def test_outages_are_runs_of_silence_in_which_many_reports_were_expected() -> None:
+    start = datetime(2026, 11, 3, 4, tzinfo=UTC)
+
+    def silence(*expected: float) -> dict[int, float]:
+        hours = (start + timedelta(hours=n) for n in range(len(expected)))
+        return {int(at.timestamp()) * 10**9: each for at, each in zip(hours, expected, strict=True)}
+
+    cases = {
+        "one busy hour": (silence(40), [outage(start, 1, 40)]),
+        "too few": (silence(4, 6, 4), []),
+        "nothing known": (silence(*[0.0] * 30), []),
+        "quiet hours at both ends": (
+            silence(0, 0, 12, 0, 12, 0),
+            [outage(start + timedelta(hours=2), 3, 24)],
+        ),
+        "days of it, the expected number of which is forgotten": (
+            silence(*[2.0] * 24, *[1.0] * 24, *[0.0] * 24),
+            [outage(start, 72, 144)],
+        ),
+        "two runs": (
+            silence(30) | {key + 5 * HOUR: each for key, each in silence(25).items()},
+            [outage(start, 1, 30), outage(start + timedelta(hours=5), 1, 25)],
+        ),
+        "none": ({}, []),
+    }
+    for name, (silent, expected) in cases.items():
+        assert outages(silent) == expected, name
+
+
+def test_words_of_an_outage_name_days_only_where_they_differ() -> None:
+    start = datetime(2026, 11, 3, 22, tzinfo=UTC)
+    assert outage(start, 1, 30).text.startswith("No report received from 22:00 to 23:00 UTC,")
+    assert outage(start, 2, 30).text.startswith("No report received from 22:00 to 24:00 UTC,")
+    assert outage(start, 3, 30).text.startswith(
+        "No report received from 2026-11-03 22:00 to 2026-11-04 01:00 UTC,"
+    )
+
+
+def test_what_the_tables_name_from_their_first_week_is_no_event() -> None:
+    first = datetime(2026, 11, 1, tzinfo=UTC).date()
+    found = newcomers(
+        {
+            ("asl_version", "old"): first,
+            ("asl_version", "early"): first + timedelta(days=6),
+            ("asl_version", "new"): first + timedelta(days=7),
+            ("asl_version", "other"): first + timedelta(days=9),
+            ("asterisk_version", "unknown"): first + timedelta(days=9),
+        }
+    )
+    assert found == {("asl_version", "new"): first + timedelta(days=7)}
+    assert newcomers({}) == {}
