@@ -128,8 +128,16 @@ def _versions(text: str) -> tuple[str, str]:
         return "unknown", "unknown"
     asterisk, plus, rest = words[1].partition("+")
     if plus and rest.startswith("asl"):
-        return asterisk, "-".join(rest.split("-")[:2])
-    return _clean(words[1]), "unknown"
+        return _tree(asterisk), "-".join(rest.split("-")[:2])
+    return _tree(_clean(words[1])), "unknown"
+
+
+def _tree(build: str) -> str:
+    """A build without its commit."""
+    for tree in ("GIT", "SVN"):
+        if build.partition("-")[0] == tree:
+            return tree
+    return "unknown" if build.startswith("UNKNOWN__") else build
 
 
 def _channel(text: str | None) -> str:

@@ -10,10 +10,12 @@ from typing import Final
 
 import polars as pl
 
+from collector.builds import build_name
 from collector.influx import frames
 from collector.rollup.labels import published_label
 from collector.schema import (
     ASL_VERSION,
+    ASTERISK_VERSION,
     NODE_DIMENSIONS,
     NODE_REPORT,
     QUARANTINE,
@@ -98,7 +100,7 @@ class Rows(frames.Rows):
         return rows.with_columns(
             pl.col(name).cast(pl.String).replace(changed).cast(pl.Categorical)
             for name in self._names[1:]
-            if name != _PACKAGES and (changed := _relabelled(rows[name]))
+            if name != _PACKAGES and (changed := _relabelled(rows[name], name))
         )
 
     def _described(self, raw: pl.LazyFrame) -> pl.LazyFrame:
@@ -115,13 +117,18 @@ class Rows(frames.Rows):
         )
 
 
-def _relabelled(column: pl.Series) -> dict[str, str]:
+def _relabelled(column: pl.Series, name: str) -> dict[str, str]:
     """Map the values of a column to their published labels, where the two differ."""
+    label = _published_build if name == ASTERISK_VERSION.name else published_label
     return {
-        value: label
+        value: published
         for value in column.unique().cast(pl.String)
-        if (label := published_label(value)) != value
+        if (published := label(value)) != value
     }
+
+
+def _published_build(value: str) -> str:
+    return build_name(published_label(value))
 
 
 def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:

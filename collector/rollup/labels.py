@@ -14,8 +14,10 @@ Senders choose most of a tag's text, so each value is normalised by these rules:
    `Debian` and `debian` stay apart.
 5. A release is published with its distribution, as `Debian 12`, with blanks in the release
    replaced by `_`. The last blank of the label ends the distribution, so labels are unambiguous.
+6. An Asterisk version that names a commit is published as `GIT` or `SVN` (`collector.builds`), also
+   of reports that were stored under the commit.
 
-Rules 1 to 3 depend on the value alone, so a value has the same label every day.
+Rules 1 to 3 and 6 depend on the value alone, so a value has the same label every day.
 """
 
 from __future__ import annotations

@@ -437,9 +437,7 @@ def test_odd_rows_are_read_alike_from_the_server_and_its_dump(
     odd = next(row for row in points["nodes"] if row["channel"].startswith("ünbe"))
     assert odd["channel"] == "ünbekannt, 'x' / \"y\" ;--"
     assert odd["distro"] == "Dëbiån '/' 📻"
-    assert {"GIT-master-a1b2", "unknown", "22.2.0"} == {
-        row["asterisk_version"] for row in points["nodes"]
-    }
+    assert {"GIT", "unknown", "22.2.0"} == {row["asterisk_version"] for row in points["nodes"]}
     packages = [row["packages"] for row in points["servers"]]
     assert json.dumps({"asl3": "it's \"\\ 1"}, separators=(",", ":")) in packages
     shown = [row["nodes"] for row in points["daily"]]

@@ -47,6 +47,17 @@ def test_values_are_read_as_labels_and_an_empty_tag_as_unknown() -> None:
     assert frame["asterisk_version"].to_list()[3] == '"'
 
 
+def test_commits_that_were_stored_are_read_as_the_name_of_their_tree() -> None:
+    stored = ("GIT-master-a1b2c3d", "GIT-18-0123456", "SVN-trunk-r1", "UNKNOWN__x", "20.7.0")
+    reports = [One((n,), asterisk=build) for n, build in enumerate(stored)]
+    for measurement, rows in (
+        (NODE_REPORT, node_rows(reports)),
+        (SERVER_REPORT, server_rows(reports)),
+    ):
+        frame = Rows(measurement).add(answer(measurement, rows)).frame()
+        assert frame["asterisk_version"].to_list() == ["GIT", "GIT", "SVN", "unknown", "20.7.0"]
+
+
 def test_no_answer_at_all_is_a_day_without_reports() -> None:
     nothing = gather(Rows(NODE_REPORT).add(b"").frame(), Rows(SERVER_REPORT).add(b"").frame())
     assert (nothing.reports, nothing.node_reports) == (0, 0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from collector.builds import build_name
 from collector.lines import label, tag_set
 from collector.metrics import Metrics
 from collector.schema import (
@@ -177,7 +178,7 @@ def versions(text: str) -> tuple[str, str]:
     """Asterisk's and AllStarLink's version from the first two words of `core show version`.
 
     `Asterisk 20.7.0+asl3-1.3-1.deb12` gives `20.7.0` and `asl3-1.3`. Other builds give their second
-    word as it is, and `unknown`.
+    word, and `unknown`; a build from a source tree is `GIT` or `SVN` (`collector.builds`).
     """
     words = version_line(text).split()
     if not words:
@@ -185,8 +186,8 @@ def versions(text: str) -> tuple[str, str]:
     build = words[1] if len(words) > 1 else words[0].removeprefix("Asterisk")
     found = _VERSION.fullmatch(build)
     if found is None:
-        return label(build), UNKNOWN
-    return label(found["asterisk"]), label(found["asl"])
+        return build_name(label(build)), UNKNOWN
+    return build_name(label(found["asterisk"])), label(found["asl"])
 
 
 def channel(text: str) -> str:
