@@ -16,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.conftest import Databases, InfluxServer, Serve, clean_environment
+from tests.dates import last_final_day
 from tests.public_site import run_collector
 from tests.sender import eventually, get
 from tools import embedded
@@ -68,8 +69,14 @@ def collector(
             *("--post", f"{running.url}/usage", *fleet, "--rate", "0"),
             module="tools.simulation",
         )
-        # The collector counts what is due by itself.
-        eventually(lambda: get(running.url, "/v1/freshness").json["days"] >= 24, within=90)
+
+        def counted() -> bool:
+            found = get(running.url, "/v1/freshness").json
+            past = int(fleet[-1]) - 1
+            return found["days"] >= past and found["last_final_day"] == str(last_final_day())
+
+        # The collector counts what is due by itself; today is counted after its first hour.
+        eventually(counted, within=90)
         yield running
     finally:
         running.terminate()
