@@ -38,16 +38,19 @@ from collector.tag_budget import TagBudget, TagValue
 from tests.command import same_log_afterwards
 from tests.conftest import Databases, InfluxServer, clean_environment
 from tests.conftest import Row as Point
+from tests.dates import today
 from tests.service.mariadb import MariaDb, running
 from tools.simulation.sending import EveryNode
 
 CASES = Path(__file__).resolve().parents[1] / "cases/asl3-usage"
 SAMPLE = CASES / "dump.sql"
 NO_RADIO = "ALTER TABLE asl_usage DROP COLUMN radio_count"
-D22 = str(datetime.now(UTC).date() - timedelta(days=3))
-D21 = str(datetime.now(UTC).date() - timedelta(days=4))
-D20 = str(datetime.now(UTC).date() - timedelta(days=5))
-"""Days of late in the place of the sample's, which raw retention will not reach for ever."""
+_LATEST = today() - timedelta(days=3)
+D20, D21, D22 = (str(_LATEST - timedelta(days=back)) for back in (2, 1, 0))
+"""Final days of late in the place of the sample's, which raw retention will reach one day.
+
+A day more or less is the same to these tests, so a midnight during the run does no harm.
+"""
 UUID = "3f0e6c0e-6f0c-4c0f-9a86-6d6a3a1b0c11"
 SCHEMA = """
 CREATE TABLE asl_usage (

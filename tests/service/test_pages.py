@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
@@ -12,17 +12,17 @@ import pytest
 
 from collector.public.language import LANGUAGES
 from tests.conftest import Databases
+from tests.dates import start_ns, today
 from tests.public_site import served
 from tests.sender import get, request
 from tools import embedded
 
-NOW = datetime.now(UTC)
-MIDNIGHT = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
 PAGES = ("/", "/privacy", "/method", "/api", "/es", "/es/privacy", "/es/method", "/es/api")
 
 
 def days_back(days: int) -> int:
-    return int((MIDNIGHT - timedelta(days=days)).timestamp()) * 10**9
+    """00:00 UTC so many days before today, in ns since 1970."""
+    return start_ns(today() - timedelta(days=days))
 
 
 class Words(HTMLParser):
@@ -99,7 +99,7 @@ def test_page_is_one_request_under_100_kb_without_script_or_stranger(site: str, 
 
 def test_headline_is_of_the_last_complete_day_and_the_open_one_is_apart(site: str) -> None:
     words = Words(get(site, "/").body.decode()).words
-    day = (MIDNIGHT - timedelta(days=1)).date()
+    day = today() - timedelta(days=1)
     assert "1,001 nodes" in words
     assert f"{day.day} {day:%B %Y}, from 701 servers" in words
     assert "so far 41 nodes in 33 reports" in words
@@ -126,7 +126,7 @@ def test_chart_is_drawn_with_its_gap_and_told_in_a_table(site: str) -> None:
     assert line.count("M") == 2
     words = Words(body).words
     assert "A year of nodes and servers" in words
-    assert words.count(f"{NOW.year - 1}") >= 2
+    assert words.count(f"{today().year - 1}") >= 2
     assert 'role="img"' in body
 
 

@@ -19,7 +19,11 @@ from tests.conftest import Databases, StartServe
 from tests.sender import encoded, eventually, post, report, until
 
 BUDGET = 40
-TODAY = int(time.time()) // 86_400
+
+
+def today() -> int:
+    """Days since 1970, in UTC."""
+    return int(time.time()) // 86_400
 
 
 def listed(environment: Mapping[str, str]) -> str:
@@ -70,7 +74,7 @@ async def in_step(
 
     def say(value: str, server: object) -> str:
         changes: Changes = []
-        given = budget.admit("arch", value, str(server), TODAY, changes)
+        given = budget.admit("arch", value, str(server), today(), changes)
         sync.add(changes)
         return given
 
@@ -104,14 +108,14 @@ async def test_memory_that_is_away_for_a_while_costs_no_change(
         await until(lambda: len(tries) > 2)
         directory.unlink()
         away.rename(directory)
-        await until(lambda: memory.tags.values() == [TagValue("arch", "mips", TODAY)])
+        await until(lambda: memory.tags.values() == [TagValue("arch", "mips", today())])
 
 
 @pytest.mark.usefixtures("quick")
 async def test_workers_count_servers_and_share_places_together(tmp_path: Path) -> None:
     memory = Memory(tmp_path)
-    old = TagValue("arch", "old", TODAY - 91, firm=True)
-    memory.tags.keep([old, Sighting("arch", "x", "s", TODAY - 8)])
+    old = TagValue("arch", "old", today() - 91, firm=True)
+    memory.tags.keep([old, Sighting("arch", "x", "s", today() - 8)])
     async with in_step(memory, 4) as (one, _), in_step(memory, 4) as (other, known):
         # What is too old is forgotten by whoever looks first.
         await until(lambda: not memory.tags.values() and not memory.tags.server_counts())
@@ -120,7 +124,7 @@ async def test_workers_count_servers_and_share_places_together(tmp_path: Path) -
         for n in range(3, 6):
             other("a", n)
         await until(lambda: memory.tags.server_counts() == {("arch", "a"): 6})
-        firm = TagValue("arch", "a", TODAY, firm=True)
+        firm = TagValue("arch", "a", today(), firm=True)
         # The sixth server is counted with those of the other worker, once that has looked.
         await until(lambda: bool(one("a", 6)) and memory.tags.values() == [firm])
         assert one("b", "s") == "b"

@@ -73,7 +73,7 @@ def collector(
         def counted() -> bool:
             found = get(running.url, "/v1/freshness").json
             past = int(fleet[-1]) - 1
-            return found["days"] >= past and found["last_final_day"] == str(last_final_day())
+            return bool(found["days"] >= past and found["last_final_day"] == str(last_final_day()))
 
         # The collector counts what is due by itself; today is counted after its first hour.
         eventually(counted, within=90)
