@@ -14,7 +14,7 @@ import structlog
 
 from collector.delivery import Deliveries, Targets
 from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, OutboxFile, Queue, look_over
+from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.settings import Settings
 from collector.state import is_about_directory, locked
@@ -41,7 +41,7 @@ class Abandoned:
         with locked(directory):
             while True:
                 metrics = Metrics()
-                await asyncio.to_thread(look_over, directory / FILE, metrics)
+                await asyncio.to_thread(check_at_start, directory / FILE, metrics)
                 if await asyncio.to_thread(_waiting, directory / FILE):
                     await self._drain(directory / FILE, metrics)
                 if await asyncio.to_thread(self._is_over, directory):

@@ -36,7 +36,7 @@ from collector.intakes.statsd.sockets import placed
 from collector.listen import listening
 from collector.memory import Memory
 from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, OutboxFile, Queue, look_over, read_at_start
+from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.erasure import Locks
 from collector.owners.operations import owner_operations
@@ -375,7 +375,7 @@ def _waits(file: OutboxFile) -> _Waits:
 def _memory(directory: Path, whole: Settings, worker: Worker, metrics: Metrics) -> Memory:
     """Open the memory, after the outbox is checked and records of earlier versions are moved."""
     memory = Memory(whole.state_dir)
-    look_over(directory / FILE, metrics)
+    check_at_start(directory / FILE, metrics)
     migrate_outbox(directory / FILE, memory)
     if worker.first:
         # Opt-outs in the outboxes of workers that do not run (yet) must hold from the first report.

@@ -22,7 +22,7 @@ from collector.clock_bounds import EARLIEST, EARLIEST_NS, TOLERANCE_NS, is_wrong
 from collector.lines import LEAD_NS, ReportStamper
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxFile, OutboxUnavailable, Queue
-from collector.outbox.dating import Redated, Stand
+from collector.outbox.dating import ClockReading, Redated
 from collector.outbox.delivering import DeliveryLock
 
 log = structlog.get_logger("collector.clock")
@@ -31,7 +31,7 @@ _LOOK_S: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-def read_clock() -> Stand:
+def read_clock() -> ClockReading:
     """Read the clock. A systemd unit that hides /proc passes the boot's id as BOOT_ID."""
     boot = os.environ.get("BOOT_ID", "")
     if not boot:
@@ -39,7 +39,7 @@ def read_clock() -> Stand:
             boot = _BOOT_ID.read_text(encoding="ascii")
         except OSError:
             boot = ""
-    return Stand(
+    return ClockReading(
         boot.strip().replace("-", ""),
         time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     )
@@ -87,24 +87,24 @@ class Clock:
         self._outbox = outbox
         self._metrics = metrics
         self.stamper = ReportStamper(instance=instance, used=start.used)
-        self._stand = read_clock()
+        self._reading = read_clock()
         self._redates = start.redates
         self._remembered: list[int] = []
         self._was_wrong = False
         self._woken = asyncio.Event()
-        outbox.begun = self._record_in
+        outbox.on_new_file = self._record_in
 
     def now_ns(self) -> int:
         """Return UTC in ns since 1970. Entries appended after a step use the new clock."""
         now = time.time_ns()
         offset = now - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        by = offset - self._stand.offset_ns
+        by = offset - self._reading.offset_ns
         if abs(by) > TOLERANCE_NS:
-            self._stand = Stand(self._stand.boot, offset)
+            self._reading = ClockReading(self._reading.boot, offset)
             self._redates = True
             self._woken.set()
             # Queued after all entries received before the step, and before all later ones.
-            noted = self._outbox.change(partial(_record_step, stand=self._stand, now_ns=now))
+            noted = self._outbox.change(partial(_record_step, reading=self._reading, now_ns=now))
             noted.add_done_callback(_log_failure)
             log.error("the clock was set", reason="clock", by_s=round(by / 10**9))
         return now
@@ -129,7 +129,7 @@ class Clock:
     def _record_in(self, file: OutboxFile) -> None:
         """Record the clock in a file that replaces a damaged one."""
         file.dating.begin(
-            self._stand,
+            self._reading,
             now_ns=time.time_ns(),
             earliest_ns=EARLIEST_NS,
             tolerance_ns=TOLERANCE_NS,
@@ -203,8 +203,8 @@ def _log_redated(done: Iterable[Redated], metrics: Metrics) -> None:
             )
 
 
-def _record_step(file: OutboxFile, *, stand: Stand, now_ns: int) -> None:
-    file.dating.step(stand, now_ns=now_ns)
+def _record_step(file: OutboxFile, *, reading: ClockReading, now_ns: int) -> None:
+    file.dating.step(reading, now_ns=now_ns)
 
 
 def _apply_steps(file: OutboxFile, sent: Mapping[Queue, int]) -> list[Redated]:

@@ -19,7 +19,7 @@ import structlog
 from collector.memory import path_in
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile, OutboxUnavailable
-from collector.outbox.aside import all_aside, delete_aside, moment_of
+from collector.outbox.aside import all_set_aside, delete_aside, set_aside_at
 from collector.worker import directories
 
 log = structlog.get_logger("collector.expiry")
@@ -121,15 +121,15 @@ class Expiry:
 
     def _files(self) -> Iterator[_Due]:
         for directory in directories(self._state_dir):
-            for path in all_aside(directory):
+            for path in all_set_aside(directory):
                 recovered = ".recovered-" in path.name
                 keep = self._keep_ns if recovered else self._retention_ns
                 kind = "recovered" if recovered else "set-aside"
-                yield _Due(moment_of(path) + keep, path, kind)
+                yield _Due(set_aside_at(path) + keep, path, kind)
         # The memory's file, and that of live values beside it.
         for path in path_in(self._state_dir).parent.glob("*.sqlite3.damaged-*"):
             if not path.name.endswith("-wal"):
-                yield _Due(moment_of(path) + self._retention_ns, path, "set-aside")
+                yield _Due(set_aside_at(path) + self._retention_ns, path, "set-aside")
 
     def _delete(self, due: _Due) -> None:
         try:

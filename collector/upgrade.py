@@ -15,7 +15,7 @@ import structlog
 
 from collector.memory import Action, Choice, ErasureRequest, Memory, Notice, State
 from collector.metrics import Metrics
-from collector.outbox import FILE, OutboxDamaged, OutboxFile, look_over
+from collector.outbox import FILE, OutboxDamaged, OutboxFile, check_at_start
 from collector.outbox.legacy import Legacy
 from collector.privacy import OwnerMark, ServerPseudonym
 from collector.state import StateError, StateInUse, locked
@@ -55,7 +55,7 @@ def migrate_outboxes(state_dir: Path, memory: Memory, *, skip: Path | None = Non
             continue
         try:
             with locked(directory):
-                look_over(path, Metrics())
+                check_at_start(path, Metrics())
                 migrate_outbox(path, memory)
         except StateInUse:
             if _has_legacy(path):

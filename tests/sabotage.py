@@ -20,11 +20,11 @@ class Frail(Outbox):
 
     _left = 2
 
-    def _tidy(self) -> None:
+    def _housekeep(self) -> None:
         self._left -= 1
         if not self._left:
             raise ZeroDivisionError
-        super()._tidy()
+        super()._housekeep()
 
 
 async def fail(_delivery: object) -> NoReturn:

@@ -23,7 +23,7 @@ from collector.cli.common import (
     worded_errors,
 )
 from collector.cli.exit_codes import ExitCode
-from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
+from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 
 if TYPE_CHECKING:
     from collector.rollup.schedule import RolledDay
@@ -133,7 +133,7 @@ def rollup(
     days = _past(from_, to)
     configured = load_settings()
     with worded_errors():
-        rolled = asyncio.run(_roll(configured, days, Turns(configured, wait), force=force))
+        rolled = asyncio.run(_roll(configured, days, RollupLock(configured, wait), force=force))
     table = Table("day", "outcome", "reports", "final")
     for day, result in rolled.items():
         table.add_row(
@@ -148,7 +148,7 @@ def rollup(
 
 
 async def _roll(
-    configured: Settings, days: list[date], turns: Turns, *, force: bool
+    configured: Settings, days: list[date], lock: RollupLock, *, force: bool
 ) -> dict[date, RolledDay]:
     from collector.parts import influx_of, librenms_days_of
 
@@ -156,7 +156,7 @@ async def _roll(
     async with influx_of(configured) as influx:
         series = librenms_days_of(configured, influx)
         for day in days:
-            async with turns.one():
+            async with lock.held():
                 rolled[day] = await series.roll(day, datetime.now(UTC), force=force)
     return rolled
 

@@ -29,11 +29,11 @@ commands = Commands(
 
 @commands.command(examples=["collector outbox dead"])
 def dead() -> None:
-    """List the lines that their target refused for good, with its words."""
+    """List the dead letters: lines that their target refused for good, with its error."""
     from collector.outbox import OutboxFile
 
     letters = [letter for found in _each(OutboxFile.dead_letters) for letter in found]
-    table = Table("id", "received", "for", "refused because", "line")
+    table = Table("id", "received", "target", "error", "line")
     for letter in letters:
         table.add_row(
             str(letter.id),
@@ -47,11 +47,11 @@ def dead() -> None:
 
 @commands.command(examples=["collector outbox retry"])
 def retry() -> None:
-    """Send the dead letters again, as when the reason of their refusal is gone."""
+    """Queue all dead letters again, once the reason of their refusal is gone."""
     from collector.outbox import OutboxFile
 
     count = sum(_each(OutboxFile.retry_dead_letters))
-    say(f"{count} lines wait to be sent again")
+    say(f"{count} dead letters are queued again")
 
 
 @commands.command(
@@ -66,18 +66,19 @@ def replay(
         typer.Option(
             parser=a_moment,
             metavar="TIME",
-            help="received from then on: 2024-06-01, 2024-06-01T13:30 (UTC), or 6h ago as 6h",
+            help="oldest receive time: 2024-06-01, 2024-06-01T13:30 (UTC), or 6h for 6 hours ago",
         ),
     ],
     target: Annotated[
         Literal["all", "influx", "records"],
-        typer.Option(help="what gets them again: InfluxDB, the records store, or both"),
+        typer.Option(help="where to: InfluxDB, the records store, or both"),
     ] = "all",
 ) -> None:
-    """Deliver again what was delivered since a time, as after a restore from a backup.
+    """Deliver again all reports received since a time, such as after a restore from a backup.
 
-    What a target has is written over itself. A running collector takes it up by itself, and
-    computes the days concerned again. Owners' choices made since then are told again too.
+    Reports that the target has already are overwritten, not doubled. A running collector delivers
+    them without a restart and recomputes their days. It also stores the owners' choices since then
+    again.
     """
     from collector.outbox import OutboxFile, Queue
     from collector.upgrade import migrated
@@ -91,10 +92,12 @@ def replay(
     count = sum(_each(lambda file: file.replay(since_ns=since_ns, queues=queues)))
     with worded_errors():
         memory.choices.mark_unsynced(since_ns=since_ns)
-    say(f"{count} reports wait to be delivered, again or for the first time")
+    say(f"{count} reports wait for delivery")
     if oldest is None or oldest > since_ns:
-        kept = "none" if oldest is None else _time(oldest)
-        warn(f"the oldest report kept here is of {kept}: earlier ones cannot be replayed")
+        if oldest is None:
+            warn("the outbox is empty: nothing can be replayed")
+        else:
+            warn(f"the oldest report in the outbox is of {_time(oldest)}: earlier ones are gone")
 
 
 @commands.command(
@@ -105,18 +108,17 @@ def replay(
 )
 def recover(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="set aside, by its name")
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="a path of an outbox set aside"),
     ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="every outbox set aside in the state directory")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="all outboxes that were set aside")] = False,
 ) -> None:
-    """Get out of a damaged outbox what is whole, behind all that waits in the one in use.
+    """Recover intact reports from a damaged outbox into the one in use.
 
-    A running collector takes it up by itself. What is done is renamed, and deleted by the collector
-    when it is as old as COLLECTOR_OUTBOX_KEEP.
+    A running collector delivers them without a restart. A recovered file is renamed; the collector
+    deletes it at the age of COLLECTOR_OUTBOX_KEEP.
     """
-    from collector.outbox import FILE, OutboxFile, put_away, set_aside
+    from collector.outbox import FILE, OutboxFile, mark_recovered, set_aside
     from collector.outbox import recover as recover_into
     from collector.privacy import Pseudonymiser
     from collector.state import pseudonym_key
@@ -125,7 +127,7 @@ def recover(
 
     settings = load_settings()
     if bool(files) == every:
-        fail("give the names of outboxes set aside, or --all")
+        fail("name the outboxes that were set aside, or use --all")
     asides = files or [aside for own in directories(settings.state_dir) for aside in set_aside(own)]
     if not asides:
         say("no outbox is set aside")
@@ -143,7 +145,7 @@ def recover(
                     aside, file, pseudonyms.mark, erased, max_bytes=settings.outbox_max
                 )
             _print_recovered(aside.name, found)
-            say(f"  it is {put_away(aside).name} now")
+            say(f"  the file is renamed to {mark_recovered(aside).name}")
 
 
 @commands.command(
@@ -154,27 +156,28 @@ def recover(
 )
 def drop(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="set aside, by its name")
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="a path of an outbox set aside"),
     ] = None,
-    dead: Annotated[bool, typer.Option("--dead", help="all dead letters")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="delete all dead letters")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Delete dead letters, or outboxes that were set aside: what is in them is lost.
+    """Delete dead letters, or outboxes that were set aside, with all reports in them.
 
-    They go by themselves when they are as old as COLLECTOR_RETENTION_RAW.
+    The collector deletes them by itself at the age of COLLECTOR_RETENTION_RAW.
     """
     from collector.outbox import OutboxFile
     from collector.outbox.aside import check_droppable, delete_aside
 
     if not files and not dead:
-        fail("give the names of outboxes set aside, or --dead")
+        fail("name the outboxes that were set aside, or use --dead")
     with worded_errors():
         for file in files or ():
             check_droppable(file)
     count = sum(len(letters) for letters in _each(OutboxFile.dead_letters)) if dead else 0
     what = [f"{count} dead letters"] if dead else []
     what += [str(file) for file in files or ()]
-    if not yes and not typer.confirm(f"Delete {', '.join(what)}? What is in there is lost."):
+    if not yes and not typer.confirm(f"Delete {', '.join(what)}? Their reports are lost."):
         say("nothing is deleted")
         raise typer.Exit(ExitCode.FAILED)
     if dead:
@@ -192,13 +195,13 @@ def _print_recovered(name: str, found: Recovered) -> None:
     )
     if found.broken or found.missing:
         warn(
-            f"  {found.broken} of them are damaged, {found.missing} are not found"
+            f"  {found.broken} of them are damaged, {found.missing} were not found"
             " (or were erased by their owners)"
         )
     if not found.counted:
-        warn("  the number of reports is damaged too: more may be lost than is counted here")
+        warn("  the file's counters are damaged too: more reports may be lost")
     if found.erased:
-        say(f"  {found.erased} were left out: their owners have erased them since")
+        say(f"  {found.erased} were left out: their owners erased them")
 
 
 def _shortened(line: str) -> str:

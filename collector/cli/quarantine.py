@@ -16,7 +16,7 @@ from rich.text import Text
 from collector.cli.commands import Commands
 from collector.cli.common import a_day, fail, load_settings, out, say, worded_errors
 from collector.cli.exit_codes import ExitCode
-from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
+from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 
 if TYPE_CHECKING:
     from collector.quarantine.batch import Batch, Preview
@@ -158,7 +158,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     batch, results = _run(
         configured,
         lambda q: q.add(pattern, span, note, datetime.now(UTC)),
-        Turns(configured, wait),
+        RollupLock(configured, wait),
     )
     say(f"batch {batch.number}: {batch.reports} reports are excluded from the series")
     _outcomes(results)
@@ -207,7 +207,7 @@ def release(
     if not (yes or typer.confirm("Include these reports in the series again?")):
         raise typer.Exit(ExitCode.FAILED)
     _, results = _run(
-        configured, lambda q: q.release(batch, datetime.now(UTC)), Turns(configured, wait)
+        configured, lambda q: q.release(batch, datetime.now(UTC)), RollupLock(configured, wait)
     )
     say(f"batch {number} is back in the series")
     _outcomes(results)
@@ -232,7 +232,7 @@ def resume(wait: Wait = DEFAULT_WAIT_S) -> None:
                     refused.append(f"batch {batch.number}: {error}")
         return done
 
-    done = _run(configured, finish, Turns(configured, wait))
+    done = _run(configured, finish, RollupLock(configured, wait))
     for batch, results in done:
         say(f"batch {batch.number} is {batch.state.value}")
         _outcomes(results)
@@ -254,13 +254,13 @@ async def _batch(quarantine: Quarantine, number: int) -> Batch:
 def _run(
     configured: Settings,
     work: Callable[[Quarantine], Awaitable[Found]],
-    turns: Turns | None = None,
+    lock: RollupLock | None = None,
 ) -> Found:
-    """Run `work`; with `turns`, take a turn, for work that changes something."""
+    """Run `work`; hold `lock` meanwhile, for work that changes something."""
     from collector.quarantine.batch import QuarantineError
 
     async def worked() -> Found:
-        async with _quarantine(configured) as quarantine, turns.one() if turns else nullcontext():
+        async with _quarantine(configured) as quarantine, lock.held() if lock else nullcontext():
             return await work(quarantine)
 
     with worded_errors():

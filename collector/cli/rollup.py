@@ -22,7 +22,7 @@ from collector.cli.common import (
     worded_errors,
 )
 from collector.cli.exit_codes import ExitCode
-from collector.cli.turns import DEFAULT_WAIT_S, Turns, Wait
+from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 from collector.state import StateError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def rollup(
     configured = load_settings()
     with worded_errors():
         results, failed = asyncio.run(
-            _roll(configured, days, Turns(configured, wait), force=force, resume=resume)
+            _roll(configured, days, RollupLock(configured, wait), force=force, resume=resume)
         )
     table = Table("day", "outcome", "reports", "servers", "nodes", "final")
     for result in results:
@@ -84,7 +84,7 @@ def rollup(
 
 
 async def _roll(
-    configured: Settings, days: list[date], turns: Turns, *, force: bool, resume: bool
+    configured: Settings, days: list[date], lock: RollupLock, *, force: bool, resume: bool
 ) -> tuple[list[DayResult], dict[date, str]]:
     """Roll up days; return the results, and the errors of the days that failed."""
     from collector import parts
@@ -96,12 +96,12 @@ async def _roll(
             due = set(await parts.reconciler_of(configured, influx).due(datetime.now(UTC)))
             days = [day for day in days if day in due]
 
-        async def one(day: date) -> DayResult:
-            async with turns.one():
+        async def roll_day(day: date) -> DayResult:
+            async with lock.held():
                 return await daily.roll(day, datetime.now(UTC), force=force)
 
-        results, failed = await _each(days, one, "rolling up")
-        async with turns.one():
+        results, failed = await _each(days, roll_day, "rolling up")
+        async with lock.held():
             await parts.events_of(influx).update(datetime.now(UTC))
     return results, failed | {
         result.day: f"its windows or hours were left unchanged: {place(result.failed)}"
@@ -180,8 +180,8 @@ def verify_(
     last = to or max(over, from_ or over)
     days = _days(from_ or min(oldest, last), last)
     with worded_errors():
-        turns = Turns(configured, wait) if repair else None
-        checked, failed = asyncio.run(_verify(configured, days, turns, force=force))
+        lock = RollupLock(configured, wait) if repair else None
+        checked, failed = asyncio.run(_verify(configured, days, lock, force=force))
     found = [item for item, _ in checked]
     table = Table("day", "stored", "recounted", "verdict", "points that differ")
     for item in found:
@@ -204,11 +204,11 @@ def verify_(
 
 
 async def _verify(
-    configured: Settings, days: list[date], turns: Turns | None, *, force: bool
+    configured: Settings, days: list[date], lock: RollupLock | None, *, force: bool
 ) -> tuple[list[tuple[Verified, bool]], dict[date, str]]:
     """Verify days; return each result with whether its repair was refused, and the errors.
 
-    Wrong days are repaired if `turns` is given.
+    Wrong days are repaired if `lock` is given.
     """
     from collector import parts
     from collector.rollup.daily import Outcome
@@ -217,18 +217,18 @@ async def _verify(
     async with parts.influx_of(configured) as influx:
         daily = parts.daily_of(configured, influx)
 
-        async def one(day: date) -> tuple[Verified, bool]:
+        async def verify_day(day: date) -> tuple[Verified, bool]:
             item = await verify(daily, day, datetime.now(UTC))
-            if turns is None or not item.verdict.bad:
+            if lock is None or not item.verdict.bad:
                 return item, False
-            async with turns.one():
+            async with lock.held():
                 result = await daily.roll(day, datetime.now(UTC), force=force)
                 again = await verify(daily, day, datetime.now(UTC))
             return again, result.outcome is Outcome.REFUSED
 
-        verified = await _each(days, one, "verifying")
-        if turns is not None:
-            async with turns.one():
+        verified = await _each(days, verify_day, "verifying")
+        if lock is not None:
+            async with lock.held():
                 await parts.events_of(influx).update(datetime.now(UTC))
         return verified
 

@@ -8,7 +8,7 @@ and erases in those of all workers.
 their rows.
 """
 
-from collector.outbox.aside import look_over, put_away, read_at_start, set_aside
+from collector.outbox.aside import check_at_start, mark_recovered, read_at_start, set_aside
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.outboxes import Outboxes
@@ -31,8 +31,8 @@ __all__ = [
     "Queue",
     "Recovered",
     "Stats",
-    "look_over",
-    "put_away",
+    "check_at_start",
+    "mark_recovered",
     "read_at_start",
     "recover",
     "set_aside",

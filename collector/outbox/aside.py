@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from collector.outbox import salvage
-from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, named
+from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, translated_errors
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.rows import Entry, Pending
 from collector.sqlite.carve import log_is_damaged
@@ -49,21 +49,21 @@ def aside_name(path: Path) -> Path:
     return path.with_name(f"{path.name}.damaged-{datetime.now(UTC):{_FORM}}")
 
 
-def look_over(path: Path, metrics: Metrics) -> None:
+def check_at_start(path: Path, metrics: Metrics) -> None:
     """Check the outbox at a process's start, and set it aside if it is damaged.
 
     Raises OutboxUnavailable if it is intact but cannot be used, such as a newer version's file.
     """
-    with named():
+    with translated_errors():
         _finish(path)
         why = suspicion(path) or _damage(path)
     if why is not None:
-        begin_anew(path, why)
+        replace_damaged(path, why)
     metrics.outboxes_set_aside.set(len(set_aside(path.parent)))
 
 
 def read_at_start(path: Path, metrics: Metrics, read: Callable[[OutboxFile], T]) -> T:
-    """Return what `read` finds in the outbox that `look_over` has checked.
+    """Return what `read` finds in the outbox that `check_at_start` has checked.
 
     Pages may be intact and a row damaged: if `read` meets one, the outbox is set aside and the new
     one is read. Raises OutboxUnavailable.
@@ -72,7 +72,7 @@ def read_at_start(path: Path, metrics: Metrics, read: Callable[[OutboxFile], T])
         with OutboxFile(path) as file:
             return read(file)
     except OutboxDamaged as error:
-        begin_anew(path, str(error))
+        replace_damaged(path, str(error))
     metrics.outboxes_set_aside.set(len(set_aside(path.parent)))
     with OutboxFile(path) as file:
         return read(file)
@@ -90,7 +90,7 @@ def suspicion(path: Path) -> str | None:
     return None
 
 
-def begin_anew(path: Path, why: str, carried: Sequence[Pending] = ()) -> None:
+def replace_damaged(path: Path, why: str, carried: Sequence[Pending] = ()) -> None:
     """Set the outbox at `path` aside and start a new one. This process must have closed it.
 
     `carried` are undelivered entries of the damaged file, copied into the new one. Their numbers
@@ -99,11 +99,11 @@ def begin_anew(path: Path, why: str, carried: Sequence[Pending] = ()) -> None:
     """
     directory = path.parent
     aside = aside_name(path)
-    with named(), exclusive(directory):
+    with translated_errors(), exclusive(directory):
         try:
-            kept = salvage.kept(path)
+            kept = salvage.other_content(path)
         except OSError as error:
-            kept = salvage.Kept()
+            kept = salvage.OtherContent()
             why = f"{why}; {error.strerror}"
         fresh = directory / _FRESH
         if fresh.exists():
@@ -200,17 +200,17 @@ def _replace(old: Path, new: Path) -> None:
         old.replace(new)
 
 
-def put_away(aside: Path) -> Path:
+def mark_recovered(aside: Path) -> Path:
     """Rename an outbox from "damaged" to "recovered" and return its new path."""
     done = aside.with_name(aside.name.replace(".damaged-", _RECOVERED))
-    with named():
+    with translated_errors():
         _replace(aside, done)
         _replace(_log_of(aside), _log_of(done))
         _replace(carried_of(aside), carried_of(done))
     return done
 
 
-def all_aside(directory: Path) -> list[Path]:
+def all_set_aside(directory: Path) -> list[Path]:
     """List the outboxes of a directory that were set aside, recovered ones included."""
     found = [*directory.glob(f"{FILE}.damaged-*"), *directory.glob(f"{FILE}{_RECOVERED}*")]
     return sorted(
@@ -222,7 +222,7 @@ def all_aside(directory: Path) -> list[Path]:
     )
 
 
-def moment_of(aside: Path) -> int:
+def set_aside_at(aside: Path) -> int:
     """Return when a file was set aside, in ns since 1970: by its name, else by its change time."""
     try:
         moment = datetime.strptime(aside.name.rpartition("-")[2], _FORM).replace(tzinfo=UTC)
@@ -242,7 +242,7 @@ def delete_aside(aside: Path) -> None:
 
 def check_droppable(path: Path) -> None:
     """Raise OutboxUnavailable unless `path` is an outbox that was set aside or recovered."""
-    if path not in all_aside(path.parent):
+    if path not in all_set_aside(path.parent):
         raise OutboxUnavailable(f"{path} is no outbox that was set aside")
 
 

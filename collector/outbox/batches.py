@@ -10,7 +10,7 @@ from typing import Any, Final
 import pydantic_core
 
 from collector.outbox.connection import Connected
-from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, named
+from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, translated_errors
 from collector.outbox.queues import DELIVERED, FROM, Queue, queue_of
 from collector.outbox.rows import Pending, is_whole
 
@@ -80,7 +80,7 @@ class Batches(Connected):
         Returns None if an entry has unexpected types, or if targets or senders differ.
         """
         try:
-            with named():
+            with translated_errors():
                 told, text, *rest = self._database.execute(
                     _AT_ONCE, {"most": max_lines, "after": after}
                 ).fetchone()
@@ -102,7 +102,7 @@ class Batches(Connected):
         """Read rows one by one, until there are `max_lines` of them or they are large."""
         rows: list[tuple[Any, ...]] = []
         size = 0
-        with named():
+        with translated_errors():
             for row in self._database.execute(_IN_TURN[queue], {"most": max_lines, "after": after}):
                 # A damaged row may have another type; it is found when its checksum is compared.
                 size += len(row[4]) if isinstance(row[4], bytes) else 0
@@ -119,13 +119,13 @@ class Batches(Connected):
         """
         found: list[Pending] = []
         with contextlib.suppress(OutboxUnavailable):
-            with named():
+            with translated_errors():
                 delivered = dict(self._database.execute("SELECT queue, delivered_id FROM cursors"))
                 (last,) = self._database.execute("SELECT max(id) FROM entries").fetchone()
             least = max(min(delivered.values()), (last or 0) - _MOST_READABLE)
             for id_ in range(last or 0, least, -1):
                 # An entry on a damaged page is left to `collector outbox recover`.
-                with contextlib.suppress(OutboxUnavailable), named():
+                with contextlib.suppress(OutboxUnavailable), translated_errors():
                     for *row, sum_ in self._database.execute(f"{_ONE_BY_ONE} = ?", (id_,)):
                         entry = Pending(*row)
                         if is_whole(entry, sum_) and id_ > delivered[queue_of(entry.target)]:

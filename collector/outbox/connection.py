@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from collector.outbox import layout
 from collector.outbox.dating import DatingTables
-from collector.outbox.errors import named
+from collector.outbox.errors import translated_errors
 from collector.sqlite.lock import DirectoryLock
 
 _BUSY_S: Final = 30
@@ -25,7 +25,7 @@ class Connected:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._closed = False
-        with named():
+        with translated_errors():
             # SQLite gives its log and index files the mode of the database file.
             self._lock = DirectoryLock(path.parent)
             try:
@@ -65,7 +65,7 @@ class Connected:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Run the block in one transaction: at its end all changes are on disk, or none."""
-        with named(), self._database:
+        with translated_errors(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield
 

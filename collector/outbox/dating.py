@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Final
 
 from collector.lines import NS_PER_DAY, REDATING_LANES, ReportStamper
-from collector.outbox.errors import as_written, named
+from collector.outbox.errors import decoding_errors, translated_errors
 from collector.outbox.queues import DELIVERED, FROM, Queue, queue_of
 from collector.outbox.rows import checksum
 
@@ -55,7 +55,7 @@ moment after it happened."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class ClockReading:
     """Reading of a clock: the boot's id (empty: unknown), and UTC minus time since boot, in ns."""
 
     boot: str
@@ -82,7 +82,9 @@ class DatingTables:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def begin(self, stand: Stand, *, now_ns: int, earliest_ns: int, tolerance_ns: int) -> None:
+    def begin(
+        self, reading: ClockReading, *, now_ns: int, earliest_ns: int, tolerance_ns: int
+    ) -> None:
         """Record the clock when a process starts, before it receives anything. In a transaction.
 
         Undelivered entries of an earlier boot with a time before `earliest_ns` were received under
@@ -91,9 +93,9 @@ class DatingTables:
         """
         row = self._row()
         last = self.last_id()
-        if row is not None and stand.boot and row[0] == stand.boot:
-            if abs(stand.offset_ns - row[1]) > tolerance_ns:
-                self.step(stand, now_ns=now_ns)
+        if row is not None and reading.boot and row[0] == reading.boot:
+            if abs(reading.offset_ns - row[1]) > tolerance_ns:
+                self.step(reading, now_ns=now_ns)
             return
         first = min(
             (
@@ -111,14 +113,14 @@ class DatingTables:
         self._database.execute(
             "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)",
             (
-                stand.boot,
-                stand.offset_ns,
+                reading.boot,
+                reading.offset_ns,
                 last if first is None else first - 1,
                 marks,
             ),
         )
 
-    def step(self, stand: Stand, *, now_ns: int) -> None:
+    def step(self, reading: ClockReading, *, now_ns: int) -> None:
         """Record that the clock was set and has this reading since `now_ns`. In a transaction.
 
         Every entry of the file must have been received before.
@@ -127,20 +129,20 @@ class DatingTables:
         if row is None:
             return
         _, offset, since, _ = row
-        by = stand.offset_ns - offset
+        by = reading.offset_ns - offset
         self._add_step(since, self.last_id(), offset - _SLACK_NS, now_ns - by + _SLACK_NS, by)
-        self._database.execute("UPDATE clock SET offset_ns = ?", (stand.offset_ns,))
+        self._database.execute("UPDATE clock SET offset_ns = ?", (reading.offset_ns,))
 
     def has_steps(self) -> bool:
         """Return whether a recorded step is not yet applied."""
-        with named():
+        with translated_errors():
             return self._row() is not None and bool(
                 self._database.execute("SELECT 1 FROM clock_steps LIMIT 1").fetchall()
             )
 
     def sent(self) -> dict[Queue, int]:
         """Return, for each queue, the highest number of an entry that may have been sent."""
-        with named(), as_written():
+        with translated_errors(), decoding_errors():
             rows = self._database.execute("SELECT queue, sent_id FROM cursors").fetchall()
             return {Queue(queue): int(number) for queue, number in rows}
 
@@ -164,7 +166,7 @@ class DatingTables:
             "SELECT from_id, upto_id, from_ns, until_ns, by_ns FROM clock_steps ORDER BY step"
         ).fetchall()
         # SQLite keeps any type in any column: a flipped bit may have changed it.
-        with as_written():
+        with decoding_errors():
             if not all(isinstance(value or 0, int) for step in steps for value in step):
                 raise ValueError("a number of a step is no number")
         marks = _stamps(row[3])
@@ -183,7 +185,7 @@ class DatingTables:
                 if number <= delivered[queue] or (by is not None and number <= sent[queue]):
                     misdated += new // NS_PER_DAY != received // NS_PER_DAY
                     continue
-                with as_written():
+                with decoding_errors():
                     anew = _dated(lines, new, marks)
                 self._database.execute(
                     "UPDATE entries SET received_ns = ?, lines = ?, checksum = ? WHERE id = ?",
@@ -199,7 +201,7 @@ class DatingTables:
 
     def marks(self) -> list[int]:
         """Return timestamps given ahead of the clock: none of them may be given again."""
-        with named():
+        with translated_errors():
             row = self._row()
         return [] if row is None else _stamps(row[3])
 
@@ -210,7 +212,7 @@ class DatingTables:
             self._remember([*_stamps(row[3]), *marks])
 
     def _remember(self, stamps: Sequence[int]) -> None:
-        # The newest of each lane and instance stand for all earlier ones.
+        # The newest of each lane and instance reading for all earlier ones.
         newest: dict[int, list[int]] = {}
         for stamp in stamps:
             newest.setdefault(stamp % 1000, []).append(stamp)
@@ -233,7 +235,7 @@ class DatingTables:
             reports.setdefault(tuple(of), []).append(line)
         for (received, server, target, sender), lines in reports.items():
             new, points = received + by, len(lines)
-            with as_written():
+            with decoding_errors():
                 anew = _dated(b"\n".join(lines), new, marks)
             sum_ = checksum(new, server, points, anew, target, sender)
             self._database.execute(
@@ -263,7 +265,7 @@ class DatingTables:
         if found is not None:
             boot, offset, since, marks = found
             # SQLite keeps any type in any column: a flipped bit may have changed it.
-            with as_written():
+            with decoding_errors():
                 if not all(isinstance(value, int) for value in (offset, since)):
                     raise ValueError("a number of the clock is no number")
                 return str(boot), offset, since, str(marks)
@@ -279,7 +281,7 @@ class DatingTables:
 
 
 def _stamps(written: str) -> list[int]:
-    with as_written():
+    with decoding_errors():
         return [int(stamp) for stamp in json.loads(written)]
 
 

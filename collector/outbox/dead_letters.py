@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from collector.outbox.errors import named
+from collector.outbox.errors import translated_errors
 from collector.outbox.rows import DeadLetter
 from collector.outbox.space import Space
 from collector.privacy import ServerPseudonym
@@ -34,7 +34,7 @@ class DeadLetters(Space):
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return all dead letters, oldest first."""
-        with named():
+        with translated_errors():
             rows = self._database.execute(
                 f"SELECT id, {_LETTER} FROM dead_letters ORDER BY id"  # noqa: S608 - a constant
             ).fetchall()

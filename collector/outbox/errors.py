@@ -16,13 +16,13 @@ class OutboxDamaged(OutboxUnavailable, StoreDamaged):
     """The outbox's file is corrupt and must be set aside."""
 
 
-def named() -> AbstractContextManager[None]:
+def translated_errors() -> AbstractContextManager[None]:
     """Re-raise errors of SQLite and the disk as OutboxUnavailable or OutboxDamaged."""
     return raised_as("the outbox", OutboxUnavailable, OutboxDamaged)
 
 
 @contextmanager
-def as_written() -> Iterator[None]:
+def decoding_errors() -> Iterator[None]:
     """Re-raise errors of decoding a row as OutboxDamaged."""
     try:
         yield

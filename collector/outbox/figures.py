@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collector.outbox.errors import as_written, named
+from collector.outbox.errors import decoding_errors, translated_errors
 from collector.outbox.queues import DELIVERED, FROM, Queue
 from collector.outbox.rows import Stats, Waiting
 from collector.outbox.space import Space
@@ -22,7 +22,7 @@ class Figures(Space):
 
     def stats(self) -> Stats:
         """Return the outbox's statistics."""
-        with named():
+        with translated_errors():
             waiting = {queue: self._waiting(queue) for queue in Queue}
             (dead,) = self._database.execute("SELECT count(*) FROM dead_letters").fetchone()
         return Stats(waiting, dead, self.used())
@@ -37,7 +37,7 @@ class Figures(Space):
             return Waiting(0, None)
         counted = f"SELECT count(*) FROM {FROM[Queue.RECORDS]} AND id > ?"  # noqa: S608 - constants
         (count,) = self._database.execute(counted, (delivered,)).fetchone()
-        with as_written():
+        with decoding_errors():
             if queue is Queue.INFLUX:
                 # Counting rows would read the whole backlog; their numbers have almost no gaps.
                 (last,) = self._database.execute("SELECT max(id) FROM entries").fetchone()
@@ -49,15 +49,15 @@ class Figures(Space):
 
     def last_id(self) -> int:
         """Return the highest entry number ever given, 0 for none."""
-        with named():
+        with translated_errors():
             return self.dating.last_id()
 
     def newest_ns(self) -> int:
         """Return the newest timestamp that an earlier run may have given, in ns; 0 for none."""
         # Not only of the last entry, which may be a retried dead letter with an old timestamp.
-        with named():
+        with translated_errors():
             rows = self._database.execute(_STAMPED).fetchall()
-        with as_written():
+        with decoding_errors():
             return max((int(lines.rpartition(b" ")[2]) for (lines,) in rows), default=0)
 
     def used_stamps(self) -> list[int]:
@@ -65,9 +65,9 @@ class Figures(Space):
 
         They are the first and the last of each recent report, and those given ahead of the clock.
         """
-        with named():
+        with translated_errors():
             rows = self._database.execute(_STAMPED).fetchall()
-        with as_written():
+        with decoding_errors():
             stamps = [
                 int(line.rpartition(b" ")[2])
                 for (lines,) in rows
@@ -77,7 +77,7 @@ class Figures(Space):
 
     def oldest_ns(self) -> int | None:
         """Return the time of the oldest retained entry, in ns; None if there is none."""
-        with named():
+        with translated_errors():
             row = self._database.execute(
                 "SELECT received_ns FROM entries ORDER BY id LIMIT 1"
             ).fetchone()

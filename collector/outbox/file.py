@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Final
 
 from collector.outbox.batches import Batches
-from collector.outbox.errors import OutboxDamaged, named
+from collector.outbox.errors import OutboxDamaged, translated_errors
 from collector.outbox.figures import Figures
 from collector.outbox.legacy import LegacyRows
 from collector.outbox.owned import Owned
@@ -57,7 +57,7 @@ class OutboxFile(Batches, Owned, Figures, LegacyRows):
         """Append entries in a transaction of their own; they are on disk when this returns."""
         chunks = list(_chunks(entries))
         if len(chunks) == 1:
-            with named():
+            with translated_errors():
                 # A single statement is a transaction by itself, and saves two waits for the GIL.
                 self._insert(chunks[0])
         elif chunks:
@@ -115,7 +115,7 @@ class OutboxFile(Batches, Owned, Figures, LegacyRows):
         """
         found = 0
         for queue in queues:
-            with named():
+            with translated_errors():
                 # Reads the whole file, so before the transaction: appends must not wait for it.
                 (first,) = self._database.execute(
                     f"SELECT min(id) FROM {FROM[queue]} AND received_ns >= ?",  # noqa: S608
@@ -144,7 +144,7 @@ class OutboxFile(Batches, Owned, Figures, LegacyRows):
         deadline = time.monotonic() + most_s
         self.newest_ns()
         self.stats()
-        with named():
+        with translated_errors():
             self._database.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
             try:
                 found = self._database.execute("PRAGMA quick_check(1)").fetchall()

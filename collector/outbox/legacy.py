@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collector.outbox import layout
-from collector.outbox.errors import named
+from collector.outbox.errors import translated_errors
 from collector.outbox.space import Space
 from collector.sqlite.migration import tables
 
@@ -19,7 +19,7 @@ class LegacyRows(Space):
 
     def legacy(self) -> Legacy:
         """Return rows of versions 1 and 2 not yet moved to the memory, by table."""
-        with named():
+        with translated_errors():
             return {
                 table: self._database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
                 for table in layout.LEGACY.keys() & tables(self._database)

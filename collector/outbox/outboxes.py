@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from collector.outbox.aside import set_aside, suspect
-from collector.outbox.errors import OutboxDamaged, named
+from collector.outbox.errors import OutboxDamaged, translated_errors
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.rows import Held
 from collector.privacy import ServerPseudonym
@@ -74,7 +74,7 @@ class Outboxes:
         for path in self._paths():
             with _opened(path) as file:
                 clean &= file.scrub(traces)
-            with named():
+            with translated_errors():
                 found = [aside.name for aside in set_aside(path.parent) if holds(aside, traces)]
             if found:
                 log.warning(
@@ -95,6 +95,6 @@ def _opened(path: Path) -> Iterator[OutboxFile]:
         with OutboxFile(path) as file:
             yield file
     except OutboxDamaged:
-        with named():
+        with translated_errors():
             suspect(path)
         raise

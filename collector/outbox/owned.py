@@ -6,7 +6,7 @@ from typing import Final
 
 from collector.outbox.batches import PENDING
 from collector.outbox.dead_letters import DeadLetters
-from collector.outbox.errors import named
+from collector.outbox.errors import translated_errors
 from collector.outbox.queues import queue_of
 from collector.outbox.rows import Held, Pending
 from collector.privacy import ServerPseudonym
@@ -19,7 +19,7 @@ class Owned(DeadLetters):
 
     def held(self, server: ServerPseudonym) -> Held:
         """Return all rows of a server. Reads the whole file."""
-        with named():
+        with translated_errors():
             delivered = dict(self._database.execute("SELECT queue, delivered_id FROM cursors"))
             rows = self._database.execute(
                 f"SELECT {PENDING} FROM entries WHERE server = ? ORDER BY id",  # noqa: S608
@@ -36,7 +36,7 @@ class Owned(DeadLetters):
 
     def servers(self) -> dict[ServerPseudonym, int]:
         """Return each server that has rows here, and when its oldest was received, in ns."""
-        with named():
+        with translated_errors():
             rows = self._database.execute(
                 "SELECT server, min(received_ns) FROM (SELECT server, received_ns FROM entries"
                 " UNION ALL SELECT server, received_ns FROM dead_letters)"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from collector.outbox.errors import named
+from collector.outbox.errors import translated_errors
 from collector.outbox.queues import DELIVERED, FROM, Queue
 from collector.sqlite.migration import tables
 
@@ -20,7 +20,7 @@ def peek(path: Path) -> tuple[int, int, int]:
     The third number is the newest receive time of the last entries in ns, 0 for none.
     Raises OutboxUnavailable, OutboxDamaged.
     """
-    with named(), _opened(path) as database:
+    with translated_errors(), _opened(path) as database:
         if "cursors" in tables(database):
             waiting = [f"{FROM[queue]} AND id > {DELIVERED[queue]}" for queue in Queue]
         else:

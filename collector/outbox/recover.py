@@ -52,8 +52,8 @@ def recover(
     the outbox in use is full or a file cannot be used; a second call does the rest.
     """
     check_recoverable(aside)
-    got, broken = _Got(file, max_bytes), set[int]()
-    got.seen |= {(Pending, id_) for id_ in carried_numbers(aside)}
+    rows, broken = _RecoveredRows(file, max_bytes), set[int]()
+    rows.seen |= {(Pending, id_) for id_ in carried_numbers(aside)}
     counters = _Counters()
     left_out = 0
     try:
@@ -64,16 +64,16 @@ def recover(
                 broken.add(row.id)
             elif row.server and row.received_ns <= erased.get(mark(row.server), 0):
                 left_out += 1
-                got.seen.add((type(row), row.id))
+                rows.seen.add((type(row), row.id))
             else:
-                got.take(row)
+                rows.take(row)
     except OSError as error:
         raise OutboxUnavailable(f"{aside} cannot be read: {error.strerror}") from error
-    got.store()
-    found = {id_ for kind, id_ in got.seen if kind is Pending}
+    rows.store()
+    found = {id_ for kind, id_ in rows.seen if kind is Pending}
     return Recovered(
-        reports=got.reports,
-        dead_letters=got.dead_letters,
+        reports=rows.reports,
+        dead_letters=rows.dead_letters,
         broken=len(broken - found),
         missing=counters.missing(found | broken),
         erased=left_out,
@@ -119,7 +119,7 @@ class _Counters:
         return max(0, last - delivered - waiting) + len(records)
 
 
-class _Got:
+class _RecoveredRows:
     """Collects recovered rows, each once, and stores them in chunks into the outbox in use."""
 
     def __init__(self, file: OutboxFile, max_bytes: int) -> None:

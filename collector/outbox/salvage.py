@@ -24,7 +24,7 @@ _RAW: Final = {measurement.name: measurement for measurement in (NODE_REPORT, SE
 
 
 @dataclass(slots=True)
-class Kept:
+class OtherContent:
     """Readable content of a damaged outbox other than reports.
 
     `legacy` are rows of an earlier version, by table, that are not yet moved to the memory; `last`
@@ -74,9 +74,9 @@ class InRecords:
 Number = Given | Delivered | Pruned | InRecords
 
 
-def kept(path: Path) -> Kept:
+def other_content(path: Path) -> OtherContent:
     """Read the content other than reports. Raises OSError if the file cannot be read at all."""
-    found = Kept()
+    found = OtherContent()
     with Carved(path) as carved:
         for number, values in carved.rows(lambda types: shape(types) not in _ENTRY):
             found.last = max(found.last, number)

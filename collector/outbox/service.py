@@ -17,7 +17,7 @@ import structlog
 
 from collector.outbox.aside import (
     aside_name,
-    begin_anew,
+    replace_damaged,
     set_aside,
     suspicion,
 )
@@ -35,10 +35,10 @@ log = structlog.get_logger("collector.outbox")
 
 _RESERVE_BYTES: Final = 64 << 20
 _HOUSEKEEPING_S: Final = 5.0
-_LOOK_S: Final = 0.05
-_LOOK_SHARE: Final = 32
-"""Free space is checked every `_LOOK_S` seconds, or after 1/`_LOOK_SHARE` of the smaller of
-COLLECTOR_OUTBOX_MAX and the reserve was written."""
+_SPACE_CHECK_S: Final = 0.05
+_SPACE_CHECK_SHARE: Final = 32
+"""Free space is last_check every `_SPACE_CHECK_S` seconds, or after 1/`_SPACE_CHECK_SHARE` of the
+smaller of COLLECTOR_OUTBOX_MAX and the reserve was written."""
 
 T = TypeVar("T")
 
@@ -72,11 +72,11 @@ class Outbox:
         self._read_file = OutboxFile(path)
         self.arrived = {queue: asyncio.Event() for queue in Queue}
         """Events that are set when an entry of a queue is durable; its delivery clears them."""
-        self.begun: Callable[[OutboxFile], None] = lambda _file: None
+        self.on_new_file: Callable[[OutboxFile], None] = lambda _file: None
         """Callback for each new file that replaces a damaged one; runs in the outbox's thread,
         within a transaction."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="outbox-read")
-        self._tidy()
+        self._housekeep()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
@@ -156,22 +156,26 @@ class Outbox:
     # All methods from here on run in the outbox's thread.
 
     def _run(self) -> None:
-        tidied = looked = time.monotonic()
-        written, most = 0, min(self._max_bytes, _RESERVE_BYTES) // _LOOK_SHARE
+        last_housekeeping = last_check = time.monotonic()
+        written, most = 0, min(self._max_bytes, _RESERVE_BYTES) // _SPACE_CHECK_SHARE
         open_ = True
         while open_:
             jobs = self._waiting_jobs()
             open_ = None not in jobs
             if self._damage is not None:
-                self._begin_anew(self._damage)
+                self._replace_damaged(self._damage)
             written += self._commit([job for job in jobs if isinstance(job, Job)])
             now = time.monotonic()
-            due = now - tidied > _HOUSEKEEPING_S
-            if not due and self._unavailable is None and (now - looked > _LOOK_S or written > most):
-                due, looked, written = self._must_look(), now, 0
+            due = now - last_housekeeping > _HOUSEKEEPING_S
+            if (
+                not due
+                and self._unavailable is None
+                and (now - last_check > _SPACE_CHECK_S or written > most)
+            ):
+                due, last_check, written = self._space_is_short(), now, 0
             if open_ and due:
-                self._tidy()
-                tidied = time.monotonic()
+                self._housekeep()
+                last_housekeeping = time.monotonic()
 
     def _waiting_jobs(self) -> list[Job | _Wake | None]:
         """Return all submitted jobs; without any, wait a few seconds for the first."""
@@ -194,7 +198,7 @@ class Outbox:
             self._do(jobs)
         except OutboxUnavailable as error:
             self._metrics.outbox_failures.inc()
-            # Later reports are refused without a wait, until `_tidy` finds the file usable.
+            # Later reports are refused without a wait, until `_housekeep` finds the file usable.
             self._block(str(error))
             self._answer(jobs, error)
             return 0
@@ -207,13 +211,13 @@ class Outbox:
         try:
             do(self._file, jobs)
         except OutboxDamaged as error:
-            self._begin_anew(str(error))
+            self._replace_damaged(str(error))
             do(self._file, jobs)
 
-    def _begin_anew(self, why: str) -> bool:
+    def _replace_damaged(self, why: str) -> bool:
         """Replace the damaged file by a new one; return whether that succeeded.
 
-        If not, reports are refused until a later `_tidy` succeeds.
+        If not, reports are refused until a later `_housekeep` succeeds.
         """
         self._damage = why
         try:
@@ -223,17 +227,17 @@ class Outbox:
                 # Remembered in case this attempt fails: the next cannot read the closed file.
                 self._carried = self._file.readable_waiting() or self._carried
             self._file.close()
-            begin_anew(self._path, why, self._carried)
+            replace_damaged(self._path, why, self._carried)
             self._carried = []
             self._file = OutboxFile(self._path)
             with self._file.transaction():
-                self.begun(self._file)
+                self.on_new_file(self._file)
             self._read_file = OutboxFile(self._path)
         except OutboxUnavailable as error:
             self._block(str(error))
             return False
         self._damage = None
-        self._see_to_set_aside()
+        self._count_set_aside()
         return True
 
     def _answer(self, jobs: Sequence[Job], error: OutboxUnavailable | None) -> None:
@@ -251,30 +255,30 @@ class Outbox:
 
         self._loop.call_soon_threadsafe(tell)
 
-    def _crowded(self) -> bool:
+    def _is_full(self) -> bool:
         return self._file.used() > self._max_bytes or disk_is_short(
             self._path, reserve=_RESERVE_BYTES
         )
 
-    def _must_look(self) -> bool:
+    def _space_is_short(self) -> bool:
         """Return whether space is short, or cannot be determined."""
         try:
-            return self._crowded()
+            return self._is_full()
         except (OutboxUnavailable, OSError):
             return True
 
-    def _tidy(self) -> None:
+    def _housekeep(self) -> None:
         """Delete old entries, set the metrics, and decide whether to accept reports."""
         try:
-            if self._damage is not None and not self._begin_anew(self._damage):
+            if self._damage is not None and not self._replace_damaged(self._damage):
                 return
-            self._look()
+            self._check_file_and_space()
         except OutboxDamaged as error:
-            self._begin_anew(str(error))
+            self._replace_damaged(str(error))
         except (OutboxUnavailable, OSError) as error:
             self._block(str(error))
 
-    def _look(self) -> None:
+    def _check_file_and_space(self) -> None:
         if not self._file.in_place:
             # The disk frees a deleted file's content as soon as it is closed here.
             self._file.copy_to(aside_name(self._path))
@@ -282,10 +286,10 @@ class Outbox:
         if (why := suspicion(self._path)) is not None:
             raise OutboxDamaged(why)
         self._prune()
-        self._see_to_set_aside()
+        self._count_set_aside()
         if self._unavailable is not None:
             self._file.probe()
-        self._measure()
+        self._set_metrics()
         if self._file.used() > self._max_bytes:
             self._block("the outbox has reached COLLECTOR_OUTBOX_MAX")
         elif disk_is_short(self._path, reserve=_RESERVE_BYTES):
@@ -295,10 +299,10 @@ class Outbox:
 
     def _prune(self) -> None:
         now = time.time_ns()
-        while self._file.prune(older_than_ns=now if self._crowded() else now - self._keep_ns):
+        while self._file.prune(older_than_ns=now if self._is_full() else now - self._keep_ns):
             pass
 
-    def _measure(self) -> None:
+    def _set_metrics(self) -> None:
         found = self._file.stats()
         now = time.time_ns()
         for target, waiting in found.waiting.items():
@@ -311,7 +315,7 @@ class Outbox:
         self._metrics.disk_size_bytes.set(size)
         self._metrics.dead_letters.set(found.dead_letters)
 
-    def _see_to_set_aside(self) -> None:
+    def _count_set_aside(self) -> None:
         """Set the metric of files that are set aside."""
         # An error while counting is no reason to refuse reports.
         with contextlib.suppress(OSError):

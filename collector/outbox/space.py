@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.outbox.connection import Connected
-from collector.outbox.errors import named
+from collector.outbox.errors import translated_errors
 from collector.outbox.queues import DELIVERED, FROM, Queue
 from collector.sqlite.search import holds
 
@@ -42,7 +42,7 @@ class Space(Connected):
 
     def used(self) -> int:
         """Return the bytes in use in the file, without its free pages."""
-        with named():
+        with translated_errors():
             pages = self.pragma("page_count") - self.pragma("freelist_count")
             return pages * self.pragma("page_size")
 
@@ -64,7 +64,7 @@ class Space(Connected):
                 for queue in Queue:
                     self._database.execute(_ALL_BEFORE[queue], {"queue": queue})
         if dropped:
-            with named():
+            with translated_errors():
                 self._database.execute("PRAGMA incremental_vacuum").fetchall()
         return dropped
 
@@ -77,7 +77,7 @@ class Space(Connected):
 
     def copy_to(self, path: Path) -> None:
         """Write a complete copy to `path`, which must not exist, and empty this file's log."""
-        with named():
+        with translated_errors():
             path.touch(mode=0o600)
             self._database.execute("VACUUM INTO ?", (str(path),))
         self.fold()
@@ -93,14 +93,14 @@ class Space(Connected):
         # Remains of rows that were moved within a page belong to no row: only VACUUM removes them.
         if self.used() > _MOST_VACUUM or disk_is_short(self._path, reserve=2 * self.used()):
             return False
-        with named():
+        with translated_errors():
             self._database.execute("VACUUM")
         self.fold()
         return not holds(self._path, traces)
 
     def fold(self) -> None:
         """Return free pages to the disk, and move the log's pages into the file."""
-        with named():
+        with translated_errors():
             self._database.execute("PRAGMA incremental_vacuum").fetchall()
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

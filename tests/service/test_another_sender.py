@@ -28,7 +28,7 @@ from collector.intakes.proof import Proof
 from collector.lines import line
 from collector.metrics import Metrics
 from collector.operations import JSON, REPORTING, Answer, Operation
-from collector.outbox import FILE, Entry, OutboxFile, look_over, recover, set_aside
+from collector.outbox import FILE, Entry, OutboxFile, check_at_start, recover, set_aside
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.privacy_section import PrivacySection
 from collector.problems import Reason, Refusal
@@ -256,7 +256,7 @@ async def test_reports_come_back_from_a_damaged_outbox(
         for number in range(1, 40):
             await posted(session, "/toys", toy(wheels=number))
     path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(settings.state_dir)
     mark = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir)).mark
     with OutboxFile(path) as file:

@@ -85,7 +85,7 @@ def test_dead_letters_are_listed_and_sent_again_on_request(
     eventually(lambda: metric(collector.metrics_url, "collector_dead_letters") == 2)
 
     databases.server.query('DROP MEASUREMENT "node_report"', databases.raw)
-    assert outbox_command(collector, "retry").strip() == "2 lines wait to be sent again"
+    assert outbox_command(collector, "retry").strip() == "2 dead letters are queued again"
     eventually(lambda: databases.server.count(databases.raw, "node_report", "node") == 2)
     assert "field type conflict" not in outbox_command(collector, "dead")
 

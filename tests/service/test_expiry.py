@@ -136,7 +136,7 @@ def test_drop_asks_first_and_deletes_what_is_named(state: Path) -> None:
 
 
 def test_drop_of_anything_else_is_refused_in_words(state: Path) -> None:
-    assert "or --dead" in drop(state).err
+    assert "or use --dead" in drop(state).err
     for wrong in (state / FILE, state / "none"):
         refused = drop(state, wrong, "--yes")
         assert (refused.code, "no outbox that was set aside" in refused.err) == (1, True)

@@ -13,7 +13,7 @@ import pytest
 from yarl import URL
 
 from collector.metrics import Metrics
-from collector.outbox import FILE, OutboxFile, look_over, recover, set_aside
+from collector.outbox import FILE, OutboxFile, check_at_start, recover, set_aside
 from collector.privacy import Pseudonymiser
 from collector.settings import Settings
 from collector.state import pseudonym_key
@@ -200,7 +200,7 @@ async def test_reports_come_back_from_a_damaged_outbox(
             named = [{"total": 1, "hardware": f"{uuid} {n}"} for n in range(400)]
             await sent(session, today(report(uuid, hardware=named)))
     path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(settings.state_dir)
     mark = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir)).mark
     with OutboxFile(path) as file:

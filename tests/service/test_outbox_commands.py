@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collector.metrics import Metrics
-from collector.outbox import FILE, Entry, OutboxFile, look_over, set_aside
+from collector.outbox import FILE, Entry, OutboxFile, check_at_start, set_aside
 from collector.privacy import ServerPseudonym
 from tests.command import Done, command
 
@@ -48,22 +48,24 @@ def waiting(path: Path) -> int:
 def test_replay_says_how_much_is_given_again(path: Path, since: str, count: int) -> None:
     done = outbox(path, "replay", "--since", since)
     assert (done.code, waiting(path)) == (0, count)
-    assert f"{count} reports wait to be delivered" in done.out
+    assert f"{count} reports wait for delivery" in done.out
 
 
 def test_replay_of_one_target_leaves_the_others_as_they_are(path: Path) -> None:
     with OutboxFile(path) as file:
         file.append(Entry(time.time_ns(), None, 1, b"{} 1", "records", "telemetrics"))
     done = outbox(path, "replay", "--since", "6h", "--target", "records")
-    assert "1 reports wait to be delivered" in done.out
+    assert "1 reports wait for delivery" in done.out
     assert waiting(path) == 0
     outbox(path, "replay", "--since", "6h", "--target", "influx")
     assert waiting(path) == 2
 
 
 def test_replay_says_where_more_is_asked_for_than_is_kept(path: Path) -> None:
-    assert "oldest report kept here" in outbox(path, "replay", "--since", "2024-06-01T10:00").err
-    assert "oldest report kept here" not in outbox(path, "replay", "--since", "1h").err
+    assert (
+        "oldest report in the outbox" in outbox(path, "replay", "--since", "2024-06-01T10:00").err
+    )
+    assert "oldest report in the outbox" not in outbox(path, "replay", "--since", "1h").err
 
 
 def test_replay_of_no_time_is_refused_in_words(path: Path) -> None:
@@ -75,7 +77,7 @@ def test_replay_of_no_time_is_refused_in_words(path: Path) -> None:
 def test_recover_tells_what_came_out_and_renames_the_file(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(b"\xff" * 4096 + content[4096:])
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(path.parent)
     done = outbox(path, "recover", "--all")
     assert done.code == 0
@@ -94,14 +96,14 @@ def test_recover_says_what_is_lost(path: Path) -> None:
         pass
     done = outbox(path, "recover", str(damaged))
     assert "1 reports and 0 dead letters recovered; 1 reports lost" in done.out
-    assert "1 of them are damaged, 0 are not found" in done.err
+    assert "1 of them are damaged, 0 were not found" in done.err
 
 
 def test_recover_wants_to_know_what(path: Path) -> None:
     for arguments in ((), ("--all", str(path))):
         done = outbox(path, "recover", *arguments)
         assert done.code == 1
-        assert "or --all" in done.err
+        assert "or use --all" in done.err
 
 
 def test_recover_of_a_file_that_is_not_there_is_refused_in_words(path: Path) -> None:

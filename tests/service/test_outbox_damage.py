@@ -24,8 +24,8 @@ from collector.outbox import (
     OutboxFile,
     OutboxUnavailable,
     Recovered,
-    look_over,
-    put_away,
+    check_at_start,
+    mark_recovered,
     read_at_start,
     recover,
     set_aside,
@@ -124,7 +124,7 @@ def test_damaged_outbox_is_set_aside_and_a_new_one_begun(
     fill(path)
     damage(path)
     metrics = Metrics()
-    look_over(path, metrics)
+    check_at_start(path, metrics)
     assert value(metrics, "collector_outboxes_set_aside") == 1
     with OutboxFile(path) as file:
         assert file.stats().reports == 0
@@ -132,7 +132,7 @@ def test_damaged_outbox_is_set_aside_and_a_new_one_begun(
             file.insert(entry(1))
         assert file.stats().reports == 1
         assert [one.lines for one in file.read(max_lines=9)] == [entry(1).lines]
-    look_over(path, metrics)
+    check_at_start(path, metrics)
     assert len(set_aside(tmp_path)) == 1
 
 
@@ -156,7 +156,7 @@ def test_outbox_with_a_damaged_row_on_whole_pages_is_set_aside_at_the_start(
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("INSERT INTO clock_steps VALUES (1, 0, 1000000, 0, 1 << 62, 1)")
         database.execute(statement)
-    look_over(path, metrics)
+    check_at_start(path, metrics)
     begun = read_at_start(
         path, metrics, lambda file: (clock.record_start(file, metrics), file.servers())
     )
@@ -166,9 +166,9 @@ def test_outbox_with_a_damaged_row_on_whole_pages_is_set_aside_at_the_start(
 
 def test_whole_outbox_stays_where_it_is(tmp_path: Path) -> None:
     path, metrics = tmp_path / FILE, Metrics()
-    look_over(path, metrics)
+    check_at_start(path, metrics)
     fill(path)
-    look_over(path, metrics)
+    check_at_start(path, metrics)
     assert set_aside(tmp_path) == []
     with OutboxFile(path) as file:
         assert file.stats().reports == MANY
@@ -181,7 +181,7 @@ def test_what_is_whole_is_recovered_and_the_rest_counted(
     path = tmp_path / FILE
     fill(path, delivered=MANY // 4)
     damage(path)
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(tmp_path)
     found, lines = get_out(path, aside)
     assert found.reports == len(set(lines)) > MANY // 4
@@ -197,7 +197,7 @@ def test_nothing_comes_out_of_junk_and_that_is_said(tmp_path: Path) -> None:
     path = tmp_path / FILE
     fill(path)
     junked(path)
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     found, lines = get_out(path, set_aside(tmp_path)[0])
     assert (found.reports, found.counted, lines) == (0, False, [])
 
@@ -247,7 +247,7 @@ def test_log_broken_before_its_end_is_set_aside_and_the_rest_of_it_recovered(
     content = bytearray(log.read_bytes())
     content[len(content) // 2] ^= 0x10
     log.write_bytes(content)
-    look_over(crashed / FILE, Metrics())
+    check_at_start(crashed / FILE, Metrics())
     (aside,) = set_aside(crashed)
     found, lines = get_out(crashed / FILE, aside)
     assert set(lines) >= {entry(number).lines for number in range(48)}
@@ -266,7 +266,7 @@ def test_torn_last_commit_is_no_damage(tmp_path: Path) -> None:
             shutil.copytree(live, crashed)
             log = crashed / f"{FILE}-wal"
             log.write_bytes(log.read_bytes()[:-torn] + b"\xff" * torn)
-            look_over(crashed / FILE, Metrics())
+            check_at_start(crashed / FILE, Metrics())
             assert set_aside(crashed) == []
 
 
@@ -276,7 +276,7 @@ def test_what_an_owner_erased_since_does_not_come_back(tmp_path: Path) -> None:
         for number in range(10):
             file.insert(entry(number, server=OTHER if number < 4 else SERVER))
     beheaded(path)
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     # Up to its second report.
     found, lines = get_out(path, set_aside(tmp_path)[0], {MARKS(OTHER): 2})
     assert (found.erased, found.reports, found.missing) == (2, 8, 0)
@@ -287,7 +287,7 @@ def test_recovery_stops_before_it_fills_the_outbox(tmp_path: Path) -> None:
     path = tmp_path / FILE
     fill(path)
     beheaded(path)
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(tmp_path)
     with OutboxFile(path) as file:
         with pytest.raises(OutboxUnavailable, match="COLLECTOR_OUTBOX_MAX"):
@@ -320,7 +320,7 @@ def test_crash_while_an_outbox_is_set_aside_loses_neither(tmp_path: Path, moved:
         path.rename(aside)
     if moved >= 2:
         Path(f"{path}-wal").rename(f"{aside}-wal")
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     assert not (tmp_path / "outbox.new").exists()
     if moved:
         found, lines = get_out(path, aside)
@@ -418,7 +418,7 @@ async def test_waiting_reports_survive_damage_to_a_file_in_use(
         found, lines = get_out(path, aside)
         assert (found.reports, found.broken, found.missing) == (0, 0, 0)
         assert len(lines) == MANY
-        put_away(aside)
+        mark_recovered(aside)
     assert set_aside(tmp_path) == []
 
 
@@ -523,7 +523,7 @@ def of_version_1(path: Path) -> None:
 
 def test_outbox_of_version_1_is_migrated_in_place(tmp_path: Path) -> None:
     of_version_1(tmp_path / FILE)
-    look_over(tmp_path / FILE, Metrics())
+    check_at_start(tmp_path / FILE, Metrics())
     with OutboxFile(tmp_path / FILE) as file:
         assert [one.lines for one in file.read(max_lines=10)] == [entry(2).lines]
         with file.transaction():
@@ -539,7 +539,7 @@ def test_damaged_outbox_of_version_1_is_recovered(tmp_path: Path) -> None:
     path = tmp_path / FILE
     of_version_1(path)
     beheaded(path)
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     found, lines = get_out(path, set_aside(tmp_path)[0])
     assert lines == [entry(1).lines, entry(2).lines]
     assert (found.reports, found.missing, found.counted) == (2, 0, True)
@@ -550,7 +550,7 @@ def test_newer_outbox_is_refused_and_not_set_aside(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / FILE)) as database:
         database.execute("PRAGMA user_version=99")
     with pytest.raises(OutboxUnavailable, match="version 99, newer than"):
-        look_over(tmp_path / FILE, Metrics())
+        check_at_start(tmp_path / FILE, Metrics())
     assert set_aside(tmp_path) == []
 
 
@@ -564,7 +564,7 @@ def test_reports_of_another_sender_are_recovered_with_their_target(tmp_path: Pat
         with file.transaction():
             file.acknowledge(file.read(max_lines=1), [(file.read(max_lines=1)[0], b"l", "no")])
     beheaded(path)
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(tmp_path)
     with OutboxFile(path) as file:
         found = recover(aside, file, MARKS, {}, max_bytes=1 << 30)

@@ -15,11 +15,11 @@ from collector.outbox import (
     OutboxFile,
     Pending,
     Queue,
-    look_over,
+    check_at_start,
     recover,
     set_aside,
 )
-from collector.outbox.dating import Stand
+from collector.outbox.dating import ClockReading
 from collector.outbox.layout import VERSION
 from collector.outbox.peek import peek
 from collector.privacy import Pseudonymiser, ServerPseudonym
@@ -158,7 +158,7 @@ def test_outbox_of_version_3_is_migrated_in_place(tmp_path: Path) -> None:
         database.executescript(OF_VERSION_3.read_text())
     before = peek(path)
     assert before[:2] == (5, 1)
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     assert set_aside(tmp_path) == []
     with OutboxFile(path) as file:
         assert waiting(file) == {Queue.INFLUX: 5, Queue.RECORDS: 0}
@@ -181,7 +181,7 @@ def test_damaged_outbox_of_version_3_gives_its_reports_back(tmp_path: Path) -> N
     with closing(sqlite3.connect(path)) as database:
         database.executescript(OF_VERSION_3.read_text())
     path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(tmp_path)
     marks = Pseudonymiser(KEY)
     gone = marks.server(uuid_of(1))
@@ -192,7 +192,7 @@ def test_damaged_outbox_of_version_3_gives_its_reports_back(tmp_path: Path) -> N
 
 def beheaded(path: Path) -> Path:
     path.write_bytes(b"\xff" * 4096 + path.read_bytes()[4096:])
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(path.parent)
     return aside
 
@@ -229,7 +229,7 @@ def test_lost_record_before_the_cursor_of_influxdb_counts_as_lost(tmp_path: Path
     at = content.index(b" 30\x00") if b" 30\x00" in content else content.index(b'xxx"} 30')
     page = at // 4096 * 4096
     path.write_bytes(b"\xff" * 4096 + content[4096:page] + b"\xff" * 4096 + content[page + 4096 :])
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(tmp_path)
     with OutboxFile(path) as file:
         found = recover(aside, file, Pseudonymiser(KEY).mark, {}, max_bytes=1 << 30)
@@ -245,7 +245,7 @@ def test_records_that_waited_are_dated_anew_when_the_clock_was_set(tmp_path: Pat
     with OutboxFile(tmp_path / FILE) as file:
         with file.transaction():
             file.dating.begin(
-                Stand("boot", wrong - 5 * S), now_ns=wrong, earliest_ns=0, tolerance_ns=S
+                ClockReading("boot", wrong - 5 * S), now_ns=wrong, earliest_ns=0, tolerance_ns=S
             )
         for number in range(6):
             at = wrong + number * S
@@ -254,8 +254,8 @@ def test_records_that_waited_are_dated_anew_when_the_clock_was_set(tmp_path: Pat
         deliver(file, Queue.RECORDS, most=1)
         with file.transaction():
             file.dating.note_sent(Queue.RECORDS, 9)
-            stand = Stand("boot", right - 5 * S)
-            file.dating.step(stand, now_ns=wrong + 60 * S + right - wrong)
+            reading = ClockReading("boot", right - 5 * S)
+            file.dating.step(reading, now_ns=wrong + 60 * S + right - wrong)
             (done,) = file.dating.apply(now_ns=right)
         # Two points and one record were delivered, and four more records may have been sent.
         assert done.moved == 12 - 2 - 1 - 4

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from collector.app import running
 from collector.metrics import Metrics
-from collector.outbox import FILE, Entry, OutboxFile, Queue, look_over, recover, set_aside
+from collector.outbox import FILE, Entry, OutboxFile, Queue, check_at_start, recover, set_aside
 from collector.privacy import Pseudonymiser
 from collector.records.record import from_row
 from collector.records.store import RecordsStore
@@ -448,7 +448,7 @@ async def test_records_come_back_from_a_damaged_outbox(settings: Settings, tmp_p
             assert (await post(session, FOURTH, f"payload {number}"))[0] == 201
     path = settings.state_dir / FILE
     path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
-    look_over(path, Metrics())
+    check_at_start(path, Metrics())
     (aside,) = set_aside(settings.state_dir)
     mark = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir)).mark
     with OutboxFile(path) as file:

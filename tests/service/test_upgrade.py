@@ -13,7 +13,7 @@ import pytest
 
 from collector.memory import Action, Choice, Memory, Notice, State, path_in
 from collector.metrics import Metrics
-from collector.outbox import FILE, OutboxFile, look_over, recover, set_aside
+from collector.outbox import FILE, OutboxFile, check_at_start, recover, set_aside
 from collector.outbox.layout import VERSION
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.state import StateInUse, locked
@@ -155,6 +155,6 @@ def test_outbox_of_an_earlier_version_laid_back_is_migrated_again(tmp_path: Path
     migrate_outboxes(tmp_path, Memory(tmp_path))
     (tmp_path / "copy").replace(tmp_path / FILE)
     Path(f"{path_in(tmp_path)}").unlink()
-    look_over(tmp_path / FILE, Metrics())
+    check_at_start(tmp_path / FILE, Metrics())
     migrate_outboxes(tmp_path, Memory(tmp_path))
     assert mark(8) in {one.owner for one in Memory(tmp_path).choices.all()}

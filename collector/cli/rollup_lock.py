@@ -1,4 +1,4 @@
-"""The rollup's lock as commands take it, so that they and a running collector work in turn."""
+"""The lock of the rollup, for commands that change series beside a running collector."""
 
 from __future__ import annotations
 
@@ -32,46 +32,44 @@ Wait = Annotated[
         "--wait",
         parser=_a_duration,
         metavar="DURATION",
-        help="how long to wait while a running collector computes days or erases",
+        help="longest wait while a running collector computes days or erases",
         show_default="10m",
     ),
 ]
 
 
-class Turns:
-    """Gives a command its turns with the series of a state directory.
+class RollupLock:
+    """The rollup's lock of a state directory, held for one unit of a command's work at a time.
 
-    The first turn that has to be waited for is told in a sentence.
+    The first wait is told on standard error.
     """
 
     def __init__(self, configured: Settings, wait_s: int) -> None:
-        # A state directory that is not there yet is made as a collector would.
+        # As a starting collector does: the lock is a file in this directory.
         prepare(configured.state_dir)
         self._lock = SharedLock(configured.state_dir / ROLLUP_LOCK)
         self._wait_s = wait_s
         self._told = False
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
+    async def held(self) -> AsyncIterator[None]:
         """Hold the lock for one unit of work. Raises StateError after too long a wait."""
         try:
-            held = await self._lock.take(limit_s=self._wait_s, busy=self._say_that_it_waits)
+            held = await self._lock.take(limit_s=self._wait_s, busy=self._tell_waiting)
         except LockBusy:
             raise StateError(
-                "the running collector is still at work on the series; nothing more was changed:"
+                "a running collector is still computing or erasing; nothing more was changed:"
                 " try again later, or with a longer --wait"
             ) from None
         with held:
             yield
 
-    def _say_that_it_waits(self) -> None:
-        from collector.setting_types import format_duration
-
+    def _tell_waiting(self) -> None:
         if not self._told:
             from collector.setting_types import format_duration
 
             warn(
-                "the running collector is at work on the series;"
-                f" waiting for at most {format_duration(self._wait_s)}"
+                "a running collector is computing or erasing;"
+                f" waiting for up to {format_duration(self._wait_s)}"
             )
         self._told = True
