@@ -5,17 +5,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from collector.memory import Memory, MemoryUnavailable
 from collector.tag_budget import FIRM_DAYS, Change, TagBudget, TagValue
+
+if TYPE_CHECKING:
+    from collector.metrics import Metrics
 
 _PAUSE_S: Final = 1.0
 _LOOK_S: Final = 5.0
 _MOST_WAITING: Final = 50_000
 _SECONDS_PER_DAY: Final = 86_400
+
+
+def shared_budget(
+    memory: Memory, metrics: Metrics, budgets: Mapping[str, int], *, memory_days: int
+) -> tuple[TagBudget, TagSync]:
+    """A budget for these tags with the values of the memory, and its synchronisation.
+
+    Also sets the metric of each tag's budget. Raises MemoryUnavailable.
+    """
+    for tag, most in budgets.items():
+        metrics.tag_budget.labels(tag).set(most)
+    since = int(time.time()) // _SECONDS_PER_DAY - FIRM_DAYS
+    budget = TagBudget(
+        budgets,
+        memory_days=memory_days,
+        seen=memory.tags.values(),
+        server_counts=memory.tags.server_counts(since_day=since),
+    )
+    return budget, TagSync(memory, budget, memory_days=memory_days)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,41 +8,25 @@ of one Asterisk, `intake` runs the followers and stores their points. `examine` 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 from collector.intakes.ami.intake import NAME, AmiIntake
+from collector.intakes.declared import DeclaredIntake
 from collector.intakes.intake import IntakeContext
-from collector.operations import Operation
-from collector.privacy_section import PrivacySection, privacy_section
 from collector.schema import LIVE
 from collector.schema.ami import AMI_MEASUREMENTS
-from collector.settings import Settings
 
 
-class Ami:
+class Ami(DeclaredIntake):
     """The intake of Asterisk's manager interface."""
 
     name = NAME
     measurements = AMI_MEASUREMENTS
-    reports = ()
-    proofs = ()
-
-    def is_on(self, settings: Settings) -> bool:
-        """Whether COLLECTOR_ASTERISK_FILE is given; its tables say which Asterisks have AMI."""
-        return bool(settings.asterisk_file)
-
-    def retention(self, settings: Settings) -> Mapping[str, int]:
-        """The live database, which StatsD uses too."""
-        return {LIVE: settings.retention_live}
-
-    def operations(self) -> Iterable[Operation]:
-        """None: AMI does not use HTTP."""
-        return ()
-
-    def privacy(self, settings: Settings) -> PrivacySection:
-        """Privacy section of AMI's live values."""
-        return privacy_section(__package__, {"live": settings.retention_live})
+    switch = "asterisk_file"
+    retentions = MappingProxyType({LIVE: "retention_live"})
+    privacy_values = MappingProxyType({"live": "retention_live"})
 
     @asynccontextmanager
     async def open(self, context: IntakeContext) -> AsyncIterator[AmiIntake]:

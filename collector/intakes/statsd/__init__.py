@@ -8,13 +8,14 @@ names into measurements and tags, `aggregate` aggregates values into the points 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from types import MappingProxyType
 
 import structlog
-from pydantic import BaseModel
 
 from collector.asterisks import asterisks
+from collector.intakes.declared import DeclaredIntake
 from collector.intakes.intake import IntakeContext
 from collector.intakes.statsd.intake import NAME, OpenStatsd, mapping_of
 from collector.intakes.statsd.sockets import (
@@ -26,38 +27,20 @@ from collector.intakes.statsd.sockets import (
     receiving,
 )
 from collector.intakes.statsd.station import Stations
-from collector.operations import Operation
-from collector.privacy_section import PrivacySection, privacy_section
-from collector.schema import LIVE, ReportLayout
+from collector.schema import LIVE
 from collector.schema.live import STATSD_MEASUREMENTS
-from collector.settings import Settings
 
 log = structlog.get_logger("collector.statsd")
 
 
-class Statsd:
+class Statsd(DeclaredIntake):
     """The intake of StatsD."""
 
     name = NAME
     measurements = STATSD_MEASUREMENTS
-    reports: Sequence[ReportLayout] = ()
-    proofs: Sequence[type[BaseModel]] = ()
-
-    def is_on(self, settings: Settings) -> bool:
-        """Whether COLLECTOR_STATSD_LISTEN names an address."""
-        return bool(settings.statsd_listen)
-
-    def retention(self, settings: Settings) -> Mapping[str, int]:
-        """The live database, which AMI uses too."""
-        return {LIVE: settings.retention_live}
-
-    def operations(self) -> Iterable[Operation]:
-        """None: nothing comes by HTTP."""
-        return ()
-
-    def privacy(self, settings: Settings) -> PrivacySection:
-        """Privacy section of StatsD's live values."""
-        return privacy_section(__package__, {"live": settings.retention_live})
+    switch = "statsd_listen"
+    retentions = MappingProxyType({LIVE: "retention_live"})
+    privacy_values = MappingProxyType({"live": "retention_live"})
 
     @asynccontextmanager
     async def open(self, context: IntakeContext) -> AsyncIterator[OpenStatsd]:

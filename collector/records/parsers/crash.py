@@ -7,26 +7,16 @@ from typing import Final
 
 from collector.records.parsers import Parsed
 from collector.records.parsers.frames import first_backtrace, guilty, shortened
-from collector.records.parsers.never_guilty import NeverGuilty
-from collector.settings import Settings
+from collector.records.parsers.never_guilty import GuiltyFrameParser
 
 _HEAD: Final = re.compile(r"^(?P<name>Process|PID|Signal|Error):(?P<value>.+)$", re.MULTILINE)
 KIND: Final = "crash"
 
 
-class Crash:
+class Crash(GuiltyFrameParser):
     """Reads backtraces; the label is the guilty frame."""
 
     prefixes = ("org.clearlinux/crash/",)
-
-    def __init__(self, settings: Settings) -> None:
-        self._never = NeverGuilty(settings.telemetrics_never_guilty)
-
-    @property
-    def version(self) -> str:
-        """Changes with the list of never-guilty functions."""
-        self._never.refresh()
-        return f"1-{self._never.digest}"
 
     def parse(self, text: str) -> Parsed | None:
         """The guilty frame of the crashing thread, and all its frames."""

@@ -11,6 +11,8 @@ from typing import Final
 
 import structlog
 
+from collector.settings import Settings
+
 log = structlog.get_logger("collector.records")
 
 _LOOK_S: Final = 2.0
@@ -30,11 +32,16 @@ class NeverGuilty:
         self._looked = 0.0
         self._seen: object = None
         self._pairs: frozenset[tuple[str, str | None]] = frozenset()
-        self.digest = ""
-        """Text that changes with the list."""
+        self._digest = ""
         if self._path is None:
             self._read((resources.files(__package__) / _SHIPPED).read_text("utf-8"))
         self.refresh(force=True)
+
+    @property
+    def digest(self) -> str:
+        """Text that changes with the list; reads the file again if that is due."""
+        self.refresh()
+        return self._digest
 
     def refresh(self, *, force: bool = False) -> None:
         """Read the file again if it has changed; looks at most every 2 s unless forced."""
@@ -66,4 +73,16 @@ class NeverGuilty:
                     pairs.add((found["function"].removesuffix("()"), found["module"]))
         self._pairs = frozenset(pairs)
         ordered = sorted((function, module or "") for function, module in pairs)
-        self.digest = hashlib.blake2b(repr(ordered).encode(), digest_size=8).hexdigest()
+        self._digest = hashlib.blake2b(repr(ordered).encode(), digest_size=8).hexdigest()
+
+
+class GuiltyFrameParser:
+    """Base of the parsers that look for a guilty frame: their version changes with the list."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._never = NeverGuilty(settings.telemetrics_never_guilty)
+
+    @property
+    def version(self) -> str:
+        """Version of the parser and digest of the list."""
+        return f"1-{self._never.digest}"

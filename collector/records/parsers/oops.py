@@ -7,8 +7,7 @@ from typing import Final
 
 from collector.records.parsers import Parsed
 from collector.records.parsers.frames import MOST_FRAMES, Frame, first_backtrace, guilty, shortened
-from collector.records.parsers.never_guilty import NeverGuilty
-from collector.settings import Settings
+from collector.records.parsers.never_guilty import GuiltyFrameParser
 
 _REASON: Final = re.compile(r"^Reason:(.+)$", re.MULTILINE)
 _FALLBACK: Final = re.compile(
@@ -27,19 +26,10 @@ _KERNEL: Final = "kernel"
 KIND: Final = "oops"
 
 
-class Oops:
+class Oops(GuiltyFrameParser):
     """Reads the reason and the call trace; the label is the guilty frame, else the reason."""
 
     prefixes = ("org.clearlinux/kernel/",)
-
-    def __init__(self, settings: Settings) -> None:
-        self._never = NeverGuilty(settings.telemetrics_never_guilty)
-
-    @property
-    def version(self) -> str:
-        """Changes with the list of never-guilty functions."""
-        self._never.refresh()
-        return f"1-{self._never.digest}"
 
     def parse(self, text: str) -> Parsed | None:
         """The guilty frame, in the probe's form of a trace or in the kernel's own."""
