@@ -11,6 +11,7 @@ import sys
 from collector import redaction
 from collector.cli import (
     backup,
+    event,
     import_,
     librenms,
     my_data,
@@ -74,6 +75,7 @@ cli.command(
         "collector provision --tokens-dir /etc/collector/tokens --rotate --finish",
     ],
 )(provision.provision)
+cli.add_typer(event.commands, name="event")
 cli.add_typer(import_.commands, name="import")
 cli.add_typer(librenms.commands, name="librenms")
 cli.add_typer(my_data.commands, name="my-data")

@@ -87,13 +87,13 @@ def event_of(row: Mapping[str, str | int | None]) -> Event:
 
 def first_version(day: date, dimension: str, version: str) -> Event:
     """The first day of a version in the published tables of nodes."""
-    text = f"First in the numbers: {SOFTWARE[dimension]} {version}"
+    text = _plain(f"First in the numbers: {SOFTWARE[dimension]} {version}")
     return Event(day, Kind.VERSION, dimension, version, text)
 
 
 def first_package(day: date, package: str, version: str) -> Event:
     """The first day of a package's version in the published table of packages."""
-    text = f"First in the numbers: package {package} {version}"
+    text = _plain(f"First in the numbers: package {package} {version}")
     return Event(day, Kind.PACKAGE, package, version, text)
 
 
@@ -115,4 +115,11 @@ def outage(begin: datetime, hours: int, expected: int) -> Event:
         text,
         hours=hours,
         expected=expected,
+    )
+
+
+def _plain(text: str) -> str:
+    """A text without the brackets of HTML, which dashboards would take for markup."""
+    return text.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}").replace(
+        ">", "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
     )

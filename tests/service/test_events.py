@@ -11,6 +11,8 @@ import pytest
 from collector.events.event import Event, Kind, outage
 from collector.events.stored import read_events, write_events
 from collector.rollup.events import newcomers, outages
+from tests import dates
+from tests.command import command
 from tests.conftest import Databases
 from tests.fleets import EPOCH, random_fleet
 from tests.length import seeds
@@ -167,3 +169,46 @@ def test_what_the_tables_name_from_their_first_week_is_no_event() -> None:
     )
     assert found == {("asl_version", "new"): first + timedelta(days=7)}
     assert newcomers({}) == {}
+
+
+async def test_notes_outlive_a_forced_rollup_a_backup_and_a_restore(
+    databases: Databases, state_dir: Path, tmp_path: Path
+) -> None:
+    settings = databases.environment | {"COLLECTOR_STATE_DIR": str(state_dir)}
+    network = Network(databases)
+    network.create()
+    day = dates.last_final_day()
+    before = day - timedelta(days=1)
+
+    def run(*words: str) -> str:
+        done = command(settings, *words)
+        assert done.code == 0, done.out + done.err
+        return done.out
+
+    said = 'Receiver [moved], "=1+1", a\\b, 50 %'
+    assert run("event", "add", "--day", str(day), said) == f"note 1 of {day}: {said}\n"
+    assert run("event", "add", "--day", str(before), "Second").startswith("note 2 of ")
+    refused = command(settings, "event", "add", "--day", str(day), "W1AW moved")
+    assert (refused.code, "looks like a call sign" in refused.err) == (1, True)
+    again = command(settings, "event", "add", "--day", str(day), said)
+    assert (again.code, again.err) == (1, "this is note 1 already\n")
+    for wrong in (
+        ("add", "--day", str(day + timedelta(days=9)), "later"),
+        ("add", "--day", "2020-01-01", "expired"),
+    ):
+        done = command(settings | {"COLLECTOR_RETENTION_DAILY": "400d"}, "event", *wrong)
+        assert done.code == 2, done.out
+
+    run("rollup", "--from", str(before), "--to", str(day), "--force")
+    run("backup", str(tmp_path / "backup"))
+    databases.server.drop(databases.daily)
+    run("restore", str(tmp_path / "backup"))
+    listed = run("event", "list")
+    assert said in listed
+    assert "Second" in listed
+
+    missing = command(settings, "event", "remove", "2", "7")
+    assert (missing.code, missing.err) == (1, "there is no note 7; nothing was removed\n")
+    assert run("event", "remove", "2") == "removed: 1\n"
+    async with influx_of(databases) as influx:
+        assert await read_events(influx) == [Event(day, Kind.NOTE, "operator", "1", said)]
