@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,12 @@ def test_the_services_are_those_that_are_promised_in_keys_that_compose_knows() -
     assert services().keys() == SERVICES
     for name, service in services().items():
         assert service.keys() <= SERVICE_KEYS, name
+
+
+def test_image_of_the_collector_has_the_version_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.sub(r"\.dev0$", "-dev", project["version"])
+    assert services()["collector"]["image"] == f"usage-collector:{named}"
 
 
 def test_every_service_is_confined_limited_and_pinned() -> None:
