@@ -54,7 +54,13 @@ def day_lines(reports: int, day: date, seed: int) -> Iterator[str]:
         yield line(
             SERVER_REPORT.name,
             tag_set(tags),
-            {"server": server, "nodes": 1, "packages": f'{{"asl3":"{asl[5:]}"}}'},
+            {
+                "server": server,
+                "nodes": 1,
+                "uptime": chance.randrange(60 * 86_400),
+                "kernel": f"6.{chance.choice((1, 6, 12))}.{chance.randrange(60)}+rpt-rpi-v8",
+                "packages": f'{{"asl3":"{asl[5:]}"}}',
+            },
             at,
         )
         tags |= {"channel": channel, "registration": registration}

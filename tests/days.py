@@ -28,6 +28,8 @@ class One:
     arch: str = "x86_64"
     channel: str = "simpleusb"
     registration: str = "http"
+    uptime: str = "4102"
+    kernel: str = "6.1.0-31-amd64"
     packages: str = "{}"
 
 
@@ -57,7 +59,14 @@ def node_rows(reports: Iterable[One]) -> list[Cells]:
 
 def server_rows(reports: Iterable[One]) -> list[Cells]:
     return [
-        [str(each.hour * HOUR + n), f"{each.server:016x}", *_platform(each), each.packages]
+        [
+            str(each.hour * HOUR + n),
+            f"{each.server:016x}",
+            *_platform(each),
+            each.uptime,
+            each.kernel,
+            each.packages,
+        ]
         for n, each in enumerate(reports)
     ]
 

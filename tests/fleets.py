@@ -74,6 +74,8 @@ _UNTIDY_VERSIONS = (
     *(f"Asterisk {word}" for word in ("other", "all", "unknown", "2O.7.0", "20.7.\u0660", "|")),
     *(f"Asterisk 20.7.{a}+asl3-{b}.3-1.deb12" for a in "0O" for b in "1lI2"),
 )
+UPTIMES = ("86399", "86400", "2591999", "2592000", "315360000", "315360001", "99999999999", "-5")
+KERNELS = ("6.1.0-31-amd64", "6.6.31+rpt-rpi-v8", "6.12", "06.1", "", "Darwin 6.6", "1000.2")
 _SILENCES = (1, 2, 6, 7, 8, 29, 30, 31, 32)
 
 
@@ -93,6 +95,7 @@ class _Server:
         """Draw a report, now and then with another client's peculiarities."""
         rng = self.rng
         distro, release, arch = self.platform
+        number = int(self.uuid[:4], 16)
         if self.untidy and rng.random() < 0.5:
             distro, release, arch = (
                 rng.choice((word, rng.choice(UNTIDY))) for word in self.platform
@@ -112,11 +115,11 @@ class _Server:
             "nodes-reg-http": [node for node in self.nodes if node % 3],
             "nodes-reg-iax": words,
             "nodes-channels": {str(node): self.channels[node] for node in self.nodes},
-            "uptime": rng.choice(("", "4102", "17")),
+            "uptime": rng.choice(("", UPTIMES[number % len(UPTIMES)], "17")),
             "reload-time": "17",
             "distro": distro,
             "release": release,
-            "kernel": "6.1.0-31-amd64",
+            "kernel": KERNELS[number % len(KERNELS)],
             "arch": arch,
             "pkgs": self.packages,
         }

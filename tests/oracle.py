@@ -14,8 +14,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import groupby, pairwise
-from statistics import median
+from itertools import groupby, pairwise, takewhile
+from statistics import median, median_low
 from typing import Any
 
 S = 10**9
@@ -31,6 +31,7 @@ Series = dict[str, Points]
 
 SERVER_KEYS = ("asterisk_version", "asl_version", "distro", "release", "arch")
 NODE_KEYS = (*SERVER_KEYS, "channel", "registration")
+TABLE = ("dimension", "value", "within", "within_value")
 CHANNELS = ("dahdi", "simpleusb", "usbradio", "voter")
 
 _PARTS = re.compile(r'("nodes-reg-iax"\s*:\s*\[)([^\]]*)\]')
@@ -53,6 +54,8 @@ class Said:
     is_a: Mapping[str, str]
     nodes: tuple[NodeSaid, ...]
     packages: Mapping[str, str]
+    uptime: int | None
+    kernel: str
 
     @property
     def day(self) -> int:
@@ -109,7 +112,23 @@ def _said(at: int, body: bytes) -> Said | None:
         for number in public
     )
     packages = {_label(p): _label(v) for p, v in sorted((told.get("pkgs") or {}).items()) if v}
-    return Said(at, told["uuid"].lower(), is_a, nodes, packages)
+    uptime = _hours(told.get("uptime"))
+    kernel = _series(told.get("kernel") or "")
+    return Said(at, told["uuid"].lower(), is_a, nodes, packages, uptime, kernel)
+
+
+def _hours(text: object) -> int | None:
+    """An uptime in whole hours; none for what no Asterisk reaches in ten years."""
+    seconds = int(str(text)) if str(text).isdigit() else None
+    return None if seconds is None or seconds > 10 * 365 * 86_400 else seconds // 3600
+
+
+def _series(kernel: str) -> str:
+    """The first two numbers of a Linux release, at most 99 and 999; else `unknown`."""
+    major, _, rest = kernel.strip().partition(".")
+    minor = "".join(takewhile(str.isdigit, rest))
+    known = major.isdigit() and major[0] != "0" and len(major) <= 2 and 0 < len(minor) <= 3
+    return f"{major}.{int(minor)}" if known else "unknown"
 
 
 def _only_numbers(found: re.Match[str]) -> str:
@@ -266,6 +285,7 @@ class Oracle:
             "nodes": len(exact.nodes),
             "asterisk_versions": len(_known(node["asterisk_version"] for node in nodes)),
             "asl_versions": len(_known(node["asl_version"] for node in nodes)),
+            **self._uptime(day),
             **{name: channels[name] for name in CHANNELS},
             "other_channels": sum(n for name, n in channels.items() if name not in CHANNELS),
             "registered_http": registered["http"] + registered["both"],
@@ -281,6 +301,11 @@ class Oracle:
         }
         return {(day * DAY, ()): fields}
 
+    def _uptime(self, day: int) -> dict[str, int]:
+        hours = [server.uptime for server in self.days[day].servers.values()]
+        known = [each for each in hours if each is not None]
+        return {"uptime_median": median_low(known)} if known else {}
+
     def final(self, day: int) -> int:
         """1 if a day is complete, else 0."""
         return int(self.now >= (day + 1) * DAY + HOUR)
@@ -292,7 +317,17 @@ class Oracle:
     def server_tables(self, day: int) -> Points:
         """Points of `daily_servers` of a day."""
         units = self.units(day, servers=True)
-        return _tables(units, SERVER_KEYS, day, "servers", self.final(day))
+        points = _tables(units, SERVER_KEYS, day, "servers", self.final(day))
+        servers = self.days[day].servers.values()
+        for dimension, values in (
+            ("kernel", [server.kernel for server in servers]),
+            ("uptime", [_length(server.uptime) for server in servers]),
+        ):
+            for value, count in Counter(values).items():
+                row = (dimension, value, "all", "all")
+                key = (day * DAY, tuple(zip(TABLE, row, strict=True)))
+                points[key] = _counted("servers", count, day, self.final(day))
+        return points
 
     def packages(self, day: int) -> Points:
         """Points of `daily_packages` of a day."""
@@ -429,6 +464,12 @@ def _exact(reports: list[Said]) -> Exact:
     )
 
 
+def _length(uptime: int | None) -> str:
+    if uptime is None:
+        return "unknown"
+    return "0-24h" if uptime < 24 else "24h-30d" if uptime < 30 * 24 else "30d+"
+
+
 def _known(values: Iterable[str]) -> set[str]:
     return set(values) - {"unknown"}
 
@@ -449,9 +490,8 @@ def _tables(
                 # A release belongs to one distribution, so the two are not crossed.
                 if within != dimension and {within, dimension} != {"distro", "release"}:
                     rows[dimension, unit[dimension], within, unit[within]] += 1
-    names = ("dimension", "value", "within", "within_value")
     return {
-        (day * DAY, tuple(zip(names, row, strict=True))): _counted(field, count, day, final)
+        (day * DAY, tuple(zip(TABLE, row, strict=True))): _counted(field, count, day, final)
         for row, count in rows.items()
         if isinstance(row, tuple)
     }

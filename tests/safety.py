@@ -12,13 +12,16 @@ REGISTERED = ("registered_http", "registered_iax", "unregistered")
 WITHHELD = {*CHANNELS, "other_channels", *REGISTERED}
 """Fields of `daily_usage` that may be absent or differ from the exact count."""
 
+ALONE = ("kernel", "uptime")
+"""Dimensions of servers that are counted for the whole network only."""
+
 Table = tuple[int, str, str, str]
 """A published table: time, dimension, within, within_value."""
 
 
 def unsafe(found: Series, exact: Series, k: int) -> list[str]:
     """Describe each defect of the published series; an empty list if there is none."""
-    wrong = [*_usage(found, exact)]
+    wrong = [*_usage(found, exact, k)]
     if found["hourly_usage"] != exact["hourly_usage"]:
         wrong.append("hourly_usage is not exact")
     for measurement, unit, keys in (
@@ -33,7 +36,7 @@ def unsafe(found: Series, exact: Series, k: int) -> list[str]:
     return wrong
 
 
-def _usage(found: Series, exact: Series) -> Iterator[str]:
+def _usage(found: Series, exact: Series, k: int) -> Iterator[str]:
     if found["daily_usage"].keys() != exact["daily_usage"].keys():
         yield "daily_usage has other days"
         return
@@ -42,11 +45,17 @@ def _usage(found: Series, exact: Series) -> Iterator[str]:
         for (time, tags), fields in found["daily_nodes"].items()
         if dict(tags)["dimension"] == "channel" and dict(tags)["within"] == "all"
     }
+    known: dict[int, int] = defaultdict(int)
+    for (time, tags), fields in exact["daily_servers"].items():
+        if dict(tags)["dimension"] == "uptime" and dict(tags)["value"] != "unknown":
+            known[time] += fields["servers"]
     for (time, _), whole in exact["daily_usage"].items():
         day = found["daily_usage"][time, ()]
         for name in whole.keys() | day:
             if name == "other_channels":
                 expected: Any = whole["nodes"] - sum(day.get(channel, 0) for channel in CHANNELS)
+            elif name == "uptime_median" and known[time] < k:
+                expected = None
             elif name in WITHHELD and name not in day:
                 # A channel that is published cannot be withheld.
                 expected = None if (time, name) not in published else whole[name]
@@ -80,12 +89,13 @@ def _tables(
         (time, dimension, "all", "all"): total
         for time, total in totals.items()
         if total
-        for dimension in keys
+        for dimension in (*keys, *(ALONE if unit == "servers" else ()))
     }
     for (time, tags), fields in found.items():
         named = dict(tags)
         # With k = 1 nothing is suppressed, and a sender's `other` is a value like any.
-        if named["within"] == "all" and (k == 1 or named["value"] != "other"):
+        crossed = named["within"] == "all" and named["dimension"] not in ALONE
+        if crossed and (k == 1 or named["value"] != "other"):
             for other in keys:
                 if other != named["dimension"] and {other, named["dimension"]} != {
                     "distro",

@@ -24,6 +24,8 @@ from collector.schema import (
     DAILY_PACKAGES,
     DAILY_SERVERS,
     DAILY_UPGRADES,
+    NODE_DIMENSIONS,
+    WHOLE_DIMENSIONS,
     Measurement,
 )
 
@@ -39,13 +41,15 @@ class Dataset:
     """One series that can be downloaded at `/v1/{path}`.
 
     `measurement` is None for `daily_usage`, which has a row for each field. `columns` are the text
-    columns beside the day, `filters` those that rows can be selected by.
+    columns beside the day, `filters` those that rows can be selected by. `dimensions` are the
+    values of the column `dimension`.
     """
 
     path: str
     measurement: Measurement | None
     columns: tuple[str, ...]
     filters: tuple[str, ...]
+    dimensions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -119,8 +123,15 @@ NODES: Final = Dataset(
     DAILY_NODES,
     ("dimension", "within", "within_value", "value"),
     ("dimension", "within", "within_value"),
+    NODE_DIMENSIONS,
 )
-SERVERS: Final = Dataset("daily/servers", DAILY_SERVERS, NODES.columns, NODES.filters)
+SERVERS: Final = Dataset(
+    "daily/servers",
+    DAILY_SERVERS,
+    NODES.columns,
+    NODES.filters,
+    (*NODE_DIMENSIONS, *WHOLE_DIMENSIONS),
+)
 PACKAGES: Final = Dataset("daily/packages", DAILY_PACKAGES, ("package", "version"), ("package",))
 UPGRADES: Final = Dataset("upgrades", DAILY_UPGRADES, ("from_version", "to_version"), ())
 

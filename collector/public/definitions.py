@@ -67,7 +67,7 @@ _SUPPRESSED: Final = {
     DAILY_UPGRADES.name,
     DAILY_LIBRENMS_TOTALS.name,
 }
-_SUPPRESSED_FIELDS: Final = frozenset((*_OF_NODES, "devices", "ports", "text"))
+_SUPPRESSED_FIELDS: Final = frozenset((*_OF_NODES, "devices", "ports", "text", "uptime_median"))
 
 
 @dataclass(frozen=True, slots=True)

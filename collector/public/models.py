@@ -32,7 +32,7 @@ class Row(BaseModel):
 
     day: date = Field(description="the UTC day")
     count: int = Field(ge=0, description="how many")
-    unit: str = Field(description="of what: nodes, servers, reports or versions")
+    unit: str = Field(description="of what: nodes, servers, reports, versions, or `h` (hours)")
     window: str = Field(pattern=r"^\d+d$", description="the days that end with this one, as `7d`")
     final: bool = Field(description="whether the day is complete; an open day's counts still rise")
 
@@ -62,6 +62,14 @@ class TableRow(Row):
     )
     within_value: str = Field(description=_tag(WITHIN_VALUE))
     value: str = Field(description=_tag(VALUE))
+
+
+class ServerRow(TableRow):
+    """One count of servers by a property, which may be one of servers alone."""
+
+    dimension: str = Field(
+        description=_tag(DIMENSION), json_schema_extra={"enum": list(SERVERS.dimensions)}
+    )
 
 
 class PackageRow(Row):
@@ -99,6 +107,12 @@ class TableDownload(Download):
     rows: list[TableRow]
 
 
+class ServerDownload(Download):
+    """Counts of servers by properties."""
+
+    rows: list[ServerRow]
+
+
 class PackageDownload(Download):
     """Counts of servers by package and version."""
 
@@ -114,7 +128,7 @@ class UpgradeDownload(Download):
 MODELS: Final[dict[Dataset, tuple[type[Row], type[Download]]]] = {
     DAILY: (DailyRow, DailyDownload),
     NODES: (TableRow, TableDownload),
-    SERVERS: (TableRow, TableDownload),
+    SERVERS: (ServerRow, ServerDownload),
     PACKAGES: (PackageRow, PackageDownload),
     UPGRADES: (UpgradeRow, UpgradeDownload),
 }

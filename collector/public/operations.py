@@ -27,7 +27,7 @@ from collector.public.formats import Format
 from collector.public.freshness import Freshness
 from collector.public.language import DEFAULT, LANGUAGES
 from collector.public.models import MODELS
-from collector.schema import ALL, NODE_DIMENSIONS
+from collector.schema import ALL, DIMENSION, NODE_DIMENSIONS
 
 DATA, BADGES, PAGES, REPORTS = "data", "badges", "pages", "reports"
 
@@ -39,9 +39,6 @@ _TEXT: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 _FILTERS: Final = {
     "measure": Parameter(
         "measure", "only this count", {"type": "string", "enum": [m.name for m in MEASURES]}
-    ),
-    "dimension": Parameter(
-        "dimension", "only this property", {"type": "string", "enum": list(NODE_DIMENSIONS)}
     ),
     "within": Parameter(
         "within",
@@ -122,10 +119,19 @@ def _span(
         _SUMMARIES[dataset.path],
         DATA,
         media,
-        parameters=(*SPAN, *(_FILTERS[name] for name in dataset.filters)),
+        parameters=(*SPAN, *_filters(dataset)),
         more=_READ | {HTTPStatus.BAD_REQUEST: _WRONG},
         variant_of=dataset.name if suffix else "",
     )
+
+
+def _filters(dataset: Dataset) -> Iterator[Parameter]:
+    for name in dataset.filters:
+        if name == DIMENSION.name:
+            values = {"type": "string", "enum": list(dataset.dimensions)}
+            yield Parameter(name, "only this property", values)
+        else:
+            yield _FILTERS[name]
 
 
 def other_operations() -> Iterator[Operation]:

@@ -15,7 +15,6 @@ from collector.schema import ALL, LABEL_LENGTH, NODE_DIMENSIONS
 DAY_PATTERN: Final = r"\d{4}-\d{2}-\d{2}"
 _CHOICES: Final = {
     "measure": frozenset(item.name for item in MEASURES),
-    "dimension": frozenset(NODE_DIMENSIONS),
     "within": frozenset((ALL, *NODE_DIMENSIONS)),
 }
 
@@ -41,14 +40,15 @@ def parse_parameters(
             )
     if first is None or last is None or first > last:
         return Refusal(Reason.INVALID_PARAMETER, "`from` is after `to`")
+    choices = {**_CHOICES, "dimension": frozenset(dataset.dimensions)}
     for name, value in values.items():
         if not 0 < len(value) <= LABEL_LENGTH or not value.isprintable():
             return Refusal(
                 Reason.INVALID_PARAMETER,
                 f"`{name}` must be 1 to {LABEL_LENGTH} printable characters",
             )
-        if value not in _CHOICES.get(name, {value}):
-            words = ", ".join(sorted(_CHOICES[name]))
+        if value not in choices.get(name, {value}):
+            words = ", ".join(sorted(choices[name]))
             return Refusal(Reason.INVALID_PARAMETER, f"`{name}` must be one of {words}")
     return first, last, values
 

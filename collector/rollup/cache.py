@@ -27,11 +27,12 @@ log = structlog.get_logger("collector.rollup")
 
 DIRECTORY: Final = "rollup"
 _INDEX: Final = "index.json"
-_RULES: Final = 3
+_RULES: Final = 4
 """Version of the counting rules; entries written under another version are ignored.
 
 2: labels as in `collector.rollup.labels`; a node upgrades to a version once in 30 days.
 3: Asterisk versions that name a commit are `GIT` or `SVN`.
+4: kernels and uptimes of servers.
 """
 
 

@@ -12,25 +12,31 @@ import polars as pl
 
 from collector.builds import build_name
 from collector.influx import frames
-from collector.rollup.labels import published_label
+from collector.rollup.labels import kernel_series, published_label
 from collector.schema import (
     ASL_VERSION,
     ASTERISK_VERSION,
+    KERNEL,
     NODE_DIMENSIONS,
     NODE_REPORT,
     QUARANTINE,
     SERVER_DIMENSIONS,
     SERVER_REPORT,
     UNKNOWN,
+    UPTIME,
     Measurement,
 )
+from collector.suspicion import LONGEST_UPTIME_S
 
 HOURS: Final = 24
 _NS_PER_HOUR: Final = 3600 * 10**9
+_S_PER_HOUR: Final = 3600
 _PACKAGES: Final = "packages"
+_NO_LABELS: Final = frozenset({_PACKAGES, UPTIME, KERNEL})
+"""Columns that are no tags, and so are published otherwise than under their values' labels."""
 _COLUMNS: Final = {
     NODE_REPORT.name: ("node", *NODE_DIMENSIONS),
-    SERVER_REPORT.name: ("server", *SERVER_DIMENSIONS, _PACKAGES),
+    SERVER_REPORT.name: ("server", *SERVER_DIMENSIONS, UPTIME, KERNEL, _PACKAGES),
 }
 
 
@@ -52,6 +58,8 @@ class DayFacts:
       day, with the version `from` of the report before
     - `node_profiles`, `server_profiles`: the number (`count`) of nodes or servers with each
       combination of tags
+    - `kernels`: the number (`count`) of servers with each series of `kernel`
+    - `uptimes`: the number (`count`) of servers by `uptime`, in whole hours; null if unknown
     - `package_sets`: the number (`count`) of servers with each set of packages (`packages`, JSON)
     - `hourly`: `hour`, `reports`, `node_reports`; hours without reports are left out
     """
@@ -61,6 +69,8 @@ class DayFacts:
     moves: pl.DataFrame
     node_profiles: pl.DataFrame
     server_profiles: pl.DataFrame
+    kernels: pl.DataFrame
+    uptimes: pl.DataFrame
     package_sets: pl.DataFrame
     hourly: pl.DataFrame
 
@@ -94,13 +104,15 @@ class Rows(frames.Rows):
     def frame(self) -> pl.DataFrame:
         """The rows in order: the node or server as a number, `hour` (0..23), labels, packages.
 
+        Of a server there is `uptime` too, in whole hours; null if it is unknown or cannot be.
+
         A node or server that is not a pseudonym is null; such a row counts as a report only.
         """
         rows = super().frame()
         return rows.with_columns(
             pl.col(name).cast(pl.String).replace(changed).cast(pl.Categorical)
             for name in self._names[1:]
-            if name != _PACKAGES and (changed := _relabelled(rows[name], name))
+            if name not in _NO_LABELS and (changed := _relabelled(rows[name], name))
         )
 
     def _described(self, raw: pl.LazyFrame) -> pl.LazyFrame:
@@ -110,11 +122,19 @@ class Rows(frames.Rows):
         return raw.select(
             pl.col(unit).str.to_integer(base=16, dtype=pl.UInt64, strict=False),
             (pl.col("time") // _NS_PER_HOUR % HOURS).cast(pl.UInt8).alias("hour"),
-            *(
-                pl.col(name).fill_null("{}" if name == _PACKAGES else UNKNOWN).cast(pl.Categorical)
-                for name in others
-            ),
+            *(_hours(name) if name == UPTIME else _category(name) for name in others),
         )
+
+
+def _hours(name: str) -> pl.Expr:
+    seconds = pl.col(name).cast(pl.Int64, strict=False)
+    possible = seconds.is_between(0, LONGEST_UPTIME_S)
+    return pl.when(possible).then(seconds // _S_PER_HOUR).alias(name)
+
+
+def _category(name: str) -> pl.Expr:
+    missing = "{}" if name == _PACKAGES else UNKNOWN
+    return pl.col(name).fill_null(missing).cast(pl.Categorical)
 
 
 def _relabelled(column: pl.Series, name: str) -> dict[str, str]:
@@ -147,6 +167,8 @@ def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
         moves=_moves(node_rows, nodes),
         node_profiles=_profiles(node_rows, nodes, NODE_DIMENSIONS),
         server_profiles=_profiles(server_rows, servers, SERVER_DIMENSIONS),
+        kernels=_by_series(_profiles(server_rows, servers, (KERNEL,))),
+        uptimes=_profiles(server_rows, servers, (UPTIME,)),
         package_sets=_profiles(server_rows, servers, (_PACKAGES,)),
         hourly=_by_hour(server_rows, "reports")
         .join(_by_hour(node_rows, "node_reports"), on="hour", how="full", coalesce=True)
@@ -202,8 +224,18 @@ def _profiles(rows: pl.DataFrame, units: pl.DataFrame, names: tuple[str, ...]) -
         .lazy()
         .group_by(names)
         .agg(pl.len().cast(pl.Int64).alias("count"))
-        .with_columns(pl.col(names).cast(pl.String))
+        .with_columns(pl.col(pl.Categorical).cast(pl.String))
         .collect()
+    )
+
+
+def _by_series(kernels: pl.DataFrame) -> pl.DataFrame:
+    """The servers by series of their kernel, made from those by its release."""
+    series = {release: kernel_series(release) for release in kernels[KERNEL]}
+    return (
+        kernels.with_columns(pl.col(KERNEL).replace(series))
+        .group_by(KERNEL)
+        .agg(pl.col("count").sum())
     )
 
 

@@ -22,6 +22,7 @@ Rules 1 to 3 and 6 depend on the value alone, so a value has the same label ever
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
@@ -32,6 +33,7 @@ from collector.schema import ALL, NONE, OTHER, UNKNOWN
 
 _ALIKE: Final = str.maketrans({"I": "l", "1": "l", "|": "l", "O": "0", "`": "'"})
 _SHOWN: Final = "?"
+_KERNEL: Final = re.compile(r"([1-9]\d?)\.(\d{1,3})(?!\d)", re.ASCII)
 
 
 def _outline(text: str) -> str:
@@ -57,6 +59,13 @@ def published_label(value: str) -> str:
     if not text.isascii():
         text = "".join(c if c.isascii() else _SHOWN for c in text)
     return _WORDS.get(_reading(text), text)
+
+
+@lru_cache(maxsize=8192)
+def kernel_series(release: str) -> str:
+    """The series of a kernel's release: `6.6` of `6.6.31+rpt-rpi-v8`; `unknown` of other texts."""
+    found = _KERNEL.match(release)
+    return f"{int(found[1])}.{int(found[2])}" if found else UNKNOWN
 
 
 def one_name(counts: Mapping[str, int]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Final
 
@@ -17,6 +17,7 @@ from collector.rollup.facts import DayFacts
 from collector.rollup.hourly import Hour, hourly_fields
 from collector.rollup.labels import one_name, published_label, release_label
 from collector.rollup.tables import Cell, TableInput, published_tables, usage_counts
+from collector.rollup.uptimes import uptime_median, uptime_table
 from collector.rollup.windows import WindowCounts
 from collector.schema import (
     ASL_VERSION,
@@ -24,12 +25,14 @@ from collector.schema import (
     CONTAINED,
     DISTRO,
     FINAL,
+    KERNEL,
     NODE_DIMENSIONS,
     NONE,
     OTHER,
     RELEASE,
     SERVER_DIMENSIONS,
     UNKNOWN,
+    UPTIME,
     WEEKLY,
 )
 
@@ -54,7 +57,10 @@ def usage_points(
     """
     nodes = _tables(day.node_profiles, NODE_DIMENSIONS)
     servers = _tables(day.server_profiles, SERVER_DIMENSIONS)
+    alone = {KERNEL: dict(day.kernels.iter_rows()), UPTIME: uptime_table(day.uptimes)}
+    servers = replace(servers, one_way={**servers.one_way, **alone})
     node_cells = published_tables(nodes, k)
+    median = uptime_median(day.uptimes, k)
     fields: dict[str, FieldValue] = {
         "reports": day.reports,
         "node_reports": day.node_reports,
@@ -62,6 +68,7 @@ def usage_points(
         "nodes": day.nodes.height,
         "asterisk_versions": _versions(nodes, ASTERISK_VERSION.name),
         "asl_versions": _versions(nodes, ASL_VERSION.name),
+        **({} if median is None else {"uptime_median": median}),
         **usage_counts(node_cells, nodes.one_way, k),
         **windows,
         FINAL.name: int(final),

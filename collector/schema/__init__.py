@@ -130,6 +130,14 @@ NODE_DIMENSIONS = tuple(tag.name for tag in NODE_TAGS)
 """Dimensions of `daily_nodes`. `release` there is distribution and release, as `Debian 12`."""
 SERVER_DIMENSIONS = tuple(tag.name for tag in SERVER_TAGS)
 """Dimensions of `daily_servers`."""
+KERNEL = "kernel"
+"""Dimension of `daily_servers`: the series of the kernel, as `6.6`."""
+UPTIME = "uptime"
+"""Dimension of `daily_servers`: how long Asterisk has run, as one of `UPTIMES`."""
+UPTIMES = ("0-24h", "24h-30d", "30d+")
+"""Values of the dimension `uptime` beside `unknown`: under 24 hours, up to 30 days, and over."""
+WHOLE_DIMENSIONS = (KERNEL, UPTIME)
+"""Further dimensions of `daily_servers`, counted for the whole network only."""
 CONTAINED = {"release": "distro"}
 """Dimensions nested in another, such as a release in its distribution; they are not crossed."""
 
@@ -155,6 +163,12 @@ DAILY_USAGE = Measurement(
         _count("nodes", "nodes", "distinct nodes that were reported in the day"),
         _count("asterisk_versions", "versions", "distinct known Asterisk versions of the nodes"),
         _count("asl_versions", "versions", "distinct known AllStarLink versions of the nodes"),
+        _count(
+            "uptime_median",
+            "h",
+            "median time since Asterisk started, of the servers that said it, by the day's last"
+            " report, in whole hours; absent for fewer than k servers",
+        ),
         _count("dahdi", "nodes", "nodes on DAHDI; absent where it may not be shown"),
         _count("simpleusb", "nodes", "nodes on SimpleUSB; absent where it may not be shown"),
         _count("usbradio", "nodes", "nodes on USBRadio; absent where it may not be shown"),
@@ -178,7 +192,10 @@ DAILY_USAGE = Measurement(
 
 ASL_REPORT = ReportLayout(SERVER_REPORT, NODE_REPORT, "nodes", days=DAILY_USAGE)
 
-DIMENSION = Tag("dimension", "which property is counted")
+DIMENSION = Tag(
+    "dimension",
+    "which property is counted; of servers `kernel` and `uptime` too, within `all` alone",
+)
 VALUE = Tag("value", "the property's value, or `other`")
 WITHIN = Tag("within", "the property that narrows the count, or `all`")
 WITHIN_VALUE = Tag("within_value", "the value that it is narrowed to, or `all`")

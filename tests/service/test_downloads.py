@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from collector.public.datasets import DATASETS, Dataset
 from collector.public.models import MODELS
-from collector.schema import NODE_DIMENSIONS, SERVER_DIMENSIONS
+from collector.schema import NODE_DIMENSIONS, SERVER_DIMENSIONS, WHOLE_DIMENSIONS
 from tests.conftest import Databases
 from tests.dates import open_day, start_ns, today
 from tests.length import repeat
@@ -122,7 +122,7 @@ def test_days_with_much_and_with_little_are_published(site: Published) -> None:
 
 @pytest.mark.parametrize(("path", "unit"), [("daily/nodes", "nodes"), ("daily/servers", "servers")])
 def test_tables_sum_and_isolate_fewer_than_k_nowhere(site: Published, path: str, unit: str) -> None:
-    dimensions = NODE_DIMENSIONS if unit == "nodes" else SERVER_DIMENSIONS
+    dimensions = NODE_DIMENSIONS if unit == "nodes" else (*SERVER_DIMENSIONS, *WHOLE_DIMENSIONS)
     usage = usage_of(site)
     for day, tables in tables_of(site, path).items():
         total = usage[day][unit]
