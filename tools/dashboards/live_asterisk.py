@@ -23,24 +23,24 @@ from tools.dashboards.colours import painted
 from tools.dashboards.kinds import bars, lines, table
 from tools.dashboards.live_dialplan import ROW as DIALPLAN
 from tools.dashboards.live_dialplan import VARIABLES
-from tools.dashboards.live_host import ROW as HOST
+from tools.dashboards.live_host import ROWS as HOST
 from tools.dashboards.live_parts import (
     BLUE,
     CHOSEN,
-    FLUSH,
     GAP_MS,
     GREEN,
     GREY,
-    MARKED,
     MOST_SERIES,
     NOW,
     ORANGE,
     RECENT,
     RED,
     apart,
+    drawn,
     figure,
     live,
     live_board,
+    long_names,
     over_time,
     per_minute,
     ratio,
@@ -75,21 +75,17 @@ _PAINTED: Final = (
     painted("NonQualified", BLUE),
     painted("Unknown", GREY),
     painted("unknown", GREY),
-    MARKED,
 )
 
 
 def _states(title: str, description: str, measurement: str) -> Panel:
-    return lines(
+    return drawn(
         title,
         f"{description} Orange dashes: the value may be wrong.",
-        summed(measurement, "count", "state", _STATES),
-        width=8,
-        fill=0,
+        *summed(measurement, "count", "state", _STATES),
         overrides=_PAINTED,
         no_value="nothing was sent",
-        gap_ms=GAP_MS,
-        interval=FLUSH,
+        step=True,
     )
 
 
@@ -105,6 +101,7 @@ _NUMBERS: Final = (
         "Channels that ended, a minute, in the last 15 minutes: mean.",
         live(f'SELECT sum("count") / 15 FROM {source(STATSD_TIMER.name, RECENT, _ENDED)}'),
         colour="purple",
+        decimals=1,
     ),
     figure(
         "Contacts reachable",
@@ -114,7 +111,7 @@ _NUMBERS: Final = (
         no_value="not sent",
     ),
     figure(
-        "Unreachable",
+        "Contacts lost",
         "PJSIP contacts that did not answer their last OPTIONS. A rise is an alert.",
         total_now(PJSIP_CONTACTS.name, "count", _UNREACHABLE),
         steps=((None, "green"), (1, "orange")),
@@ -126,7 +123,7 @@ _NUMBERS: Final = (
         steps=((None, "green"), (1, "red")),
     ),
     figure(
-        "Round trip, p90",
+        "Round trip, 15 min",
         "Nine in ten round trips of OPTIONS in the last 15 minutes were shorter.",
         live(f'SELECT percentile("p90", 90) FROM {source(PJSIP_RTT_ALL.name, RECENT)}'),
         unit="ms",
@@ -135,7 +132,8 @@ _NUMBERS: Final = (
     ),
     figure(
         "May be wrong",
-        "Gauges that may be wrong since a restart or lost datagrams; the bars below name them.",
+        "Gauges that may be wrong since a restart or lost datagrams: their lines are dashed orange,"
+        " and the bars below name them.",
         total_now(STATSD_TRAFFIC.name, "uncertain"),
         steps=((None, "green"), (1, "orange")),
     ),
@@ -155,45 +153,49 @@ ASTERISK_NOW: Final = live_board(
     "What each Asterisk does now, as its StatsD tells it; what may be wrong says so.",
     _NUMBERS,
     (
-        lines(
-            "Channels",
+        drawn(
+            "Channels, by Asterisk",
             "Channels alive of each Asterisk. Orange dashes: the value may be wrong, since Asterisk"
             " or the collector was away and nothing has set it right.",
-            apart(CHANNELS.name, "count"),
+            *apart(CHANNELS.name, "count"),
             width=16,
             height=9,
-            overrides=(MARKED,),
             no_value="res_chan_stats sends nothing",
-            gap_ms=GAP_MS,
-            interval=FLUSH,
+            step=True,
         ),
-        bars(
-            "What may be wrong, since",
-            "Gauges that may be wrong, by how long; nothing has told their true value since. The"
-            f" first {MOST_SERIES} are shown.",
-            (
-                live(
-                    f'SELECT last("{UNCERTAIN}") FROM {_GAUGES} WHERE {NOW} AND {CHOSEN}'
-                    f' GROUP BY "{ASTERISK.name}", "state", "endpoint", "name"'
-                    f" SLIMIT {MOST_SERIES}",
-                    "$tag_asterisk $m $tag_state$tag_endpoint$tag_name",
+        long_names(
+            bars(
+                "Values that may be wrong, since when",
+                "Gauges that may be wrong, by how long; nothing has told their true value since."
+                f" The first {MOST_SERIES} are shown.",
+                (
+                    live(
+                        f'SELECT last("{UNCERTAIN}") FROM {_GAUGES} WHERE {NOW} AND {CHOSEN}'
+                        f' GROUP BY "{ASTERISK.name}", "state", "endpoint", "name"'
+                        f" SLIMIT {MOST_SERIES}",
+                        "$tag_asterisk $m $tag_state$tag_endpoint$tag_name",
+                    ),
                 ),
-            ),
-            (Override("byRegexp", "/.*/", {"color": {"mode": "fixed", "fixedColor": ORANGE}}),),
-            width=8,
-            height=9,
-            unit="s",
-            no_value="all are right",
+                (Override("byRegexp", "/.*/", {"color": {"mode": "fixed", "fixedColor": ORANGE}}),),
+                width=8,
+                height=9,
+                unit="s",
+                no_value="all are right",
+            )
         ),
     ),
     (
-        _states("Contacts", "PJSIP contacts by state.", PJSIP_CONTACTS.name),
-        _states("Endpoints", "Endpoints by state, of all technologies.", ENDPOINTS.name),
-        _states("Registrations", "Outbound registrations by state.", PJSIP_REGISTRATIONS.name),
+        _states("PJSIP contacts, by state", "PJSIP contacts by state.", PJSIP_CONTACTS.name),
+        _states("Endpoints, by state", "Endpoints by state, of all technologies.", ENDPOINTS.name),
+        _states(
+            "Outbound registrations, by state",
+            "Outbound registrations by state.",
+            PJSIP_REGISTRATIONS.name,
+        ),
     ),
     (
         lines(
-            "Round trips",
+            "Round trip of OPTIONS, all contacts",
             "Round trips of OPTIONS to all contacts: exact mean, median, the value under which"
             " nine in ten lie, and the longest. Of several flushes: the median of medians, the 90th"
             " percentile of 90th percentiles.",
@@ -217,8 +219,8 @@ ASTERISK_NOW: Final = live_board(
             interval="1m",
         ),
         table(
-            "Longest round trips",
-            "The addresses of record with the longest round trips in the last 15 minutes.",
+            "Longest round trips, 15 min",
+            "The addresses of record (AOR) with the longest round trips in the last 15 minutes.",
             live(
                 f'SELECT top("max", "{ASTERISK.name}", "aor", {MOST_SERIES})'
                 f" FROM {source(PJSIP_RTT.name, RECENT)}",
@@ -226,13 +228,13 @@ ASTERISK_NOW: Final = live_board(
             ),
             width=6,
             height=8,
-            names={"asterisk": "Asterisk", "aor": "address of record", "top": "longest"},
+            names={"asterisk": "Asterisk", "aor": "AOR", "top": "longest"},
             sort="longest",
             no_value="no contact is qualified",
             unit="ms",
         ),
         lines(
-            "OPTIONS without an answer",
+            "Unanswered OPTIONS a minute",
             "OPTIONS that a contact did not answer, a minute.",
             (per_minute(PJSIP_RTT_ALL.name, "unreachable", "without an answer"),),
             width=6,
@@ -245,7 +247,7 @@ ASTERISK_NOW: Final = live_board(
     DIALPLAN,
     (
         lines(
-            "Channels ended a minute",
+            "Channels ended a minute, by Asterisk",
             "Channels that ended, a minute, by Asterisk.",
             (per_minute(STATSD_TIMER.name, "count", "$tag_asterisk", _ENDED, tag=ASTERISK.name),),
             width=8,
@@ -268,7 +270,7 @@ ASTERISK_NOW: Final = live_board(
             no_value="no endpoint has a channel",
         ),
         lines(
-            "What arrives",
+            "StatsD a minute: what arrives",
             "Samples taken and dropped a minute, starts of Asterisk, and underflows: a gauge of"
             " things that would have fallen below 0, as by a dialplan that counts down twice.",
             (
@@ -289,6 +291,6 @@ ASTERISK_NOW: Final = live_board(
             interval="1m",
         ),
     ),
-    HOST,
+    *HOST,
     variables=VARIABLES,
 )

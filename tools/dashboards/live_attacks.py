@@ -31,11 +31,11 @@ _LATER: Final = "1m"
 _SUCCEEDED: Final = "\"kind\" = 'SuccessfulAuth'"
 _KINDS: Final = (
     painted("InvalidPassword", RED),
-    painted("ChallengeResponseFailed", "#c4162a"),
+    painted("ChallengeResponseFailed", "#b877d9"),
     painted("InvalidAccountID", ORANGE),
-    painted("FailedACL", "#b877d9"),
+    painted("FailedACL", BLUE),
     painted("RequestNotAllowed", "#f2cc0c"),
-    painted("RequestBadFormat", "#e0752d"),
+    painted("RequestBadFormat", "#37b5b6"),
     painted("ChallengeSent", GREY),
     painted("SuccessfulAuth", GREEN),
 )
@@ -44,7 +44,7 @@ _RED_BARS: Final = (Override("byRegexp", "/.*/", {"color": {"mode": "fixed", "fi
 
 def _hour(title: str, description: str, condition: str, orange: int, red: int) -> Panel:
     return figure(
-        title,
+        f"{title}, 1 h",
         f"{description} In the last hour.",
         live(f'SELECT sum("count") FROM {source(SECURITY.name, LAST_HOUR, condition)}'),
         width=4,
@@ -86,7 +86,7 @@ ATTACKS_BOARD: Final = live_board(
             100,
         ),
         _hour(
-            "On the manager interface",
+            "Attempts on AMI",
             "Failed logins and refused actions on AMI itself: nobody but the operator's own"
             " programs should reach it.",
             f"\"service\" = 'AMI' AND {_HARMLESS}",
@@ -94,7 +94,7 @@ ATTACKS_BOARD: Final = live_board(
             10,
         ),
         figure(
-            "Successful logins",
+            "Successful logins, 1 h",
             "Logins and registrations that succeeded, of all services. In the last hour.",
             live(f'SELECT sum("count") FROM {source(SECURITY.name, LAST_HOUR, _SUCCEEDED)}'),
             width=4,
@@ -114,7 +114,7 @@ ATTACKS_BOARD: Final = live_board(
             interval=_LATER,
         ),
         bars(
-            "Kinds in the chosen time",
+            "Attempts in the chosen time, by kind",
             "Security events in the chosen time, by kind, without those that are usual.",
             (each(SECURITY.name, 'sum("count")', "kind", _HARMLESS),),
             _RED_BARS,

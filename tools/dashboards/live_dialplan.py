@@ -29,6 +29,8 @@ def _dialplan(title: str, description: str, targets: tuple[Target, ...], unit: s
         f"{description} At most {MOST_SERIES} are drawn.",
         targets,
         width=8,
+        # The legend names up to 20 series.
+        height=10,
         unit=unit,
         overrides=(MARKED,),
         no_value="nothing was sent",
@@ -39,13 +41,13 @@ def _dialplan(title: str, description: str, targets: tuple[Target, ...], unit: s
 
 ROW: Final = (
     _dialplan(
-        "Dialplan: $gauge",
+        "Gauges of the dialplan: $gauge",
         "Gauges that the dialplan sends, such as a conference's users; chosen above.",
         apart(STATSD_GAUGE.name, "value", _GAUGE, tags=("name",)),
         "locale",
     ),
     _dialplan(
-        "Dialplan: $counter a minute",
+        "Counters of the dialplan a minute: $counter",
         "Counters that the dialplan sends, a minute; chosen above.",
         (
             per_minute(
@@ -59,7 +61,7 @@ ROW: Final = (
         "locale",
     ),
     _dialplan(
-        "Dialplan: $timer, mean",
+        "Timers of the dialplan, mean: $timer",
         "Mean of times that the dialplan sends; chosen above.",
         (
             ratio(

@@ -29,7 +29,7 @@ def _shares(title: str, description: str, measurement: str, *drawn: tuple[str, s
             )
             for words, expression in drawn
         ),
-        width=5,
+        width=8,
         unit="percent",
         fill=0,
         no_value=_NONE,
@@ -38,22 +38,22 @@ def _shares(title: str, description: str, measurement: str, *drawn: tuple[str, s
     )
 
 
-ROW: Final = (
+_FIRST: Final = (
     _shares(
-        "Host: processor",
+        "Host: processor in use",
         "Share of the processors' time that is not idle, and that other virtual machines took.",
         "cpu",
         ("busy", '100 - mean("usage_idle")'),
         ("taken", 'mean("usage_steal")'),
     ),
     _shares(
-        "Host: memory",
+        "Host: memory in use",
         "Memory in use, without what can be freed at once.",
         "mem",
         ("in use", '100 - mean("available_percent")'),
     ),
     lines(
-        "Host: disks",
+        "Host: disks in use",
         "Used share of each disk.",
         (
             live(
@@ -63,15 +63,17 @@ ROW: Final = (
                 "$tag_asterisk $tag_path",
             ),
         ),
-        width=5,
+        width=8,
         unit="percent",
         fill=0,
         no_value=_NONE,
         gap_ms=GAP_MS,
         interval=FLUSH,
     ),
+)
+_SECOND: Final = (
     lines(
-        "Host: network",
+        "Host: network a second",
         "Bytes received and sent a second, and packets that were received and dropped (right); of"
         " all cards.",
         tuple(
@@ -89,29 +91,34 @@ ROW: Final = (
                 ("drop_in", 'sum("drop_in")', "dropped"),
             )
         ),
-        width=5,
+        width=16,
         unit="Bps",
         fill=0,
         overrides=(
-            Override("byRegexp", "/ dropped$/", {"unit": "pps", "custom.axisPlacement": "right"}),
+            Override(
+                "byRegexp",
+                "/ dropped$/",
+                {"unit": "suffix: packets", "custom.axisPlacement": "right"},
+            ),
         ),
         no_value=_NONE,
         gap_ms=GAP_MS,
         interval=FLUSH,
     ),
     table(
-        "Host: units that do not run",
+        "Host: units not active",
         "systemd units that are not active now: 2 is inactive, 3 failed, 4 starting, 5 stopping.",
         live(
             f'SELECT top("active_code", "asterisk", "name", {MOST_SERIES})'
             f" FROM {source('systemd_units', NOW, _NOT_ACTIVE)}",
             table=True,
         ),
-        width=4,
+        width=8,
         height=8,
         names={"asterisk": "Asterisk", "name": "unit", "top": "state"},
         sort="state",
         no_value="all run",
     ),
 )
-"""A row of panels."""
+ROWS: Final = (_FIRST, _SECOND)
+"""Two rows of panels."""

@@ -6,9 +6,11 @@ Every query is bounded in time, and one that groups by a tag of many values in s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from collector.schema.live import ASTERISK, UNCERTAIN
+from tools.dashboards.axes import of_counts
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import lines, stat
 from tools.dashboards.model import ASTERISK_LIVE, Dashboard, Json, Override, Panel, Target
@@ -49,9 +51,13 @@ MARKED: Final = Override(
         "custom.lineWidth": 4,
         "custom.fillOpacity": 0,
         "custom.lineStyle": {"fill": "dash", "dash": [4, 8]},
+        # Each state would have such an entry: they would all look alike, and crowd the legend.
+        "custom.hideFrom": {"legend": True, "tooltip": False, "viz": False},
     },
 )
-"""Thick orange dashes over the part of a line that may be wrong."""
+"""Thick orange dashes over the part of a line that may be wrong; named in the tooltip alone."""
+_NAME_ABOVE: Final = 42
+"""Height of a bar in pixels from which on Grafana puts its name above it instead of beside it."""
 
 
 def live(query: str, alias: str = "", *, table: bool = False) -> Target:
@@ -178,6 +184,7 @@ def figure(
     colour: str = "blue",
     no_value: str = "none",
     steps: tuple[tuple[float | None, str], ...] = (),
+    decimals: int | None = None,
 ) -> Panel:
     """One number of now, without a line behind it."""
     return stat(
@@ -185,11 +192,13 @@ def figure(
         description,
         target,
         width=width,
+        height=3,
         unit=unit,
         colour=colour,
         line=False,
         no_value=no_value,
         steps=steps,
+        defaults={} if decimals is None else {"decimals": decimals},
     )
 
 
@@ -205,9 +214,13 @@ def drawn(
     stacked: bool = False,
     gap_ms: int = GAP_MS,
     interval: str = FLUSH,
+    step: bool = False,
 ) -> Panel:
-    """Series over time; what may be wrong of them is marked."""
-    return lines(
+    """Series over time; what may be wrong of them is marked.
+
+    `step`: each value holds until the next.
+    """
+    panel = lines(
         title,
         description,
         targets,
@@ -217,10 +230,24 @@ def drawn(
         overrides=(*overrides, MARKED),
         no_value=no_value,
         fill=60 if stacked else 0,
+        step=step,
         stacked="normal" if stacked else "none",
         gap_ms=gap_ms,
         interval=interval,
     )
+    return of_counts(panel) if unit == "locale" else panel
+
+
+def no_trunk(panel: Panel) -> Panel:
+    """The same series, of which those of the trunk `none` are called `no trunk`."""
+    # An override of the name does not reach a series that is alone.
+    rename = ("renameByRegex", {"regex": "^none\\b(.*)", "renamePattern": "no trunk$1"})
+    return replace(panel, transformations=(*panel.transformations, rename))
+
+
+def long_names(panel: Panel) -> Panel:
+    """The same bars with each name above its bar, whole; the list scrolls where it is too long."""
+    return replace(panel, options={**panel.options, "minVizHeight": _NAME_ABOVE})
 
 
 def quantiles(

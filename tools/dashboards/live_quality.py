@@ -24,6 +24,7 @@ from tools.dashboards.live_parts import (
     live,
     live_board,
     names,
+    no_trunk,
     per_minute,
     source,
     summed,
@@ -43,6 +44,12 @@ _STATES: Final = (
     painted("unreachable", RED),
     painted("unmonitored", BLUE),
     painted("unknown", GREY),
+    painted("Unknown", GREY),
+    painted("Auth Sent", BLUE),
+    painted("Request Sent", "#8ab8ff"),
+    painted("Timeout", "#b877d9"),
+    painted("No Authentication", "#f2cc0c"),
+    painted("Stopped", "#37b5b6"),
 )
 
 
@@ -56,26 +63,38 @@ def _now(title: str, description: str, expression: str, unit: str, *bounds: floa
         f"{description} In the last 15 minutes.",
         live(f"SELECT {expression} FROM {source(RTP.name, RECENT, _CHOSEN)}"),
         unit=unit,
+        decimals=1 if unit == "percentunit" else None,
         no_value="no talk",
         steps=((None, colours[0]), (first, colours[1]), (second, colours[2])),
     )
 
 
 def _rtp(title: str, description: str, expression: str, unit: str) -> Panel:
-    return drawn(
-        title,
-        f"{description} `received` is what Asterisk got, `sent` what the far end got.",
-        live(
-            f"SELECT {expression} FROM {source(RTP.name, '$timeFilter', _CHOSEN)}"
-            f' GROUP BY time($__interval), "trunk", "direction" SLIMIT {MOST_SERIES}',
-            "$tag_trunk $tag_direction",
-        ),
-        width=12,
-        unit=unit,
-        no_value="no talk",
-        gap_ms=600_000,
-        interval=_LATER,
+    return no_trunk(
+        drawn(
+            title,
+            f"{description} `received` is what Asterisk got, `sent` what the far end got.",
+            live(
+                f"SELECT {expression} FROM {source(RTP.name, '$timeFilter', _CHOSEN)}"
+                f' GROUP BY time($__interval), "trunk", "direction" SLIMIT {MOST_SERIES}',
+                "$tag_trunk $tag_direction",
+            ),
+            width=12,
+            unit=unit,
+            no_value="no talk",
+            gap_ms=600_000,
+            interval=_LATER,
+        )
     )
+
+
+def _up_or_down(panel: Panel) -> Panel:
+    """The same lines of 0 and 1 with words for them."""
+    words = {"0": {"text": "down", "index": 0}, "1": {"text": "up", "index": 1}}
+    # The axis has marks between the two; for an empty text Grafana would write the text of no data.
+    between = {"from": 0.01, "to": 0.99, "result": {"text": " ", "index": 2}}
+    mappings = [{"type": "value", "options": words}, {"type": "range", "options": between}]
+    return replace(panel, defaults={**panel.defaults, "max": 1, "mappings": mappings})
 
 
 QUALITY_BOARD: Final = live_board(
@@ -84,7 +103,7 @@ QUALITY_BOARD: Final = live_board(
     "What is lost of speech on the way, and how calls over each trunk end.",
     (
         _now(
-            "Loss",
+            "Loss, 15 min",
             "Share of the packets lost, under which nine in ten reports lie.",
             'percentile("loss_p90", 90)',
             "percentunit",
@@ -92,7 +111,7 @@ QUALITY_BOARD: Final = live_board(
             LOSS_BOUND,
         ),
         _now(
-            "Jitter",
+            "Jitter, 15 min",
             "Jitter under which nine in ten reports lie.",
             'percentile("jitter_p90", 90)',
             "s",
@@ -100,7 +119,7 @@ QUALITY_BOARD: Final = live_board(
             0.06,
         ),
         _now(
-            "Round trip",
+            "Round trip, 15 min",
             "Round trip of speech under which nine in ten reports lie.",
             'percentile("rtt_p90", 90)',
             "s",
@@ -108,7 +127,7 @@ QUALITY_BOARD: Final = live_board(
             0.3,
         ),
         _now(
-            "Score",
+            "Score, 15 min",
             "Asterisk's media experience score, median: 88 is clean, 73 is 5 % lost, 45 is 10 %.",
             'median("mes_p50")',
             "none",
@@ -126,7 +145,7 @@ QUALITY_BOARD: Final = live_board(
             steps=((None, "green"), (1, "red")),
         ),
         figure(
-            "Attempts that failed",
+            "Calls out failed",
             "Share of the outgoing attempts of the last 15 minutes that failed: the trunk, or the"
             " network behind it, could not place them.",
             live(
@@ -137,6 +156,7 @@ QUALITY_BOARD: Final = live_board(
                 f" FROM {source(CALLS.name, RECENT, _CHOSEN)})"
             ),
             unit="percentunit",
+            decimals=1,
             no_value="no attempt",
             steps=((None, "green"), (0.05, "orange"), (0.2, "red")),
         ),
@@ -160,14 +180,14 @@ QUALITY_BOARD: Final = live_board(
     ),
     (
         _rtp(
-            "Packets lost",
+            "Packets lost, by trunk",
             "Share of the packets lost, 90th percentile of the reports, by trunk. A loss on one leg"
             " of a call may appear on the other too: do not add them.",
             'percentile("loss_p90", 90)',
             "percentunit",
         ),
         _rtp(
-            "Score over time",
+            "Score of speech, by trunk",
             "Media experience score of Asterisk, 0 to 100, median, by trunk.",
             'median("mes_p50")',
             "none",
@@ -175,13 +195,13 @@ QUALITY_BOARD: Final = live_board(
     ),
     (
         _rtp(
-            "Jitter over time",
+            "Jitter, by trunk",
             "90th percentile of the reports, by trunk.",
             'percentile("jitter_p90", 90)',
             "s",
         ),
         _rtp(
-            "Round trip of speech",
+            "Round trip of speech, by trunk",
             "90th percentile of the reports, by trunk; only the far end's reports tell it.",
             'percentile("rtt_p90", 90)',
             "s",
@@ -189,7 +209,7 @@ QUALITY_BOARD: Final = live_board(
     ),
     (
         drawn(
-            "Outgoing attempts by outcome, a minute",
+            "Attempts to call out a minute, by outcome",
             "Outgoing legs that ended, a minute, by outcome, over the chosen trunks. A call that"
             " fails over to a second trunk has an attempt on each.",
             per_minute(CALLS.name, "attempts", "$tag_outcome", _CHOSEN, tag="outcome"),
@@ -198,56 +218,66 @@ QUALITY_BOARD: Final = live_board(
             no_value="no attempt",
             interval=_LATER,
         ),
-        drawn(
-            "Failed attempts by trunk, a minute",
-            "Outgoing attempts that failed, a minute, by trunk.",
-            per_minute(
-                CALLS.name,
-                "attempts",
-                "$tag_trunk",
-                _CHOSEN,
-                _FAILED,
-                tag="trunk",
-            ),
-            interval=_LATER,
+        no_trunk(
+            drawn(
+                "Failed attempts a minute, by trunk",
+                "Outgoing attempts that failed, a minute, by trunk.",
+                per_minute(
+                    CALLS.name,
+                    "attempts",
+                    "$tag_trunk",
+                    _CHOSEN,
+                    _FAILED,
+                    tag="trunk",
+                ),
+                interval=_LATER,
+            )
         ),
-        drawn(
-            "Calls by trunk",
-            "Calls at each time by trunk. Orange dashes: the value may be wrong.",
-            *summed(CALLS.name, "calls", "trunk", _CHOSEN, within=("direction",)),
-            no_value="no Asterisk is asked",
+        no_trunk(
+            drawn(
+                "Calls, by trunk",
+                "Calls at each time by trunk. Orange dashes: the value may be wrong.",
+                *summed(CALLS.name, "calls", "trunk", _CHOSEN, within=("direction",)),
+                step=True,
+                no_value="no Asterisk is asked",
+            )
         ),
     ),
     (
-        drawn(
-            "Trunks that are up",
-            "1 while Asterisk can reach an endpoint of the trunk, 0 while it can reach none. Only a"
-            " trunk that is qualified, or registers, is noticed to be down.",
-            live(
-                f'SELECT last("up") FROM {source(TRUNKS.name, "$timeFilter", _CHOSEN)}'
-                f' GROUP BY time($__interval), "asterisk", "trunk" SLIMIT {MOST_SERIES}',
-                "$tag_asterisk $tag_trunk",
-            ),
-            width=6,
-            unit="none",
-            no_value="no trunk is named",
+        _up_or_down(
+            drawn(
+                "Trunks that are up",
+                "A trunk is up while Asterisk can reach an endpoint of it. Only one that is"
+                " qualified, or registers, is noticed to be down.",
+                live(
+                    f'SELECT last("up") FROM {source(TRUNKS.name, "$timeFilter", _CHOSEN)}'
+                    f' GROUP BY time($__interval), "asterisk", "trunk" SLIMIT {MOST_SERIES}',
+                    "$tag_asterisk $tag_trunk",
+                ),
+                width=6,
+                unit="none",
+                no_value="no trunk is named",
+                step=True,
+            )
         ),
         drawn(
-            "IAX2 peers",
+            "IAX2 peers, by state",
             "IAX2 peers by state. Orange dashes: the value may be wrong.",
             *summed(IAX2_PEERS.name, "count", "state"),
             width=6,
             overrides=_STATES,
             no_value="no IAX2 peer",
+            step=True,
         ),
         drawn(
-            "IAX2 registrations",
+            "IAX2 registrations, by state",
             "Outbound IAX2 registrations by state; Asterisk gives no event when one is lost, so"
             " they are asked for. Orange dashes: the value may be wrong.",
             *summed(IAX2_REGISTRATIONS.name, "count", "state"),
             width=6,
             overrides=_STATES,
             no_value="no IAX2 registration",
+            step=True,
         ),
         replace(UNCOUNTED, width=6),
     ),

@@ -31,7 +31,7 @@ from tools.dashboards.live_parts import (
     source,
     summed,
 )
-from tools.dashboards.model import ASTERISK_LIVE, Panel, Target
+from tools.dashboards.model import ASTERISK_LIVE, Override, Panel, Target
 from tools.dashboards.variables import asked
 
 _CHOSEN: Final = '"queue" =~ /^${queue:regex}$/'
@@ -41,6 +41,7 @@ _BY: Final = f'GROUP BY "queue" SLIMIT {MOST_SERIES}'
 _LATER: Final = "1m"
 _BY_NAME: Final = "\"agent\" != ''"
 _QUARTER: Final = "15m"
+_DARK: Final = {"green": "#37872d", "orange": "#b86200", "red": "#c4162a", "blue": "#1f60c4"}
 _STATES: Final = (
     painted("available", GREEN),
     painted("ringing", "#f2cc0c"),
@@ -70,7 +71,11 @@ def _wall(
         "textMode": "value_and_name",
         "justifyMode": "center",
     }
-    return replace(panel, height=8, options=options)
+    defaults = dict(panel.defaults)
+    if not steps:
+        defaults["color"] = {"mode": "fixed", "fixedColor": _DARK["blue"]}
+    dark = tuple((bound, _DARK[colour]) for bound, colour in panel.steps)
+    return replace(panel, height=6, steps=dark, defaults=defaults, options=options)
 
 
 def _now(field: str, *, how: str = "sum") -> Target:
@@ -101,6 +106,12 @@ def _served(time: str) -> Target:
     )
 
 
+def _timed(panel: Panel) -> Panel:
+    """The same table with its column of talk as a time."""
+    talk = Override("byName", "talk", {"unit": "s", "decimals": 0})
+    return replace(panel, overrides=(*panel.overrides, talk))
+
+
 def _times(title: str, description: str, prefix: str) -> Panel:
     return quantiles(title, description, QUEUES.name, prefix, _CHOSEN, no_value="nobody")
 
@@ -111,13 +122,13 @@ QUEUES_BOARD: Final = live_board(
     "A wallboard: who waits and how long, how well callers are served, who answers.",
     (
         _wall(
-            "Waiting",
+            "Callers waiting now",
             "Callers who wait now, in each queue.",
             _now("waiting"),
             ((None, "green"), (1, "orange"), (5, "red")),
         ),
         _wall(
-            "Longest wait",
+            "Longest wait now",
             "How long the caller who waits longest has waited, in each queue. Over"
             f" {WAIT_BOUND_S // 60} minutes is an alert.",
             _now("longest_wait", how="max"),
@@ -125,7 +136,7 @@ QUEUES_BOARD: Final = live_board(
             unit="s",
         ),
         _wall(
-            "Service level",
+            "Service level, last hour",
             "Share of the callers of the last hour who were answered within the queue's service"
             " level, of all who were answered or gave up later than that.",
             _served(LAST_HOUR),
@@ -136,13 +147,13 @@ QUEUES_BOARD: Final = live_board(
     ),
     (
         _wall(
-            "Agents free",
+            "Agents free now",
             "Agents who can take a call now, in each queue: idle, and not paused.",
             _now("available"),
             ((None, "red"), (1, "green")),
         ),
         _wall(
-            "Agents at work",
+            "Agents at work now",
             "Agents who talk, hold, ring or are busy now, in each queue.",
             live(
                 'SELECT sum("count") FROM (SELECT last("count") AS "count" FROM'
@@ -154,7 +165,7 @@ QUEUES_BOARD: Final = live_board(
             no_value="none",
         ),
         _wall(
-            "Gave up in an hour",
+            "Callers who gave up, last hour",
             "Callers of the last hour who hung up while they waited, in each queue.",
             _hour('sum("abandoned")'),
             ((None, "green"), (1, "orange"), (10, "red")),
@@ -163,14 +174,15 @@ QUEUES_BOARD: Final = live_board(
     ),
     (
         drawn(
-            "Waiting callers",
+            "Callers waiting, by queue",
             "Callers who wait, by queue. Orange dashes: the value may be wrong.",
             *apart(QUEUES.name, "waiting", _CHOSEN, tags=("queue",)),
             width=12,
+            step=True,
             no_value="no queue",
         ),
         drawn(
-            "Longest waits",
+            "Longest wait, by queue",
             "How long the caller who waits longest has waited, by queue. Orange dashes: the value"
             " may be wrong.",
             *apart(QUEUES.name, "longest_wait", _CHOSEN, tags=("queue",)),
@@ -181,7 +193,7 @@ QUEUES_BOARD: Final = live_board(
     ),
     (
         drawn(
-            "What became of callers, a minute",
+            "Callers a minute, by what became of them",
             "Callers a minute, by what became of them. `lost`: they left while the connection was"
             " away. A full queue turns callers away without a word: those are not counted.",
             *(
@@ -206,7 +218,7 @@ QUEUES_BOARD: Final = live_board(
             interval=_LATER,
         ),
         drawn(
-            "Service level over time",
+            "Service level, by queue",
             "Share of callers answered within the queue's service level, of all who were answered"
             " or gave up later than that, in each quarter of an hour.",
             _served("$timeFilter"),
@@ -224,35 +236,38 @@ QUEUES_BOARD: Final = live_board(
     ),
     (
         drawn(
-            "Agents by state",
+            "Agents, by state",
             "Agents by state, summed over the chosen queues: one of two queues counts in both."
             " Orange dashes: the value may be wrong.",
             *summed(AGENTS.name, "count", "state", _CHOSEN, _TOGETHER, within=("queue",)),
             overrides=_STATES,
             no_value="no agent",
+            step=True,
         ),
-        table(
-            "Agents by name",
-            "Of the agents that the operator named: their state, calls taken in the chosen time,"
-            " calls not answered, and time of their talks.",
-            live(
-                'SELECT last("status") AS "status", sum("answered") AS "answered",'
-                ' sum("unanswered") AS "unanswered", sum("talk_sum") AS "talk_sum" FROM'
-                f" {source(AGENTS.name, '$timeFilter', _CHOSEN, _BY_NAME)}"
-                f' GROUP BY "agent" SLIMIT {10 * MOST_SERIES}',
-                table=True,
-            ),
-            width=8,
-            height=8,
-            names={
-                "agent": "agent",
-                "status": "now",
-                "answered": "taken",
-                "unanswered": "not answered",
-                "talk_sum": "talk, s",
-            },
-            sort="taken",
-            no_value="no agent is named",
+        _timed(
+            table(
+                "Agents by name",
+                "Of the agents that the operator named: their state, and in the chosen time calls"
+                " taken, calls not answered, and time of their talks.",
+                live(
+                    'SELECT last("status") AS "status", sum("answered") AS "answered",'
+                    ' sum("unanswered") AS "unanswered", sum("talk_sum") AS "talk_sum" FROM'
+                    f" {source(AGENTS.name, '$timeFilter', _CHOSEN, _BY_NAME)}"
+                    f' GROUP BY "agent" SLIMIT {10 * MOST_SERIES}',
+                    table=True,
+                ),
+                width=8,
+                height=8,
+                names={
+                    "agent": "agent",
+                    "status": "now",
+                    "answered": "taken",
+                    "unanswered": "missed",
+                    "talk_sum": "talk",
+                },
+                sort="taken",
+                no_value="no agent is named",
+            )
         ),
         UNCOUNTED,
     ),

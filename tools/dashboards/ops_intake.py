@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from tools.dashboards.axes import counts
 from tools.dashboards.colours import painted
-from tools.dashboards.kinds import lines, stat
+from tools.dashboards.kinds import lines
 from tools.dashboards.model import PROMETHEUS, Dashboard, Override, Panel, Target
 from tools.dashboards.ops_live import ROW as ASTERISK
 from tools.dashboards.ops_parts import (
@@ -13,11 +14,21 @@ from tools.dashboards.ops_parts import (
     BAD,
     GOOD,
     LAST_DAY_AND_NOW,
+    NOT_MEASURED,
     TAG,
+    figure,
     prom,
     quantile,
     red,
+    yes_or_no,
 )
+
+THREE: Final = (
+    painted("half under", GOOD),
+    painted("95 % under", "#ff9830"),
+    painted("99 % under", BAD),
+)
+"""Colours of the quantiles of a time."""
 
 INTAKE: Final = Dashboard(
     uid="collector-intake",
@@ -29,14 +40,14 @@ INTAKE: Final = Dashboard(
     refresh="1m",
     rows=(
         (
-            stat(
+            figure(
                 "Reports waiting",
                 "Accepted reports that a target does not have yet; the collector's disk has them.",
                 prom("sum(collector_outbox_reports)"),
                 width=4,
                 steps=((None, "green"), (10_000, "orange"), (100_000, "red")),
             ),
-            stat(
+            figure(
                 "Oldest waiting",
                 "Age of the oldest report that a target does not have yet. Over 15 minutes is an"
                 " alert.",
@@ -45,53 +56,53 @@ INTAKE: Final = Dashboard(
                 unit="s",
                 steps=((None, "green"), (300, "orange"), (900, "red")),
             ),
-            stat(
-                "Taking reports",
-                "1 while every collector takes reports, 0 while one answers 503.",
-                prom("min(collector_outbox_accepting)"),
-                width=4,
-                unit="none",
-                line=False,
-                steps=((None, "red"), (1, "green")),
+            yes_or_no(
+                figure(
+                    "Takes reports",
+                    "Yes while every collector takes reports, no while one answers 503.",
+                    prom("min(collector_outbox_accepting)"),
+                    width=4,
+                    unit="none",
+                    steps=((None, "red"), (1, "green")),
+                )
             ),
-            stat(
-                "Writer blocked",
-                "1 while delivery makes no progress: a target is away, or denies the token.",
-                prom("max(collector_writer_blocked)"),
-                width=4,
-                unit="none",
-                line=False,
-                steps=ALARM,
+            yes_or_no(
+                figure(
+                    "Delivery blocked",
+                    "Yes while delivery makes no progress: a target is away, or denies the token.",
+                    prom("max(collector_writer_blocked)"),
+                    width=4,
+                    unit="none",
+                    steps=ALARM,
+                )
             ),
-            stat(
+            figure(
                 "Dead letters",
                 "Lines that a target refused for good: `collector outbox dead` lists them.",
                 prom("sum(collector_dead_letters)"),
                 width=4,
-                line=False,
                 steps=ALARM,
             ),
-            stat(
-                "Rate limit, addresses",
+            figure(
+                "Addresses heard today",
                 "Sender addresses, as keyed digests in memory, that the rate limit counts today.",
                 prom("sum(collector_rate_limit_addresses)"),
                 width=4,
             ),
         ),
         (
-            lines(
-                "Reports by outcome",
-                "Submissions a second by sender and outcome: accepted, or the reason of refusal.",
+            counts(
+                "Submissions a minute, by sender and outcome",
+                "Submissions a minute by sender and outcome: accepted, or the reason of refusal.",
                 (
                     prom(
-                        "sum by (intake, outcome)"
+                        "60 * sum by (intake, outcome)"
                         " (rate(collector_reports_total[$__rate_interval]))",
                         "{{intake}} {{outcome}}",
                     ),
                 ),
                 width=12,
-                unit="reqps",
-                legend="right",
+                no_value=NOT_MEASURED,
                 overrides=(
                     Override(
                         "byRegexp",
@@ -101,8 +112,8 @@ INTAKE: Final = Dashboard(
                     red("/ unavailable$/"),
                 ),
             ),
-            lines(
-                "Refused in 5 minutes, by reason",
+            counts(
+                "Submissions refused in 5 minutes, by reason",
                 "Submissions refused in the 5 minutes before. `rate-limited` and `unavailable` are"
                 " our own doing; the rest is the senders'.",
                 (
@@ -113,7 +124,7 @@ INTAKE: Final = Dashboard(
                     ),
                 ),
                 width=12,
-                legend="right",
+                no_value="none was refused",
                 overrides=(red("/^unavailable$/"),),
             ),
         ),
@@ -128,40 +139,55 @@ INTAKE: Final = Dashboard(
                 ),
                 width=8,
                 unit="s",
+                no_value="nobody sent anything",
+                overrides=THREE,
             ),
-            lines(
-                "Nodes, by what became of them",
-                "Nodes in accepted submissions, a second: stored, or why they were ignored.",
+            counts(
+                "Nodes a minute, by what became of them",
+                "Nodes in accepted submissions, a minute: stored, or why they were ignored.",
                 (
                     prom(
-                        "sum by (outcome) (rate(collector_nodes_total[$__rate_interval]))",
+                        "60 * sum by (outcome) (rate(collector_nodes_total[$__rate_interval]))",
                         "{{outcome}}",
                     ),
                 ),
                 width=8,
-                unit="cps",
-                overrides=(painted("stored", GOOD),),
+                no_value=NOT_MEASURED,
+                overrides=(
+                    painted("stored", GOOD),
+                    painted("private", "#9fa3ad"),
+                    painted("unlisted", "#ff9830"),
+                ),
             ),
-            lines(
-                "Outbox, reports waiting and their age",
+            counts(
+                "Reports waiting, and age of the oldest (right)",
                 "Reports that a target does not have yet (left), age of the oldest (right).",
                 (
                     prom("sum by (target) (collector_outbox_reports)", "waiting for {{target}}"),
-                    prom("max by (target) (collector_outbox_age_seconds)", "oldest for {{target}}"),
+                    prom(
+                        "max by (target) (collector_outbox_age_seconds)",
+                        "oldest for {{target}}",
+                    ),
                 ),
                 width=8,
+                fill=0,
+                no_value=NOT_MEASURED,
                 overrides=(
                     Override(
-                        "byName",
-                        "age of the oldest",
-                        {"unit": "s", "custom.axisPlacement": "right"},
+                        "byRegexp",
+                        "/^oldest for /",
+                        {
+                            "unit": "s",
+                            "custom.axisPlacement": "right",
+                            "custom.lineStyle": {"fill": "dash", "dash": [6, 4]},
+                        },
                     ),
                 ),
             ),
         ),
         (
             lines(
-                "InfluxDB, time of a write",
+                "Time of a write to InfluxDB",
                 "Time of a write request to InfluxDB.",
                 (
                     quantile(0.5, "collector_writer_request_seconds", "half under"),
@@ -169,37 +195,45 @@ INTAKE: Final = Dashboard(
                 ),
                 width=8,
                 unit="s",
+                no_value="nothing was written",
+                overrides=THREE,
             ),
             lines(
-                "InfluxDB, writes by outcome",
-                "Write requests to InfluxDB a second, by outcome.",
+                "Writes to InfluxDB a minute, by outcome",
+                "Write requests to InfluxDB a minute, by outcome.",
                 (
                     prom(
-                        "sum by (outcome)"
+                        "60 * sum by (outcome)"
                         " (rate(collector_writer_requests_total[$__rate_interval]))",
                         "{{outcome}}",
                     ),
                 ),
                 width=8,
-                unit="reqps",
+                no_value="nothing was written",
                 overrides=(painted("written", GOOD), red("/^(denied|unavailable|rejected)$/")),
             ),
             lines(
-                "Commits of the outbox",
-                "Commits a second, each of many reports; a failed one answers its senders 503.",
+                "Commits of the outbox a minute",
+                "Commits a minute, each of many reports; a failed one answers its senders 503.",
                 (
-                    prom("sum(rate(collector_outbox_commits_total[$__rate_interval]))", "commits"),
-                    prom("sum(rate(collector_outbox_failures_total[$__rate_interval]))", "failed"),
+                    prom(
+                        "60 * sum(rate(collector_outbox_commits_total[$__rate_interval]))",
+                        "commits",
+                    ),
+                    prom(
+                        "60 * sum(rate(collector_outbox_failures_total[$__rate_interval]))",
+                        "failed",
+                    ),
                 ),
                 width=8,
-                unit="cps",
+                no_value=NOT_MEASURED,
                 overrides=(painted("commits", GOOD), painted("failed", BAD)),
             ),
         ),
         (
             Panel(
                 kind="bargauge",
-                title="Tag budgets",
+                title="Share of each tag's budget that is spent",
                 description=(
                     "Share of each tag's budget of distinct values that is spent. Past it a new"
                     " value is stored as `other`. Over 80 % is an alert."
@@ -216,7 +250,7 @@ INTAKE: Final = Dashboard(
                 unit="percentunit",
                 no_value="no value seen yet",
                 steps=((None, "green"), (0.6, "orange"), (0.8, "red")),
-                defaults={"min": 0, "max": 1, "color": {"mode": "thresholds"}},
+                defaults={"min": 0, "max": 1, "decimals": 1, "color": {"mode": "thresholds"}},
                 options={
                     "displayMode": "basic",
                     "orientation": "horizontal",
@@ -224,10 +258,11 @@ INTAKE: Final = Dashboard(
                     "minVizWidth": 0,
                     "minVizHeight": 10,
                     "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+                    "text": {"titleSize": 12, "valueSize": 16},
                 },
             ),
-            lines(
-                "Values over budget",
+            counts(
+                "Values over their budget in an hour, by tag",
                 "Tag values stored as `other` in the hour before, because the budget was spent.",
                 (
                     prom(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from tools.dashboards.axes import counts
 from tools.dashboards.kinds import lines
 from tools.dashboards.ops_parts import prom, red
 
 ROW: Final = (
     lines(
-        "StatsD: samples taken",
+        "StatsD samples a second",
         "Samples of StatsD taken a second, by Asterisk.",
         (
             prom(
@@ -18,20 +19,21 @@ ROW: Final = (
             ),
         ),
         width=6,
-        unit="cps",
+        fill=0,
         no_value="none",
     ),
-    lines(
-        "StatsD: dropped, by reason",
+    counts(
+        "StatsD dropped a minute",
         "Samples and datagrams of StatsD dropped a minute, by reason. `mapped-away` is meant to be;"
         " `kernel` is a receive buffer that was full, `foreign-address` a datagram of no Asterisk.",
         (prom("sum by (reason) (increase(collector_statsd_dropped_total[1m]))", "{{reason}}"),),
         width=6,
+        fill=0,
         overrides=(red("/^kernel$/"),),
         no_value="none",
     ),
     lines(
-        "AMI: events",
+        "AMI events a second",
         "Events of manager interfaces a second, by Asterisk; those that are not read included.",
         (
             prom(
@@ -40,11 +42,11 @@ ROW: Final = (
             ),
         ),
         width=6,
-        unit="cps",
+        fill=0,
         no_value="none",
     ),
-    lines(
-        "AMI: connections that ended",
+    counts(
+        "AMI ends in an hour",
         "Connections to manager interfaces that ended or failed in the hour before, by reason, and"
         " questions that an Asterisk refuses for want of a right.",
         (
@@ -58,6 +60,7 @@ ROW: Final = (
             ),
         ),
         width=6,
+        fill=0,
         no_value="none",
     ),
 )

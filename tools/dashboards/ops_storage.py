@@ -10,13 +10,16 @@ from collector.schema import (
 )
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import daily, lines, stat
-from tools.dashboards.model import USAGE_RAW, Dashboard, Target
+from tools.dashboards.model import USAGE_RAW, Dashboard, Override, Target
 from tools.dashboards.ops_parts import (
     BAD,
     GOOD,
+    NOT_MEASURED,
     TAG,
+    figure,
     prom,
 )
+from tools.dashboards.queries import OVER
 
 STORAGE: Final = Dashboard(
     uid="collector-storage",
@@ -28,30 +31,27 @@ STORAGE: Final = Dashboard(
     refresh="5m",
     rows=(
         (
-            stat(
-                "Disk free",
+            figure(
+                "Disk free, share",
                 "Free share of the disk that holds the outbox. Under 10 % is an alert.",
                 prom("min(collector_disk_free_bytes / collector_disk_size_bytes)", now=True),
                 width=6,
-                line=False,
                 unit="percentunit",
                 steps=((None, "red"), (0.1, "orange"), (0.2, "green")),
-                defaults={"min": 0, "max": 1},
+                defaults={"decimals": 0},
             ),
-            stat(
+            figure(
                 "Disk free, bytes",
                 "Room left for the collector on the disk of the outbox.",
                 prom("min(collector_disk_free_bytes)", now=True),
                 width=6,
-                line=False,
                 unit="bytes",
             ),
-            stat(
+            figure(
                 "Outbox on disk",
                 "Size of the outbox, with the delivered lines that are kept for replay.",
                 prom("sum(collector_outbox_bytes)", now=True),
                 width=6,
-                line=False,
                 unit="bytes",
             ),
             stat(
@@ -63,7 +63,8 @@ STORAGE: Final = Dashboard(
                     table=True,
                 ),
                 width=6,
-                unit="time:YYYY-MM-DD",
+                unit="time:YYYY\u2011MM\u2011DD",
+                height=3,
                 colour="text",
                 line=False,
                 fields="/^Time$/",
@@ -72,35 +73,60 @@ STORAGE: Final = Dashboard(
         ),
         (
             lines(
-                "Disk",
-                "Room left on the disk of the outbox, and the outbox itself.",
+                "Disk free, and size of the outbox (right)",
+                "Room left on the disk of the outbox, and the outbox itself (right).",
                 (
                     prom("min(collector_disk_free_bytes)", "free"),
                     prom("sum(collector_outbox_bytes)", "outbox"),
                 ),
                 width=12,
                 unit="bytes",
-                overrides=(painted("free", GOOD), painted("outbox", "#5794f2")),
+                no_value=NOT_MEASURED,
+                overrides=(
+                    painted("free", GOOD),
+                    Override(
+                        "byName",
+                        "outbox",
+                        {
+                            "color": {"mode": "fixed", "fixedColor": "#5794f2"},
+                            "custom.axisPlacement": "right",
+                            "custom.fillOpacity": 0,
+                        },
+                    ),
+                ),
             ),
             lines(
-                "Raw reports a day",
+                "Reports a day: raw ones kept, and those counted",
                 "Reports in usage_raw by the day (UTC) on which they came: what can still be"
-                " computed again. The day under way is as far as it has come.",
+                " computed again; dashed, those that the daily series have. Complete days only.",
                 (
                     Target(
                         USAGE_RAW,
                         f'SELECT count("nodes") FROM "{SERVER_REPORT.name}" WHERE $timeFilter'
-                        " GROUP BY time(1d) fill(0)",
+                        f" AND time < {OVER} GROUP BY time(1d) fill(0)",
                         "raw",
                     ),
                     daily(
-                        f'SELECT "reports" FROM "{DAILY_USAGE.name}" WHERE $timeFilter',
-                        "in the daily series",
+                        f'SELECT "reports" FROM "{DAILY_USAGE.name}" WHERE $timeFilter'
+                        f" AND time < {OVER}",
+                        "counted",
                     ),
                 ),
                 width=12,
                 step=True,
-                overrides=(painted("raw", "#5794f2"), painted("in the daily series", "#ff9830")),
+                overrides=(
+                    painted("raw", "#5794f2"),
+                    Override(
+                        "byName",
+                        "counted",
+                        {
+                            "color": {"mode": "fixed", "fixedColor": "#ff9830"},
+                            "custom.fillOpacity": 0,
+                            "custom.lineStyle": {"fill": "dash", "dash": [6, 6]},
+                        },
+                    ),
+                ),
+                no_value="no raw report",
             ),
         ),
         (
@@ -114,16 +140,17 @@ STORAGE: Final = Dashboard(
                 no_value="InfluxDB 2 alone tells it",
             ),
             lines(
-                "Lines written to InfluxDB",
-                "Lines a second by what became of them: written, or set aside as dead letters.",
+                "Lines to InfluxDB a minute, by what became of them",
+                "Lines a minute by what became of them: written, or set aside as dead letters.",
                 (
                     prom(
-                        "sum by (outcome) (rate(collector_writer_lines_total[$__rate_interval]))",
+                        "60 * sum by (outcome)"
+                        " (rate(collector_writer_lines_total[$__rate_interval]))",
                         "{{outcome}}",
                     ),
                 ),
                 width=12,
-                unit="cps",
+                no_value="nothing was written",
                 overrides=(painted("written", GOOD), painted("dead-letter", BAD)),
             ),
         ),
