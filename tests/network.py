@@ -28,7 +28,7 @@ TAGS = {
     "daily_usage": (),
     "daily_nodes": ("dimension", "value", "within", "within_value"),
     "daily_servers": ("dimension", "value", "within", "within_value"),
-    "daily_packages": ("package", "version"),
+    "daily_packages": ("package", "upstream", "version"),
     "daily_upgrades": ("from_version", "to_version"),
     "hourly_usage": (),
 }

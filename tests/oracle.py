@@ -312,7 +312,11 @@ class Oracle:
 
     def node_tables(self, day: int) -> Points:
         """Points of `daily_nodes` of a day."""
-        return _tables(self.units(day), NODE_KEYS, day, "nodes", self.final(day))
+        points = _tables(self.units(day), NODE_KEYS, day, "nodes", self.final(day))
+        sums: Counter[tuple[str, ...]] = Counter()
+        for (_, tags), fields in points.items():
+            sums[_table_of(tags)] += fields["nodes"]
+        return {key: fields | {"total": sums[_table_of(key[1])]} for key, fields in points.items()}
 
     def server_tables(self, day: int) -> Points:
         """Points of `daily_servers` of a day."""
@@ -343,7 +347,11 @@ class Oracle:
             if not set(counts) - {"none", "other"}:
                 continue
             for version, count in counts.items():
-                tags = (("package", package), ("version", version))
+                tags = (
+                    ("package", package),
+                    ("upstream", _upstream(version)),
+                    ("version", version),
+                )
                 points[day * DAY, tags] = _counted("servers", count, day, self.final(day))
         return points
 
@@ -468,6 +476,19 @@ def _length(uptime: int | None) -> str:
     if uptime is None:
         return "unknown"
     return "0-24h" if uptime < 24 else "24h-30d" if uptime < 30 * 24 else "30d+"
+
+
+def _table_of(tags: Tags) -> tuple[str, ...]:
+    dimension, within, within_value = (
+        dict(tags)[name] for name in ("dimension", "within", "within_value")
+    )
+    return dimension, within, within_value
+
+
+def _upstream(version: str) -> str:
+    upstream = re.sub(r"(.)-[^-]*$", r"\1", re.sub(r"^[0-9]+:", "", version))
+    words = ("", "all", "none", "other", "unknown")
+    return version if upstream in words or _label(upstream) != upstream else upstream
 
 
 def _known(values: Iterable[str]) -> set[str]:

@@ -52,7 +52,7 @@ _OF: Final = {
         **dict.fromkeys((*_OF_NODES, "new_nodes"), "nodes"),
         "lapsed_nodes": "nodes_30_days_back",
     },
-    DAILY_NODES.name: {"nodes": "within", "weekly": "within"},
+    DAILY_NODES.name: {"nodes": "within", "weekly": "within", "total": "within"},
     DAILY_SERVERS.name: {"servers": "within", "weekly": "within"},
     DAILY_PACKAGES.name: {"servers": "servers", "weekly": "servers"},
     DAILY_UPGRADES.name: {"nodes": "changed"},

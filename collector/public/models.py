@@ -21,7 +21,7 @@ from collector.schema import (
     Tag,
 )
 
-_PACKAGE, _VERSION = DAILY_PACKAGES.tags
+_PACKAGE, _VERSION, _ = DAILY_PACKAGES.tags
 _FROM_VERSION, _TO_VERSION = DAILY_UPGRADES.tags
 
 

@@ -20,6 +20,7 @@ from collector.rollup.tables import Cell, TableInput, published_tables, usage_co
 from collector.rollup.uptimes import uptime_median, uptime_table
 from collector.rollup.windows import WindowCounts
 from collector.schema import (
+    ALL,
     ASL_VERSION,
     ASTERISK_VERSION,
     CONTAINED,
@@ -44,6 +45,7 @@ Points = dict[tuple[int, Tags], dict[str, FieldValue]]
 _WEEK: Final = 7
 _SUNDAY: Final = 3
 """Weekday number of Sunday, counted from 1970-01-01, a Thursday."""
+_WORDS: Final = frozenset({ALL, NONE, OTHER, UNKNOWN})
 _SEPARATOR: Final = "\n"
 """Separator that joins two labels; labels never contain it."""
 
@@ -75,7 +77,7 @@ def usage_points(
     }
     return (
         {(time, ()): fields},
-        _cells(node_cells, time, "nodes", final=final),
+        _with_totals(_cells(node_cells, time, "nodes", final=final)),
         _cells(published_tables(servers, k), time, "servers", final=final),
     )
 
@@ -115,10 +117,26 @@ def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
         if loss := servers - sum(published.values()):
             published[OTHER] = loss
         for version, count in published.items():
-            points[time, (("package", package), ("version", version))] = _counted(
-                "servers", count, time, final=final
+            tags = (
+                ("package", package),
+                ("upstream", upstream_version(version)),
+                ("version", version),
             )
+            points[time, tags] = _counted("servers", count, time, final=final)
     return points
+
+
+def upstream_version(version: str) -> str:
+    """A version of a Debian package without its epoch and revision: `3.6.0` of `2:3.6.0-1.deb12`.
+
+    A version of which nothing or a word of the tables would be left is returned unchanged.
+    Format: https://www.debian.org/doc/debian-policy/ch-controlfields.html#version
+    """
+    epoch, colon, rest = version.partition(":")
+    rest = rest if colon and epoch.isdigit() else version
+    upstream = rest.rpartition("-")[0] or rest
+    reads_as_itself = bool(upstream) and published_label(upstream) == upstream
+    return upstream if reads_as_itself and upstream not in _WORDS else version
 
 
 def _packages(sets: pl.DataFrame) -> dict[str, Counter[str]]:
@@ -196,6 +214,15 @@ def _cells(cells: Iterable[Cell], time: int, field: str, *, final: bool) -> Poin
         ): _counted(field, cell.count, time, final=final)
         for cell in cells
     }
+
+
+def _with_totals(points: Points) -> Points:
+    """Add to each point the sum of the table that it is a row of: a table has no tag `value`."""
+    totals: Counter[tuple[str, ...]] = Counter()
+    tables = {key: tuple(value for name, value in key[1] if name != "value") for key in points}
+    for key, fields in points.items():
+        totals[tables[key]] += int(fields["nodes"])
+    return {key: fields | {"total": totals[tables[key]]} for key, fields in points.items()}
 
 
 def _counted(field: str, count: int, time: int, *, final: bool) -> dict[str, FieldValue]:

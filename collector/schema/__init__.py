@@ -208,6 +208,7 @@ DAILY_NODES = Measurement(
     TABLE_TAGS,
     (
         _count("nodes", "nodes", "distinct nodes with this value, by the day's last report"),
+        _count("total", "nodes", "all nodes of the table, of which those are a part"),
         FINAL,
         WEEKLY,
     ),
@@ -231,6 +232,7 @@ DAILY_PACKAGES = Measurement(
     (
         Tag("package", "name of the Debian package"),
         Tag("version", "its version, `none` where it is not installed, or `other`"),
+        Tag("upstream", "the version without Debian's epoch and revision, `none` or `other`"),
     ),
     (_count("servers", "servers", "distinct servers, by the day's last report"), FINAL, WEEKLY),
 )

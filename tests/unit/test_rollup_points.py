@@ -11,6 +11,7 @@ from collector.rollup.points import (
     hourly_points,
     package_points,
     upgrade_points,
+    upstream_version,
     usage_points,
 )
 from tests.days import One, day
@@ -32,6 +33,24 @@ def packages(k: int, *servers: dict[str, str]) -> dict[str, dict[str, int]]:
         assert fields.keys() == {"servers", "final"}
         found.setdefault(named["package"], {})[named["version"]] = int(fields["servers"])
     return found
+
+
+def test_a_package_version_is_published_with_its_upstream_version() -> None:
+    for version, upstream in {
+        "2:3.6.0-1.deb12": "3.6.0",
+        "1.14-1": "1.14",
+        "2:22.4.1+asl3-3.5.0-1.deb12": "22.4.1+asl3-3.5.0",
+        "3.6.0": "3.6.0",
+        "1:3.1.0-2": "3.1.0",
+        "a:b-1": "a:b",
+        "-1": "-1",
+        "1:": "1:",
+        "other-1": "other-1",
+        "1:N0ne-2": "1:N0ne-2",
+        "none": "none",
+        "other": "other",
+    }.items():
+        assert upstream_version(version) == upstream
 
 
 def servers(*groups: tuple[int, dict[str, str]]) -> list[dict[str, str]]:
