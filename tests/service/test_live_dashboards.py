@@ -92,7 +92,7 @@ def test_numbers_of_now_are_the_last_values_summed_over_the_chosen_asterisks(liv
     for title, measurement in (
         ("Channels now", CHANNELS),
         ("Contacts reachable", PJSIP_CONTACTS),
-        ("Unreachable", PJSIP_CONTACTS),
+        ("Contacts lost", PJSIP_CONTACTS),
     ):
         (query,) = panel(board, title)
         ((row),) = live.ask(query.text, chosen(board))
@@ -106,7 +106,10 @@ def test_numbers_of_now_are_the_last_values_summed_over_the_chosen_asterisks(liv
 
 def test_what_may_be_wrong_is_drawn_apart_for_as_long_as_it_may_be(live: Live) -> None:
     (board,) = (each for each in BOARDS if each["uid"] == "asterisk-live")
-    for title, measurement in (("Channels", CHANNELS), ("Dialplan: $gauge", STATSD_GAUGE)):
+    for title, measurement in (
+        ("Channels, by Asterisk", CHANNELS),
+        ("Gauges of the dialplan: $gauge", STATSD_GAUGE),
+    ):
         sure, unsure = (live.ask(each.text, chosen(board)) for each in panel(board, title))
         column = "last"
         drawn = {
@@ -162,12 +165,12 @@ def number(live: Live, board: str, title: str) -> dict[str, float]:
 
 def test_the_wallboard_shows_each_queue_as_it_is(told: Live) -> None:
     board = "asterisk-queues"
-    assert number(told, board, "Waiting") == {"support": 4, "sales": 0}
-    assert number(told, board, "Longest wait") == {"support": 70, "sales": 0}
-    assert number(told, board, "Agents free") == {"support": 2, "sales": 1}
-    assert number(told, board, "Agents at work") == {"support": 4}
-    assert number(told, board, "Gave up in an hour") == {"support": 4, "sales": 0}
-    levels = number(told, board, "Service level")
+    assert number(told, board, "Callers waiting now") == {"support": 4, "sales": 0}
+    assert number(told, board, "Longest wait now") == {"support": 70, "sales": 0}
+    assert number(told, board, "Agents free now") == {"support": 2, "sales": 1}
+    assert number(told, board, "Agents at work now") == {"support": 4}
+    assert number(told, board, "Callers who gave up, last hour") == {"support": 4, "sales": 0}
+    levels = number(told, board, "Service level, last hour")
     assert levels["support"] == pytest.approx(9 / (10 + 4 - 2))
     # Nobody called: that is no bad service.
     assert levels.get("sales") is None
@@ -179,9 +182,9 @@ def test_the_wallboard_shows_each_queue_as_it_is(told: Live) -> None:
 
 def test_numbers_of_calls_and_trunks_are_those_that_were_stored(told: Live) -> None:
     assert number(told, "asterisk-calls", "Calls now") == {"": 5}
-    assert number(told, "asterisk-calls", "Answered") == {"": 0.25}
-    assert number(told, "asterisk-calls", "Mean talk") == {"": 45}
-    assert number(told, "asterisk-calls", "Failed in an hour") == {"": 2}
-    assert number(told, "asterisk-calls", "Not logged in") == {"": 1}
+    assert number(told, "asterisk-calls", "Answered, 1 h") == {"": 0.25}
+    assert number(told, "asterisk-calls", "Mean talk, 1 h") == {"": 45}
+    assert number(told, "asterisk-calls", "Failed, 1 h") == {"": 2}
+    assert number(told, "asterisk-calls", "AMI not logged in") == {"": 1}
     assert number(told, "asterisk-quality", "Trunks down") == {"": 1}
-    assert number(told, "asterisk-quality", "Attempts that failed") == {"": 0.5}
+    assert number(told, "asterisk-quality", "Calls out failed") == {"": 0.5}

@@ -331,6 +331,13 @@ def test_a_range_ends_with_the_last_complete_day_in_utc() -> None:
         assert board["timezone"] == "utc"
 
 
+def test_every_panel_that_the_runbook_names_is_there() -> None:
+    titles = {panel["title"] for board in ALL for panel in board["panels"]}
+    named = re.findall(r'"([A-Z][^"]+)"', (ROOT / "docs/runbook.md").read_text(encoding="utf-8"))
+    assert len(named) > 15
+    assert not [name for name in named if not any(each.startswith(name) for each in titles)]
+
+
 def test_links_between_dashboards_keep_time_and_variables() -> None:
     for board in ALL:
         (link,) = board["links"]
