@@ -139,7 +139,30 @@ async def test_over_a_network_without_tls_no_answer_with_passwords_is_asked_for(
         task = asyncio.create_task(connection.during(talk()))
         await until(lambda: server.asked[STATE[-1]] > 0)
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         assert server.asked["PJSIPShowRegistrationsOutbound"] == 0
+
+
+async def test_connection_is_closed_however_often_its_task_is_cancelled() -> None:
+    async with AmiServer().listening() as server:
+        connection = await connect(server, confidential=False)
+        begun = asyncio.Event()
+
+        async def slow_to_end() -> None:
+            try:
+                begun.set()
+                await asyncio.Event().wait()
+            finally:
+                begun.clear()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(connection.during(slow_to_end()))
+        await begun.wait()
+        task.cancel()
+        await until(lambda: not begun.is_set())
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: server.leavers == 1)
 
 
 @pytest.mark.parametrize("secret", ["wrong", SECRET.upper()])

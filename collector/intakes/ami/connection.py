@@ -136,8 +136,9 @@ class Connection:
         finally:
             for task in (reading, talking):
                 task.cancel()
-            await asyncio.gather(reading, talking, return_exceptions=True)
+            # Before the wait: a second cancellation ends that.
             self._writer.transport.abort()
+            await asyncio.gather(reading, talking, return_exceptions=True)
 
     async def _read(self) -> None:
         """Read and handle messages until the connection ends."""
