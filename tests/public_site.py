@@ -48,7 +48,8 @@ def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) ->
         influx_prefix=databases.prefix,
         **settings,
     )
-    loop = asyncio.new_event_loop()
+    runs = asyncio.Runner()
+    loop = runs.get_loop()
     stop = asyncio.Event()
     ready = threading.Event()
     address: list[str] = []
@@ -75,8 +76,9 @@ def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) ->
                 await runner.cleanup()
 
     def run() -> None:
-        with contextlib.closing(loop):
-            loop.run_until_complete(serve())
+        # At its end transports that are closing are closed, unlike with a mere loop.
+        with runs:
+            runs.run(serve())
 
     thread = threading.Thread(target=run)
     thread.start()
