@@ -7,6 +7,7 @@ numbers always give the same bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -136,6 +137,11 @@ PACKAGES: Final = Dataset("daily/packages", DAILY_PACKAGES, ("package", "version
 UPGRADES: Final = Dataset("upgrades", DAILY_UPGRADES, ("from_version", "to_version"), ())
 
 DATASETS: Final = (DAILY, NODES, SERVERS, PACKAGES, UPGRADES)
+
+
+def without_formula(text: str) -> str:
+    """A text for a cell of CSV, with an apostrophe before what a spreadsheet would run."""
+    return f"'{text}" if re.match(_FORMULA, text) else text
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:

@@ -61,11 +61,13 @@ SPAN: Final = (
 )
 NOT_MODIFIED: Final = Answer("the version in If-None-Match is current")
 NOT_READABLE: Final = problem("the series cannot be read now", "Retry-After")
-_READ: Final = {
+READ: Final = {
     HTTPStatus.NOT_MODIFIED: NOT_MODIFIED,
     HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE,
 }
-_WRONG: Final = problem("a parameter is unknown or has an invalid value: `invalid-parameter`")
+WRONG_PARAMETER: Final = problem(
+    "a parameter is unknown or has an invalid value: `invalid-parameter`"
+)
 
 
 def data_operations() -> Iterator[Operation]:
@@ -87,9 +89,9 @@ def data_operations() -> Iterator[Operation]:
                 media[item],
                 parameters=(Parameter("day", "a complete day", _A_DAY, path=True),),
                 variant_of=dataset.name,
-                more=_READ
+                more=READ
                 | {
-                    HTTPStatus.BAD_REQUEST: _WRONG,
+                    HTTPStatus.BAD_REQUEST: WRONG_PARAMETER,
                     HTTPStatus.NOT_FOUND: problem("the day is not complete, or has no data"),
                 },
             )
@@ -120,7 +122,7 @@ def _span(
         DATA,
         media,
         parameters=(*SPAN, *_filters(dataset)),
-        more=_READ | {HTTPStatus.BAD_REQUEST: _WRONG},
+        more=READ | {HTTPStatus.BAD_REQUEST: WRONG_PARAMETER},
         variant_of=dataset.name if suffix else "",
     )
 

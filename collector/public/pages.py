@@ -24,6 +24,7 @@ from collector.public.contexts import (
     privacy_page_context,
 )
 from collector.public.datasets import DATASETS
+from collector.public.events import EVENTS
 from collector.public.freshness import Freshness, freshness
 from collector.public.headers import page_policy
 from collector.public.language import LANGUAGES, Language, language
@@ -51,6 +52,8 @@ _CHANNEL_NAMES: Final = {
     "voter": "Voter",
     "usrp": "USRP",
 }
+_SMALL: Final = (EVENTS.path, "freshness")
+"""Downloads that are not of counts."""
 LONG_PAGES: Final = ("privacy", "method", "my-data", "api")
 
 
@@ -142,7 +145,7 @@ class Pages:
             label=partial(_label, lang),
             k=self._settings.k_anonymity,
             grafana=self._settings.grafana_url,
-            downloads=[*downloads, {"path": "freshness", "short": ""}],
+            downloads=[*downloads, *({"path": path, "short": ""} for path in _SMALL)],
         )
 
     async def privacy(self, lang: Language, request: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from collector.events.event import Kind
 from collector.problems import Reason, Refusal
 from collector.public.datasets import Dataset
 from collector.public.definitions import MEASURES
@@ -15,6 +16,7 @@ from collector.schema import ALL, LABEL_LENGTH, NODE_DIMENSIONS
 DAY_PATTERN: Final = r"\d{4}-\d{2}-\d{2}"
 _CHOICES: Final = {
     "measure": frozenset(item.name for item in MEASURES),
+    "kind": frozenset(Kind),
     "within": frozenset((ALL, *NODE_DIMENSIONS)),
 }
 

@@ -15,6 +15,7 @@ from collector.operations import Operation
 from collector.privacy_section import PrivacySection
 from collector.public.badge import Badges
 from collector.public.downloads import Downloads
+from collector.public.events import EventRoutes, event_operations
 from collector.public.freshness import FreshnessRoutes
 from collector.public.headers import Prepared, public_headers
 from collector.public.language import LANGUAGES
@@ -52,12 +53,19 @@ class Site:
     ) -> None:
         self._settings = settings
         librenms = librenms_operations() if settings.librenms else ()
-        self.operations = [*data_operations(), *librenms, *other_operations(), *operations]
+        self.operations = [
+            *data_operations(),
+            *event_operations(),
+            *librenms,
+            *other_operations(),
+            *operations,
+        ]
         self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
         self._parts = (
             Pages(settings, series, self.operations, privacy),
             Downloads(influx, series, retention_s=settings.retention_raw, k=settings.k_anonymity),
             FreshnessRoutes(series),
+            EventRoutes(series),
             Badges(series),
             Reports(series),
         )

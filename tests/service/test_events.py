@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import io
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from collector.events.event import Event, Kind, outage
+from collector.events.event import Event, Kind, first_version, outage
 from collector.events.stored import read_events, write_events
 from collector.rollup.events import newcomers, outages
 from tests import dates
@@ -19,7 +22,8 @@ from tests.length import seeds
 from tests.network import Network, day_of, influx_of
 from tests.oracle import DAY, HOUR, Oracle, said
 from tests.owners import uuid_of
-from tests.sender import encoded, report
+from tests.public_site import problem_of, served
+from tests.sender import encoded, get, report, request
 
 NOTE = Event(day_of(EPOCH + 8), Kind.NOTE, "operator", "1", 'Mirror moved, "=+cmd" \\ , 50 %')
 
@@ -212,3 +216,45 @@ async def test_notes_outlive_a_forced_rollup_a_backup_and_a_restore(
     assert run("event", "remove", "2") == "removed: 1\n"
     async with influx_of(databases) as influx:
         assert await read_events(influx) == [Event(day, Kind.NOTE, "operator", "1", said)]
+
+
+async def test_downloads_of_events_are_json_or_csv_of_a_span_and_a_kind(
+    databases: Databases,
+) -> None:
+    network = Network(databases)
+    network.create()
+    stored = [
+        first_version(day_of(EPOCH), "asl_version", "=1+1"),
+        NOTE,
+        outage(datetime.fromtimestamp((EPOCH + 9) * DAY // 10**9, UTC), 3, 27),
+    ]
+    async with influx_of(databases) as influx:
+        await write_events(influx, stored)
+    with served(databases) as url:
+        answer = await asyncio.to_thread(get, url, "/v1/events.json")
+        assert answer.json["rows"] == [
+            {
+                "day": str(event.day),
+                **event.tags,
+                "text": event.text,
+                "hours": event.hours or None,
+                "expected": event.expected or None,
+            }
+            for event in stored
+        ]
+        tag = {"If-None-Match": answer.headers["etag"]}
+        again = await asyncio.to_thread(request, url, "GET", "/v1/events", headers=tag)
+        assert again.status == 304
+        path = f"/v1/events?from={NOTE.day}&kind=note"
+        assert [row["text"] for row in (await asyncio.to_thread(get, url, path)).json["rows"]] == [
+            NOTE.text
+        ]
+        table = (await asyncio.to_thread(get, url, "/v1/events.csv")).body.decode()
+        rows = list(csv.DictReader(io.StringIO(table)))
+        assert [row["text"] for row in rows] == [event.text for event in stored]
+        # A spreadsheet would run it.
+        assert rows[0]["item"] == "'=1+1"
+        assert rows[2]["hours"] == "3"
+        for wrong in ("kind=quake", "value=1", "from=never", "from=2026-01-02&to=2026-01-01"):
+            answer = await asyncio.to_thread(get, url, f"/v1/events?{wrong}")
+            assert problem_of(answer) == (400, "invalid-parameter")
