@@ -22,6 +22,7 @@ JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 CSV: Final = "text/csv"
 SVG: Final = "image/svg+xml"
+PYTHON: Final = "text/x-python"
 
 REPORTING: Final = "reporting"
 """Group (OpenAPI tag) of the routes that take reports."""

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NewType, TypeVar
-
-if TYPE_CHECKING:
-    import networkx as nx
+from heapq import heapify, heappop, heappush
+from typing import NewType, TypeVar
 
 ServerPseudonym = NewType("ServerPseudonym", str)
 NodePseudonym = NewType("NodePseudonym", str)
@@ -102,17 +100,16 @@ def suppress_grid(
 ) -> dict[tuple[RowKey, str], int]:
     """The cells (row, column) that may be published with the totals of `rows` and `columns`.
 
-    A cell under k, or in a row or column without a total here, is hidden. Further cells, with the
-    fewest units possible, are hidden so that the loss of every row and column is 0 or at least k.
-    The result is sorted, and does not depend on the order of the input.
+    A cell under k, or in a row or column without a total here, is hidden. Further cells are hidden
+    until the loss of every row and column is 0 or at least k: hiding any published cell of a line
+    makes it safe, and one cell may do so for its row and its column. Of the cells that make a line
+    safe, the one with the fewest units for each line that it makes safe is hidden next; of equal
+    ones the first by row and column. The result is sorted, and does not depend on the order of the
+    input.
 
-    An unsafe line is made safe by hiding any one of its published cells, so the problem is a
-    minimum-weight edge cover of these lines. Any cover costs at least the sum of the lines'
-    cheapest cells, less w(r) + w(c) - w(cell) for each row r and column c that one cell covers (w
-    being a line's cheapest), and these pairs are a matching since a line need be covered only once.
-    Conversely a matching, with the cheapest cell of every line outside it, is a cover of at most
-    that cost. So a maximum-weight matching of those savings gives a cheapest cover (Schrijver,
-    Combinatorial Optimization, 2003, chapter 19).
+    This is the greedy method for weighted set cover. As a cell is in two lines, it hides at most
+    half as many units again as the best choice would (V. Chvatal, "A greedy heuristic for the
+    set-covering problem", Mathematics of Operations Research 4, 1979).
 
     Raises ValueError if the published cells of a line exceed its total.
     """
@@ -128,8 +125,23 @@ def suppress_grid(
         column_sums[column] += count
     open_rows = {r for r in rows if not is_safe(_loss(rows[r], row_sums[r]), k)}
     open_columns = {c for c in columns if not is_safe(_loss(columns[c], column_sums[c]), k)}
-    for cell in _cheapest_cover(published, open_rows, open_columns):
-        del published[cell]
+
+    def price(cell: tuple[RowKey, str]) -> int:
+        """Twice the units for each line that hiding the cell makes safe; 0 if there is none."""
+        lines = (cell[0] in open_rows) + (cell[1] in open_columns)
+        return 2 * published[cell] // lines if lines else 0
+
+    queue = [(cost, cell) for cell in published if (cost := price(cell))]
+    heapify(queue)
+    while queue:
+        cost, cell = heappop(queue)
+        # Prices only rise, so a cell whose price has changed is looked at again later.
+        if (now := price(cell)) == cost:
+            del published[cell]
+            open_rows.discard(cell[0])
+            open_columns.discard(cell[1])
+        elif now:
+            heappush(queue, (now, cell))
     return published
 
 
@@ -137,38 +149,3 @@ def _loss(total: int, published: int) -> int:
     if published > total:
         raise ValueError(f"cells of {published} units in a line of {total}")
     return total - published
-
-
-def _cheapest_cover(
-    published: Mapping[tuple[RowKey, str], int], rows: set[RowKey], columns: set[str]
-) -> set[tuple[RowKey, str]]:
-    """The cells of least total weight that cover each of these lines; `published` is sorted."""
-    import networkx as nx  # noqa: PLC0415 - commands that only make pseudonyms start without it
-
-    row_cheapest: dict[RowKey, tuple[RowKey, str]] = {}
-    column_cheapest: dict[str, tuple[RowKey, str]] = {}
-    for cell, count in published.items():
-        row, column = cell
-        if row in rows and (row not in row_cheapest or count < published[row_cheapest[row]]):
-            row_cheapest[row] = cell
-        if column in columns and (
-            column not in column_cheapest or count < published[column_cheapest[column]]
-        ):
-            column_cheapest[column] = cell
-
-    # Vertices are numbers, so that the matching does not depend on the hash of a name.
-    row_number = {row: number for number, row in enumerate(row_cheapest)}
-    column_number = {c: number for number, c in enumerate(column_cheapest, start=len(row_number))}
-    graph: nx.Graph[int] = nx.Graph()
-    for cell, count in published.items():
-        row, column = cell
-        if row in row_number and column in column_number:
-            saving = published[row_cheapest[row]] + published[column_cheapest[column]] - count
-            if saving > 0:
-                graph.add_edge(row_number[row], column_number[column], weight=saving, cell=cell)
-    cover: set[tuple[RowKey, str]] = set()
-    for edge in nx.max_weight_matching(graph):
-        cell = graph.edges[edge]["cell"]
-        cover.add(cell)
-        del row_cheapest[cell[0]], column_cheapest[cell[1]]
-    return cover.union(row_cheapest.values(), column_cheapest.values())

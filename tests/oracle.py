@@ -201,20 +201,15 @@ def _common(counts: Mapping[str, int]) -> dict[str, str]:
 def _named(units: Iterable[Mapping[str, str]], keys: Iterable[str]) -> list[dict[str, str]]:
     """A day's units with published names; the release includes its distribution."""
     named = [dict(unit) for unit in units]
+    for unit in named:
+        if "other" in {unit["distro"], unit["release"]}:
+            unit["release"] = "other"
+        elif not unit["distro"] == unit["release"] == "unknown":
+            unit["release"] = f"{unit['distro']} {unit['release'].replace(' ', '_')}"
     for key in keys:
-        if key != "release":
-            names = _common(Counter(unit[key] for unit in named))
-            for unit in named:
-                unit[key] = names[unit[key]]
-    for distro in {unit["distro"] for unit in named}:
-        inside = [unit for unit in named if unit["distro"] == distro]
-        names = _common(Counter(unit["release"] for unit in inside))
-        for unit in inside:
-            release = names[unit["release"]]
-            if "other" in {distro, release}:
-                unit["release"] = "other"
-            elif not distro == release == "unknown":
-                unit["release"] = f"{distro} {release.replace(' ', '_')}"
+        names = _common(Counter(unit[key] for unit in named))
+        for unit in named:
+            unit[key] = names[unit[key]]
     return named
 
 

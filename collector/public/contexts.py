@@ -94,7 +94,11 @@ def method_context(settings: Settings, language: Language) -> dict[str, Any]:
             if measurement.database == DAILY
             and (settings.librenms or measurement not in LIBRENMS_MEASUREMENTS)
         ],
-        "link": {name: _reference(name, language, at="method") for name in ("api", "privacy")},
+        "link": {
+            **{name: _reference(name, language, at="method") for name in ("api", "privacy")},
+            "script": reference("/recompute.py", at=path_of("method", language.code)),
+        },
+        "host": settings.public_url or ANY_HOST,
     }
 
 

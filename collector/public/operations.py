@@ -12,6 +12,7 @@ from collector.operations import (
     CSV,
     HTML,
     JSON,
+    PYTHON,
     SVG,
     TEXT,
     Answer,
@@ -154,6 +155,14 @@ def other_operations() -> Iterator[Operation]:
         "This document",
         PAGES,
         {JSON: None},
+        more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
+    )
+    yield get(
+        "/recompute.py",
+        "recompute",
+        "Script that computes a published day again from raw reports",
+        PAGES,
+        {PYTHON: None},
         more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
     )
     for code in LANGUAGES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from importlib import resources
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -61,6 +62,7 @@ class Site:
             *operations,
         ]
         self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
+        self._script = (resources.files("collector.public") / "recompute.py").read_bytes()
         self._parts = (
             Pages(settings, series, self.operations, privacy),
             Downloads(influx, series, retention_s=settings.retention_raw, k=settings.k_anonymity),
@@ -76,7 +78,7 @@ class Site:
         return [
             *(route for part in self._parts for route in part.routes()),
             *self._librenms,
-            *cors_routes([("/openapi.json", self._openapi)]),
+            *cors_routes([("/openapi.json", self._openapi), ("/recompute.py", self._recompute)]),
             *(web.get(old, moved_to(new)) for old, new in _old_addresses().items()),
         ]
 
@@ -99,11 +101,19 @@ class Site:
         )
 
     async def _openapi(self, request: web.Request) -> web.Response:
-        tag = etag(self._document)
-        headers = {hdrs.ETAG: tag, hdrs.CACHE_CONTROL: _CACHE_CONTROL}
-        if is_not_modified(request, tag):
-            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-        return web.Response(body=self._document, content_type="application/json", headers=headers)
+        return _unchanging(request, self._document, "application/json")
+
+    async def _recompute(self, request: web.Request) -> web.Response:
+        return _unchanging(request, self._script, "text/x-python")
+
+
+def _unchanging(request: web.Request, body: bytes, kind: str) -> web.Response:
+    """Respond with a body that stays the same while the process runs."""
+    tag = etag(body)
+    headers = {hdrs.ETAG: tag, hdrs.CACHE_CONTROL: _CACHE_CONTROL}
+    if is_not_modified(request, tag):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
 
 
 def _old_addresses() -> dict[str, str]:

@@ -27,13 +27,14 @@ log = structlog.get_logger("collector.rollup")
 
 DIRECTORY: Final = "rollup"
 _INDEX: Final = "index.json"
-_RULES: Final = 5
+_RULES: Final = 6
 """Version of the counting rules; entries written under another version are ignored.
 
 2: labels as in `collector.rollup.labels`; a node upgrades to a version once in 30 days.
 3: Asterisk versions that name a commit are `GIT` or `SVN`.
 4: kernels and uptimes of servers.
 5: the totals of tables of nodes, the upstream versions of packages.
+6: the cheapest further cells of two-way tables, by a stated order; releases named before merging.
 """
 
 

@@ -9,11 +9,11 @@ Senders choose most of a tag's text, so each value is normalised by these rules:
    a backslash becomes a slash; the result has at most 64 characters (`collector.lines.label`).
 3. It does not imitate a reserved word: a value that looks like `other` or `all` becomes `other`;
    one that looks like `unknown`, or is empty, becomes `unknown`; one like `none`, `none`.
-4. Within one dimension and day, values that differ only in characters that look alike (`I`, `l`,
+4. A release is published with its distribution, as `Debian 12`, with blanks in the release
+   replaced by `_`. The last blank of the label ends the distribution, so labels are unambiguous.
+5. Within one dimension and day, values that differ only in characters that look alike (`I`, `l`,
    `1`, `|`; `O`, `0`) are merged under the most frequent one. Letter case is visible, so
    `Debian` and `debian` stay apart.
-5. A release is published with its distribution, as `Debian 12`, with blanks in the release
-   replaced by `_`. The last blank of the label ends the distribution, so labels are unambiguous.
 6. An Asterisk version that names a commit is published as `GIT` or `SVN` (`collector.builds`), also
    of reports that were stored under the commit.
 
@@ -69,7 +69,7 @@ def kernel_series(release: str) -> str:
 
 
 def one_name(counts: Mapping[str, int]) -> dict[str, str]:
-    """Rule 4: map each label of a dimension to the most frequent label that looks like it.
+    """Rule 5: map each label of a dimension to the most frequent label that looks like it.
 
     `counts` gives the number of units with each label. On a tie, the first by code point wins.
     """
@@ -80,7 +80,7 @@ def one_name(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def release_label(distro: str, release: str) -> str:
-    """Rule 5: combine the labels of a distribution and a release.
+    """Rule 4: combine the labels of a distribution and a release.
 
     The result is `other` if either is `other`, and `unknown` if both are `unknown`.
     """

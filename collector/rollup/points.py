@@ -237,10 +237,9 @@ def _versions(tables: TableInput, dimension: str) -> int:
 
 
 def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
-    for dimension in dimensions:
-        if dimension != RELEASE.name:
-            profiles = _renamed(profiles, dimension)
     labelled = _with_release_labels(profiles)
+    for dimension in dimensions:
+        labelled = _renamed(labelled, dimension)
     one_way = {d: dict(_summed(labelled, d).iter_rows()) for d in dimensions}
     two_way = {
         (d, e): {(v, w): count for v, w, count in _summed(labelled, d, e).iter_rows()}
@@ -266,14 +265,8 @@ def _renamed(profiles: pl.DataFrame, dimension: str) -> pl.DataFrame:
 
 def _with_release_labels(profiles: pl.DataFrame) -> pl.DataFrame:
     """Replace each release by its label, such as `Debian 12`."""
-    by_distro: dict[str, dict[str, int]] = {}
-    for distro, release, count in _summed(profiles, DISTRO.name, RELEASE.name).iter_rows():
-        by_distro.setdefault(distro, {})[release] = count
-    labels = [
-        (distro, release, release_label(distro, name))
-        for distro, counts in by_distro.items()
-        for release, name in one_name(counts).items()
-    ]
+    pairs = profiles.select(DISTRO.name, RELEASE.name).unique()
+    labels = [(distro, release, release_label(distro, release)) for distro, release in pairs.rows()]
     table = pl.DataFrame(
         labels,
         schema=dict.fromkeys([DISTRO.name, RELEASE.name, "label"], pl.String()),

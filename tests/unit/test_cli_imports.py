@@ -22,7 +22,6 @@ SLOW_TO_LOAD = {
     "collector.intakes",
     "influxdb_client",
     "jinja2",
-    "networkx",
     "plotext",
     "polars",
     "prometheus_client",

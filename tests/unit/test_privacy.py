@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import random
-from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import combinations
 
@@ -53,19 +53,20 @@ def primary(cells: Grid, rows: dict[str, int], columns: dict[str, int], k: int) 
     return {c: n for c, n in cells.items() if n >= k and c[0] in rows and c[1] in columns}
 
 
-def one_cell_at_a_time(shown: Grid, rows: dict[str, int], columns: dict[str, int], k: int) -> Grid:
-    """The plain way: look for a line that is not safe, hide its smallest cell, look again."""
+def by_the_rule(shown: Grid, rows: dict[str, int], columns: dict[str, int], k: int) -> Grid:
+    """The rule as the method page says it, with everything counted again after each cell."""
     left = dict(shown)
 
-    def unsafe() -> Iterator[list[tuple[int, tuple[str, str]]]]:
-        for axis, lines in enumerate((rows, columns)):
-            for name in sorted(lines):
-                line = sorted((n, c) for c, n in left.items() if c[axis] == name)
-                if 0 < lines[name] - sum(n for n, _ in line) < k:
-                    yield line
+    def price(cell: tuple[str, str]) -> float:
+        """The units for each line that hiding this cell makes safe."""
+        lines = 0
+        for axis, totals_of in enumerate((rows, columns)):
+            kept = sum(n for c, n in left.items() if c[axis] == cell[axis])
+            lines += 0 < totals_of[cell[axis]] - kept < k
+        return left[cell] / lines if lines else math.inf
 
-    while line := next(unsafe(), None):
-        del left[line[0][1]]
+    while any(price(cell) < math.inf for cell in left):
+        del left[min(left, key=lambda cell: (price(cell), cell))]
     return left
 
 
@@ -200,20 +201,20 @@ def test_a_grid_shows_counts_from_k_of_safe_lines_only(cells: Grid, k: int) -> N
 
 
 @given(GRIDS, K)
-def test_a_grid_hides_no_more_than_one_cell_at_a_time_needs(cells: Grid, k: int) -> None:
+def test_a_grid_hides_the_cheapest_cell_for_each_line_first(cells: Grid, k: int) -> None:
     rows, columns = reachable(cells, k)
-    plain = one_cell_at_a_time(primary(cells, rows, columns, k), rows, columns, k)
+    expected = by_the_rule(primary(cells, rows, columns, k), rows, columns, k)
 
-    assert sum(suppress_grid(cells, rows, columns, k).values()) >= sum(plain.values())
+    assert suppress_grid(cells, rows, columns, k) == expected
 
 
 @given(GRIDS.filter(lambda cells: sum(n >= 3 for n in cells.values()) <= 9), st.integers(3, 6))
-def test_a_grid_hides_the_fewest_units_possible(cells: Grid, k: int) -> None:
+def test_a_grid_hides_at_most_half_again_what_the_best_choice_would(cells: Grid, k: int) -> None:
     rows, columns = reachable(cells, k)
     before = primary(cells, rows, columns, k)
     hidden = sum(before.values()) - sum(suppress_grid(cells, rows, columns, k).values())
 
-    assert hidden == fewest_hidden(before, rows, columns, k)
+    assert hidden <= 1.5 * fewest_hidden(before, rows, columns, k)
 
 
 @given(GRIDS, K, st.randoms(use_true_random=False))
