@@ -104,7 +104,7 @@ def test_top_ten_has_the_guilties_with_the_most_crashes_of_the_week(filled_store
 
 
 def test_update_matrix_has_the_totals_of_rows_columns_and_all(filled_store: Any) -> None:
-    (name,) = [name for name in ASKED if "Update matrix" in name]
+    (name,) = [name for name in ASKED if "from row to column" in name]
     cells = {(old, new): count for old, new, count in rows(filled_store, ASKED[name])}
     assert cells == {
         ("0", "9"): 10,
@@ -117,7 +117,9 @@ def test_update_matrix_has_the_totals_of_rows_columns_and_all(filled_store: Any)
 
 
 def test_search_finds_by_each_field(filled_store: Any) -> None:
-    (name,) = [name for name in ASKED if "telemetrics-records / Records /" in name]
+    (name,) = [
+        name for name in ASKED if "telemetrics-records / Records received, the newest" in name
+    ]
     query = ASKED[name]
     every = len(rows(filled_store, query))
     assert every == 99 + 50 + 20 + 5 + 5

@@ -93,7 +93,8 @@ class Panel:
 
     `defaults` are its fields' (`fieldConfig.defaults`), thresholds and unit apart. `steps` are
     thresholds: the value from which on a colour holds, the first for all below. `interval` is the
-    least that `$__interval` may be, or empty.
+    least that `$__interval` may be, or empty. `points` is the most that a series may have, by which
+    `$__interval` grows, or 0 for as many as the panel has pixels.
     """
 
     kind: str
@@ -111,6 +112,7 @@ class Panel:
     options: Mapping[str, Any] = field(default_factory=dict)
     links: tuple[Mapping[str, Any], ...] = ()
     interval: str = ""
+    points: int = 0
 
     def json(self, number: int, x: int, y: int) -> Json:
         """The panel with this id at this place."""
@@ -148,6 +150,8 @@ class Panel:
             ]
         if self.interval:
             panel["interval"] = self.interval
+        if self.points:
+            panel["maxDataPoints"] = self.points
         if self.links:
             panel["links"] = [dict(link) for link in self.links]
         return panel

@@ -7,10 +7,13 @@ built in; for SQLite it has none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from collector.schema.telemetrics import TELEMETRICS_RECORD
+from tools.dashboards.axes import counts
+from tools.dashboards.colours import painted
 from tools.dashboards.kinds import bars, lines, stat, table
 from tools.dashboards.model import (
     RECORDS,
@@ -26,10 +29,28 @@ TAG: Final = "telemetrics"
 _FROM: Final = f'FROM "{TELEMETRICS_RECORD.name}" WHERE $timeFilter'
 _MOST: Final = 20
 _NO_STORE: Final = "none, or the records store is not PostgreSQL"
+_NOT_CHOSEN: Final = "no record is chosen: click the number of one above"
+_BLANK: Final = [
+    {"type": "special", "options": {"match": match, "result": {"text": " ", "index": index}}}
+    for index, match in enumerate(("null", "empty"))
+]
+"""An empty cell stays empty: without this it says what an empty table says."""
+_NUMBER_PX: Final = 110
+"""Width of a column of numbers, so that names have the rest."""
+_SEVERITIES: Final = {
+    "1": ("1 low", "#9fa3ad"),
+    "2": ("2 medium", "#5794f2"),
+    "3": ("3 high", "#ff9830"),
+    "4": ("4 critical", "#f2495c"),
+}
 _WITHIN: Final = "$__unixEpochNanoFilter(r.stamp)"
 _DAY: Final = "$__unixEpochNanoGroup(r.stamp, '1d')"
 _JOINED: Final = f"FROM findings f JOIN records r ON r.stamp = f.stamp WHERE {_WITHIN}"
 _CRASHES: Final = f"{_JOINED} AND f.kind IN ('crash', 'oops')"
+_FEW_BARS: Final = 5
+"""Height of a panel of two or three bars, which would be thick in a higher one."""
+_BARS: Final = 60
+"""Most bars beside each other: more could not be told apart."""
 _MONTH: Final = ("now-30d", "now")
 
 
@@ -76,7 +97,21 @@ def _board(
     )
 
 
-def _by_tag(tag: str, title: str, description: str, *, width: int = 12) -> Panel:
+def _daily(panel: Panel) -> Panel:
+    """The same counts as stacked bars, about one for each day of a month."""
+    custom = panel.defaults["custom"] | {"drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0}
+    return replace(panel, defaults={**panel.defaults, "custom": custom}, points=_BARS)
+
+
+def _by_tag(
+    tag: str,
+    title: str,
+    description: str,
+    *,
+    width: int = 12,
+    height: int = 8,
+    overrides: tuple[Override, ...] = (),
+) -> Panel:
     return bars(
         title,
         description,
@@ -86,14 +121,17 @@ def _by_tag(tag: str, title: str, description: str, *, width: int = 12) -> Panel
                 f"$tag_{tag}",
             ),
         ),
-        (),
+        overrides,
         width=width,
+        height=height,
         no_value="no records",
     )
 
 
-def _over_time(tag: str, title: str, description: str, *, width: int = 24) -> Panel:
-    return lines(
+def _over_time(
+    tag: str, title: str, description: str, *, overrides: tuple[Override, ...] = ()
+) -> Panel:
+    panel = counts(
         title,
         description,
         (
@@ -103,11 +141,13 @@ def _over_time(tag: str, title: str, description: str, *, width: int = 24) -> Pa
                 f"$tag_{tag}",
             ),
         ),
-        width=width,
+        width=24,
         stacked="normal",
+        overrides=overrides,
         interval="1h",
         no_value="no records",
     )
+    return _daily(panel)
 
 
 def _list(
@@ -119,8 +159,11 @@ def _list(
     sort: str,
     width: int = 24,
     height: int = 10,
+    narrow: Mapping[str, int] | None = None,
+    no_value: str = _NO_STORE,
 ) -> Panel:
-    return table(
+    """Rows of the records store; `narrow` has the widths in px of columns that need little."""
+    panel = table(
         title,
         description,
         stored(sql),
@@ -128,14 +171,35 @@ def _list(
         height=height,
         names=names,
         sort=sort,
-        no_value=_NO_STORE,
+        no_value=no_value,
         unit="none",
     )
+    widths = tuple(
+        Override("byName", name, {"custom.width": width}) for name, width in (narrow or {}).items()
+    )
+    defaults = {**panel.defaults, "mappings": _BLANK}
+    return replace(panel, defaults=defaults, overrides=(*panel.overrides, *widths))
 
 
 def _series(title: str, description: str, sql: str, *, width: int = 24) -> Panel:
-    return lines(title, description, (stored(sql, rows=False),), width=width, no_value=_NO_STORE)
+    panel = counts(
+        title,
+        description,
+        (stored(sql, rows=False),),
+        width=width,
+        height=9,
+        stacked="normal",
+        no_value=_NO_STORE,
+    )
+    # A day without an event has no row, and no line would be drawn beside it.
+    custom = panel.defaults["custom"] | {"drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0}
+    return replace(panel, defaults={**panel.defaults, "custom": custom})
 
+
+_BY_SEVERITY: Final = tuple(
+    Override("byName", number, {"displayName": word, **painted("", colour).properties})
+    for number, (word, colour) in _SEVERITIES.items()
+)
 
 _SEARCH: Final = (
     f"{_WITHIN}"
@@ -163,7 +227,7 @@ _LINKED: Final = Override(
 
 def _linked(panel: Panel) -> Panel:
     """The same list with a link from each record's number to the record."""
-    return replace(panel, overrides=(_LINKED,))
+    return replace(panel, overrides=(*panel.overrides, _LINKED))
 
 
 RECORDS_BOARD: Final = _board(
@@ -175,18 +239,20 @@ RECORDS_BOARD: Final = _board(
         (
             _over_time(
                 "severity",
-                "Records by severity",
+                "Records received, by severity",
                 "Records received, by severity: 1 is low, 4 critical.",
+                overrides=_BY_SEVERITY,
             ),
         ),
         (
             _linked(
                 _list(
-                    "Records",
+                    "Records received, the newest first",
                     "The newest 500 records that the fields above select; a number opens the record"
                     " below.",
                     "SELECT r.id, to_timestamp(r.stamp / 1000000000) AS received, r.severity,"
-                    " r.classification, f.label, r.build, r.machine_id, r.kernel_version,"
+                    " r.classification, f.label, r.build, r.machine_id,"
+                    " r.kernel_version,"
                     " length(r.payload) AS bytes FROM records r"
                     f" LEFT JOIN findings f ON f.stamp = r.stamp WHERE {_SEARCH}"
                     " ORDER BY r.id DESC LIMIT 500",
@@ -203,12 +269,19 @@ RECORDS_BOARD: Final = _board(
                     },
                     sort="Record",
                     height=14,
+                    narrow={
+                        "Record": 80,
+                        "Received": 165,
+                        "Severity": 80,
+                        "Build": 90,
+                        "Payload, bytes": 120,
+                    },
                 )
             ),
         ),
         (
             _list(
-                "The chosen record",
+                "The chosen record: its fields",
                 "All fields of the record whose number is chosen.",
                 "SELECT r.id, r.system_name, r.build, r.arch, r.machine_type, r.board_name,"
                 " r.bios_version, r.cpu_model, r.event_id, r.external,"
@@ -229,11 +302,12 @@ RECORDS_BOARD: Final = _board(
                 },
                 sort="Record",
                 height=4,
+                no_value=_NOT_CHOSEN,
             ),
         ),
         (
             _list(
-                "Its payload",
+                "The chosen record: its payload",
                 "The payload line by line; bytes that are no ASCII are shown by their numbers.",
                 "SELECT line FROM records r,"
                 " regexp_split_to_table(encode(r.payload, 'escape'), E'\\n') AS line"
@@ -241,17 +315,19 @@ RECORDS_BOARD: Final = _board(
                 {"line": "Line"},
                 sort="",
                 width=12,
-                height=14,
+                height=12,
+                no_value=_NOT_CHOSEN,
             ),
             _list(
-                "What was found in it",
+                "The chosen record: what was found in it",
                 "The parser, the label and the details that it gave.",
                 "SELECT f.parser, f.kind, f.label, f.detail FROM findings f"
                 f" JOIN records r ON r.stamp = f.stamp WHERE {_ONE}",
                 {"parser": "Parser", "kind": "Kind", "label": "Label", "detail": "Details"},
                 sort="",
                 width=12,
-                height=14,
+                height=12,
+                no_value=_NOT_CHOSEN,
             ),
         ),
     ),
@@ -273,11 +349,19 @@ BUILDS: Final = _board(
     "Builds",
     "Records by build of the system.",
     (
-        (_over_time("build", "Records by build", "Records received, by build of the system."),),
         (
-            _by_tag("build", "Builds", "Records of each build in the chosen time."),
+            _over_time(
+                "build", "Records received, by build", "Records received, by build of the system."
+            ),
+        ),
+        (
+            _by_tag(
+                "build",
+                "Records in the chosen time, by build",
+                "Records of each build in the chosen time.",
+            ),
             bars(
-                "Severe records by build",
+                "Severe records in the chosen time, by build",
                 "Records of severity 3 and 4 of each build in the chosen time.",
                 (
                     counted(
@@ -300,25 +384,32 @@ STATS: Final = _board(
     "Shares of classifications, platforms and systems.",
     (
         (
-            _by_tag("probe", "Probes", "Records by the classification's second part."),
-            _by_tag("domain", "Domains", "Records by the classification's first part."),
+            _by_tag(
+                "probe",
+                "Records by probe",
+                "Records in the chosen time by the classification's second part.",
+            ),
+            _by_tag(
+                "severity",
+                "Records by severity",
+                "Records in the chosen time by severity: 1 is low, 4 critical.",
+                overrides=_BY_SEVERITY,
+            ),
         ),
-        (
-            _by_tag("severity", "Severities", "Records by severity in the chosen time.", width=8),
+        tuple(
             _by_tag(
-                "arch",
-                "Architectures",
-                "Records by machine architecture in the chosen time.",
-                width=8,
-            ),
-            _by_tag(
-                "system_name", "Systems", "Records by distribution in the chosen time.", width=8
-            ),
+                tag, title, f"Records in the chosen time by {words}.", width=8, height=_FEW_BARS
+            )
+            for tag, title, words in (
+                ("domain", "Records by domain", "the classification's first part"),
+                ("arch", "Records by architecture", "machine architecture"),
+                ("system_name", "Records by system", "distribution"),
+            )
         ),
         (
             _over_time(
                 "probe",
-                "Records by probe",
+                "Records received, by probe",
                 "Records received, by the classification's second part.",
             ),
         ),
@@ -334,7 +425,7 @@ CRASHES: Final = _board(
     (
         (
             _list(
-                "Top ten guilties of the last week",
+                "Top ten of the functions that crash, last 7 days",
                 "Functions with the most crashes in the 7 days before the end of the chosen time.",
                 "SELECT f.label, count(*) AS crashes, count(DISTINCT r.owner) AS machines,"
                 " count(DISTINCT r.build) AS builds FROM findings f"
@@ -343,17 +434,19 @@ CRASHES: Final = _board(
                 " AND r.stamp <= $__unixEpochNanoTo()"
                 " GROUP BY f.label ORDER BY crashes DESC, f.label LIMIT 10",
                 {
-                    "label": "Guilty",
+                    "label": "Function",
                     "crashes": "Crashes",
                     "machines": "Machines",
                     "builds": "Builds",
                 },
                 sort="Crashes",
+                height=12,
+                narrow={"Crashes": _NUMBER_PX, "Machines": _NUMBER_PX, "Builds": _NUMBER_PX},
             ),
         ),
         (
             _series(
-                "Guilties over time",
+                "Crashes a day, by function",
                 "Crashes a day of the ten functions with the most in the chosen time.",
                 f"SELECT {_DAY} AS time, f.label AS metric, count(*) AS value {_CRASHES}"
                 f" AND f.label IN ({_TOP}) GROUP BY 1, 2 ORDER BY 1",
@@ -362,7 +455,7 @@ CRASHES: Final = _board(
         (
             _linked(
                 _list(
-                    "Crashes",
+                    "Crashes, the newest first",
                     "The newest 200 crashes; a number opens the record.",
                     "SELECT r.id, to_timestamp(r.stamp / 1000000000) AS received, f.label,"
                     " f.detail::json->>'process' AS process, r.build, r.classification"
@@ -370,13 +463,14 @@ CRASHES: Final = _board(
                     {
                         "id": "Record",
                         "received": "Received",
-                        "label": "Guilty",
+                        "label": "Function",
                         "process": "Process",
                         "build": "Build",
                         "classification": "Classification",
                     },
                     sort="Record",
                     height=12,
+                    narrow={"Record": 80, "Received": 165, "Build": 90},
                 )
             ),
         ),
@@ -399,6 +493,7 @@ MCE: Final = _board(
                 {"label": "Bank and status", "checks": "Checks", "machines": "Machines"},
                 sort="Checks",
                 width=12,
+                narrow={"Checks": _NUMBER_PX, "Machines": _NUMBER_PX},
             ),
             _list(
                 "Machine checks by build and kind",
@@ -409,18 +504,19 @@ MCE: Final = _board(
                 {"build": "Build", "classification": "Classification", "checks": "Checks"},
                 sort="Checks",
                 width=12,
+                narrow={"Build": 90, "Checks": _NUMBER_PX},
             ),
         ),
         (
             _series(
-                "Machine checks over time",
+                "Machine checks a day, by classification",
                 "Machine checks a day, by classification.",
                 f"SELECT {_DAY} AS time, r.classification AS metric, count(*) AS value {_JOINED}"
                 " AND f.kind = 'machine-check' GROUP BY 1, 2 ORDER BY 1",
                 width=12,
             ),
             _series(
-                "Thermal events over time",
+                "Thermal events a day, by kind",
                 "Thermal events a day: throttled, and back to normal.",
                 f"SELECT {_DAY} AS time, f.label AS metric, count(*) AS value {_JOINED}"
                 " AND f.kind = 'thermal' GROUP BY 1, 2 ORDER BY 1",
@@ -438,17 +534,17 @@ _FAILED: Final = "count(*) FILTER (WHERE coalesce(f.detail::json->>'result', '0'
 
 def _matrix() -> Panel:
     panel = _list(
-        "Update matrix",
+        "Updates in the chosen time, from row to column",
         "Updates in the chosen time from the build in a row to the build in a column; `total` is"
         " the sum of a row or a column.",
-        f"SELECT coalesce({_OLD}, 'total') AS old, coalesce({_NEW}, 'total') AS new,"
+        f"SELECT coalesce({_OLD}, 'total') AS \"from\", coalesce({_NEW}, 'total') AS \"to\","
         f" count(*) AS updates {_UPDATES} GROUP BY CUBE ({_OLD}, {_NEW})"
         " ORDER BY 1, 2",
-        {"old": "From", "new": "To", "updates": "Updates"},
+        {"from": "From", "to": "To", "updates": "Updates"},
         sort="",
-        height=12,
+        height=11,
     )
-    matrix = {"columnField": "new", "rowField": "old", "valueField": "updates"}
+    matrix = {"columnField": "to", "rowField": "from", "valueField": "updates"}
     return replace(panel, transformations=(("groupingToMatrix", matrix),))
 
 
@@ -460,7 +556,7 @@ UPDATES: Final = _board(
         (_matrix(),),
         (
             _list(
-                "Updates",
+                "Updates by builds, and those that failed",
                 "Updates in the chosen time by the builds that they went from and to, with those"
                 " that failed.",
                 f"SELECT {_OLD} AS old, {_NEW} AS new, count(*) AS updates,"
@@ -474,11 +570,12 @@ UPDATES: Final = _board(
                     "machines": "Machines",
                 },
                 sort="Updates",
+                narrow={"Updates": _NUMBER_PX, "Failed": _NUMBER_PX, "Machines": _NUMBER_PX},
             ),
         ),
         (
             _series(
-                "Updates over time",
+                "Updates a day, by the build that they went to",
                 "Updates a day by the build that they went to.",
                 f"SELECT {_DAY} AS time, {_NEW} AS metric, count(*) AS value {_UPDATES}"
                 " GROUP BY 1, 2 ORDER BY 1",
@@ -504,7 +601,7 @@ POPULATION: Final = _board(
                     " WHERE time > ${__to}ms - 3d AND time <= ${__to}ms"
                 ),
                 width=8,
-                height=8,
+                height=6,
                 line=False,
                 no_value="none",
             ),
@@ -521,6 +618,7 @@ POPULATION: Final = _board(
                 ),
                 (),
                 width=16,
+                height=6,
                 no_value="none",
             ),
         ),
@@ -536,6 +634,7 @@ POPULATION: Final = _board(
                     ),
                 ),
                 width=24,
+                fill=0,
                 step=True,
                 no_value="none",
             ),
