@@ -5,11 +5,12 @@ A folder of its own: a community without LibreNMS does not provision it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from collector.schema import ALL, OTHER
 from collector.schema.librenms import DAILY_LIBRENMS, DAILY_LIBRENMS_TOTALS
-from tools.dashboards.colours import PACKAGE_VERSION, colours
+from tools.dashboards.colours import GREY, PACKAGE_VERSION, colours, painted
 from tools.dashboards.kinds import bars, daily, lines, stat, table, text
 from tools.dashboards.model import USAGE_DAILY, Dashboard, Panel
 from tools.dashboards.queries import DONE, IN_RANGE, LAST_DAY
@@ -90,7 +91,7 @@ def _now(group: str, title: str, what: str, *, width: int, height: int = 9) -> P
             daily(_values(group, other=False, time=LAST_DAY), "$tag_value"),
             daily(_values(group, other=True, time=LAST_DAY), OTHER),
         ),
-        colours(),
+        (painted(OTHER, GREY),),
         width=width,
         height=height,
         no_value=_NOBODY,
@@ -112,6 +113,27 @@ def _list(group: str, title: str, what: str, counted: str, *, width: int) -> Pan
     )
 
 
+def _last(title: str, description: str, field: str) -> Panel:
+    """A number of the last complete day."""
+    return stat(
+        title,
+        description,
+        daily(_of(field)),
+        width=6,
+        height=3,
+        line=False,
+        no_value=_NOBODY,
+    )
+
+
+def _by_day(title: str, description: str, field: str) -> Panel:
+    """A number of each day; its title names it, so that it needs no legend."""
+    panel = lines(title, description, (daily(_of(field), field),), width=8, no_value=_NOBODY)
+    blue = {"color": {"mode": "fixed", "fixedColor": "blue"}}
+    options = {**panel.options, "legend": {"showLegend": False}}
+    return replace(panel, defaults={**panel.defaults, **blue}, options=options)
+
+
 LIBRENMS: Final = Dashboard(
     uid="librenms",
     title="LibreNMS",
@@ -129,84 +151,91 @@ LIBRENMS: Final = Dashboard(
             ),
         ),
         (
-            stat(
-                "Installs, last day",
-                "Installs that reported on the last complete day; behind it, the days of the"
-                " chosen time.",
-                daily(_of("installs")),
-                width=6,
+            _last(
+                "Installs, last day", "Installs that reported on the last complete day.", "installs"
             ),
-            stat(
-                "Devices, last day",
-                "Devices that those installs watch, added up.",
-                daily(_of("devices")),
-                width=6,
-                no_value=_NOBODY,
-            ),
-            stat(
-                "Ports, last day",
-                "Ports of those devices, added up.",
-                daily(_of("ports")),
-                width=6,
-                no_value=_NOBODY,
-            ),
+            _last("Devices, last day", "Devices that those installs watch, added up.", "devices"),
+            _last("Ports, last day", "Ports of those devices, added up.", "ports"),
             stat(
                 "Sensors, last day",
                 "Sensors of those devices, added up.",
                 daily(_whole("sensors")),
                 width=6,
+                height=3,
+                line=False,
                 no_value=_NOBODY,
             ),
         ),
         (
-            lines(
-                "Installs",
+            _by_day(
+                "Installs by day",
                 "Installs that reported on each day. An install that was off that day is missing.",
-                (daily(_of("installs"), "installs"),),
-                width=12,
+                "installs",
             ),
-            lines(
-                "Devices and ports",
-                "Devices and ports of the installs that reported on each day, added up.",
-                (daily(_of("devices"), "devices"), daily(_of("ports"), "ports")),
-                width=12,
+            _by_day(
+                "Devices by day",
+                "Devices of the installs that reported on each day, added up.",
+                "devices",
+            ),
+            _by_day(
+                "Ports by day",
+                "Ports of the installs that reported on each day, added up.",
+                "ports",
             ),
         ),
         (
             _list(
-                "os", "Operating systems now", "Devices by operating system.", "devices", width=8
+                "os",
+                "Devices by operating system, last day",
+                "Devices by operating system.",
+                "devices",
+                width=8,
             ),
-            _list("hardware", "Hardware now", "Devices by model.", "devices", width=8),
             _list(
-                "applications", "Applications now", "Applications on devices.", "devices", width=8
+                "hardware", "Devices by hardware, last day", "Devices by model.", "devices", width=8
+            ),
+            _list(
+                "applications",
+                "Applications on devices, last day",
+                "Applications on devices.",
+                "devices",
+                width=8,
             ),
         ),
         (
-            _now("type", "Types of devices now", "Devices by type.", width=8),
-            _now("snmp_version", "SNMP versions now", "Devices by version of SNMP.", width=8),
-            _now("sensors", "Sensors now", "Sensors by class.", width=8),
+            _now("type", "Devices by type, last day", "Devices by type.", width=8),
+            _now(
+                "snmp_version",
+                "Devices by version of SNMP, last day",
+                "Devices by version of SNMP.",
+                width=8,
+            ),
+            _now("sensors", "Sensors by class, last day", "Sensors by class.", width=8),
         ),
         (
             _share(
                 "librenms_release",
-                "LibreNMS releases, share of installs",
+                "Share of installs by release of LibreNMS",
                 "Installs by release.",
                 width=12,
             ),
             _share(
-                "php_version", "PHP versions, share of installs", "Installs by version.", width=12
+                "php_version",
+                "Share of installs by version of PHP",
+                "Installs by version.",
+                width=12,
             ),
         ),
         (
             _share(
                 "database_version",
-                "Databases, share of installs",
+                "Share of installs by database",
                 "Installs by database server and version.",
                 width=12,
             ),
             _share(
                 "python_version",
-                "Python versions, share of installs",
+                "Share of installs by version of Python",
                 "Installs by version.",
                 width=12,
             ),
@@ -214,13 +243,13 @@ LIBRENMS: Final = Dashboard(
         (
             _list(
                 "$group",
-                "$group now",
+                "Chosen group, last day: $group",
                 "Values of the chosen group on the last complete day.",
                 "sum",
                 width=8,
             ),
             lines(
-                "$group",
+                "Chosen group, total by day: $group",
                 "The total of the chosen group, day by day.",
                 (daily(_whole("$group"), "total"),),
                 width=16,

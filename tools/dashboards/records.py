@@ -35,7 +35,27 @@ _BLANK: Final = [
     for index, match in enumerate(("null", "empty"))
 ]
 """An empty cell stays empty: without this it says what an empty table says."""
-_NUMBER_PX: Final = 110
+_LEAST_PX: Final = {
+    "Function": 190,
+    "Classification": 190,
+    "Found in the payload": 190,
+    "Bank and status": 240,
+    "Process": 130,
+    "Machine": 130,
+    "Kernel": 130,
+    "Label": 190,
+    "Details": 190,
+    "Captured": 165,
+    "System": 120,
+    "Architecture": 100,
+    "Board": 100,
+    "BIOS": 100,
+    "Processor": 130,
+    "Event": 100,
+    "External": 80,
+}
+"""Least width of columns with names."""
+_NUMBER_PX: Final = 90
 """Width of a column of numbers, so that names have the rest."""
 _SEVERITIES: Final = {
     "1": ("1 low", "#9fa3ad"),
@@ -177,6 +197,12 @@ def _list(
     widths = tuple(
         Override("byName", name, {"custom.width": width}) for name, width in (narrow or {}).items()
     )
+    # On a phone the table is wider than the page and can be moved; a name is readable on both.
+    widths += tuple(
+        Override("byName", name, {"custom.minWidth": least})
+        for name, least in _LEAST_PX.items()
+        if name in names.values()
+    )
     defaults = {**panel.defaults, "mappings": _BLANK}
     return replace(panel, defaults=defaults, overrides=(*panel.overrides, *widths))
 
@@ -258,10 +284,10 @@ RECORDS_BOARD: Final = _board(
                     " ORDER BY r.id DESC LIMIT 500",
                     {
                         "id": "Record",
-                        "received": "Received",
-                        "severity": "Severity",
                         "classification": "Classification",
                         "label": "Found in the payload",
+                        "severity": "Severity",
+                        "received": "Received",
                         "build": "Build",
                         "machine_id": "Machine",
                         "kernel_version": "Kernel",
@@ -462,9 +488,9 @@ CRASHES: Final = _board(
                     f" {_CRASHES} ORDER BY r.id DESC LIMIT 200",
                     {
                         "id": "Record",
-                        "received": "Received",
                         "label": "Function",
                         "process": "Process",
+                        "received": "Received",
                         "build": "Build",
                         "classification": "Classification",
                     },
