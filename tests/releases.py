@@ -222,13 +222,17 @@ def _dump_state(state: Path, directory: Path) -> None:
 def _dump_influx(server: InfluxServer, directory: Path) -> None:
     directory.mkdir()
     for database in server.databases():
-        lines = [
-            line
-            for row in server.query("SHOW MEASUREMENTS", database)
-            for line in _lines(server, database, row["name"])
-        ]
-        if lines:
+        if lines := stored_lines(server, database):
             (directory / f"{database}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def stored_lines(server: InfluxServer, database: str) -> list[str]:
+    """All points of a database as line protocol."""
+    return [
+        line
+        for row in server.query("SHOW MEASUREMENTS", database)
+        for line in _lines(server, database, row["name"])
+    ]
 
 
 def _lines(server: InfluxServer, database: str, measurement: str) -> Iterator[str]:

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from collector.backup.manifest import BackupError
 from collector.days import day_ns, day_of, months
-from collector.influx import Influx, Select, identifier, read
-from collector.influx.usage import measurement_range
-from collector.influx.writing import write_all
-from collector.lines import FieldValue, line, tag_set
+from collector.influx import Influx
+from collector.influx.contents import Contents, Span
 from collector.schema import DAILY
 
 Moment = tuple[str, int]
@@ -49,9 +46,9 @@ class Month:
         """The start of the month, in ns since 1970."""
         return day_ns(date(self.year, self.month, 1))
 
-    def where(self) -> str:
-        """An InfluxQL condition that selects the month."""
-        return f"time >= {self.start()} AND time < {self.following().start()}"
+    def span(self) -> Span:
+        """The times of the month."""
+        return Span(self.start(), self.following().start())
 
 
 def month_of(time_ns: int) -> Month:
@@ -70,87 +67,43 @@ class DailySeries:
     """All measurements of the daily database of one InfluxDB, unknown ones included."""
 
     def __init__(self, influx: Influx) -> None:
-        self._influx = influx
+        self._contents = Contents(influx, DAILY)
 
     async def extent(self) -> tuple[int, int] | None:
         """The times (ns) of the oldest and the newest point; None if there is none."""
         times = [
             time
-            for name in await self._measurements()
-            for time in await measurement_range(self._influx, DAILY, name)
+            for name in await self._contents.measurements()
+            for time in await self._contents.extent(name) or ()
         ]
         return (min(times), max(times)) if times else None
 
     async def read(self, month: Month) -> tuple[Points, Values]:
-        """Read a month's points and count their values. Raises InfluxError, BackupError."""
+        """Read a month's points and count their values. Raises InfluxError."""
         points: Points = {}
         values: Values = Counter()
-        for name in await self._measurements():
-            types = await self._types(name)
-            select = Select(
-                DAILY, name, ["*"], month.where(), "GROUP BY *", counted=next(iter(types), "")
-            )
-            found = await read(self._influx, select)
-            for series in found:
-                tags = tag_set({key: value for key, value in series.tags.items() if value})
-                for row in series.rows():
-                    time = int(row.pop("time"))
-                    fields = {
-                        key: _typed(value, types[key])
-                        for key, value in sorted(row.items())
-                        if value is not None
-                    }
-                    values.update((name, key) for key in fields)
-                    points.setdefault((name, time), []).append(line(name, tags, fields, time))
-        for lines in points.values():
-            lines.sort()
+        for name in await self._contents.measurements():
+            found, counts = await self._contents.read(name, month.span())
+            points.update({(name, time): lines for time, lines in found.items()})
+            values.update({(name, field): number for field, number in counts.items()})
         return points, values
 
     async def count(self, month: Month) -> Values:
         """Let InfluxDB count the values of a month. Raises InfluxError."""
         values: Values = Counter()
-        for name in await self._measurements():
-            found = await read(self._influx, Select(DAILY, name, ["count(*)"], month.where()))
-            for series in found:
-                for column, number in zip(series.columns[1:], series.values[0][1:], strict=True):
-                    values[name, column.removeprefix("count_")] += number or 0
-        return +values
+        for name in await self._contents.measurements():
+            counts = await self._contents.count(name, month.span())
+            values.update({(name, field): number for field, number in counts.items()})
+        return values
 
     async def write(self, points: Points) -> None:
         """Write points. Raises InfluxError if InfluxDB does not store all of them."""
-        lines = [line for moment in sorted(points) for line in points[moment]]
-        await write_all(self._influx, DAILY, "the daily series", lines)
+        batch: dict[int, list[str]] = {}
+        for (_, time), lines in sorted(points.items()):
+            batch.setdefault(time, []).extend(lines)
+        await self._contents.write(batch)
 
     async def remove(self, moment: Moment) -> None:
         """Delete all points of a measurement at a time. Raises InfluxError."""
         name, time = moment
-        await self._influx.delete(DAILY, name, f"time = {time}")
-
-    async def _measurements(self) -> list[str]:
-        found = await self._influx.query(DAILY, "SHOW MEASUREMENTS")
-        return sorted(row[0] for series in found for row in series.values)
-
-    async def _types(self, measurement: str) -> dict[str, str]:
-        """Read the type of each field, since JSON does not distinguish 5 from 5.0."""
-        found = await self._influx.query(DAILY, f"SHOW FIELD KEYS FROM {identifier(measurement)}")
-        pairs = [(row[0], row[1]) for series in found for row in series.values]
-        types = dict(pairs)
-        if twice := sorted({key for key, kind in pairs if types[key] != kind}):
-            raise BackupError(
-                f"{measurement} holds {', '.join(twice)} as two types in different years:"
-                " InfluxDB cannot read that back as it was"
-            )
-        return types
-
-
-def _typed(value: FieldValue, kind: str) -> FieldValue:
-    match kind:
-        case "integer":
-            return int(value)
-        case "float":
-            return float(value)
-        case "string" if "\n" not in str(value):
-            return str(value)
-    raise BackupError(
-        f"a field of type {kind} that line protocol cannot represent: {str(value)[:40]!r}"
-    )
+        await self._contents.remove(name, f"time = {time}")

@@ -14,6 +14,7 @@ from collector.cli import (
     event,
     import_,
     librenms,
+    move,
     my_data,
     outbox,
     provision,
@@ -68,6 +69,13 @@ cli.command(
         "collector restore /var/backups/usage-2026-11-25",
     ],
 )(backup.restore)
+cli.command(
+    "move",
+    examples=[
+        "collector move --to http://new:8086 --token-file token --org usage",
+        "collector move --to http://new:8086 --token-file token --org usage --switch",
+    ],
+)(move.move)
 cli.command(
     "provision",
     examples=[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
@@ -16,7 +16,8 @@ from collector.cli.common import a_moment, fail, load_settings, out, say, warn, 
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collector.outbox import OutboxFile, Recovered
+    from collector.outbox import OutboxFile, Queue, Recovered
+    from collector.settings import Settings
 
 T = TypeVar("T")
 
@@ -81,17 +82,12 @@ def replay(
     again.
     """
     from collector.outbox import OutboxFile, Queue
-    from collector.upgrade import migrated
 
     queues = tuple(Queue) if target == "all" else (Queue(target),)
-
     since_ns = int(since.timestamp() * 10**9)
     oldest = min((ns for ns in _each(OutboxFile.oldest_ns) if ns is not None), default=None)
     with worded_errors():
-        memory = migrated(load_settings().state_dir)
-    count = sum(_each(lambda file: file.replay(since_ns=since_ns, queues=queues)))
-    with worded_errors():
-        memory.choices.mark_unsynced(since_ns=since_ns)
+        count = deliver_again(load_settings(), since_ns, queues)
     say(f"{count} reports wait for delivery")
     if oldest is None or oldest > since_ns:
         if oldest is None:
@@ -211,6 +207,19 @@ def _shortened(line: str) -> str:
 
 def _time(ns: int) -> str:
     return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="seconds")
+
+
+def deliver_again(configured: Settings, since_ns: int, queues: Sequence[Queue]) -> int:
+    """Deliver again what was received since a time (ns), owners' choices included; how much.
+
+    Raises StateError, StoreUnavailable.
+    """
+    from collector.upgrade import migrated
+
+    memory = migrated(configured.state_dir)
+    count = sum(_each(lambda file: file.replay(since_ns=since_ns, queues=queues)))
+    memory.choices.mark_unsynced(since_ns=since_ns)
+    return count
 
 
 def _each(work: Callable[[OutboxFile], T]) -> list[T]:

@@ -16,6 +16,7 @@ from collector.backup.manifest import KEY_FILE, MANIFEST_FILE, BackupError, read
 from collector.backup.months import DailySeries, Month, months_between
 from collector.backup.restore import Comparison, Restore
 from collector.backup.save import save
+from collector.influx.contents import NotRepresentable
 from collector.influx.databases import ensure
 from collector.schema import DAILY, RAW
 from tests.command import command
@@ -393,7 +394,7 @@ async def test_field_of_two_types_is_refused(filled: Databases, tmp_path: Path) 
     # Shards of 28 days: far enough apart, InfluxDB takes another type.
     filled.server.write(filled.daily, f"daily_usage nodes=1.5 {ns(date(2020, 1, 1))}")
     async with influx_of(filled) as influx:
-        with pytest.raises(BackupError, match="two types"):
+        with pytest.raises(NotRepresentable, match="two types"):
             await save(influx, tmp_path / "one", settings={}, key=None, progress=silent)
 
 
