@@ -5,7 +5,7 @@ Intakes and rollup are imported inside them, so that a command without them star
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from collector.intakes import Intake
     from collector.outbox import Outboxes
     from collector.rollup.daily import Daily
@@ -73,7 +75,18 @@ def daily_of(settings: Settings, influx: Influx) -> Daily:
         retention_s=settings.retention_raw,
         cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
         erasures=partial(days_of_erasures, settings.state_dir),
+        listed=_listed(settings),
     )
+
+
+def _listed(settings: Settings) -> Callable[[], pl.Series | None]:
+    """The nodes on the node list that the intake uses, if it uses one."""
+    if not settings.nodelist_url:
+        return lambda: None
+    from collector.rollup.listed import ListedNodes
+    from collector.state import read_key
+
+    return ListedNodes(settings.state_dir, partial(read_key, settings.key_file)).pseudonyms
 
 
 def other_days_of(settings: Settings, influx: Influx) -> list[DaySeries]:

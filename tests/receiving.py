@@ -78,4 +78,9 @@ class Receiving:
     def servers(self) -> list[str]:
         """The server pseudonym of each stored report, in order."""
         with OutboxFile(self.path) as file:
-            return [one.server or "" for one in file.read(max_lines=10_000)]
+            return [one.server for one in file.read(max_lines=10_000) if one.server]
+
+    def dropped(self) -> list[bytes]:
+        """The lines that count dropped reports."""
+        with OutboxFile(self.path) as file:
+            return [one.lines for one in file.read(max_lines=10_000) if not one.server]

@@ -15,11 +15,11 @@ from enum import StrEnum
 from typing import Final
 
 from collector.history.asl3_dump import Row
-from collector.intakes.asl.report import FIRST_PUBLIC_NODE
 from collector.rollup.tables import TableInput, published_tables, usage_counts
 from collector.schema import (
     CHANNEL,
     CHANNEL_FIELDS,
+    FIRST_PUBLIC_NODE,
     OTHER,
     REGISTRATION,
     UNKNOWN,

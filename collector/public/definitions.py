@@ -30,6 +30,7 @@ _WINDOWS: Final = {
     "servers_30d": "30d",
     "new_nodes": "31d",
     "lapsed_nodes": "31d",
+    "coverage": "30d",
 }
 _HOURLY_WINDOWS: Final = {
     "nodes_24h": "24h",
@@ -51,6 +52,7 @@ _OF: Final = {
     DAILY_USAGE.name: {
         **dict.fromkeys((*_OF_NODES, "new_nodes"), "nodes"),
         "lapsed_nodes": "nodes_30_days_back",
+        "coverage": "listed",
     },
     DAILY_NODES.name: {"nodes": "within", "weekly": "within", "total": "within"},
     DAILY_SERVERS.name: {"servers": "within", "weekly": "within"},
@@ -67,7 +69,9 @@ _SUPPRESSED: Final = {
     DAILY_UPGRADES.name,
     DAILY_LIBRENMS_TOTALS.name,
 }
-_SUPPRESSED_FIELDS: Final = frozenset((*_OF_NODES, "devices", "ports", "text", "uptime_median"))
+_SUPPRESSED_FIELDS: Final = frozenset(
+    (*_OF_NODES, "devices", "ports", "text", "uptime_median", "coverage", "opted_out_reports")
+)
 
 
 @dataclass(frozen=True, slots=True)

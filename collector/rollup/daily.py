@@ -10,6 +10,8 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+import polars as pl
+
 from collector.days import day_ns
 from collector.influx import Influx
 from collector.lines import FieldValue
@@ -26,6 +28,7 @@ from collector.rollup.inputs import (
     own_days_before,
     read_inputs,
 )
+from collector.rollup.listed import sample_fields
 from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
 from collector.rollup.points import (
     Points,
@@ -35,12 +38,13 @@ from collector.rollup.points import (
     usage_points,
     window_fields,
 )
-from collector.rollup.raw import read_facts, span_of
+from collector.rollup.raw import opted_out_reports, read_facts, span_of
 from collector.rollup.store import Span, store, stored_points
 from collector.rollup.windows import (
     Presence,
     advance,
     empty_presence,
+    nodes_of_month,
     upgrades,
     window_counts,
 )
@@ -50,6 +54,7 @@ from collector.schema import (
     DAILY_SERVERS,
     DAILY_UPGRADES,
     DAILY_USAGE,
+    FINAL,
     HOURLY_USAGE,
     Measurement,
 )
@@ -62,6 +67,7 @@ WINDOW_FIELDS: Final = (
     "new_nodes",
     "lapsed_nodes",
 )
+SAMPLE_FIELDS: Final = ("listed_nodes", "coverage")
 _MEASUREMENTS: Final = (
     DAILY_NODES,
     DAILY_PACKAGES,
@@ -126,7 +132,8 @@ class Daily:
     """Rolls up days of one InfluxDB under a given k.
 
     `retention_s` is the retention of raw reports in seconds, 0 for unlimited. `erasures` returns
-    the days of unfinished erasures, and may block.
+    the days of unfinished erasures, and `listed` the pseudonyms of the nodes on the node list, if
+    there is one; both may block.
     """
 
     def __init__(
@@ -137,12 +144,14 @@ class Daily:
         retention_s: int,
         cache: FactsCache,
         erasures: Callable[[], Set[date]] = frozenset,
+        listed: Callable[[], pl.Series | None] = lambda: None,
     ) -> None:
         self._influx = influx
         self._k = k
         self._retention_s = retention_s
         self._cache = cache
         self._erasures = erasures
+        self._listed = listed
         self._presence: tuple[date, Basis, Presence] | None = None
 
     async def roll(self, day: date, now: datetime, *, force: bool = False) -> DayResult:
@@ -235,7 +244,10 @@ class Daily:
     async def _compute(self, inputs: DayInputs, now: datetime) -> ComputedDay:
         """Compute all points of a day from its raw reports. Raises InfluxError."""
         day, first = inputs.day, inputs.day - timedelta(days=PRESENCE_DAYS - 1)
-        facts = await read_facts(self._influx, day, inputs.counts.get(day, RawCount()))
+        facts, dropped = await asyncio.gather(
+            read_facts(self._influx, day, inputs.counts.get(day, RawCount())),
+            opted_out_reports(self._influx, day),
+        )
         # Rows may have arrived since they were counted.
         basis = inputs.basis(RawCount(facts.reports, facts.node_reports))
         final = is_final(day, now)
@@ -256,15 +268,26 @@ class Daily:
         # Windows over expired days keep the values computed while the raw data existed.
         found = (inputs.stored_row or StoredDay()).fields
         windows = {name: found[name] for name in WINDOW_FIELDS if name in found}
+        # Which nodes were listed on a day is known on that day only.
+        is_past = found.get(FINAL.name) == 1 or day < now.date() - _ONE_DAY
+        sample = {name: found[name] for name in SAMPLE_FIELDS if name in found and is_past}
         failed: list[Exception] = []
         if first >= inputs.complete_from:
             with _collect_errors(failed):
-                windows, points[DAILY_UPGRADES] = await self._over_days(day, now, facts, basis)
+                windows, points[DAILY_UPGRADES], present = await self._over_days(
+                    day, now, facts, basis
+                )
+                if not is_past:
+                    sample = await asyncio.to_thread(self._sample, present)
         if day - _ONE_DAY >= inputs.complete_from:
             with _collect_errors(failed):
                 points[HOURLY_USAGE] = await self._hours(day, now, facts, basis)
+        published = dropped // self._k * self._k
+        counted = {"opted_out_reports": published} if published else {}
         usage, nodes, servers = await asyncio.to_thread(
-            lambda: usage_points(facts, start, k=self._k, final=final, windows=windows)
+            lambda: usage_points(
+                facts, start, k=self._k, final=final, windows=windows | sample | counted
+            )
         )
         points[DAILY_USAGE], points[DAILY_NODES], points[DAILY_SERVERS] = usage, nodes, servers
         points[DAILY_PACKAGES] = package_points(facts, start, k=self._k, final=final)
@@ -274,15 +297,23 @@ class Daily:
 
     async def _over_days(
         self, day: date, now: datetime, facts: DayFacts, basis: Basis
-    ) -> tuple[dict[str, FieldValue], Points]:
-        """Compute the window fields and `daily_upgrades`. Raises InfluxError."""
+    ) -> tuple[dict[str, FieldValue], Points, Presence]:
+        """Compute the window fields, `daily_upgrades` and the presence. Raises InfluxError."""
         before = await self._presence_before(day, basis)
         moves = await asyncio.to_thread(upgrades, before, facts)
         after = await asyncio.to_thread(advance, before, facts)
         if day < now.date():
             self._presence = (day, basis, after)
         windows = window_fields(window_counts(after))
-        return windows, upgrade_points(moves, day_ns(day), k=self._k, final=is_final(day, now))
+        points = upgrade_points(moves, day_ns(day), k=self._k, final=is_final(day, now))
+        return windows, points, after
+
+    def _sample(self, presence: Presence) -> dict[str, FieldValue]:
+        """The fields on the sample at the end of a presence; none without a node list."""
+        listed = self._listed()
+        if listed is None:
+            return {}
+        return dict(sample_fields(listed, nodes_of_month(presence), self._k))
 
     async def differences(self, inputs: DayInputs, now: datetime) -> dict[str, int]:
         """Count the stored points of each measurement that differ from the computed ones.

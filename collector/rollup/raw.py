@@ -16,7 +16,14 @@ from collector.influx.frames import read_frame
 from collector.rollup.cache import RawCount
 from collector.rollup.facts import DayFacts, Rows, columns, gather
 from collector.rollup.store import Span
-from collector.schema import NODE_REPORT, QUARANTINE, RAW, SERVER_REPORT, Measurement
+from collector.schema import (
+    NODE_REPORT,
+    OPTED_OUT_REPORT,
+    QUARANTINE,
+    RAW,
+    SERVER_REPORT,
+    Measurement,
+)
 
 QUARANTINED: Final = f"{QUARANTINE} > 0"
 """InfluxQL condition that selects the rows in quarantine."""
@@ -81,6 +88,11 @@ async def _counts(
     )
     found = await read(influx, select)
     return {day_of(time): count for series in found for time, count in series.values if count}
+
+
+async def opted_out_reports(influx: Influx, day: date) -> int:
+    """The number of reports of a day that were dropped for an opt-out. Raises InfluxError."""
+    return (await _counts(influx, OPTED_OUT_REPORT, "reports", day, day)).get(day, 0)
 
 
 async def read_facts(influx: Influx, day: date, least: RawCount | None = None) -> DayFacts:

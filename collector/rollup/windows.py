@@ -126,6 +126,11 @@ def window_counts(presence: Presence) -> WindowCounts:
     )
 
 
+def nodes_of_month(presence: Presence) -> pl.Series:
+    """The nodes seen in the last 30 days."""
+    return presence.nodes.filter((pl.col("days") & _MONTH) != 0)["node"]
+
+
 def _seen(days: pl.Series, window: int) -> int:
     return int(((days & window) != 0).sum())
 

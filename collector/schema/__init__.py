@@ -48,6 +48,8 @@ NONE = "none"
 ALL = "all"
 """Value of `within` and `within_value` in rows of the whole network."""
 
+FIRST_PUBLIC_NODE = 2000
+"""Lower node numbers are private."""
 LABEL_LENGTH = 64
 """The longest value of a tag, in characters."""
 
@@ -108,6 +110,17 @@ SERVER_REPORT = Measurement(
         Field("packages", FieldType.STRING, "", "JSON object: package name to version"),
         _count("imported", "", "1 where it came from an older server's database, else absent"),
         _QUARANTINE,
+    ),
+)
+OPTED_OUT_REPORT = Measurement(
+    RAW,
+    "opted_out_report",
+    "an arbitrary time between the start of the UTC day and the arrival of the report",
+    (),
+    (
+        _count(
+            "reports", "reports", "1: a report that was dropped, of which nothing else is stored"
+        ),
     ),
 )
 QUARANTINE_BATCH = Measurement(
@@ -183,6 +196,23 @@ DAILY_USAGE = Measurement(
         _count("servers_30d", "servers", "distinct servers in the 30 days that end with this one"),
         _count("new_nodes", "nodes", "nodes of the day that are in none of the 30 days before"),
         _count("lapsed_nodes", "nodes", "nodes of the day 30 days back that are in none since"),
+        _count(
+            "listed_nodes",
+            "nodes",
+            "public nodes on the node list; absent where the collector uses none",
+        ),
+        _count(
+            "coverage",
+            "nodes",
+            "nodes on the node list that were reported in the 30 days that end with this one, down"
+            " to a multiple of k; absent under k and without a list",
+        ),
+        _count(
+            "opted_out_reports",
+            "reports",
+            "reports dropped because their owners have opted out, down to a multiple of k; absent"
+            " under k",
+        ),
         _count("erased_reports", "reports", "erased by their owners after the day was final"),
         _count("erased_node_reports", "reports", "nodes in those erased reports"),
         _count("imported", "", "1 where the day came from an older server's database"),
@@ -322,6 +352,7 @@ ERASURE_NOTICE = Measurement(
 MEASUREMENTS = (
     NODE_REPORT,
     SERVER_REPORT,
+    OPTED_OUT_REPORT,
     QUARANTINE_BATCH,
     DAILY_USAGE,
     DAILY_NODES,

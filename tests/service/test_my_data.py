@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from collector.memory import Memory
-from tests.conftest import Databases, Serve, StartServe
+from tests.conftest import Databases, Row, Serve, StartServe
 from tests.dates import last_final_day
 from tests.network import lines_of
 from tests.owners import (
@@ -145,6 +145,12 @@ def test_opted_out_is_dropped_politely_until_opted_in(world: World) -> None:
     assert metric(metrics, "collector_reports_total", intake="asl", outcome="opted-out") == 1
     assert metric(metrics, "collector_opted_out_servers") == 1
     assert world.raw(own=True) == []
+
+    def counted() -> list[Row]:
+        return world.databases.server.query("SELECT * FROM opted_out_report", world.databases.raw)
+
+    # What is left of it is a count, at an arbitrary time of the day.
+    eventually(lambda: [row.keys() for row in counted()] == [{"time", "reports"}])
     assert ask(world.url, "/opt-in").status == 200
     assert post(world.url, OWN).json["nodes"] == 2
     eventually(lambda: len(world.raw(own=True)) == 3)

@@ -26,6 +26,10 @@ ELSEWHERE = {
     ("daily_usage", "erased_reports"),
     ("daily_usage", "erased_node_reports"),
     ("hourly_usage", "missed"),
+    ("daily_usage", "listed_nodes"),
+    ("daily_usage", "coverage"),
+    ("daily_usage", "opted_out_reports"),
+    ("opted_out_report", "reports"),
 }
 """Fields that an import, an erasure or a failure writes and a day's ordinary run does not."""
 _OURS = [

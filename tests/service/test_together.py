@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -86,6 +87,10 @@ async def test_each_of_many_gets_the_answer_to_its_own_report(
         if status == 200:
             assert answer == wanted
     assert sorted(receiving.servers()) == sorted(stored)
+    # A dropped report is counted, without a trace of its owner.
+    assert len(receiving.dropped()) == MANY / 5
+    for line in receiving.dropped():
+        assert re.fullmatch(rb"opted_out_report reports=1i \d{19}", line)
     reports = "collector_reports_total"
     assert receiving.metric(reports, intake="asl", outcome="accepted") == len(stored)
     assert receiving.metric(reports, intake="asl", outcome="opted-out") == MANY / 5

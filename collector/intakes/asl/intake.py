@@ -57,13 +57,13 @@ class _Handling:
         return self._converter.admit(parsed, self._is_opted_out, now_ns)
 
     def entries(self, outcome: Taken) -> tuple[Entry, ...]:
-        """The outbox entry of an accepted report."""
-        return (outcome.entry,) if isinstance(outcome, Accepted) else ()
+        """The outbox entry of a report: its points, or the count of a dropped one."""
+        return (outcome.entry,)
 
     def stored(self, outcomes: Sequence[Taken]) -> None:
         """Count durable reports and their nodes, and pass their changes of tag budgets on."""
-        self._accepted.inc(len(outcomes))
         nodes = [outcome.nodes for outcome in outcomes if isinstance(outcome, Accepted)]
+        self._accepted.inc(len(nodes))
         self._nodes.inc(sum(nodes))
         for outcome in outcomes:
             if isinstance(outcome, Accepted) and outcome.tag_values:

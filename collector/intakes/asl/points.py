@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -9,15 +10,15 @@ from typing import Final, NamedTuple, Protocol
 import pydantic_core
 
 from collector.admission import Buckets
-from collector.intakes.asl.report import FIRST_PUBLIC_NODE, MOST_NODES, Reading, Report, read
+from collector.intakes.asl.report import MOST_NODES, Reading, Report, read
 from collector.intakes.asl.tags import Tags, registration
 from collector.intakes.proof import Proof
-from collector.lines import NS_PER_DAY, Stamper, escaped, field_format, label, line_format
+from collector.lines import NS_PER_DAY, Stamper, escaped, field_format, label, line, line_format
 from collector.metrics import Metrics
 from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
-from collector.schema import NODE_REPORT, SERVER_REPORT
+from collector.schema import FIRST_PUBLIC_NODE, NODE_REPORT, OPTED_OUT_REPORT, SERVER_REPORT
 from collector.suspicion import Kind, Suspicions
 from collector.tag_budget import Change, Changes, TagBudget
 
@@ -47,8 +48,12 @@ class Accepted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OptedOut:
-    """A report that is dropped, since its owner has opted out; its nodes by reason."""
+    """A report that is dropped, since its owner has opted out; its nodes by reason.
 
+    `entry` counts it, without a trace of its owner.
+    """
+
+    entry: Entry
     ignored: dict[str, int]
 
 
@@ -138,7 +143,7 @@ class ReportConverter:
         if not opted_out(read.server):
             return self._accept(read, now_ns)
         self._metrics.nodes.labels("opted-out").inc(len(read.nodes))
-        return OptedOut(read.ignored | {"opted-out": len(read.nodes)})
+        return OptedOut(_dropped(now_ns), read.ignored | {"opted-out": len(read.nodes)})
 
     def _accept(self, read: Read, now_ns: int) -> Accepted:
         changes: Changes = []
@@ -224,6 +229,15 @@ class ReportConverter:
         if found is None and text and not text.isspace():
             self._metrics.ignored_values.labels(name).inc()
         return found
+
+
+def _dropped(now_ns: int) -> Entry:
+    """A point that counts a dropped report for its day.
+
+    A random time does not tell when an owner's server reports, and keeps the points of a day apart.
+    """
+    time_ns = now_ns - secrets.randbelow(now_ns % NS_PER_DAY + 1)
+    return Entry(now_ns, None, 1, line(OPTED_OUT_REPORT.name, "", {"reports": 1}, time_ns).encode())
 
 
 def _packages(report: Report) -> str:

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from collector.intakes.asl.repair import Repair, repaired
 from collector.intakes.asl.tags import version_line
 from collector.problems import Reason, Refusal
+from collector.schema import FIRST_PUBLIC_NODE
 
 MOST_NODES: Final = 500
-FIRST_PUBLIC_NODE: Final = 2000
 LAST_NODE: Final = (1 << 31) - 1
 _MOST_PACKAGES: Final = 300
 _MOST_TEXT: Final = 256
