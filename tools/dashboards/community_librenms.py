@@ -143,11 +143,12 @@ LIBRENMS: Final = Dashboard(
     rows=(
         (
             text(
-                '<div style="font-size:13px;line-height:1.35">Installs of LibreNMS whose operators'
-                " switched statistics on are counted once a day, and what they say that they watch"
-                " is added up. Only complete days (UTC)."
-                '<br><a href="/method" target="_blank" rel="noopener">How it is counted</a> ·'
-                ' <a href="/privacy" target="_blank" rel="noopener">what is kept of you</a></div>'
+                '<div style="font-size:12px;line-height:1.3">Installs of LibreNMS with statistics'
+                " switched on are counted once a day; what they watch is added up. Complete days"
+                ' (UTC) only. <a href="/method" target="_blank" rel="noopener">How it is'
+                ' counted</a> · <a href="/privacy" target="_blank" rel="noopener">what is kept of'
+                " you</a></div>",
+                height=2,
             ),
         ),
         (
