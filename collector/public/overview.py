@@ -11,6 +11,7 @@ from statistics import median_low
 from typing import Final
 
 from collector.public.charts import Chart, chart
+from collector.public.marks import Mark, marks
 from collector.public.series import Snapshot, UsageDay
 from collector.schema import (
     ARCH,
@@ -94,6 +95,7 @@ class Overview:
     figures: list[Figure]
     shares: list[Shares]
     chart: Chart | None
+    marks: list[Mark]
     charted: list[UsageDay]
     months: list[Month]
 
@@ -125,6 +127,7 @@ def overview(snapshot: Snapshot) -> Overview:
             if tag.name in snapshot.tables
         ],
         chart=drawn,
+        marks=marks(snapshot.events, drawn.first, drawn.last) if drawn else [],
         charted=charted,
         months=_months(charted),
     )

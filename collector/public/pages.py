@@ -24,7 +24,7 @@ from collector.public.contexts import (
     privacy_page_context,
 )
 from collector.public.datasets import DATASETS
-from collector.public.events import EVENTS
+from collector.public.events import EVENTS, words
 from collector.public.freshness import Freshness, freshness
 from collector.public.headers import page_policy
 from collector.public.language import LANGUAGES, Language, language
@@ -143,6 +143,7 @@ class Pages:
             # Leaves space for a label above the plot, and for the months below it.
             at=lambda percent: f"{6 + percent * 0.86:.2f}",
             label=partial(_label, lang),
+            words=lambda event: words(event, lang),
             k=self._settings.k_anonymity,
             grafana=self._settings.grafana_url,
             downloads=[*downloads, *({"path": path, "short": ""} for path in _SMALL)],

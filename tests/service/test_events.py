@@ -258,3 +258,38 @@ async def test_downloads_of_events_are_json_or_csv_of_a_span_and_a_kind(
         for wrong in ("kind=quake", "value=1", "from=never", "from=2026-01-02&to=2026-01-01"):
             answer = await asyncio.to_thread(get, url, f"/v1/events?{wrong}")
             assert problem_of(answer) == (400, "invalid-parameter")
+
+
+@pytest.mark.parametrize(
+    ("listed", "code", "said"),
+    [
+        (True, "", "50 of the 400 nodes on the public node list sent reports: 12.5"),
+        (True, "/es", "50 de los 400 nodos de la lista pública: 12,5"),
+        (False, "", ""),
+    ],
+)
+async def test_home_page_shows_events_on_its_chart_and_who_the_sample_is(
+    databases: Databases, listed: bool, code: str, said: str
+) -> None:
+    network = Network(databases)
+    network.create()
+    sample = ",listed_nodes=400i,coverage=50i,opted_out_reports=15i" if listed else ""
+    network.publish(
+        [
+            f"daily_usage nodes=9i,servers=8i,reports=9i,node_reports=9i,final=1i{sample}"
+            f" {(EPOCH + n) * DAY}"
+            for n in range(10)
+        ]
+    )
+    async with influx_of(databases) as influx:
+        await write_events(influx, [NOTE])
+    with served(databases) as url:
+        page = (await asyncio.to_thread(get, url, code or "/")).body.decode()
+    # The mark is a link to its text, by mouse, keyboard and screen reader.
+    assert page.count('<a href="#event-1" aria-label="1: ') == 1
+    assert page.count('<li id="event-1" value="1">') == 1
+    assert "Mirror moved, &#34;=+cmd&#34; \\ , 50 %" in page
+    assert said in page
+    text = "15 reports of that day were dropped" if not code else "descartaron 15 informes"
+    assert (text in page) == listed
+    assert ("public node list" in page or "lista pública" in page) == listed

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 from collector.events.event import Event, Kind, first_package, first_version, outage
 from collector.public.events import words
 from collector.public.language import language
+from collector.public.marks import marks
 
 DAY = date(2026, 11, 3)
 BEGIN = datetime(2026, 11, 3, 22, tzinfo=UTC)
@@ -40,3 +42,34 @@ def test_spanish_words_leave_versions_and_notes_as_they_are() -> None:
     # A kind of software that a later version adds has its dimension's name.
     later = Event(DAY, Kind.VERSION, "app_rpt", "9", "")
     assert words(later, spanish).endswith("app_rpt 9")
+
+
+def test_marks_are_numbered_and_days_close_together_share_one() -> None:
+    first, last = date(2026, 1, 1), date(2026, 4, 11)
+    events = [
+        first_version(date(2026, 1, 2), "asl_version", "a"),
+        first_version(date(2026, 1, 4), "asterisk_version", "b"),
+        first_version(date(2026, 1, 7), "asl_version", "c"),
+        Event(date(2026, 4, 11), Kind.NOTE, "operator", "1", "last day"),
+    ]
+    unseen = [
+        first_package(date(2026, 2, 1), "asl3", "1"),
+        Event(date(2025, 12, 31), Kind.NOTE, "operator", "2", "before"),
+        Event(date(2026, 4, 12), Kind.NOTE, "operator", "3", "after"),
+    ]
+    found = marks([*reversed(events), *unseen], first, last)
+    assert [(mark.number, mark.percent, mark.lines) for mark in found] == [
+        (1, 1.0, (1.0, 3.0)),
+        (2, 6.0, (6.0,)),
+        (3, 100.0, (100.0,)),
+    ]
+    assert [event for mark in found for event in mark.events] == events
+    assert marks([], first, last) == []
+
+
+def test_a_year_full_of_events_has_marks_that_fit_a_phone() -> None:
+    first, last = date(2025, 11, 26), date(2026, 11, 25)
+    daily = [first_version(first + timedelta(days=n), "asl_version", str(n)) for n in range(365)]
+    found = marks(daily, first, last)
+    assert all(b.percent - a.percent >= 5 for a, b in pairwise(found))
+    assert [event for mark in found for event in mark.events] == daily
