@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from collector.days import start_of
+from collector.events.event import Event, Kind, outage
+from collector.events.stored import write_events
 from tests.conftest import Databases, InfluxServer
 from tests.network import Network, ns, number_of
 from tests.oracle import DAY, NODE_KEYS, Oracle, S, said
@@ -96,6 +99,9 @@ def published(
     async def roll() -> None:
         async with network.rollup(tmp_path_factory.mktemp("state"), k=K) as rollup:
             await rollup.roll(range(start, start + DAYS), ns(now))
+            await rollup.mark(ns(now))
+            note = Event(first + timedelta(days=DAYS // 2), Kind.NOTE, "operator", "1", "A note")
+            await write_events(rollup.influx, [note, outage(start_of(note.day), 3, 27)])
 
     asyncio.run(roll())
     complete = (ns(now) - COMPLETE_AFTER) // DAY
@@ -411,12 +417,33 @@ async def test_a_day_at_which_the_rollup_stopped_is_not_drawn_as_a_drop(
     assert number_of(stopped) - 1 in drawn
 
 
-def test_annotations_run_and_variables_offer_what_is_published(published: Published) -> None:
+def test_events_in_the_range_are_annotations_of_every_dashboard(published: Published) -> None:
+    ask, daily = published.databases.server.query, published.databases.daily
+    stored = ask("SELECT * FROM event", daily)
+    drawn = {row["text"] for row in stored if row["kind"] != "package"}
+    assert drawn > {"A note"}
     for board in boards(COMMUNITY):
-        for each in board["annotations"]["list"]:
-            if "query" in each:
-                text = filled(each["query"], {}, published.span)
-                published.databases.server.query(text, published.databases.daily)
+        queries = [each["query"] for each in board["annotations"]["list"] if "query" in each]
+        packages = [query for query in queries if "$package" in query]
+        assert bool(packages) == (board["uid"] == "usage-packages")
+        found = [
+            row["text"]
+            for query in queries
+            if query not in packages
+            for row in ask(filled(query, {}, published.span), daily)
+        ]
+        assert sorted(found) == sorted(drawn)
+        for query in packages:
+            of_package = ask(filled(query, {"package": "asl3"}, published.span), daily)
+            assert {row["text"] for row in of_package} == {
+                row["text"]
+                for row in stored
+                if (row["kind"], row["subject"]) == ("package", "asl3")
+            }
+            assert of_package
+
+
+def test_variables_offer_what_is_published(published: Published) -> None:
     names = next(
         each for each in boards(COMMUNITY)[2]["templating"]["list"] if each["name"] == "package"
     )

@@ -15,6 +15,7 @@ from collector.schema import (
 )
 from tools.dashboards import queries as q
 from tools.dashboards.colours import PACKAGE_VERSION, colours
+from tools.dashboards.community_events import EVENTS, OF_PACKAGE
 from tools.dashboards.community_overview import OVERVIEW
 from tools.dashboards.community_parts import FILTER, SHARE, board, now
 from tools.dashboards.community_versions import VERSIONS
@@ -124,6 +125,7 @@ PACKAGES: Final = replace(
         *FILTER,
         asked("package", "Package", q.package_names(), USAGE_DAILY, current="asl3"),
     ),
+    annotations=(*EVENTS, OF_PACKAGE),
 )
 
 DASHBOARDS: Final = (OVERVIEW, VERSIONS, PLATFORMS, CHANNELS, PACKAGES)

@@ -17,6 +17,7 @@ from collector.schema import (
 )
 from tools.dashboards import queries as q
 from tools.dashboards.colours import colours
+from tools.dashboards.community_events import EVENTS
 from tools.dashboards.kinds import (
     bars,
     by_value,
@@ -70,18 +71,6 @@ FILTER: Final = (
     ),
     asked("within_value", "being", q.values_within(), USAGE_DAILY, current=ALL),
 )
-_MISSED: Final[Json] = {
-    "name": "Hours that our own intake missed",
-    "datasource": USAGE_DAILY.reference,
-    "enable": True,
-    "hide": False,
-    "iconColor": "orange",
-    "query": q.missed_hours(),
-    "textColumn": "hours",
-    "titleColumn": "",
-    "tagsColumn": "",
-    "timeEndColumn": "",
-}
 
 
 def _says(sentence: str) -> Panel:
@@ -116,7 +105,7 @@ def board(uid: str, title: str, description: str, *rows: tuple[Panel, ...]) -> D
         tag=TAG,
         rows=((_says(description),), *rows),
         variables=FILTER,
-        annotations=(_MISSED,),
+        annotations=EVENTS,
         range=("now-1y/d", "now-1d/d"),
     )
 

@@ -16,7 +16,6 @@ from collector.schema import (
     DAILY_USAGE,
     DIMENSION,
     FINAL,
-    HOURLY_USAGE,
     NONE,
     OTHER,
     UNKNOWN,
@@ -215,14 +214,6 @@ def packages() -> str:
     return (
         f'SELECT sum("servers") FROM "{DAILY_PACKAGES.name}" WHERE {LAST_DAY} AND {DONE}'
         f' AND "version" != \'{NONE}\' AND {WHOLE} GROUP BY time(1d), "package" fill(none)'
-    )
-
-
-def missed_hours() -> str:
-    """Hours of a day in which our own intake heard nothing though reports were expected."""
-    return (
-        f'SELECT sum("missed") AS "hours" FROM "{HOURLY_USAGE.name}" WHERE {IN_RANGE}'
-        " GROUP BY time(1d) fill(none)"
     )
 
 
