@@ -34,6 +34,8 @@ commands = Commands(no_args_is_help=True, help="Import the history of another se
 
 _PASSWORD: Final = "MYSQL_PWD"  # noqa: S105 - the name of a variable
 _STDIN: Final = Path("-")
+_WEB_INI: Final = Path("/etc/asl-usage/web.ini")
+_LOCALTIME: Final = Path("/etc/localtime")
 _SECONDS_PER_DAY: Final = 86_400
 
 
@@ -49,7 +51,8 @@ def _zone(name: str) -> tzinfo:
 @commands.command(
     "asl3-usage",
     examples=[
-        "collector import asl3-usage --dump usage.sql.gz  # a dry run",
+        "collector import asl3-usage  # a dry run, beside asl-usage",
+        "collector import asl3-usage --dump usage.sql.gz",
         "collector import asl3-usage --dump usage.sql.gz --apply",
     ],
 )
@@ -66,6 +69,15 @@ def asl3_usage(
             help="dump file of mysqldump or mariadb-dump, also compressed; `-`: standard input"
         ),
     ] = None,
+    web_ini: Annotated[
+        Path | None,
+        typer.Option(
+            "--web-ini",
+            help=f"the old server's own settings, which name its database; by default {_WEB_INI}",
+            show_default=False,
+            dir_okay=False,
+        ),
+    ] = None,
     password_file: Annotated[
         Path | None,
         typer.Option(
@@ -73,9 +85,15 @@ def asl3_usage(
         ),
     ] = None,
     time_zone: Annotated[
-        tzinfo,
-        typer.Option(parser=_zone, metavar="ZONE", help="time zone of the old server's clock"),
-    ] = "UTC",  # type: ignore[assignment] # typer parses it
+        tzinfo | None,
+        typer.Option(
+            parser=_zone,
+            metavar="ZONE",
+            help="time zone of the old server's clock; by default UTC, with a web.ini this"
+            " machine's",
+            show_default=False,
+        ),
+    ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="write; without it, a dry run")] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="write even if the dump may be incomplete")
@@ -88,11 +106,17 @@ def asl3_usage(
     from collector.history.asl3_rows import TableError
     from collector.history.asl3_usage import SourceTables
 
-    if bool(dsn) == (dump is not None):
-        raise typer.BadParameter("give --dsn or --dump", param_hint="--dsn / --dump")
+    if bool(dsn) + (dump is not None) + (web_ini is not None) > 1:
+        raise typer.BadParameter("give one of them", param_hint="--dsn / --dump / --web-ini")
     if dump is not None and dump != _STDIN and (not dump.exists() or dump.is_dir()):
         raise typer.BadParameter(f"file {str(dump)!r} does not exist", param_hint="--dump")
     doubts: list[str] = []
+    try:
+        # As root, who alone may read the file; the settings lead to another user.
+        source = None if dump is not None else _source(dsn, web_ini, password_file)
+    except DatabaseError as error:
+        fail(str(error))
+    zone = time_zone or (UTC if dump is not None or dsn else _zone_of_machine())
     configured = load_settings()
     if configured.instance == INSTANCE:
         fail(
@@ -101,11 +125,11 @@ def asl3_usage(
         )
     with worded_errors():
         try:
-            if dump is None:
-                data = SourceTables.of(live_rows(_source(dsn, password_file)), time_zone)
+            if source is not None:
+                data = SourceTables.of(live_rows(source), zone)
             else:
-                with _opened(dump) as opened:
-                    data = SourceTables.of(opened.rows(TABLES), time_zone)
+                with _opened(dump or _STDIN) as opened:
+                    data = SourceTables.of(opened.rows(TABLES), zone)
                     doubts = opened.doubts
         except (DatabaseError, DumpError, TableError) as error:
             fail(str(error))
@@ -119,9 +143,46 @@ def asl3_usage(
         asyncio.run(_import(configured, data, apply=apply))
 
 
-def _source(dsn: str, password_file: Path | None) -> Dsn:
+def _zone_of_machine() -> tzinfo:
+    """The time zone of this machine's clock; UTC if it has none."""
+    try:
+        with _LOCALTIME.open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return UTC
+
+
+def _of_web_ini(path: Path | None) -> Dsn:
+    """The database that a web.ini of ASL3-Usage names; the installed one if none is given."""
+    from collector.history.asl3_live import DatabaseError, Dsn
+
+    try:
+        text = (path or _WEB_INI).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if path is None:
+            raise typer.BadParameter(
+                f"give one of them: there is no {_WEB_INI} of ASL3-Usage on this machine",
+                param_hint="--dsn / --dump / --web-ini",
+            ) from None
+        raise typer.BadParameter(
+            f"file {str(path)!r} does not exist", param_hint="--web-ini"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{path or _WEB_INI} cannot be read: {error}")
+    try:
+        found = Dsn.of_web_ini(text)
+    except DatabaseError as error:
+        fail(f"{path or _WEB_INI}: {error}")
+    hide(found.password)
+    warn(f"the database is that of {path or _WEB_INI}: {found.database} at {found.host}")
+    return found
+
+
+def _source(dsn: str, web_ini: Path | None, password_file: Path | None) -> Dsn:
     from collector.history.asl3_live import Dsn
 
+    if not dsn:
+        return _of_web_ini(web_ini)
     password = (
         password_file.read_text(encoding="utf-8").rstrip("\r\n")
         if password_file is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from collector.history.asl3_dump import Row
 
 _SCHEMES: Final = ("mysql", "mariadb")
 _PORT: Final = 3306
+_SECTION: Final = "web"
 _CONNECT_S: Final = 10
 _READ_S: Final = 600
 # Literal statements, so that no outside name can get into SQL.
@@ -66,6 +68,30 @@ class Dsn:
             database=unquote(parts.path.strip("/")),
             password=unquote(parts.password or ""),
             **more,
+        )
+
+    @classmethod
+    def of_web_ini(cls, text: str) -> Self:
+        """Take the database from the text of ASL3-Usage's own `web.ini`, with its defaults.
+
+        Raises DatabaseError, without the text, which holds a password.
+        """
+        parser = configparser.ConfigParser()
+        try:
+            parser.read_string(text)
+            given = dict(parser[_SECTION])
+            port = int(given.get("db_port", _PORT))
+        except (configparser.Error, KeyError, ValueError):
+            raise DatabaseError(
+                f"it is no web.ini of ASL3-Usage: a [{_SECTION}] with DB_HOST, DB_PORT, DB_USER,"
+                " DB_PASS and DB_DB is needed"
+            ) from None
+        return cls(
+            host=given.get("db_host", "localhost"),
+            port=port,
+            user=given.get("db_user", "aslusage"),
+            password=given.get("db_pass", "aslusage"),
+            database=given.get("db_db", "aslusage"),
         )
 
 

@@ -19,8 +19,9 @@ from pymysql.constants import CLIENT
 
 from tools import embedded
 
-# Replaces mariadb-install-db, which does not find its helpers in an unpacked package.
-SYSTEM_TABLES = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
+# Replaces mariadb-install-db, which does not find its helpers in an unpacked package. Folder and
+# files were mysql's up to Debian 12 and are mariadb's since.
+SYSTEM_TABLES = ("share/m*/m*_system_tables.sql", "share/m*/m*_system_tables_data.sql")
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
@@ -182,8 +183,8 @@ def running(directory: Path) -> Iterator[MariaDb]:
 
 def _lay_system_tables(found: Programs, options: Sequence[str | Path]) -> None:
     script = "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n"
-    for name in SYSTEM_TABLES:
-        script += (found.base / "share/mysql" / name).read_text()
+    for pattern in SYSTEM_TABLES:
+        script += next(found.base.glob(pattern)).read_text()
     done = subprocess.run(
         [*options, "--bootstrap"],
         env=found.environment,

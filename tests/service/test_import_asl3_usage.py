@@ -726,6 +726,48 @@ def test_parts_of_a_dsn() -> None:
     assert "p:" not in repr(found)
 
 
+def test_database_is_found_by_the_old_servers_own_settings(
+    mariadb: MariaDb, sample: str, importer: Importer, tmp_path: Path
+) -> None:
+    ini = tmp_path / "web.ini"
+    lines = {
+        "DB_HOST": "127.0.0.1",
+        "DB_PORT": mariadb.port,
+        "DB_USER": mariadb.user,
+        # As ASL3-Usage's own reader takes it.
+        "DB_PASS": mariadb.password.replace("%", "%%"),
+        "DB_DB": sample,
+    }
+    parts = [";; a comment", "[web]", "; HTTP_PORT = 16080"]
+    ini.write_text("\n".join([*parts, *(f"{name} = {value}" for name, value in lines.items())]))
+    output = importer.run("--web-ini", ini)
+    assert f"the database is that of {ini}: {sample} at 127.0.0.1" in output
+    assert mariadb.password not in output
+    given = {"MYSQL_PWD": mariadb.password}
+    assert output.endswith(importer.run("--dsn", mariadb.dsn(sample), settings=given))
+
+
+def test_settings_that_name_no_database_are_refused_in_words(
+    importer: Importer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ini = tmp_path / "web.ini"
+    for text in ("", "hidden", "[web\n", "[web]\nDB_PORT = hidden", "[web]\nDB_PASS = hidden%"):
+        ini.write_text(text)
+        output = importer.refused("--web-ini", ini)
+        assert f"{ini}: it is no web.ini of ASL3-Usage" in output
+        assert "hidden" not in output
+    ini.write_bytes(b"\xff")
+    assert "cannot be read" in importer.refused("--web-ini", ini)
+    assert "does not exist" in importer.refused("--web-ini", tmp_path / "nothing")
+    monkeypatch.setattr("collector.cli.import_._WEB_INI", tmp_path / "nothing")
+    assert "there is no" in importer.refused()
+    assert "give one of them" in importer.refused("--web-ini", ini, "--dsn", "mysql://u@h/db")
+
+
+def test_defaults_of_a_web_ini_are_the_old_servers() -> None:
+    assert Dsn.of_web_ini("[web]\n") == Dsn("localhost", 3306, "aslusage", "aslusage", "aslusage")
+
+
 def test_session_can_not_write(mariadb: MariaDb, sample: str) -> None:
     before = mariadb_rows(mariadb, sample)
     mariadb.run(sample, f"GRANT ALL ON {sample}.* TO {mariadb.user}@'%'")
