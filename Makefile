@@ -19,10 +19,10 @@ APART = -n $(JOBS) --dist loadfile --no-loadscope-reorder -rsxfE
 SEED := $(or $(SEED),$(shell date +%s))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo check test long chaos hostile audit lint format bench dashboards lock clean
+.PHONY: help setup dev demo check test test-debian13 long chaos hostile audit lint format bench dashboards deb deb-test lock clean
 
 help: ## List these targets
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
 		while IFS='|' read -r target sentence; do printf '%-18s %s\n' "$$target" "$$sentence"; done
 
 setup: ## Make .venv with the collector in it, and see to an InfluxDB for demo and tests
@@ -40,6 +40,9 @@ check: lint ## Lint, and run the tests that need no server: what to run after ea
 test: dev ## Run every test with branch coverage; skipped and failed tests are listed at the end
 	@$(BIN)/coverage erase
 	$(BIN)/python -m pytest $(APART) --cov --cov-report=term-missing:skip-covered
+
+test-debian13: ## The same in a fresh Debian 13, as an ordinary user; needs root and debootstrap
+	JOBS=$(JOBS) sh tests/debian/suite.sh 13
 
 long: dev ## The same with all repetitions, from new seeds (SEED=… runs one again)
 	TEST_LONG=$(SEED) $(BIN)/python -m pytest $(APART) --hypothesis-seed=$(SEED) --timeout 3600
@@ -73,6 +76,14 @@ bench: ## Measure everything on this machine, for docs/performance.md; NAME=… 
 # SITE=https://… where the community's Grafana is not on the host of the collector's own pages.
 dashboards: setup ## Write Grafana's dashboards and alert rules anew from tools/dashboards
 	$(BIN)/python -m tools.dashboards --site "$(SITE)"
+
+# DEBIAN=12 or 13, ARCH=amd64 or arm64: one package instead of all.
+deb: dev ## Build the Debian packages into dist/; needs debhelper
+	@$(BIN)/python -m tools.deb $(if $(DEBIAN),--debian $(DEBIAN)) $(if $(ARCH),--arch $(ARCH))
+
+deb-test: ## Install, upgrade, remove and purge the packages in fresh roots; needs root and debootstrap
+	sh tests/debian/life.sh 12 dist/usage-collector_*.deb12_$(shell dpkg --print-architecture).deb
+	sh tests/debian/life.sh 13 dist/usage-collector_*.deb13_$(shell dpkg --print-architecture).deb
 
 # ADVISORIES=… names a copy of https://github.com/pypa/advisory-database on this machine.
 audit: dev ## Look at the locked dependencies: hashes, licences, and what is known against them

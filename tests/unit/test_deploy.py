@@ -127,6 +127,30 @@ def test_limits_leave_room_for_the_workers() -> None:
         assert "768M and 256M for each" in (ROOT / place).read_text(encoding="utf-8"), place
 
 
+def test_memory_limit_of_the_unit_follows_the_number_of_workers(tmp_path: Path) -> None:
+    settings = tmp_path / "collector.env"
+    generator = ROOT / "deploy/systemd/collector-limits"
+    dropin = tmp_path / "collector.service.d/10-workers.conf"
+    for text, memory in (
+        ("", None),
+        ("#COLLECTOR_WORKERS=4\n", None),
+        ("COLLECTOR_WORKERS=few\n", None),
+        ("COLLECTOR_WORKERS=\n", None),
+        ("COLLECTOR_WORKERS=1\n", "1024M"),
+        (' COLLECTOR_WORKERS="4" \nCOLLECTOR_LISTEN=*:1\n', "1792M"),
+        ("COLLECTOR_WORKERS=4\nCOLLECTOR_WORKERS='8'", "2816M"),
+    ):
+        settings.write_text(text)
+        shutil.rmtree(dropin.parent, ignore_errors=True)
+        subprocess.run(
+            [generator, tmp_path, tmp_path / "early", tmp_path / "late"],
+            env=os.environ | {"COLLECTOR_SETTINGS": str(settings)},
+            check=True,
+        )
+        found = dropin.read_text() if dropin.exists() else None
+        assert found == (f"[Service]\nMemoryMax={memory}\n" if memory else None), text
+
+
 def test_influxdbs_queries_are_bounded_within_its_memory() -> None:
     service = services()["influxdb"]
     given = {
@@ -506,13 +530,38 @@ def test_the_unit_file_is_understood_and_hardened(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
     # Its program is where it will be installed, which is nowhere yet.
     here = tmp_path / "collector.service"
-    here.write_text(
-        unit.read_text(encoding="utf-8").replace("/opt/collector/bin/", f"{sys.prefix}/bin/")
-    )
+    text = unit.read_text(encoding="utf-8")
+    assert "\nExecStart=collector serve\n" in text
+    here.write_text(text.replace("ExecStart=collector", f"ExecStart={sys.prefix}/bin/collector"))
     told = subprocess.run(
         [analyze, "verify", "--man=no", here], capture_output=True, text=True, check=False
     )
     assert "collector.service" not in told.stderr, told.stderr
+
+
+FORBIDDEN = """
+import ctypes, importlib, sys
+if ctypes.CDLL(None, use_errno=True).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE
+    sys.exit("cannot")
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def test_modules_load_where_the_unit_forbids_written_code_to_run() -> None:
+    unit = (ROOT / "deploy/systemd/collector.service").read_text(encoding="utf-8")
+    assert "\nMemoryDenyWriteExecute=yes\n" in unit
+    given = dict(re.findall(r"(?m)^Environment=(\w+)=(.*)$", unit))
+    done = subprocess.run(
+        [sys.executable, "-c", FORBIDDEN, "collector.app", "collector.rollup.daily", "polars"],
+        env=os.environ | given,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.stderr.strip() == "cannot":
+        pytest.skip("this kernel is older than 6.3: it cannot forbid written code to run")
+    assert done.returncode == 0, done.stderr
 
 
 def test_prometheus_understands_its_configuration() -> None:
