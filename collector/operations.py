@@ -22,6 +22,7 @@ JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 CSV: Final = "text/csv"
 SVG: Final = "image/svg+xml"
+ATOM: Final = "application/atom+xml"
 PYTHON: Final = "text/x-python"
 
 REPORTING: Final = "reporting"

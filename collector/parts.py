@@ -90,9 +90,12 @@ def _listed(settings: Settings) -> Callable[[], pl.Series | None]:
 
 
 def other_days_of(settings: Settings, influx: Influx) -> list[DaySeries]:
-    """What is computed after the days of `asl-telemetry`: days of other senders, and events."""
+    """What is computed after the days of `asl-telemetry`: other senders' days, events, months."""
+    from collector.rollup.months import Months
+
     others = [librenms_days_of(settings, influx)] if settings.librenms else []
-    return [*others, events_of(influx)]
+    # The report of a month has its events.
+    return [*others, events_of(influx), Months(influx)]
 
 
 def events_of(influx: Influx) -> Events:

@@ -80,6 +80,35 @@ def chart(
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """Several lines over days, as SVG paths; `marks` are Mondays."""
+
+    first: date
+    last: date
+    paths: tuple[str, ...]
+    heights: tuple[Tick, ...]
+    marks: tuple[Tick, ...]
+
+
+def lines(counts: Sequence[Mapping[date, int]], first: date, last: date) -> Lines | None:
+    """The lines of several counts; None for fewer than two days, or without a count."""
+    days = (last - first).days
+    shown = [each[day] for each in counts for day in each if first <= day <= last]
+    if days < _FEWEST_DAYS - 1 or not shown:
+        return None
+    step = _step(max(shown))
+    top = step * -(-max(shown) // step) or step
+    at = _Plot(first, days, top)
+    return Lines(
+        first,
+        last,
+        paths=tuple("".join(map(at.line, _runs(each, first, last))) for each in counts),
+        heights=tuple(Tick(100 * (1 - value / top), value) for value in range(0, top + 1, step)),
+        marks=tuple(Tick(100 * (day - first).days / days, day) for day in _mondays(first, last)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class _Plot:
     first: date
     days: int

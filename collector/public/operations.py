@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from collector.operations import (
+    ATOM,
     CSV,
     HTML,
     JSON,
@@ -36,6 +37,7 @@ Media = dict[str, type[BaseModel] | None]
 
 _A_DAY: Final = {"type": "string", "format": "date"}
 _A_DAY_OR_WORD: Final = {"anyOf": [_A_DAY, {"enum": ["today", "yesterday"]}]}
+_A_MONTH: Final = {"type": "string", "pattern": r"^\d{4}-\d{2}$"}
 _TEXT: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 _FILTERS: Final = {
     "measure": Parameter(
@@ -69,6 +71,12 @@ READ: Final = {
 WRONG_PARAMETER: Final = problem(
     "a parameter is unknown or has an invalid value: `invalid-parameter`"
 )
+
+_PAGE_UNREADABLE: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE: Answer(
+        "the series cannot be read now", {HTML: None}, {"Retry-After": ""}
+    )
+}
 
 
 def data_operations() -> Iterator[Operation]:
@@ -175,13 +183,32 @@ def other_operations() -> Iterator[Operation]:
             PAGES,
             {HTML: None},
             variant_of="" if code == DEFAULT else f"home-{DEFAULT}",
-            more=page
-            | {
-                HTTPStatus.SERVICE_UNAVAILABLE: Answer(
-                    "the series cannot be read now", {HTML: None}, {"Retry-After": ""}
-                )
-            },
+            more=page | _PAGE_UNREADABLE,
         )
+        for path, name, kind, summary in (
+            ("month", "months", HTML, "The months that have a page"),
+            ("month/feed.atom", "months-feed", ATOM, "The newest months as an Atom feed"),
+            ("month/{month}", "month", HTML, "A month in numbers, as it was at its end"),
+        ):
+            one = path.endswith("}")
+            yield get(
+                f"{root}/{path}",
+                f"{name}-{code}",
+                summary,
+                PAGES,
+                {kind: None},
+                parameters=(Parameter("month", "a month, as `2026-10`", _A_MONTH, path=True),)
+                if one
+                else (),
+                variant_of="" if code == DEFAULT else f"{name}-{DEFAULT}",
+                more=page
+                | _PAGE_UNREADABLE
+                | (
+                    {HTTPStatus.NOT_FOUND: Answer("there is no page of this month", {HTML: None})}
+                    if one
+                    else {}
+                ),
+            )
         for name, summary in (
             ("privacy", "What is stored, for how long, and what is never stored"),
             ("my-data", "How the owner of a server sees and erases its data"),

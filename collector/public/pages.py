@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from http import HTTPStatus
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
-from aiohttp import hdrs, web
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from aiohttp import web
 from markupsafe import Markup, escape
 
 from collector.influx import InfluxError
@@ -26,45 +23,21 @@ from collector.public.contexts import (
 from collector.public.datasets import DATASETS
 from collector.public.events import EVENTS, words
 from collector.public.freshness import Freshness, freshness
-from collector.public.headers import page_policy
 from collector.public.language import LANGUAGES, Language, language
-from collector.public.links import path_of, reference
-from collector.public.overview import Kind, Overview, ShareRow, overview
-from collector.public.responses import (
-    SERIES_UNAVAILABLE,
-    accepts_gzip,
-    age_headers,
-    etag,
-    gzipped,
-    is_not_modified,
-)
-from collector.public.series import PublicSeries
-from collector.schema import CHANNEL, REGISTRATION, UNKNOWN
+from collector.public.links import path_of
+from collector.public.month_pages import FEED
+from collector.public.overview import Overview, overview
+from collector.public.rendering import Renderer, value_label
+from collector.public.responses import age_headers
+from collector.public.series import PublicSeries, Snapshot
 from collector.settings import Settings
 
 _ONE_MINUTE: Final = "public, max-age=60"
 _ONE_HOUR: Final = "public, max-age=3600"
 _EXAMPLE_DAYS: Final = timedelta(days=29)
-_CHANNEL_NAMES: Final = {
-    "dahdi": "DAHDI",
-    "simpleusb": "SimpleUSB",
-    "usbradio": "USBRadio",
-    "voter": "Voter",
-    "usrp": "USRP",
-}
 _SMALL: Final = (EVENTS.path, "freshness")
 """Downloads that are not of counts."""
 LONG_PAGES: Final = ("privacy", "method", "my-data", "api")
-
-
-@dataclass(frozen=True, slots=True)
-class _CachedPage:
-    """A rendered page, and the source that it was rendered from."""
-
-    source: object
-    body: bytes
-    gzip_body: bytes
-    tag: str
 
 
 class Pages:
@@ -72,25 +45,17 @@ class Pages:
 
     def __init__(
         self,
+        renderer: Renderer,
         settings: Settings,
         series: PublicSeries,
         operations: Sequence[Operation],
         privacy: Sequence[PrivacySection],
     ) -> None:
+        self._renderer = renderer
         self._settings = settings
         self._series = series
         self._operations = operations
         self._privacy = privacy
-        self._templates = Environment(
-            loader=PackageLoader("collector.public"),
-            undefined=StrictUndefined,
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._style = _minified(self._source("style.css"))
-        self._policy = page_policy(self._style)
-        self._cached_pages: dict[str, _CachedPage] = {}
 
     def routes(self) -> list[web.RouteDef]:
         """Every page in every language."""
@@ -112,25 +77,25 @@ class Pages:
         try:
             snapshot = await self._series.snapshot()
         except InfluxError:
-            return self._unreadable(lang)
+            return self._renderer.unreadable(lang)
         fresh = freshness(snapshot, datetime.now(UTC))
 
         def body() -> str:
-            return self._home(lang, overview(snapshot), fresh, snapshot.open_day)
+            return self._home(lang, snapshot, overview(snapshot), fresh)
 
-        response = self._respond(
+        response = self._renderer.respond(
             request, f"home-{lang.code}", (snapshot.revision, fresh), body, _ONE_MINUTE
         )
         response.headers.update(age_headers(snapshot.as_of))
         return response
 
-    def _home(self, lang: Language, shown: Overview, fresh: Freshness, open_day: object) -> str:
+    def _home(self, lang: Language, snapshot: Snapshot, shown: Overview, fresh: Freshness) -> str:
         recent = fresh.last_final_day or datetime.now(UTC).date()
         since = f"?from={recent - _EXAMPLE_DAYS}"
         downloads = [
             {"path": item.path, "short": "" if item is DATASETS[0] else since} for item in DATASETS
         ]
-        return self._rendered(
+        return self._renderer.rendered(
             "home.html",
             "",
             lang,
@@ -138,12 +103,14 @@ class Pages:
             description=lang.text("home.description"),
             shown=shown,
             fresh=fresh,
-            open_day=open_day,
+            open_day=snapshot.open_day,
+            months=[month.first for month in snapshot.months[:-4:-1]],
+            feed=path_of(FEED, lang.code),
             alt=_chart_alt(shown, lang),
             # Leaves space for a label above the plot, and for the months below it.
             at=lambda percent: f"{6 + percent * 0.86:.2f}",
-            label=partial(_label, lang),
             words=lambda event: words(event, lang),
+            label=partial(value_label, lang),
             k=self._settings.k_anonymity,
             grafana=self._settings.grafana_url,
             downloads=[*downloads, *({"path": path, "short": ""} for path in _SMALL)],
@@ -168,7 +135,7 @@ class Pages:
         self, request: web.Request, lang: Language, page: str, html: Callable[[], Markup]
     ) -> web.Response:
         def body() -> str:
-            return self._rendered(
+            return self._renderer.rendered(
                 "prose.html",
                 page,
                 lang,
@@ -177,13 +144,13 @@ class Pages:
                 body=html(),
             )
 
-        return self._respond(request, f"{page}-{lang.code}", None, body, _ONE_HOUR)
+        return self._renderer.respond(request, f"{page}-{lang.code}", None, body, _ONE_HOUR)
 
     async def api(self, lang: Language, request: web.Request) -> web.Response:
         """The page on the HTTP interface, made from the OpenAPI operations."""
         today = datetime.now(UTC).date()
         body = partial(self._api, lang, today)
-        return self._respond(request, f"api-{lang.code}", today, body, _ONE_HOUR)
+        return self._renderer.respond(request, f"api-{lang.code}", today, body, _ONE_HOUR)
 
     def _api(self, lang: Language, today: date) -> str:
         variants: dict[str, list[Operation]] = {}
@@ -193,7 +160,7 @@ class Pages:
             (group, [variants[item.name] for item in members if not item.variant_of])
             for group, members in groupby(self._operations, key=lambda item: item.group)
         ]
-        return self._rendered(
+        return self._renderer.rendered(
             "api.html",
             "api",
             lang,
@@ -206,93 +173,6 @@ class Pages:
             raw=lang.duration(self._settings.retention_raw),
             example_from=today - _EXAMPLE_DAYS,
         )
-
-    def _rendered(self, template: str, page: str, lang: Language, **values: Any) -> str:  # noqa: ANN401 - a template takes anything
-        return self._templates.get_template(template).render(
-            language=lang,
-            languages=[language(code) for code in LANGUAGES],
-            page=page,
-            to=partial(reference, at=path_of(page, lang.code)),
-            path=lambda name: path_of(name, lang.code),
-            path_in=partial(path_of, page),
-            origin=self._settings.public_url,
-            style=Markup(self._style),  # noqa: S704 - our own file
-            t=lang.text,
-            n=lang.number,
-            **values,
-        )
-
-    def _respond(
-        self,
-        request: web.Request,
-        name: str,
-        source: object,
-        body: Callable[[], str],
-        cache_control: str,
-    ) -> web.Response:
-        """Respond with a page, rendered again only if its source has changed."""
-        cached = self._cached_pages.get(name)
-        if cached is None or cached.source != source:
-            text = body().encode()
-            cached = self._cached_pages[name] = _CachedPage(source, text, gzipped(text), etag(text))
-        headers = {
-            hdrs.ETAG: cached.tag,
-            hdrs.CACHE_CONTROL: cache_control,
-            hdrs.VARY: hdrs.ACCEPT_ENCODING,
-            "Content-Security-Policy": self._policy,
-        }
-        if is_not_modified(request, cached.tag):
-            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-        gzip = accepts_gzip(request)
-        if gzip:
-            headers[hdrs.CONTENT_ENCODING] = "gzip"
-        return web.Response(
-            body=cached.gzip_body if gzip else cached.body,
-            content_type="text/html",
-            charset="utf-8",
-            headers=headers,
-        )
-
-    def _unreadable(self, lang: Language) -> web.Response:
-        text = self._rendered(
-            "unreadable.html",
-            "",
-            lang,
-            title=lang.text("error.heading"),
-            description=lang.text("error.lead"),
-        )
-        return web.Response(
-            status=SERIES_UNAVAILABLE.status,
-            text=text,
-            content_type="text/html",
-            headers={
-                "Content-Security-Policy": self._policy,
-                hdrs.RETRY_AFTER: str(SERIES_UNAVAILABLE.retry_after),
-                hdrs.CACHE_CONTROL: "no-store",
-            },
-        )
-
-    def _source(self, name: str) -> str:
-        loader = self._templates.loader
-        if loader is None:
-            raise TypeError("the templates have no loader")
-        return loader.get_source(self._templates, name)[0]
-
-
-def _label(lang: Language, dimension: str, row: ShareRow) -> str:
-    """The name of a row's value on the page."""
-    match row.kind:
-        case Kind.REST:
-            return lang.text("value.rest", number=row.value)
-        case Kind.OTHER:
-            return lang.text("value.other")
-        case Kind.VALUE if row.value == UNKNOWN:
-            return lang.text("value.unknown")
-        case Kind.VALUE if dimension == REGISTRATION.name and f"value.{row.value}" in lang:
-            return lang.text(f"value.{row.value}")
-        case Kind.VALUE if dimension == CHANNEL.name:
-            return _CHANNEL_NAMES.get(row.value, row.value)
-    return row.value
 
 
 def _chart_alt(shown: Overview, lang: Language) -> str:
@@ -321,7 +201,3 @@ def code_markup(text: str) -> Markup:
         for number, part in enumerate(text.split("`"))
     ]
     return Markup("").join(parts)
-
-
-def _minified(style: str) -> str:
-    return "".join(line.strip() for line in style.splitlines())

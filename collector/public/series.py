@@ -16,6 +16,7 @@ from collector.events.event import Event
 from collector.events.stored import read_events
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, read, rows_of
 from collector.influx.frames import Rows, read_frame
+from collector.months.stored import StoredMonth, stored_months
 from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
 
 _MEMORY_S: Final = 300.0
@@ -44,7 +45,8 @@ class Snapshot:
     """The whole daily series, oldest first, and the last complete day's tables of all nodes.
 
     `tables` maps a dimension to its values and counts on `tables_day`, the last final day or,
-    before there is one, the newest. `events` are those of all days, oldest first. `last_hour` is
+    before there is one, the newest. `events` are those of all days, `months` the
+    months that have a report, oldest first. `last_hour` is
     the start of the newest hour counted. Snapshots with the same `revision` are equal. `as_of` is
     set if the series cannot be read now: it is the time at which these numbers were read.
     """
@@ -54,6 +56,7 @@ class Snapshot:
     tables: dict[str, dict[str, int]]
     last_hour: datetime | None = None
     events: tuple[Event, ...] = ()
+    months: tuple[StoredMonth, ...] = ()
     revision: str = field(default_factory=lambda: secrets.token_hex(8))
     as_of: datetime | None = None
 
@@ -146,6 +149,7 @@ class PublicSeries:
             await self._tables(newest) if newest else {},
             await self._last_hour(),
             tuple(await read_events(self._influx)),
+            tuple(await stored_months(self._influx)),
         )
 
     async def _last_hour(self) -> datetime | None:

@@ -22,12 +22,14 @@ from collector.public.headers import Prepared, public_headers
 from collector.public.language import LANGUAGES
 from collector.public.librenms import LibreNMSDownloads, librenms_operations
 from collector.public.links import moved_to, path_of
+from collector.public.month_pages import MONTHS, MonthPages
 from collector.public.openapi import document
 from collector.public.operations import (
     data_operations,
     other_operations,
 )
 from collector.public.pages import LONG_PAGES, Pages
+from collector.public.rendering import Renderer
 from collector.public.reports import Reports
 from collector.public.responses import cors_routes, etag, is_not_modified
 from collector.public.series import PublicSeries
@@ -63,8 +65,16 @@ class Site:
         ]
         self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
         self._script = (resources.files("collector.public") / "recompute.py").read_bytes()
+        renderer = Renderer(settings.public_url)
         self._parts = (
-            Pages(settings, series, self.operations, privacy),
+            Pages(renderer, settings, series, self.operations, privacy),
+            MonthPages(
+                renderer,
+                influx,
+                series,
+                origin=settings.public_url,
+                k=settings.k_anonymity,
+            ),
             Downloads(influx, series, retention_s=settings.retention_raw, k=settings.k_anonymity),
             FreshnessRoutes(series),
             EventRoutes(series),
@@ -120,5 +130,5 @@ def _old_addresses() -> dict[str, str]:
     """Paths with a trailing slash, as ASL3-Usage had them, and relative links to ours."""
     ours = [f"/reports/{report}" for report in ("basic", "daily", "dump")]
     for code in LANGUAGES:
-        ours += [path_of(page, code) for page in ("", *LONG_PAGES)]
+        ours += [path_of(page, code) for page in ("", *LONG_PAGES, MONTHS)]
     return {f"{path}/": f"..{path[path.rindex('/') :]}" for path in ours if path != "/"}

@@ -325,6 +325,24 @@ EVENT = Measurement(
     ),
 )
 
+MONTH_REPORT = Measurement(
+    DAILY,
+    "month_report",
+    "00:00 UTC of the month's last day",
+    (),
+    (
+        Field(
+            "report",
+            FieldType.STRING,
+            "",
+            "JSON: the month's published numbers as they were at its end, for the month's page",
+        ),
+        _count("days", "days", "complete days of the month"),
+        _count("nodes", "nodes", "`nodes` of its last complete day"),
+        _count("servers", "servers", "`servers` of its last complete day"),
+    ),
+)
+
 _OWNER = Field(
     "owner", FieldType.STRING, "", "keyed digest of a server's pseudonym, 16 hexadecimal digits"
 )
@@ -361,6 +379,7 @@ MEASUREMENTS = (
     DAILY_UPGRADES,
     HOURLY_USAGE,
     EVENT,
+    MONTH_REPORT,
     OWNER_CHOICE,
     ERASURE_NOTICE,
     *LIBRENMS_MEASUREMENTS,

@@ -144,7 +144,7 @@ def test_page_names_its_language_and_its_translations(site: str, path: str) -> N
     alternates = {
         str(attributes["hreflang"]): str(attributes["href"])
         for tag, attributes in tags
-        if tag == "link" and attributes["rel"] == "alternate"
+        if tag == "link" and attributes["rel"] == "alternate" and "hreflang" in attributes
     }
     assert set(alternates) == set(LANGUAGES)
     for there in alternates.values():

@@ -9,8 +9,10 @@ import pytest
 from collector.days import start_of
 from collector.events.event import outage
 from collector.events.stored import write_events
+from collector.months.report import last_day
 from collector.quarantine.pattern import Pattern
 from collector.quarantine.quarantine import Quarantine
+from collector.rollup.months import Months
 from collector.rollup.store import Span
 from collector.schema import DAILY, MEASUREMENTS, RAW
 from collector.schema.librenms import LIBRENMS_MEASUREMENTS
@@ -47,6 +49,7 @@ async def filled(databases: Databases, state_dir: Path) -> Databases:
     async with network.rollup(state_dir) as rollup:
         await rollup.reconcile(NOW)
         await write_events(rollup.influx, [outage(start_of(moment(NOW).date()), 3, 27)])
+        await Months(rollup.influx).roll(last_day(moment(NOW).date()), moment(NOW))
         quarantine = Quarantine(rollup.influx, rollup.daily(), rollup.reconciler(), retention_s=0)
         pattern, span = Pattern(tags=(("distro", "Debian"),)), Span(NOW - 3 * DAY, NOW - 2 * DAY)
         await quarantine.add(pattern, span, "tried", moment(NOW))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import urldefrag, urljoin, urlsplit
 
@@ -22,8 +23,9 @@ from tests.sender import eventually, get
 from tools import embedded
 
 CHROMIUM = shutil.which("chromium")
-ABROAD = ("/es/method", "/es/privacy", "/es/my-data", "/es/api")
-PAGES = ("/", "/method", "/privacy", "/my-data", "/api", "/es", *ABROAD)
+ABROAD = ("/es/method", "/es/privacy", "/es/my-data", "/es/api", "/es/month")
+PAGES = ("/", "/method", "/privacy", "/my-data", "/api", "/es", "/month", *ABROAD)
+"""Pages whose path is the same every day; `/month/2026-10` is tested beside them."""
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
 SMALL = ViewportSize(width=320, height=568)
@@ -31,6 +33,12 @@ SMALL = ViewportSize(width=320, height=568)
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no chromium: install Debian's package"
 )
+
+
+def a_month() -> date:
+    """The first day of the newest month that is over."""
+    after = last_final_day() + timedelta(days=1)
+    return (after.replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +56,8 @@ def collector(
         "COLLECTOR_GRAFANA_URL": "https://grafana.example.org/",
         "COLLECTOR_CONTACT": "the test's club",
     }
-    fleet = ("--servers", "120", "--days", "24")
+    # The last day of a month is among them, whatever today is.
+    fleet = ("--servers", "120", "--days", "36")
     run_collector(environment, directory / "state", "--history", *fleet, module="tools.simulation")
     log = directory / "serve.log"
     with log.open("wb") as output:
@@ -73,7 +82,8 @@ def collector(
         def counted() -> bool:
             found = get(running.url, "/v1/freshness").json
             past = int(fleet[-1]) - 1
-            return bool(found["days"] >= past and found["last_final_day"] == str(last_final_day()))
+            whole = found["days"] >= past and found["last_final_day"] == str(last_final_day())
+            return bool(whole and get(running.url, f"/month/{a_month():%Y-%m}").status == 200)
 
         # The collector counts what is due by itself; today is counted after its first hour.
         eventually(counted, within=90)
@@ -115,6 +125,24 @@ def opened(
     assert answer is not None
     assert answer.status == 200
     return page, heard
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("prefix", ["", "/es"])
+def test_page_of_a_month_is_one_request_without_barriers_on_any_screen(
+    collector: Serve, browser: Browser, prefix: str, dark: bool
+) -> None:
+    address = f"{collector.url}{prefix}/month/{a_month():%Y-%m}"
+    for viewport in (DESKTOP, PHONE, SMALL):
+        page, heard = opened(browser, address, viewport, dark=dark)
+        assert [url for url in heard.requests if not url.startswith("data:")] == [address]
+        assert heard.complaints == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        if viewport is not SMALL:
+            found = Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()
+        assert page.locator("svg[role=img]").count() == 3
+        page.close()
 
 
 @pytest.mark.parametrize("path", PAGES)

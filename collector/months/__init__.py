@@ -1,0 +1,1 @@
+"""Reports of months: the published numbers of a finished month, kept as they were on its end."""

@@ -1,0 +1,170 @@
+"""Rendering of pages: templates, style, and responses that are rendered anew only after changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from collector.operations import HTML
+from collector.public.headers import page_policy
+from collector.public.language import LANGUAGES, Language, language
+from collector.public.links import path_of, reference
+from collector.public.overview import Kind, ShareRow
+from collector.public.responses import (
+    SERIES_UNAVAILABLE,
+    accepts_gzip,
+    etag,
+    gzipped,
+    is_not_modified,
+)
+from collector.schema import CHANNEL, REGISTRATION, UNKNOWN
+
+_CHANNEL_NAMES: Final = {
+    "dahdi": "DAHDI",
+    "simpleusb": "SimpleUSB",
+    "usbradio": "USBRadio",
+    "voter": "Voter",
+    "usrp": "USRP",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _CachedPage:
+    """A rendered page, and the source that it was rendered from."""
+
+    source: object
+    body: bytes
+    gzip_body: bytes
+    tag: str
+
+
+class Renderer:
+    """Renders the templates of the public site; `origin` is its public URL, empty if not set."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._templates = Environment(
+            loader=PackageLoader("collector.public"),
+            undefined=StrictUndefined,
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._style = _minified(self._source("style.css"))
+        self._policy = page_policy(self._style)
+        self._cached_pages: dict[str, _CachedPage] = {}
+
+    def rendered(self, template: str, page: str, lang: Language, **values: Any) -> str:  # noqa: ANN401 - a template takes anything
+        """The text of a template; `page` is the path of the page without its language."""
+        return self._templates.get_template(template).render(
+            language=lang,
+            languages=[language(code) for code in LANGUAGES],
+            page=page,
+            to=partial(reference, at=path_of(page, lang.code)),
+            path=lambda name: path_of(name, lang.code),
+            path_in=partial(path_of, page),
+            origin=self._origin,
+            style=Markup(self._style),  # noqa: S704 - our own file
+            t=lang.text,
+            n=lang.number,
+            **values,
+        )
+
+    def respond(
+        self,
+        request: web.Request,
+        name: str,
+        source: object,
+        body: Callable[[], str],
+        cache_control: str,
+        *,
+        kind: str = HTML,
+    ) -> web.Response:
+        """Respond with a page, rendered again only if its source has changed."""
+        cached = self._cached_pages.get(name)
+        if cached is None or cached.source != source:
+            text = body().encode()
+            cached = self._cached_pages[name] = _CachedPage(source, text, gzipped(text), etag(text))
+        headers = {
+            hdrs.ETAG: cached.tag,
+            hdrs.CACHE_CONTROL: cache_control,
+            hdrs.VARY: hdrs.ACCEPT_ENCODING,
+            "Content-Security-Policy": self._policy,
+        }
+        if is_not_modified(request, cached.tag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        gzip = accepts_gzip(request)
+        if gzip:
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+        return web.Response(
+            body=cached.gzip_body if gzip else cached.body,
+            content_type=kind,
+            charset="utf-8",
+            headers=headers,
+        )
+
+    def not_found(self, lang: Language, page: str, *, heading: str, lead: str) -> web.Response:
+        """Respond with 404, and a page that says why."""
+        text = self.rendered("missing.html", page, lang, title=heading, description=lead, lead=lead)
+        return web.Response(
+            status=HTTPStatus.NOT_FOUND,
+            text=text,
+            content_type=HTML,
+            headers={
+                "Content-Security-Policy": self._policy,
+                hdrs.CACHE_CONTROL: "public, max-age=60",
+            },
+        )
+
+    def unreadable(self, lang: Language) -> web.Response:
+        """Respond with 503: the series cannot be read now."""
+        text = self.rendered(
+            "unreadable.html",
+            "",
+            lang,
+            title=lang.text("error.heading"),
+            description=lang.text("error.lead"),
+        )
+        return web.Response(
+            status=SERIES_UNAVAILABLE.status,
+            text=text,
+            content_type="text/html",
+            headers={
+                "Content-Security-Policy": self._policy,
+                hdrs.RETRY_AFTER: str(SERIES_UNAVAILABLE.retry_after),
+                hdrs.CACHE_CONTROL: "no-store",
+            },
+        )
+
+    def _source(self, name: str) -> str:
+        loader = self._templates.loader
+        if loader is None:
+            raise TypeError("the templates have no loader")
+        return loader.get_source(self._templates, name)[0]
+
+
+def value_label(lang: Language, dimension: str, row: ShareRow) -> str:
+    """The name of a row's value on the page."""
+    match row.kind:
+        case Kind.REST:
+            return lang.text("value.rest", number=row.value)
+        case Kind.OTHER:
+            return lang.text("value.other")
+        case Kind.VALUE if row.value == UNKNOWN:
+            return lang.text("value.unknown")
+        case Kind.VALUE if dimension == REGISTRATION.name and f"value.{row.value}" in lang:
+            return lang.text(f"value.{row.value}")
+        case Kind.VALUE if dimension == CHANNEL.name:
+            return _CHANNEL_NAMES.get(row.value, row.value)
+    return row.value
+
+
+def _minified(style: str) -> str:
+    return "".join(line.strip() for line in style.splitlines())
