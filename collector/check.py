@@ -7,8 +7,9 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from collector.clock_bounds import TOLERANCE_NS, is_wrong
@@ -27,23 +28,35 @@ from collector.state import StateError, check_usable, read_key
 from collector.worker import directories
 
 
+class Area(StrEnum):
+    """Part of the collector that a check is about."""
+
+    STATE = "state"
+    INFLUX = "influxdb"
+    RECORDS = "records"
+    STATSD = "statsd"
+    ASTERISK = "asterisk"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Result of one check; `text` gives the state, or the problem and its remedy."""
 
     good: bool
     text: str
+    area: Area = Area.STATE
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """Run all checks; they change nothing."""
-    return [
-        *_state(settings),
-        *await _influx(settings),
-        *await asyncio.to_thread(_records, settings),
-        *_statsd(settings),
-        *await _asterisks(settings),
-    ]
+    found = {
+        Area.STATE: _state(settings),
+        Area.INFLUX: await _influx(settings),
+        Area.RECORDS: await asyncio.to_thread(_records, settings),
+        Area.STATSD: _statsd(settings),
+        Area.ASTERISK: await _asterisks(settings),
+    }
+    return [replace(one, area=area) for area, findings in found.items() for one in findings]
 
 
 def _statsd(settings: Settings) -> list[Finding]:
@@ -74,7 +87,7 @@ def _records(settings: Settings) -> list[Finding]:
     return [Finding(True, "the records store answers")]
 
 
-def _databases(settings: Settings) -> tuple[str, ...]:
+def databases_of(settings: Settings) -> tuple[str, ...]:
     """The databases that every collector has, and those that a setting makes use of."""
     live = (LIVE,) if settings.statsd_listen or settings.asterisk_file else ()
     librenms = (LIBRENMS,) if settings.librenms else ()
@@ -93,15 +106,15 @@ def _state(settings: Settings) -> list[Finding]:
             Finding(
                 True,
                 f"state directory {directory}: writable; outbox holds"
-                f" {sum(reports for reports, *_ in found)} undelivered reports",
+                f" {sum(one.reports for one in found)} undelivered reports",
             ),
             *_key(settings.key_file),
             *_foreign(directory),
-            _clock(max((newest for *_, newest in found), default=0)),
+            _clock(max((one.newest_ns for one in found), default=0)),
         ]
     except (StateError, OutboxUnavailable, OSError) as error:
         return [Finding(False, f"state directory: {error}")]
-    if dead := sum(letters for _, letters, _ in found):
+    if dead := sum(one.dead_letters for one in found):
         findings.append(Finding(False, f"{dead} dead letters: look with `collector outbox dead`"))
     if asides := [aside for own in directories(settings.state_dir) for aside in set_aside(own)]:
         findings.append(
@@ -197,8 +210,8 @@ async def _influx(settings: Settings) -> list[Finding]:
             findings = [Finding(True, f"InfluxDB {version} answers at {influx.url}")]
             if speaks_v2(version) and (missing := await _set_up(influx)):
                 return [*findings, missing]
-            kept_s = await _retentions(influx, _databases(settings))
-            for database in _databases(settings):
+            kept_s = await _retentions(influx, databases_of(settings))
+            for database in databases_of(settings):
                 findings.append(await _database(influx, database, kept_s.get(database)))
                 findings += await _default_policy(influx, database)
         except NotSupported as error:

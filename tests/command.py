@@ -27,7 +27,9 @@ class Done:
     err: str
 
 
-def command(environment: Mapping[str, str], *arguments: str | Path, answer: str = "") -> Done:
+def command(
+    environment: Mapping[str, str], *arguments: str | Path, answer: str = "", columns: int = 100
+) -> Done:
     """Run `collector …` with only these settings; `answer` is its standard input.
 
     It runs in a thread, so that coroutines can call it. Its exceptions, except an exit, are raised
@@ -38,7 +40,7 @@ def command(environment: Mapping[str, str], *arguments: str | Path, answer: str 
     )
     settings |= environment
     # The consoles have the width of the terminal in which the tests run.
-    out.width = err.width = 100
+    out.width = err.width = columns
     with same_log_afterwards(), ThreadPoolExecutor(1) as thread:
         done = thread.submit(
             CliRunner().invoke, cli, [str(one) for one in arguments], input=answer, env=settings

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args, get_origin
 
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
+from pydantic import BaseModel
 
 from collector.cli.exit_codes import MEANINGS
 from collector.metrics import Metrics
 from collector.schema import MEASUREMENTS, Measurement
 from collector.settings import Settings, default_of, variable
+from collector.status.report import Diagnosis, Status
 from tools.manual import commands
 
 README = Path(__file__).parent.parent / "README.md"
@@ -38,6 +43,12 @@ def reference() -> str:
             ("code", "meaning"),
             [(f"{int(code)}", f"{meaning}") for code, meaning in MEANINGS.items()],
         ),
+        "## JSON of `collector status` and `collector doctor`",
+        "Names stay as they are; new ones may be added. Times are UTC (ISO 8601).",
+        "### `collector status --json`",
+        _form(Status),
+        "### `collector doctor --json`",
+        _form(Diagnosis),
         "## Measurements in InfluxDB",
         *[_measurement(measurement) for measurement in MEASUREMENTS],
         "## Prometheus metrics",
@@ -50,6 +61,34 @@ def reference() -> str:
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _form(model: type[BaseModel]) -> str:
+    """A table of the names in a form, with their types and meanings."""
+    return _table(("name", "type", "meaning"), list(_names(model)))
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        inner, kind = field.annotation, ""
+        if get_origin(inner) is list:
+            (inner,), kind = get_args(inner), "[]"
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _names(inner, f"{prefix}{name}{kind}.")
+        else:
+            yield f"`{prefix}{name}`", _json_type(inner), str(field.description)
+
+
+def _json_type(kind: object) -> str:
+    """The type as JSON has it."""
+    if get_origin(kind) is UnionType:
+        return " or ".join(_json_type(one) for one in get_args(kind))
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
+    if isinstance(kind, type) and kind in names:
+        return names[kind]
+    if get_origin(kind) is dict:
+        return "object of integers"
+    return "time" if kind is datetime else "date"
 
 
 def _measurement(measurement: Measurement) -> str:

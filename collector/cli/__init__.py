@@ -23,6 +23,7 @@ from collector.cli import (
     rollup,
     serve,
     statsd,
+    status,
     tags,
 )
 from collector.cli.commands import Commands
@@ -41,6 +42,8 @@ cli.command(
 )(serve.serve)
 cli.command("worker", hidden=True)(serve.worker)
 cli.command("check", examples=["collector check"])(serve.check)
+cli.command("status", examples=["collector status", "collector status --json"])(status.status)
+cli.command("doctor", examples=["collector doctor", "collector doctor --json"])(status.doctor)
 cli.command(
     "rollup",
     examples=[

@@ -8,34 +8,59 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from collector.outbox.errors import translated_errors
 from collector.outbox.queues import DELIVERED, FROM, Queue
 from collector.sqlite.migration import tables
 
 
-def peek(path: Path) -> tuple[int, int, int]:
-    """Return the counts of undelivered reports and dead letters of an outbox of any version.
+class Peeked(NamedTuple):
+    """Figures of an outbox. Times are in ns since 1970, 0 for none.
 
-    The third number is the newest receive time of the last entries in ns, 0 for none.
+    `waiting` counts undelivered reports by queue, `refusals` dead letters by reason. `oldest_ns` is
+    the receive time of the oldest undelivered report, `newest_ns` that of the newest of the last
+    entries, delivered or not.
+    """
+
+    waiting: dict[Queue, int]
+    refusals: dict[str, int]
+    oldest_ns: int
+    newest_ns: int
+
+    @property
+    def dead_letters(self) -> int:
+        """The number of dead letters."""
+        return sum(self.refusals.values())
+
+    @property
+    def reports(self) -> int:
+        """The number of undelivered reports."""
+        return sum(self.waiting.values())
+
+
+def peek(path: Path) -> Peeked:
+    """Return the figures of an outbox of any version.
+
     Raises OutboxUnavailable, OutboxDamaged.
     """
     with translated_errors(), _opened(path) as database:
+        waiting = {Queue.INFLUX: "entries WHERE id > (SELECT delivered_id FROM cursor)"}
         if "cursors" in tables(database):
-            waiting = [f"{FROM[queue]} AND id > {DELIVERED[queue]}" for queue in Queue]
-        else:
-            waiting = ["entries WHERE id > (SELECT delivered_id FROM cursor)"]
-        reports = sum(
-            count
-            for part in waiting
-            for (count,) in database.execute(f"SELECT count(*) FROM {part}")  # noqa: S608
-        )
-        (dead,) = database.execute("SELECT count(*) FROM dead_letters").fetchone()
+            waiting = {queue: f"{FROM[queue]} AND id > {DELIVERED[queue]}" for queue in Queue}
+        counts, oldest = {}, []
+        for queue, part in waiting.items():
+            (counts[queue], first) = database.execute(
+                f"SELECT count(*), coalesce(min(received_ns), 0) FROM {part}"  # noqa: S608
+            ).fetchone()
+            oldest += [first] if first else []
+        refusals = database.execute("SELECT reason, count(*) FROM dead_letters GROUP BY reason")
+        reasons = dict(refusals.fetchall())
         (newest,) = database.execute(
             "SELECT coalesce(max(received_ns), 0) FROM"
             " (SELECT received_ns FROM entries ORDER BY id DESC LIMIT 1000)"
         ).fetchone()
-    return int(reports), int(dead), int(newest)
+    return Peeked(counts, reasons, min(oldest, default=0), newest)
 
 
 @contextmanager

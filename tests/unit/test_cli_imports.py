@@ -63,6 +63,7 @@ def test_a_command_loads_no_slow_library_that_it_does_without(tmp_path: Path) ->
     metrics = "prometheus_client"
     needs: dict[tuple[str, ...], tuple[int, set[str]]] = {
         ("check",): (1, {settings, client, log}),
+        ("status",): (0, {settings, client, log}),
         ("retention", "show"): (1, {settings, client, log, metrics}),
         ("outbox", "dead"): (0, {settings, log}),
         ("my-data", "queue"): (0, {settings, log, metrics}),

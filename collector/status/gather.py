@@ -1,0 +1,247 @@
+"""Reads the state of a collector. It changes nothing and waits for nothing longer than seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final, TypeVar
+
+import aiohttp
+
+from collector.check import databases_of
+from collector.influx import Influx, InfluxError, Select, read
+from collector.influx.databases import retentions
+from collector.influx.diagnosis import NotSupported
+from collector.outbox import FILE, OutboxUnavailable, set_aside
+from collector.outbox.peek import peek
+from collector.parts import influx_of
+from collector.redaction import redacted
+from collector.schema import DAILY, DAILY_USAGE, HOURLY_USAGE, Measurement
+from collector.settings import Settings
+from collector.status.certificates import certificates
+from collector.status.report import (
+    Alerts,
+    InfluxDB,
+    Intake,
+    LastDay,
+    Outbox,
+    Process,
+    Retention,
+    Status,
+)
+from collector.status.report import Disk as DiskPart
+from collector.worker import directories
+
+_PATIENCE_S: Final = 5.0
+_ACCEPTED: Final = "accepted"
+_NEWEST_DAYS: Final = 5
+_OPEN_HOURS: Final = 2
+
+T = TypeVar("T")
+Samples = dict[str, dict[str, float]]
+"""Values of metrics by name and by their labels, joined by commas."""
+
+
+async def gather(settings: Settings) -> Status:
+    """Read the state of the collector with these settings. It raises nothing of what it finds."""
+    (process, samples), stored, ends = await asyncio.gather(
+        _process(settings), _stored(settings), certificates(settings)
+    )
+    outbox, newest = await asyncio.to_thread(_outbox, settings)
+    influxdb, day, hour, kept = stored
+    return Status(
+        made=datetime.now(UTC).replace(microsecond=0),
+        version=version("usage-collector"),
+        collector=process,
+        intake=Intake(
+            outcomes=_outcomes(samples) if process.running else None,
+            newest=newest,
+            hour=None if hour is None else _moment(hour["time"]),
+            reports=_whole(hour, "reports"),
+            expected_reports=_number(hour, "expected_reports"),
+        ),
+        outbox=outbox,
+        influxdb=influxdb,
+        last_day=LastDay(
+            day=None if day is None else _moment(day["time"]).date(),
+            **{name: _whole(day, name) for name in ("nodes", "servers", "reports")},
+        ),
+        alerts=Alerts(
+            nodes_24h=_whole(hour, "nodes_24h"),
+            expected_nodes_24h=_number(hour, "expected_nodes_24h"),
+            erasures_queued=_metric(samples, "collector_erasures_queued"),
+            days_due=_metric(samples, "collector_rollup_days_due"),
+            days_failing=_metric(samples, "collector_rollup_days_failing"),
+            clock_wrong=None
+            if (wrong := _metric(samples, "collector_clock_wrong")) is None
+            else bool(wrong),
+        ),
+        retention=kept,
+        disk=_disk(settings),
+        certificates=ends,
+    )
+
+
+async def _process(settings: Settings) -> tuple[Process, Samples]:
+    """Ask the private address for its state and its metrics."""
+    at = settings.metrics_listen
+    host = "127.0.0.1" if at.host in {"*", "0.0.0.0"} else at.host  # noqa: S104 - compared, not bound
+    host = f"[{host}]" if ":" in host else host
+    workers = settings.workers
+    timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+    try:
+        async with aiohttp.ClientSession(f"http://{host}:{at.port}", timeout=timeout) as session:
+            why = [
+                words
+                for path in ("/readyz", "/healthz")
+                if (words := await _refusal(session, path)) is not None
+            ]
+            async with session.get("/metrics") as response:
+                samples = _samples(await response.text())
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        words = f"nothing answers at {host}:{at.port} (COLLECTOR_METRICS_LISTEN)"
+        if not isinstance(error, aiohttp.ClientConnectorError):
+            words = f"no answer in time at {host}:{at.port} ({type(error).__name__})"
+        return Process(running=False, why=words, workers=workers), {}
+    return Process(running=True, ready=not why, why="; ".join(why), workers=workers), samples
+
+
+async def _refusal(session: aiohttp.ClientSession, path: str) -> str | None:
+    async with session.get(path) as response:
+        if response.ok:
+            return None
+        try:
+            return str((await response.json(content_type=None)).get("detail", "")) or path
+        except (ValueError, AttributeError):
+            return f"{path} answers {response.status}"
+
+
+def _samples(page: str) -> Samples:
+    found: Samples = {}
+    for line in page.splitlines():
+        if line.startswith("collector_"):
+            key, _, value = line.rpartition(" ")
+            name, _, labels = key.partition("{")
+            found.setdefault(name, {})[labels.removesuffix("}")] = float(value)
+    return found
+
+
+def _outcomes(samples: Samples) -> dict[str, int]:
+    """Submissions by outcome, of all intakes together; `accepted` is always there."""
+    found = {_ACCEPTED: 0}
+    for labels, value in samples.get("collector_reports_total", {}).items():
+        outcome = labels.partition('outcome="')[2].partition('"')[0]
+        found[outcome] = found.get(outcome, 0) + int(value)
+    return {name: count for name, count in found.items() if count or name == _ACCEPTED}
+
+
+def _metric(samples: Samples, name: str) -> int | None:
+    values = samples.get(name)
+    return None if values is None else int(sum(values.values()))
+
+
+Row = dict[str, float]
+Stored = tuple[InfluxDB, Row | None, Row | None, list[Retention]]
+"""What InfluxDB says: itself, the newest final day, the newest whole hour, the retentions."""
+
+
+async def _stored(settings: Settings) -> Stored:
+    made = InfluxDB(url=redacted(settings.influx_url))
+    async with influx_of(settings, retry_ping=False) as influx:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                answers = made.model_copy(update={"version": await influx.ping()})
+                days = await _or(_rows(influx, DAILY_USAGE, _NEWEST_DAYS), [])
+                hours = await _or(_rows(influx, HOURLY_USAGE, _OPEN_HOURS), [])
+                names = databases_of(settings)
+                held = await _or(retentions(influx, names), {})
+        except TimeoutError:
+            words = f"no answer within {_PATIENCE_S:.0f} s"
+            return made.model_copy(update={"problem": words}), None, None, []
+        except (NotSupported, InfluxError) as error:
+            return made.model_copy(update={"problem": str(error)}), None, None, []
+        day = next((row for row in days if row.get("final")), None)
+        kept = [
+            Retention(database=influx.name(name), seconds=seconds) for name, seconds in held.items()
+        ]
+        return answers, day, next(iter(hours[1:] or hours), None), kept
+
+
+async def _or(work: Awaitable[T], nothing: T) -> T:
+    """The result of `work`, or `nothing` if this token may not read it, or it is not there yet."""
+    try:
+        return await work
+    except InfluxError:
+        return nothing
+
+
+async def _rows(influx: Influx, measurement: Measurement, count: int) -> list[Row]:
+    """The newest rows of a measurement, the newest first."""
+    more = f"ORDER BY time DESC LIMIT {count}"
+    found = await read(influx, Select(DAILY, measurement.name, ["*"], more=more))
+    return [row for series in found for row in series.rows()]
+
+
+def _outbox(settings: Settings) -> tuple[Outbox, datetime | None]:
+    """The outboxes of all workers, and when the newest report was received."""
+    limit = int(settings.outbox_max)
+    made = Outbox(waiting={}, bytes=0, limit_bytes=limit, dead_letters=0, set_aside=0)
+    if not settings.state_dir.exists():
+        return made, None
+    try:
+        own = directories(settings.state_dir)
+        found = [peek(path) for one in own if (path := one / FILE).exists()]
+        size = sum(
+            path.stat().st_size
+            for one in own
+            for path in (one / FILE, one / f"{FILE}-wal")
+            if path.exists()
+        )
+        aside = sum(len(set_aside(one)) for one in own)
+    except (OutboxUnavailable, OSError) as error:
+        return made.model_copy(update={"problem": str(error)}), None
+    waiting: Counter[str] = Counter()
+    refusals: Counter[str] = Counter()
+    for one in found:
+        waiting.update(one.waiting)
+        refusals.update(one.refusals)
+    now_ns = datetime.now(UTC).timestamp() * 10**9
+    oldest = min((one.oldest_ns for one in found if one.oldest_ns), default=None)
+    newest = max((one.newest_ns for one in found), default=0)
+    return made.model_copy(
+        update={
+            "waiting": dict(waiting),
+            "oldest_age_s": None if oldest is None else max(0, int((now_ns - oldest) // 10**9)),
+            "bytes": size,
+            "dead_letters": refusals.total(),
+            "refusals": dict(refusals),
+            "set_aside": aside,
+        }
+    ), _moment(newest) if newest else None
+
+
+def _disk(settings: Settings) -> DiskPart:
+    made = DiskPart(path=str(settings.state_dir.absolute()))
+    try:
+        usage = shutil.disk_usage(settings.state_dir)
+    except OSError:
+        return made
+    return made.model_copy(update={"free_bytes": usage.free, "size_bytes": usage.total})
+
+
+def _moment(time_ns: float) -> datetime:
+    return datetime.fromtimestamp(int(time_ns) // 10**9, UTC)
+
+
+def _whole(row: Row | None, name: str) -> int | None:
+    value = _number(row, name)
+    return None if value is None else int(value)
+
+
+def _number(row: Row | None, name: str) -> float | None:
+    value = None if row is None else row.get(name)
+    return None if value is None else float(value)
