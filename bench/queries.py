@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -22,7 +22,7 @@ from collector.influx import Influx, Series
 from collector.influx.databases import ensure
 from collector.public.series import PublicSeries
 from collector.schema import DAILY, OWNERS, RAW
-from tools.dashboards.asked import COMMUNITY, Span, boards, filled, queries
+from tools.dashboards.asked import COMMUNITY, Span, boards, filled, hidden, queries
 from tools.embedded import EmbeddedInflux
 
 _ROUNDS: Final = 25
@@ -85,15 +85,16 @@ async def main() -> None:
             await ensure(influx, {RAW: 0, DAILY: 0, OWNERS: 0})
             shape = await lay_years(influx, samples)
             await asyncio.sleep(_SETTLED_S)
-            asked = [*_panels(), *await _pages(server.url)]
+            pages_ask = await _pages(server.url)
             with Asking(server.port) as asking:
+                asked = [*_panels(asking.second_column), *pages_ask]
                 measured, point = asking.measure(asked)
                 text = _queries_text(shape, measured, point, asking)
             pages = await _served(influx, folder, point)
     record("queries", "Queries of five years", f"{text}\n\n{pages}")
 
 
-def _panels() -> Iterator[Question]:
+def _panels(second_column: Callable[[str], list[str]]) -> Iterator[Question]:
     """Every query of the community's Grafana over five years and one, as it fills them, once."""
     end = int(datetime.now(UTC).timestamp() * 1000) // _DAY_MS * _DAY_MS
     seen = set()
@@ -109,8 +110,9 @@ def _panels() -> Iterator[Question]:
                     for each in board[kind]["list"]
                     if each.get("datasource", {}).get("type") == "influxdb"
                 ]
+            known = hidden(board, variables, span, second_column)
             for asker, text in found:
-                query = filled(text, variables, span)
+                query = filled(text, known, span)
                 if query not in seen:
                     seen.add(query)
                     yield Question(asker, name_of_span, "" if within == "all" else value, query)
@@ -179,6 +181,14 @@ class Asking:
         begun = time.perf_counter()
         self.ask(text, accept)
         return time.perf_counter() - begun
+
+    def second_column(self, text: str) -> list[str]:
+        """The second column of an answer, of which a variable's values are made."""
+        results = json.loads(self.ask(text))["results"]
+        rows = (
+            row for each in results for found in each.get("series", ()) for row in found["values"]
+        )
+        return [str(row[1]) for row in rows]
 
     def ask(self, text: str, accept: str = "application/json") -> bytes:
         """The answer."""

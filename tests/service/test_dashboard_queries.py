@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,16 @@ from collector.events.stored import write_events
 from tests.conftest import Databases, InfluxServer
 from tests.network import Network, ns, number_of
 from tests.oracle import DAY, NODE_KEYS, Oracle, S, said
-from tools.dashboards.asked import COMMUNITY, OPS, Query, Span, boards, filled, queries
+from tools.dashboards.asked import (
+    COMMUNITY,
+    OPS,
+    Query,
+    Span,
+    boards,
+    filled,
+    hidden,
+    queries,
+)
 from tools.simulation.fleet import Fleet
 
 DAYS = 75
@@ -33,7 +43,7 @@ EVERYTHING: Filter = ("all", "all")
 Rows = list[dict[str, Any]]
 
 QUERIES = [query for board in boards(COMMUNITY) for query in queries(board)]
-WEEKLY = [query for query in QUERIES if 'SELECT "weekly"' in query.text]
+WEEKLY = [query for query in QUERIES if '"weekly"' in query.text]
 """Those that ask one day a week where the range is long, in the place of others."""
 DAILY = [query for query in QUERIES if query not in WEEKLY]
 
@@ -48,6 +58,8 @@ class Published:
     """The fleet's first day, of 1970."""
     complete: int
     """The last complete day."""
+    known: dict[tuple[str, Filter, Span], dict[str, str]] = field(default_factory=dict)
+    """Variables by dashboard, filter and range."""
 
     @property
     def span(self) -> Span:
@@ -62,13 +74,30 @@ class Published:
 
     def ask(self, texts: Sequence[Query], narrowed: Filter, span: Span | None = None) -> list[Rows]:
         """Each query's rows under a filter, its tags among its columns."""
-        variables = {"within": narrowed[0], "within_value": narrowed[1], "package": "asl3"}
+        span = span or self.span
+        variables = {
+            board: self.variables(board, narrowed, span) for board in {each.board for each in texts}
+        }
         return [
             self.databases.server.query(
-                filled(query.text, variables, span or self.span), self.databases.daily
+                filled(query.text, variables[query.board], span), self.databases.daily
             )
             for query in texts
         ]
+
+    def variables(self, board: str, narrowed: Filter, span: Span) -> dict[str, str]:
+        """The variables of a dashboard under a filter, the hidden ones too."""
+        key = (board, narrowed, span)
+        if key not in self.known:
+            (found,) = (each for each in boards(COMMUNITY) if each["uid"] == board)
+            said = {"within": narrowed[0], "within_value": narrowed[1], "package": "asl3"}
+            self.known[key] = hidden(found, said, span, self.second_column)
+        return self.known[key]
+
+    def second_column(self, text: str) -> list[str]:
+        """The second column of a query's rows."""
+        rows = self.databases.server.query(text, self.databases.daily)
+        return [str(list(row.values())[1]) for row in rows]
 
     def units(self, narrowed: Filter, day: int, *, servers: bool = False) -> int:
         """How many nodes, or servers, of a day have the filter's value, by brute force."""
@@ -157,11 +186,11 @@ def test_every_query_of_the_community_returns_rows_without_the_filter(
     published: Published,
 ) -> None:
     for query, rows in zip(DAILY, published.ask(DAILY, EVERYTHING), strict=True):
-        if query.panel == "Other upgrades" and not rows:
-            continue
-        asks_other = "= 'other'" in query.text and "!= 'other'" not in query.text
-        for_filter = "\"value\" = '$within_value'" in query.text and "OR" not in query.text
-        assert bool(rows) != for_filter or asks_other, f"{query} has no rows, or has"
+        # What is put together, and windows that tell no more than the day, may be nothing.
+        may_be_none = "= 'other'" in query.text and "!= 'other'" not in query.text
+        may_be_none |= "!~ /" in query.text or "1.05 *" in query.text or '"count"' in query.text
+        for_filter = "\"value\" = '${within_value:raw}'" in query.text and "OR" not in query.text
+        assert bool(rows) != for_filter or may_be_none, f"{query} has no rows, or has"
 
 
 def test_what_is_counted_for_the_whole_network_alone_is_not_shown_under_a_filter(
@@ -179,10 +208,10 @@ def test_every_table_under_every_value_of_the_filter_sums_to_the_oracle(
 ) -> None:
     tables: dict[tuple[str, str], list[Query]] = defaultdict(list)
     for query in DAILY:
-        if query.text.endswith('GROUP BY "value"') and not query.table:
+        if re.fullmatch(r"Nodes by .*, (last full day|share of each day)", query.panel):
             tables[query.board, query.panel].append(query)
     # A query that several panels ask is asked once.
-    asked: dict[str, Query] = {query.text: query for both in tables.values() for query in both}
+    asked: dict[str, Query] = {query.text: query for parts in tables.values() for query in parts}
     summed = 0
     for narrowed in filters(published):
         rows = dict(zip(asked, published.ask(list(asked.values()), narrowed), strict=True))
@@ -191,20 +220,25 @@ def test_every_table_under_every_value_of_the_filter_sums_to_the_oracle(
             for day in range(published.first, published.complete + 1)
             if named(published, narrowed, day)
         ]
-        for (board, title), both in tables.items():
-            assert len(both) == 2
-            text = both[0].text
-            drawn = [row for each in both for row in rows[each.text]]
+        for (board, title), parts in tables.items():
+            # The greatest, the rest together, and `other`.
+            assert len(parts) == 3
+            text = parts[0].text
+            drawn = [row for each in parts for row in rows[each.text]]
             # A value's line has one point a day.
             assert len({(row["value"], row["time"]) for row in drawn}) == len(drawn)
-            found = by_day(drawn, "nodes")
+            last_only = "timeFilter" not in text
+            if last_only:
+                # The rest is a sum, and bears the start of the range.
+                found = {published.complete: sum(row["nodes"] for row in drawn)} if drawn else {}
+            else:
+                found = by_day(drawn, "nodes")
             if "'release' AND" in text and narrowed[0] == "distro":
                 # Of a distribution's releases, those of too few nodes are not drawn.
                 assert all(
                     published.units(narrowed, day) - found.get(day, 0) >= 0 for day in days
                 ), (title, narrowed)
                 continue
-            last_only = "timeFilter" not in text
             wanted = {
                 day: published.units(narrowed, day)
                 for day in days
@@ -239,8 +273,8 @@ _VALUES: dict[int, set[tuple[int, str, str]]] = {}
 
 
 def test_totals_under_every_value_of_the_filter_equal_the_oracle(published: Published) -> None:
-    nodes = panel("Nodes, last day")
-    servers = panel("Servers, last day")
+    nodes = panel("Nodes, last full day")
+    servers = panel("Servers, last full day")
     for narrowed in filters(published):
         node_rows, server_rows = (
             [row for rows in published.ask(both, narrowed) for row in rows]
@@ -268,27 +302,33 @@ def test_headline_numbers_and_flows_equal_the_oracle(published: Published) -> No
         day: published.oracle.usage(day)[day * DAY, ()]
         for day in range(published.first, published.complete + 1)
     }
-    for title, ref, field in (
-        ("Nodes", "B", "nodes_7d"),
-        ("Nodes", "C", "nodes_30d"),
-        ("New", "A", "new_nodes"),
-        ("Lapsed", "A", "lapsed_nodes"),
-        ("New and lapsed nodes", "A", "new_nodes"),
-        ("New and lapsed nodes", "B", "lapsed_nodes"),
+    for title, ref, field_name in (
+        ("New, last full day", "A", "new_nodes"),
+        ("Lapsed, full day", "A", "lapsed_nodes"),
+        ("New and lapsed nodes, each day", "A", "new_nodes"),
+        ("New and lapsed nodes, each day", "B", "lapsed_nodes"),
     ):
         query = next(each for each in panel(title) if each.ref == ref)
         (rows,) = published.ask([query], EVERYTHING)
-        assert by_day(rows, field) == {
-            day: fields[field]
+        assert by_day(rows, field_name) == {
+            day: fields[field_name]
             for day, fields in exact.items()
             # The day on which counting began is no day of many newcomers.
-            if field != "new_nodes" or fields[field] < fields["nodes"] / 2
+            if field_name != "new_nodes" or fields[field_name] < fields["nodes"] / 2
         }
-    (rows,) = published.ask(panel("Complete up to"), EVERYTHING)
+    for ref, window, than in (("B", "nodes_7d", "nodes"), ("C", "nodes_30d", "nodes_7d")):
+        query = next(each for each in panel("Nodes, each day") if each.ref == ref)
+        (rows,) = published.ask([query], EVERYTHING)
+        assert by_day(rows, window) == {
+            day: fields[window]
+            for day, fields in exact.items()
+            if fields[window] > 1.05 * fields[than]
+        }
+    (rows,) = published.ask(panel("Last full day"), EVERYTHING)
     last_final = max(day for day, fields in exact.items() if fields["final"])
     assert rows[0]["time"] // DAY >= last_final
     for days in (7, 30):
-        rows, for_filter = published.ask(panel(f"Change, {days} d"), EVERYTHING)
+        rows, for_filter = published.ask(panel(f"Nodes, {days} d change"), EVERYTHING)
         assert not for_filter
         now, then = (exact[published.complete - back]["nodes"] for back in (0, days))
         assert list(rows[0].values())[-1] == pytest.approx(100 * (now - then) / then)
@@ -296,48 +336,82 @@ def test_headline_numbers_and_flows_equal_the_oracle(published: Published) -> No
 
 def test_the_open_day_is_drawn_by_no_panel_but_its_own(published: Published) -> None:
     wide = Span(published.span.since, published.oracle.now // MS)
-    texts = [q for q in QUERIES if q.panel not in ("Heard today so far", "Complete up to")]
+    texts = [q for q in QUERIES if q.panel not in ("Nodes, today so far", "Last full day")]
     for query, rows in zip(texts, published.ask(texts, EVERYTHING, wide), strict=True):
         late = [row for row in rows if row["time"] // DAY > published.complete]
         assert not late, f"{query} draws {late[:2]}"
 
 
 def test_upgrades_are_those_that_the_oracle_counts(published: Published) -> None:
-    named_flows, other = (
-        panel(title, board="usage-versions")
-        for title in ("Upgrades in the chosen time", "Other upgrades")
-    )
-    (flows,), (rest,) = published.ask(named_flows, EVERYTHING), published.ask(other, EVERYTHING)
+    (rows,) = published.ask(panel("Nodes that changed version", board=VERSIONS), EVERYTHING)
     exact: dict[tuple[str, str], int] = defaultdict(int)
     for day in range(published.first, published.complete + 1):
         for (_, tags), fields in published.oracle.upgrades(day).items():
             exact[tags[0][1], tags[1][1]] += fields["nodes"]
+    flows = [row for row in rows if row["from_version"] != "other"]
     assert flows
     for row in flows:
         assert 0 < row["nodes"] <= exact[row["from_version"], row["to_version"]]
-    shown = sum(row["nodes"] for row in [*flows, *rest])
-    assert shown <= sum(exact.values())
+    assert sum(row["nodes"] for row in rows) <= sum(exact.values())
 
 
-def test_adoption_and_age_count_the_days_on_which_a_version_was_published(
-    published: Published,
-) -> None:
+def versions_by_day(published: Published) -> dict[str, list[int]]:
+    """The days on which each AllStarLink version was published, in order."""
     days: dict[str, list[int]] = defaultdict(list)
     for day, dimension, value in sorted(published_values(published)):
         if dimension == "asl_version" and value != "unknown" and day <= published.complete:
             days[value].append(day)
-    adoption = panel("Adoption, by days since first seen", board=VERSIONS)
-    (rows,) = published.ask(adoption, EVERYTHING)
-    curve = {(row["value"], row["day"]): row["nodes"] for row in rows}
-    assert curve == {
-        (value, place): published.units(("asl_version", value), seen[place - 1])
+    return days
+
+
+def test_curves_of_adoption_begin_on_the_first_day_of_the_newest_version(
+    published: Published,
+) -> None:
+    days = versions_by_day(published)
+
+    def share(value: str, day: int) -> float:
+        nodes = published.units(("asl_version", value), day)
+        return 10_000 * nodes // published.units(EVERYTHING, day) / 100
+
+    recent = {
+        value: published.complete - seen[0]
         for value, seen in days.items()
-        for place in range(7, len(seen) + 1, 7)
+        if seen[-1] == published.complete
+        and published.complete - seen[0] >= 14
+        and share(value, seen[0]) <= 20
     }
-    (rows,) = published.ask(panel("Oldest AllStarLink versions in use", board=VERSIONS), EVERYTHING)
+    assert recent
+    newest = min(recent, key=lambda value: (recent[value], value))
+    shown = sorted(recent, key=lambda value: (recent[value], value))[:6]
+    curves, thick = published.ask(
+        panel("Nodes by AllStarLink version, since first seen", board=VERSIONS), EVERYTHING
+    )
+    last = published.span.until // (DAY // MS)
+
+    def drawn(rows: Rows, value: str) -> dict[int, float]:
+        return {
+            row["moment"] // (DAY // MS) - last + recent[newest]: row["share"]
+            for row in rows
+            if row["value"] == value
+        }
+
+    assert {row["value"] for row in curves} == set(shown)
+    for value in shown:
+        assert drawn(curves, value) == {
+            day - days[value][0]: share(value, day)
+            for day in days[value]
+            if day - days[value][0] <= recent[newest]
+        }
+    assert drawn(thick, "asl_version") == drawn(curves, newest)
+
+
+def test_age_counts_the_days_on_which_a_version_was_published(published: Published) -> None:
+    (rows,) = published.ask(
+        panel("Nodes on the oldest versions, last full day", board=VERSIONS), EVERYTHING
+    )
     assert {row["value"]: (row["days"], row["nodes"]) for row in rows} == {
         value: (len(seen), published.units(("asl_version", value), published.complete))
-        for value, seen in days.items()
+        for value, seen in versions_by_day(published).items()
         if seen[-1] == published.complete
     }
 
@@ -346,38 +420,51 @@ VERSIONS = "usage-versions"
 
 
 def test_packages_sum_to_the_servers_of_the_day(published: Published) -> None:
-    for title in ("Versions of $package now", "Versions of $package, share of servers"):
-        both = published.ask(panel(title, board="usage-packages"), EVERYTHING)
-        found = by_day([row for rows in both for row in rows], "servers")
-        assert published.complete in found
-        for day, count in found.items():
-            assert count == published.units(EVERYTHING, day, servers=True)
+    for what in ("version", "revision"):
+        bars = panel(f"Servers by $package {what}, last full day", board="usage-packages")
+        drawn = [row for rows in published.ask(bars, EVERYTHING) for row in rows]
+        whole = published.units(EVERYTHING, published.complete, servers=True)
+        assert sum(row["servers"] for row in drawn) == whole
+    title = "Servers by $package version, share of each day"
+    parts = published.ask(panel(title, board="usage-packages"), EVERYTHING)
+    found = by_day([row for rows in parts for row in rows], "servers")
+    assert published.complete in found
+    for day, count in found.items():
+        assert count == published.units(EVERYTHING, day, servers=True)
+    versions = {row["value"] for rows in parts for row in rows} - {"other", "none", "asl3"}
+    assert versions
+    assert not any("-" in version for version in versions)
 
 
 @pytest.mark.parametrize("narrowed", [EVERYTHING, ("arch", "aarch64"), ("distro", "Debian")])
 def test_range_of_years_draws_the_sundays_of_what_a_year_draws(
     published: Published, narrowed: Filter
 ) -> None:
-    assert len(WEEKLY) == 2 * 9
+    assert len(WEEKLY) == 3 * 9 + 2
+
+    def part(query: Query) -> str:
+        signs = (sign for sign in ("=~ /^${greatest", "!~ /^${greatest") if sign in query.text)
+        return next(signs, "other")
+
     drawn = 0
     for query in WEEKLY:
         same = [
             each
             for each in DAILY
-            if (each.board, each.panel) == (query.board, query.panel)
-            and ("!= 'other'" in each.text) == ("!= 'other'" in query.text)
+            if (each.board, each.panel) == (query.board, query.panel) and part(each) == part(query)
         ]
         assert len(same) == 1
         (of_year,) = published.ask(same, narrowed)
         (of_years,) = published.ask([query], narrowed, published.years)
         assert published.ask([query], narrowed) == [[]]
         assert published.ask(same, narrowed, published.years) == [[]]
-        field = next(name for name in ("nodes", "servers") if f'SELECT "{name}"' in same[0].text)
         sundays = [
-            {"weekly" if name == field else name: value for name, value in row.items()}
+            row
             for row in of_year
             if datetime.fromtimestamp(row["time"] // S, UTC).isoweekday() == 7
         ]
+        of_years.sort(key=lambda row: (row["time"], row["value"]))
+        sundays.sort(key=lambda row: (row["time"], row["value"]))
         assert of_years == sundays
         drawn += len(sundays)
     assert drawn > 100
@@ -405,15 +492,23 @@ async def test_a_day_at_which_the_rollup_stopped_is_not_drawn_as_a_drop(
     open_rows = databases.server.query('SELECT * FROM "daily_nodes"', databases.daily)
     assert number_of(stopped) in {row["time"] // DAY for row in open_rows}
     drawn = set()
-    for query in QUERIES:
-        if query.table:
-            # Their rows bear no day of their own: they are asked through the same condition.
-            assert '"final" = 1' in query.text, query
-            continue
-        text = filled(query.text, {"within": "all", "within_value": "all", "package": "asl3"}, span)
-        days = {row["time"] // DAY for row in databases.server.query(text, databases.daily)}
-        assert number_of(stopped) not in days, query
-        drawn |= days
+    said = {"within": "all", "within_value": "all", "package": "asl3"}
+
+    def rows_of(text: str) -> Rows:
+        return databases.server.query(text, databases.daily)
+
+    for board in boards(COMMUNITY):
+        variables = hidden(
+            board, said, span, lambda text: [str(list(row.values())[1]) for row in rows_of(text)]
+        )
+        for query in queries(board):
+            if "time(1d)" not in query.text and not query.text.startswith('SELECT "'):
+                # Their rows bear no day of their own: they are asked through the same condition.
+                assert '"final" = 1' in query.text, query
+                continue
+            days = {row["time"] // DAY for row in rows_of(filled(query.text, variables, span))}
+            assert number_of(stopped) not in days, query
+            drawn |= days
     assert number_of(stopped) - 1 in drawn
 
 

@@ -16,9 +16,9 @@ from collector.schema import LIVE, MEASUREMENTS, NODE_DIMENSIONS
 from tools.dashboards import live_host
 from tools.dashboards.__main__ import BOARDS, dashboards, files
 from tools.dashboards.asked import COMMUNITY, LIBRENMS, OPS, ROOT, Json, boards, queries
-from tools.dashboards.colours import GREY
 from tools.dashboards.kinds import lines
 from tools.dashboards.model import Dashboard
+from tools.dashboards.palette import GREY
 
 SOURCES = {
     "usage-daily": "influxdb",
@@ -263,21 +263,18 @@ def test_every_metric_that_is_asked_for_is_declared() -> None:
 
 def test_other_is_grey_and_drawn_last_wherever_values_are_drawn() -> None:
     drawn = 0
-    for board in PUBLIC:
+    for board in boards(COMMUNITY):
         for panel in panels(board):
-            aliases = [target.get("alias") for target in panel["targets"]]
-            if "$tag_value" not in aliases and "$tag_version" not in aliases:
+            queries = [target["query"] for target in panel["targets"]]
+            if not any("= 'other'" in query and "!= 'other'" not in query for query in queries):
                 continue
             drawn += 1
-            assert aliases[-1] == "other", panel["title"]
-            assert "!= 'other'" in panel["targets"][0]["query"]
-            last = panel["fieldConfig"]["overrides"][-1]
-            assert last["matcher"] == {"id": "byName", "options": "other"}
-            assert last["properties"][0]["value"]["fixedColor"] == GREY
-            if panel["type"] == "bargauge":
-                order = panel["transformations"][-1]
-                assert order["id"] == "organize"
-                assert order["options"]["indexByName"]["other"] > 2**53
+            asked = [query for query in queries if "!= 'other'" in query]
+            # Named values, the rest of them, and last of all `other`.
+            assert queries[: len(asked)] == asked, panel["title"]
+            named = {o["matcher"]["options"]: o for o in panel["fieldConfig"]["overrides"]}
+            assert named["other"]["properties"][0]["value"]["fixedColor"] == GREY
+            assert "merge" in [each["id"] for each in panel["transformations"]]
     assert drawn >= 15
 
 
@@ -308,9 +305,10 @@ def test_every_community_dashboard_has_the_filter_a_sentence_and_the_way_to_the_
         for panel in panels(board):
             for target in panel["targets"]:
                 narrowed = (
-                    "$within_value" in target["query"] or "'$within' = 'all'" in target["query"]
+                    "${within_value:raw}" in target["query"]
+                    or "'$within' = 'all'" in target["query"]
                 )
-                assert narrowed or panel["title"] == "Complete up to"
+                assert narrowed or panel["title"] == "Last full day"
             if all("'$within' = 'all'" in target["query"] for target in panel["targets"]):
                 assert panel["fieldConfig"]["defaults"]["noValue"]
 

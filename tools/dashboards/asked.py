@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,15 +67,37 @@ def queries(board: Json) -> Iterator[Query]:
 
 
 def chosen(board: Json) -> dict[str, str]:
-    """The variables of a dashboard as it opens, by name."""
+    """The variables of a dashboard as it opens, by name; not the hidden ones (see `hidden`)."""
     return {
         each["name"]: each.get("allValue") or each["current"]["value"]
         for each in board["templating"]["list"]
+        if each["hide"] != 2
     }
 
 
+def hidden(
+    board: Json, variables: Mapping[str, str], span: Span, ask: Callable[[str], Sequence[str]]
+) -> dict[str, str]:
+    """The variables and the dashboard's hidden ones, for which `ask` returns a query's values.
+
+    A query's values are its second column. The result's values are raw, or those that only a
+    regular expression uses are alternatives with their special characters escaped.
+    """
+    found = dict(variables)
+    for each in board["templating"]["list"]:
+        if each["hide"] == 2:
+            values = ask(filled(each["query"], found, span))
+            numbers = all(value.isdecimal() for value in values) and len(values) == 1
+            escaped = "|".join(_SPECIAL.sub(r"\\\g<0>", value) for value in values)
+            found[each["name"]] = values[0] if numbers else f"({escaped})"
+    return found
+
+
 def filled(text: str, variables: Mapping[str, str], span: Span, interval: str = "1m") -> str:
-    """A query with macros and variables put in, as Grafana does; KeyError for an unknown one."""
+    """A query with macros and variables put in, as Grafana does; KeyError for an unknown one.
+
+    A value in brackets is one of several, of `hidden`, and already a regular expression.
+    """
     number, unit = int(interval[:-1]), interval[-1]
     known = {
         "timeFilter": f"time >= {span.since}ms and time <= {span.until}ms",
@@ -93,7 +115,7 @@ def filled(text: str, variables: Mapping[str, str], span: Span, interval: str = 
         form = found[2]
         if form not in (None, "raw", "regex"):
             raise ValueError(f"{text}: the format {form} is not known here")
-        if form == "regex" and known[name] != ANY:
+        if form == "regex" and known[name] != ANY and not known[name].startswith("("):
             return _SPECIAL.sub(r"\\\g<0>", known[name])
         return known[name]
 

@@ -1,8 +1,7 @@
-"""One colour for one value, on every dashboard and in any company; `other` is grey."""
+"""Overrides that paint values in their colours (`tools.dashboards.palette`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from collector.schema import (
@@ -18,97 +17,55 @@ from collector.schema import (
     UNKNOWN,
 )
 from tools.dashboards.model import Override
+from tools.dashboards.palette import GREY, PALE, PLAIN, Versions, by_last_character, one_each
 
-GREY: Final = "#6e7079"
-PALE: Final = "#9fa3ad"
-
-_RING: Final = (
-    "#5794f2",
-    "#ff9830",
-    "#73bf69",
-    "#b877d9",
-    "#f2cc0c",
-    "#37b5b6",
-    "#f2495c",
-    "#8ab8ff",
-    "#c8f2c2",
-    "#e0752d",
-    "#a352cc",
-    "#7eb26d",
-)
-# A value that is not named below has the colour of its last character.
-_LAST: Final = ("0co", "1dp", "2eq", "3fr", "4gs", "5ht", "6iu", "7jv", "8kw", "9lx", "amy", "bnz")
-
-_NAMED: Final = {
-    ARCH.name: {
-        "aarch64": "#5794f2",
-        "x86_64": "#ff9830",
-        "armv7l": "#73bf69",
-        "armv6l": "#37b5b6",
-        "i686": "#b877d9",
-        "riscv64": "#f2cc0c",
-    },
-    DISTRO.name: {
-        "Debian": "#d6455d",
-        "Raspbian": "#b877d9",
-        "Ubuntu": "#ff9830",
-        "Linuxmint": "#73bf69",
-        "Kali": "#5794f2",
-        "Arch": "#37b5b6",
-        "Gentoo": "#8ab8ff",
-    },
-    RELEASE.name: {
-        "Debian 11": "#8c2f45",
-        "Debian 12": "#d6455d",
-        "Debian 13": "#ff9eb0",
-        "Debian 14": "#ffd0d8",
-        "Raspbian 11": "#7c2ea3",
-        "Raspbian 12": "#b877d9",
-        "Raspbian 13": "#deb6f2",
-        "Ubuntu 20.04": "#b86200",
-        "Ubuntu 22.04": "#ff9830",
-        "Ubuntu 24.04": "#ffc06e",
-        "Ubuntu 26.04": "#ffe0b8",
-    },
-    CHANNEL.name: {
-        "simpleusb": "#5794f2",
-        "usbradio": "#ff9830",
-        "usrp": "#73bf69",
-        "voter": "#b877d9",
-        "dahdi": "#f2cc0c",
-        "tlb": "#37b5b6",
-        "beagle": "#8ab8ff",
-        "pseudo": "#e0752d",
-        "local": "#f2495c",
-        "pciradio": "#c8f2c2",
-    },
-    REGISTRATION.name: {
-        "http": "#5794f2",
-        "iax": "#ff9830",
-        "both": "#73bf69",
-        NONE: "#f2cc0c",
-    },
-}
 PACKAGE_VERSION: Final = "package_version"
 """The versions of a package, which is no dimension."""
+REST: Final = "smaller ones"
+"""Series of the named values for which a chart has no room."""
 
-# Of a version the minor number makes the colour, so that neighbours in time differ: in the first
-# form as it is, in those after it turned and darker; lighter and darker again by what it ends in.
+_NAMED: Final = {
+    ARCH.name: one_each("aarch64", "x86_64", "armv7l", "armv6l", "i686", "riscv64", "i386"),
+    DISTRO.name: one_each(
+        "Debian", "Ubuntu", "Raspbian", "Linuxmint", "Kali", "Arch", "Gentoo", "Fedora", "CentOS"
+    ),
+    RELEASE.name: one_each(
+        "Debian 12",
+        "Ubuntu 22.04",
+        "Debian 13",
+        "Raspbian 12",
+        "Debian 11",
+        "Ubuntu 24.04",
+        "Raspbian 11",
+        "Debian 10",
+        "Ubuntu 20.04",
+        "Raspbian 13",
+        "Ubuntu 26.04",
+    ),
+    CHANNEL.name: one_each(
+        "simpleusb",
+        "usbradio",
+        "usrp",
+        "voter",
+        "dahdi",
+        "tlb",
+        "local",
+        "beagle",
+        "pseudo",
+        "pciradio",
+        "echolink",
+    ),
+    REGISTRATION.name: one_each("http", "iax", "both"),
+    ASTERISK_VERSION.name: one_each("GIT", "SVN"),
+}
 _VERSIONS: Final = {
-    ASL_VERSION.name: (r"/^asl3-3\.{minor}/", r"/^asl\d*-[^3]\.{minor}/"),
-    ASTERISK_VERSION.name: (r"/^22\.{minor}/", r"/^20\.{minor}/", r"/^(18|21|23)\.{minor}/"),
-    PACKAGE_VERSION: (r"/^[\d:]*\d+\.{minor}/",),
+    ASL_VERSION.name: (
+        Versions("asl3-", range(7), major=5, patch=5, family=4),
+        Versions(r"asl[^3]?-", range(7), major=5, patch=5, family=10),
+    ),
+    ASTERISK_VERSION.name: (Versions("", range(10, 32), major=0, patch=8),),
+    PACKAGE_VERSION: (Versions("", range(31), major=1, patch=2, patches=10),),
 }
-_MINOR: Final = r"\d*{digit}(?!\d)"
-_TINTS: Final = {
-    ASL_VERSION.name: r".*\.\d*[13579]$",
-    ASTERISK_VERSION.name: r".*\.\d*[13579]$",
-    PACKAGE_VERSION: r".*deb13$",
-}
-_SHADES: Final = {PACKAGE_VERSION: r".*deb11$"}
-_TURN: Final = 3
-_DIGITS: Final = 10
-_WHITE, _BLACK = 255, 0
 
 
 def painted(name: str, colour: str) -> Override:
@@ -118,37 +75,21 @@ def painted(name: str, colour: str) -> Override:
 
 def colours(dimension: str = "") -> tuple[Override, ...]:
     """Overrides that paint each value of a dimension; the last that fits holds."""
-    ring = [
-        Override("byRegexp", f"/[{letters}]$/i", {"color": _fixed(colour)})
-        for letters, colour in zip(_LAST, _RING, strict=True)
-    ]
-    ring += _of_versions(dimension)
-    named = [painted(value, colour) for value, colour in _NAMED.get(dimension, {}).items()]
-    return (*ring, *named, painted(UNKNOWN, PALE), painted(OTHER, GREY))
-
-
-def _of_versions(dimension: str) -> Iterator[Override]:
-    for turn, form in enumerate(_VERSIONS.get(dimension, ())):
-        for digit in range(_DIGITS):
-            colour = _RING[(digit + turn * _TURN) % _DIGITS]
-            if turn:
-                colour = _mixed(colour, _BLACK)
-            minor = _MINOR.format(digit=digit)
-            for ending, towards in (
-                ("", None),
-                (_TINTS[dimension], _WHITE),
-                (_SHADES.get(dimension), _BLACK),
-            ):
-                if ending is not None:
-                    pattern = form.format(minor=minor + ending)
-                    shown = colour if towards is None else _mixed(colour, towards)
-                    yield Override("byRegexp", pattern, {"color": _fixed(shown)})
-
-
-def _mixed(colour: str, towards: int) -> str:
-    """A colour `#rrggbb` moved by four tenths towards a grey, 0 black to 255 white."""
-    parts = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return "#" + "".join(f"{round(0.6 * part + 0.4 * towards):02x}" for part in parts)
+    found = list(by_last_character())
+    for versions in _VERSIONS.get(dimension, ()):
+        found += versions.patterns()
+    by_form = (
+        Override("byRegexp", pattern, {"color": _fixed(colour)}) for pattern, colour in found
+    )
+    named = (painted(value, colour) for value, colour in _NAMED.get(dimension, {}).items())
+    return (
+        *by_form,
+        *named,
+        painted(UNKNOWN, PLAIN),
+        painted(NONE, PLAIN),
+        painted(REST, PALE),
+        painted(OTHER, GREY),
+    )
 
 
 def _fixed(colour: str) -> dict[str, str]:

@@ -2,130 +2,112 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
-from collector.schema import (
-    ARCH,
-    CHANNEL,
-    DISTRO,
-    OTHER,
-    REGISTRATION,
-    RELEASE,
-)
+from collector.schema import ARCH, CHANNEL, DISTRO, OTHER, REGISTRATION, RELEASE
 from tools.dashboards import queries as q
-from tools.dashboards.colours import PACKAGE_VERSION, colours
-from tools.dashboards.community_events import EVENTS, OF_PACKAGE
+from tools.dashboards.colours import PACKAGE_VERSION, colours, painted
+from tools.dashboards.community_events import OF_PACKAGE
 from tools.dashboards.community_overview import OVERVIEW
-from tools.dashboards.community_parts import FILTER, SHARE, board, now
+from tools.dashboards.community_parts import board, now, over_time
 from tools.dashboards.community_versions import VERSIONS
-from tools.dashboards.kinds import (
-    WHOLE_ONLY,
-    bars,
-    daily,
-    lines,
-    shares,
-)
+from tools.dashboards.kinds import WHOLE_ONLY, bars, daily
 from tools.dashboards.model import USAGE_DAILY
+from tools.dashboards.palette import GREY
+from tools.dashboards.tables import greatest, shares
 from tools.dashboards.variables import asked
 
 PLATFORMS: Final = board(
     "usage-platforms",
     "AllStarLink network: platforms",
-    "Nodes are counted by the system that their server ran at the day's last report.",
+    "Nodes are counted by the system in the day's last report.",
     (
-        now(RELEASE.name, "Distributions and releases now", "distribution and release", width=12),
-        now(ARCH.name, "Architectures now", "machine architecture", width=12),
+        now(RELEASE.name, "release", width=12),
+        now(ARCH.name, "machine architecture", width=12),
     ),
     (
-        shares(
+        over_time(
             RELEASE.name,
-            "Distributions and releases, share of nodes",
-            SHARE + " Narrowed to a distribution, its releases that may be named make 100 %.",
-            width=24,
+            "release",
+            more=" Narrowed to a distribution, its releases that may be named make 100 %.",
         ),
     ),
-    (shares(ARCH.name, "Architectures, share of nodes", SHARE, width=24),),
-    (shares(DISTRO.name, "Distributions, share of nodes", SHARE, width=24),),
+    (over_time(ARCH.name, "machine architecture"),),
+    (over_time(DISTRO.name, "distribution"),),
+    over_time=tuple(q.nodes_by(name) for name in (RELEASE.name, ARCH.name, DISTRO.name)),
 )
 
 CHANNELS: Final = board(
     "usage-channels",
     "AllStarLink network: channels and registration",
-    "Nodes are counted by their channel driver, and by how they are registered.",
+    "Nodes are counted by channel driver, and by registration.",
     (
-        now(CHANNEL.name, "Channel drivers now", "channel driver", width=12),
-        now(REGISTRATION.name, "Registration now", "registration", width=12),
+        now(CHANNEL.name, "channel driver", width=12),
+        now(REGISTRATION.name, "registration", width=12),
     ),
-    (shares(CHANNEL.name, "Channel drivers, share of nodes", SHARE, width=24),),
+    (over_time(CHANNEL.name, "channel driver"),),
     (
-        shares(
+        over_time(
             REGISTRATION.name,
-            "Registration, share of nodes",
-            SHARE + " `both` is registered by HTTP and by IAX2.",
-            width=24,
+            "registration",
+            more=" `both` is registered by HTTP and by IAX2.",
         ),
     ),
+    over_time=tuple(q.nodes_by(name) for name in (CHANNEL.name, REGISTRATION.name)),
 )
 
-_PACKAGES: Final = board(
+_TALL: Final = 12
+
+PACKAGES: Final = board(
     "usage-packages",
     "AllStarLink network: packages",
-    "Servers are counted by the version of each package that they listed in the day's last report;"
-    " packages are counted for the whole network, not under the filter.",
+    "Servers of the whole network are counted by their packages.",
     (
         bars(
-            "Servers that have each package",
+            "Servers by package, last full day",
             "Servers that listed the package on the last complete day. Where all but a few have"
             " it, those few are counted in.",
             (daily(q.packages(), "$tag_package", whole=True),),
-            colours(),
+            (),
             width=8,
-            height=18,
+            height=_TALL,
             no_value=WHOLE_ONLY,
         ),
-        bars(
-            "Versions of $package now",
-            "Servers with each version of the chosen package on the last complete day; `none` does"
-            " not have it. Together they are all servers of that day.",
-            (
-                daily(q.package(other=False, time=q.LAST_DAY), "$tag_version", whole=True),
-                daily(q.package(other=True, time=q.LAST_DAY), OTHER, whole=True),
-            ),
-            colours(PACKAGE_VERSION),
-            width=16,
-            height=18,
-            no_value=WHOLE_ONLY,
+        *(
+            greatest(
+                f"Servers by $package {what}, last full day",
+                f"Servers with each {what} of the chosen package on the last complete day: the"
+                " greatest, the others together, in the dark grey `other` those of too few"
+                " servers; `none` does not have it. Together they are all servers of that day.",
+                q.servers_by(tag),
+                # Revisions of one version would have its colour, side by side.
+                colours(PACKAGE_VERSION) if tag == "upstream" else (painted(OTHER, GREY),),
+                width=8,
+                height=_TALL,
+                no_value=WHOLE_ONLY,
+                whole=True,
+            )
+            for tag, what in (("upstream", "version"), ("version", "revision"))
         ),
     ),
     (
-        lines(
-            "Versions of $package, share of servers",
-            "Share of the servers that reported on the day; `none` does not have the package."
-            " Versions of too few servers are together in the grey `other`. Of more than 370 days"
+        shares(
+            "Servers by $package version, share of each day",
+            "Share of the servers that reported on the day, by the version without Debian's"
+            " revision; `none` does not have the package. The greatest of the chosen time have"
+            " names, in the order of size on the last day; the others are together in the pale"
+            " grey, and versions of too few servers in the dark grey `other`. Of more than 370 days"
             " every Sunday is drawn.",
-            (
-                *(
-                    daily(q.package(other=other, time=time, weekly=weekly), alias, whole=True)
-                    for time, weekly in ((q.SHORT, False), (q.LONG, True))
-                    for other, alias in ((False, "$tag_version"), (True, OTHER))
-                ),
-            ),
+            q.servers_by("upstream"),
+            colours(PACKAGE_VERSION),
             width=24,
-            height=9,
-            overrides=colours(PACKAGE_VERSION),
             no_value=WHOLE_ONLY,
-            stacked="percent",
+            whole=True,
         ),
     ),
-)
-PACKAGES: Final = replace(
-    _PACKAGES,
-    variables=(
-        *FILTER,
-        asked("package", "Package", q.package_names(), USAGE_DAILY, current="asl3"),
-    ),
-    annotations=(*EVENTS, OF_PACKAGE),
+    variables=(asked("package", "Package", q.package_names(), USAGE_DAILY, current="asl3"),),
+    annotations=(OF_PACKAGE,),
+    over_time=(q.servers_by("upstream"),),
 )
 
 DASHBOARDS: Final = (OVERVIEW, VERSIONS, PLATFORMS, CHANNELS, PACKAGES)

@@ -10,9 +10,10 @@ from typing import Final
 
 from collector.schema import ALL, OTHER
 from collector.schema.librenms import DAILY_LIBRENMS, DAILY_LIBRENMS_TOTALS
-from tools.dashboards.colours import GREY, PACKAGE_VERSION, colours, painted
+from tools.dashboards.colours import PACKAGE_VERSION, colours, painted
 from tools.dashboards.kinds import bars, daily, lines, stat, table, text
 from tools.dashboards.model import USAGE_DAILY, Dashboard, Panel
+from tools.dashboards.palette import GREY
 from tools.dashboards.queries import DONE, IN_RANGE, LAST_DAY
 from tools.dashboards.variables import asked
 

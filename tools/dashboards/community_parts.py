@@ -16,14 +16,13 @@ from collector.schema import (
     RELEASE,
 )
 from tools.dashboards import queries as q
+from tools.dashboards import tables
+from tools.dashboards.breakdowns import MOST_BARS, MOST_IN_STACK, Table
 from tools.dashboards.colours import colours
 from tools.dashboards.community_events import EVENTS
-from tools.dashboards.kinds import (
-    bars,
-    by_value,
-    text,
-)
+from tools.dashboards.kinds import text
 from tools.dashboards.model import USAGE_DAILY, Dashboard, Json, Override, Panel
+from tools.dashboards.tables import greatest, shares
 from tools.dashboards.variables import asked
 
 TAG: Final = "usage"
@@ -39,8 +38,9 @@ _NAMES: Final = {
 NODES: Final = "Nodes that reported on the last complete day (UTC), each counted once"
 SHARE: Final = (
     "Share of the nodes that reported on the day, under the filter; a node counts once, by its"
-    " last report. Values of too few nodes are together in the grey `other`. Of more than 370 days"
-    " every Sunday is drawn."
+    f" last report. The {MOST_IN_STACK} greatest of the chosen time have names, in the order of"
+    " size on the last day; the others are together in the pale grey, and values of too few nodes"
+    " in the dark grey `other`. Of more than 370 days every Sunday is drawn."
 )
 
 
@@ -76,27 +76,66 @@ FILTER: Final = (
 def _says(sentence: str) -> Panel:
     """What the dashboard counts, and where the method is."""
     return text(
-        f'<div style="font-size:13px;line-height:1.35">{sentence} Only complete days (UTC).'
-        '<br><a href="/method" target="_blank" rel="noopener">How it is counted</a> ·'
+        f'<div style="font-size:12px;line-height:1.3">{sentence} Complete days (UTC) only.'
+        ' <a href="/method" target="_blank" rel="noopener">How it is counted</a> ·'
         ' <a href="/privacy" target="_blank" rel="noopener">what is kept of you</a></div>'
     )
 
 
-def now(dimension: str, title: str, what: str, *, width: int, height: int = 8) -> Panel:
-    """A dimension on the last complete day, as bars."""
-    return bars(
-        title,
-        f"{NODES}, by {what}. Together they are the nodes of that day under the filter; values of"
-        " too few nodes are in the grey `other`.",
-        by_value(dimension, time=q.LAST_DAY),
+def now(dimension: str, what: str, *, width: int, most: int = MOST_BARS, height: int = 0) -> Panel:
+    """Nodes of the last complete day by a dimension, as bars."""
+    return greatest(
+        f"Nodes by {what}, last full day",
+        f"{NODES}, by {what}, under the filter: the {most} greatest, the others together, and in"
+        " the dark grey `other` values of too few nodes. Together they are the nodes of that day.",
+        q.nodes_by(dimension),
+        colours(dimension),
+        width=width,
+        most=most,
+        height=height,
+    )
+
+
+def over_time(
+    dimension: str, what: str, *, width: int = 24, height: int = 10, more: str = ""
+) -> Panel:
+    """Shares of the nodes of each day by a dimension. The board must list the dimension."""
+    return shares(
+        f"Nodes by {what}, share of each day",
+        SHARE + more,
+        q.nodes_by(dimension),
         colours(dimension),
         width=width,
         height=height,
     )
 
 
-def board(uid: str, title: str, description: str, *rows: tuple[Panel, ...]) -> Dashboard:
-    """A dashboard with the filter, and `description` as its first sentence."""
+def on_log(dimension: str, what: str, *, width: int) -> Panel:
+    """Nodes of each day by a dimension, where small values are seen. The board must list it."""
+    return tables.on_log(
+        f"Nodes by {what}, logarithmic",
+        f"Nodes that reported on each day, by {what}, under the filter: the same {MOST_IN_STACK}"
+        " values as in the shares, on a scale on which each line of the grid is ten times as many,"
+        " so that small ones are seen.",
+        q.nodes_by(dimension),
+        colours(dimension),
+        width=width,
+    )
+
+
+def board(
+    uid: str,
+    title: str,
+    description: str,
+    *rows: tuple[Panel, ...],
+    over_time: tuple[Table, ...] = (),
+    variables: tuple[Json, ...] = (),
+    annotations: tuple[Json, ...] = (),
+) -> Dashboard:
+    """A dashboard with the filter, and `description` as its first sentence.
+
+    `over_time` are the tables whose shares it draws; `annotations` come after the common ones.
+    """
     return Dashboard(
         uid=uid,
         title=title,
@@ -104,8 +143,12 @@ def board(uid: str, title: str, description: str, *rows: tuple[Panel, ...]) -> D
         file=f"community/{uid.removeprefix('usage-')}.json",
         tag=TAG,
         rows=((_says(description),), *rows),
-        variables=FILTER,
-        annotations=EVENTS,
+        variables=(
+            *FILTER,
+            *variables,
+            *(table.greatest(USAGE_DAILY, q.IN_RANGE) for table in over_time),
+        ),
+        annotations=(*EVENTS, *annotations),
         range=("now-1y/d", "now-1d/d"),
     )
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final
 
-from collector.schema import DAILY_NODES, OTHER, Measurement
-from tools.dashboards.colours import colours
+from collector.schema import OTHER
 from tools.dashboards.model import USAGE_DAILY, Override, Panel, Target
-from tools.dashboards.queries import IN_RANGE, LONG, SHORT, breakdown
 
 COUNT: Final = "locale"
 WHOLE_ONLY: Final = "whole network only"
 NOT_COUNTED: Final = "not under this filter"
 
-_LAST: Final = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+LAST: Final = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 # After every place that a column takes by itself: Grafana gives those the greatest safe integer.
-_VERY_LAST: Final = 1e300
+VERY_LAST: Final = 1e300
 
 
 def daily(query: str, alias: str = "", *, table: bool = False, whole: bool = False) -> Target:
@@ -25,19 +22,7 @@ def daily(query: str, alias: str = "", *, table: bool = False, whole: bool = Fal
     return Target(USAGE_DAILY, query, alias, table, whole)
 
 
-def by_value(
-    dimension: str,
-    *,
-    counted: Measurement = DAILY_NODES,
-    time: str = IN_RANGE,
-    weekly: bool = False,
-) -> tuple[Target, Target]:
-    """A dimension's values, and `other` apart so that it comes last."""
-    asked = partial(breakdown, dimension, counted=counted, time=time, weekly=weekly)
-    return daily(asked(other=False), "$tag_value"), daily(asked(other=True), OTHER)
-
-
-def text(content: str, height: int = 3) -> Panel:
+def text(content: str, height: int = 2) -> Panel:
     """A sentence over the whole width, without a frame's title."""
     return Panel(
         kind="text",
@@ -62,8 +47,12 @@ def stat(
     fields: str = "",
     steps: tuple[tuple[float | None, str], ...] = (),
     defaults: Mapping[str, Any] | None = None,
+    size: int = 0,
 ) -> Panel:
-    """One number, with the line of its days behind it; `steps` colour it by its value."""
+    """One number, with the line of its days behind it; `steps` colour it by its value.
+
+    `size` is the height of its letters in px; by itself it grows with the panel.
+    """
     painted = {"mode": "thresholds"} if steps else {"mode": "fixed", "fixedColor": colour}
     return Panel(
         kind="stat",
@@ -81,8 +70,9 @@ def stat(
             "graphMode": "area" if line else "none",
             "justifyMode": "auto",
             "orientation": "auto",
-            "reduceOptions": {**_LAST, "fields": fields},
+            "reduceOptions": {**LAST, "fields": fields},
             "textMode": "value" if fields else "auto",
+            **({"text": {"valueSize": size}} if size else {}),
         },
     )
 
@@ -121,7 +111,7 @@ def bars(
             ("rowsToFields", {}),
             (
                 "organize",
-                {"excludeByName": {}, "renameByName": {}, "indexByName": {OTHER: _VERY_LAST}},
+                {"excludeByName": {}, "renameByName": {}, "indexByName": {OTHER: VERY_LAST}},
             ),
         ),
         options={
@@ -130,7 +120,7 @@ def bars(
             "showUnfilled": False,
             "minVizWidth": 0,
             "minVizHeight": 10,
-            "reduceOptions": _LAST,
+            "reduceOptions": LAST,
             # By itself it grows with the panel until it pushes the bars aside.
             "text": {"titleSize": 12, "valueSize": 16},
         },
@@ -154,6 +144,7 @@ def lines(
     defaults: Mapping[str, Any] | None = None,
     gap_ms: int = 0,
     interval: str = "",
+    logarithmic: bool = False,
 ) -> Panel:
     """Series over time. `stacked`: none, normal or percent. `step`: a value holds for its day.
 
@@ -161,6 +152,7 @@ def lines(
     """
     shares = stacked == "percent"
     table = legend == "right"
+    scale = {"type": "log", "log": 10} if logarithmic else {"type": "linear"}
     return Panel(
         kind="timeseries",
         title=title,
@@ -177,14 +169,14 @@ def lines(
                 "drawStyle": "line",
                 "lineInterpolation": "stepAfter" if step else "linear",
                 "lineWidth": 0 if shares else 1,
-                "fillOpacity": 80 if shares else fill,
+                "fillOpacity": 100 if shares else fill,
                 "gradientMode": "none",
                 "showPoints": "never",
                 "spanNulls": gap_ms or False,
                 "stacking": {"group": "A", "mode": stacked},
                 "axisPlacement": "auto",
                 "axisLabel": "",
-                "scaleDistribution": {"type": "linear"},
+                "scaleDistribution": scale,
                 "thresholdsStyle": {"mode": "off"},
                 "hideFrom": {"legend": False, "tooltip": False, "viz": False},
             },
@@ -201,24 +193,6 @@ def lines(
             "tooltip": {"mode": "multi", "sort": "none"},
         },
         interval=interval,
-    )
-
-
-def shares(dimension: str, title: str, description: str, *, width: int, height: int = 9) -> Panel:
-    """The share of each value of a dimension, day by day; all values of a day make 100 %.
-
-    Of a range much longer than a year one day a week is drawn.
-    """
-    return lines(
-        title,
-        description,
-        (*by_value(dimension, time=SHORT), *by_value(dimension, time=LONG, weekly=True)),
-        width=width,
-        height=height,
-        overrides=colours(dimension),
-        no_value=NOT_COUNTED,
-        # Steps would end in a slope: a stacked area is closed on its last point.
-        stacked="percent",
     )
 
 

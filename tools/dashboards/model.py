@@ -94,7 +94,8 @@ class Panel:
     `defaults` are its fields' (`fieldConfig.defaults`), thresholds and unit apart. `steps` are
     thresholds: the value from which on a colour holds, the first for all below. `interval` is the
     least that `$__interval` may be, or empty. `points` is the most that a series may have, by which
-    `$__interval` grows, or 0 for as many as the panel has pixels.
+    `$__interval` grows, or 0 for as many as the panel has pixels. `last` is a span of time until
+    now that is drawn whatever the dashboard's range, as `30d`.
     """
 
     kind: str
@@ -113,6 +114,7 @@ class Panel:
     links: tuple[Mapping[str, Any], ...] = ()
     interval: str = ""
     points: int = 0
+    last: str = ""
 
     def json(self, number: int, x: int, y: int) -> Json:
         """The panel with this id at this place."""
@@ -152,6 +154,8 @@ class Panel:
             panel["interval"] = self.interval
         if self.points:
             panel["maxDataPoints"] = self.points
+        if self.last:
+            panel |= {"timeFrom": self.last, "hideTimeOverride": True}
         if self.links:
             panel["links"] = [dict(link) for link in self.links]
         return panel

@@ -16,15 +16,16 @@ from collector.schema import (
     DAILY_USAGE,
     DIMENSION,
     FINAL,
+    NODE_DIMENSIONS,
     NONE,
     OTHER,
     UNKNOWN,
     VALUE,
-    WEEKLY,
     WITHIN,
     WITHIN_VALUE,
     Measurement,
 )
+from tools.dashboards.breakdowns import Table
 
 COMPLETE_AFTER: Final = int((timedelta(days=1) + FINAL_AFTER + EVERY) / timedelta(minutes=1))
 """Minutes after its start when a day has been computed as final."""
@@ -43,25 +44,18 @@ WHOLE: Final = f"'$within' = '{ALL}'"
 
 DONE: Final = f'"{FINAL.name}" = 1'
 """Of days that were finished: one at which the rollup stopped is over, and not whole."""
-_A_VERSION: Final = f"\"{VALUE.name}\" != '{OTHER}' AND \"{VALUE.name}\" != '{UNKNOWN}'"
-_FILTER: Final = f"\"{WITHIN.name}\" = '$within' AND \"{WITHIN_VALUE.name}\" = '$within_value'"
-_HISTORY: Final = "400d"
+A_VERSION: Final = f"\"{VALUE.name}\" != '{OTHER}' AND \"{VALUE.name}\" != '{UNKNOWN}'"
+_FILTER: Final = (
+    f"\"{WITHIN.name}\" = '$within' AND \"{WITHIN_VALUE.name}\" = '${{within_value:raw}}'"
+)
+HISTORY: Final = "400d"
 # Wider than within: InfluxDB gives nothing where the first day begins before the range.
-_AROUND_HISTORY: Final = f"time >= now() - {_HISTORY} - 100d AND time < now()"
+AROUND_HISTORY: Final = f"time >= now() - {HISTORY} - 100d AND time < now()"
 _OVER_DAYS: Final = 1000
 """More than the days of the history, to carry them in one number with nodes."""
-_DAY: Final = 100_000_000
-"""More than all nodes, to carry them in one number with days."""
 
 
-def _counted(counted: Measurement, time: str, *, weekly: bool) -> str:
-    """The rows of complete days; `weekly` stands on no other."""
-    if weekly:
-        return f'SELECT "{WEEKLY.name}" FROM "{counted.name}" WHERE {time}'
-    return f'SELECT "{counted.fields[0].name}" FROM "{counted.name}" WHERE {time} AND {DONE}'
-
-
-def _of(dimension: str) -> str:
+def of(dimension: str) -> str:
     """Rows of a dimension's table under the filter.
 
     A dimension is not crossed with itself nor with what contains it. Filtered by itself it shows
@@ -70,7 +64,7 @@ def _of(dimension: str) -> str:
     """
     own = f"\"{DIMENSION.name}\" = '{dimension}'"
     everywhere = f"\"{WITHIN.name}\" = '{ALL}'"
-    same = f"\"{DIMENSION.name}\" = '$within' AND \"{VALUE.name}\" = '$within_value'"
+    same = f"\"{DIMENSION.name}\" = '$within' AND \"{VALUE.name}\" = '${{within_value:raw}}'"
     ways = [f"({own} AND {_FILTER})", f"({own} AND {everywhere} AND {same})"]
     for child, parent in CONTAINED.items():
         if dimension == child:
@@ -82,19 +76,16 @@ def _of(dimension: str) -> str:
     return "(" + " OR ".join(ways) + ")"
 
 
-def breakdown(
-    dimension: str,
-    *,
-    other: bool,
-    counted: Measurement = DAILY_NODES,
-    time: str = IN_RANGE,
-    weekly: bool = False,
-) -> str:
-    """Units by value of a dimension and day: the named values, or `other` alone."""
-    sign = "=" if other else "!="
-    return (
-        f"{_counted(counted, time, weekly=weekly)} AND \"{VALUE.name}\" {sign} '{OTHER}'"
-        f' AND {_of(dimension)} GROUP BY "{VALUE.name}"'
+def nodes_by(dimension: str) -> Table:
+    """Nodes by the values of a dimension, under the filter."""
+    return Table(
+        DAILY_NODES,
+        split=VALUE.name,
+        name=DIMENSION.name,
+        where=of(dimension),
+        done=DONE,
+        variable=f"greatest_{dimension}",
+        rest_names="|".join(NODE_DIMENSIONS),
     )
 
 
@@ -123,7 +114,7 @@ def _whole(time: str) -> str:
 def _having(counted: Measurement, time: str) -> str:
     return (
         f'"{counted.name}" WHERE {time} AND {DONE} AND "{DIMENSION.name}" = \'$within\''
-        f" AND \"{VALUE.name}\" = '$within_value' AND \"{WITHIN.name}\" = '{ALL}'"
+        f" AND \"{VALUE.name}\" = '${{within_value:raw}}' AND \"{WITHIN.name}\" = '{ALL}'"
     )
 
 
@@ -131,6 +122,11 @@ def usage(field: str, time: str = IN_RANGE, *, final: bool = True) -> str:
     """A field of `daily_usage` by day, for the whole network alone."""
     condition = f" AND {DONE}" if final else ""
     return f'SELECT "{field}" FROM "{DAILY_USAGE.name}" WHERE {time}{condition} AND {WHOLE}'
+
+
+def wider(window: str, than: str) -> str:
+    """A field of several days by day, where it is over 5 % more than that of fewer."""
+    return usage(window, f'{IN_RANGE} AND "{window}" > 1.05 * "{than}"')
 
 
 def newcomers() -> str:
@@ -144,68 +140,52 @@ def freshness() -> str:
     return f'SELECT last("nodes") FROM "{DAILY_USAGE.name}" WHERE time < now() AND {DONE}'
 
 
-def adoption(dimension: str) -> str:
-    """Nodes on each version by the days that it had been seen, at every seventh day."""
-    # A version's n-th day becomes n * _DAY + nodes: a sum of one step a day, the first step from
-    # nothing. Counting days by GROUP BY time(1d) costs InfluxDB half as much again.
-    steps = ", ".join(
-        f'(SELECT {step}("nodes") + {_DAY} AS "both" FROM "{DAILY_NODES.name}"'
-        f" WHERE time >= now() - {_HISTORY} AND time < {OVER} AND {DONE} AND {_A_VERSION}"
-        f' AND {_of(dimension)} GROUP BY "{VALUE.name}")'
-        for step in ("first", "difference")
-    )
-    both = (
-        f'SELECT cumulative_sum("both") AS "both" FROM {steps}'
-        f' WHERE {_AROUND_HISTORY} GROUP BY "{VALUE.name}"'
-    )
-    return (
-        f"SELECT {_apart('day', 'nodes', _DAY)} FROM ({both})"
-        f' WHERE "both" % {7 * _DAY} < {_DAY} GROUP BY "{VALUE.name}"'
-    )
-
-
 def ages(dimension: str) -> str:
     """Of each version in use on the last complete day: days seen so far, and nodes."""
     # Both in one number: InfluxDB would compute all of it again for each column of each level.
     days, now = (
         f'(SELECT {number} AS "both" FROM "{DAILY_NODES.name}" WHERE {time} AND {DONE}'
-        f' AND {_A_VERSION} AND {_of(dimension)} GROUP BY "{VALUE.name}")'
+        f' AND {A_VERSION} AND {of(dimension)} GROUP BY "{VALUE.name}")'
         for number, time in (
-            ('count("nodes")', f"time >= now() - {_HISTORY} AND time < {OVER}"),
+            ('count("nodes")', f"time >= now() - {HISTORY} AND time < {OVER}"),
             (f'{_OVER_DAYS} * sum("nodes")', LAST_DAY),
         )
     )
     both = (
-        f'SELECT sum("both") AS "both" FROM {days}, {now} WHERE {_AROUND_HISTORY}'
+        f'SELECT sum("both") AS "both" FROM {days}, {now} WHERE {AROUND_HISTORY}'
         f' GROUP BY "{VALUE.name}"'
     )
     return (
-        f"SELECT {_apart('nodes', 'days', _OVER_DAYS)} FROM ({both})"
+        f"SELECT {apart('nodes', 'days', _OVER_DAYS)} FROM ({both})"
         f' WHERE "both" >= {_OVER_DAYS} GROUP BY "{VALUE.name}"'
     )
 
 
-def _apart(high: str, low: str, place: int) -> str:
+def apart(high: str, low: str, place: int) -> str:
     """The two numbers of which one was made: `high * place + low`."""
     return f'("both" - "both" % {place}) / {place} AS "{high}", "both" % {place} AS "{low}"'
 
 
-def upgrades(*, other: bool) -> str:
-    """Nodes that went from one version to another in the range."""
-    sign = "=" if other else "!="
-    group = "" if other else ' GROUP BY "from_version", "to_version"'
+def upgrades() -> str:
+    """Nodes that went from one version to another in the range; small flows are `other`."""
     return (
         f'SELECT sum("nodes") AS "nodes" FROM "{DAILY_UPGRADES.name}" WHERE {IN_RANGE} AND {DONE}'
-        f" AND \"from_version\" {sign} '{OTHER}' AND {WHOLE}{group}"
+        f' AND {WHOLE} GROUP BY "from_version", "to_version"'
     )
 
 
-def package(*, other: bool, time: str = IN_RANGE, weekly: bool = False) -> str:
-    """Servers by version of the chosen package and day: the named ones, or `other` alone."""
-    sign = "=" if other else "!="
-    return (
-        f"{_counted(DAILY_PACKAGES, time, weekly=weekly)} AND \"package\" = '$package'"
-        f' AND "version" {sign} \'{OTHER}\' AND {WHOLE} GROUP BY "version"'
+def servers_by(tag: str) -> Table:
+    """Servers by `version` or `upstream` version of the chosen package."""
+    return Table(
+        DAILY_PACKAGES,
+        split=tag,
+        name="package",
+        where=f"\"package\" = '${{package:raw}}' AND {WHOLE}",
+        done=DONE,
+        variable=f"greatest_{tag}",
+        # A package's name begins with a letter, and its versions with digits.
+        rest_names=f"(?!({OTHER}|{NONE})$)[a-z][^ ]*",
+        summed=tag == "upstream",
     )
 
 

@@ -11,13 +11,30 @@ ANY: Final = ".*"
 
 
 def asked(
-    name: str, label: str, statement: str, source: Source, *, current: str = "", many: bool = False
+    name: str,
+    label: str,
+    statement: str,
+    source: Source,
+    *,
+    current: str = "",
+    many: bool = False,
+    hidden: bool = False,
 ) -> Json:
     """Build a variable whose values are the rows of a query, asked as the page loads.
 
     `many` lets several values be chosen, or all, which is then the default; queries must match
-    them by regular expression. Otherwise `current` is the default.
+    them by regular expression. Otherwise `current` is the default. `hidden` is for queries alone:
+    all values, in the order of the answer, asked again for another range.
     """
+    if hidden:
+        return asked(name, label, statement, source, many=True) | {
+            "hide": 2,
+            "skipUrlSync": True,
+            "refresh": 2,
+            "sort": 0,
+            # All is then the values themselves.
+            "allValue": None,
+        }
     chosen = {"selected": many, "text": current, "value": current}
     if many:
         chosen |= {"text": ["All"], "value": ["$__all"]}
