@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 from collector.privacy import suppress_line
 from collector.privacy_section import PrivacySection
@@ -75,6 +77,22 @@ def my_data_context(settings: Settings, language: Language) -> dict[str, Any]:
         "privacy_name": language.text("nav.privacy"),
     }
     return {"host": settings.public_url or ANY_HOST, "link": links}
+
+
+def integrations_context(
+    host: str, language: Language, today: date, *, links: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Context of `integrations.md`; its example is of the day before yesterday, which is final."""
+    return {
+        "host": host,
+        "host_quoted": quote(host, safe=""),
+        "day": today - timedelta(days=2),
+        "link": links
+        or {
+            "api": _reference("api", language, at="integrations"),
+            "api_name": language.text("nav.api"),
+        },
+    }
 
 
 def method_context(settings: Settings, language: Language) -> dict[str, Any]:

@@ -213,6 +213,7 @@ def other_operations() -> Iterator[Operation]:
             ("privacy", "What is stored, for how long, and what is never stored"),
             ("my-data", "How the owner of a server sees and erases its data"),
             ("method", "The meaning of each number"),
+            ("integrations", "How other programs read the numbers: copies to paste"),
             ("api", "This document as a page"),
         ):
             yield get(

@@ -16,6 +16,7 @@ from collector.operations import Operation
 from collector.privacy_section import PrivacySection
 from collector.public.contexts import (
     ANY_HOST,
+    integrations_context,
     method_context,
     my_data_context,
     privacy_page_context,
@@ -37,7 +38,7 @@ _ONE_HOUR: Final = "public, max-age=3600"
 _EXAMPLE_DAYS: Final = timedelta(days=29)
 _SMALL: Final = (EVENTS.path, "freshness")
 """Downloads that are not of counts."""
-LONG_PAGES: Final = ("privacy", "method", "my-data", "api")
+LONG_PAGES: Final = ("privacy", "method", "my-data", "integrations", "api")
 
 
 class Pages:
@@ -67,6 +68,7 @@ class Pages:
                 ("privacy", self.privacy),
                 ("method", self.method),
                 ("my-data", self.my_data),
+                ("integrations", self.integrations),
                 ("api", self.api),
             ):
                 found.append(web.get(path_of(page, code), partial(handler, lang)))
@@ -131,8 +133,21 @@ class Pages:
         values = my_data_context(self._settings, lang)
         return self._prose(request, lang, "my-data", lambda: lang.html("my-data", values))
 
+    async def integrations(self, lang: Language, request: web.Request) -> web.Response:
+        """The page on other programs that read the numbers."""
+        today = datetime.now(UTC).date()
+        values = integrations_context(self._settings.public_url or ANY_HOST, lang, today)
+        return self._prose(
+            request, lang, "integrations", lambda: lang.html("integrations", values), today
+        )
+
     def _prose(
-        self, request: web.Request, lang: Language, page: str, html: Callable[[], Markup]
+        self,
+        request: web.Request,
+        lang: Language,
+        page: str,
+        html: Callable[[], Markup],
+        source: object = None,
     ) -> web.Response:
         def body() -> str:
             return self._renderer.rendered(
@@ -144,7 +159,7 @@ class Pages:
                 body=html(),
             )
 
-        return self._renderer.respond(request, f"{page}-{lang.code}", None, body, _ONE_HOUR)
+        return self._renderer.respond(request, f"{page}-{lang.code}", source, body, _ONE_HOUR)
 
     async def api(self, lang: Language, request: web.Request) -> web.Response:
         """The page on the HTTP interface, made from the OpenAPI operations."""

@@ -24,7 +24,7 @@ from tools import embedded
 
 CHROMIUM = shutil.which("chromium")
 ABROAD = ("/es/method", "/es/privacy", "/es/my-data", "/es/api", "/es/month")
-PAGES = ("/", "/method", "/privacy", "/my-data", "/api", "/es", "/month", *ABROAD)
+PAGES = ("/", "/method", "/privacy", "/my-data", "/api", "/es", "/month", "/integrations", *ABROAD)
 """Pages whose path is the same every day; `/month/2026-10` is tested beside them."""
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
@@ -182,7 +182,7 @@ def test_every_link_leads_somewhere(collector: Serve, browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("path", PAGES[:6])
+@pytest.mark.parametrize("path", PAGES[:8])
 def test_axe_finds_no_barrier(collector: Serve, browser: Browser, path: str, dark: bool) -> None:
     page, _ = opened(browser, collector.url + path, PHONE if dark else DESKTOP, dark=dark)
     for summary in page.locator("summary").all():
