@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-FROM python:3.11.13-slim-bookworm AS build
+FROM python:3.13.9-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 RUN python -m venv /opt/collector
@@ -13,7 +13,7 @@ RUN /opt/collector/bin/pip install --no-deps --no-build-isolation --no-index . \
     && /opt/collector/bin/python -m compileall -q /opt/collector/lib \
     && /opt/collector/bin/pip uninstall -y pip setuptools
 
-FROM python:3.11.13-slim-bookworm
+FROM python:3.13.9-slim-trixie
 # tini passes signals on and collects ended processes; what Debian mends of it is wanted.
 # hadolint ignore=DL3008
 RUN apt-get update \

@@ -427,6 +427,22 @@ def ensure_proxies(checkout: Checkout) -> None:
             say(f"there is no {name} for the tests of proxies, some of which are skipped: {error}")
 
 
+# Docker Compose
+
+
+def ensure_compose(checkout: Checkout) -> None:
+    """Ensure that there is a Docker Compose to read the compose file; else a test is skipped.
+
+    Up to Debian 12 the package is of Compose 1, which cannot run unpacked.
+    """
+    if shutil.which("docker-compose"):
+        return
+    try:
+        unpack(checkout, "docker-compose")
+    except SetupError as error:
+        say(f"there is no Docker Compose for the test of the compose file: {error}")
+
+
 # libfaketime
 
 
@@ -471,6 +487,7 @@ def main() -> int:
                 ensure_prometheus(checkout)
                 ensure_proxies(checkout)
                 ensure_faketime(checkout)
+                ensure_compose(checkout)
                 ensure_chromium()
             if options.bench:
                 ensure_wrk(checkout)

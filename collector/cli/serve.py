@@ -44,12 +44,26 @@ def serve(
     _refuse_wrong_files(configured)
     _refuse_unsupported(configured)
     _require_key(configured, new=new_pseudonym_key)
+    warn_of_memory(configured)
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
         try:
             uvloop.run((app if configured.workers == 1 else workers).serve(configured))
         except (CannotWork, workers.WorkersError) as error:
             fail(str(error))
+
+
+def warn_of_memory(configured: Settings) -> None:
+    """Warn if the memory limit of this process's control group is too low for its workers."""
+    from collector import cgroup
+
+    limit, needed = cgroup.memory_limit(), cgroup.memory_needed(configured.workers)
+    if limit is not None and limit < needed:
+        warn(
+            f"the memory limit is {limit >> 20} MiB, and {configured.workers} workers may need"
+            f" {needed >> 20} MiB: raise MemoryMax= of the unit, or LIMIT_MEMORY in .env of the"
+            " compose file, or the kernel may kill them"
+        )
 
 
 def _refuse_wrong_files(configured: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import ipaddress
 import json
 import os
@@ -20,6 +21,7 @@ import pytest
 import yaml
 
 from collector.asterisks import asterisks
+from collector.cgroup import memory_needed
 from collector.influx.access import ROLES
 from collector.settings import SECRETS, Settings, variable
 from tests.prometheus import MISSING, program
@@ -347,7 +349,7 @@ def test_the_image_is_slim_staged_and_runs_as_nobody_of_note() -> None:
     found = list(instructions())
     bases = [rest for word, rest in found if word == "FROM"]
     assert len(bases) == 2
-    assert all(re.match(r"python:3\.11\.\d+-slim-\w+\b", base) for base in bases)
+    assert all(re.match(r"python:3\.13\.\d+-slim-\w+\b", base) for base in bases)
     (user,) = [rest for word, rest in found if word == "USER"]
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
     assert services()["grafana-ops"]["user"] == user
@@ -362,6 +364,62 @@ def test_the_image_is_slim_staged_and_runs_as_nobody_of_note() -> None:
             assert "rm -rf /var/lib/apt/lists" in rest
         if word == "RUN" and "pip install" in rest:
             assert "--require-hashes" in rest or "--no-deps" in rest
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    hadolint = shutil.which("hadolint", path=f"{sys.prefix}/bin") or shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("there is no hadolint: its wheel is for x86_64 and aarch64 only")
+    told = subprocess.run(
+        [hadolint, "Dockerfile"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stdout
+
+
+def compose_program() -> list[str] | None:
+    """Compose 2: docker's plugin, or Debian 13's that `make dev` unpacks; None without one."""
+    plugin = ROOT / ".local/docker-compose/usr/libexec/docker/cli-plugins/docker-compose"
+    for command in (["docker", "compose"], ["docker-compose"], [str(plugin)]):
+        with contextlib.suppress(OSError):
+            told = subprocess.run(
+                [*command, "version", "--short"], check=False, capture_output=True, text=True
+            )
+            if told.returncode == 0 and told.stdout.lstrip("v").startswith(("2.", "5.")):
+                return command
+    return None
+
+
+def test_compose_understands_its_file_with_every_profile(tmp_path: Path) -> None:
+    command = compose_program()
+    if command is None:
+        pytest.skip("there is no Docker Compose 2: Debian has it from release 13 on")
+    given = os.environ | {"COLLECTOR_WORKERS": "4", "LIMIT_MEMORY": "1792M"}
+    told = subprocess.run(
+        [*command, "-f", "docker-compose.yml", "--profile", "*", "config", "--format", "json"],
+        cwd=ROOT,
+        env=given | {"HOME": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "level=warning" not in told.stderr, told.stderr
+    found = json.loads(told.stdout)["services"]
+    assert found.keys() == SERVICES
+    assert found["collector"]["environment"]["COLLECTOR_WORKERS"] == "4"
+    memory = int(found["collector"]["deploy"]["resources"]["limits"]["memory"])
+    assert memory == memory_needed(4)
+
+
+def test_limits_are_those_that_the_collector_itself_asks_for() -> None:
+    unit = (ROOT / "deploy/systemd/collector.service").read_text(encoding="utf-8")
+    generator = (ROOT / "deploy/systemd/collector-limits").read_text(encoding="utf-8")
+    assert memory_needed(1) == 1 << 30
+    assert "\nMemoryMax=1G\n" in unit
+    assert (
+        f"$(({memory_needed(0) >> 20} + {memory_needed(1) - memory_needed(0) >> 20} * workers))"
+        in (generator)
+    )
 
 
 def copied() -> set[str]:
