@@ -31,8 +31,8 @@ setup: ## Make .venv with the collector in it, and see to an InfluxDB for demo a
 dev: ## The same, with the tools for tests and checks
 	$(SETUP) --dev
 
-demo: setup ## Start InfluxDB and the collector with a simulated fleet; Ctrl-C stops all of it
-	@$(BIN)/python -m tools.demo
+demo: setup ## Show the whole product with simulated senders; Ctrl-C stops it (STORY=outage breaks it)
+	@$(BIN)/python -m tools.demo $(if $(STORY),--story $(STORY))
 
 check: lint ## Lint, and run the tests that need no server: what to run after each change
 	$(BIN)/python -m pytest tests/unit -n $(JOBS) -q -rsxfE

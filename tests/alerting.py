@@ -2,87 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final
 
-from tests.alert_math import Labels, Value, computed, reduced
-from tools.dashboards.asked import RULES, Json, Span, filled
+from tools.watch.expressions import Labels, Value
+from tools.watch.rules import Provisioned, provisioned, seconds
 
-S_MS: Final = 1000
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+__all__ = ["Ask", "Change", "Provisioned", "Watch", "intervals", "provisioned", "run", "seconds"]
+
 _MISSING_UNTIL_RESOLVED: Final = 2
 _QUIET_STEP: Final = 900
 
 Ask = Callable[[Sequence[tuple[str, str, int]]], list[Value]]
 """A function that answers queries, each given as datasource uid, text and time in s."""
-
-
-@cache
-def seconds(text: str) -> int:
-    """Parse a duration in Prometheus' format to seconds."""
-    found = re.findall(r"(\d+)([smhd])", text)
-    assert "".join(n + unit for n, unit in found) == text, text
-    return sum(int(n) * _UNITS[unit] for n, unit in found)
-
-
-@dataclass(frozen=True)
-class Provisioned:
-    """A provisioned rule, and the interval of its group in seconds."""
-
-    rule: Json
-    interval: int
-
-    @property
-    def title(self) -> str:
-        return str(self.rule["title"])
-
-    def queries(self, now: int) -> list[tuple[str, str, int]]:
-        """Its queries at a time in s, with macros replaced."""
-        return [self._query(node, now) for node in self.rule["data"] if not _is_expression(node)]
-
-    def sources(self) -> set[str]:
-        return {n["datasourceUid"] for n in self.rule["data"] if not _is_expression(n)}
-
-    def _query(self, node: Json, now: int) -> tuple[str, str, int]:
-        model, span = node["model"], node["relativeTimeRange"]
-        until = now - span["to"]
-        if "expr" in model:
-            assert model["instant"]
-            return node["datasourceUid"], model["expr"], until
-        text = filled(model["query"], {}, Span((now - span["from"]) * S_MS, until * S_MS))
-        return node["datasourceUid"], text, until
-
-    def condition(self, answers: Sequence[Value]) -> Value:
-        """Evaluate its condition from the answers to `queries`, in the same order."""
-        nodes: dict[str, Value] = {}
-        left = iter(answers)
-        for node in self.rule["data"]:
-            model = node["model"]
-            if not _is_expression(node):
-                nodes[node["refId"]] = next(left)
-            elif model["type"] == "reduce":
-                nodes[node["refId"]] = reduced(nodes[model["expression"]], model["reducer"])
-            elif model["type"] == "math":
-                nodes[node["refId"]] = computed(model["expression"], nodes)
-            else:
-                raise AssertionError(f"{self.title}: {model['type']} is not known here")
-        return nodes[self.rule["condition"]]
-
-
-def _is_expression(node: Json) -> bool:
-    return bool(node["datasourceUid"] == "__expr__")
-
-
-def provisioned() -> list[Provisioned]:
-    """Read all rules of the committed file."""
-    groups = json.loads(RULES.read_text(encoding="utf-8"))["groups"]
-    return [
-        Provisioned(rule, seconds(group["interval"])) for group in groups for rule in group["rules"]
-    ]
 
 
 @dataclass

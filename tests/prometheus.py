@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,39 +11,18 @@ from typing import Any
 
 import urllib3
 
-from tools import embedded
-from tools.dashboards.asked import ROOT
+from tools.prometheus import (
+    EmbeddedPrometheus,
+    Sample,
+    is_here,
+    lay_samples,
+    openmetrics,
+    program,
+)
 
-UNPACKED = [ROOT / ".local" / package / "usr/bin" for package in ("prometheus", "promtool")]
+__all__ = ["MISSING", "Prometheus", "Sample", "is_here", "openmetrics", "program", "running"]
+
 MISSING = "Prometheus or its promtool is not here: `make dev` unpacks Debian's"
-START_TIMEOUT = 30.0
-
-Sample = tuple[str, dict[str, str], int, float]
-"""Metric, labels, time (s), value."""
-
-
-def program(name: str) -> Path | None:
-    """The path of `prometheus` or `promtool`; None if it is not installed."""
-    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(map(str, UNPACKED)))
-    return Path(found) if found else None
-
-
-def is_here() -> bool:
-    """Whether `running` has the programs that it needs."""
-    return program("prometheus") is not None and program("promtool") is not None
-
-
-def openmetrics(samples: Sequence[Sample]) -> str:
-    """Format samples as OpenMetrics, by metric; a name that ends in `_total` is a counter."""
-    parts = []
-    for name in sorted({sample[0] for sample in samples}):
-        family = name.removesuffix("_total")
-        parts.append(f"# TYPE {family} {'counter' if family != name else 'gauge'}")
-        rows = [sample for sample in samples if sample[0] == name]
-        for _, labels, at, value in sorted(rows, key=lambda row: (sorted(row[1].items()), row[2])):
-            shown = ",".join(f"{key}={json.dumps(text)}" for key, text in sorted(labels.items()))
-            parts.append(f"{name}{{{shown}}} {value} {at}")
-    return "\n".join([*parts, "# EOF", ""])
 
 
 @dataclass(frozen=True)
@@ -70,63 +45,12 @@ class Prometheus:
 @contextmanager
 def running(directory: Path, samples: Sequence[Sample]) -> Iterator[Prometheus]:
     """Run a Prometheus with these samples, which scrapes nothing, from entry to exit."""
-    server, tool = program("prometheus"), program("promtool")
-    assert server is not None
-    assert tool is not None
-    directory.mkdir(parents=True, exist_ok=True)
-    data = directory / "data"
+    server = EmbeddedPrometheus(directory, "{}\n", retention="100y")
     if samples:
-        text = directory / "samples.txt"
-        text.write_text(openmetrics(samples), encoding="utf-8")
-        subprocess.run(
-            [
-                tool,
-                "tsdb",
-                "create-blocks-from",
-                # Blocks of two hours, the default, would take longer than the rest of a test.
-                "--max-block-duration=1000h",
-                "openmetrics",
-                text,
-                data,
-            ],
-            check=True,
-            capture_output=True,
-        )
-    config = directory / "prometheus.yml"
-    config.write_text("{}\n", encoding="utf-8")
-    port = embedded.free_port()
-    log = directory / "prometheus.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                server,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={data}",
-                "--storage.tsdb.retention.time=100y",
-                f"--web.listen-address={embedded.HOST}:{port}",
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    url = f"http://{embedded.HOST}:{port}"
+        lay_samples(directory, samples)
+    server.start()
     try:
         with urllib3.PoolManager(retries=False, timeout=30) as http:
-            _wait(http, url, process, log)
-            yield Prometheus(url, http)
+            yield Prometheus(server.url, http)
     finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait(http: urllib3.PoolManager, url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            if http.request("GET", f"{url}/-/ready").status == 200:
-                return
-        except urllib3.exceptions.HTTPError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"Prometheus was not ready:\n{log.read_text()}")
+        server.stop()

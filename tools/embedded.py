@@ -1,5 +1,7 @@
 """Debian's InfluxDB 1.x as a child process on loopback, for the demo and the tests.
 
+`start_child` starts any program that must not outlive this process.
+
 Standard library only: the set-up uses this module before anything is installed.
 """
 
@@ -16,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,16 +31,19 @@ START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
 _LOG_TAIL = 2000
 
-# The kernel kills the server when the thread that started it ends, also after a SIGKILL, which
-# no exit handler survives. The parent is compared because it may have died before the call of
-# prctl. `execv` keeps the process id, which the caller knows.
+# The kernel sends the program the signal when the thread that started it ends, also after a
+# SIGKILL, which no exit handler survives. The parent is compared because it may have died before
+# the call of prctl. `execv` keeps the process id, which the caller knows.
 _LAUNCHER = """
-import ctypes, os, signal, sys
-parent, command = int(sys.argv[1]), sys.argv[2:]
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+import ctypes, os, sys
+parent, signal, user, group = map(int, sys.argv[1:5])
+if user:
+    # Here, since that user may have no access to this interpreter; it clears the setting below.
+    os.setgroups([]), os.setgid(group), os.setuid(user)
+ctypes.CDLL(None).prctl(1, signal)
 if os.getppid() != parent:
     sys.exit("the parent process has gone")
-os.execv(command[0], command)
+os.execv(sys.argv[5], sys.argv[5:])
 """
 
 _CONFIG = """
@@ -81,6 +86,36 @@ class InfluxdNotFoundError(RuntimeError):
 
 class InfluxdStartError(RuntimeError):
     """influxd ended or did not answer at its start; the message holds the end of its log."""
+
+
+def start_child(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    environment: Mapping[str, str],
+    at_end: signal.Signals = signal.SIGKILL,
+    directory: Path | None = None,
+    user: tuple[int, int] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own; its output is appended to `log`.
+
+    `user` are the user and the group that it runs as, if this process is root's.
+    The program gets the signal `at_end` when the thread that called this function ends.
+    Raises `OSError`.
+    """
+    numbers = map(str, (os.getpid(), int(at_end), *(user or (0, 0))))
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *numbers]
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 - our interpreter, a program that the caller found
+            launcher + [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(environment),
+            cwd=directory,
+            # Ctrl-C in a terminal must not stop it before the program that uses it.
+            start_new_session=True,
+        )
 
 
 def free_port() -> int:
@@ -273,20 +308,11 @@ class EmbeddedInflux:
                 compact_after=self._compact_after,
             )
         )
-        server = [str(self._influxd), "-config", str(config)]
-        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our interpreter, a found influxd
-                launcher + server,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Settings of influxd in the caller's environment would override the file.
-                env={k: v for k, v in os.environ.items() if not k.startswith("INFLUXDB_")}
-                | self.overrides,
-                # Ctrl-C in a terminal must not stop the server before the program that uses it.
-                start_new_session=True,
-            )
+        # Settings of influxd in the caller's environment would override the file.
+        outside = {k: v for k, v in os.environ.items() if not k.startswith("INFLUXDB_")}
+        self._process = start_child(
+            [self._influxd, "-config", config], log=self.log, environment=outside | self.overrides
+        )
 
     def _wait_for_answer(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT

@@ -400,7 +400,7 @@ def ensure_chromium() -> None:
 
 
 def ensure_prometheus(checkout: Checkout) -> None:
-    """Ensure that there are Prometheus and promtool, on PATH or unpacked; else tests are skipped.
+    """Ensure that there are Prometheus and promtool, on PATH or unpacked; the demo can do without.
 
     Up to Debian 12 both are in one package.
     """
@@ -410,7 +410,7 @@ def ensure_prometheus(checkout: Checkout) -> None:
             if not shutil.which(name) and not unpacked.exists():
                 unpack(checkout, name)
     except SetupError as error:
-        say(f"there is no Prometheus for the tests of the alerts, some are skipped: {error}")
+        say(f"there is no Prometheus for the demo and the tests of the alerts: {error}")
 
 
 # Proxies
@@ -481,10 +481,10 @@ def main() -> int:
             if options.dev:
                 ensure_packages(checkout, "dev")
             ensure_influxd(checkout)
+            ensure_prometheus(checkout)
             if options.dev:
                 ensure_mariadb(checkout)
                 ensure_postgresql(checkout)
-                ensure_prometheus(checkout)
                 ensure_proxies(checkout)
                 ensure_faketime(checkout)
                 ensure_compose(checkout)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.alert_math import Value, number, series
 from tests.alert_scenarios import Scenario, cases
 from tests.alerting import Ask, Change, Provisioned, intervals, provisioned, run
 from tests.conftest import Databases
 from tests.prometheus import MISSING, Prometheus, is_here, running
+from tools.watch.expressions import Value, number, series
 
 QUERIES_AT_ONCE = 400
 POINTS_AT_ONCE = 10_000

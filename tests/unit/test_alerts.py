@@ -8,11 +8,11 @@ import re
 
 import pytest
 
-from tests.alert_math import computed, number, reduced, series
 from tests.alerting import provisioned
 from tests.unit.test_dashboards import metric_names, unknown_names
 from tools.dashboards import alerts
 from tools.dashboards.asked import OPS, ROOT, boards
+from tools.watch.expressions import computed, number, reduced, series
 
 PROMISED = {
     "NodesDropFast",

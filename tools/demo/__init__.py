@@ -4,7 +4,8 @@
 `story` fills them with a simulated fleet and shows the published numbers.
 """
 
+from tools.demo.past import Story
 from tools.demo.run import DemoError, demo
 from tools.demo.story import MOST_DAYS
 
-__all__ = ["MOST_DAYS", "DemoError", "demo"]
+__all__ = ["MOST_DAYS", "DemoError", "Story", "demo"]

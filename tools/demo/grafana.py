@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -51,7 +52,8 @@ class Grafana:
     `home` is Grafana's home; its data goes to `directory`, an absolute path. `project` is the root
     of the checkout, `site` the URL of the collector's pages, `authorization` the whole header for
     InfluxDB. The community's dashboards show the last `days`, or their default range. `notify`
-    names a contact point of `provisioning/ops/notify/`, and `environment` holds its variables.
+    names a contact point of `provisioning/ops/notify/`; `environment` holds further variables of
+    the provisioning. With `hasty`, alerts fire half a minute after their condition holds.
     """
 
     home: Path
@@ -63,9 +65,9 @@ class Grafana:
     prefix: str = ""
     days: int | None = None
     site: str = ""
-    # Usually no Prometheus runs beside the demo: its panels stay empty.
     prometheus_url: str = f"http://{HOST}:9090"
     notify: str = "off"
+    hasty: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     admin_password: str = "admin"  # noqa: S105 - for loopback alone
     port: int = field(default_factory=free_port)
@@ -120,6 +122,8 @@ class Grafana:
             path.write_text(text.replace(_SECRET, str(secret)), encoding="utf-8")
         if self.kind == "ops":
             shutil.copy(target / f"notify/{self.notify}.yaml", target / "alerting/notify.yaml")
+            if self.hasty:
+                _hasten(target / "alerting/rules.json")
         boards = self.directory / "dashboards"
         shutil.copytree(self.project / "grafana/dashboards", boards, dirs_exist_ok=True)
         for path in boards.rglob("*.json"):
@@ -183,3 +187,13 @@ class Grafana:
 
     def _tail(self) -> str:
         return self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+
+
+def _hasten(path: Path) -> None:
+    """Have the rules of a file evaluated every 10 s, and fire after half a minute at most."""
+    rules = json.loads(path.read_text(encoding="utf-8"))
+    for group in rules["groups"]:
+        group["interval"] = "10s"
+        for rule in group["rules"]:
+            rule["for"] = rule["for"] if rule["for"] == "0s" else "30s"
+    path.write_text(json.dumps(rules), encoding="utf-8")

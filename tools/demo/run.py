@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import aiohttp
+from pydantic import SecretStr
 from rich.console import Console
 
 from collector import parts
 from collector.influx import InfluxError
+from collector.records.errors import RecordsError
 from collector.setting_types import Address
 from collector.settings import Settings
 from collector.state import StateError
 from tools.demo.asterisks import Asterisks
-from tools.demo.grafana import HOME_VARIABLE, Grafana, GrafanaError, find_grafana
+from tools.demo.closing import (
+    say_alerts,
+    say_how_it_goes_on,
+    say_no_grafana,
+    say_where,
+    tell_changes,
+)
+from tools.demo.grafana import Grafana, GrafanaError, find_grafana
+from tools.demo.live import Live
+from tools.demo.past import Cast, Story
 from tools.demo.screen import Screen
 from tools.demo.serving import ServeError, Serving
-from tools.demo.story import STEPS, Place, introduce, tell
+from tools.demo.story import RECORDS_DATABASE, STEPS, Place, fill_disk, introduce, show, tell
+from tools.demo.watching import Watching, prepared, scraped, sources_of
 from tools.embedded import (
     HOST,
     EmbeddedInflux,
@@ -30,7 +44,17 @@ from tools.embedded import (
     InfluxdStartError,
     free_port,
 )
+from tools.postgresql import (
+    OWNER,
+    PASSWORD,
+    PostgreSql,
+    PostgreSqlError,
+    postgresql,
+    programs,
+)
+from tools.prometheus import PrometheusError
 from tools.simulation.sending import PostError
+from tools.watch.sources import AskError
 
 _LOOK_S: Final = 0.5
 _FLUSH_S: Final = 2
@@ -48,12 +72,24 @@ class _Stop:
     by: signal.Signals | None = None
 
 
-async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
-    """Run the demo; once all is shown, the collector runs on until SIGINT, SIGTERM or SIGHUP.
+Looker = Callable[[Place, Watching], Awaitable[None]]
+"""Looks at a demo that is ready; it ends after that."""
+
+
+async def demo(
+    console: Console,
+    *,
+    servers: int,
+    days: int,
+    once: bool = False,
+    story: Story = Story.HEALTHY,
+    look: Looker | None = None,
+) -> int:
+    """Run the demo; once all is shown, it runs on until SIGINT, SIGTERM or SIGHUP.
 
     The simulated fleet has `servers` and reports for `days` (3 to MOST_DAYS). With `once`, the demo
-    ends when all is shown. Returns the exit code: 0, or 128 plus the number of a signal that came
-    before all was shown. Raises DemoError.
+    ends when all is shown; with `look`, when that has returned. Returns the exit code: 0, or 128
+    plus the number of a signal that came before all was shown. Raises DemoError.
     """
     told = False
     screen = Screen(console, steps=STEPS)
@@ -61,13 +97,18 @@ async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
         try:
             async with AsyncExitStack() as stack:
                 try:
-                    place = await _begin(stack, screen)
-                    await tell(screen, place, servers=servers, days=days)
-                    await _show_dashboards(stack, screen, place, days)
+                    place = await _begin(stack, screen, story)
+                    cast = await asyncio.to_thread(
+                        Cast.of, time.time_ns(), servers=servers, days=days, story=story
+                    )
+                    watching, live = await _told(stack, screen, place, cast)
+                    firing = await _closed(stack, screen, place, watching, cast)
                     told = True
-                    if not once:
+                    if look is not None:
+                        await look(place, watching)
+                    elif not once:
                         screen.say("Ctrl-C stops everything.", style="bold")
-                        await _until_one_ends(place)
+                        await _until_one_ends(place, tell_changes(screen, watching, live, firing))
                 finally:
                     if stop.by is not None:
                         screen.say("\nStopping ...")
@@ -75,12 +116,17 @@ async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
             if stop.by is None:
                 raise
         except (
+            aiohttp.ClientError,
+            AskError,
             GrafanaError,
             InfluxError,
             InfluxdNotFoundError,
             InfluxdStartError,
             OSError,
             PostError,
+            PostgreSqlError,
+            PrometheusError,
+            RecordsError,
             ServeError,
             StateError,
         ) as error:
@@ -89,15 +135,18 @@ async def demo(console: Console, *, servers: int, days: int, once: bool) -> int:
     return 0 if told or stop.by is None else 128 + stop.by
 
 
-async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
+async def _begin(stack: AsyncExitStack, screen: Screen, story: Story) -> Place:
     """Start InfluxDB and the collector, in a directory that is removed with the stack."""
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="collector-demo-")))
     # Work in other threads cannot be cancelled, and may still write into the directory.
     stack.push_async_callback(asyncio.get_running_loop().shutdown_default_executor)
-    introduce(screen, directory)
+    introduce(screen, directory, story)
     server = EmbeddedInflux(directory / "influxdb")
-    asterisks = Asterisks(directory)
+    asterisks = Asterisks(directory, trouble=story is Story.OUTAGE)
     await stack.enter_async_context(asterisks.listening())
+    with screen.step("InfluxDB runs"):
+        await stack.enter_async_context(server)
+    records = _begin_records(stack, screen)
     # The settings of the environment are ignored: they may point to a real network's InfluxDB.
     settings = Settings.model_construct(
         listen=Address(HOST, free_port()),
@@ -107,22 +156,76 @@ async def _begin(stack: AsyncExitStack, screen: Screen) -> Place:
         statsd_listen=[asterisks.statsd],
         statsd_flush=_FLUSH_S,
         asterisk_file=str(asterisks.file),
+        librenms=True,
+        telemetrics=True,
+        records_url=SecretStr("" if records is None else records.url(RECORDS_DATABASE)),
     )
-    with screen.step("InfluxDB runs"):
-        await stack.enter_async_context(server)
     with screen.step("the collector runs"):
         serving = await stack.enter_async_context(Serving(settings, directory / "collector.log"))
     await stack.enter_async_context(asterisks.playing())
     influx = await stack.enter_async_context(parts.influx_of(settings))
-    return Place(directory, settings, server, serving, influx, asterisks)
+    return Place(directory, settings, server, serving, influx, asterisks, records)
 
 
-async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, days: int) -> None:
+def _begin_records(stack: AsyncExitStack, screen: Screen) -> PostgreSql | None:
+    """Start PostgreSQL for the records, where there is one; else they are in SQLite."""
+    found = programs()
+    if found is None:
+        return None
+    try:
+        records = stack.enter_context(postgresql(found, PostgreSql))
+    except PostgreSqlError as error:
+        screen.detail(str(error).partition("\n")[0])
+        return None
+    records.run(f"CREATE DATABASE {RECORDS_DATABASE}")
+    return records
+
+
+async def _told(
+    stack: AsyncExitStack, screen: Screen, place: Place, cast: Cast
+) -> tuple[Watching, Live]:
+    """Tell the story, start Prometheus, and let the senders send from then on."""
+    started_s = time.time()
+    laid = await tell(screen, place, cast)
+    with screen.step("Prometheus runs, with a made-up past of the collector's metrics"):
+        prometheus = await prepared(place, cast, laid, started_s)
+        if prometheus is not None:
+            await stack.enter_async_context(prometheus)
+    await show(screen, place)
+    if cast.story is Story.OUTAGE:
+        await fill_disk(screen, place)
+    live = Live(place.settings, place.influx, cast.fleet, cast.senders, cast.now_ns)
+    sending = asyncio.create_task(live.run())
+
+    async def end() -> None:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+    stack.push_async_callback(end)
+    return Watching(prometheus, sources_of(place, prometheus)), live
+
+
+async def _closed(
+    stack: AsyncExitStack, screen: Screen, place: Place, watching: Watching, cast: Cast
+) -> list[str]:
+    """Say where everything is, start the dashboards, and return the alerts that hold."""
+    if watching.prometheus is not None:
+        await scraped(watching.sources)
+    say_where(screen, place, watching)
+    await _show_dashboards(stack, screen, place, watching, len(cast.days))
+    say_how_it_goes_on(screen, cast.story)
+    return await say_alerts(screen, watching)
+
+
+async def _show_dashboards(
+    stack: AsyncExitStack, screen: Screen, place: Place, watching: Watching, days: int
+) -> None:
     """Start both Grafanas, if Grafana is installed."""
     home = find_grafana()
     if home is None:
-        screen.say(f"No Grafana was found on PATH or in {HOME_VARIABLE}: no dashboards are shown.")
+        say_no_grafana(screen, place)
         return
+    records = place.records
     for kind in ("community", "ops"):
         grafana = Grafana(
             home=home,
@@ -131,8 +234,18 @@ async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, 
             project=Path(__file__).parents[2],
             influx_url=place.server.url,
             authorization="Token none-is-needed-here",
-            site=f"http://{place.settings.listen}",
+            site=place.base,
             days=days,
+            hasty=True,
+            environment={}
+            if records is None
+            else {
+                "RECORDS_HOST": f"{HOST}:{records.port}",
+                "RECORDS_DATABASE": RECORDS_DATABASE,
+                "RECORDS_USER": OWNER,
+                "RECORDS_PASSWORD": PASSWORD,
+            },
+            prometheus_url=watching.sources.prometheus_url or f"http://{HOST}:9090",
         )
         inner = ExitStack()
         starting = asyncio.ensure_future(asyncio.to_thread(inner.enter_context, grafana.running()))
@@ -146,14 +259,21 @@ async def _show_dashboards(stack: AsyncExitStack, screen: Screen, place: Place, 
         screen.say(f"  {kind} Grafana: {await asyncio.shield(starting)}")
 
 
-async def _until_one_ends(place: Place) -> None:
+async def _until_one_ends(place: Place, telling: Coroutine[None, None, None]) -> None:
     """Wait without end; raise an error if the collector or InfluxDB ends by itself."""
-    while place.serving.running:
-        place.asterisks.check()
-        if not place.server.running:
-            raise InfluxdStartError(f"InfluxDB has ended. Its log:\n{place.server.log_tail()}")
-        await asyncio.sleep(_LOOK_S)
-    raise place.serving.failed("has ended")
+    task = asyncio.create_task(telling)
+    try:
+        while place.serving.running:
+            place.asterisks.check()
+            if not place.server.running:
+                raise InfluxdStartError(f"InfluxDB has ended. Its log:\n{place.server.log_tail()}")
+            if task.done():
+                task.result()
+            await asyncio.sleep(_LOOK_S)
+        raise place.serving.failed("has ended")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextmanager

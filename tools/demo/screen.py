@@ -69,3 +69,12 @@ class Screen:
         ) as bar:
             task = bar.add_task(words, total=total)
             yield lambda: bar.advance(task)
+
+    @contextmanager
+    def status(self, words: str) -> Iterator[None]:
+        """Show a line at the bottom of a terminal from entry to exit."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._console.status(words, spinner="line" if self.ascii_only else "dots"):
+            yield

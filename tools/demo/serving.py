@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,22 +14,14 @@ from typing import Final, Self
 
 import aiohttp
 
-from collector.settings import PREFIX, Settings, shown
+from collector.settings import PREFIX, SECRETS, Settings, shown, variable
+from tools.embedded import start_child
 
 _READY_S: Final = 30.0
 # More than the 10 s in which a collector drains its outbox at the end.
 _STOP_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG_TAIL: Final = 2000
-
-# The kernel sends the child SIGTERM if the demo is killed and cannot stop it.
-_LAUNCHER: Final = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent process has gone")
-os.execv(sys.executable, [sys.executable, "-m", "collector", "serve"])
-"""
 
 
 class ServeError(Exception):
@@ -51,19 +44,23 @@ class Serving:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process id. Raises ServeError if it does not run."""
+        if self._process is None or not self.running:
+            raise self.failed("has ended")
+        return self._process.pid
+
     async def __aenter__(self) -> Self:
         outside = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-        with self.log.open("ab") as log:
-            # Started without an await: a demo cancelled during it would not know of the child.
-            self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - our interpreter, our module
-                [sys.executable, "-c", _LAUNCHER, str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=outside | shown(self.settings),
-                # Ctrl-C in a terminal must reach only the demo, which then stops this process.
-                start_new_session=True,
-            )
+        # Started without an await: a demo cancelled during it would not know of the child.
+        self._process = start_child(
+            [sys.executable, "-m", "collector", "serve"],
+            log=self.log,
+            environment=outside | self._environment(),
+            # It drains its outbox at the end.
+            at_end=signal.SIGTERM,
+        )
         try:
             await self._wait_until_ready()
         except BaseException:
@@ -83,6 +80,11 @@ class Serving:
         """Build an error with the end of the log, since the log itself is removed."""
         tail = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
         return ServeError(f"The collector {how}. Its log:\n{tail}")
+
+    def _environment(self) -> dict[str, str]:
+        """The settings as variables; `shown` hides those that are secrets."""
+        secrets = {variable(n): getattr(self.settings, n).get_secret_value() for n in SECRETS}
+        return shown(self.settings) | secrets
 
     async def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _READY_S

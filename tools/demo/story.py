@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import resource
 import time
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 
-from collector import parts
 from collector.influx import Influx, Select, read
-from collector.intakes.asl.tags import tag_budgets
 from collector.public.series import PublicSeries
-from collector.schema import ASL_VERSION, DAILY, LIVE, RAW, RELEASE, SERVER_REPORT
+from collector.schema import ASL_VERSION, LIVE, RAW, RELEASE, SERVER_REPORT
 from collector.settings import Settings
-from collector.state import ROLLUP_LOCK, SharedLock, pseudonym_key
 from tools.demo.asterisks import ASTERISKS, Asterisks
+from tools.demo.past import OUTAGE_NS, Cast, Laid, Story, count_days, lay_fleet, lay_others
 from tools.demo.pictures import LIVE_COLUMNS, bars, beside, day_table, live_table, node_chart
 from tools.demo.screen import Screen
+from tools.demo.senders import post_install, post_record
 from tools.demo.serving import Serving
 from tools.embedded import EmbeddedInflux
-from tools.simulation.fleet import Fleet
-from tools.simulation.sending import Tally, converter_of_past, lay_down, post, send
+from tools.postgresql import PostgreSql
+from tools.simulation.sending import PostError, Reply, send
 
-STEPS: Final = 6
+STEPS: Final = 7
 MOST_DAYS: Final = 90
 """The default of raw retention: older days cannot be stored."""
-_SEED: Final = 1
 _TABLE_DAYS: Final = 7
 _ARRIVES_S: Final = 20.0
 _LOOK_S: Final = 0.1
-_PORT_THERE: Final = 9080
-_SAMPLES: Final = Path(__file__).resolve().parents[2] / "tests" / "cases" / "asl"
+_OTHERS: Final = 3
+SAMPLES: Final = Path(__file__).resolve().parents[2] / "tests" / "cases" / "asl"
 _SAMPLE_WORDS: Final = {
     "readme-sample": "Raspberry Pi, one node",
     "multi-node-mixed": "PC, four nodes",
@@ -44,11 +41,15 @@ _SAMPLE_WORDS: Final = {
     "uptime-missing": "Asterisk does not answer",
 }
 """Reports of the real client, by file name."""
+RECORDS_DATABASE: Final = "records"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The running processes of the demo and their addresses."""
+    """The running processes of the demo and their addresses.
+
+    `records` is the PostgreSQL of the records; None where they are in SQLite.
+    """
 
     directory: Path
     settings: Settings
@@ -56,44 +57,84 @@ class Place:
     serving: Serving
     influx: Influx
     asterisks: Asterisks
+    records: PostgreSql | None
+
+    @property
+    def base(self) -> str:
+        """The URL of the collector's public address, without a trailing slash."""
+        return f"http://{self.settings.listen}"
 
     @property
     def url(self) -> str:
         """The URL to which reports are posted."""
-        return f"http://{self.settings.listen}/usage"
+        return f"{self.base}/usage"
 
 
-def introduce(screen: Screen, directory: Path) -> None:
+def introduce(screen: Screen, directory: Path, story: Story) -> None:
     """Print an introduction."""
     screen.say("Usage collector for AllStarLink: demo", style="bold")
     screen.say("All of it runs on this machine, and is gone when you stop it. The code is the")
     screen.say("real one; the servers that report are made up. Until then its data is in")
     screen.say(f"{directory}\n")
+    if story is Story.OUTAGE:
+        hours = OUTAGE_NS // (3600 * 10**9)
+        screen.say(f"The story: for {hours} hours the collector's disk has been full. Reports were")
+        screen.say("refused, and their clients do not come back before tomorrow.\n")
 
 
-async def tell(screen: Screen, place: Place, *, servers: int, days: int) -> None:
-    """Store the reports of `days` up to now, compute the rollup, and show the published numbers.
+async def tell(screen: Screen, place: Place, cast: Cast) -> Laid:
+    """Store what all senders sent up to now, compute the series, and show the published numbers.
 
-    Raises InfluxError, PostError, ServeError.
+    Raises InfluxError, PostError, RecordsError, ServeError.
     """
-    today = datetime.now(UTC).date()
-    dates = [today - timedelta(days=back) for back in reversed(range(days))]
     begun_ns = time.time_ns()
-    posted = await _post_samples(screen, place)
-    fleet = Fleet(seed=_SEED, servers=servers, start=dates[0], days=days)
-    await _lay_down(screen, place, fleet, dates[:-1])
-    posted += await _post_today(screen, place, fleet, today)
+    posted = 0
+    if cast.story is Story.HEALTHY:
+        posted = await _post_samples(screen, place)
+    laid = await _lay_down(screen, place, cast)
+    await _others(screen, place, cast, laid)
     await _arrived(place, since_ns=begun_ns, reports=posted)
-    await _count(screen, place, dates)
+    begun = time.monotonic()
+    with screen.progress("counting days", len(cast.days)) as done:
+        await count_days(cast, place.settings, place.influx, done=done)
+    screen.step_done(
+        f"{len(cast.days)} days counted: each node once a day, by its last report",
+        time.monotonic() - begun,
+    )
+    return laid
+
+
+async def show(screen: Screen, place: Place) -> None:
+    """Show the published numbers, and what the Asterisks do.
+
+    Raises InfluxError, ServeError.
+    """
     await _show(screen, place)
     await _show_live(screen, place)
-    _say_where(screen, place)
+
+
+async def fill_disk(screen: Screen, place: Place) -> None:
+    """Let no file of the collector's grow any more, and show what it answers to reports.
+
+    Raises PostError, ServeError.
+    """
+    _, most = resource.prlimit(place.serving.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(place.serving.pid, resource.RLIMIT_FSIZE, (0, most))
+    async with aiohttp.ClientSession() as session:
+        replies = [
+            (words, await send(session, place.url, (SAMPLES / f"{name}.json").read_bytes()))
+            for name, words in _SAMPLE_WORDS.items()
+        ]
+    screen.say("\nThe collector's disk is full now too: none of its files can grow.", style="bold")
+    _show_replies(screen, replies)
+    if all(reply.reason is None for _, reply in replies):
+        raise place.serving.failed("takes reports although its files cannot grow")
 
 
 async def _post_samples(screen: Screen, place: Place) -> int:
     """Post the real reports and show each reply; return the number accepted."""
     begun = time.monotonic()
-    found = {_SAMPLES / f"{name}.json": words for name, words in _SAMPLE_WORDS.items()}
+    found = {SAMPLES / f"{name}.json": words for name, words in _SAMPLE_WORDS.items()}
     async with aiohttp.ClientSession() as session:
         replies = [
             (words, await send(session, place.url, path.read_bytes()))
@@ -103,42 +144,61 @@ async def _post_samples(screen: Screen, place: Place) -> int:
         f"{len(found)} reports of the real client, posted over HTTP; the replies:",
         time.monotonic() - begun,
     )
-    for words, reply in replies:
-        screen.detail(f"{words:<26}{reply.status} {reply.text.strip()}")
+    _show_replies(screen, replies)
     return sum(reply.reason is None for _, reply in replies)
 
 
-async def _lay_down(screen: Screen, place: Place, fleet: Fleet, days: list[date]) -> None:
-    begun = time.monotonic()
-    settings = place.settings
-    converter = converter_of_past(
-        pseudonym_key(settings.key_file, settings.state_dir),
-        instance=settings.instance,
-        budgets=tag_budgets(),
-        memory_days=len(days),
-    )
-    with screen.progress("past days", len(days)) as done:
-        tally = await lay_down(map(fleet.day, days), converter, place.influx, done=done)
-    screen.step_done(
-        f"{len(days)} past days of a made-up fleet: {tally.accepted:,} reports",
-        time.monotonic() - begun,
-    )
-    screen.detail(f"through the same intake code; refused: {tally.refusals}")
+def _show_replies(screen: Screen, replies: list[tuple[str, Reply]]) -> None:
+    for words, reply in replies:
+        screen.detail(f"{words:<26}{reply.status} {reply.text.strip()}")
 
 
-async def _post_today(screen: Screen, place: Place, fleet: Fleet, today: date) -> int:
-    """Post the fleet's reports of today up to now; return the number accepted."""
+async def _lay_down(screen: Screen, place: Place, cast: Cast) -> Laid:
     begun = time.monotonic()
-    due = [each for each in fleet.day(today) if each.received_ns <= time.time_ns()]
-    with screen.progress("today's reports", len(due)) as done:
-        tally: Tally = await post(due, place.url, rate=0, done=done)
+    with screen.progress("days", len(cast.days)) as done:
+        laid = await lay_fleet(cast, place.settings, place.influx, done=done)
     screen.step_done(
-        f"today's reports so far, posted over HTTP: {tally.accepted:,} accepted",
+        f"{len(cast.days)} days of a made-up fleet up to now: {laid.reports.accepted:,} reports",
         time.monotonic() - begun,
     )
-    if tally.refused:
-        screen.detail(f"refused: {tally.refusals}")
-    return tally.accepted
+    screen.detail(f"through the same intake code; refused: {laid.reports.refusals}")
+    return laid
+
+
+async def _others(screen: Screen, place: Place, cast: Cast, laid: Laid) -> None:
+    """Lay down what the other senders sent, and post a few more as their clients do."""
+    begun = time.monotonic()
+    await lay_others(cast, place.settings, place.influx, laid)
+    screen.step_done(
+        f"made-up LibreNMS and telemetrics-client: {laid.installs:,} reports,"
+        f" {laid.records:,} records",
+        time.monotonic() - begun,
+    )
+    if cast.story is Story.OUTAGE:
+        return
+    today = cast.senders.today
+    try:
+        async with aiohttp.ClientSession() as session:
+            statuses = [
+                await post_install(session, place.base, each.body)
+                for each in cast.senders.installs.day(today)[:_OTHERS]
+            ]
+            statuses += [
+                await post_record(
+                    session,
+                    place.base,
+                    place.settings,
+                    replace(each, received_ns=cast.now_ns + number),
+                )
+                for number, each in enumerate(cast.senders.machines.day(today)[:_OTHERS])
+            ]
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise PostError(f"{place.base} does not answer ({type(error).__name__})") from error
+    screen.detail(f"and {_OTHERS} of each over HTTP; the replies: {_counted(statuses)}")
+
+
+def _counted(statuses: list[int]) -> str:
+    return ", ".join(f"{statuses.count(each)} times {each}" for each in sorted(set(statuses)))
 
 
 async def _arrived(place: Place, *, since_ns: int, reports: int) -> None:
@@ -151,22 +211,6 @@ async def _arrived(place: Place, *, since_ns: int, reports: int) -> None:
             return
         await asyncio.sleep(_LOOK_S)
     raise place.serving.failed("does not deliver to InfluxDB")
-
-
-async def _count(screen: Screen, place: Place, days: list[date]) -> None:
-    begun = time.monotonic()
-    daily = parts.daily_of(place.settings, place.influx)
-    # Each quarter of an hour the collector computes days too, with the same cache.
-    lock = SharedLock(place.settings.state_dir / ROLLUP_LOCK)
-    with screen.progress("counting days", len(days)) as done:
-        for day in days:
-            async with lock:
-                await daily.roll(day, datetime.now(UTC))
-            done()
-    screen.step_done(
-        f"{len(days)} days counted: each node once a day, by its last report",
-        time.monotonic() - begun,
-    )
 
 
 async def _show(screen: Screen, place: Place) -> None:
@@ -207,34 +251,3 @@ async def _show_live(screen: Screen, place: Place) -> None:
     screen.say("\nWhat replayed Asterisks do now, as operators see it", style="bold")
     screen.show(live_table(found))
     screen.say("recordings of a real one, again and again, by StatsD and AMI", style="dim")
-
-
-def _say_where(screen: Screen, place: Place) -> None:
-    settings = place.settings
-    public = f"http://{settings.listen}"
-    addresses = {
-        "post reports to": place.url,
-        "pages": f"{public}/",
-        "daily numbers": f"{public}/reports/daily",
-        "summary": f"{public}/reports/basic",
-        "metrics": f"http://{settings.metrics_listen}/metrics",
-        "InfluxDB": f"{place.server.url}  (databases {RAW}, {DAILY}, {LIVE})",
-        "log": str(place.serving.log),
-    }
-    screen.say(f"\nReady after {screen.seconds:.0f} s. Running now, for this machine only:\n")
-    for name, address in addresses.items():
-        screen.say(f"  {name:<17}{address}")
-    sample = _from_here(_SAMPLES / "readme-sample.json")
-    screen.say("\nPost a report yourself:\n", style="bold")
-    screen.say(f"  curl -d @{sample} {place.url}")
-    screen.say("\nLet a real AllStarLink node that you reach by ssh report to it:\n", style="bold")
-    screen.say(
-        f"  ssh -R {_PORT_THERE}:{settings.listen} NODE"
-        f" asl-telemetry -u http://127.0.0.1:{_PORT_THERE}/usage"
-    )
-    screen.say("\nWhat comes in now is counted at the next quarter of an hour.")
-
-
-def _from_here(path: Path) -> Path:
-    """The shorter of a path and the same path relative to the current directory."""
-    return min(path, Path(os.path.relpath(path)), key=lambda each: len(str(each)))

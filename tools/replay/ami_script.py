@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tools.replay.captures import Capture, Way
@@ -39,6 +40,21 @@ class Script:
         """The recorded answer to an action that is nearest to a time, if it is near."""
         found = min(self.answers.get(action, ()), key=lambda one: abs(one[0] - at), default=None)
         return found[1] if found is not None and abs(found[0] - at) <= _NEAR_S else None
+
+    def part(self, until: float, without: Sequence[bytes] = ()) -> Script:
+        """The part up to a time, without the messages that hold any of these bytes."""
+
+        def is_kept(message: bytes | None) -> bool:
+            return message is None or not any(words in message for words in without)
+
+        return Script(
+            self.begins,
+            [step for step in self.steps if step.at <= until and is_kept(step.message)],
+            {
+                action: [(at, [*filter(is_kept, messages)]) for at, messages in answers]
+                for action, answers in self.answers.items()
+            },
+        )
 
 
 def script(capture: Capture) -> Script:

@@ -28,7 +28,8 @@ from collector.schema import NODE_REPORT, RAW, SERVER_REPORT
 from collector.tag_budget import TagBudget
 from tools.simulation.fleet import Submission
 
-_BATCH: Final = 5000
+_BATCH: Final = 1500
+"""Points in one write: under 1 MiB, over which aiohttp warns of a body that is held whole."""
 _IN_FLIGHT: Final = 8
 """Concurrent requests: enough to keep a collector busy, too few to overload it."""
 _POST_S: Final = 30
@@ -86,15 +87,23 @@ class EveryNode:
 
 
 def converter_of_past(
-    key: bytes, *, instance: int, budgets: Mapping[str, int], memory_days: int
+    key: bytes,
+    *,
+    instance: int,
+    budgets: Mapping[str, int],
+    memory_days: int,
+    metrics: Metrics | None = None,
 ) -> ReportConverter:
-    """Build the intake's converter for past days; every node number counts as public."""
+    """Build the intake's converter for past days; every node number counts as public.
+
+    It counts in `metrics`, if given.
+    """
     return ReportConverter(
         pseudonyms=Pseudonymiser(key),
         stamper=Stamper(instance=instance),
         budget=TagBudget(budgets, memory_days=memory_days),
         nodelist=EveryNode(),
-        metrics=Metrics(),
+        metrics=metrics or Metrics(),
     )
 
 

@@ -28,8 +28,7 @@ class Item:
 
     @property
     def value(self) -> float:
-        """The value of a number."""
-        assert self.is_number
+        """The value of a number. Raises KeyError for a series."""
         return self.points[-1]
 
 
@@ -99,7 +98,7 @@ _Expression = Callable[[Mapping[str, Value]], Value]
 
 
 def computed(expression: str, nodes: Mapping[str, Value]) -> Value:
-    """Evaluate a math expression. Raises KeyError for an unknown node."""
+    """Evaluate a math expression. Raises KeyError for an unknown node, ValueError."""
     return _parsed(expression)(nodes)
 
 
@@ -107,7 +106,8 @@ def computed(expression: str, nodes: Mapping[str, Value]) -> Value:
 def _parsed(expression: str) -> _Expression:
     """Parse a math expression; a story evaluates each some ten thousand times."""
     tokens = _TOKEN.findall(expression)
-    assert "".join(tokens) == re.sub(r"\s", "", expression), expression
+    if "".join(tokens) != re.sub(r"\s", "", expression):
+        raise ValueError(f"{expression}: not all of it is known here")
     place = 0
 
     def level(depth: int) -> _Expression:
@@ -123,20 +123,22 @@ def _parsed(expression: str) -> _Expression:
 
     def atom() -> _Expression:
         nonlocal place
-        token = tokens[place]
+        word = tokens[place]
         place += 1
-        if token == "(":
+        if word == "(":
             inside = level(0)
-            assert tokens[place] == ")"
+            if tokens[place] != ")":
+                raise ValueError(f"{expression}: a bracket is not closed")
             place += 1
             return inside
-        if token.startswith("$"):
-            return operator.itemgetter(token.strip("${}"))
-        constant = [number(float(token))]
+        if word.startswith("$"):
+            return operator.itemgetter(word.strip("${}"))
+        constant = [number(float(word))]
         return lambda _nodes: constant
 
     whole = level(0)
-    assert place == len(tokens), expression
+    if place != len(tokens):
+        raise ValueError(f"{expression}: not all of it is known here")
     return whole
 
 
