@@ -29,16 +29,17 @@ EMPTY = {
     "asterisk-live / Busiest endpoints now": _MOMENT,
     "asterisk-live / What may be wrong, since": "every gauge has been set since its Asterisk began",
     "asterisk-live / May be wrong": "every gauge has been set since its Asterisk began",
-    "asterisk-live / Host: units that do not run": "all run",
+    "asterisk-live / Host: units not active": "all run",
     "usage-versions / Other upgrades": "of so few servers none may upgrade apart from the others",
+    "collector-health / Nodes on the public list, and its age (right)": "no list is configured",
     "collector-health / Days not final": "all are final that are due",
-    "collector-health / Refused unread": "nobody attacks the demo",
+    "collector-health / Refused unread in an hour, by reason": "nobody attacks the demo",
     "collector-intake / Values over budget": "no tag is over its budget",
     "collector-intake / Refused in 5 minutes, by reason": "nothing is refused",
     "collector-storage / InfluxDB 2 on disk, by bucket": "the demo's InfluxDB is a 1.x",
-    "telemetrics-records / The chosen record": "no record is chosen as it opens",
-    "telemetrics-records / Its payload": "no record is chosen as it opens",
-    "telemetrics-records / What was found in it": "no record is chosen as it opens",
+    "telemetrics-records / The chosen record: its fields": "no record is chosen as it opens",
+    "telemetrics-records / The chosen record: its payload": "no record is chosen as it opens",
+    "telemetrics-records / The chosen record: what was found in it": "no record is chosen",
 }
 """Panels that may have no data in a healthy demo, each with the reason."""
 MOMENTARY = {"AmiAway", "QueueNoAgent"}

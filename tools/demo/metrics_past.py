@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Final
@@ -53,7 +53,7 @@ class Past:
     """The past to make up: reports arrived at `arrivals` (ns, in order), up to `until_s`.
 
     From `refused_s` on, if given, the collector refused them all. `instance` is the label that
-    Prometheus gives to the collector; it is scraped under `job`.
+    Prometheus gives to the collector; it is scraped under `job`. A day's rollup takes `roll_s`.
     """
 
     arrivals: Sequence[int]
@@ -61,6 +61,7 @@ class Past:
     started_s: float
     instance: str
     refused_s: float | None = None
+    roll_s: float = 0.1
     job: str = "collector"
 
     @cached_property
@@ -113,20 +114,26 @@ class Past:
                 continue
             if kinds[name] not in ("counter", "histogram"):
                 yield name, labels, partial(self._stood, name, now)
+            elif name.startswith(_WITH_RUNS):
+                yield name, labels, partial(self._rolled, name, labels)
             elif name.startswith(_WITH_REQUESTS):
                 yield name, labels, partial(_share, now / requests, 0)
             else:
-                yield name, labels, partial(self._risen, name, now)
+                yield name, labels, partial(self._risen, now)
 
     def _runs(self, at: float) -> float:
         """The runs of the rollup between the beginning and a time."""
         return (at - self._times[0]) // EVERY.total_seconds()
 
-    def _risen(self, name: str, now: float, at: float, _heard: _Heard) -> float:
+    def _rolled(self, name: str, labels: Mapping[str, str], at: float, _heard: _Heard) -> float:
+        """The value at a time of a series of the histogram of the rollup's times."""
+        runs = self._runs(at)
+        if name.endswith("_sum"):
+            return runs * self.roll_s
+        return runs if float(labels.get("le", "inf")) >= self.roll_s else 0
+
+    def _risen(self, now: float, at: float, _heard: _Heard) -> float:
         """The value at a time of a counter that is `now` in the end."""
-        if name.startswith(_WITH_RUNS):
-            # Its value is that of the one run at the start.
-            return now * self._runs(at)
         return now * (at - self._times[0]) / max(1.0, self.until_s - self.started_s)
 
     def _stood(self, name: str, now: float, at: float, _heard: _Heard) -> float:

@@ -83,7 +83,8 @@ class Cast:
 class Laid:
     """What was laid down: `reports` of the fleet, and when each arrived, refused ones too.
 
-    `exposition` are the metrics of the intake that took them, as text.
+    `exposition` are the metrics of the intake that took them, as text. `roll_s` is the mean time in
+    which a day was counted.
     """
 
     reports: Tally = field(default_factory=Tally)
@@ -91,6 +92,7 @@ class Laid:
     exposition: str = ""
     installs: int = 0
     records: int = 0
+    roll_s: float = 0.1
 
 
 async def lay_fleet(

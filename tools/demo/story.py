@@ -97,9 +97,10 @@ async def tell(screen: Screen, place: Place, cast: Cast) -> Laid:
     begun = time.monotonic()
     with screen.progress("counting days", len(cast.days)) as done:
         await count_days(cast, place.settings, place.influx, done=done)
+    took_s = time.monotonic() - begun
+    laid.roll_s = took_s / len(cast.days)
     screen.step_done(
-        f"{len(cast.days)} days counted: each node once a day, by its last report",
-        time.monotonic() - begun,
+        f"{len(cast.days)} days counted: each node once a day, by its last report", took_s
     )
     return laid
 

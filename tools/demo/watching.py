@@ -106,6 +106,7 @@ async def prepared(
         until_s=int(time.time()),
         started_s=started_s,
         instance=str(place.settings.metrics_listen),
+        roll_s=laid.roll_s,
         refused_s=cast.heard_until_ns / 10**9 if cast.story is Story.OUTAGE else None,
     )
     await asyncio.to_thread(
