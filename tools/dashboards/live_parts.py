@@ -240,7 +240,7 @@ def drawn(
 
 def no_trunk(panel: Panel) -> Panel:
     """The same series, of which those of the trunk `none` are called `no trunk`."""
-    # An override of the name does not reach a series that is alone.
+    # Not an override of the name: other words may follow the trunk's.
     rename = ("renameByRegex", {"regex": "^none\\b(.*)", "renamePattern": "no trunk$1"})
     return replace(panel, transformations=(*panel.transformations, rename))
 
