@@ -263,12 +263,12 @@ async def test_every_query_of_the_dashboard_returns_the_days_numbers(
         found.setdefault(query.panel, rows)
         # An open day is never drawn as a drop.
         assert all(row["time"] < day_ns(now.date()) for row in rows), query
-    assert {row["installs"] for row in found["Installs"]} == {5}
-    systems = {row["value"]: row["sum"] for row in found["Operating systems now"]}
+    assert {row["installs"] for row in found["Installs by day"]} == {5}
+    systems = {row["value"]: row["sum"] for row in found["Devices by operating system, last day"]}
     assert systems == {value: 5 * total for value, (total,) in devices_of({1: report()}).items()}
     assert found["Devices, last day"][-1]["devices"] == sum(systems.values())
-    assert {row["value"] for row in found["SNMP versions now"]} == {"v2c", "v3"}
-    assert {row["value"] for row in found["$group now"]} == {
+    assert {row["value"] for row in found["Devices by version of SNMP, last day"]} == {"v2c", "v3"}
+    assert {row["value"] for row in found["Chosen group, last day: $group"]} == {
         value for _, value, _ in expected(report())["port_type"]
     }
 
