@@ -4,6 +4,9 @@ PYTHON := $(shell for python in python3.11 python3; do \
 	echo $$python && break; done)
 
 BIN := .venv/bin
+# Compiled modules are kept whatever the caller says: tests start hundreds of processes, and each
+# would compile all of the collector anew (a quarter of a second).
+unexport PYTHONDONTWRITEBYTECODE
 # -E: no PYTHON* variable of the caller may lead the set-up astray.
 SETUP = @$(if $(PYTHON),"$(PYTHON)" -E -m tools.setup,echo "setup: Python 3.11 or newer is needed (Debian: python3.11)" >&2; exit 1)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

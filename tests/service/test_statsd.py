@@ -275,7 +275,7 @@ def test_kill_9_at_any_moment_loses_a_second_at_most_stores_nothing_twice_and_ma
 
 GAUGES = {one.name: one.fields[0].name for one in STATSD_MEASUREMENTS if MAY_BE_WRONG in one.fields}
 """Each measurement of gauges, and its field."""
-REPLAY_S = 10.0
+REPLAY_S = length.repeat(5, 10)
 """How long the captures, of half an hour together, take when they are replayed at once."""
 
 

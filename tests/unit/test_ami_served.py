@@ -41,6 +41,7 @@ async def test_every_truth_is_stored_of_a_session_in_pieces_of_97_bytes(path: Pa
     assert not lost & served.stored.drops.keys()
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 @pytest.mark.parametrize("path", AMI, ids=ids)
 async def test_gauges_are_true_and_counts_not_too_high_wherever_the_connection_breaks(
     path: Path,

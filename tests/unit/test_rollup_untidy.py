@@ -81,6 +81,7 @@ def series_of(received: Received, days: range, k: int) -> Series:
     return series
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 @pytest.mark.parametrize("share", range(SHARES))
 def test_every_number_of_untidy_fleets_equals_brute_force_and_is_safe(share: int) -> None:
     for seed in range(share, FLEETS, SHARES):

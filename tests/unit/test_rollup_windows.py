@@ -35,6 +35,7 @@ def of(*nodes: int, asl: str = A, server: int = 1) -> DayFacts:
     return day(One(nodes, server=server, asl=asl))
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 @settings(max_examples=repeat(15, 150))
 @given(st.lists(st.frozensets(st.integers(1, 5), max_size=4), min_size=33, max_size=40))
 def test_windows_of_any_history_equal_those_of_plain_sets(history: list[frozenset[int]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import tracemalloc
 
+import pytest
+
 from collector.intakes.statsd import aggregate, budget
 from collector.intakes.statsd.aggregate import Aggregator
 from collector.intakes.statsd.drops import Drop, Ignored
@@ -174,6 +176,7 @@ def test_datagram_of_too_many_lines_is_cut_and_counted() -> None:
     assert sender.drops == {Drop.TOO_LONG: 1}
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 def test_memory_is_flat_whatever_names_and_values_arrive() -> None:
     rng = random.Random(1)
     sender = Sender()

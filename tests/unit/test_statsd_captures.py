@@ -212,6 +212,7 @@ def test_each_truth_is_what_is_stored_at_that_moment_or_marked_uncertain(name: s
     assert told.compared >= max(7, 0.95 * made)
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 @pytest.mark.parametrize("name", TELLING)
 def test_truths_are_stored_or_marked_though_the_collector_is_killed_at_any_second(
     name: str,
@@ -348,6 +349,7 @@ def test_gauge_that_is_right_after_every_datagram_is_never_marked(name: str) -> 
     ]
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 @pytest.mark.parametrize("speed", [10, 100])
 def test_truths_are_stored_or_marked_in_a_replay_that_is_faster_than_life(
     monkeypatch: pytest.MonkeyPatch, speed: int

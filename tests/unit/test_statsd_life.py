@@ -265,6 +265,7 @@ def test_each_gauge_of_a_life_of_crashes_is_true_or_marked(seed: int) -> None:
         assert certain > 0.5 * len(life.stored)
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 @pytest.mark.parametrize("seed", seeds(3, 40))
 def test_each_gauge_is_true_or_marked_though_the_collector_is_killed_too(seed: int) -> None:
     for round_ in range(repeat(8, 25)):

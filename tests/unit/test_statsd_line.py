@@ -312,6 +312,7 @@ def test_any_sequence_of_words_of_the_language_is_taken_or_counted(datagrams: li
     settled(aggregator)
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 def test_mutated_datagrams_never_raise_and_all_are_counted() -> None:
     originals = [datagram for path in STATSD for _, datagram in read_capture(path).received()]
     for seed in seeds(1, 4):
