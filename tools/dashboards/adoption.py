@@ -27,8 +27,8 @@ _LEAST_DAYS: Final = 14
 """Days after which a version has a curve."""
 _WHOLE: Final = 10_000
 """Shares are carried in hundredths of a per cent: an integer under this number."""
-_BEGAN: Final = _WHOLE // 5
-"""A version that began with a greater share was there before counting began."""
+_TENTH: Final = _WHOLE // 10
+"""A version that began with more was there before counting, and one without it has not risen."""
 _OUT: Final = 10**6
 """More than all days: what is added to the days of a version that has no curve."""
 _DAY_MS: Final = 86_400_000
@@ -56,7 +56,9 @@ def _days(dimension: str, most: int) -> str:
         f'(SELECT 0 * first("share") + {_OUT} AS "days" FROM {history} {by})',
         f'(SELECT 0 * "share" - {_OUT} AS "days" FROM {_shares(dimension, q.LAST_DAY)} {by})',
         f'(SELECT 0 * "first" + {_OUT} AS "days" FROM (SELECT first("share") AS "first"'
-        f' FROM {history} {by}) WHERE "first" > {_BEGAN} {by})',
+        f' FROM {history} {by}) WHERE "first" > {_TENTH} {by})',
+        f'(SELECT 0 * "peak" + {_OUT} AS "days" FROM (SELECT max("share") AS "peak"'
+        f' FROM {history} {by}) WHERE "peak" <= {_TENTH} {by})',
     )
     summed = f'SELECT sum("days") AS "days" FROM {", ".join(parts)} WHERE {q.AROUND_HISTORY} {by}'
     return (
@@ -104,7 +106,7 @@ def adoption(dimension: Tag, title: str, *, width: int, height: int) -> Panel:
         "For each AllStarLink version its share of the nodes by the days since it was first seen,"
         " under the filter. The thick line is the newest version that has been seen for two weeks,"
         " on its own days; the others are moved to begin with it. Shown are at most six versions"
-        " in use, first seen in the last 400 days, since counting began.",
+        " in use, first seen in the last 400 days since counting began, that have reached 10 %.",
         (
             daily(_curves(dimension.name, _RECENT, f'"{VALUE.name}"'), table=True),
             daily(_curves(dimension.name, _NEWEST, f'"{DIMENSION.name}"'), table=True),

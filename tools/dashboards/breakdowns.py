@@ -141,13 +141,17 @@ class Table:
         )
 
     def greatest(self, source: Source, time: str, most: int = MOST_IN_STACK) -> Json:
-        """The hidden variable of the values with the greatest counts in a range."""
-        peaks = (
-            f'SELECT max("{self.unit}") AS "peak" {self._from(time, self._named)}'
-            f' GROUP BY "{self.split}"'
+        """The hidden variable of the values with the greatest counts in a range.
+
+        The last count of a value weighs four times as much as its peak, so that what is new has a
+        name before it is as great as what has been.
+        """
+        weights = (
+            f'SELECT max("{self.unit}") + 4 * last("{self.unit}") AS "weight"'
+            f' {self._from(time, self._named)} GROUP BY "{self.split}"'
         )
         statement = (
-            f'SELECT "{self.split}", "top" FROM (SELECT top("peak", "{self.split}", {most})'
-            f' AS "top" FROM ({peaks}))'
+            f'SELECT "{self.split}", "top" FROM (SELECT top("weight", "{self.split}", {most})'
+            f' AS "top" FROM ({weights}))'
         )
         return asked(self.variable, "", statement, source, hidden=True)

@@ -115,7 +115,7 @@ def bars(
             ),
         ),
         options={
-            "displayMode": "basic",
+            "displayMode": "gradient",
             "orientation": "horizontal",
             "showUnfilled": False,
             "minVizWidth": 0,

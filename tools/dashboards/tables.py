@@ -74,7 +74,8 @@ def greatest(
             ),
         ),
         options={
-            "displayMode": "basic",
+            # Of one colour: the whole bar, where the basic form has a third of its strength.
+            "displayMode": "gradient",
             "orientation": "horizontal",
             "showUnfilled": False,
             "minVizWidth": 0,
