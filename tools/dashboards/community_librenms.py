@@ -10,13 +10,17 @@ from typing import Final
 
 from collector.schema import ALL, OTHER
 from collector.schema.librenms import DAILY_LIBRENMS, DAILY_LIBRENMS_TOTALS
+from tools.dashboards.breakdowns import Table
 from tools.dashboards.colours import PACKAGE_VERSION, colours, painted
-from tools.dashboards.kinds import bars, daily, lines, stat, table, text
+from tools.dashboards.kinds import daily, lines, stat, table, text
 from tools.dashboards.model import USAGE_DAILY, Dashboard, Panel
 from tools.dashboards.palette import GREY
 from tools.dashboards.queries import DONE, IN_RANGE, LAST_DAY
+from tools.dashboards.tables import greatest, shares
 from tools.dashboards.variables import asked
 
+_IN_SHARES: Final = ("librenms_release", "php_version", "database_version", "python_version")
+"""Groups whose values are drawn by day."""
 _MOST: Final = 50
 """Values in a table; the greatest come first."""
 _NOBODY: Final = "no group of so many installs"
@@ -31,25 +35,13 @@ def _of(field: str, time: str = IN_RANGE) -> str:
     return f'SELECT "{field}" FROM "{DAILY_LIBRENMS.name}" WHERE {time} AND {DONE}'
 
 
-def _rows(group: str, *, other: bool, time: str) -> str:
-    """The condition of a group's values: the named ones, or `other` alone."""
-    values = f"\"value\" = '{OTHER}'" if other else f"\"value\" != '{OTHER}'"
-    return (
-        f'FROM "{DAILY_LIBRENMS_TOTALS.name}" WHERE {time} AND {DONE} AND "group" = \'{group}\''
-        f" AND \"value\" != '{ALL}' AND {values}"
-    )
-
-
-def _values(group: str, *, other: bool, time: str = IN_RANGE) -> str:
-    """Totals by value of a group, a series each."""
-    return f'SELECT "total" {_rows(group, other=other, time=time)} GROUP BY "value"'
-
-
 def _greatest(group: str) -> str:
     """The values of a group on the last complete day with the greatest totals."""
     return (
         f'SELECT top("total", "value", {_MOST}) AS "sum", "installs"'
-        f" {_rows(group, other=False, time=LAST_DAY)}"
+        f' FROM "{DAILY_LIBRENMS_TOTALS.name}" WHERE {LAST_DAY} AND {DONE}'
+        f" AND \"group\" = '{group}'"
+        f" AND \"value\" != '{ALL}' AND \"value\" != '{OTHER}'"
     )
 
 
@@ -66,35 +58,40 @@ def _groups() -> str:
     return f'SHOW TAG VALUES FROM "{DAILY_LIBRENMS_TOTALS.name}" WITH KEY = "group"'
 
 
-def _share(group: str, title: str, what: str, *, width: int, height: int = 9) -> Panel:
-    """The share of each value of a group, day by day."""
-    return lines(
-        title,
-        f"{what}{_SUM}",
-        (
-            daily(_values(group, other=False), "$tag_value"),
-            daily(_values(group, other=True), OTHER),
-        ),
-        width=width,
-        height=height,
-        overrides=colours(PACKAGE_VERSION),
-        no_value=_NOBODY,
-        stacked="percent",
+def _table(group: str) -> Table:
+    """The published table of a group, for panels of its greatest values."""
+    return Table(
+        counted=DAILY_LIBRENMS_TOTALS,
+        split="value",
+        name="group",
+        where=f"\"group\" = '{group}' AND \"value\" != '{ALL}'",
+        done=DONE,
+        variable=f"greatest_{group}",
+        rest_names=group,
     )
 
 
-def _now(group: str, title: str, what: str, *, width: int, height: int = 9) -> Panel:
-    """A group of few values on the last complete day, as bars."""
-    return bars(
+def _share(group: str, title: str, what: str, *, width: int) -> Panel:
+    """The share of each of the greatest values of a group, day by day."""
+    return shares(
         title,
         f"{what}{_SUM}",
-        (
-            daily(_values(group, other=False, time=LAST_DAY), "$tag_value"),
-            daily(_values(group, other=True, time=LAST_DAY), OTHER),
-        ),
+        _table(group),
+        colours(PACKAGE_VERSION),
+        width=width,
+        weekly=False,
+        no_value=_NOBODY,
+    )
+
+
+def _now(group: str, title: str, what: str, *, width: int) -> Panel:
+    """The greatest values of a group on the last complete day, as bars."""
+    return greatest(
+        title,
+        f"{what}{_SUM}",
+        _table(group),
         (painted(OTHER, GREY),),
         width=width,
-        height=height,
         no_value=_NOBODY,
     )
 
@@ -260,6 +257,9 @@ LIBRENMS: Final = Dashboard(
             ),
         ),
     ),
-    variables=(asked("group", "Group", _groups(), USAGE_DAILY, current="port_type"),),
+    variables=(
+        asked("group", "Group", _groups(), USAGE_DAILY, current="port_type"),
+        *(_table(group).greatest(USAGE_DAILY, IN_RANGE) for group in _IN_SHARES),
+    ),
     range=("now-1y/d", "now-1d/d"),
 )
