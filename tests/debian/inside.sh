@@ -14,6 +14,7 @@ until_ok() {
 }
 influx() { curl -sSG 'http://127.0.0.1:8086/query' --data-urlencode "q=$1"; }
 stored() { influx 'SELECT count(nodes) FROM usage_raw.."server_report"' | grep -o '[0-9]\+\]\]' | tr -d ']' || echo 0; }
+distinct() { influx 'SELECT count(distinct(server)) FROM usage_raw.."server_report"' | grep -o '[0-9]\+\]\]' | tr -d ']'; }
 has_stored() { [ "$(stored)" = "$1" ]; }
 post() { curl -fsS -H 'Content-Type: application/json' --data-binary "@$1" http://127.0.0.1:16080/usage; echo; }
 ip link set lo up 2>/dev/null || true
@@ -39,6 +40,7 @@ systemctl is-active usage-collector
 
 step "unit"
 systemd-analyze verify --man=no collector.service
+systemctl reload collector
 systemd-analyze security collector.service | tail -n 1
 systemctl show -P MemoryMax collector
 printf 'COLLECTOR_WORKERS=3\n' >>/etc/collector/collector.env
@@ -82,6 +84,7 @@ grep 'is installed, and' back.log
 until_ok systemctl is-active collector
 dpkg -s usage-collector | grep '^Status: install ok installed'
 
+servers=$(distinct)
 step "remove keeps state"
 apt-get remove -y usage-collector >remove.log 2>&1 || { cat remove.log; exit 1; }
 fails systemctl is-active collector
@@ -102,7 +105,7 @@ until_ok systemctl is-active collector
 cmp key /var/lib/collector/pseudonym.key
 post readme-sample.json
 until_ok has_stored $((2 * samples + 1))
-[ "$(influx 'SELECT count(distinct(server)) FROM usage_raw.."server_report"' | grep -o '[0-9]\+\]\]' | tr -d ']')" = "$samples" ]
+[ "$(distinct)" = "$servers" ]
 
 step "purge deletes the key too, where the answer says so"
 apt-get remove -y usage-collector >/dev/null 2>&1

@@ -40,8 +40,9 @@ END
 mkdir -p "$root/etc/systemd/system/graphical.target.wants"
 ln -s ../life.service "$root/etc/systemd/system/graphical.target.wants/"
 ln -sf /lib/systemd/system/graphical.target "$root/etc/systemd/system/default.target"
-timeout 1200 systemd-nspawn --quiet --boot --directory="$root" --machine="life-$release" \
-    --private-network --register=no --keep-unit --resolv-conf=off </dev/null >"$root/life/console" 2>&1 || true
-cat "$root/life/log"
+timeout --kill-after=30 1200 systemd-nspawn --quiet --boot --directory="$root" --machine="life-$release" \
+    --private-network --register=no --keep-unit --resolv-conf=off \
+    </dev/null >"$root/life/console" 2>&1 || true
+cat "$root/life/log" || { tail -n 20 "$root/life/console"; exit 1; }
 [ "$(cat "$root/life/status")" = 0 ]
 echo "life: the package of Debian $release lived as it should"

@@ -476,6 +476,25 @@ def test_the_image_can_be_built_from_what_it_copies(tmp_path: Path) -> None:
     )
 
 
+def test_every_place_that_names_a_port_of_the_collector_names_the_one_it_listens_on() -> None:
+    public = Settings.model_fields["listen"].default.port
+    metrics = Settings.model_fields["metrics_listen"].default.port
+    (exposed,) = [rest for word, rest in instructions() if word == "EXPOSE"]
+    assert exposed == f"{public} {metrics}"
+    assert f"{public}:{public}" in [defaults(port) for port in services()["collector"]["ports"]]
+    settings = (ROOT / "deploy/systemd/collector.env.example").read_text(encoding="utf-8")
+    assert f"\nCOLLECTOR_LISTEN=*:{public}\n" in settings
+    assert f"\nCOLLECTOR_METRICS_LISTEN=127.0.0.1:{metrics}\n" in settings
+    upstreams = {
+        "caddy/Caddyfile": (r"reverse_proxy collector:(\d+)", public),
+        "nginx/collector.conf": (r"server 127\.0\.0\.1:(\d+)", public),
+        "prometheus/prometheus.yml": (r"collector:(\d+)", metrics),
+    }
+    for name, (pattern, port) in upstreams.items():
+        text = (ROOT / "deploy" / name).read_text(encoding="utf-8")
+        assert set(re.findall(pattern, text)) == {str(port)}, name
+
+
 def test_the_health_check_asks_what_the_collector_listens_on() -> None:
     text = dockerfile()
     port = re.search(r"COLLECTOR_METRICS_LISTEN=0\.0\.0\.0:(\d+)", text)
