@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
-from collector.cli.common import err, fail, load_settings, say, worded_errors
+from collector.cli.common import fail, load_settings, progress_bar, say, worded_errors
 
 if TYPE_CHECKING:
     from collector.backup.manifest import Manifest
@@ -76,7 +75,7 @@ async def _save(configured: Settings, directory: Path, key: bytes | None) -> Man
 
     hidden = {variable(name) for name in SECRETS}
     settings = {name: value for name, value in shown(configured).items() if name not in hidden}
-    with Progress(console=err, disable=not err.is_terminal) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("backing up", total=None)
 
         def progress(month: Month, total: int) -> None:
@@ -101,7 +100,7 @@ async def _restore(
     from collector.influx.databases import ensure, retentions
     from collector.schema import DAILY
 
-    with Progress(console=err, disable=not err.is_terminal) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("restoring", total=None)
 
         def progress(step: str, total: int) -> None:

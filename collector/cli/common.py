@@ -14,6 +14,8 @@ from rich.console import Console
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from collector import settings
 
 out = Console()
@@ -34,6 +36,13 @@ def fail(words: str) -> NoReturn:
     """Print an error to standard error and exit with status 1."""
     warn(words)
     raise typer.Exit(ExitCode.FAILED)
+
+
+def progress_bar() -> Progress:
+    """A progress bar on standard error, for a terminal only."""
+    from rich.progress import Progress
+
+    return Progress(console=err, disable=not err.is_terminal)
 
 
 def a_day(text: str) -> date:

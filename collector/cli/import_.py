@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
-from rich.progress import Progress, wrap_file
 
 from collector.cli.commands import Commands
-from collector.cli.common import err, fail, load_settings, say, warn, worded_errors
+from collector.cli.common import err, fail, load_settings, progress_bar, say, warn, worded_errors
 from collector.redaction import hide
 
 if TYPE_CHECKING:
@@ -202,6 +201,8 @@ def _source(dsn: str, web_ini: Path | None, password_file: Path | None) -> Dsn:
 @contextmanager
 def _opened(path: Path) -> Iterator[DumpFile]:
     """Open the dump at a path, or on standard input (`-`)."""
+    from rich.progress import wrap_file
+
     from collector.history.asl3_dump_file import DumpFile
 
     if path == _STDIN:
@@ -241,7 +242,7 @@ async def _import(configured: Settings, data: SourceTables, *, apply: bool) -> N
         if not apply:
             say("\nNothing was written: this was a dry run. --apply writes.")
             return
-        with Progress(console=err, disable=not err.is_terminal) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("importing", total=plan.steps)
             await importer.apply(plan, lambda done: progress.advance(task, done))
     say(f"\nWritten: {len(plan.days)} days and {len(plan.reports)} reports.")

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.progress import Progress
 
-from collector.cli.common import err, fail, load_settings, say, worded_errors
+from collector.cli.common import fail, load_settings, progress_bar, say, worded_errors
 from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 from collector.redaction import hide
 
@@ -111,7 +110,7 @@ async def _move(
         journal = stack.enter_context(Journal(configured.state_dir, named))
         source = await stack.enter_async_context(influx_of(configured))
         await stack.enter_async_context(target)
-        with Progress(console=err, disable=not err.is_terminal) as bar:
+        with progress_bar() as bar:
             task = bar.add_task("copying", total=None)
 
             def progress(name: str, span: Span) -> None:

@@ -8,15 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
 from collector.cli.common import (
     a_day,
     days_between,
-    err,
     load_settings,
     out,
+    progress_bar,
     say,
     warn,
     worded_errors,
@@ -122,7 +121,7 @@ async def _each(
     from collector.rollup.schedule import AWAY_AFTER, is_away
 
     done, failed, silent = [], {}, 0
-    with Progress(console=err, disable=not err.is_terminal) as progress:
+    with progress_bar() as progress:
         for day in progress.track(days, description=doing):
             try:
                 done.append(await work(day))

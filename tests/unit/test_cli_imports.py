@@ -26,6 +26,7 @@ SLOW_TO_LOAD = {
     "polars",
     "prometheus_client",
     "pydantic_settings",
+    "rich.progress",
     "structlog",
     "uvloop",
 }
