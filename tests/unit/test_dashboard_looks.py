@@ -47,7 +47,7 @@ def test_a_title_fits_its_panel_on_a_desk_and_on_a_phone() -> None:
 
 
 def test_a_title_of_the_community_says_what_is_counted() -> None:
-    units = r"Nodes|Servers|New|Lapsed|New and lapsed nodes"
+    units = r"Nodes|Servers|Reports|New|Lapsed|New and lapsed nodes"
     for told, panel in panels(boards(COMMUNITY)):
         if panel["title"] == "Last full day":
             continue

@@ -10,11 +10,14 @@ from collector.schema import (
     ASTERISK_VERSION,
     CHANNEL,
     DISTRO,
+    KERNEL,
     NONE,
     OTHER,
     REGISTRATION,
     RELEASE,
     UNKNOWN,
+    UPTIME,
+    UPTIMES,
 )
 from tools.dashboards.model import Override
 from tools.dashboards.palette import GREY, PALE, PLAIN, Versions, by_last_character, one_each
@@ -24,6 +27,11 @@ PACKAGE_VERSION: Final = "package_version"
 REST: Final = "smaller ones"
 """Series of the named values for which a chart has no room."""
 
+_KERNELS: Final = (
+    *("6.12", "6.6", "6.1", "6.8", "5.15", "6.17"),
+    *("5.10", "6.18", "4.19", "6.14", "5.4"),
+)
+"""Series of the kernels that Debian, Raspberry Pi OS and Ubuntu ship."""
 _NAMED: Final = {
     ARCH.name: one_each("aarch64", "x86_64", "armv7l", "armv6l", "i686", "riscv64", "i386"),
     DISTRO.name: one_each(
@@ -56,6 +64,8 @@ _NAMED: Final = {
         "echolink",
     ),
     REGISTRATION.name: one_each("http", "iax", "both"),
+    UPTIME: one_each(*UPTIMES),
+    KERNEL: one_each(*(f"Linux {series}" for series in _KERNELS)),
     ASTERISK_VERSION.name: one_each("GIT", "SVN"),
 }
 _VERSIONS: Final = {

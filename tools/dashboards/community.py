@@ -10,6 +10,7 @@ from tools.dashboards.colours import PACKAGE_VERSION, colours, painted
 from tools.dashboards.community_events import OF_PACKAGE
 from tools.dashboards.community_overview import OVERVIEW
 from tools.dashboards.community_parts import board, now, over_time
+from tools.dashboards.community_servers import SERVER_ROWS, SERVER_TABLES
 from tools.dashboards.community_versions import VERSIONS
 from tools.dashboards.kinds import WHOLE_ONLY, bars, daily
 from tools.dashboards.model import USAGE_DAILY
@@ -34,7 +35,11 @@ PLATFORMS: Final = board(
     ),
     (over_time(ARCH.name, "machine architecture"),),
     (over_time(DISTRO.name, "distribution"),),
-    over_time=tuple(q.nodes_by(name) for name in (RELEASE.name, ARCH.name, DISTRO.name)),
+    *SERVER_ROWS,
+    over_time=(
+        *(q.nodes_by(name) for name in (RELEASE.name, ARCH.name, DISTRO.name)),
+        *SERVER_TABLES,
+    ),
 )
 
 CHANNELS: Final = board(

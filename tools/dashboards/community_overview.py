@@ -14,6 +14,7 @@ from collector.schema import (
 from tools.dashboards import queries as q
 from tools.dashboards.colours import painted
 from tools.dashboards.community_parts import NODES, board, fixed, now, over_time
+from tools.dashboards.community_servers import SAMPLE_ROW
 from tools.dashboards.kinds import (
     NOT_COUNTED,
     WHOLE_ONLY,
@@ -114,6 +115,7 @@ OVERVIEW: Final = board(
             no_value="no complete day yet",
         ),
     ),
+    SAMPLE_ROW,
     (
         lines(
             "Nodes, each day",
