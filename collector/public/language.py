@@ -160,6 +160,7 @@ def _markdown() -> MarkdownIt:
     made = MarkdownIt("commonmark", {"html": False}).enable("table")
     for rule in (table_open, table_close, code_block):
         made.add_render_rule(rule.__name__, rule)
+    made.add_render_rule("fence", code_block)
     return made
 
 

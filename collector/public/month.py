@@ -82,7 +82,8 @@ class MonthPage:
     @property
     def name(self) -> str:
         """The month in words, as a heading begins."""
-        return self._lang.month(self.report.first)
+        name = self._lang.month(self.report.first)
+        return name[:1].upper() + name[1:]
 
     def lead(self) -> list[str]:
         """The first sentences: the last day, and what has changed since the first."""

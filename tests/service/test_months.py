@@ -103,7 +103,7 @@ def test_the_page_tells_the_month_in_both_languages_with_three_charts(site: str)
         ),
         (
             "/es/month/2024-10",
-            "octubre de 2024 en números",
+            "Octubre de 2024 en números",
             "aumentos: asl3-2&lt;b&gt; (+30",
         ),
     ):
