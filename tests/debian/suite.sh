@@ -20,4 +20,4 @@ git -c safe.directory='*' -C "$checkout" ls-files -z --cached --others --exclude
 chroot "$root" chown -R tester: /home/tester
 command=${*:-make test}
 echo "suite: $command in Debian $release ($(cat "$root/etc/debian_version"))"
-chroot "$root" su - tester -c "cd checkout && JOBS=${JOBS:-} ${JOBS:+MAKEFLAGS=JOBS=$JOBS} $command"
+chroot "$root" su - tester -c "cd checkout && env ${JOBS:+JOBS=$JOBS} $command"
