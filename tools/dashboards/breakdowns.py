@@ -15,8 +15,8 @@ from collector.schema import OTHER, WEEKLY, Measurement
 from tools.dashboards.model import Json, Source
 from tools.dashboards.variables import asked
 
-MOST_IN_STACK: Final = 10
-"""Named values in a stack: with the rest and `other` a legend of a dozen."""
+MOST_IN_STACK: Final = 12
+"""Named values in a stack, besides the rest and `other`."""
 MOST_BARS: Final = 8
 """Bars of named values, before those of the rest and of `other`."""
 VALUE: Final = "value"
@@ -143,11 +143,11 @@ class Table:
     def greatest(self, source: Source, time: str, most: int = MOST_IN_STACK) -> Json:
         """The hidden variable of the values with the greatest counts in a range.
 
-        The last count of a value weighs four times as much as its peak, so that what is new has a
-        name before it is as great as what has been.
+        A value weighs what it counts in all days, and a hundred times its last count, so that what
+        is new has a name before it is as great as what has been.
         """
         weights = (
-            f'SELECT max("{self.unit}") + 4 * last("{self.unit}") AS "weight"'
+            f'SELECT sum("{self.unit}") + 100 * last("{self.unit}") AS "weight"'
             f' {self._from(time, self._named)} GROUP BY "{self.split}"'
         )
         statement = (

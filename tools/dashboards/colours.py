@@ -66,7 +66,8 @@ _NAMED: Final = {
     REGISTRATION.name: one_each("http", "iax", "both"),
     UPTIME: one_each(*UPTIMES),
     KERNEL: one_each(*(f"Linux {series}" for series in _KERNELS)),
-    ASTERISK_VERSION.name: one_each("GIT", "SVN"),
+    # No release, like `unknown`.
+    ASTERISK_VERSION.name: dict.fromkeys(("GIT", "SVN"), PLAIN),
 }
 _VERSIONS: Final = {
     ASL_VERSION.name: (
