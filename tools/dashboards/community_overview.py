@@ -24,7 +24,6 @@ from tools.dashboards.kinds import (
 )
 from tools.dashboards.palette import RING
 
-_SIZE: Final = 34
 _LOW: Final = 3
 _BLUE, _GREEN, _AMBER, _PURPLE = RING[0], RING[8], RING[6], RING[7]
 
@@ -42,7 +41,6 @@ OVERVIEW: Final = board(
             colour=_BLUE,
             height=_LOW,
             line=False,
-            size=_SIZE,
             no_value=NOT_COUNTED,
         ),
         stat(
@@ -56,7 +54,6 @@ OVERVIEW: Final = board(
             colour=_BLUE,
             height=_LOW,
             line=False,
-            size=_SIZE,
             no_value=NOT_COUNTED,
         ),
         *(
@@ -70,7 +67,6 @@ OVERVIEW: Final = board(
                 unit="percent",
                 height=_LOW,
                 line=False,
-                size=_SIZE,
                 no_value=NOT_COUNTED,
                 steps=((None, _AMBER), (-5, "text"), (5, _GREEN)),
                 defaults={"decimals": 1},
@@ -85,7 +81,6 @@ OVERVIEW: Final = board(
             colour=_GREEN,
             height=_LOW,
             line=False,
-            size=_SIZE,
             no_value=WHOLE_ONLY,
         ),
         stat(
@@ -96,7 +91,6 @@ OVERVIEW: Final = board(
             colour=_AMBER,
             height=_LOW,
             line=False,
-            size=_SIZE,
             no_value=WHOLE_ONLY,
         ),
         stat(
@@ -110,7 +104,6 @@ OVERVIEW: Final = board(
             colour="text",
             height=_LOW,
             line=False,
-            size=24,
             fields="/^Time$/",
             no_value="no complete day yet",
         ),
@@ -172,7 +165,7 @@ OVERVIEW: Final = board(
             height=7,
             colour="text",
             line=False,
-            size=_SIZE,
+            size=22,
             no_value=WHOLE_ONLY,
         ),
     ),

@@ -8,7 +8,7 @@ from collector.schema import ASL_VERSION, ASTERISK_VERSION
 from tools.dashboards import adoption
 from tools.dashboards import queries as q
 from tools.dashboards.community_parts import board, now, on_log, over_time
-from tools.dashboards.kinds import WHOLE_ONLY, daily, table
+from tools.dashboards.kinds import daily, table
 
 _ASL: Final = "AllStarLink version"
 _ASTERISK: Final = "Asterisk version"
@@ -42,7 +42,7 @@ VERSIONS: Final = board(
             height=9,
             names={"from_version": "from", "to_version": "to", "nodes": "nodes"},
             sort="nodes",
-            no_value=WHOLE_ONLY,
+            no_value="no changes, or not the whole network",
         ),
         table(
             "Nodes on the oldest versions, last full day",
