@@ -27,7 +27,6 @@ _SERVERS: Final = "Servers that reported on the last complete day, each by its l
 _TALL: Final = 11
 _DAYS: Final = "suffix: days"
 _LOW: Final = 3
-_SIZE: Final = 34
 _HOURS: Final = 24
 _NO_LIST: Final = "no node list in use"
 
@@ -111,7 +110,7 @@ SERVER_ROWS: Final = (
             unit=_DAYS,
             colour=RING[0],
             line=False,
-            size=_SIZE,
+            size=22,
             no_value=WHOLE_ONLY,
             defaults={"decimals": 1},
         ),
@@ -178,7 +177,6 @@ SAMPLE_ROW: Final = (
         height=_LOW,
         colour="text",
         line=False,
-        size=_SIZE,
         no_value=_NO_LIST,
     ),
     stat(
@@ -195,7 +193,6 @@ SAMPLE_ROW: Final = (
         unit="percent",
         colour=RING[0],
         line=False,
-        size=_SIZE,
         no_value=_NO_LIST,
         defaults={"decimals": 1},
     ),
@@ -208,7 +205,6 @@ SAMPLE_ROW: Final = (
         height=_LOW,
         colour="text",
         line=False,
-        size=_SIZE,
         no_value="few or none",
     ),
 )
