@@ -7,9 +7,13 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from collector.backup.manifest import read_manifest
+from collector.backup.restore import Restore
+from collector.backup.save import save
 from collector.months.stored import read_report, stored_months
 from collector.parts import other_days_of
 from collector.rollup.months import Months
@@ -74,6 +78,24 @@ async def test_a_month_is_made_once_and_stays_when_its_days_change_or_expire(
     async with influx_of(databases) as influx:
         assert await read_report(influx, OCTOBER) == before
         assert await read_report(influx, date(2024, 8, 1)) is None
+
+
+async def test_a_backup_brings_a_month_back_as_it_was(databases: Databases, tmp_path: Path) -> None:
+    network = Network(databases)
+    network.create()
+    network.publish(lines(OCTOBER, date(2024, 10, 31)))
+    await made(databases)
+    directory = tmp_path / "backup"
+    async with influx_of(databases) as influx:
+        before = await read_report(influx, OCTOBER)
+        assert before is not None
+        await save(influx, directory, settings={}, key=None, progress=lambda *_: None)
+        databases.server.drop(databases.daily)
+        databases.server.create(databases.daily)
+        restore = Restore(influx, directory, read_manifest(directory), lambda *_: None)
+        await restore.write(await restore.compare())
+        assert await read_report(influx, OCTOBER) == before
+    assert await made(databases) == [OCTOBER]
 
 
 async def test_the_rollup_makes_months_after_the_days_and_their_events(
