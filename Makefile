@@ -22,7 +22,7 @@ APART = -n $(JOBS) --dist loadfile --no-loadscope-reorder -rsxfE
 SEED := $(or $(SEED),$(shell date +%s))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo check test test-debian13 long chaos hostile audit lint format bench dashboards deb deb-test lock clean
+.PHONY: help setup dev demo pictures check test test-debian13 long chaos hostile audit lint format bench dashboards deb deb-test lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -36,6 +36,9 @@ dev: ## The same, with the tools for tests and checks
 
 demo: setup ## Show the whole product with simulated senders; Ctrl-C stops it (STORY=outage breaks it)
 	@$(BIN)/python -m tools.demo $(if $(STORY),--story $(STORY))
+
+pictures: dev ## Take the README's pictures of a demo, with chromium; of Grafana where one is found
+	$(BIN)/python -m tools.demo.taking
 
 check: lint ## Lint, and run the tests that need no server: what to run after each change
 	$(BIN)/python -m pytest tests/unit -n $(JOBS) -q -rsxfE

@@ -256,7 +256,8 @@ async def _show_dashboards(
             await asyncio.to_thread(inner.close)
 
         stack.push_async_callback(end)
-        screen.say(f"  {kind} Grafana: {await asyncio.shield(starting)}")
+        watching.grafanas[kind] = await asyncio.shield(starting)
+        screen.say(f"  {kind} Grafana: {watching.grafanas[kind]}")
 
 
 async def _until_one_ends(place: Place, telling: Coroutine[None, None, None]) -> None:

@@ -57,7 +57,7 @@ class Serving:
         self._process = start_child(
             [sys.executable, "-m", "collector", "serve"],
             log=self.log,
-            environment=outside | self._environment(),
+            environment=outside | self.environment_of(self.settings),
             # It drains its outbox at the end.
             at_end=signal.SIGTERM,
         )
@@ -81,10 +81,11 @@ class Serving:
         tail = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
         return ServeError(f"The collector {how}. Its log:\n{tail}")
 
-    def _environment(self) -> dict[str, str]:
+    @staticmethod
+    def environment_of(settings: Settings) -> dict[str, str]:
         """The settings as variables; `shown` hides those that are secrets."""
-        secrets = {variable(n): getattr(self.settings, n).get_secret_value() for n in SECRETS}
-        return shown(self.settings) | secrets
+        secrets = {variable(n): getattr(settings, n).get_secret_value() for n in SECRETS}
+        return shown(settings) | secrets
 
     async def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _READY_S

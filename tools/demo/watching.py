@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +29,14 @@ _CONFIG: Final = Path(__file__).resolve().parents[2] / "deploy/prometheus/promet
 
 @dataclass(frozen=True)
 class Watching:
-    """The servers that dashboards and alerts ask; `prometheus` is None where there is none."""
+    """The servers that dashboards and alerts ask; `prometheus` is None where there is none.
+
+    `grafanas` are the URLs of the Grafanas that run, by kind: `community`, `ops`.
+    """
 
     prometheus: EmbeddedPrometheus | None
     sources: Sources
+    grafanas: dict[str, str] = field(default_factory=dict)
 
     def rules(self) -> list[Provisioned]:
         """The alert rules whose servers run."""
