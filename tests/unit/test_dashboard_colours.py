@@ -14,7 +14,7 @@ from random import Random
 
 from coloraide import Color
 
-from tools.dashboards.asked import COMMUNITY, LIBRENMS, Json, boards
+from tools.dashboards.asked import COMMUNITY, LIBRENMS, OPS, Json, boards
 from tools.dashboards.palette import GREY, PALE, PLAIN, RING
 from tools.simulation.catalogue import RELEASES
 
@@ -268,3 +268,16 @@ def test_the_rest_and_other_are_two_greys() -> None:
                 or panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "percent"
             ):
                 assert colour_of(panel, name) == PALE
+
+
+def test_colours_of_the_operators_are_of_the_ring() -> None:
+    seen: set[str] = set()
+    for board in boards(OPS):
+        for panel in board["panels"]:
+            fields = panel.get("fieldConfig", {"overrides": []})
+            for override in fields["overrides"]:
+                for each in override["properties"]:
+                    if each["id"] == "color":
+                        seen.add(each["value"]["fixedColor"])
+    assert seen <= {*RING, PALE}
+    assert len(seen) > 7

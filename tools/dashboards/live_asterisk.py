@@ -25,16 +25,11 @@ from tools.dashboards.live_dialplan import ROW as DIALPLAN
 from tools.dashboards.live_dialplan import VARIABLES
 from tools.dashboards.live_host import ROWS as HOST
 from tools.dashboards.live_parts import (
-    BLUE,
     CHOSEN,
     GAP_MS,
-    GREEN,
-    GREY,
     MOST_SERIES,
     NOW,
-    ORANGE,
     RECENT,
-    RED,
     apart,
     drawn,
     figure,
@@ -48,6 +43,7 @@ from tools.dashboards.live_parts import (
     summed,
     total_now,
 )
+from tools.dashboards.meanings import BLUE, GREEN, GREY, ORANGE, RED
 from tools.dashboards.model import Override, Panel
 
 _ENDED: Final = "\"name\" = 'channels.calltime'"

@@ -10,12 +10,7 @@ from tools.dashboards.colours import painted
 from tools.dashboards.kinds import bars
 from tools.dashboards.live_calls import UNCOUNTED
 from tools.dashboards.live_parts import (
-    BLUE,
-    GREEN,
-    GREY,
     LAST_HOUR,
-    ORANGE,
-    RED,
     drawn,
     each,
     figure,
@@ -24,6 +19,7 @@ from tools.dashboards.live_parts import (
     per_minute,
     source,
 )
+from tools.dashboards.meanings import BLUE, GREEN, GREY, MAUVE, ORANGE, PURPLE, RED, TEAL
 from tools.dashboards.model import Override, Panel
 
 _HARMLESS: Final = '"kind" !~ /^(SuccessfulAuth|ChallengeSent)$/'
@@ -31,11 +27,11 @@ _LATER: Final = "1m"
 _SUCCEEDED: Final = "\"kind\" = 'SuccessfulAuth'"
 _KINDS: Final = (
     painted("InvalidPassword", RED),
-    painted("ChallengeResponseFailed", "#b877d9"),
+    painted("ChallengeResponseFailed", PURPLE),
     painted("InvalidAccountID", ORANGE),
     painted("FailedACL", BLUE),
-    painted("RequestNotAllowed", "#f2cc0c"),
-    painted("RequestBadFormat", "#37b5b6"),
+    painted("RequestNotAllowed", MAUVE),
+    painted("RequestBadFormat", TEAL),
     painted("ChallengeSent", GREY),
     painted("SuccessfulAuth", GREEN),
 )

@@ -9,15 +9,10 @@ from collector.schema.ami import AMI_TRAFFIC, CALLS, CONFERENCES, DTMF, USER_EVE
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import bars
 from tools.dashboards.live_parts import (
-    BLUE,
-    GREEN,
-    GREY,
     LAST_HOUR,
     MOST_SERIES,
     NOW,
-    ORANGE,
     RECENT,
-    RED,
     apart,
     drawn,
     each,
@@ -34,6 +29,7 @@ from tools.dashboards.live_parts import (
     summed,
     total_now,
 )
+from tools.dashboards.meanings import BLUE, GREEN, GREY, MAUVE, ORANGE, PURPLE, RED
 from tools.dashboards.model import ASTERISK_LIVE, Override
 from tools.dashboards.variables import asked
 
@@ -45,10 +41,10 @@ _FAILED: Final = "\"outcome\" = 'failed'"
 OUTCOMES: Final = (
     painted("answered", GREEN),
     painted("busy", ORANGE),
-    painted("no_answer", "#f2cc0c"),
+    painted("no_answer", MAUVE),
     painted("cancelled", GREY),
     painted("failed", RED),
-    painted("lost", "#b877d9"),
+    painted("lost", PURPLE),
 )
 """One colour for each way in which a call ends."""
 DIRECTIONS: Final = (

@@ -13,6 +13,7 @@ from collector.schema.live import ASTERISK, UNCERTAIN
 from tools.dashboards.axes import of_counts
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import lines, stat
+from tools.dashboards.meanings import GREEN, ORANGE, RED
 from tools.dashboards.model import ASTERISK_LIVE, Dashboard, Json, Override, Panel, Target
 from tools.dashboards.variables import asked
 
@@ -34,12 +35,6 @@ RECENT: Final = "time > ${__to}ms - 15m AND time <= ${__to}ms"
 LAST_HOUR: Final = "time > ${__to}ms - 1h AND time <= ${__to}ms"
 """Its last hour."""
 _EACH: Final = "GROUP BY time($__interval)"
-
-GREEN: Final = "#73bf69"
-RED: Final = "#f2495c"
-ORANGE: Final = "#ff9830"
-BLUE: Final = "#5794f2"
-GREY: Final = "#9fa3ad"
 
 MAY_BE_WRONG: Final = ", may be wrong"
 """End of the name of a series of values that may be wrong."""

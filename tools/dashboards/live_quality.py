@@ -11,14 +11,9 @@ from tools.dashboards.alerts_bounds import LOSS_BOUND
 from tools.dashboards.colours import painted
 from tools.dashboards.live_calls import OUTCOMES, UNCOUNTED
 from tools.dashboards.live_parts import (
-    BLUE,
-    GREEN,
-    GREY,
     MOST_SERIES,
     NOW,
-    ORANGE,
     RECENT,
-    RED,
     drawn,
     figure,
     live,
@@ -30,6 +25,7 @@ from tools.dashboards.live_parts import (
     summed,
     total_now,
 )
+from tools.dashboards.meanings import BLUE, DARK_BLUE, GREEN, GREY, MAUVE, ORANGE, PURPLE, RED, TEAL
 from tools.dashboards.model import ASTERISK_LIVE, Panel
 from tools.dashboards.variables import asked
 
@@ -46,10 +42,10 @@ _STATES: Final = (
     painted("unknown", GREY),
     painted("Unknown", GREY),
     painted("Auth Sent", BLUE),
-    painted("Request Sent", "#8ab8ff"),
-    painted("Timeout", "#b877d9"),
-    painted("No Authentication", "#f2cc0c"),
-    painted("Stopped", "#37b5b6"),
+    painted("Request Sent", DARK_BLUE),
+    painted("Timeout", PURPLE),
+    painted("No Authentication", MAUVE),
+    painted("Stopped", TEAL),
 )
 
 

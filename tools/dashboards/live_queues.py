@@ -11,14 +11,9 @@ from tools.dashboards.colours import painted
 from tools.dashboards.kinds import table
 from tools.dashboards.live_calls import UNCOUNTED
 from tools.dashboards.live_parts import (
-    BLUE,
-    GREEN,
-    GREY,
     LAST_HOUR,
     MOST_SERIES,
     NOW,
-    ORANGE,
-    RED,
     apart,
     drawn,
     figure,
@@ -31,6 +26,7 @@ from tools.dashboards.live_parts import (
     source,
     summed,
 )
+from tools.dashboards.meanings import BLUE, DARK_BLUE, GREEN, GREY, MAUVE, ORANGE, PURPLE, RED
 from tools.dashboards.model import ASTERISK_LIVE, Override, Panel, Target
 from tools.dashboards.variables import asked
 
@@ -44,11 +40,11 @@ _QUARTER: Final = "15m"
 _DARK: Final = {"green": "#37872d", "orange": "#b86200", "red": "#c4162a", "blue": "#1f60c4"}
 _STATES: Final = (
     painted("available", GREEN),
-    painted("ringing", "#f2cc0c"),
+    painted("ringing", MAUVE),
     painted("in_use", BLUE),
-    painted("on_hold", "#8ab8ff"),
+    painted("on_hold", DARK_BLUE),
     painted("busy", ORANGE),
-    painted("paused", "#b877d9"),
+    painted("paused", PURPLE),
     painted("unavailable", RED),
     painted("unknown", GREY),
 )
@@ -212,7 +208,7 @@ QUEUES_BOARD: Final = live_board(
                 painted("gave up", RED),
                 painted("time was over", ORANGE),
                 painted("left by a key", BLUE),
-                painted("lost", "#b877d9"),
+                painted("lost", PURPLE),
             ),
             stacked=True,
             interval=_LATER,

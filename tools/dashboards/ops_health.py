@@ -14,6 +14,7 @@ from collector.schema import (
 from tools.dashboards.axes import counts
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import daily, lines, table
+from tools.dashboards.meanings import BLUE, GREY, ORANGE
 from tools.dashboards.model import Dashboard, Override
 from tools.dashboards.ops_objectives import FIGURES as BUDGETS
 from tools.dashboards.ops_objectives import ROW as OBJECTIVES
@@ -34,7 +35,7 @@ from tools.dashboards.queries import DONE, LAST_DAY, OVER
 _EXPECTED: Final = Override(
     "byName",
     "expected",
-    {"color": {"mode": "fixed", "fixedColor": "#9fa3ad"}, "custom.fillOpacity": 0},
+    {"color": {"mode": "fixed", "fixedColor": GREY}, "custom.fillOpacity": 0},
 )
 
 HEALTH: Final = Dashboard(
@@ -120,7 +121,7 @@ HEALTH: Final = Dashboard(
                 " before. The hour under way is not there.",
                 (hourly("reports", "reports"), hourly("expected_reports", "expected")),
                 width=12,
-                overrides=(painted("reports", "#5794f2"), _EXPECTED),
+                overrides=(painted("reports", BLUE), _EXPECTED),
                 no_value="no hour is counted yet",
             ),
             lines(
@@ -129,7 +130,7 @@ HEALTH: Final = Dashboard(
                 " hour in the 7 days before.",
                 (hourly("nodes_24h", "nodes"), hourly("expected_nodes_24h", "expected")),
                 width=12,
-                overrides=(painted("nodes", "#5794f2"), _EXPECTED),
+                overrides=(painted("nodes", BLUE), _EXPECTED),
                 no_value="no hour is counted yet",
             ),
         ),
@@ -157,7 +158,7 @@ HEALTH: Final = Dashboard(
                 ),
                 width=8,
                 unit="s",
-                overrides=(painted("half under", GOOD), painted("95 % under", "#ff9830")),
+                overrides=(painted("half under", GOOD), painted("95 % under", ORANGE)),
                 no_value="no day was computed",
             ),
             counts(

@@ -7,6 +7,7 @@ from typing import Final
 from tools.dashboards.axes import counts
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import lines
+from tools.dashboards.meanings import GREY, ORANGE
 from tools.dashboards.model import PROMETHEUS, Dashboard, Override, Panel, Target
 from tools.dashboards.ops_live import ROW as ASTERISK
 from tools.dashboards.ops_parts import (
@@ -25,7 +26,7 @@ from tools.dashboards.ops_parts import (
 
 THREE: Final = (
     painted("half under", GOOD),
-    painted("95 % under", "#ff9830"),
+    painted("95 % under", ORANGE),
     painted("99 % under", BAD),
 )
 """Colours of the quantiles of a time."""
@@ -155,8 +156,8 @@ INTAKE: Final = Dashboard(
                 no_value=NOT_MEASURED,
                 overrides=(
                     painted("stored", GOOD),
-                    painted("private", "#9fa3ad"),
-                    painted("unlisted", "#ff9830"),
+                    painted("private", GREY),
+                    painted("unlisted", ORANGE),
                 ),
             ),
             counts(

@@ -7,6 +7,7 @@ from typing import Final
 from tools.dashboards import slo
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import lines
+from tools.dashboards.meanings import ORANGE, PURPLE, RED
 from tools.dashboards.model import Panel
 from tools.dashboards.ops_parts import figure, prom
 
@@ -61,9 +62,9 @@ ROW: Final = (
         height=7,
         unit="none",
         overrides=(
-            painted("accepted, 1 h", "#f2495c"),
-            painted("accepted, 6 h", "#ff9830"),
-            painted("fresh, 6 h", "#b877d9"),
+            painted("accepted, 1 h", RED),
+            painted("accepted, 6 h", ORANGE),
+            painted("fresh, 6 h", PURPLE),
         ),
         fill=0,
         no_value="not measured yet",

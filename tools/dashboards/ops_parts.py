@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from collector.schema import HOURLY_USAGE
 from tools.dashboards.kinds import COUNT, daily, stat
+from tools.dashboards.meanings import GREEN, RED
 from tools.dashboards.model import PROMETHEUS, Override, Panel, Target
 
 TAG: Final = "collector"
 LAST_DAY_AND_NOW: Final = ("now-24h", "now")
-GOOD: Final = "#73bf69"
-BAD: Final = "#f2495c"
+GOOD: Final = GREEN
+BAD: Final = RED
 ALARM: Final[tuple[tuple[float | None, str], ...]] = ((None, "green"), (1, "red"))
 
 

@@ -10,6 +10,7 @@ from collector.schema import (
 )
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import daily, lines, stat
+from tools.dashboards.meanings import BLUE, ORANGE
 from tools.dashboards.model import USAGE_RAW, Dashboard, Override, Target
 from tools.dashboards.ops_parts import (
     BAD,
@@ -88,7 +89,7 @@ STORAGE: Final = Dashboard(
                         "byName",
                         "outbox",
                         {
-                            "color": {"mode": "fixed", "fixedColor": "#5794f2"},
+                            "color": {"mode": "fixed", "fixedColor": BLUE},
                             "custom.axisPlacement": "right",
                             "custom.fillOpacity": 0,
                         },
@@ -115,12 +116,12 @@ STORAGE: Final = Dashboard(
                 width=12,
                 step=True,
                 overrides=(
-                    painted("raw", "#5794f2"),
+                    painted("raw", BLUE),
                     Override(
                         "byName",
                         "counted",
                         {
-                            "color": {"mode": "fixed", "fixedColor": "#ff9830"},
+                            "color": {"mode": "fixed", "fixedColor": ORANGE},
                             "custom.fillOpacity": 0,
                             "custom.lineStyle": {"fill": "dash", "dash": [6, 6]},
                         },

@@ -15,6 +15,7 @@ from collector.schema.telemetrics import TELEMETRICS_RECORD
 from tools.dashboards.axes import counts
 from tools.dashboards.colours import painted
 from tools.dashboards.kinds import bars, lines, stat, table
+from tools.dashboards.meanings import BLUE, GREY, ORANGE, RED
 from tools.dashboards.model import (
     RECORDS,
     TELEMETRICS,
@@ -58,10 +59,10 @@ _LEAST_PX: Final = {
 _NUMBER_PX: Final = 90
 """Width of a column of numbers, so that names have the rest."""
 _SEVERITIES: Final = {
-    "1": ("1 low", "#9fa3ad"),
-    "2": ("2 medium", "#5794f2"),
-    "3": ("3 high", "#ff9830"),
-    "4": ("4 critical", "#f2495c"),
+    "1": ("1 low", GREY),
+    "2": ("2 medium", BLUE),
+    "3": ("3 high", ORANGE),
+    "4": ("4 critical", RED),
 }
 _WITHIN: Final = "$__unixEpochNanoFilter(r.stamp)"
 _DAY: Final = "$__unixEpochNanoGroup(r.stamp, '1d')"
