@@ -89,7 +89,10 @@ def test_state_and_influxdb_of_a_release_are_taken_over_whole(
     )
     # What was published stays, and what was queued can be done.
     after = published_days(databases)
-    assert {key: after.get(key) for key in published} == published
+    for key, rows in published.items():
+        # A later version may add fields to a day.
+        assert all(any(row.items() <= new.items() for new in after[key]) for row in rows), key
+        assert len(after[key]) == len(rows), key
     assert command(settings, "my-data", "release", "--all").code == 0
     eventually(lambda: not any(own_reports(databases, number) for number in QUEUED))
 
@@ -147,5 +150,6 @@ def published_days(databases: Databases) -> dict[str, list[Row]]:
     for measurement in ("daily_usage", "daily_nodes", "daily_servers", "daily_packages"):
         for row in query(f"SELECT * FROM {measurement}", daily):
             if row["time"] in days:
-                found.setdefault(f"{measurement} {row['time'] // DAY}", []).append(row)
-    return {key: sorted(rows, key=str) for key, rows in found.items()}
+                own = {name: value for name, value in row.items() if value is not None}
+                found.setdefault(f"{measurement} {row['time'] // DAY}", []).append(own)
+    return found
