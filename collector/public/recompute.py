@@ -145,5 +145,6 @@ upgrades = {("other", "other") if t[3] == "other" else t[3]: n for t, n in count
 
 downloads = {"daily": {(name,): n for name, n in daily.items()}, "daily/nodes": by_node}
 downloads |= {"daily/servers": by_server, "daily/packages": packages, "upgrades": upgrades}
+out = csv.writer(sys.stdout, lineterminator="\n")
 for name, rows in downloads.items():
-    csv.writer(sys.stdout).writerows([name, *texts, n] for texts, n in rows.items())
+    out.writerows([name, *texts, n] for texts, n in rows.items())

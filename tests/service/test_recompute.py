@@ -52,6 +52,8 @@ def recomputed(nodes: Path, servers: Path, day: int, k: int) -> set[tuple[str, .
         check=False,
     )
     assert run.returncode == 0, run.stderr
+    # Lines end as those of the downloads do, so that `diff` compares them.
+    assert "\r" not in run.stdout
     rows = [tuple(row) for row in csv.reader(io.StringIO(run.stdout))]
     assert len(set(rows)) == len(rows)
     return set(rows)
