@@ -72,7 +72,7 @@ async def empty_in(api: Api, folder: Any, watching: Watching) -> list[str]:
     async with aiohttp.ClientSession() as session:
         for board in boards(folder):
             span = span_of(board, now)
-            variables = await variables_of(session, board, watching.sources)
+            variables = await variables_of(session, board, watching.sources, span)
             for panel in board["panels"]:
                 asked = list(queries({**board, "panels": [panel]}))
                 interval = interval_of(span, panel.get("interval") or "")

@@ -66,13 +66,13 @@ class Shot:
 
 
 def shots(place: Place, watching: Watching, month: str) -> list[Shot]:
-    """The pictures to take of a demo; `month` is the path of a month's page, or empty."""
+    """The pictures to take of a demo; `month` is the address of a month's page, or empty."""
     found = [
         Shot("page", f"{place.base}/", 1280, 860),
         Shot("phone", f"{place.base}/", 390, 844),
     ]
     if month:
-        found.append(Shot("month", f"{place.base}{month}", 1280, 860))
+        found.append(Shot("month", month, 1280, 860))
     admin = {"Authorization": "Basic " + base64.b64encode(b"admin:admin").decode()}
     for kind, name, board in (
         ("community", "overview", "usage-overview"),
@@ -103,14 +103,12 @@ async def take(place: Place, watching: Watching, folder: Path) -> None:
 
 
 async def _newest_month(browser: Browser, place: Place) -> str:
-    """The path of the newest month's page; empty if there is none."""
+    """The address of the newest month's page; empty if there is none."""
     page = await browser.new_page()
     await page.goto(f"{place.base}/{MONTHS}")
-    paths = await page.eval_on_selector_all(
-        "main a", "links => links.map(link => link.getAttribute('href'))"
-    )
+    links = await page.eval_on_selector_all("main a", "links => links.map(link => link.href)")
     await page.close()
-    months = [path for path in paths if re.fullmatch(rf"/{MONTHS}/\d{{4}}-\d\d", path)]
+    months = [link for link in links if re.search(rf"/{MONTHS}/\d{{4}}-\d\d$", link)]
     return max(months, default="")
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 
-from tools.dashboards.asked import Json, Query, Span, boards, filled, queries
+from tools.dashboards.asked import Json, Query, Span, boards, filled, hidden, queries
 from tools.dashboards.variables import ANY
 from tools.watch.sources import Sources
 
 _POINTS: Final = 500
+_HIDDEN: Final = 2
+"""Grafana's mark of a variable that no menu shows."""
 _STEPS_S: Final = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 _UNITS: Final = {
     "m": timedelta(minutes=1),
@@ -65,23 +67,52 @@ def interval_of(span: Span, least: str) -> str:
     return f"{max(floor, next((step for step in _STEPS_S if step >= wanted), 86_400))}s"
 
 
+class _Unasked(Exception):
+    """A query whose answer is not known yet."""
+
+
 async def variables_of(
-    session: aiohttp.ClientSession, board: Json, sources: Sources
+    session: aiohttp.ClientSession, board: Json, sources: Sources, span: Span
 ) -> Mapping[str, str]:
     """The variables of a dashboard as it opens; those whose default is not there get the first."""
-    chosen: dict[str, str] = {}
+    told: dict[str, str] = {}
+    answers: dict[str, list[str]] = {}
+
+    def ask(text: str) -> Sequence[str]:
+        try:
+            return answers[text]
+        except KeyError:
+            raise _Unasked(text) from None
+
+    source = next((each["datasource"]["uid"] for each in _queried(board)), "")
     for each in board["templating"]["list"]:
+        if each["hide"] == _HIDDEN:
+            continue
         name, current = each["name"], each["current"]["value"]
-        chosen[name] = each.get("allValue") or current
+        told[name] = each.get("allValue") or current
         if each["type"] != "query" or each.get("allValue") == ANY:
             continue
-        span = Span(0, int(datetime.now(UTC).timestamp() * 1000))
-        text = filled(each["query"], chosen, span)
-        rows = await sources.influx(session, each["datasource"]["uid"], text)
-        values = [row[-1] for one in rows for row in one["values"]]
+        values = await _second_column(session, sources, source, filled(each["query"], told, span))
         if values and current not in values:
-            chosen[name] = values[0]
-    return chosen
+            told[name] = values[0]
+    while True:
+        try:
+            return hidden(board, told, span, ask)
+        except _Unasked as unasked:
+            (text,) = unasked.args
+            answers[text] = await _second_column(session, sources, source, text)
+
+
+def _queried(board: Json) -> list[Json]:
+    return [each for each in board["templating"]["list"] if each["type"] == "query"]
+
+
+async def _second_column(
+    session: aiohttp.ClientSession, sources: Sources, source: str, text: str
+) -> list[str]:
+    """A variable's values: the second column of its query's rows."""
+    rows = await sources.influx(session, source, text)
+    return [str(row[1]) for one in rows for row in one["values"]]
 
 
 async def empty_panels(
@@ -91,7 +122,7 @@ async def empty_panels(
     found: list[Empty] = []
     for board in boards(folder):
         span = span_of(board, now)
-        variables = await variables_of(session, board, sources)
+        variables = await variables_of(session, board, sources, span)
         for panel in board["panels"]:
             asked = list(queries({**board, "panels": [panel]}))
             interval = interval_of(span, panel.get("interval") or "")
