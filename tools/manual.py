@@ -37,7 +37,7 @@ _FILES: Final = (
     (
         "/etc/collector/collector.env",
         "The settings of the service, as NAME=VALUE. A command that is run by hand takes them from"
-        " its own environment.",
+        " its own environment; the command of Debian's package takes from here what is not there.",
     ),
     (
         "/var/lib/collector",
