@@ -106,7 +106,10 @@ def asl3_usage(
     from collector.history.asl3_usage import SourceTables
 
     if bool(dsn) + (dump is not None) + (web_ini is not None) > 1:
-        raise typer.BadParameter("give one of them", param_hint="--dsn / --dump / --web-ini")
+        raise typer.BadParameter(
+            "give --dsn or --dump or --web-ini, one of them",
+            param_hint="--dsn / --dump / --web-ini",
+        )
     if dump is not None and dump != _STDIN and (not dump.exists() or dump.is_dir()):
         raise typer.BadParameter(f"file {str(dump)!r} does not exist", param_hint="--dump")
     doubts: list[str] = []
@@ -160,7 +163,7 @@ def _of_web_ini(path: Path | None) -> Dsn:
     except FileNotFoundError:
         if path is None:
             raise typer.BadParameter(
-                f"give one of them: there is no {_WEB_INI} of ASL3-Usage on this machine",
+                f"give --dsn or --dump: there is no {_WEB_INI} of ASL3-Usage on this machine",
                 param_hint="--dsn / --dump / --web-ini",
             ) from None
         raise typer.BadParameter(

@@ -761,7 +761,7 @@ def test_settings_that_name_no_database_are_refused_in_words(
     assert "does not exist" in importer.refused("--web-ini", tmp_path / "nothing")
     monkeypatch.setattr("collector.cli.import_._WEB_INI", tmp_path / "nothing")
     assert "there is no" in importer.refused()
-    assert "give one of them" in importer.refused("--web-ini", ini, "--dsn", "mysql://u@h/db")
+    assert "one of them" in importer.refused("--web-ini", ini, "--dsn", "mysql://u@h/db")
 
 
 def test_defaults_of_a_web_ini_are_the_old_servers() -> None:
