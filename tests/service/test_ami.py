@@ -139,7 +139,7 @@ async def test_an_asterisk_that_leaves_the_file_leaves_series_and_metrics(
             await asyncio.to_thread(eventually, lambda: bool(points("one") and points("other")))
             refused = 'collector_ami_refused_total{asterisk="other",question="CoreStatus"} 1.0'
             # Points come before the answer to this question.
-            while refused not in await metrics(at):
+            while refused not in await metrics(at):  # noqa: ASYNC110 - asked over HTTP
                 await asyncio.sleep(0.05)
             write(file, "[broken")
             at.reload()
