@@ -242,8 +242,8 @@ async def test_command_waits_for_its_turn_and_says_so(
     with await SharedLock(state_dir / ROLLUP_LOCK).take():
         done = await to_thread(command, environment, *chosen, "--wait", "1s")
         assert done.code == 1
-        assert "waiting for at most 1s" in done.err
-        assert "still at work on the series" in done.err
+        assert "waiting for up to 1s" in done.err
+        assert "still computing or erasing" in done.err
         assert not network.found("daily_usage")
     done = await to_thread(command, environment, *chosen)
     assert "waiting" not in done.err
