@@ -163,7 +163,8 @@ def test_each_capture_sent_at_once_is_stored_as_it_is_counted(
     several = {"statsd_timer", "pjsip_rtt", "pjsip_rtt_all", "statsd_set"}
     for name, oracle in oracles.items():
         for point in oracle.flush(time.time_ns()):
-            if point.measurement == STATSD_TRAFFIC.name:
+            # Times of arrival decide where a gauge starts anew, so only certain ones are compared.
+            if point.measurement == STATSD_TRAFFIC.name or point.fields.get(UNCERTAIN):
                 continue
             tags = tuple(point.tags[tag] for tag in sorted(point.tags) if tag != "asterisk")
             for field in ("count", "value"):
@@ -275,7 +276,7 @@ def test_kill_9_at_any_moment_loses_a_second_at_most_stores_nothing_twice_and_ma
 
 GAUGES = {one.name: one.fields[0].name for one in STATSD_MEASUREMENTS if MAY_BE_WRONG in one.fields}
 """Each measurement of gauges, and its field."""
-REPLAY_S = length.repeat(5, 10)
+REPLAY_S = 10.0
 """How long the captures, of half an hour together, take when they are replayed at once."""
 
 

@@ -32,7 +32,7 @@ from tests.command import command
 from tests.conftest import Databases, StartServe
 from tests.length import repeat, seed
 from tests.records import record_of
-from tests.sender import encoded, eventually, report
+from tests.sender import encoded, eventually, report, until
 
 CASES = Path(__file__).parents[1] / "cases" / "telemetrics"
 FROM_CLIENT = json.loads((CASES / "client-2.4.3.json").read_text())
@@ -369,8 +369,13 @@ async def test_records_wait_while_one_store_is_away_and_the_other_gets_its_own(
             ),
         )
         with OutboxFile(settings.state_dir / FILE) as file:
-            waiting = file.stats().waiting
-        assert (waiting[Queue.INFLUX].reports, waiting[Queue.RECORDS].reports) == (0, 5)
+
+            def waiting() -> tuple[int, int]:
+                found = file.stats().waiting
+                return found[Queue.INFLUX].reports, found[Queue.RECORDS].reports
+
+            # InfluxDB has them a moment before they are acknowledged.
+            await until(lambda: waiting() == (0, 5))
     gone = settings.model_copy(update={"influx_url": "http://127.0.0.1:9"})
     async with serving(gone) as session:
         for _ in range(5):

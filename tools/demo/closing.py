@@ -75,7 +75,7 @@ def say_how_it_goes_on(screen: Screen, story: Story) -> None:
     screen.say(
         f"\nReports go on to come: for {minutes:.0f} minutes some servers restart, and report"
     )
-    screen.say("after it. Today is counted every 20 s. `make demo STORY=outage` breaks something.")
+    screen.say("after it. Today is counted every 20 s. `make demo STORY=outage` breaks it.")
 
 
 async def say_alerts(screen: Screen, watching: Watching) -> list[str]:
