@@ -21,6 +21,13 @@ from collector.settings import Settings
 from tests.conftest import Databases, clean_environment
 from tests.sender import Reply
 
+INTEGRATIONS = {
+    "https://shields.io/badges/endpoint-badge",
+    "https://www.home-assistant.io/integrations/rest/",
+    "https://grafana.com/docs/plugins/yesoreyeram-infinity-datasource/latest/",
+}
+"""Addresses of others that /integrations leads to."""
+
 
 def run_collector(
     environment: Mapping[str, str], state: Path, *words: str, module: str = "collector"

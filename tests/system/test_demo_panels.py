@@ -22,7 +22,7 @@ from tools.watch.panels import empty_panels
 # The change over 30 days needs a day 30 days before the last complete one.
 HEALTHY = {"servers": 150, "days": 33}
 # Of fewer servers no alert is sure of silence.
-OUTAGE = {"servers": 300, "days": 10}
+OUTAGE = {"servers": 800, "days": 10}
 
 _MOMENT = "what is recorded has it at some moments alone"
 EMPTY = {
