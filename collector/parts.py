@@ -90,7 +90,7 @@ def _listed(settings: Settings) -> Callable[[], pl.Series | None]:
 
 
 def other_days_of(settings: Settings, influx: Influx) -> list[DaySeries]:
-    """What is computed after the days of `asl-telemetry`: other senders' days, events, months."""
+    """Series computed after the days of `asl-telemetry`: other senders' days, events, months."""
     from collector.rollup.months import Months
 
     others = [librenms_days_of(settings, influx)] if settings.librenms else []

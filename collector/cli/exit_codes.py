@@ -7,7 +7,7 @@ from typing import Final
 
 
 class ExitCode(IntEnum):
-    """What a command's exit status means."""
+    """Exit status of a command; `MEANINGS` explains each."""
 
     DONE = 0
     FAILED = 1

@@ -63,7 +63,7 @@ class Journal:
             self.begun = True
 
     def copied(self, database: str, measurement: str, span: Span) -> Copied | None:
-        """What the target holds of a span; None if that is not known."""
+        """Record of a copied span; None if the journal has none."""
         return self._known.get((database, measurement, span))
 
     def spans(self, database: str, measurement: str) -> list[Span]:

@@ -1,4 +1,4 @@
-"""How long the servers of a day have run: their table by length, and the median. Pure.
+"""Uptimes of the servers of a day: their table by length, and the median. Pure.
 
 A histogram (`DayFacts.uptimes`) has the columns `uptime`, in whole hours and null if unknown, and
 `count`, the number of servers.

@@ -146,7 +146,7 @@ def _metric(samples: Samples, name: str) -> int | None:
 
 Row = dict[str, float]
 Stored = tuple[InfluxDB, Row | None, Row | None, list[Retention]]
-"""What InfluxDB says: itself, the newest final day, the newest whole hour, the retentions."""
+"""InfluxDB's part of the status: itself, newest final day, newest whole hour, retentions."""
 
 
 async def _stored(settings: Settings) -> Stored:
