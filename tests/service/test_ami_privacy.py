@@ -79,8 +79,22 @@ def left_by(collector: Serve, databases: Databases) -> dict[str, str]:
     return {
         "log": collector.logs(),
         "InfluxDB": "\n".join(map(repr, rows)),
-        **{path.name: path.read_bytes().decode("latin-1") for path in files},
+        **{path.name: text_of(path) for path in files},
     }
+
+
+def text_of(path: Path) -> str:
+    """The bytes of a file as text.
+
+    Digits at the start of an overflow page of SQLite, which follow the 4 bytes of a page number,
+    are left out: they are the end of a number that begins on another page.
+    """
+    content = path.read_bytes()
+    if content.startswith(b"SQLite format 3"):
+        size = int.from_bytes(content[16:18], "big")
+        pages = (content[at : at + size] for at in range(0, len(content), size))
+        content = b"\n".join(re.sub(rb"(?s)\A(.{4})\d+", rb"\1", page) for page in pages)
+    return content.decode("latin-1")
 
 
 async def serve_session(server: AmiServer, made: Script) -> None:
