@@ -9,6 +9,7 @@ import typer
 
 from collector.cli.commands import Commands
 from collector.cli.common import fail, load_settings, say, worded_errors
+from collector.schema.budgets import BUDGETS
 
 commands = Commands(help="Show and remove the values of tags, which are limited by budgets.")
 
@@ -27,15 +28,14 @@ def list_(
     from collector.upgrade import migrated
 
     configured = load_settings()
-    budgets = _budgets()
-    if tag and tag not in budgets:
-        fail(f"{tag} has no budget; those that have one: {', '.join(budgets)}")
+    if tag and tag not in BUDGETS:
+        fail(f"{tag} has no budget; those that have one: {', '.join(BUDGETS)}")
     with worded_errors():
         memory = migrated(configured.state_dir)
         values = memory.tags.values()
         since = int(time.time()) // 86_400 - FIRM_DAYS
         said = memory.tags.server_counts(since_day=since)
-    for name, budget in budgets.items():
+    for name, budget in BUDGETS.items():
         held = sum(item.tag == name for item in values)
         needed = servers_needed(held, budget)
         wants = "none is admitted" if needed is None else f"a new one needs {needed} servers"
@@ -61,17 +61,8 @@ def forget(
     from collector.upgrade import migrated
 
     configured = load_settings()
-    if tag not in _budgets():
-        fail(f"{tag} has no budget; those that have one: {', '.join(_budgets())}")
+    if tag not in BUDGETS:
+        fail(f"{tag} has no budget; those that have one: {', '.join(BUDGETS)}")
     with worded_errors():
         forgotten = migrated(configured.state_dir).tags.forget(tag, values)
     say(f"{forgotten} values of {tag} are removed")
-
-
-def _budgets() -> dict[str, int]:
-    """The budgets of all senders' tags."""
-    from collector.intakes.asl.tags import tag_budgets
-    from collector.intakes.librenms.points import tag_budgets as groups
-    from collector.intakes.telemetrics.points import tag_budgets as of_records
-
-    return {**tag_budgets(), **groups(), **of_records()}

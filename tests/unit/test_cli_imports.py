@@ -68,11 +68,15 @@ def test_a_command_loads_no_slow_library_that_it_does_without(tmp_path: Path) ->
         ("retention", "show"): (1, {settings, client, log, metrics}),
         ("outbox", "dead"): (0, {settings, log}),
         ("my-data", "queue"): (0, {settings, log, metrics}),
+        ("tags", "list"): (0, {settings, log, metrics}),
     }
     for line, (code, allowed) in needs.items():
         (done,) = ran([list(line)], state)
         assert done[1] == code, line
         assert done[2] <= allowed, line
+    (refused,) = ran([["tags", "list"]], tmp_path / "missing")
+    assert refused[1] == 1
+    assert refused[2] <= {settings, log, metrics}
 
 
 def ran(lines: list[list[str]], state: Path | None = None) -> list[tuple[list[str], int, set[str]]]:

@@ -20,11 +20,11 @@ from collector.schema import (
     ASTERISK_VERSION,
     CHANNEL,
     DISTRO,
-    NODE_TAGS,
     REGISTRATION,
     RELEASE,
     UNKNOWN,
 )
+from collector.schema.budgets import ASL_BUDGETS
 from collector.tag_budget import Changes, TagBudget
 
 _VERSION: Final = re.compile(r"(?P<asterisk>[^+\s]+)\+(?P<asl>asl\d*-[^-\s]+)(-\S*)?")
@@ -171,7 +171,7 @@ def version_line(text: str) -> str:
 
 def tag_budgets() -> dict[str, int]:
     """The number of values that each open-ended tag may have."""
-    return {tag.name: tag.budget for tag in NODE_TAGS if tag.budget and tag is not REGISTRATION}
+    return dict(ASL_BUDGETS)
 
 
 def versions(text: str) -> tuple[str, str]:

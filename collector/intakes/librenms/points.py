@@ -16,10 +16,10 @@ from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Refusal
 from collector.schema import OWNER
+from collector.schema.budgets import LIBRENMS_BUDGETS, LIBRENMS_GROUP
 from collector.schema.librenms import (
     EARLIER_GROUPS,
     GROUPS,
-    GROUPS_BUDGET,
     LIBRENMS,
     LIBRENMS_CONTENT,
     LIBRENMS_REPORT,
@@ -27,8 +27,6 @@ from collector.schema.librenms import (
 from collector.tag_budget import Changes, TagBudget
 
 NAME: Final = "librenms"
-BUDGET: Final = "librenms_group"
-"""Name of the tag's budget, in the memory that all senders share."""
 _KNOWN: Final = frozenset((*GROUPS, *EARLIER_GROUPS))
 _MOST_BYTES: Final = 48_000
 """Largest JSON text of one point, in bytes: InfluxDB's string fields end at 64 KiB."""
@@ -36,7 +34,7 @@ _MOST_BYTES: Final = 48_000
 
 def tag_budgets() -> dict[str, int]:
     """Budget of groups that may be stored under their names beside the known ones."""
-    return {BUDGET: GROUPS_BUDGET}
+    return dict(LIBRENMS_BUDGETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,9 @@ class ReportConverter:
         self._stamper = stamper
         self._budget = budget
         self._metrics = metrics
-        metrics.follow(metrics.tag_values.labels(BUDGET), partial(budget.held, BUDGET))
+        metrics.follow(
+            metrics.tag_values.labels(LIBRENMS_GROUP), partial(budget.held, LIBRENMS_GROUP)
+        )
 
     def owner(self, uuid: str) -> ServerPseudonym:
         """The pseudonym of an install, by its UUID in lower case."""
@@ -122,9 +122,9 @@ class ReportConverter:
     def _group(self, name: str, owner: ServerPseudonym, day: int, changes: Changes) -> str:
         if name in _KNOWN:
             return name
-        group = self._budget.admit(BUDGET, name, owner, day, changes)
+        group = self._budget.admit(LIBRENMS_GROUP, name, owner, day, changes)
         if group != name:
-            self._metrics.over_budget.labels(BUDGET).inc()
+            self._metrics.over_budget.labels(LIBRENMS_GROUP).inc()
         return group
 
 

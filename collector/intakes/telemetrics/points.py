@@ -13,16 +13,16 @@ from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.records import Record
 from collector.schema import OWNER, RECORDS
-from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_RECORD, TELEMETRICS_TAGS
+from collector.schema.budgets import TELEMETRICS_BUDGETS, telemetrics_budget
+from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_RECORD
 from collector.tag_budget import Changes, TagBudget
 
 NAME: Final = "telemetrics"
-_BUDGET: Final = "telemetrics_"
 
 
 def tag_budgets() -> dict[str, int]:
     """Budgets of the tags, by their names in the memory that all senders share."""
-    return {f"{_BUDGET}{tag.name}": tag.budget or 0 for tag in TELEMETRICS_TAGS}
+    return dict(TELEMETRICS_BUDGETS)
 
 
 class RecordConverter:
@@ -110,7 +110,7 @@ class RecordConverter:
     ) -> dict[str, str]:
         admitted = {}
         for name, value in tags.items():
-            budget = f"{_BUDGET}{name}"
+            budget = telemetrics_budget(name)
             cleaned = label(value)
             admitted[name] = self._budget.admit(budget, cleaned, owner, day, changes)
             if admitted[name] != cleaned:
