@@ -5,8 +5,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /build
 RUN python -m venv /opt/collector
 # The locked dependencies first: they change less often than the code.
-COPY requirements/build.txt requirements/runtime.txt requirements/
-RUN /opt/collector/bin/pip install --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+COPY requirements/build.txt requirements/runtime.txt requirements/nats.txt requirements/
+RUN /opt/collector/bin/pip install --require-hashes \
+        -r requirements/build.txt -r requirements/runtime.txt -r requirements/nats.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY collector/ collector/
 RUN /opt/collector/bin/pip install --no-deps --no-build-isolation --no-index . \

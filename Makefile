@@ -99,6 +99,7 @@ lock: dev ## Renew the lock files in requirements/ from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
 	$(COMPILE) --group build --output-file requirements/build.txt
 	$(COMPILE) --group demo --constraints requirements/runtime.txt --output-file requirements/demo.txt
+	$(COMPILE) --group nats --constraints requirements/runtime.txt --output-file requirements/nats.txt
 	$(COMPILE) --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
 
 clean: ## Remove what these targets made, but no data

@@ -144,6 +144,24 @@ def _parse_endpoints(text: object) -> object:
     return found
 
 
+def _parse_nats_urls(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    found = [part.rstrip("/") for part in filter(None, map(str.strip, text.split(",")))]
+    for one in found:
+        if not re.fullmatch(r"(nats|tls)://[^\s/?#@]+", one) or not _URL_TEXT.fullmatch(one):
+            raise ValueError(
+                "must be nats://HOST:PORT or tls://HOST:PORT, comma between, without user"
+            )
+        try:
+            host, _port = urlsplit(one).hostname, urlsplit(one).port
+        except ValueError:
+            host = None
+        if not host:
+            raise ValueError("must have hosts, and ports up to 65535")
+    return found
+
+
 def _ipv6(text: str) -> ipaddress.IPv6Address:
     try:
         return ipaddress.IPv6Address(text)
@@ -205,6 +223,16 @@ def _certificates(path: str) -> str:
     return path
 
 
+def _readable_file(path: str) -> str:
+    if path:
+        try:
+            with open(path, "rb"):  # noqa: PTH123 - looked at for its error
+                pass
+        except (OSError, ValueError) as error:
+            raise ValueError(f"must be a file that can be read ({error})") from None
+    return path
+
+
 def _site_url(text: str) -> str:
     if not text:
         return ""
@@ -258,11 +286,18 @@ Endpoints = Annotated[
     BeforeValidator(_parse_endpoints),
     PlainSerializer(lambda endpoints: ",".join(map(str, endpoints))),
 ]
+NatsUrls = Annotated[
+    list[str],
+    NoDecode,
+    BeforeValidator(_parse_nats_urls),
+    PlainSerializer(",".join),
+]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 FetchedUrl = Annotated[str, AfterValidator(_fetched_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 SiteUrl = Annotated[str, AfterValidator(_site_url)]
 Certificates = Annotated[str, AfterValidator(_certificates)]
+ReadableFile = Annotated[str, AfterValidator(_readable_file)]
 
 
 def _records_url(secret: SecretStr) -> SecretStr:

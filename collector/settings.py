@@ -30,8 +30,10 @@ from collector.setting_types import (
     FetchedUrl,
     HttpUrl,
     Listen,
+    NatsUrls,
     Networks,
     PublicUrl,
+    ReadableFile,
     RecordsUrl,
     SiteUrl,
     Switch,
@@ -106,6 +108,35 @@ class Settings(BaseSettings):
         "",
         pattern=r"^[A-Za-z0-9_-]{0,64}$",
         description="put before the names of both databases, to share one InfluxDB",
+    )
+    nats_url: NatsUrls = Field(
+        [],
+        description="NATS servers with JetStream, nats://HOST:PORT or tls://…, comma between:"
+        " reports go there first, and `collector write` stores them; empty: off",
+    )
+    nats_token: Token = Field(
+        SecretStr(""), description="token of NATS, or `user:password`; empty: none"
+    )
+    nats_credentials_file: ReadableFile = Field(
+        "", description="file of credentials (JWT and key) of a NATS user; empty: none"
+    )
+    nats_ca_file: Certificates = Field(
+        "",
+        description="file of certificates (PEM) that those of NATS are checked by, beside the"
+        " system's; empty: none",
+    )
+    nats_stream: str = Field(
+        "usage",
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="stream of this network's reports, and the first word of its subjects",
+    )
+    nats_replicas: int = Field(
+        3, ge=1, le=5, description="servers that hold each report, 1, 3 or 5; 1 survives no disk"
+    )
+    nats_stream_max: Bytes = Field(
+        ByteSize(10 << 30),
+        ge=1 << 20,
+        description="largest size of the stream; when it is full, reports wait in the outboxes",
     )
     asl: Switch = Field(
         True, description="1: take the reports of AllStarLink's asl-telemetry; 0: do not"
@@ -274,6 +305,13 @@ class Settings(BaseSettings):
         if self.librenms and 0 < self.retention_daily < self.retention_librenms:
             raise ValueError(
                 f"{PREFIX}RETENTION_DAILY: must be 0 or at least {PREFIX}RETENTION_LIBRENMS"
+            )
+        if self.nats_replicas % 2 == 0:
+            # An even number survives no more failures than the odd one below it.
+            raise ValueError(f"{PREFIX}NATS_REPLICAS: must be 1, 3 or 5")
+        if self.nats_credentials_file and self.nats_token.get_secret_value():
+            raise ValueError(
+                f"{PREFIX}NATS_TOKEN and {PREFIX}NATS_CREDENTIALS_FILE: give one, not both"
             )
         if self.instance + self.workers > _INSTANCES:
             raise ValueError(

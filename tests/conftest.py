@@ -28,7 +28,7 @@ from tools import embedded
 
 length.set_up_hypothesis()
 
-pytest_plugins = ["tests.disks", "tests.new_day"]
+pytest_plugins = ["tests.disks", "tests.nats_servers", "tests.new_day"]
 
 URL = "TEST_INFLUX_URL"
 TOKEN = "TEST_INFLUX_TOKEN"

@@ -22,7 +22,7 @@ from packaging.version import Version
 from tools.licences import LICENCES, licences, unfit
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("runtime", "build", "dev")
+LOCKS = ("runtime", "nats", "build", "dev")
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 _BLOCK = re.compile(r"^[A-Za-z0-9._-]+==(?:[^\n]|\n[ \t])*", re.MULTILINE)
 

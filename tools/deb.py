@@ -109,7 +109,8 @@ def environment(folder: Path, target: Target) -> None:
     _run(
         [
             *(uv, "pip", "install", "--quiet", "--link-mode", "copy", "--target", packages),
-            *(*chosen, *locked, "-r", "requirements/runtime.txt"),
+            *(*chosen, *locked),
+            *("-r", "requirements/runtime.txt", "-r", "requirements/nats.txt"),
         ]
     )
     own = ["--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]

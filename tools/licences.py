@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LICENCES = ROOT / "docs" / "licences.md"
-_LOCK = ROOT / "requirements" / "runtime.txt"
+_LOCKS = tuple(ROOT / "requirements" / f"{name}.txt" for name in ("runtime", "nats"))
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)(?:[ ]*;[ ]*([^\\\n]*))?", re.MULTILINE)
 _CLASSIFIER = "License :: OSI Approved :: "
 _FIT = re.compile(
@@ -19,8 +19,8 @@ _FIT = re.compile(
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Name, version and licence of each locked runtime dependency; empty if not installed."""
-    pinned = _PINNED.findall(_LOCK.read_text(encoding="utf-8"))
+    """Name, version and licence of each locked dependency; empty if not installed."""
+    pinned = _PINNED.findall("\n".join(lock.read_text(encoding="utf-8") for lock in _LOCKS))
     return [(name, version, _licence(name)) for name, version, _ in pinned]
 
 
@@ -74,7 +74,8 @@ def licences() -> str:
             "# Licences",
             "",
             "The collector is under Apache-2.0. What it runs on, as locked in"
-            " `requirements/runtime.txt`, and what each part's own metadata says of its licence.",
+            " `requirements/runtime.txt` and, for NATS, `requirements/nats.txt`, and what each"
+            " part's own metadata says of its licence.",
             "Made by `python -m tools.licences`; a test compares the two. None of it is in this"
             " repository.",
             "",

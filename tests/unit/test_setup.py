@@ -252,7 +252,7 @@ def test_missing_program_is_an_error_in_words(tmp_path: Path) -> None:
 # The committed files
 
 
-@pytest.mark.parametrize("name", ["build", "runtime", "demo", "dev"])
+@pytest.mark.parametrize("name", ["build", "runtime", "demo", "nats", "dev"])
 def test_lock_file_pins_by_hash_and_names_no_address(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert "://" not in text

@@ -1,0 +1,142 @@
+"""Publishing to real NATS servers: stored is what the stream acknowledged."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from nats.js.errors import NotFoundError, ServiceUnavailableError
+
+from collector.jetstream.connection import Connection, NatsUnavailable, connection
+from collector.jetstream.publishing import Message, NotStored, Publisher
+from collector.settings import Settings
+from tools.nats import NatsCluster, NatsServer
+
+STREAM = "usage"
+
+
+def settings_for(server: NatsServer | NatsCluster) -> Settings:
+    return Settings(nats_url=server.urls.split(","), nats_stream=STREAM, nats_replicas=1)
+
+
+def messages(first: int, last: int, *, size: int = 10) -> list[Message]:
+    return [Message(f"{STREAM}.influx.a.00", f"id-{n}", b"x" * size) for n in range(first, last)]
+
+
+async def published(publisher: Publisher, wanted: list[Message]) -> None:
+    """Publish, again and again while a cluster elects a leader."""
+    while True:
+        with contextlib.suppress(NatsUnavailable):
+            return await publisher.publish(wanted)
+
+
+@pytest.fixture
+async def to_server(nats_server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to a server that has a stream."""
+    async with connection(settings_for(nats_server), name="test", patience_s=1) as opened:
+        yield opened
+
+
+async def make_stream(to: Connection, **options: Any) -> None:
+    jetstream = await to.jetstream()
+    await jetstream.add_stream(name=STREAM, subjects=[f"{STREAM}.>"], **options)
+
+
+async def stored(to: Connection) -> int:
+    """The number of messages; asks again while a cluster elects a leader."""
+    while True:
+        with contextlib.suppress(TimeoutError, ServiceUnavailableError, NatsUnavailable):
+            found = await (await to.jetstream()).stream_info(STREAM)
+            return int(found.state.messages)
+
+
+async def test_published_messages_are_stored_once_though_sent_twice(to_server: Connection) -> None:
+    await make_stream(to_server)
+    publisher = Publisher(to_server, STREAM)
+    await publisher.publish(messages(0, 2500))
+    await publisher.publish(messages(0, 2500))
+    await publisher.publish([])
+    assert await stored(to_server) == 2500
+
+
+async def test_full_stream_refuses_and_says_so(to_server: Connection) -> None:
+    await make_stream(to_server, max_bytes=10_000, discard="new")
+    publisher = Publisher(to_server, STREAM)
+    with pytest.raises(NotStored, match="maximum bytes exceeded") as refused:
+        await publisher.publish(messages(0, 300, size=100))
+    assert refused.value.full
+    assert 0 < await stored(to_server) < 300
+    # Nothing of the refused batch disturbs the next.
+    await (await to_server.jetstream()).purge_stream(STREAM)
+    await publisher.publish(messages(1000, 1010))
+
+
+async def test_messages_without_a_stream_are_not_taken(to_server: Connection) -> None:
+    with pytest.raises(NatsUnavailable, match="collector provision"):
+        await Publisher(to_server, STREAM).publish(messages(0, 3))
+
+
+async def test_another_stream_of_the_subjects_takes_nothing(to_server: Connection) -> None:
+    jetstream = await to_server.jetstream()
+    await jetstream.add_stream(name="foreign", subjects=[f"{STREAM}.>"])
+    with pytest.raises(NotStored, match="expected stream") as refused:
+        await Publisher(to_server, STREAM).publish(messages(0, 3))
+    assert not refused.value.full
+
+
+async def test_connection_comes_back_after_its_server_was_killed(
+    nats_server: NatsServer, to_server: Connection
+) -> None:
+    await make_stream(to_server)
+    publisher = Publisher(to_server, STREAM)
+    await publisher.publish(messages(0, 5))
+    nats_server.kill()
+    with pytest.raises(NatsUnavailable):
+        await publisher.publish(messages(5, 10))
+    nats_server.start()
+    await published(publisher, messages(5, 10))
+    assert await stored(to_server) == 10
+
+
+async def test_missing_server_is_named(nats_server: NatsServer) -> None:
+    nats_server.kill()
+    async with connection(settings_for(nats_server), name="test", patience_s=0.5) as away:
+        with pytest.raises(NatsUnavailable, match=f"127.0.0.1:{nats_server.port}"):
+            await away.client()
+
+
+async def test_login_is_by_token_or_by_user_and_password(nats_server: NatsServer) -> None:
+    for option, right, wrong in (
+        ("authorization { token: sesame }", "sesame", "open"),
+        ("authorization { user: u, password: p }", "u:p", "u:q"),
+    ):
+        nats_server.kill()
+        nats_server.options = [option]
+        nats_server.start()
+        settings = settings_for(nats_server)
+        async with connection(
+            Settings(nats_url=settings.nats_url, nats_token=right), name="test"
+        ) as allowed:
+            assert (await allowed.client()).is_connected
+        async with connection(
+            Settings(nats_url=settings.nats_url, nats_token=wrong), name="test", patience_s=0.5
+        ) as denied:
+            with pytest.raises(NatsUnavailable, match=r"(?i)authorization"):
+                await denied.client()
+
+
+async def test_three_servers_hold_a_stream_together(nats_cluster: NatsCluster) -> None:
+    async with connection(settings_for(nats_cluster), name="test") as to:
+        await make_stream(to, num_replicas=3)
+        publisher = Publisher(to, STREAM)
+        await publisher.publish(messages(0, 100))
+        nats_cluster.leader(STREAM).kill()
+        await published(publisher, messages(0, 200))
+        assert await stored(to) == 200
+
+
+async def test_stream_that_is_gone_is_not_found(to_server: Connection) -> None:
+    with pytest.raises(NotFoundError):
+        await stored(to_server)

@@ -1,0 +1,245 @@
+"""Real NATS servers with JetStream on loopback, alone or as a cluster, for tests and demo."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tools.embedded import HOST, free_port, start_child
+
+_START_S: Final = 60.0
+_STOP_S: Final = 20.0
+_LOG_TAIL: Final = 2000
+
+
+class NatsStartError(RuntimeError):
+    """nats-server is missing, ended or was not ready at its start; the message says more."""
+
+
+def find_server() -> Path:
+    """Return nats-server: the one beside this interpreter, or on PATH. Raises NatsStartError."""
+    own = Path(sys.executable).with_name("nats-server")
+    found = str(own) if own.exists() else shutil.which("nats-server")
+    if found is None:
+        raise NatsStartError("there is no nats-server: run `make dev`, or install it on PATH")
+    return Path(found)
+
+
+class NatsServer:
+    """A nats-server process with its files in `directory`, alone or in a cluster.
+
+    `routes` are the ports of all servers of the cluster, `cluster_port` this one's among them.
+    `options` are lines of nats-server's configuration, `jetstream` those of its JetStream block.
+    The process ends with the thread that started it; ports stay the same over restarts.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        cluster_port: int = 0,
+        routes: Sequence[int] = (),
+        options: Sequence[str] = (),
+        jetstream: Sequence[str] = (),
+    ) -> None:
+        self.directory = directory.resolve()
+        self.log = self.directory / "nats-server.log"
+        self.port = free_port()
+        self.monitor_port = free_port()
+        self.options = list(options)
+        self.jetstream = list(jetstream)
+        self._cluster_port = cluster_port
+        self._routes = list(routes)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """The server's name within its cluster."""
+        return self.directory.name
+
+    @property
+    def url(self) -> str:
+        """The address for clients, as nats://HOST:PORT."""
+        return f"nats://{HOST}:{self.port}"
+
+    @property
+    def urls(self) -> str:
+        """The same, as for a cluster."""
+        return self.url
+
+    @property
+    def store(self) -> Path:
+        """The directory of its streams' files."""
+        return self.directory / "store"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process runs, stopped by SIGSTOP or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def launch(self) -> None:
+        """Start the process, unless it runs, without waiting until it is ready."""
+        if self.running:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        config = self.directory / "nats-server.conf"
+        config.write_text(self._configuration())
+        self._process = start_child(
+            [find_server(), "--config", config], log=self.log, environment=os.environ
+        )
+
+    def wait_ready(self) -> None:
+        """Wait until its JetStream is current with its cluster. Raises NatsStartError."""
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise NatsStartError(f"nats-server ended at start. Its log:\n{self.log_tail()}")
+            if self.monitor("healthz").get("status") == "ok":
+                return
+            time.sleep(0.02)
+        raise NatsStartError(f"nats-server was not ready in {_START_S:.0f} s:\n{self.log_tail()}")
+
+    def start(self) -> None:
+        """Start the process, unless it runs, and wait until it is ready."""
+        self.launch()
+        self.wait_ready()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, like a crash; also where it is stopped."""
+        if self._process is not None:
+            if self.running:
+                self._process.kill()
+            self._process.wait()
+
+    def terminate(self) -> None:
+        """End it with SIGTERM; kill it after 20 s."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def pause(self) -> None:
+        """Stop the process with SIGSTOP: its connections stay open and nobody answers."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Continue a stopped process with SIGCONT."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def wipe(self) -> None:
+        """Kill it and delete its store, as when its disk is lost."""
+        self.kill()
+        shutil.rmtree(self.store, ignore_errors=True)
+
+    def monitor(self, page: str) -> dict[str, Any]:
+        """Return a page of its monitoring, such as `varz`; empty if it does not answer."""
+        connection = http.client.HTTPConnection(HOST, self.monitor_port, timeout=2)
+        try:
+            connection.request("GET", f"/{page}")
+            found: dict[str, Any] = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            return {}
+        finally:
+            connection.close()
+        return found
+
+    def log_tail(self) -> str:
+        """Return the end of its log."""
+        try:
+            return self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+        except FileNotFoundError:
+            return ""
+
+    def _configuration(self) -> str:
+        lines = [
+            f"server_name: {self.name}",
+            f'listen: "{HOST}:{self.port}"',
+            f'http: "{HOST}:{self.monitor_port}"',
+            "jetstream {",
+            f"  store_dir: {json.dumps(str(self.store))}",
+            "  max_file_store: 8GB",
+            *(f"  {line}" for line in self.jetstream),
+            "}",
+            *self.options,
+        ]
+        if self._routes:
+            others = [f"nats://{HOST}:{port}" for port in self._routes]
+            lines += [
+                "cluster {",
+                "  name: collector",
+                f'  listen: "{HOST}:{self._cluster_port}"',
+                f"  routes: {json.dumps(others)}",
+                "}",
+            ]
+        return "\n".join(lines) + "\n"
+
+
+class NatsCluster:
+    """Several NATS servers with JetStream as one cluster."""
+
+    def __init__(self, directory: Path, size: int = 3, *, jetstream: Sequence[str] = ()) -> None:
+        ports = [free_port() for _ in range(size)]
+        self.servers = [
+            NatsServer(
+                directory / f"nats-{number}",
+                cluster_port=port,
+                routes=ports if size > 1 else (),
+                jetstream=jetstream,
+            )
+            for number, port in enumerate(ports, start=1)
+        ]
+
+    @property
+    def urls(self) -> str:
+        """The addresses of all servers, for COLLECTOR_NATS_URL."""
+        return ",".join(server.url for server in self.servers)
+
+    def start(self) -> None:
+        """Start the servers that do not run; return when all are ready."""
+        for server in self.servers:
+            server.launch()
+        for server in self.servers:
+            server.wait_ready()
+
+    def kill(self) -> None:
+        """Kill all servers."""
+        for server in self.servers:
+            server.kill()
+
+    def wipe(self) -> None:
+        """Kill all servers and delete their stores."""
+        for server in self.servers:
+            server.wipe()
+
+    def leader(self, stream: str) -> NatsServer:
+        """Return the server that leads a stream; waits for an election. Raises NatsStartError."""
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            for server in self.servers:
+                if not server.running:
+                    continue
+                accounts = server.monitor("jsz?streams=true").get("account_details") or ()
+                for account in accounts:
+                    for one in account.get("stream_detail") or ():
+                        name = (one.get("cluster") or {}).get("leader", "")
+                        if one.get("name") == stream and name:
+                            return next(each for each in self.servers if each.name == name)
+            time.sleep(0.05)
+        raise NatsStartError(f"stream {stream} has no leader")
