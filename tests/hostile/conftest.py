@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import secrets
 import subprocess
 import sys
@@ -14,6 +15,18 @@ from tools import embedded
 
 WAIT_S = 3
 """COLLECTOR_READ_TIMEOUT of the shared collector."""
+
+_DESCRIPTORS = 16_384
+"""Files that a test may hold open: enough for its thousands of connections."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def many_descriptors() -> None:
+    """Let this process hold as many files open: a login allows 1024 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @pytest.fixture(scope="module")
