@@ -9,6 +9,7 @@ import array
 import asyncio
 import codecs
 import json
+import os
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -65,7 +66,8 @@ def save(path: Path, copy: Copy) -> None:
         {"etag": copy.etag, "last_modified": copy.last_modified, "nodes": len(copy.nodes)}
     )
     numbers = array.array("I", sorted(copy.nodes))
-    new = path.with_suffix(".new")
+    # A receiver and a publisher that share a directory both fetch.
+    new = path.with_suffix(f".{os.getpid()}.new")
     new.write_bytes(head.encode() + b"\n" + numbers.tobytes())
     new.replace(path)
 

@@ -12,6 +12,7 @@ Refusals of submissions (docs/http.md has the same table):
 | 415 | unsupported-encoding | the body is compressed | never resend |
 | 429 | rate-limited | too many reports from one address, or of one server | after Retry-After |
 | 503 | unavailable | nothing can be stored now | after Retry-After |
+| 503 | wrong-role | a `collector publish` was asked, which takes no reports | after Retry-After |
 
 Refusals of any request: 400 malformed-http, 408 too-slow, 417 unsupported-expectation,
 431 head-too-large, 503 too-many-connections, and 500 internal-error, which is a bug.
@@ -48,6 +49,7 @@ class Reason(StrEnum):
     UNSUPPORTED_ENCODING = "unsupported-encoding"
     RATE_LIMITED = "rate-limited"
     UNAVAILABLE = "unavailable"
+    WRONG_ROLE = "wrong-role"
     INVALID_PARAMETER = "invalid-parameter"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
@@ -70,6 +72,7 @@ _STATUS = {
     Reason.UNSUPPORTED_ENCODING: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     Reason.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.WRONG_ROLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.INVALID_PARAMETER: HTTPStatus.BAD_REQUEST,
     Reason.UNAUTHORIZED: HTTPStatus.UNAUTHORIZED,
     Reason.FORBIDDEN: HTTPStatus.FORBIDDEN,

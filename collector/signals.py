@@ -1,4 +1,4 @@
-"""Signals between the workers of a collector, through files in the state directory."""
+"""Signals between the processes of a collector, through files in the state directory."""
 
 from __future__ import annotations
 
@@ -9,63 +9,66 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from collector.worker import Worker
-
 _CHECK_S: Final = 1.0
+_ROLLED: Final = "rolled"
+_ERASED: Final = "erased"
 
 
 class Signals:
-    """Notifies other workers of changes within 1 s, through files whose content changes."""
+    """Notifies the processes of a state directory of changes, within 1 s, through its files.
 
-    def __init__(self, state_dir: Path, worker: Worker) -> None:
+    `alone` is whether this process does all of a collector's work, so that no other listens.
+    """
+
+    def __init__(self, state_dir: Path, *, alone: bool) -> None:
         self._state_dir = state_dir
-        self._worker = worker
-        self._heard: dict[Path, Callable[[], None]] = {}
+        self._alone = alone
+        self._heard: dict[str, Callable[[], None]] = {}
+        self._seen: dict[str, str] = {}
 
-    def rolled(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Return a function to call when a day was rolled up here.
+    def on_rolled(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever a day was rolled up, here or in another process."""
+        self._listen(_ROLLED, changed)
 
-        It calls `changed` here; the other workers call theirs.
-        """
-        return self._signal("rolled", changed, hears=not self._worker.first)
+    def on_erased(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever raw reports were erased, here or in another process."""
+        self._listen(_ERASED, changed)
 
-    def erased(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Return a function to call when raw reports were erased here.
+    def rolled(self) -> None:
+        """Tell that a day was rolled up here."""
+        self._tell(_ROLLED)
 
-        It calls `changed` here; the first worker calls its own.
-        """
-        return self._signal("erased", changed, hears=self._worker.first)
+    def erased(self) -> None:
+        """Tell that raw reports were erased here."""
+        self._tell(_ERASED)
 
     async def run(self) -> None:
         """Watch for notifications, until cancelled."""
-        if self._worker.of == 1:
-            return
-        seen = {path: _touched(path) for path in self._heard}
-        while True:
+        while not self._alone:
             await asyncio.sleep(_CHECK_S)
-            for path, changed in self._heard.items():
-                if (at := _touched(path)) != seen[path]:
-                    seen[path] = at
+            for name, changed in self._heard.items():
+                if (at := self._told(name)) != self._seen[name]:
+                    self._seen[name] = at
                     changed()
 
-    def _signal(self, name: str, changed: Callable[[], None], *, hears: bool) -> Callable[[], None]:
-        if self._worker.of == 1:
-            return changed
-        path = self._state_dir / f"{name}.signal"
-        if hears:
-            self._heard[path] = changed
+    def _listen(self, name: str, changed: Callable[[], None]) -> None:
+        self._heard[name] = changed
+        self._seen[name] = self._told(name)
 
-        def signal() -> None:
-            changed()
+    def _tell(self, name: str) -> None:
+        if not self._alone:
+            # Within one tick of the disk's clock only the content shows a second change.
+            self._seen[name] = str(time.time_ns())
             with contextlib.suppress(OSError):
-                # Within one tick of the disk's clock only the content shows a second change.
-                path.write_text(str(time.time_ns()))
+                self._path(name).write_text(self._seen[name])
+        if name in self._heard:
+            self._heard[name]()
 
-        return signal
+    def _told(self, name: str) -> str:
+        try:
+            return self._path(name).read_text()
+        except OSError:
+            return ""
 
-
-def _touched(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    def _path(self, name: str) -> Path:
+        return self._state_dir / f"{name}.signal"

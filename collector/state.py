@@ -22,7 +22,10 @@ KEY_BYTES: Final = 32
 VERSION: Final = 2
 ROLLUP_LOCK: Final = "rollup.lock"
 """File of the SharedLock that is held while series are computed or raw reports are deleted."""
-_LOCK: Final = "lock"
+RECEIVER_LOCK: Final = "lock"
+"""File that is locked by the process that takes reports into a state directory."""
+PUBLISHER_LOCK: Final = "publish.lock"
+"""File that is locked by the process that rolls up days with a state directory."""
 _POLL_S: Final = 0.05
 _VERSION_FILE: Final = "version"
 _FINGERPRINT: Final = "pseudonym.fingerprint"
@@ -47,15 +50,17 @@ class StateInUse(StateError):
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[Path]:
+def locked(directory: Path, *, file: str = RECEIVER_LOCK) -> Iterator[Path]:
     """Lock the state directory for this process alone; it is made (mode 0700) if missing.
+
+    `file` is the lock: a receiver and a publisher may share a directory, two of a kind may not.
 
     Raises StateError if it cannot be made or written or has a newer version, StateInUse if another
     process has locked it.
     """
     prepare(directory)
     try:
-        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(directory / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StateError(f"{directory}: cannot be written: {error.strerror}") from error
     try:
@@ -214,7 +219,11 @@ def _write_version(directory: Path) -> None:
 
 def is_about_directory(path: Path) -> bool:
     """Return whether a file is the lock, the version or the key's fingerprint of a directory."""
-    return path.name.removesuffix(_UNFINISHED) in {_LOCK, _VERSION_FILE, _FINGERPRINT}
+    return path.name.removesuffix(_UNFINISHED) in {
+        RECEIVER_LOCK,
+        _VERSION_FILE,
+        _FINGERPRINT,
+    }
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,8 +1,8 @@
 """A worker among those of a collector: its number, its settings and its state directory.
 
 Every worker receives reports on its own sockets (SO_REUSEPORT: the kernel distributes the
-connections), stores them in its own outbox, and delivers them. The first worker also rolls up the
-days and fetches the node list.
+connections), stores them in its own outbox, and delivers them. The first worker also does what only
+one process may do: it fetches the node list, and in `serve` it rolls up the days.
 """
 
 from __future__ import annotations

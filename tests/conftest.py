@@ -326,7 +326,12 @@ class StartServe(Protocol):
     """A function that starts `collector serve` with settings that override the tests' defaults."""
 
     def __call__(
-        self, settings: Mapping[str, str], *, ready: bool = True, under: Sequence[str] = ()
+        self,
+        settings: Mapping[str, str],
+        *,
+        ready: bool = True,
+        under: Sequence[str] = (),
+        role: str = "serve",
     ) -> Serve: ...
 
 
@@ -378,7 +383,7 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
 
     By default they have free ports and `state_dir`. To restart a collector, pass the `environment`
     of its process. `ready=False` does not wait until it is ready; `under` is a command that runs
-    it.
+    it. `role` is the command.
     """
     # Requested first, they are torn down after this fixture: a collector still running would make
     # its databases again, or wait long for an InfluxDB that has ended.
@@ -388,7 +393,11 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
     started: list[Serve] = []
 
     def start(
-        settings: Mapping[str, str], *, ready: bool = True, under: Sequence[str] = ()
+        settings: Mapping[str, str],
+        *,
+        ready: bool = True,
+        under: Sequence[str] = (),
+        role: str = "serve",
     ) -> Serve:
         chosen = {
             "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
@@ -399,7 +408,7 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
         log = tmp_path / f"serve-{len(started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*under, sys.executable, "-m", "collector", "serve"],
+                [*under, sys.executable, "-m", "collector", role],
                 env=clean_environment() | chosen,
                 cwd=tmp_path,
                 stdin=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ from functools import partial
 from typing import NoReturn
 
 from collector import app
+from collector.app import receiving
 from collector.cli import cli
 from collector.delivery import Delivery
 from collector.outbox import Outbox
@@ -35,7 +36,7 @@ async def fail(_delivery: object) -> NoReturn:
 def main() -> None:
     """Serve with the failing part that the first argument names."""
     if sys.argv[1] == _OF_THE_OUTBOX:
-        app.Outbox = Frail  # type: ignore[attr-defined]
+        receiving.Outbox = Frail  # type: ignore[attr-defined]
     else:
         hasty = Patience(first_s=0.1, most_s=0.2, give_up_s=1.0)
         app.Supervisor = partial(Supervisor, patience=hasty)  # type: ignore[attr-defined, assignment]

@@ -40,6 +40,20 @@ cli.command(
         "COLLECTOR_INFLUX_URL=http://influx.lan:8086 collector serve",
     ],
 )(serve.serve)
+cli.command(
+    "receive",
+    examples=[
+        "collector receive",
+        "COLLECTOR_WORKERS=4 collector receive",
+    ],
+)(serve.receive)
+cli.command(
+    "publish",
+    examples=[
+        "collector publish",
+        "COLLECTOR_LISTEN=127.0.0.1:16082 collector publish",
+    ],
+)(serve.publish)
 cli.command("worker", hidden=True)(serve.worker)
 cli.command("check", examples=["collector check"])(serve.check)
 cli.command("status", examples=["collector status", "collector status --json"])(status.status)

@@ -1,4 +1,4 @@
-"""`collector serve`, `collector check`, and the internal command of a worker process."""
+"""`collector serve`, `receive` and `publish`, `check`, and the command of a worker process."""
 
 from __future__ import annotations
 
@@ -24,31 +24,70 @@ With the default of 5 ms, each sender would wait several times as long as the di
 """
 
 
-def serve(
-    new_pseudonym_key: Annotated[
-        bool,
-        typer.Option(
-            "--new-pseudonym-key",
-            help="Begin with a new or another pseudonym key, though reports were taken under one:"
-            " every server and node counts anew.",
-        ),
-    ] = False,
-) -> None:
+NewKey = Annotated[
+    bool,
+    typer.Option(
+        "--new-pseudonym-key",
+        help="Begin with a new or another pseudonym key, though reports were taken under one:"
+        " every server and node counts anew.",
+    ),
+]
+
+
+def serve(new_pseudonym_key: NewKey = False) -> None:
     """Receive reports, deliver them to InfluxDB, and roll up the days, until SIGTERM."""
-    import uvloop
+    _receive("serve", new_key=new_pseudonym_key)
 
-    from collector import app, workers
-    from collector.supervisor import CannotWork
 
+def receive(new_pseudonym_key: NewKey = False) -> None:
+    """Receive reports and deliver them to InfluxDB, until SIGTERM.
+
+    It also serves the owners' requests. It rolls up no day and shows no numbers: `collector
+    publish` does, beside it or on another machine.
+    """
+    _receive("receive", new_key=new_pseudonym_key)
+
+
+def publish() -> None:
+    """Roll up the days and serve the pages and downloads, until SIGTERM.
+
+    It takes no reports: `collector receive` does, beside it or on other machines.
+    """
+    configured = load_settings()
+    _refuse_unsupported(configured)
+    if configured.nodelist_url and not configured.key_file.exists():
+        warn(
+            f"there is no pseudonym key {configured.key_file}: days are published without their"
+            " share of the node list; copy the key from a receiver, and start again"
+        )
+        configured = configured.model_copy(update={"nodelist_url": ""})
+    # One process does all of its work.
+    _run("publish", configured.model_copy(update={"workers": 1}))
+
+
+def _receive(role: str, *, new_key: bool) -> None:
+    """Run a role that takes reports."""
     configured = load_settings()
     _refuse_wrong_files(configured)
     _refuse_unsupported(configured)
-    _require_key(configured, new=new_pseudonym_key)
+    _require_key(configured, new=new_key)
     warn_of_memory(configured)
+    _run(role, configured)
+
+
+def _run(role: str, configured: Settings) -> None:
+    """Run a role in as many processes as the settings say; exit with status 1 if it cannot work."""
+    import uvloop
+
+    from collector import app, workers
+    from collector.app.roles import ROLES
+    from collector.supervisor import CannotWork
+
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
         try:
-            uvloop.run((app if configured.workers == 1 else workers).serve(configured))
+            module = app if configured.workers == 1 else workers
+            uvloop.run(module.serve(configured, ROLES[role]))
         except (CannotWork, workers.WorkersError) as error:
             fail(str(error))
 
@@ -158,11 +197,13 @@ def worker(
     # A parent of an earlier version starts new workers with --tell.
     health_fd: Annotated[int, typer.Option("--health-fd", "--tell")],
     statsd: Annotated[list[str] | None, typer.Option(metavar="PLACE:FD")] = None,
+    role: Annotated[str, typer.Option()] = "serve",
 ) -> None:
-    """One of the processes that `serve` starts where COLLECTOR_WORKERS is over 1."""
+    """One of the processes that `serve` and `receive` start where COLLECTOR_WORKERS is over 1."""
     import uvloop
 
     from collector import workers
+    from collector.app.roles import ROLES
     from collector.supervisor import CannotWork
     from collector.worker import Worker
 
@@ -174,7 +215,7 @@ def worker(
     this = Worker(number, configured.workers, bound, inherited)
     with worded_errors():
         try:
-            uvloop.run(workers.work(configured, this, health_fd))
+            uvloop.run(workers.work(configured, this, health_fd, ROLES[role]))
         except CannotWork as error:
             fail(str(error))
 

@@ -10,16 +10,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from datetime import date
 from typing import Final
 
 import structlog
 
-from collector.influx import Influx, InfluxError, Select, read, rows_of
+from collector.influx import Influx, InfluxError
 from collector.influx.writing import write_all
 from collector.lines import line
 from collector.memory import Choice, Memory, Notice
 from collector.owners.choices import Choices
+from collector.owners.notices import Notices, delete_points, forget, points
 from collector.owners.requests import Erasures
 from collector.privacy import OwnerMark, Pseudonymiser
 from collector.rollup.daily import Daily
@@ -31,14 +31,12 @@ log = structlog.get_logger("collector.owners")
 
 _EVERY_S: Final = 60.0
 _RETRY_S: Final = 5.0
-_STATEMENTS: Final = 100
 
 
 class Sync:
     """Writes this collector's choices and notices to InfluxDB, and reads the others', each minute.
 
-    Notices are retained for `keep_seconds`, the retention of raw reports: a collector that was off
-    for longer has no report left that InfluxDB would accept.
+    Notices are retained for `keep_seconds`.
     """
 
     def __init__(
@@ -60,8 +58,7 @@ class Sync:
         self._daily = daily
         self._rolling = rolling
         self._pseudonyms = pseudonyms
-        self._keep_ns = keep_seconds * 10**9
-        self._seen: set[int] = set()
+        self._notices = Notices(influx, keep_seconds=keep_seconds)
         self._newly_out: set[OwnerMark] = set()
         self._failures = 0
         self._woken = asyncio.Event()
@@ -101,7 +98,7 @@ class Sync:
         await self.publish()
         # A choice is returned as new only once, so remember its owner until erasure is requested.
         self._newly_out |= await self._read_choices()
-        fresh = await self._read_notices()
+        fresh = await self._notices.unseen()
         if fresh:
             await self._remember(fresh)
         if self._newly_out or fresh:
@@ -109,21 +106,16 @@ class Sync:
             self._newly_out.clear()
             # The rollup writes the files that are deleted here, so it must not run meanwhile.
             async with self._rolling:
-                await asyncio.to_thread(self._forget, fresh)
-        self._seen |= {notice.at_ns for notice in fresh}
+                await asyncio.to_thread(forget, self._daily, fresh)
+        self._notices.mark_seen(fresh)
 
     async def _remember(self, notices: list[Notice]) -> None:
         """Record these erasures, so that recovering an outbox restores none of the reports."""
         await asyncio.to_thread(
             self._memory.erasures.remember_erased,
             notices,
-            oldest_ns=time.time_ns() - self._keep_ns,
+            oldest_ns=self._notices.oldest_ns,
         )
-
-    def _forget(self, notices: Iterable[Notice]) -> None:
-        for notice in notices:
-            days = [date.fromisoformat(day) for day in notice.days.split(",") if day]
-            self._daily.forget(days)
 
     async def publish(self) -> None:
         """Write new choices and notices to InfluxDB. Raises InfluxError, StoreUnavailable."""
@@ -144,39 +136,14 @@ class Sync:
         """Read the choices from InfluxDB; return owners whose opt-out is new here."""
         latest: dict[OwnerMark, Choice] = {}
         superseded = []
-        for at, owner, chosen in await self._points(OWNER_CHOICE, "choice"):
+        for at, owner, chosen in await points(self._influx, OWNER_CHOICE, "choice"):
             mark = OwnerMark(owner)
             if mark in latest:
                 superseded.append(latest[mark].at_ns)
             latest[mark] = Choice(mark, chosen == "opt-out", at)
         news = {mark for mark, choice in latest.items() if await self._choices.learn(choice)}
-        await self._delete(OWNER_CHOICE, superseded)
+        await delete_points(self._influx, OWNER_CHOICE, superseded)
         return {mark for mark in news if latest[mark].out}
-
-    async def _read_notices(self) -> list[Notice]:
-        """Read the notices from InfluxDB; return those not seen before, and delete expired ones."""
-        oldest = time.time_ns() - self._keep_ns
-        found = [
-            Notice(OwnerMark(owner), at, days)
-            for at, owner, days in await self._points(ERASURE_NOTICE, "days")
-        ]
-        await self._delete(ERASURE_NOTICE, [item.at_ns for item in found if item.at_ns < oldest])
-        return [notice for notice in found if notice.at_ns not in self._seen]
-
-    async def _points(self, measurement: Measurement, field: str) -> list[tuple[int, str, str]]:
-        """Return each point as its time, owner's mark and one field, oldest first."""
-        found = await read(self._influx, Select.rows(measurement, ("owner", field)))
-        return [(int(row["time"]), row["owner"], row[field]) for row in rows_of(found)]
-
-    async def _delete(self, measurement: Measurement, times: list[int]) -> None:
-        for first in range(0, len(times), _STATEMENTS):
-            await self._influx.query(
-                OWNERS,
-                *(
-                    f"DELETE FROM {measurement.name} WHERE time = {at}"
-                    for at in times[first : first + _STATEMENTS]
-                ),
-            )
 
     async def _follow(self, out: set[OwnerMark], notices: Iterable[Notice]) -> None:
         """Request the erasure of what this collector's outboxes hold of these owners."""

@@ -28,6 +28,7 @@ from collector.public.definitions import MEASURES
 from collector.public.formats import Format
 from collector.public.freshness import Freshness
 from collector.public.language import DEFAULT, LANGUAGES
+from collector.public.links import path_of
 from collector.public.models import MODELS
 from collector.schema import ALL, DIMENSION, NODE_DIMENSIONS
 
@@ -146,7 +147,7 @@ def _filters(dataset: Dataset) -> Iterator[Parameter]:
 
 
 def other_operations() -> Iterator[Operation]:
-    """Operations of badges, pages, text reports and the OpenAPI document."""
+    """Operations of badges, pages about the numbers and text reports."""
     unreadable = {HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE}
     yield get(
         "/badge/nodes.json",
@@ -157,14 +158,6 @@ def other_operations() -> Iterator[Operation]:
         more=unreadable,
     )
     yield get("/badge/nodes.svg", "badge-svg", "Badge as SVG", BADGES, {SVG: None}, more=unreadable)
-    yield get(
-        "/openapi.json",
-        "openapi",
-        "This document",
-        PAGES,
-        {JSON: None},
-        more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
-    )
     yield get(
         "/recompute.py",
         "recompute",
@@ -210,21 +203,11 @@ def other_operations() -> Iterator[Operation]:
                 ),
             )
         for name, summary in (
-            ("privacy", "What is stored, for how long, and what is never stored"),
-            ("my-data", "How the owner of a server sees and erases its data"),
             ("method", "The meaning of each number"),
             ("integrations", "How other programs read the numbers: copies to paste"),
             ("api", "This document as a page"),
         ):
-            yield get(
-                f"{root}/{name}",
-                f"{name}-{code}",
-                summary,
-                PAGES,
-                {HTML: None},
-                variant_of="" if code == DEFAULT else f"{name}-{DEFAULT}",
-                more=page,
-            )
+            yield _page(name, code, summary)
     yield get(
         "/reports/basic",
         "report-basic",
@@ -248,4 +231,34 @@ def other_operations() -> Iterator[Operation]:
         "Gone: it listed node numbers beside server identities",
         REPORTS,
         {int(HTTPStatus.GONE): problem("this report is no longer made")},
+    )
+
+
+def about_operations() -> Iterator[Operation]:
+    """Operations of the OpenAPI document and of the pages for owners, which every role serves."""
+    yield get(
+        "/openapi.json",
+        "openapi",
+        "This document",
+        PAGES,
+        {JSON: None},
+        more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
+    )
+    for code in LANGUAGES:
+        for name, summary in (
+            ("privacy", "What is stored, for how long, and what is never stored"),
+            ("my-data", "How the owner of a server sees and erases its data"),
+        ):
+            yield _page(name, code, summary)
+
+
+def _page(name: str, code: str, summary: str) -> Operation:
+    return get(
+        path_of(name, code),
+        f"{name}-{code}",
+        summary,
+        PAGES,
+        {HTML: None},
+        variant_of="" if code == DEFAULT else f"{name}-{DEFAULT}",
+        more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import groupby
 from typing import Final
 
 from aiohttp import web
@@ -38,17 +37,25 @@ _ONE_HOUR: Final = "public, max-age=3600"
 _EXAMPLE_DAYS: Final = timedelta(days=29)
 _SMALL: Final = (EVENTS.path, "freshness")
 """Downloads that are not of counts."""
-LONG_PAGES: Final = ("privacy", "method", "my-data", "integrations", "api")
+ABOUT_PAGES: Final = ("privacy", "my-data")
+"""Pages for owners, which do not show the series."""
+LONG_PAGES: Final = (*ABOUT_PAGES, "method", "integrations", "api")
+
+
+_Handler = Callable[[Language, web.Request], Awaitable[web.Response]]
 
 
 class Pages:
-    """The routes of the pages. `operations` are listed on `/api`, `privacy` on `/privacy`."""
+    """The routes of the pages. `operations` are listed on `/api`, `privacy` on `/privacy`.
+
+    Without `series`, only the pages for owners are served.
+    """
 
     def __init__(
         self,
         renderer: Renderer,
         settings: Settings,
-        series: PublicSeries,
+        series: PublicSeries | None,
         operations: Sequence[Operation],
         privacy: Sequence[PrivacySection],
     ) -> None:
@@ -60,24 +67,26 @@ class Pages:
 
     def routes(self) -> list[web.RouteDef]:
         """Every page in every language."""
-        found = []
-        for code in LANGUAGES:
-            lang = language(code)
-            found.append(web.get(path_of("", code), partial(self.home, lang)))
-            for page, handler in (
-                ("privacy", self.privacy),
-                ("method", self.method),
-                ("my-data", self.my_data),
-                ("integrations", self.integrations),
-                ("api", self.api),
-            ):
-                found.append(web.get(path_of(page, code), partial(handler, lang)))
-        return found
+        pages: dict[str, _Handler] = {"privacy": self.privacy, "my-data": self.my_data}
+        if self._series is not None:
+            pages |= {
+                "": partial(self.home, self._series),
+                "method": self.method,
+                "integrations": self.integrations,
+                "api": self.api,
+            }
+        return [
+            web.get(path_of(page, code), partial(handler, language(code)))
+            for code in LANGUAGES
+            for page, handler in pages.items()
+        ]
 
-    async def home(self, lang: Language, request: web.Request) -> web.Response:
+    async def home(
+        self, series: PublicSeries, lang: Language, request: web.Request
+    ) -> web.Response:
         """The home page with the numbers."""
         try:
-            snapshot = await self._series.snapshot()
+            snapshot = await series.snapshot()
         except InfluxError:
             return self._renderer.unreadable(lang)
         fresh = freshness(snapshot, datetime.now(UTC))
@@ -169,11 +178,13 @@ class Pages:
 
     def _api(self, lang: Language, today: date) -> str:
         variants: dict[str, list[Operation]] = {}
+        members: dict[str, list[Operation]] = {}
         for item in self._operations:
             variants.setdefault(item.variant_of or item.name, []).append(item)
+            members.setdefault(item.group, []).append(item)
         groups = [
-            (group, [variants[item.name] for item in members if not item.variant_of])
-            for group, members in groupby(self._operations, key=lambda item: item.group)
+            (group, [variants[item.name] for item in found if not item.variant_of])
+            for group, found in members.items()
         ]
         return self._renderer.rendered(
             "api.html",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -26,6 +26,8 @@ from collector.public.responses import (
 )
 from collector.schema import CHANNEL, REGISTRATION, UNKNOWN
 
+MENU: Final = ("", "month", "method", "privacy", "my-data", "api")
+"""Pages in the head of each page; the home page's name is empty."""
 _CHANNEL_NAMES: Final = {
     "dahdi": "DAHDI",
     "simpleusb": "SimpleUSB",
@@ -46,10 +48,14 @@ class _CachedPage:
 
 
 class Renderer:
-    """Renders the templates of the public site; `origin` is its public URL, empty if not set."""
+    """Renders the templates of the public site.
 
-    def __init__(self, origin: str) -> None:
+    `origin` is its public URL, empty if not set; `menu` lists the pages in the head of each page.
+    """
+
+    def __init__(self, origin: str, menu: Sequence[str] = MENU) -> None:
         self._origin = origin
+        self._menu = menu
         self._templates = Environment(
             loader=PackageLoader("collector.public"),
             undefined=StrictUndefined,
@@ -66,6 +72,7 @@ class Renderer:
         return self._templates.get_template(template).render(
             language=lang,
             languages=[language(code) for code in LANGUAGES],
+            menu=self._menu,
             page=page,
             to=partial(reference, at=path_of(page, lang.code)),
             path=lambda name: path_of(name, lang.code),

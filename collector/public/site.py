@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from importlib import resources
 from importlib.metadata import version
@@ -24,12 +24,9 @@ from collector.public.librenms import LibreNMSDownloads, librenms_operations
 from collector.public.links import moved_to, path_of
 from collector.public.month_pages import MONTHS, MonthPages
 from collector.public.openapi import document
-from collector.public.operations import (
-    data_operations,
-    other_operations,
-)
-from collector.public.pages import LONG_PAGES, Pages
-from collector.public.rendering import Renderer
+from collector.public.operations import about_operations, data_operations, other_operations
+from collector.public.pages import ABOUT_PAGES, LONG_PAGES, Pages
+from collector.public.rendering import MENU, Renderer
 from collector.public.reports import Reports
 from collector.public.responses import cors_routes, etag, is_not_modified
 from collector.public.series import PublicSeries
@@ -38,57 +35,65 @@ from collector.settings import Settings
 _CACHE_CONTROL: Final = "public, max-age=3600"
 
 
-class Site:
-    """The public site.
+def reader_operations(settings: Settings) -> Iterator[Operation]:
+    """Operations of the routes that show the series."""
+    yield from data_operations()
+    yield from event_operations()
+    if settings.librenms:
+        yield from librenms_operations()
+    yield from other_operations()
 
-    `operations` describe the routes that senders and owners post to; `privacy` has the sections of
-    the enabled senders on the privacy page.
+
+class Site:
+    """The public site: the pages and downloads that show the series, and the pages for owners.
+
+    Without `series`, only the latter. `operations` describe all routes of the public address
+    except the site's own pages for owners; `privacy` has the sections of the enabled senders on the
+    privacy page.
     """
 
     def __init__(
         self,
         settings: Settings,
         influx: Influx,
-        series: PublicSeries,
+        series: PublicSeries | None,
         *,
         operations: Iterable[Operation],
         privacy: Sequence[PrivacySection],
     ) -> None:
         self._settings = settings
-        librenms = librenms_operations() if settings.librenms else ()
-        self.operations = [
-            *data_operations(),
-            *event_operations(),
-            *librenms,
-            *other_operations(),
-            *operations,
-        ]
+        self._influx = influx
+        self._series = series
+        self.operations = [*operations, *about_operations()]
         self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
         self._script = (resources.files("collector.public") / "recompute.py").read_bytes()
-        renderer = Renderer(settings.public_url)
-        self._parts = (
-            Pages(renderer, settings, series, self.operations, privacy),
-            MonthPages(
-                renderer,
-                influx,
-                series,
-                origin=settings.public_url,
-                k=settings.k_anonymity,
-            ),
-            Downloads(influx, series, retention_s=settings.retention_raw, k=settings.k_anonymity),
+        self._renderer = Renderer(settings.public_url, menu=ABOUT_PAGES if series is None else MENU)
+        self._pages = Pages(self._renderer, settings, series, self.operations, privacy)
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes of the site, with redirects from ASL3-Usage's paths."""
+        shows = [] if self._series is None else self._reader_routes(self._series)
+        return [
+            *self._pages.routes(),
+            *cors_routes([("/openapi.json", self._openapi)]),
+            *shows,
+        ]
+
+    def _reader_routes(self, series: PublicSeries) -> list[web.RouteDef]:
+        settings, influx = self._settings, self._influx
+        origin, k = settings.public_url, settings.k_anonymity
+        parts = (
+            MonthPages(self._renderer, influx, series, origin=origin, k=k),
+            Downloads(influx, series, retention_s=settings.retention_raw, k=k),
             FreshnessRoutes(series),
             EventRoutes(series),
             Badges(series),
             Reports(series),
+            *((LibreNMSDownloads(influx),) if settings.librenms else ()),
         )
-        self._librenms = LibreNMSDownloads(influx).routes() if settings.librenms else []
-
-    def routes(self) -> list[web.RouteDef]:
-        """All routes for readers, with redirects from ASL3-Usage's paths."""
         return [
-            *(route for part in self._parts for route in part.routes()),
-            *self._librenms,
-            *cors_routes([("/openapi.json", self._openapi), ("/recompute.py", self._recompute)]),
+            *(route for part in parts for route in part.routes()),
+            *cors_routes([("/recompute.py", self._recompute)]),
             *(web.get(old, moved_to(new)) for old, new in _old_addresses().items()),
         ]
 

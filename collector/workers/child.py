@@ -11,14 +11,15 @@ import sys
 from typing import Final
 
 from collector import app
+from collector.app.roles import Role
 from collector.settings import Settings
 from collector.worker import Worker
 
 _REPORT_S: Final = 1.0
 
 
-async def work(settings: Settings, worker: Worker, health_fd: int) -> None:
-    """Run this process as a worker until SIGTERM, or until its parent has ended.
+async def work(settings: Settings, worker: Worker, health_fd: int, role: Role) -> None:
+    """Run this process as a worker of a role until SIGTERM, or until its parent has ended.
 
     `health_fd` is the file descriptor of the pipe for its health. Raises CannotWork, and the
     errors of `app.running`.
@@ -29,7 +30,7 @@ async def work(settings: Settings, worker: Worker, health_fd: int) -> None:
         loop.add_signal_handler(number, stop.set)
     # The parent writes nothing to it: it becomes readable only when it ends.
     loop.add_reader(sys.stdin.fileno(), stop.set)
-    async with app.running(settings, worker) as at:
+    async with app.running(settings, worker, role=role) as at:
         app.spare_collections()
         reporting = asyncio.create_task(_report_health(health_fd, at))
         try:

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from collector import app
+from collector.app.roles import Role
 from collector.health import Health, private_site
 from collector.intakes.statsd.sockets import bound as bound_statsd
 from collector.intakes.statsd.sockets import placed
@@ -55,8 +56,8 @@ class AllHealth:
         return next((why for worker in serving if (why := worker.unavailable())), None)
 
 
-async def serve(settings: Settings) -> None:
-    """Serve with several workers until SIGTERM or SIGINT; SIGHUP restarts them one by one.
+async def serve(settings: Settings, role: Role) -> None:
+    """Run a role in several workers until SIGTERM or SIGINT; SIGHUP restarts them one by one.
 
     Raises StateError, OSError (an address that cannot be listened on), WorkersError (the first
     worker did not start, or none has run for ten minutes).
@@ -66,7 +67,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, again.set)
-    async with running(settings) as workers:
+    async with running(settings, role) as workers:
         renewing = asyncio.create_task(_renew(workers, again, settings))
         try:
             await _until(stop, workers)
@@ -89,7 +90,7 @@ async def _until(stop: asyncio.Event, workers: Sequence[WorkerProcess]) -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[list[WorkerProcess]]:
+async def running(settings: Settings, role: Role) -> AsyncIterator[list[WorkerProcess]]:
     """Run all workers from entry, when the first is ready and the others are started, to exit."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(locked(settings.state_dir / _FOLDER))
@@ -105,7 +106,7 @@ async def running(settings: Settings) -> AsyncIterator[list[WorkerProcess]]:
             statsd = stack.enter_context(bound_statsd(settings.statsd_listen))
             places = [(settings.statsd_listen.index(one.endpoint), one.socket) for one in statsd]
         workers = [
-            WorkerProcess(number, one, figures, statsd=() if number else places)
+            WorkerProcess(number, one, figures, role=role.name, statsd=() if number else places)
             for number, one in enumerate(bound)
         ]
         # The first worker makes the key and migrates old files, so the others start after it. Any
@@ -122,7 +123,9 @@ async def running(settings: Settings) -> AsyncIterator[list[WorkerProcess]]:
             )
         )
         public = Address(settings.listen.host, bound[0][0].getsockname()[1])
-        log.info("serving", public=str(public), metrics=str(at), workers=len(workers))
+        log.info(
+            "serving", role=role.name, public=str(public), metrics=str(at), workers=len(workers)
+        )
         try:
             # The watchdog watches the parent alone: a failing worker must not stop the others.
             async with Notifier().serving(lambda: True):

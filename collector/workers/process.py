@@ -34,7 +34,8 @@ _AGAIN_MOST_S: Final = 30.0
 class WorkerProcess:
     """A worker process, seen from its parent: it is restarted whenever it ends.
 
-    `statsd` are bound sockets for StatsD with the places of their addresses (see `Worker`).
+    `role` is the name of its role. `statsd` are bound sockets for StatsD with the places of their
+    addresses (see `Worker`).
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class WorkerProcess:
         bound: list[socket.socket],
         metrics: Path,
         *,
+        role: str,
         statsd: Sequence[tuple[int, socket.socket]] = (),
     ) -> None:
         self.number = number
         self._bound = bound
+        self._role = role
         self._statsd = statsd
         self._metrics = metrics
         self._process: asyncio.subprocess.Process | None = None
@@ -136,6 +139,7 @@ class WorkerProcess:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "collector", "worker", str(self.number)),
+                *("--role", self._role),
                 *(word for fd in fds for word in ("--listen", str(fd))),
                 *(word for place, fd in statsd for word in ("--statsd", f"{place}:{fd}")),
                 *("--health-fd", str(write)),

@@ -16,9 +16,13 @@ def serve(serve: StartServe) -> StartServe:
     """`serve` with a rate limit out of reach, since all senders have the same address."""
 
     def start(
-        settings: Mapping[str, str], *, ready: bool = True, under: Sequence[str] = ()
+        settings: Mapping[str, str],
+        *,
+        ready: bool = True,
+        under: Sequence[str] = (),
+        role: str = "serve",
     ) -> Serve:
         chosen = {"COLLECTOR_RATE_LIMIT": OUT_OF_REACH, **settings}
-        return serve(chosen, ready=ready, under=under)
+        return serve(chosen, ready=ready, under=under, role=role)
 
     return start

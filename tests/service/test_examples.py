@@ -25,6 +25,8 @@ BESIDE_ASL_USAGE: Final = "collector import asl3-usage  # a dry run, beside asl-
 """Needs the old server on this machine: test_import_asl3_usage.py."""
 ELSEWHERE: Final = {
     "serve": "runs until it is stopped; every other test of this directory starts it",
+    "receive": "runs until it is stopped: test_roles.py",
+    "publish": "runs until it is stopped: test_roles.py",
     "move": "needs a second InfluxDB: test_move.py",
     "provision": "needs an InfluxDB with users: test_provision.py",
 }

@@ -1,0 +1,63 @@
+"""The part that publishes: the rollup of all series, pages, downloads and badges."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from collector.app.part import Base, OpenPart, Part
+from collector.intakes import Intake
+from collector.operations import Operation
+from collector.parts import other_days_of, reconciler_of
+from collector.problems import Reason, Refusal
+from collector.public.series import PublicSeries
+from collector.public.site import reader_operations
+from collector.rollup.schedule import Schedule
+from collector.settings import Settings
+from collector.state import PUBLISHER_LOCK, locked
+
+
+@asynccontextmanager
+async def publishing(base: Base) -> AsyncIterator[OpenPart]:
+    """Serve the published series from entry to exit, and in the first worker roll up the days.
+
+    Raises StateError.
+    """
+    async with AsyncExitStack() as stack:
+        series = PublicSeries(base.influx)
+        base.signals.on_rolled(series.forget)
+        if base.worker.first:
+            stack.enter_context(locked(base.whole.state_dir, file=PUBLISHER_LOCK))
+            schedule = Schedule(
+                base.daily,
+                reconciler_of(base.settings, base.influx),
+                base.metrics,
+                changed=base.signals.rolled,
+                others=other_days_of(base.settings, base.influx),
+                lock=base.rolling,
+            )
+
+            def erased() -> None:
+                # What it holds of the owner in memory was perhaps erased by another process.
+                base.daily.forget(())
+                schedule.wake()
+
+            base.signals.on_erased(erased)
+            await stack.enter_async_context(base.supervisor.loop("rollup", schedule.run))
+        yield OpenPart(series=series)
+
+
+def _operations(settings: Settings, _intakes: Sequence[Intake]) -> Iterator[Operation]:
+    return reader_operations(settings)
+
+
+def _elsewhere(settings: Settings) -> Refusal:
+    at = settings.public_url or "the address of `collector publish`"
+    return Refusal(
+        Reason.NOT_FOUND,
+        f"`collector receive` serves this address and takes reports; the pages are at {at}",
+    )
+
+
+PUBLISHING: Final = Part("publishing", publishing, _operations, _elsewhere)

@@ -1,0 +1,100 @@
+"""Erasure notices of all collectors of one InfluxDB: points that give the days of an erasure."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Final
+
+import structlog
+
+from collector.influx import Influx, InfluxError, NoDatabase, Select, read, rows_of
+from collector.memory import Notice
+from collector.privacy import OwnerMark
+from collector.rollup.daily import Daily
+from collector.schema import ERASURE_NOTICE, OWNERS, Measurement
+from collector.state import SharedLock
+
+log = structlog.get_logger("collector.owners")
+
+_EVERY_S: Final = 60.0
+_STATEMENTS: Final = 100
+
+
+class Notices:
+    """Reads the notices that this process has not handled yet, and deletes expired ones.
+
+    They are retained for `keep_seconds`, the retention of raw reports: a collector that was off
+    for longer has no report left that InfluxDB would accept.
+    """
+
+    def __init__(self, influx: Influx, *, keep_seconds: int) -> None:
+        self._influx = influx
+        self._keep_ns = keep_seconds * 10**9
+        self._seen: set[int] = set()
+
+    @property
+    def oldest_ns(self) -> int:
+        """The time of the oldest notice that is retained, in ns since 1970."""
+        return time.time_ns() - self._keep_ns
+
+    async def unseen(self) -> list[Notice]:
+        """Read the notices not marked as seen. Raises InfluxError."""
+        oldest = self.oldest_ns
+        found = [
+            Notice(OwnerMark(owner), at, days)
+            for at, owner, days in await points(self._influx, ERASURE_NOTICE, "days")
+        ]
+        expired = [item.at_ns for item in found if item.at_ns < oldest]
+        await delete_points(self._influx, ERASURE_NOTICE, expired)
+        return [notice for notice in found if notice.at_ns not in self._seen]
+
+    def mark_seen(self, notices: Iterable[Notice]) -> None:
+        """Mark notices, so that `unseen` does not return them again."""
+        self._seen |= {notice.at_ns for notice in notices}
+
+
+def forget(daily: Daily, notices: Iterable[Notice]) -> None:
+    """Delete the rollup's cached facts of the days of notices. Raises OSError."""
+    for notice in notices:
+        daily.forget([date.fromisoformat(day) for day in notice.days.split(",") if day])
+
+
+async def follow(notices: Notices, daily: Daily, rolling: asyncio.Lock | SharedLock) -> None:
+    """Delete the cached facts of erased days each minute, in a process that erases nothing itself.
+
+    Runs until cancelled.
+    """
+    while True:
+        try:
+            if found := await notices.unseen():
+                # The rollup writes the files that are deleted here, so it must not run meanwhile.
+                async with rolling:
+                    await asyncio.to_thread(forget, daily, found)
+                notices.mark_seen(found)
+        except NoDatabase:
+            # No receiver has delivered anything yet.
+            pass
+        except (InfluxError, OSError) as error:
+            log.warning("erasures by other collectors could not be followed", why=str(error))
+        await asyncio.sleep(_EVERY_S)
+
+
+async def points(
+    influx: Influx, measurement: Measurement, field: str
+) -> list[tuple[int, str, str]]:
+    """Return each point as its time, owner's mark and one field, oldest first."""
+    found = await read(influx, Select.rows(measurement, ("owner", field)))
+    return [(int(row["time"]), row["owner"], row[field]) for row in rows_of(found)]
+
+
+async def delete_points(influx: Influx, measurement: Measurement, times: Sequence[int]) -> None:
+    """Delete the points at these times. Raises InfluxError."""
+    for first in range(0, len(times), _STATEMENTS):
+        statements = [
+            f"DELETE FROM {measurement.name} WHERE time = {at}"
+            for at in times[first : first + _STATEMENTS]
+        ]
+        await influx.query(OWNERS, *statements)
