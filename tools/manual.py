@@ -108,6 +108,8 @@ def page() -> str:
         ".SH DESCRIPTION",
         "Each command takes its settings from the environment, see\n.BR ENVIRONMENT .",
         "Dates are YYYY\\-MM\\-DD, today or yesterday, in UTC; both ends are included.",
+        ".SH OPTIONS",
+        _item(r"\fB\-\-version\fR", "Show the version and exit."),
         ".SH COMMANDS",
         *(_command(command, context) for command, context in commands()),
         ".SH ENVIRONMENT",

@@ -30,7 +30,8 @@ def reference() -> str:
         "# Reference",
         "Made from the code by `python -m tools.reference`; a test compares the two.",
         "## Commands",
-        "`collector COMMAND --help` shows options and examples; `man collector` has all of them.",
+        "`collector COMMAND --help` shows options and examples; `man collector` has all of them."
+        " `collector --version` shows the version.",
         _table(
             ("command", "what it does"),
             [

@@ -7,6 +7,9 @@ command imports the rest when it runs, so that help and short commands start qui
 from __future__ import annotations
 
 import sys
+from typing import Annotated
+
+import typer
 
 from collector import redaction
 from collector.cli import (
@@ -33,6 +36,31 @@ cli = Commands(
     pretty_exceptions_enable=False,
     help="Receives AllStarLink usage reports and publishes honest daily series.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"collector {version('usage-collector')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_print_version,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
 cli.command(
     "serve",
     examples=[

@@ -32,9 +32,9 @@ def main() -> None:
         found = {}
     except PermissionError:
         found = {}
-        # systemd has read it for the service itself, and Tab and help need none.
+        # systemd has read it for the service itself, and Tab, help and version need none.
         if not {"INVOCATION_ID", "_COLLECTOR_COMPLETE"} & os.environ.keys() and not (
-            "--help" in sys.argv or len(sys.argv) == 1
+            {"--help", "--version"} & set(sys.argv) or len(sys.argv) == 1
         ):
             print(
                 f"collector: only root may read the service's settings, {SETTINGS}: try it with"

@@ -45,7 +45,7 @@ for arguments in json.loads(sys.argv[1]):
 
 def test_help_loads_nothing_slow() -> None:
     top = get_command(cli)
-    lines = [["--help"]]
+    lines = [["--help"], ["--version"]]
     for name, command in top.commands.items():  # type: ignore[attr-defined]
         lines.append([name, "--help"])
         lines += [[name, inner, "--help"] for inner in getattr(command, "commands", ())]

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ TYPED = {
         complete --do-complete "{words}"
     """,
 }
+
+
+def test_version_of_the_command_is_that_of_the_package() -> None:
+    shown = command({}, "--version")
+    assert (shown.code, shown.out) == (0, f"collector {version('usage-collector')}\n")
 
 
 def test_every_command_has_examples_that_fit_a_terminal_of_80_columns() -> None:
