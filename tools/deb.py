@@ -33,6 +33,8 @@ PLATFORMS: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 """The processor of each supported architecture, as platforms of wheels name it."""
 # The older release's C library: wheels for it run on both.
 _GLIBC: Final = "manylinux_2_36"
+_WITHOUT_WHEEL: Final = ("nkeys",)
+"""Locked packages that are published as source alone: pure Python, so built the same anywhere."""
 _LIBRARIES: Final = {
     "libc.so.6": "libc6 (>= 2.36)",
     "libgcc_s.so.1": "libgcc-s1",
@@ -106,6 +108,7 @@ def environment(folder: Path, target: Target) -> None:
     platform = f"{PLATFORMS[target.architecture]}-{_GLIBC}"
     chosen = ["--python-platform", platform, "--python-version", PYTHONS[target.release]]
     locked = ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
+    locked += [word for name in _WITHOUT_WHEEL for word in ("--no-binary", name)]
     _run(
         [
             *(uv, "pip", "install", "--quiet", "--link-mode", "copy", "--target", packages),
@@ -140,7 +143,7 @@ def unwanted(packages: Path) -> list[Path]:
     found = [packages / "bin", *packages.glob(".lock")]
     # Paths of the building machine, and programs for another place.
     found += packages.glob("*.dist-info/direct_url.json")
-    found += packages.glob("*.dist-info/uv_cache.json")
+    found += packages.glob("*.dist-info/uv_*.json")
     found += packages.rglob("__pycache__")
     return [path for path in found if path.exists()]
 

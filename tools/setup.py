@@ -42,9 +42,20 @@ POSTGRESQL: tuple[Names, ...] = (
     ("libpq5",),
     ("libicu76", "libicu72"),
     ("libldap2", "libldap-2.5-0"),
+    ("libsasl2-2",),
+    ("libxml2", "libxml2-16"),
+    ("libgssapi-krb5-2",),
+    ("libkrb5-3",),
+    ("libk5crypto3",),
+    ("libkrb5support0",),
+    ("libcom-err2",),
+    ("libkeyutils1",),
 )
-"""Debian's packages of PostgreSQL, with its less common libraries, for the tests of the records
-store."""
+"""Debian's packages of PostgreSQL, with the libraries that a small Debian does not have, for the
+tests of the records store."""
+
+JQ: tuple[Names, ...] = (("jq",), ("libjq1",), ("libonig5",))
+"""Debian's packages of jq with its libraries, for the tests of the examples that use it."""
 
 CHROMIUM = ("chromium", "fonts-dejavu-core")
 """Debian's packages of a browser and a font, for the tests of the pages."""
@@ -369,6 +380,20 @@ def ensure_postgresql(checkout: Checkout) -> None:
         say(f"there is no PostgreSQL for the tests of records, some are skipped: {error}")
 
 
+# jq
+
+
+def ensure_jq(checkout: Checkout) -> None:
+    """Ensure that there is a jq, on PATH or unpacked; without one, tests are skipped."""
+    if shutil.which("jq"):
+        return
+    try:
+        for names in JQ:
+            unpack(checkout, *names)
+    except SetupError as error:
+        say(f"there is no jq for the tests of the examples that use it, which are skipped: {error}")
+
+
 # Chromium
 
 
@@ -485,6 +510,7 @@ def main() -> int:
             if options.dev:
                 ensure_mariadb(checkout)
                 ensure_postgresql(checkout)
+                ensure_jq(checkout)
                 ensure_proxies(checkout)
                 ensure_faketime(checkout)
                 ensure_compose(checkout)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -26,7 +28,8 @@ from tests.public_site import served
 from tests.sender import get
 from tools.integrations import INTEGRATIONS, integrations
 
-JQ = shutil.which("jq")
+LOCAL = Path(__file__).parents[2] / ".local"
+JQ = shutil.which("jq") or next(map(str, LOCAL.glob("jq/usr/bin/jq")), None)
 SHIELDS = {
     "schemaVersion": int,
     "label": str,
@@ -131,7 +134,23 @@ def test_the_badge_is_what_shields_takes(site: str) -> None:
     assert get(site, urlsplit(source[1]).path).headers["content-type"].startswith("image/svg+xml")
 
 
-@pytest.mark.skipif(JQ is None, reason="there is no jq: install Debian's package")
+needs_jq = pytest.mark.skipif(JQ is None, reason="there is no jq: install Debian's package")
+
+
+def jq(*arguments: str, given: bytes) -> list[str]:
+    """The lines that jq, installed or unpacked by `make dev`, prints of a text."""
+    libraries = ":".join(map(str, LOCAL.glob("lib*/usr/lib/*-linux-*")))
+    done = subprocess.run(
+        [str(JQ), *arguments],
+        input=given,
+        env=os.environ | {"LD_LIBRARY_PATH": libraries},
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout.decode().splitlines()
+
+
+@needs_jq
 def test_the_lines_for_the_shell_print_what_they_say(site: str) -> None:
     printed = []
     for block in blocks(site, "sh"):
@@ -139,13 +158,7 @@ def test_the_lines_for_the_shell_print_what_they_say(site: str) -> None:
         *options, address = shlex.split(curl)
         assert options == ["curl", "-s"]
         path = address.removeprefix(site)
-        done = subprocess.run(
-            [str(JQ), *shlex.split(program)],
-            input=get(site, path).body,
-            capture_output=True,
-            check=True,
-        )
-        printed.append(done.stdout.decode().splitlines())
+        printed.append(jq(*shlex.split(program), given=get(site, path).body))
     nodes, versions, outages = printed
     assert nodes == ["1234"]
     assert [line.split("\t") for line in versions] == [
@@ -174,7 +187,7 @@ def test_the_sensor_of_home_assistant_shows_the_newest_complete_day(site: str, c
     assert sensor["state_class"] == "measurement"
 
 
-@pytest.mark.skipif(JQ is None, reason="there is no jq: install Debian's package")
+@needs_jq
 def test_the_query_of_grafana_finds_its_columns_in_the_rows(site: str) -> None:
     (query,) = map(json.loads, blocks(site, "json"))
     datasource = yaml.safe_load(blocks(site, "yaml")[1])["datasources"][0]
@@ -185,13 +198,8 @@ def test_the_query_of_grafana_finds_its_columns_in_the_rows(site: str) -> None:
     for end, day in (("from", last - timedelta(days=1)), ("to", last + timedelta(days=1))):
         path = path.replace(f"${{__{end}:date:YYYY-MM-DD}}", day.isoformat())
     # The parser `jq-backend` reads the root selector as jq does.
-    done = subprocess.run(
-        [str(JQ), "-c", query["root_selector"]],
-        input=get(site, path).body,
-        capture_output=True,
-        check=True,
-    )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    lines = jq("-c", query["root_selector"], given=get(site, path).body)
+    found = [json.loads(line) for line in lines]
     day, count = (column["selector"] for column in query["columns"])
     assert [(row[day], row[count]) for row in found] == [
         ((last - timedelta(days=1)).isoformat(), 1230),
