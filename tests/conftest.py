@@ -6,6 +6,7 @@ may be a 2.x with TEST_INFLUX_TOKEN and TEST_INFLUX_ORG.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -274,13 +275,14 @@ class Serve:
         return self.process.poll() is None
 
     def workers(self) -> dict[int, int]:
-        """The process ids of its workers by number."""
+        """The process ids of its workers by number; one that ends meanwhile may be left out."""
         found = {}
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         for pid in [int(word) for task in tasks for word in task.read_text().split()]:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"worker" in words:
-                found[int(words[words.index(b"worker") + 1])] = pid
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"worker" in words:
+                    found[int(words[words.index(b"worker") + 1])] = pid
         return found
 
     def logs(self) -> str:

@@ -12,12 +12,14 @@ from tests.command import Done, command
 from tests.conftest import Databases, Row, Serve, StartServe
 from tests.dates import open_day, start_ns
 from tests.network import Network, lines_of
-from tests.sender import Reply, encoded, eventually, lay_key, post, report, server_name
+from tests.sender import Reply, encoded, eventually, lay_key, metric, post, report, server_name
 
 S = 10**9
 DAY = 86_400 * S
 DAYS_BACK = 5
 NEIGHBOURS = 6
+LAST_ROLLED = "collector_rollup_last_success_timestamp_seconds"
+"""Metric of the time of the last look at the days that ended well; 0 before the first."""
 
 
 def body_of(number: int, **fields: Any) -> bytes:
@@ -108,8 +110,9 @@ class World:
         return done
 
     def wait_rolled(self) -> None:
-        """Wait until all final days are stored."""
-        eventually(lambda: len(self.days()) >= DAYS_BACK, within=60)
+        """Wait until its first look at the days has ended: all of them are stored."""
+        eventually(lambda: metric(self.collector.metrics_url, LAST_ROLLED) > 0)
+        assert len(self.days()) > DAYS_BACK
 
     def wait_delivered(self, count: int) -> None:
         """Wait until this many raw reports are stored."""

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import self_signed
+from tests.sender import GUARD_S
 from tools.dashboards.asked import ROOT
 
 LOCAL = ROOT / ".local"
-START_TIMEOUT = 30.0
+START_TIMEOUT = GUARD_S
 NGINX = ROOT / "deploy/nginx/collector.conf"
 CADDY = ROOT / "deploy/caddy/Caddyfile"
 

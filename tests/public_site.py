@@ -19,7 +19,7 @@ from collector.public.links import mounted
 from collector.public.series import PublicSeries
 from collector.settings import Settings
 from tests.conftest import Databases, clean_environment
-from tests.sender import Reply
+from tests.sender import GUARD_S, Reply
 
 INTEGRATIONS = {
     "https://shields.io/badges/endpoint-badge",
@@ -90,7 +90,7 @@ def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) ->
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(GUARD_S)
         yield address[0]
     finally:
         loop.call_soon_threadsafe(stop.set)

@@ -25,7 +25,7 @@ CONNECTIONS = 300
 async def refused(ledger: Ledger, count: int) -> None:
     """Until so many more are refused."""
     wanted = len(ledger.refused) + count
-    await until(lambda: len(ledger.refused) >= wanted, within=30)
+    await until(lambda: len(ledger.refused) >= wanted)
 
 
 def open_files(pid: int) -> int:
@@ -57,7 +57,7 @@ async def test_reports_acked_while_the_disk_fills_and_is_freed_are_all_there_onc
         rounds=ROUNDS,
         ended=ended,
     )
-    assert row.refused > 20
+    assert row.refused >= 20
     assert row.unanswered == 0
 
 

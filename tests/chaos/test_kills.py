@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Databases, StartServe
 from tests.ledger import Ledger, settled
 from tests.length import repeat, seed
+from tests.sender import GUARD_S
 from tools.embedded import EmbeddedInflux
 
 SEED = 20_240_607
@@ -90,7 +91,7 @@ async def test_second_collector_on_the_directory_changes_nothing_for_the_first(
         for _ in range(STOPS):
             await ledger.more(20)
             second = await asyncio.to_thread(serve, elsewhere, ready=False)
-            assert await asyncio.to_thread(second.process.wait, 30) == 1
+            assert await asyncio.to_thread(second.process.wait, GUARD_S) == 1
             assert "in use by another collector: stop it, or give this one" in second.logs()
             assert "Traceback" not in second.logs()
         ended = time.monotonic()

@@ -11,7 +11,7 @@ from tests.faulty import FaultyProxy, hanging
 from tests.hostile.watch import settle, watching
 from tests.hostile.wire import Wire, exchange, head, many, posted, source, split
 from tests.length import repeat
-from tests.sender import encoded, metric, report, until
+from tests.sender import GUARD_S, encoded, metric, report, until
 
 BODY = posted(encoded(report([2001])))
 PROXY = "127.0.0.50"
@@ -21,7 +21,7 @@ ANSWER_S = 5.0
 async def spoken(wire: Wire) -> int:
     """The status of a report on a connection that is open."""
     assert await wire.send(BODY)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(GUARD_S):
         received = await wire.reader.readuntil(b"}\n")
     return split(received)[0].status
 

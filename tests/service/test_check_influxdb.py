@@ -18,7 +18,7 @@ from tests.certificates import self_signed
 from tests.conftest import Databases, StartServe
 from tests.cut_short import CuttingProxy
 from tests.influx_two import ORG, InfluxTwo
-from tests.sender import encoded, post, report
+from tests.sender import encoded, eventually, post, report, until
 from tests.service.test_check import run
 from tools.embedded import EmbeddedInflux
 
@@ -94,14 +94,8 @@ async def test_reports_are_delivered_to_an_influxdb_behind_tls(
         )
         body = encoded(report([2001]))
         assert (await asyncio.to_thread(post, collector.url, body)).status == 200
-        for _ in range(300):
-            if await asyncio.to_thread(
-                own_databases.server.count, "usage_raw", "node_report", "node"
-            ):
-                break
-            await asyncio.sleep(0.1)
-        else:
-            pytest.fail("the report never arrived")
+        count = own_databases.server.count
+        await asyncio.to_thread(eventually, lambda: count("usage_raw", "node_report", "node") == 1)
 
 
 async def test_tls_against_a_plain_port_and_the_reverse_are_told_apart(
@@ -236,10 +230,7 @@ async def test_node_list_is_fetched_through_the_proxy_that_the_environment_names
         url = "http://nodes.example/list.txt"
         nodes = NodeList(url, directory=tmp_path, metrics=Metrics())
         running = asyncio.create_task(nodes.run())
-        for _ in range(300):
-            if asked:
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: bool(asked))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert asked == [url]

@@ -81,7 +81,7 @@ def test_dead_letters_are_listed_and_sent_again_on_request(
     listed = outbox_command(collector, "dead")
     assert listed.count("field type conflict") == listed.count("node_report,arch=x86_64") == 2
     assert databases.server.count(databases.raw, "server_report", "nodes") == 1
-    assert "reason=dead-letter" in collector.logs()
+    eventually(lambda: "reason=dead-letter" in collector.logs())
     eventually(lambda: metric(collector.metrics_url, "collector_dead_letters") == 2)
 
     databases.server.query('DROP MEASUREMENT "node_report"', databases.raw)

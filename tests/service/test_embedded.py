@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import urllib3
 
+from tests.sender import eventually
 from tools.embedded import (
     EmbeddedInflux,
     InfluxdNotFoundError,
@@ -126,10 +126,7 @@ def test_server_does_not_outlive_a_killed_owner(tmp_path: Path) -> None:
     assert process_lives(pid)
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
-    deadline = time.monotonic() + 5
-    while process_lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not process_lives(pid)
+    eventually(lambda: not process_lives(pid))
 
 
 def test_ctrl_c_at_the_terminal_does_not_reach_the_server(own_influx: EmbeddedInflux) -> None:

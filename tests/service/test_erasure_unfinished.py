@@ -36,7 +36,6 @@ JSON = {"Accept": "application/json"}
 HOUR = 3600 * 10**9
 ELSEWHERE_BACK = DAYS_BACK + 2
 """A day, so many days back, on which no owner reported who asks here."""
-LAST_ROLLED = "collector_rollup_last_success_timestamp_seconds"
 # A rollup deletes rows of the series too: those pass.
 DELETE, TELL = rb"DELETE\+FROM\+%22(node|server)_report%22", b"erased_reports"
 
@@ -118,7 +117,7 @@ def wait_done(collector: Serve) -> None:
         memory = Memory(collector.state_dir)
         return not memory.erasures.all(State.PLANNED, State.ACCEPTED)
 
-    eventually(done, within=60)
+    eventually(done)
 
 
 async def beside(proxy: FaultyProxy, work: Callable[[], None]) -> None:
@@ -133,9 +132,10 @@ def killed(collector: Serve, gate: Gate, number: int) -> None:
     """Have a server's reports erased, and kill the collector once the gate stops that."""
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask, collector.url, "/erase", body_of(number))
-        eventually(lambda: gate.stopped > 0, within=30)
+        eventually(lambda: gate.stopped > 0)
         collector.kill()
-        assert asked.exception() is not None
+        # On a slow machine it is told before that this takes longer.
+        assert asked.exception() is not None or asked.result().status == 202
     gate.hangs = False
 
 
@@ -143,9 +143,9 @@ def wait_other_days(world: World, number: int) -> None:
     """Until a day that no erasure holds counts one server more, and all others are looked at."""
     elsewhere = midnight() - ELSEWHERE_BACK * DAY
     eventually(lambda: reports_on(world, elsewhere) == 2 + number)
-    eventually(lambda: metric(world.collector.metrics_url, LAST_ROLLED) > 0)
+    world.wait_rolled()
     assert metric(world.collector.metrics_url, "collector_rollup_days_failing") == 0
-    assert metric(world.collector.metrics_url, "collector_erasures_waiting") == 1
+    eventually(lambda: metric(world.collector.metrics_url, "collector_erasures_waiting") == 1)
 
 
 async def test_killed_at_each_step_the_series_goes_on_and_final_days_stay_as_published(

@@ -13,7 +13,12 @@ import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -419,6 +424,11 @@ def test_rate_of_an_address_is_limited_alike(tmp_path: Path) -> None:
 
 
 def test_shutdown_answers_what_it_has_taken_and_then_closes(tmp_path: Path) -> None:
+    async def release(idle: Client, hold: AbstractContextManager[None]) -> None:
+        # The idle one is closed when every connection is told to close.
+        await idle.closed()
+        hold.__exit__(None, None, None)
+
     async def run(path: Path, *, fast: bool) -> list[bytes]:
         seen = Seen()
         async with AsyncExitStack() as clients:
@@ -431,10 +441,8 @@ def test_shutdown_answers_what_it_has_taken_and_then_closes(tmp_path: Path) -> N
                     hold = held(server)
                     hold.__enter__()
                     await client.send(PLAIN)
-                    # Once every connection has been told to close.
-                    asyncio.get_running_loop().call_later(
-                        0.6, lambda: hold.__exit__(None, None, None)
-                    )
+                    releasing = asyncio.create_task(release(idle, hold))
+                await releasing
                 assert len(server.receiving.servers()) == 2
                 assert server.fast == (2 if fast else 0)
                 return [DATE.sub(b"-", await one.rest()) for one in (client, idle)]

@@ -8,6 +8,7 @@ import io
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,8 @@ async def test_cleared_install_leaves_final_days_as_published_and_open_ones_with
             body = today(report(uuid_of(number)))
             async with session.post("/log.php", data=body, headers=FORM) as response:
                 assert response.status == 200
+        count = partial(databases.server.count, f"{databases.prefix}librenms", "librenms_report")
+        await until(lambda: count("points") == 6 + 2)
     # A start looks at once; the next look would be at the next quarter of an hour.
     async with serving(settings) as session:
         await until(lambda: numbers(databases).get(now.date(), {}).get("installs") == 2)

@@ -20,7 +20,7 @@ IPV4, IPV6 = "127.0.0.1", "::1"
 
 def status(host: str, port: int, method: str, path: str) -> int:
     """What is answered at an address; 0 where nothing listens."""
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     try:
         connection.request(method, path, BODY if method == "POST" else None)
         return connection.getresponse().status

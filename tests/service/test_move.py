@@ -20,7 +20,7 @@ from tests.command import Done, command
 from tests.conftest import Databases, InfluxServer, Serve, StartServe, clean_environment
 from tests.owners import DAYS_BACK, NEIGHBOURS, body_of, lay_past, midnight, uuid_of
 from tests.releases import releases, stored_lines
-from tests.sender import eventually, lay_key, post, server_name
+from tests.sender import GUARD_S, eventually, lay_key, post, server_name
 from tools import embedded
 
 ROOT = Path(__file__).parents[2]
@@ -245,7 +245,7 @@ def test_move_under_load_killed_twice_and_switched_loses_and_doubles_nothing(
         assert process.stdin is not None
         process.stdin.write(b"\n")
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(GUARD_S) == 0
     finally:
         load.end()
     own = server_name(uuid_of(0))

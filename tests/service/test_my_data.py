@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -77,7 +77,7 @@ def test_final_days_stay_as_published_and_the_open_day_is_computed_again(world: 
     assert answer.json["erased"]["node_reports"] == 2 * (DAYS_BACK + 1)
     assert world.raw(own=True) == []
     assert world.raw(own=False) == neighbours
-    eventually(lambda: {row["time"]: row["reports"] for row in world.days()}[midnight()] == 6)
+    eventually(lambda: {row["time"]: row["reports"] for row in world.days()}.get(midnight()) == 6)
     assert world.published(final=True) == before
     final = [row["time"] for row in before["daily_usage"]]
     assert world.erased() == dict.fromkeys(final, (1, 2))
@@ -100,8 +100,9 @@ def test_a_report_that_comes_late_heals_days_after_an_erasure(
     assert world.command("verify", check=False).code == 1
     world.collector.terminate()
     # The next start looks at every day.
-    serve(world.collector.environment)
-    eventually(lambda: {row["time"]: row["nodes"] for row in world.days()}[day] == 14)
+    world = World(world.databases, serve(world.collector.environment))
+    world.wait_rolled()
+    assert {row["time"]: row["nodes"] for row in world.days()}[day] == 14
     world.command("verify")
     assert {row["time"]: row["nodes_7d"] for row in world.days()}[day + DAY] == 14
 
@@ -124,15 +125,21 @@ def test_never_heard_of_is_answered_like_nothing_held_and_as_fast(world: World) 
     ask(world.url, "/erase")
     times: dict[str, list[float]] = {"known": [], "unknown": []}
     answers = set()
-    for number in range(10):
+    numbers = itertools.count(2)
+
+    def as_fast() -> bool:
+        """Whether the fastest answers to both, of all so far, took the same time."""
+        number = next(numbers)
         for kind, body in (("known", OWN), ("unknown", body_of(1000 + number))):
             begun = time.monotonic()
-            answer = ask(world.url, body=body, source=f"127.0.0.{number + 2}")
+            answer = ask(world.url, body=body, source=f"127.0.0.{number}")
             times[kind].append(time.monotonic() - begun)
             answers.add((answer.status, answer.body))
+        # A busy machine makes some of either slower; a difference would be in all of them.
+        return number > 5 and abs(min(times["known"]) - min(times["unknown"])) < 0.1
+
+    eventually(as_fast)
     assert len(answers) == 1
-    known, unknown = (statistics.median(times[kind]) for kind in ("known", "unknown"))
-    assert abs(known - unknown) < 0.1, times
 
 
 def test_opted_out_is_dropped_politely_until_opted_in(world: World) -> None:
@@ -192,12 +199,11 @@ def test_another_collector_drops_and_forgets_too(
     assert ask(world.url, "/opt-out").status == 200
     assert world.raw(own=True) == []
 
-    def heard() -> bool:
-        # It looks every minute, and at once when an owner chooses.
-        assert ask(second.url, "/opt-in", body_of(2), source="127.0.0.9").status == 200
-        return metric(second.metrics_url, "collector_opted_out_servers") == 1
-
-    eventually(heard)
+    choices = f"{world.databases.prefix}usage_owners"
+    eventually(lambda: world.databases.server.count(choices, "owner_choice", "choice") == 1)
+    # It looks every minute, and at once when an owner chooses.
+    assert ask(second.url, "/opt-in", body_of(2), source="127.0.0.9").status == 200
+    eventually(lambda: metric(second.metrics_url, "collector_opted_out_servers") == 1)
     assert post(second.url, OWN).json["ignored"] == {"opted-out": 2}
     eventually(lambda: metric(second.metrics_url, "collector_erasures_total", outcome="done") == 1)
     held = ask(second.url, headers=JSON, source="127.0.0.9")

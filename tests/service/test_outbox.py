@@ -141,10 +141,14 @@ def test_garbled_last_write_costs_nothing_that_was_committed_before(tmp_path: Pa
 async def test_many_reports_at_once_are_few_commits(tmp_path: Path) -> None:
     metrics = Metrics()
     outbox = outbox_at(tmp_path / FILE, metrics)
-    await asyncio.gather(*(outbox.append(entry(n)) for n in range(MANY)))
+    # All of them come while another connection's transaction is waited for.
+    with OutboxFile(tmp_path / FILE) as file, file.transaction():
+        waiting = [outbox.append(entry(n)) for n in range(MANY)]
+    await asyncio.gather(*waiting)
     commits = value(metrics, "collector_outbox_commits_total")
     await outbox.close()
-    assert 1 <= commits <= MANY / 20
+    # What came first, and the rest.
+    assert 1 <= commits <= 2
     with OutboxFile(tmp_path / FILE) as file:
         assert file.stats().reports == MANY
 
@@ -180,7 +184,7 @@ async def test_full_outbox_refuses_until_it_is_delivered(tmp_path: Path) -> None
     batch = await outbox.read(max_lines=1000)
     assert 90 <= len(batch) < 120
     await outbox.acknowledge(batch)
-    await until(lambda: outbox.unavailable is None, within=15)
+    await until(lambda: outbox.unavailable is None)
     await outbox.append(entry(1))
     await outbox.close()
 
@@ -192,7 +196,8 @@ async def test_depth_age_and_size_are_measured(tmp_path: Path) -> None:
     outbox = outbox_at(tmp_path / FILE, metrics)
     await outbox.close()
     assert value(metrics, "collector_outbox_reports", target="influx") == 2
-    assert 59 < value(metrics, "collector_outbox_age_seconds", target="influx") < 70
+    most = (time.time_ns() - old.received_ns) / 1e9
+    assert 59 < value(metrics, "collector_outbox_age_seconds", target="influx") <= most
     assert value(metrics, "collector_outbox_bytes") > 4096
     assert value(metrics, "collector_dead_letters") == 0
 

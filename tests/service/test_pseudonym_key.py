@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from tests.conftest import Databases, StartServe
-from tests.sender import encoded, eventually, post, report
+from tests.sender import GUARD_S, encoded, eventually, post, report
 
 
 def test_serve_refuses_a_lost_key_until_a_new_one_is_meant(
@@ -19,16 +19,16 @@ def test_serve_refuses_a_lost_key_until_a_new_one_is_meant(
     collector.terminate()
     (collector.state_dir / "pseudonym.key").unlink()
     refused = serve(collector.environment, ready=False)
-    assert refused.process.wait(30) == 2
+    assert refused.process.wait(GUARD_S) == 2
     assert "--new-pseudonym-key" in refused.logs()
     # An earlier version wrote no fingerprint.
     (collector.state_dir / "pseudonym.fingerprint").unlink()
     refused = serve(collector.environment, ready=False)
-    assert refused.process.wait(30) == 2
+    assert refused.process.wait(GUARD_S) == 2
     # The whole directory lost: InfluxDB knows of reports.
     shutil.rmtree(collector.state_dir)
     refused = serve(collector.environment, ready=False)
-    assert refused.process.wait(30) == 2
+    assert refused.process.wait(GUARD_S) == 2
     assert "is missing, though there are reports" in refused.logs()
     assert not (collector.state_dir / "pseudonym.key").exists()
     meant = subprocess.Popen(
@@ -39,6 +39,6 @@ def test_serve_refuses_a_lost_key_until_a_new_one_is_meant(
         eventually((collector.state_dir / "outbox.sqlite3").exists)
     finally:
         meant.terminate()
-        meant.wait(30)
+        meant.wait(GUARD_S)
     again = serve(collector.environment)
     assert post(again.url, encoded(report([2000]))).status == 200

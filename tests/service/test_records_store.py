@@ -35,6 +35,7 @@ from collector.records.tables import FINDINGS, METADATA, RECORDS
 from tests import postgresql
 from tests.postgresql import PostgreSql
 from tests.records import record_of
+from tests.sender import GUARD_S
 
 OWNER = "00000000000000aa"
 OTHER = "00000000000000bb"
@@ -244,7 +245,7 @@ def test_workers_that_start_together_make_the_tables_once(url: str, tmp_path: Pa
         "else: sys.exit(1)\n"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(3)]
-    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    assert [worker.wait(GUARD_S) for worker in workers] == [0, 0, 0]
     store = RecordsStore(url, directory=tmp_path)
     store.add([record_of(1)])
     store.close()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.busy import measured
 from tests.conftest import Databases, Serve, StartServe
-from tests.sender import Reply, encoded, get, metric, post, report, request
+from tests.sender import Reply, encoded, eventually, get, metric, post, report, request
 
 BODY = encoded(report([2001]))
 LIMIT = 64 << 10
@@ -29,7 +29,7 @@ def raw(url: str, sent: bytes, *, half: bool = False) -> bytes:
     parts = urllib.parse.urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
         received = bytearray()
         # What is no HTTP may be answered, and the connection closed, before it was sent whole.
         with contextlib.suppress(OSError):
@@ -47,7 +47,7 @@ def reset(url: str, sent: bytes) -> None:
     parts = urllib.parse.urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
         connection.sendall(sent)
         time.sleep(0.1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -97,7 +97,7 @@ def test_too_large_body_is_counted_and_logged_by_its_word(collector: Serve) -> N
     counted = metric(collector.metrics_url, "collector_reports_total", **labels)
     post(collector.url, padded(LIMIT * 3))
     assert metric(collector.metrics_url, "collector_reports_total", **labels) == counted + 1
-    assert "reason=too-large" in collector.logs()
+    eventually(lambda: "reason=too-large" in collector.logs())
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, identity"])
@@ -223,7 +223,7 @@ def test_rate_limited_sender_is_told_when_to_come_back(
     assert 1 <= int(answers[3].headers["retry-after"]) <= 1200
     labels = {"intake": "asl", "outcome": "rate-limited"}
     assert metric(collector.metrics_url, "collector_reports_total", **labels) == 1
-    assert "reason=rate-limited" in collector.logs()
+    eventually(lambda: "reason=rate-limited" in collector.logs())
     assert post(collector.url, BODY, source="127.0.0.2").status == 200
 
 

@@ -18,7 +18,7 @@ from tests.conftest import Databases, StartServe
 from tests.fleets import EPOCH, random_fleet
 from tests.network import Network, influx_of, number_of
 from tests.oracle import DAY, HOUR
-from tests.sender import get
+from tests.sender import eventually, get
 from tools.embedded import EmbeddedInflux
 
 CASES = Path(__file__).parent.parent / "cases" / "asl3-usage"
@@ -195,9 +195,8 @@ def test_reports_are_unavailable_while_influxdb_is_away_and_come_back_with_it(
         assert int(answer.headers["retry-after"]) > 0
 
     own_influx.start()
-    answer = get(collector.url, "/reports/daily")
-    assert answer.status == 200
-    assert answer.body.count(b"2026-11-2") == 2
+    eventually(lambda: get(collector.url, "/reports/daily").status == 200)
+    assert get(collector.url, "/reports/daily").body.count(b"2026-11-2") == 2
 
 
 def test_the_dump_of_identities_is_gone_with_its_reason(

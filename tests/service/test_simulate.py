@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests.command import same_log_afterwards
 from tests.conftest import Databases, Serve, StartServe, clean_environment
-from tests.sender import eventually
+from tests.sender import GUARD_S, eventually
 from tools.simulation.__main__ import cli
 from tools.simulation.fleet import Fleet
 from tools.simulation.timeline import DAY
@@ -36,7 +36,7 @@ def simulate(
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=GUARD_S,
     )
 
 

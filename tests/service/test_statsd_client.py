@@ -62,8 +62,10 @@ def test_all_that_a_public_client_library_sends_is_stored_or_dropped_by_name(
         statsd.event("deployed", "version 7")
         statsd.service_check("db", DogStatsd.OK)
         statsd.gauge_with_timestamp("late", 3, 1_795_622_400)
-    eventually(lambda: total(databases, "shop.orders") == 3)
-    # A flush may come between two of the values.
+    # What is sent last is stored last; a flush may come between any two of the values.
+    late = "SELECT * FROM statsd_gauge WHERE \"name\" = 'shop.late'"
+    eventually(lambda: bool(live(databases, late)))
+    assert total(databases, "shop.orders") == 3
     answers = live(databases, "SELECT * FROM statsd_timer WHERE \"name\" = 'shop.answer'")
     assert sum(row["count"] for row in answers) == 3
     assert sum(row["sum"] for row in answers) == 600
@@ -74,8 +76,6 @@ def test_all_that_a_public_client_library_sends_is_stored_or_dropped_by_name(
     assert 2 <= sum(row["count"] for row in users) <= 3
     stock = live(databases, "SELECT * FROM statsd_gauge WHERE \"name\" = 'shop.stock'")
     assert stock[-1]["value"] == 10
-    late = "SELECT * FROM statsd_gauge WHERE \"name\" = 'shop.late'"
-    eventually(lambda: bool(live(databases, late)))
     dropped = partial(metric, collector.metrics_url, "collector_statsd_dropped_total")
     assert dropped(reason="event") == 1
     assert dropped(reason="service-check") == 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from tests.sender import until
+from tests.sender import GUARD_S, until
 
 GZIP = 16 + zlib.MAX_WBITS
 
@@ -62,10 +62,10 @@ class Upstream:
         """Accepted lines in order, repeated ones included."""
         return [line for write in self.seen if write.status == 204 for line in write.lines]
 
-    async def wait_stored(self, count: int, *, within: float = 20.0) -> None:
+    async def wait_stored(self, count: int, *, within: float = GUARD_S) -> None:
         await until(lambda: len(set(self.stored)) >= count, within=within)
 
-    async def wait_seen(self, count: int, *, within: float = 20.0) -> None:
+    async def wait_seen(self, count: int, *, within: float = GUARD_S) -> None:
         await until(lambda: len(self.seen) >= count, within=within)
 
     @asynccontextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sender import GUARD_S
 from tools.dashboards.asked import ROOT
 from tools.demo.grafana import Grafana, GrafanaError, find_grafana
 
@@ -56,7 +57,7 @@ def test_it_is_started_with_the_projects_provisioning_and_stopped(
 ) -> None:
     made = grafana(tmp_path, home_of(tmp_path, name, SERVES))
     with (
-        made.running(ready_s=20) as url,
+        made.running(ready_s=GUARD_S) as url,
         urllib.request.urlopen(f"{url}/api/health") as answer,  # noqa: S310 - our own child
     ):
         arguments, environment = json.load(answer)

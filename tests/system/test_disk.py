@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Databases, Serve, StartServe
 from tests.disks import fill
 from tests.sender import (
+    GUARD_S,
     Reply,
     encoded,
     eventually,
@@ -71,7 +72,7 @@ def all_there(databases: Databases, collector: Serve, numbers: list[int]) -> Non
         rows = databases.server.query('SELECT "node" FROM "node_report"', databases.raw)
         return wanted <= {row["node"] for row in rows}
 
-    eventually(there, within=60)
+    eventually(there)
 
 
 def test_outbox_over_its_limit_refuses_until_it_is_delivered(
@@ -161,7 +162,7 @@ def ends_with_words(serve: StartServe, collector: Serve | dict[str, str]) -> str
     settings = collector if isinstance(collector, dict) else collector.environment
     environment = {name: value for name, value in settings.items() if not name.endswith("LISTEN")}
     ended = serve(environment, ready=False)
-    assert ended.process.wait(20) == 1
+    assert ended.process.wait(GUARD_S) == 1
     assert "Traceback" not in ended.logs()
     return ended.logs()
 

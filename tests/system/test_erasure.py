@@ -39,7 +39,7 @@ def wait_begun(collector: Serve, before: int) -> None:
     def begun() -> bool:
         return len(Memory(collector.state_dir).erasures.all(*State)) > before
 
-    eventually(begun, within=10)
+    eventually(begun)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_no_byte_of_the_pseudonym_is_left_and_the_neighbours_are_whole(
     assert holding(OWNER, state)
     for what in ("", "/erase", ""):
         assert ask(world.url, what).status == 200
-    eventually(lambda: not holding(OWNER, tidy_influx.directory), within=90)
+    eventually(lambda: not holding(OWNER, tidy_influx.directory))
     # Other programs' reading of its files costs a process its locks: it is stopped before.
     world.collector.terminate()
     for trace in (OWNER, uuid_of(0), node_name(100_000), node_name(100_001)):
@@ -97,17 +97,13 @@ def test_asked_during_an_outage_it_is_remembered_and_done_on_return(
     answer = ask(world.url, "/erase", headers=JSON)
     assert (answer.status, answer.json) == (202, {"status": "delayed"})
     assert "remembered" in ask(world.url, "/erase", body_of(50)).body.decode()
-    eventually(
-        lambda: metric(world.collector.metrics_url, "collector_erasures_waiting") == 2, within=15
-    )
+    eventually(lambda: metric(world.collector.metrics_url, "collector_erasures_waiting") == 2)
     world.collector.kill()
     again = World(own_databases, serve(world.collector.environment))
     own_influx.start()
-    eventually(lambda: again.raw(own=True) == [], within=60)
+    eventually(lambda: again.raw(own=True) == [])
     eventually(lambda: len(again.raw(own=False)) == neighbours + 3)
-    eventually(
-        lambda: metric(again.collector.metrics_url, "collector_erasures_waiting") == 0, within=15
-    )
+    eventually(lambda: metric(again.collector.metrics_url, "collector_erasures_waiting") == 0)
     again.command("verify")
 
 

@@ -79,7 +79,7 @@ class Senders:
     async def more(self, count: int) -> None:
         """Wait until so many more records are acknowledged."""
         wanted = len(self.acknowledged) + count
-        await until(lambda: len(self.acknowledged) >= wanted, within=60)
+        await until(lambda: len(self.acknowledged) >= wanted)
 
 
 async def check_stored_once(
@@ -108,7 +108,7 @@ async def check_stored_once(
 
 
 def _eventually(holds: Callable[[], object]) -> None:
-    eventually(lambda: bool(holds()), within=90)
+    eventually(lambda: bool(holds()))
 
 
 async def test_records_acked_before_kills_are_stored_once_in_store_and_counts(

@@ -104,7 +104,7 @@ def test_opt_out_is_honoured_by_every_worker_within_a_second(
     assert world.raw(own=True) == []
     assert outboxes_with(state_dir, OWNER) == 0
     world.command("my-data", "opt-in", uuid_of(0))
-    eventually(lambda: all(post(world.url, OWN).json["nodes"] == 2 for _ in range(5)), within=5)
+    eventually(lambda: all(post(world.url, OWN).json["nodes"] == 2 for _ in range(5)))
 
 
 def test_brake_counts_once_for_all_workers_and_the_command_sees_the_whole_queue(
