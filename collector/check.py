@@ -205,27 +205,37 @@ async def _asterisks(settings: Settings) -> list[Finding]:
 
 async def _influx(settings: Settings) -> list[Finding]:
     async with influx_of(settings) as influx:
-        try:
-            version = await influx.ping()
-            findings = [Finding(True, f"InfluxDB {version} answers at {influx.url}")]
-            if speaks_v2(version) and (missing := await _set_up(influx)):
-                return [*findings, missing]
-            kept_s = await _retentions(influx, databases_of(settings))
-            for database in databases_of(settings):
-                findings.append(await _database(influx, database, kept_s.get(database)))
-                findings += await _default_policy(influx, database)
-        except NotSupported as error:
-            return [Finding(False, f"InfluxDB at {influx.url}: {error}")]
-        except InfluxUnavailable as error:
-            words = await diagnose(influx.url, error)
-            remedy = "" if ":" in words else "; start it or set COLLECTOR_INFLUX_URL"
-            return [
-                Finding(
-                    False,
-                    f"InfluxDB at {influx.url}: {words}{remedy}"
-                    " (reports are taken in meanwhile and wait in the outbox)",
-                )
-            ]
+        tried = await asyncio.gather(
+            *(
+                _server(server, databases)
+                for server, databases in influx.by_server(databases_of(settings)).items()
+            )
+        )
+    return [finding for findings in tried for finding in findings]
+
+
+async def _server(influx: Influx, databases: Sequence[str]) -> list[Finding]:
+    """Check one server and the databases that belong on it."""
+    try:
+        version = await influx.ping()
+        findings = [Finding(True, f"InfluxDB {version} answers at {influx.url}")]
+        if speaks_v2(version) and (missing := await _set_up(influx)):
+            return [*findings, missing]
+        kept_s = await _retentions(influx, databases)
+        for database in databases:
+            findings.append(await _database(influx, database, kept_s.get(database)))
+            findings += await _default_policy(influx, database)
+    except NotSupported as error:
+        return [Finding(False, f"InfluxDB at {influx.url}: {error}")]
+    except InfluxUnavailable as error:
+        words = await diagnose(influx.url, error, influx.variables)
+        remedy = "" if ":" in words else f"; start it or set {influx.variables}_URL"
+        meanwhile = (
+            "reports are taken in meanwhile and wait in the outbox"
+            if RAW in databases
+            else "reports are taken in and stored meanwhile; days are published when it answers"
+        )
+        return [Finding(False, f"InfluxDB at {influx.url}: {words}{remedy} ({meanwhile})")]
     return findings
 
 
@@ -241,8 +251,8 @@ async def _set_up(influx: Influx) -> Finding | None:
     if not influx.token:
         return Finding(
             False,
-            "InfluxDB 2 requires a token: set COLLECTOR_INFLUX_TOKEN or"
-            " COLLECTOR_INFLUX_TOKEN_FILE; `collector provision` makes one",
+            f"InfluxDB 2 requires a token: set {influx.variables}_TOKEN or"
+            f" {influx.variables}_TOKEN_FILE; `collector provision` makes one",
         )
     return None
 
@@ -270,14 +280,15 @@ async def _database(influx: Influx, database: str, seconds: int | None) -> Findi
             )
         return Finding(
             False,
-            f"bucket {name} is there, but this token may not read it: check COLLECTOR_INFLUX_TOKEN",
+            f"bucket {name} is there, but this token may not read it: check"
+            f" {influx.variables}_TOKEN",
         )
     except InfluxUnavailable:
         raise
     except InfluxError as error:
         return Finding(
             False,
-            f"database {name}: {error}; check COLLECTOR_INFLUX_TOKEN and COLLECTOR_INFLUX_ORG",
+            f"database {name}: {error}; check {influx.variables}_TOKEN and {influx.variables}_ORG",
         )
     return Finding(True, f"database {name} can be read")
 

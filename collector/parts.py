@@ -5,11 +5,11 @@ Intakes and rollup are imported inside them, so that a command without them star
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from collector.influx import Influx
+from collector.influx import RAW_VARIABLES, Influx
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
 
@@ -43,16 +43,54 @@ def of_senders(settings: Settings) -> list[str]:
     return sorted({name for intake in INTAKES for name in intake.retention(settings)})
 
 
-def influx_of(settings: Settings, *, retry_ping: bool = True) -> Influx:
-    """A client of InfluxDB; `retry_ping` is for commands, as loops try again by themselves."""
-    return Influx(
+class Server(NamedTuple):
+    """An InfluxDB as the settings name it."""
+
+    url: str
+    token: str
+    org: str
+    ca_file: str
+
+
+def made_by(influx: Influx, kept: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """The databases that delivery makes, and those that the rollup makes, with their retention.
+
+    Delivery makes all of them if they are on one server. If they are on two, each makes those that
+    it writes to, and so works while the other's server is away.
+    """
+    delivered: dict[str, int] = {}
+    rolled: dict[str, int] = {}
+    for name, seconds in kept.items():
+        is_apart = influx.of(name) is not influx.of(RAW)
+        (rolled if is_apart else delivered)[name] = seconds
+    return delivered, rolled
+
+
+def influx_servers(settings: Settings) -> tuple[Server, Server]:
+    """The InfluxDB of the published series and that of raw data; equal if there is only one."""
+    published = Server(
         settings.influx_url,
-        token=settings.influx_token.get_secret_value(),
-        org=settings.influx_org,
-        prefix=settings.influx_prefix,
-        ca_file=settings.influx_ca_file,
-        retry_ping=retry_ping,
+        settings.influx_token.get_secret_value(),
+        settings.influx_org,
+        settings.influx_ca_file,
     )
+    raw = Server(
+        settings.influx_raw_url,
+        settings.influx_raw_token.get_secret_value(),
+        settings.influx_raw_org,
+        settings.influx_raw_ca_file,
+    )
+    return published, Server(*(own or same for own, same in zip(raw, published, strict=True)))
+
+
+def influx_of(settings: Settings, *, retry_ping: bool = True) -> Influx:
+    """A client of InfluxDB, or of two if raw data has a server of its own.
+
+    `retry_ping` is for commands, as loops try again by themselves.
+    """
+    make = partial(Influx, prefix=settings.influx_prefix, retry_ping=retry_ping)
+    published, raw = (one._asdict() for one in influx_servers(settings))
+    return make(**published, raw=None if raw == published else make(**raw, variables=RAW_VARIABLES))
 
 
 def outboxes_of(whole: Settings) -> Outboxes:

@@ -2,7 +2,8 @@
 
 For each role, `NAME.token` holds the credential for COLLECTOR_INFLUX_TOKEN, and `NAME.header` the
 `Authorization` header for Grafana's `$__file{}`. `NAME.rotation` exists until a rotation is
-finished; it lists the credentials to delete.
+finished; it lists the credentials to delete. If raw data has its own server, the credentials for it
+are those of `NAME-raw`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import Final
 
 from collector.influx import Influx, InfluxError
 from collector.influx.access import (
-    ROLES,
     Role,
     Tokens,
     Users,
@@ -32,6 +32,7 @@ from collector.influx.access import (
 )
 from collector.influx.credentials import authorization, new_password
 from collector.influx.v2 import speaks_v2
+from collector.schema import DAILY, RAW
 
 _SECRET_MODE: Final = 0o600
 
@@ -59,8 +60,10 @@ class Issued:
 
 
 async def requires_password(influx: Influx) -> bool:
-    """Whether a 1.x server refuses a wrong password. Raises InfluxUnavailable."""
-    return not await works(influx, f"nobody:{new_password()}")
+    """Whether this server, a 1.x, refuses a wrong password. Raises InfluxUnavailable."""
+    # An unknown database is an error too, so a database of this server is asked for.
+    database = next(name for name in (DAILY, RAW) if influx.of(name) is influx)
+    return not await works(influx, f"nobody:{new_password()}", database)
 
 
 async def issue(
@@ -75,8 +78,11 @@ async def issue(
     unfinished rotation is not repeated. The databases must exist. Raises InfluxError, OSError.
     """
     await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
-    one = _issue_token if speaks_v2(await influx.ping()) else _issue_user
-    return [await one(influx, role, directory, rotate=rotate) for role in roles(of_senders)]
+    issued = []
+    for server, role in roles(influx, of_senders):
+        one = _issue_token if speaks_v2(await server.ping()) else _issue_user
+        issued.append(await one(server, role, directory, rotate=rotate))
+    return issued
 
 
 async def finish(influx: Influx, directory: Path) -> dict[Role, int]:
@@ -85,25 +91,32 @@ async def finish(influx: Influx, directory: Path) -> dict[Role, int]:
     Raises RotationError, before anything is deleted, if a credential in `directory` does not work;
     InfluxError, OSError.
     """
-    begun = {role: found for role in ROLES if (found := _rotation(directory, role))}
+    servers = {role: server for server, role in roles(influx)}
+    begun = {role: found for role in servers if (found := _rotation(directory, role))}
     for role in begun:
-        if not await works(influx, _held(directory, role)[1]):
+        if not await _works(servers[role], role, _held(directory, role)[1]):
             raise RotationError(
                 f"{role.name}.token in {directory} does not work, so the old one is not deleted:"
                 " run `collector provision` without --finish first"
             )
-    is_v2 = speaks_v2(await influx.ping())
     for role, rotation in begun.items():
+        server = servers[role]
+        is_v2 = speaks_v2(await server.ping())
         for old in rotation.ended:
             if is_v2:
-                tokens = Tokens(influx)
+                tokens = Tokens(server)
                 # Another command may have deleted it meanwhile.
                 if old in await asyncio.to_thread(tokens.ids, role):
                     await asyncio.to_thread(tokens.remove, old)
             else:
-                await Users(influx).remove(old)
+                await Users(server).remove(old)
         _rotation_file(directory, role).unlink()
     return {role: len(rotation.ended) for role, rotation in begun.items()}
+
+
+async def _works(influx: Influx, role: Role, credential: str) -> bool:
+    database, _ = role.databases[0]
+    return await works(influx, credential, database)
 
 
 async def _issue_token(influx: Influx, role: Role, directory: Path, *, rotate: bool) -> Issued:
@@ -111,7 +124,7 @@ async def _issue_token(influx: Influx, role: Role, directory: Path, *, rotate: b
     file, held = _held(directory, role)
     good = (
         bool(held)
-        and await works(influx, held)
+        and await _works(influx, role, held)
         and await asyncio.to_thread(tokens.holds, role, held)
     )
     if good and not (rotate and _rotation(directory, role) is None):
@@ -141,7 +154,7 @@ async def _issue_user(influx: Influx, role: Role, directory: Path, *, rotate: bo
     for name in known:
         await users.grant(name, role)
     name = held.partition(":")[0]
-    good = name in known and await works(influx, held)
+    good = name in known and await _works(influx, role, held)
     if good and not (rotate and _rotation(directory, role) is None):
         return _issued(influx, role, file, held, Outcome.KEPT)
     first, second = users.of(role)

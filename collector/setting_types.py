@@ -293,6 +293,8 @@ NatsUrls = Annotated[
     PlainSerializer(",".join),
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+OtherUrl = Annotated[str, AfterValidator(lambda text: text and _http_url(text))]
+"""An `HttpUrl`, or empty."""
 FetchedUrl = Annotated[str, AfterValidator(_fetched_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 SiteUrl = Annotated[str, AfterValidator(_site_url)]

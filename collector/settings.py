@@ -32,6 +32,7 @@ from collector.setting_types import (
     Listen,
     NatsUrls,
     Networks,
+    OtherUrl,
     PublicUrl,
     ReadableFile,
     RecordsUrl,
@@ -104,10 +105,22 @@ class Settings(BaseSettings):
         description="file of certificates (PEM) that InfluxDB's is checked by, beside the system's;"
         " for a self-signed one, that itself; empty: none",
     )
+    influx_raw_url: OtherUrl = Field(
+        "",
+        description="another InfluxDB for all that is not published, such as raw reports; empty:"
+        " the same",
+    )
+    influx_raw_token: Token = Field(
+        SecretStr(""), description="its token or `user:password`; empty: COLLECTOR_INFLUX_TOKEN"
+    )
+    influx_raw_org: str = Field("", description="its organisation; empty: COLLECTOR_INFLUX_ORG")
+    influx_raw_ca_file: Certificates = Field(
+        "", description="file of certificates (PEM) for it; empty: COLLECTOR_INFLUX_CA_FILE"
+    )
     influx_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9_-]{0,64}$",
-        description="put before the names of both databases, to share one InfluxDB",
+        description="put before the names of all databases, to share one InfluxDB",
     )
     nats_url: NatsUrls = Field(
         [],

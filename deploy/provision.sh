@@ -11,3 +11,8 @@ hand() {
 hand collector.token collector token
 hand grafana-community.header community authorization
 hand grafana-ops.header ops authorization
+# Where raw data has an InfluxDB of its own.
+if [ -e "$TOKENS/all/collector-raw.token" ]; then
+    hand collector-raw.token collector raw
+    hand grafana-ops-raw.header ops authorization-raw
+fi

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 from collector.app.part import Base, OpenPart, Part
 from collector.intakes import Intake
 from collector.operations import Operation
-from collector.parts import other_days_of, reconciler_of
+from collector.parts import made_by, other_days_of, reconciler_of, retention
 from collector.problems import Reason, Refusal
 from collector.public.series import PublicSeries
 from collector.public.site import reader_operations
+from collector.retention import prepare
 from collector.rollup.schedule import Schedule
 from collector.settings import Settings
 from collector.state import PUBLISHER_LOCK, locked
@@ -29,6 +31,7 @@ async def publishing(base: Base) -> AsyncIterator[OpenPart]:
         base.signals.on_rolled(series.forget)
         if base.worker.first:
             stack.enter_context(locked(base.whole.state_dir, file=PUBLISHER_LOCK))
+            _, rolled = made_by(base.influx, retention(base.settings, base.intakes))
             schedule = Schedule(
                 base.daily,
                 reconciler_of(base.settings, base.influx),
@@ -36,6 +39,7 @@ async def publishing(base: Base) -> AsyncIterator[OpenPart]:
                 changed=base.signals.rolled,
                 others=other_days_of(base.settings, base.influx),
                 lock=base.rolling,
+                make_database=partial(prepare, base.influx, rolled) if rolled else None,
             )
 
             def erased() -> None:

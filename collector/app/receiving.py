@@ -27,7 +27,7 @@ from collector.owners.operations import owner_operations
 from collector.owners.routes import MyData
 from collector.owners.services import OwnerServices, Parts
 from collector.owners.texts import Terms
-from collector.parts import outboxes_of, retention
+from collector.parts import made_by, outboxes_of, retention
 from collector.privacy import Pseudonymiser
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
 from collector.record_api.operations import record_operations
@@ -70,7 +70,8 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
         retentions = retention(settings, base.intakes)
         in_hand = DeliveryLock(whole.state_dir)
         records = stack.enter_context(closing(Records(whole)))
-        targets = Targets(base.influx, partial(prepare, base.influx, retentions), records.target)
+        delivered, _ = made_by(base.influx, retentions)
+        targets = Targets(base.influx, partial(prepare, base.influx, delivered), records.target)
         deliveries = Deliveries(
             outbox,
             targets.of(metrics, records=settings.telemetrics or waits.records),

@@ -108,7 +108,7 @@ async def _restore(
 
         async with parts.influx_of(configured) as influx:
             if not dry_run:
-                await ensure(influx, parts.retention(configured))
+                await ensure(influx, {DAILY: configured.retention_daily})
             elif (await retentions(influx, (DAILY,)))[DAILY] is None:
                 say(f"{influx.name(DAILY)} does not exist yet: all of it would be written")
                 return

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from collector.influx.contents import Span
     from collector.move.copy import Totals
     from collector.settings import Settings
+
+
+class Part(StrEnum):
+    """Data that may have a server of its own."""
+
+    RAW = "raw"
+    PUBLISHED = "published"
+
 
 _IN_FLIGHT_S: Final = 60
 """Entries received this long before the last pass may still be on their way to the source."""
@@ -37,7 +46,7 @@ def _url(text: str) -> str:
     return found
 
 
-def move(
+def move(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     to: Annotated[
         str, typer.Option("--to", parser=_url, metavar="URL", help="address of the new InfluxDB")
     ],
@@ -66,6 +75,14 @@ def move(
             " with the new address",
         ),
     ] = False,
+    only: Annotated[
+        Part | None,
+        typer.Option(
+            "--only",
+            help="move raw data alone, or the published series alone, so that each has a server of"
+            " its own",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="replace points that the new InfluxDB has already")
     ] = False,
@@ -81,22 +98,39 @@ def move(
     token = "" if token_file is None else token_file.read_text(encoding="utf-8").strip()
     hide(token)
     there = configured.influx_prefix if prefix is None else prefix
-    if (to, there) == (configured.influx_url, configured.influx_prefix):
-        fail(f"{to} is the InfluxDB that the settings name: there is nothing to move")
     from collector.influx import Influx
+    from collector.parts import influx_servers
+
+    if only is not None and there != configured.influx_prefix:
+        fail("--prefix cannot differ with --only: COLLECTOR_INFLUX_PREFIX is that of both servers")
+    published, raw = influx_servers(configured)
+    moved = {Part.RAW: {raw.url}, Part.PUBLISHED: {published.url}}
+    sources = {raw.url, published.url} if only is None else moved[only]
+    if sources == {to} and there == configured.influx_prefix:
+        fail(f"{to} is the InfluxDB that the settings name: there is nothing to move")
 
     target = Influx(to, token=token, org=org, prefix=there, ca_file=ca_file, retry_ping=True)
     with worded_errors():
-        asyncio.run(_move(configured, target, switch=switch, overwrite=overwrite, wait_s=wait))
+        asyncio.run(
+            _move(configured, target, only, switch=switch, overwrite=overwrite, wait_s=wait)
+        )
 
 
 async def _move(
-    configured: Settings, target: Influx, *, switch: bool, overwrite: bool, wait_s: int
+    configured: Settings,
+    target: Influx,
+    only: Part | None,
+    *,
+    switch: bool,
+    overwrite: bool,
+    wait_s: int,
 ) -> None:
     from collector.influx import InfluxUnavailable
     from collector.move.journal import Journal
+    from collector.move.move import DATABASES
     from collector.move.move import move as move_all
     from collector.parts import influx_of
+    from collector.schema import PUBLISHED
     from collector.state import prepare
 
     prepare(configured.state_dir)
@@ -119,13 +153,23 @@ async def _move(
 
             try:
                 totals = await move_all(
-                    source, target, journal, now=begun, overwrite=overwrite, progress=progress
+                    source,
+                    target,
+                    journal,
+                    now=begun,
+                    overwrite=overwrite,
+                    progress=progress,
+                    databases=[
+                        name
+                        for name in DATABASES
+                        if only is None or (name in PUBLISHED) == (only is Part.PUBLISHED)
+                    ],
                 )
             except InfluxUnavailable as error:
                 fail(f"{error}\nThe move is not complete: run it again, it goes on where it ended.")
         _tell(target, totals, begun)
         if switch:
-            _wait_for_restart(configured, target, since_ns)
+            _wait_for_restart(configured, _settings_to(configured, target, only), since_ns)
             journal.forget()
 
 
@@ -149,7 +193,26 @@ def _oldest_waiting(configured: Settings, begun: datetime) -> int:
     return min(found) - _IN_FLIGHT_S * 10**9
 
 
-def _wait_for_restart(configured: Settings, target: Influx, since_ns: int) -> None:
+def _settings_to(configured: Settings, target: Influx, only: Part | None) -> str:
+    """The settings that make a collector use the target, as a sentence names them."""
+    from collector.parts import influx_servers
+
+    published, raw = influx_servers(configured)
+    if only is Part.RAW:
+        return f"COLLECTOR_INFLUX_RAW_URL={target.url}, and COLLECTOR_INFLUX_RAW_TOKEN and _ORG"
+    words = f"COLLECTOR_INFLUX_URL={target.url}, and its token and organisation"
+    if only is None:
+        return f"{words}, unset COLLECTOR_INFLUX_RAW_URL" if raw != published else words
+    # What is not set is taken from the settings that change.
+    return (
+        f"{words}, COLLECTOR_INFLUX_RAW_URL={raw.url}, and COLLECTOR_INFLUX_RAW_TOKEN and _ORG to"
+        " what COLLECTOR_INFLUX_TOKEN and _ORG were"
+        if raw == published
+        else words
+    )
+
+
+def _wait_for_restart(configured: Settings, settings: str, since_ns: int) -> None:
     """Keep erasures and rollups waiting until the operator says that the collector has switched.
 
     Then what the source got meanwhile is delivered again, to the target.
@@ -159,8 +222,8 @@ def _wait_for_restart(configured: Settings, target: Influx, since_ns: int) -> No
 
     since = datetime.fromtimestamp(since_ns // 10**9, UTC)
     say(
-        "Erasures and rollups wait now; reports are taken as ever. Set COLLECTOR_INFLUX_URL"
-        f"={target.url}, and its token and organisation, restart the collector, then press Enter."
+        f"Erasures and rollups wait now; reports are taken as ever. Set {settings}, restart the"
+        " collector, then press Enter."
     )
     if not sys.stdin.readline():
         fail(

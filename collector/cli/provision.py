@@ -34,7 +34,8 @@ def provision(
 ) -> None:
     """Create databases, and scoped tokens (InfluxDB 2) or users (1.x).
 
-    COLLECTOR_INFLUX_TOKEN must be an administrator's token, on 1.x `user:password`.
+    COLLECTOR_INFLUX_TOKEN must be an administrator's token, on 1.x `user:password`; so must
+    COLLECTOR_INFLUX_RAW_TOKEN where raw data has its own InfluxDB, whose files end with `-raw`.
     """
     configured = load_settings(as_owner=False)
     with worded_errors():
@@ -73,21 +74,23 @@ async def _provision(
     from collector.retention import prepare
 
     async with parts.influx_of(configured) as influx:
-        version = await influx.ping()
+        versions = {server: await server.ping() for server in influx.servers()}
         wanted = parts.retention(configured)
         for name in await ensure(influx, wanted):
             say(f"made {name}")
         await prepare(influx, wanted)
-        if not speaks_v2(version):
-            if not influx.token:
+        for server, version in versions.items():
+            if speaks_v2(version):
+                continue
+            if not server.token:
                 warn(
-                    "no users were made: COLLECTOR_INFLUX_TOKEN is not an administrator's"
+                    f"no users were made: {server.variables}_TOKEN is not an administrator's"
                     " `user:password`"
                 )
                 return [], {}
-            if not await requires_password(influx):
+            if not await requires_password(server):
                 warn(
-                    f"InfluxDB at {influx.url} does not require passwords: the permissions of the"
+                    f"InfluxDB at {server.url} does not require passwords: the permissions of the"
                     " users below have no effect until `auth-enabled` is set in its configuration"
                 )
         ended: dict[Role, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
@@ -122,21 +123,26 @@ def _refuse_unsupported(configured: Settings) -> None:
 
     An InfluxDB that is unreachable or slow does not stop the start: reports wait in the outbox.
     """
-    from collector.influx import InfluxError
+    from collector.influx import Influx, InfluxError
     from collector.influx.diagnosis import NotSupported
     from collector.parts import influx_of
 
     async def look() -> None:
         async with asyncio.timeout(_LOOK_S), influx_of(configured, retry_ping=False) as influx:
-            await influx.ping()
+            await asyncio.gather(*map(look_at, influx.servers()))
 
-    try:
+    async def look_at(server: Influx) -> None:
+        try:
+            await server.ping()
+        except NotSupported as error:
+            warn(f"{server.variables}_URL={server.url}: {error}")
+            raise typer.Exit(ExitCode.WRONG_SETTING) from None
+        except InfluxError:
+            pass
+
+    # One that does not answer does not stop the start.
+    with contextlib.suppress(TimeoutError):
         asyncio.run(look())
-    except NotSupported as error:
-        warn(f"COLLECTOR_INFLUX_URL={configured.influx_url}: {error}")
-        raise typer.Exit(ExitCode.WRONG_SETTING) from None
-    except (InfluxError, TimeoutError):
-        pass
 
 
 def _require_key(configured: Settings, *, new: bool) -> None:

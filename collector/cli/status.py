@@ -16,7 +16,7 @@ from collector.cli.exit_codes import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.status.report import Finding, Status
+    from collector.status.report import Finding, InfluxDB, Status
 
 Json = Annotated[
     bool, typer.Option("--json", help="print JSON instead; docs/reference.md has its form")
@@ -47,7 +47,7 @@ def status(as_json: Json = False) -> None:
     for name, text in _rows(found):
         table.add_row(Text(name, "bold"), text)
     out.print(table)
-    if wrong or found.influxdb.problem:
+    if wrong or any(one.problem for one in _servers(found)):
         words = ", ".join(dict.fromkeys(one.check for one in wrong)) or "InfluxDB"
         out.print(Text(f"\nNeeds attention: {words}. `collector doctor` says what to do.", _BAD))
 
@@ -144,11 +144,20 @@ def _outbox(found: Status) -> Text:
     return text.append(aside, _BAD if outbox.dead_letters or outbox.set_aside else "")
 
 
+def _servers(found: Status) -> list[InfluxDB]:
+    return [found.influxdb, *([found.influxdb_raw] if found.influxdb_raw else [])]
+
+
 def _delivery(found: Status) -> Text:
-    influxdb = found.influxdb
-    if influxdb.version is None:
-        return Text(f"InfluxDB at {influxdb.url}: {influxdb.problem}", _BAD)
-    return Text(f"InfluxDB {influxdb.version} answers at {influxdb.url}")
+    lines = []
+    for one in _servers(found):
+        of = " (raw data)" if one is found.influxdb_raw else ""
+        lines.append(
+            Text(f"InfluxDB at {one.url}{of}: {one.problem}", _BAD)
+            if one.version is None
+            else Text(f"InfluxDB {one.version} answers at {one.url}{of}")
+        )
+    return Text("\n").join(lines)
 
 
 def _last_day(found: Status) -> Text:

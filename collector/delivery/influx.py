@@ -50,7 +50,8 @@ class InfluxTarget:
         self._metrics = metrics
         self._make_databases = make_databases
         self._prepared = False
-        self._answers = True
+        self._silent: Influx | None = None
+        """The server that did not answer the last write."""
         self._sent = False
         """Whether a request of the current batch has reached InfluxDB."""
 
@@ -60,9 +61,9 @@ class InfluxTarget:
         Raises Blocked while InfluxDB is unavailable.
         """
         try:
-            if not self._answers:
-                await self._influx.ping()
-                self._answers = True
+            if self._silent is not None:
+                await self._silent.ping()
+                self._silent = None
             if self._prepared:
                 return
             await self._make_databases()
@@ -81,7 +82,7 @@ class InfluxTarget:
             sorted(entries, key=attrgetter("target")), attrgetter("target")
         ):
             rows = list(alike)
-            body = await self._influx.packed(b"\n".join([entry.lines for entry in rows]))
+            body = await self._influx.packed(database, b"\n".join([entry.lines for entry in rows]))
             requests.append(_Request(database, rows, body))
         return requests
 
@@ -109,7 +110,7 @@ class InfluxTarget:
             case Written():
                 return []
             case Unavailable(reason, retry_after, sent):
-                self._answers = False
+                self._silent = self._influx.of(database)
                 raise Blocked("unavailable", reason, retry_after, sent=sent or self._sent)
             case Denied(status, reason):
                 # The database may have been dropped.
@@ -122,7 +123,7 @@ class InfluxTarget:
         middle = len(lines) // 2
         dead: list[Dead] = []
         for half in (lines[:middle], lines[middle:]):
-            body = await self._influx.packed(b"\n".join([line for _, line in half]))
+            body = await self._influx.packed(database, b"\n".join([line for _, line in half]))
             dead += await self._isolate(database, half, await self._write(database, body))
         return dead
 

@@ -1,5 +1,8 @@
 """Client for InfluxDB 1.6 to 2.x; the only package that talks to it.
 
+Raw and published data may be on two servers: `Influx` then sends each request to the server of its
+database, and `Influx.servers` has the clients of both for what concerns a server.
+
 `client` sends writes and queries, `reading` reads rows and checks that none is missing, `writing`
 stores points or raises, `databases` creates databases or buckets with their retention.
 """
@@ -13,12 +16,15 @@ from collector.influx.client import (
     WriteResult,
     Written,
 )
+from collector.influx.diagnosis import RAW_VARIABLES, VARIABLES
 from collector.influx.errors import CutShort, InfluxError, InfluxUnavailable, NoDatabase
 from collector.influx.quoting import identifier, string
 from collector.influx.reading import Select, read, stream_csv
 from collector.influx.responses import Series, rows_of
 
 __all__ = [
+    "RAW_VARIABLES",
+    "VARIABLES",
     "CutShort",
     "Denied",
     "Influx",

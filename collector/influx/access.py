@@ -17,7 +17,7 @@ from collector.schema import DAILY, OWNERS, RAW
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A program's role: its name, its databases (each with whether it may write), its purpose.
+    """A program's role on a server: name, databases (each with whether it may write), purpose.
 
     Roles of one name are equal, whatever databases there are.
     """
@@ -43,21 +43,24 @@ OPS: Final = Role(
 ROLES: Final = (COLLECTOR, COMMUNITY, OPS)
 
 
-def roles(of_senders: Collection[str]) -> tuple[Role, ...]:
-    """The roles, where there are databases that belong to senders alone.
+def roles(influx: Influx, of_senders: Collection[str] = ()) -> list[tuple[Influx, Role]]:
+    """Each role with its server, where there are databases that belong to senders alone.
 
-    The collector writes them, the operators' Grafana reads them, and the community's never does.
+    The collector writes them, the operators' Grafana reads them, and the community's never does. If
+    raw data has its own server, a role with databases on both is two, and the second's name ends
+    with `-raw`.
     """
     own = {COLLECTOR: True, OPS: False}
-    return tuple(
-        replace(
-            role,
-            databases=(*role.databases, *((name, own[role]) for name in of_senders))
-            if role in own
-            else role.databases,
-        )
-        for role in ROLES
-    )
+    found = []
+    for role in ROLES:
+        added = ((name, own[role]) for name in of_senders) if role in own else ()
+        databases = dict([*role.databases, *added])
+        for server, names in influx.by_server(databases).items():
+            name = role.name if server is influx else f"{role.name}-raw"
+            held = tuple((one, databases[one]) for one in names)
+            found.append((server, replace(role, name=name, databases=held)))
+    # Those of the first server come first, as it is provisioned first.
+    return sorted(found, key=lambda one: influx.servers().index(one[0]))
 
 
 def label(influx: Influx, role: Role) -> str:
@@ -65,13 +68,18 @@ def label(influx: Influx, role: Role) -> str:
     return f"{influx.name('usage')}-{role.name}"
 
 
-async def works(influx: Influx, credential: str) -> bool:
-    """Whether a credential can read the daily series. Raises InfluxUnavailable."""
+async def works(influx: Influx, credential: str, database: str = DAILY) -> bool:
+    """Whether a credential of this server can read a database. Raises InfluxUnavailable."""
     try:
         async with Influx(
-            influx.url, token=credential, org=influx.org, prefix=influx.name("")
+            influx.url,
+            token=credential,
+            org=influx.org,
+            prefix=influx.name(""),
+            ca_file=influx.ca_file,
+            variables=influx.variables,
         ) as other:
-            await other.query(DAILY, "SHOW MEASUREMENTS LIMIT 1")
+            await other.query(database, "SHOW MEASUREMENTS LIMIT 1")
     except InfluxUnavailable:
         raise
     except InfluxError:
@@ -168,7 +176,7 @@ class Users:
             raise
         except InfluxError as error:
             raise NotPermitted(
-                f"the user may not manage users ({error}): COLLECTOR_INFLUX_TOKEN must be"
+                f"the user may not manage users ({error}): {self._influx.variables}_TOKEN must be"
                 " `user:password` of an administrator"
             ) from error
         return {row[0] for series in found for row in series.values}

@@ -13,7 +13,8 @@ import re
 import ssl
 import urllib.parse
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -22,12 +23,13 @@ from typing import Final, Self
 import aiohttp
 
 from collector.influx.credentials import authorization
-from collector.influx.diagnosis import unreachable, version_of
+from collector.influx.diagnosis import VARIABLES, unreachable, version_of
 from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase, failure
 from collector.influx.policies import Policies
 from collector.influx.quoting import identifier
 from collector.influx.responses import Series, parse_response
 from collector.influx.retry import retrying
+from collector.schema import PUBLISHED
 
 _CONNECT_S: Final = 5
 _WRITE_S: Final = 30
@@ -88,6 +90,9 @@ class Influx:
     certificates (PEM) that are trusted in addition to the system's. `retry_ping` makes `ping` retry
     too; commands, which begin with a ping, use it, while background loops have their own retries.
     Proxies in the environment are ignored.
+
+    `raw` is the client of another server that holds all databases but the published ones; requests
+    go to the server of their database. `variables` begins the names of the settings of this server.
     """
 
     def __init__(
@@ -99,6 +104,8 @@ class Influx:
         prefix: str = "",
         ca_file: str = "",
         retry_ping: bool = False,
+        raw: Influx | None = None,
+        variables: str = VARIABLES,
     ) -> None:
         self.url = url
         self.org = org
@@ -108,17 +115,26 @@ class Influx:
         self._retries_ping = retry_ping
         self._is_local = _is_loopback(url)
         self._session: aiohttp.ClientSession | None = None
+        self._opened = AsyncExitStack()
+        self._raw = raw
+        self.variables = variables
         self.policies = Policies(self)
 
     async def __aenter__(self) -> Self:
         headers = {"Authorization": authorization(self.token)} if self.token else {}
-        self._session = aiohttp.ClientSession(
-            headers=headers,
-            connector=aiohttp.TCPConnector(ssl=self.tls() or True),
-            timeout=aiohttp.ClientTimeout(total=_WRITE_S, sock_connect=_CONNECT_S),
-            # Cookies are ignored, so that no response influences later requests.
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        async with AsyncExitStack() as stack:
+            self._session = await stack.enter_async_context(
+                aiohttp.ClientSession(
+                    headers=headers,
+                    connector=aiohttp.TCPConnector(ssl=self.tls() or True),
+                    timeout=aiohttp.ClientTimeout(total=_WRITE_S, sock_connect=_CONNECT_S),
+                    # Cookies are ignored, so that no response influences later requests.
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                )
+            )
+            if self._raw is not None:
+                await stack.enter_async_context(self._raw)
+            self._opened = stack.pop_all()
         return self
 
     async def __aexit__(
@@ -127,7 +143,29 @@ class Influx:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.session.close()
+        await self._opened.aclose()
+
+    def of(self, database: str) -> Influx:
+        """The client of the server that holds a database of the schema."""
+        return self if self._raw is None or database in PUBLISHED else self._raw
+
+    def _server(self, database: str | None) -> Influx:
+        return self if database is None else self.of(database)
+
+    def servers(self) -> tuple[Influx, ...]:
+        """The client of each server, that of the published series first."""
+        return (self,) if self._raw is None else (self, self._raw)
+
+    def by_server(self, databases: Iterable[str]) -> dict[Influx, list[str]]:
+        """The databases of each server that holds some of them."""
+        found: dict[Influx, list[str]] = {}
+        for database in databases:
+            found.setdefault(self.of(database), []).append(database)
+        return found
+
+    def unreachable(self, error: Exception) -> str:
+        """The meaning of an error in the connection to this server, with its remedy."""
+        return unreachable(error, self.variables)
 
     def tls(self) -> ssl.SSLContext | None:
         """The TLS context for https://, None for http://. Raises OSError, ssl.SSLError."""
@@ -163,27 +201,29 @@ class Influx:
 
     async def write(self, database: str, lines: bytes) -> WriteResult:
         """Write lines (line protocol, separated by newlines, times in ns). Never raises."""
-        return await self.write_packed(database, await self.packed(lines))
+        return await self.write_packed(database, await self.packed(database, lines))
 
-    async def packed(self, lines: bytes) -> bytes:
+    async def packed(self, database: str, lines: bytes) -> bytes:
         """Encode lines for sending: gzip, or unchanged if InfluxDB is on this machine.
 
         On one machine, compression costs both sides more than it saves.
         """
-        if self._is_local:
+        if self.of(database)._is_local:  # noqa: SLF001 - a client of the same class
             return lines
         # It takes some ms, during which the event loop must not be blocked.
         return await asyncio.to_thread(_gzip, lines)
 
     async def write_packed(self, database: str, body: bytes) -> WriteResult:
         """Write a body returned by `packed`. Never raises."""
+        if (server := self.of(database)) is not self:
+            return await server.write_packed(database, body)
         encoding = {} if self._is_local else {"Content-Encoding": "gzip"}
         params = {"db": self.name(database), "precision": "ns"}
         try:
             async with asyncio.timeout(_WRITE_S):
                 held = await self.policies.of(database)
         except TimeoutError as error:
-            return Unavailable(unreachable(error), sent=False)
+            return Unavailable(self.unreachable(error), sent=False)
         except NoDatabase:
             # The write itself gets the same error, which is classified below.
             held = None
@@ -207,9 +247,9 @@ class Influx:
                 self.policies.forget_if_gone(database, message)
                 return _refusal(response.status, message, response.headers.get("Retry-After"))
         except aiohttp.ClientConnectorError as error:
-            return Unavailable(unreachable(error), sent=False)
+            return Unavailable(self.unreachable(error), sent=False)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Unavailable(unreachable(error))
+            return Unavailable(self.unreachable(error))
 
     async def query(self, database: str | None, *statements: str) -> list[Series]:
         """Run InfluxQL statements that read no rows (`SHOW`, `DELETE`, …); times are ns.
@@ -229,7 +269,7 @@ class Influx:
             try:
                 body = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise InfluxUnavailable(unreachable(error)) from error
+                raise InfluxUnavailable(self._server(database).unreachable(error)) from error
         return parse_response(body)
 
     async def csv(self, database: str, *statements: str) -> AsyncIterator[bytes]:
@@ -243,24 +283,25 @@ class Influx:
                 async for piece in response.content.iter_chunked(1 << 20):
                     yield piece
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise InfluxUnavailable(unreachable(error)) from error
+                raise InfluxUnavailable(self.of(database).unreachable(error)) from error
 
     def _request_query(
         self, database: str | None, statements: Sequence[str], accept: str
     ) -> _QueryRequest:
+        server = self._server(database)
         # The server's row limit does not apply to chunked responses, and errors keep their text.
         form = {"q": "; ".join(statements), "epoch": "ns", "chunked": "true"}
         form["chunk_size"] = _CHUNK
         if database is not None:
             form["db"] = self.name(database)
-        return _QueryRequest(self.session, f"{self.url}/query", form, accept)
+        return _QueryRequest(server, form, accept)
 
     async def delete(self, database: str, measurement: str, where: str) -> None:
         """Delete points of a measurement that `where` (InfluxQL) selects. Raises InfluxError."""
         await self.query(database, f"DELETE FROM {identifier(measurement)} WHERE {where}")
 
     async def ping(self) -> str:
-        """The version of the server.
+        """The version of this server, which is that of the published series if there are two.
 
         Raises InfluxUnavailable if it cannot be reached, NotSupported for version 3 and later.
         """
@@ -270,19 +311,18 @@ class Influx:
         try:
             async with self.session.get(f"{self.url}/ping", allow_redirects=False) as response:
                 body = await response.content.read(_PING_BYTES)
-                return version_of(response.status, response.headers, body)
+                return version_of(response.status, response.headers, body, self.variables)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise InfluxUnavailable(unreachable(error)) from error
+            raise InfluxUnavailable(self.unreachable(error)) from error
 
 
 class _QueryRequest:
     """A request to /query; entering the context checks the status of the response."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, form: dict[str, str], accept: str
-    ) -> None:
-        self._request = session.post(
-            url,
+    def __init__(self, server: Influx, form: dict[str, str], accept: str) -> None:
+        self._unreachable = server.unreachable
+        self._request = server.session.post(
+            f"{server.url}/query",
             data=form,
             # Compressing a day's rows costs InfluxDB more than sending them.
             headers={"Accept": accept, "Accept-Encoding": "identity"},
@@ -297,7 +337,7 @@ class _QueryRequest:
                 return response
             message = _message(await response.text(errors="replace"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise InfluxUnavailable(unreachable(error)) from error
+            raise InfluxUnavailable(self._unreachable(error)) from error
         raise failure(message, response.status)
 
     async def __aexit__(

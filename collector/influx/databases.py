@@ -39,6 +39,14 @@ async def ensure(influx: Influx, retention: Mapping[str, int]) -> list[str]:
     Returns the names of those created; existing ones are not changed. Raises InfluxUnavailable,
     InfluxError.
     """
+    return [
+        name
+        for server, databases in influx.by_server(retention).items()
+        for name in await _ensure(server, {one: retention[one] for one in databases})
+    ]
+
+
+async def _ensure(influx: Influx, retention: Mapping[str, int]) -> list[str]:
     if speaks_v2(await influx.ping()):
         return await asyncio.to_thread(_ensure_buckets, influx, dict(retention))
     present = await names(influx)
@@ -49,7 +57,8 @@ async def ensure(influx: Influx, retention: Mapping[str, int]) -> list[str]:
             continue
         await influx.query(
             None,
-            f"CREATE DATABASE {identifier(name)} WITH DURATION {_literal(seconds)} REPLICATION 1"
+            # Without REPLICATION, a cluster keeps as many copies as it does of other databases.
+            f"CREATE DATABASE {identifier(name)} WITH DURATION {_literal(seconds)}"
             f" SHARD DURATION {shard_seconds(database, seconds)}s NAME autogen",
         )
         influx.policies.forget(database)
@@ -63,6 +72,13 @@ async def retentions(influx: Influx, databases: Iterable[str]) -> dict[str, int 
     Raises InfluxUnavailable, InfluxError.
     """
     wanted = list(databases)
+    found = {}
+    for server, held in influx.by_server(wanted).items():
+        found.update(await _retentions(server, held))
+    return {database: found[database] for database in wanted}
+
+
+async def _retentions(influx: Influx, wanted: list[str]) -> dict[str, int | None]:
     if speaks_v2(await influx.ping()):
         return await asyncio.to_thread(_bucket_retentions, influx, wanted)
     present = await names(influx)
@@ -80,6 +96,7 @@ async def set_retention(influx: Influx, database: str, seconds: int) -> None:
     InfluxDB then deletes older points at its next check, by default within half an hour. Raises
     InfluxUnavailable, InfluxError.
     """
+    influx = influx.of(database)
     if speaks_v2(await influx.ping()):
         await asyncio.to_thread(_set_bucket_retention, influx, database, seconds)
         return

@@ -16,7 +16,10 @@ import aiohttp
 
 from collector.influx.errors import InfluxError, InfluxUnavailable
 
-CA_SETTING: Final = "COLLECTOR_INFLUX_CA_FILE"
+VARIABLES: Final = "COLLECTOR_INFLUX"
+"""Beginning of the names of the settings of InfluxDB."""
+RAW_VARIABLES: Final = "COLLECTOR_INFLUX_RAW"
+"""The same of the InfluxDB of raw data, where that is another."""
 _TITLE: Final = re.compile(r"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
 _PROBE_S: Final = 5.0
 _OLDEST_REFUSED: Final = 3
@@ -30,37 +33,47 @@ class NotInfluxDB(InfluxUnavailable):
     """The server at the address is not InfluxDB."""
 
 
-def unreachable(error: Exception) -> str:
-    """The meaning of a connection error, with its remedy if there is a known one."""
+def subject(variables: str = VARIABLES) -> str:
+    """The words for the server that these settings name."""
+    return "InfluxDB" if variables == VARIABLES else "the InfluxDB of raw data"
+
+
+def unreachable(error: Exception, variables: str = VARIABLES) -> str:
+    """The meaning of a connection error, with its remedy if there is a known one.
+
+    `variables` begins the names of the server's settings.
+    """
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return _untrusted(error.certificate_error)
+            return _untrusted(error.certificate_error, variables)
         case aiohttp.ClientConnectorSSLError() if "WRONG_VERSION_NUMBER" in str(error):
             return (
                 "the port does not speak TLS, although the address begins with https://:"
-                " set COLLECTOR_INFLUX_URL to http://…, or turn TLS on in InfluxDB"
+                f" set {variables}_URL to http://…, or turn TLS on in InfluxDB"
             )
         case aiohttp.ClientConnectorSSLError():
             return f"TLS fails ({' '.join(str(error.os_error).split())})"
         case TimeoutError():
-            return "InfluxDB does not answer in time"
-    return f"InfluxDB cannot be reached ({type(error).__name__})"
+            return f"{subject(variables)} does not answer in time"
+    return f"{subject(variables)} cannot be reached ({type(error).__name__})"
 
 
-def _untrusted(error: Exception) -> str:
+def _untrusted(error: Exception, variables: str) -> str:
     reason = str(getattr(error, "verify_message", "") or error)
     if isinstance(error, ssl.CertificateError) and "mismatch" in reason.lower():
         return (
             f"its certificate is for another name ({reason}): use a name of the certificate in"
-            " COLLECTOR_INFLUX_URL"
+            f" {variables}_URL"
         )
     return (
-        f"its certificate is not trusted ({reason}): set {CA_SETTING} to a file (PEM) with"
+        f"its certificate is not trusted ({reason}): set {variables}_CA_FILE to a file (PEM) with"
         " the certificate of its authority, or with the certificate itself if it is self-signed"
     )
 
 
-def version_of(status: int, headers: Mapping[str, str], body: bytes) -> str:
+def version_of(
+    status: int, headers: Mapping[str, str], body: bytes, variables: str = VARIABLES
+) -> str:
     """The version in a response to /ping.
 
     Raises NotSupported for InfluxDB 3 and later, NotInfluxDB if the server is another one,
@@ -81,18 +94,19 @@ def version_of(status: int, headers: Mapping[str, str], body: bytes) -> str:
         found = _TITLE.search(body.decode(errors="replace"))
         title = f" ({' '.join(found[1].split())!r})" if found else ""
         raise NotInfluxDB(
-            f"a web page{title} answers /ping with {status}, not InfluxDB: COLLECTOR_INFLUX_URL"
+            f"a web page{title} answers /ping with {status}, not InfluxDB: {variables}_URL"
             " must lead to InfluxDB itself, not to a proxy's own pages or logins"
         )
     if b"HTTP request to an HTTPS server" in body:
-        raise NotInfluxDB(_SPEAKS_TLS)
+        raise NotInfluxDB(_speaks_tls_words(variables))
     raise InfluxUnavailable(f"/ping answers {status}, not 204")
 
 
-_SPEAKS_TLS: Final = (
-    "the port speaks TLS, although the address begins with http://: set COLLECTOR_INFLUX_URL to"
-    " https://…"
-)
+def _speaks_tls_words(variables: str) -> str:
+    return (
+        f"the port speaks TLS, although the address begins with http://: set {variables}_URL to"
+        " https://…"
+    )
 
 
 def _version_in(body: bytes) -> str:
@@ -123,12 +137,12 @@ async def speaks_tls(url: str) -> bool:
     return True
 
 
-async def diagnose(url: str, error: InfluxUnavailable) -> str:
+async def diagnose(url: str, error: InfluxUnavailable, variables: str = VARIABLES) -> str:
     """The text of an error, or, if that is its cause, that the port uses TLS."""
     cause = error.__cause__
     is_garbled = isinstance(
         cause, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError | aiohttp.ClientOSError
     ) and not isinstance(cause, aiohttp.ClientConnectorError)
     if is_garbled and await speaks_tls(url):
-        return _SPEAKS_TLS
+        return _speaks_tls_words(variables)
     return str(error)

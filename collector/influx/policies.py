@@ -67,6 +67,8 @@ class Policies:
         That is the case on InfluxDB 2, and for users who may not list policies. Raises NoDatabase,
         InfluxUnavailable.
         """
+        if (server := self._influx.of(database)) is not self._influx:
+            return await server.policies.of(database)
         if database not in self._known:
             self._known[database] = await self._find(database)
         return self._known[database]
@@ -74,6 +76,8 @@ class Policies:
     def forget(self, database: str) -> None:
         """Drop the cached policies of a database."""
         self._known.pop(database, None)
+        if (server := self._influx.of(database)) is not self._influx:
+            server.policies.forget(database)
 
     def forget_if_gone(self, database: str, error: InfluxError | str) -> None:
         """Drop the cached policies of a database if an error says that one of them is gone."""

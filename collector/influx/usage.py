@@ -100,6 +100,7 @@ async def measurement_range(influx: Influx, database: str, measurement: str) -> 
 
 
 async def _disk_bytes(influx: Influx, database: str) -> int | None:
+    influx = influx.of(database)
     try:
         if speaks_v2(await influx.ping()):
             return await _bucket_bytes(influx, database)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from collector.influx.client import Influx
-from collector.influx.diagnosis import unreachable
+from collector.influx.diagnosis import subject
 from collector.influx.errors import InfluxError, InfluxUnavailable
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def awaits_setup(influx: Influx) -> bool:
     except ValueError:
         return False
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise InfluxUnavailable(unreachable(error)) from error
+        raise InfluxUnavailable(influx.unreachable(error)) from error
     return isinstance(said, dict) and said.get("allowed") is True
 
 
@@ -63,7 +63,8 @@ def api(influx: Influx, doing: str, *, token: str | None = None) -> Iterator[Inf
             yield client
     except HTTPError as error:
         raise InfluxUnavailable(
-            f"InfluxDB at {influx.url} cannot be reached ({type(error).__name__})"
+            f"{subject(influx.variables)} at {influx.url} cannot be reached"
+            f" ({type(error).__name__})"
         ) from error
     except InfluxDBError as error:
         raise _worded(influx, doing, error) from error
@@ -78,12 +79,12 @@ def _worded(influx: Influx, doing: str, error: InfluxDBError) -> InfluxError:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return NotPermitted(
                 f"the token may not {doing} (InfluxDB answers {status}: {said}):"
-                " check COLLECTOR_INFLUX_TOKEN"
+                f" check {influx.variables}_TOKEN"
             )
         case None if "organization" in said:
             return InfluxError(
                 f"InfluxDB shows no organisation {influx.org!r} to this token:"
-                " check COLLECTOR_INFLUX_ORG and COLLECTOR_INFLUX_TOKEN"
+                f" check {influx.variables}_ORG and {influx.variables}_TOKEN"
             )
         case int() if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return InfluxUnavailable(f"InfluxDB answers {status}: {said}")
@@ -95,7 +96,7 @@ def organisation(client: InfluxDBClient, influx: Influx) -> Organization:
     from influxdb_client.rest import ApiException
 
     if not influx.org:
-        raise InfluxError("InfluxDB 2 needs an organisation: set COLLECTOR_INFLUX_ORG")
+        raise InfluxError(f"InfluxDB 2 needs an organisation: set {influx.variables}_ORG")
     try:
         found: list[Organization] = client.organizations_api().find_organizations(org=influx.org)
     except ApiException as error:
@@ -105,7 +106,7 @@ def organisation(client: InfluxDBClient, influx: Influx) -> Organization:
     if not found:
         raise InfluxError(
             f"InfluxDB shows no organisation {influx.org!r} to this token:"
-            " check COLLECTOR_INFLUX_ORG and COLLECTOR_INFLUX_TOKEN"
+            f" check {influx.variables}_ORG and {influx.variables}_TOKEN"
         )
     return found[0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -27,17 +27,19 @@ async def move(
     now: datetime,
     overwrite: bool,
     progress: Progress,
+    databases: Sequence[str] = DATABASES,
 ) -> dict[str, Totals]:
     """Make the target's databases equal to the source's, within retention.
 
     Databases that the target lacks are created with the source's retention. Without `overwrite`, a
     target that holds points of another origin is refused. Raises MoveError, InfluxError.
     """
-    held = await retentions(source, DATABASES)
+    held = await retentions(source, databases)
     kept = {database: seconds for database, seconds in held.items() if seconds is not None}
     if not kept:
-        names = ", ".join(source.name(database) for database in DATABASES)
-        raise MoveError(f"{source.url} has none of the databases {names}")
+        names = ", ".join(source.name(database) for database in databases)
+        urls = " and ".join(server.url for server in source.by_server(databases))
+        raise MoveError(f"{urls} has none of the databases {names}")
     await _check(target, kept, strangers=not (journal.begun or overwrite))
     journal.begin()
     await ensure(target, kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Protocol
@@ -134,7 +134,8 @@ class Schedule:
     Due are the current day, the previous day until it is final, and days that are missing or have
     changed; the oldest comes first. A day that fails is counted, logged and skipped; all others are
     computed. `changed` is called after each day that was stored. `others` are the series of other
-    senders, computed after the days of `asl-telemetry` and by the same rules.
+    senders, computed after the days of `asl-telemetry` and by the same rules. `make_database`
+    creates the database of the series, where delivery does not; it is called until it succeeds.
     """
 
     def __init__(
@@ -146,12 +147,14 @@ class Schedule:
         changed: Callable[[], None],
         others: Sequence[DaySeries] = (),
         lock: asyncio.Lock | SharedLock | None = None,
+        make_database: Callable[[], Awaitable[object]] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._daily = daily
         self._reconciler = reconciler
         self._metrics = metrics
         self._changed = changed
+        self._make_database = make_database
         self._clock = clock
         self._refused: dict[tuple[str, date], int] = {}
         self._failures = Failures()
@@ -185,6 +188,7 @@ class Schedule:
         Days that fail by themselves do not count: they have retries of their own.
         """
         try:
+            await self._prepare()
             async with self.lock:
                 days = await self._reconciler.due(self._clock())
         except (InfluxError, StoreUnavailable) as error:
@@ -204,6 +208,18 @@ class Schedule:
             self._metrics.rollup_last_success.set_to_current_time()
         self._daily.forget_expired(self._clock())
         return True
+
+    async def _prepare(self) -> None:
+        if self._make_database is None:
+            return
+        try:
+            await self._make_database()
+        except InfluxUnavailable:
+            raise
+        except InfluxError as error:
+            # A token that may write is enough; without the database, the days themselves fail.
+            log.warning("the database could not be made or looked at", why=str(error))
+        self._make_database = None
 
     async def _all(self, days: Sequence[date]) -> bool:
         """Compute days; return True if InfluxDB gave no answer for several in a row."""

@@ -36,6 +36,8 @@ from collector.schema.telemetrics import TELEMETRICS_MEASUREMENTS
 RAW = "usage_raw"
 DAILY = "usage_daily"
 OWNERS = "usage_owners"
+PUBLISHED = frozenset({DAILY})
+"""Databases that anyone may read; all others are private and may be on a server of their own."""
 RECORDS = "records"
 """Target of entries for the records store; every other target is a database of InfluxDB."""
 

@@ -8,11 +8,12 @@ import urllib.parse
 from datetime import UTC, datetime
 from typing import Final
 
+from collector.parts import influx_servers
 from collector.settings import Settings, variable
 from collector.status.report import Certificate
 
 _PATIENCE_S: Final = 3.0
-_NAMES: Final = ("influx_url", "public_url", "grafana_url", "nodelist_url")
+_NAMES: Final = ("influx_url", "influx_raw_url", "public_url", "grafana_url", "nodelist_url")
 
 
 async def certificates(settings: Settings) -> list[Certificate]:
@@ -22,7 +23,7 @@ async def certificates(settings: Settings) -> list[Certificate]:
         parts = urllib.parse.urlsplit(str(getattr(settings, name)))
         if parts.scheme == "https" and parts.hostname:
             address = f"{parts.hostname}:{parts.port or 443}"
-            found.setdefault(address, (name, settings.influx_ca_file))
+            found.setdefault(address, (name, _ca_file(settings, name)))
     return list(
         await asyncio.gather(
             *(_certificate(name, address, ca) for address, (name, ca) in found.items())
@@ -30,12 +31,17 @@ async def certificates(settings: Settings) -> list[Certificate]:
     )
 
 
+def _ca_file(settings: Settings, name: str) -> str:
+    published, raw = influx_servers(settings)
+    return {"influx_url": published.ca_file, "influx_raw_url": raw.ca_file}.get(name, "")
+
+
 async def _certificate(name: str, address: str, ca_file: str) -> Certificate:
     host, _, port = address.rpartition(":")
     made = Certificate(setting=variable(name), address=address)
     try:
         context = ssl.create_default_context()
-        if name == "influx_url" and ca_file:
+        if ca_file:
             context.load_verify_locations(ca_file)
         async with asyncio.timeout(_PATIENCE_S):
             _, writer = await asyncio.open_connection(host, int(port), ssl=context)

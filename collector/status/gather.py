@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import aiohttp
 
@@ -52,7 +52,8 @@ async def gather(settings: Settings) -> Status:
         _process(settings), _stored(settings), certificates(settings)
     )
     outbox, newest = await asyncio.to_thread(_outbox, settings)
-    influxdb, day, hour, kept = stored
+    published, *raw = stored
+    day, hour = published.day, published.hour
     return Status(
         made=datetime.now(UTC).replace(microsecond=0),
         version=version("usage-collector"),
@@ -65,7 +66,8 @@ async def gather(settings: Settings) -> Status:
             expected_reports=_number(hour, "expected_reports"),
         ),
         outbox=outbox,
-        influxdb=influxdb,
+        influxdb=published.server,
+        influxdb_raw=raw[0].server if raw else None,
         last_day=LastDay(
             day=None if day is None else _moment(day["time"]).date(),
             **{name: _whole(day, name) for name in ("nodes", "servers", "reports")},
@@ -80,7 +82,7 @@ async def gather(settings: Settings) -> Status:
             if (wrong := _metric(samples, "collector_clock_wrong")) is None
             else bool(wrong),
         ),
-        retention=kept,
+        retention=[one for each in stored for one in each.kept],
         disk=_disk(settings),
         certificates=ends,
     )
@@ -145,30 +147,47 @@ def _metric(samples: Samples, name: str) -> int | None:
 
 
 Row = dict[str, float]
-Stored = tuple[InfluxDB, Row | None, Row | None, list[Retention]]
-"""InfluxDB's part of the status: itself, newest final day, newest whole hour, retentions."""
 
 
-async def _stored(settings: Settings) -> Stored:
-    made = InfluxDB(url=redacted(settings.influx_url))
+class _Stored(NamedTuple):
+    """One server's part of the status: itself, newest final day, newest whole hour, retentions."""
+
+    server: InfluxDB
+    day: Row | None = None
+    hour: Row | None = None
+    kept: Sequence[Retention] = ()
+
+
+async def _stored(settings: Settings) -> list[_Stored]:
+    """The part of each server, that of the published series first."""
     async with influx_of(settings, retry_ping=False) as influx:
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                answers = made.model_copy(update={"version": await influx.ping()})
+        held = influx.by_server(databases_of(settings))
+        return list(
+            await asyncio.gather(*(_server(server, held[server]) for server in influx.servers()))
+        )
+
+
+async def _server(influx: Influx, names: Sequence[str]) -> _Stored:
+    made = InfluxDB(url=redacted(influx.url))
+    days: list[Row] = []
+    hours: list[Row] = []
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            answers = made.model_copy(update={"version": await influx.ping()})
+            if DAILY in names:
                 days = await _or(_rows(influx, DAILY_USAGE, _NEWEST_DAYS), [])
                 hours = await _or(_rows(influx, HOURLY_USAGE, _OPEN_HOURS), [])
-                names = databases_of(settings)
-                held = await _or(retentions(influx, names), {})
-        except TimeoutError:
-            words = f"no answer within {_PATIENCE_S:.0f} s"
-            return made.model_copy(update={"problem": words}), None, None, []
-        except (NotSupported, InfluxError) as error:
-            return made.model_copy(update={"problem": str(error)}), None, None, []
-        day = next((row for row in days if row.get("final")), None)
-        kept = [
-            Retention(database=influx.name(name), seconds=seconds) for name, seconds in held.items()
-        ]
-        return answers, day, next(iter(hours[1:] or hours), None), kept
+            held = await _or(retentions(influx, names), {})
+    except TimeoutError:
+        words = f"no answer within {_PATIENCE_S:.0f} s"
+        return _Stored(made.model_copy(update={"problem": words}))
+    except (NotSupported, InfluxError) as error:
+        return _Stored(made.model_copy(update={"problem": str(error)}))
+    day = next((row for row in days if row.get("final")), None)
+    kept = [
+        Retention(database=influx.name(name), seconds=seconds) for name, seconds in held.items()
+    ]
+    return _Stored(answers, day, next(iter(hours[1:] or hours), None), kept)
 
 
 async def _or(work: Awaitable[T], nothing: T) -> T:

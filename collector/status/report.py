@@ -44,9 +44,9 @@ class Outbox(BaseModel):
 
 
 class InfluxDB(BaseModel):
-    """The InfluxDB that reports are delivered to."""
+    """An InfluxDB: that of the published series, or that of raw data if it has its own."""
 
-    url: str = Field(description="COLLECTOR_INFLUX_URL, without secrets")
+    url: str = Field(description="its address, without secrets")
     version: str | None = Field(None, description="its version; null if it does not answer")
     problem: str = Field("", description="why it does not answer; else empty")
 
@@ -104,6 +104,9 @@ class Status(BaseModel):
     intake: Intake
     outbox: Outbox
     influxdb: InfluxDB
+    influxdb_raw: InfluxDB | None = Field(
+        None, description="that of raw data; null if it is the same"
+    )
     last_day: LastDay
     alerts: Alerts
     retention: list[Retention]

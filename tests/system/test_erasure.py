@@ -13,24 +13,24 @@ import pytest
 from collector.memory import Memory, State
 from tests.conftest import Databases, InfluxServer, Serve, StartServe
 from tests.length import seed
-from tests.owners import DAYS_BACK, OWN, OWNER, World, ask, body_of, midnight, start_world, uuid_of
+from tests.owners import (
+    DAYS_BACK,
+    OWN,
+    OWNER,
+    World,
+    ask,
+    body_of,
+    holding,
+    midnight,
+    start_world,
+    uuid_of,
+)
 from tests.sender import eventually, metric, node_name, post, server_name
 from tools.embedded import EmbeddedInflux
 
 JSON = {"Accept": "application/json"}
 KILLS = 6
 SEED = 20_261_122
-
-
-def holding(trace: str, *places: Path) -> list[Path]:
-    """The files in which a text is."""
-    while True:
-        files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
-        try:
-            return [file for file in files if trace.encode() in file.read_bytes()]
-        except FileNotFoundError:
-            # InfluxDB has just compacted it into another one: look at them all anew.
-            continue
 
 
 def wait_begun(collector: Serve, before: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Databases, InfluxServer, Serve, StartServe
 from tests.librenms import FORM, UUID, clearing, earlier, report, today, uuid_of
+from tests.owners import holding
 from tests.sender import Reply, eventually, lay_key, metric, post, server_name
 from tools.embedded import EmbeddedInflux
 
@@ -25,17 +26,6 @@ def tidy_influx(tmp_path: Path) -> Iterator[EmbeddedInflux]:
     influx.start()
     yield influx
     influx.kill()
-
-
-def holding(trace: str, *places: Path) -> list[Path]:
-    """The files in which a text is."""
-    while True:
-        files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
-        try:
-            return [file for file in files if trace.encode() in file.read_bytes()]
-        except FileNotFoundError:
-            # InfluxDB has just compacted it into another one: look at them all anew.
-            continue
 
 
 def send(collector: Serve, page: str, body: bytes) -> Reply:

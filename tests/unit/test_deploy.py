@@ -278,32 +278,47 @@ def test_the_one_shot_hands_each_reader_its_own_token_and_no_other(tmp_path: Pat
     fake = tmp_path / "bin"
     fake.mkdir()
     # Stands for the command that needs an InfluxDB 2; it lays the files that provision lays.
-    files = [f"{role.name}.{end}" for role in ROLES for end in ("token", "header")]
+    names = [role.name for role in ROLES]
+    files = [f"{name}.{end}" for name in names for end in ("token", "header")]
     lay = "\n".join(f'echo {name} > "$3/{name}"' for name in files)
+    raw = " ".join(f"{name}-raw.{end}" for name in names[::2] for end in ("token", "header"))
     (fake / "collector").write_text(
         f'#!/bin/sh\n[ "$1 $2" = "provision --tokens-dir" ] || exit 1\n'
         f'echo "$4" >> {tmp_path}/options\nmkdir -p "$3"\n{lay}\n'
+        f'[ -z "$RAW" ] || for each in {raw}; do echo $each > "$3/$each"; done\n'
     )
     (fake / "collector").chmod(0o755)
     tokens = tmp_path / "tokens"
-    for options in ((), ("--rotate",), ("--finish",)):
+
+    def run(*options: str, given: str = "") -> None:
         subprocess.run(
             ["/bin/sh", "-c", script, "provision.sh", *options],
-            env={"PATH": f"{fake}:{os.environ['PATH']}", "TOKENS": str(tokens)},
+            env={"PATH": f"{fake}:{os.environ['PATH']}", "TOKENS": str(tokens), "RAW": given},
             check=True,
         )
-    laid = {
-        str(path.relative_to(tokens)): path.read_text().strip()
-        for path in tokens.rglob("*")
-        if path.is_file() and path.parent.name != "all"
-    }
-    assert laid == {
+
+    def laid() -> dict[str, str]:
+        return {
+            str(path.relative_to(tokens)): path.read_text().strip()
+            for path in tokens.rglob("*")
+            if path.is_file() and path.parent.name != "all"
+        }
+
+    for options in ((), ("--rotate",), ("--finish",)):
+        run(*options)
+    own = {
         "collector/token": "collector.token",
         "community/authorization": "grafana-community.header",
         "ops/authorization": "grafana-ops.header",
     }
+    assert laid() == own
     assert (tokens / "ops/authorization").stat().st_mode & 0o777 == 0o400
     assert (tmp_path / "options").read_text().split("\n") == ["", "--rotate", "--finish", ""]
+    run(given="1")
+    assert laid() == own | {
+        "collector/raw": "collector-raw.token",
+        "ops/authorization-raw": "grafana-ops-raw.header",
+    }
 
 
 def test_each_container_has_the_folder_of_its_own_token_alone() -> None:
@@ -507,10 +522,21 @@ def test_the_health_check_asks_what_the_collector_listens_on() -> None:
     assert jobs["collector"] == [{"targets": [f"collector:{port[1]}"]}]
 
 
-def sources(folder: str) -> list[Json]:
-    text = (ROOT / f"provisioning/{folder}/datasources/usage.yaml").read_text(encoding="utf-8")
+def sources(folder: str, name: str = "datasources") -> list[Json]:
+    text = (ROOT / f"provisioning/{folder}/{name}/usage.yaml").read_text(encoding="utf-8")
     found: list[Json] = yaml.safe_load(text)["datasources"]
     return found
+
+
+def test_datasources_of_two_influxdbs_differ_in_the_address_and_token_of_private_ones() -> None:
+    header = "$__file{/etc/grafana/secrets/authorization}"
+    for one, other in zip(sources("ops"), sources("ops", "datasources-two"), strict=True):
+        if one["type"] == "influxdb" and one["uid"] != "usage-daily":
+            assert one["url"] == "${INFLUX_URL}"
+            one["url"] = "${INFLUX_RAW_URL}"
+            assert one["secureJsonData"] == {"httpHeaderValue1": header}
+            one["secureJsonData"] = {"httpHeaderValue1": header.replace("n}", "n-raw}")}
+        assert one == other
 
 
 def test_the_community_holds_one_datasource_and_no_secret_but_its_header() -> None:
