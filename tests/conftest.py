@@ -29,11 +29,17 @@ from tools import embedded
 
 length.set_up_hypothesis()
 
-pytest_plugins = ["tests.disks", "tests.nats_servers", "tests.new_day"]
+pytest_plugins = ["tests.disks", "tests.nats_servers", "tests.new_day", "tests.uncovered"]
 
 URL = "TEST_INFLUX_URL"
 TOKEN = "TEST_INFLUX_TOKEN"
 ORG = "TEST_INFLUX_ORG"
+
+SPARING = {"INFLUXDB_DATA_INDEX_VERSION": "inmem", "GOGC": "400"}
+"""Environment with which influxd takes two thirds of the processor time, and more memory.
+
+The index in memory is the default of InfluxDB 1.x; a test's own InfluxDB has its index on disk.
+"""
 
 READY_TIMEOUT = 90.0
 STOP_TIMEOUT = 30.0
@@ -195,7 +201,7 @@ def influx_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxSe
         yield server
         server.http.clear()
         return
-    influx = embedded.EmbeddedInflux(tmp_path_factory.mktemp("influxdb"))
+    influx = embedded.EmbeddedInflux(tmp_path_factory.mktemp("influxdb"), overrides=SPARING)
     influx.start()
     server = InfluxServer(influx.url)
     yield server

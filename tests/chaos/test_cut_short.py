@@ -22,6 +22,8 @@ from tests.owners import DAY, DAYS_BACK, NEIGHBOURS, lay_past, midnight
 from tests.sender import get, lay_key
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 FAULT_S = repeat(4, 20)
 PAST = {(NEIGHBOURS + 1, 2 * (NEIGHBOURS + 1))}
 """The reports and nodes of each past day."""

@@ -8,12 +8,16 @@ import resource
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Databases, MachineClock, StartServe
 from tests.disks import fill
 from tests.ledger import Ledger, settled
 from tests.length import repeat, seed
 from tests.sender import metric, until
 from tools.embedded import EmbeddedInflux
+
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
 ROUNDS = repeat(1, 5)
 JUMPS = repeat(2, 10)

@@ -19,6 +19,8 @@ from tests.length import repeat, seed
 from tests.sender import metric
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 SEED = 20_241_107
 FAULT_S = repeat(4, 20)
 GONE_S = repeat(5, 60)

@@ -14,6 +14,8 @@ from tests.length import repeat, seed
 from tests.sender import GUARD_S
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 SEED = 20_240_607
 KILLS = repeat(6, 100)
 KILLING_S = 150

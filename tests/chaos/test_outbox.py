@@ -20,6 +20,8 @@ from tests.length import repeat, seed
 from tests.sender import eventually, metric, until
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 SEED = 20_241_122
 ROUNDS = repeat(1, 5)
 WAITING = 1500

@@ -9,6 +9,8 @@ import asyncio
 import os
 from pathlib import Path
 
+import pytest
+
 from bench.servers import Serving
 from tests.conftest import Databases, StartServe
 from tests.sender import eventually, get, until
@@ -16,6 +18,8 @@ from tests.service.test_ami import write_asterisks
 from tools.replay.ami_script import script
 from tools.replay.ami_server import AmiServer, event
 from tools.replay.captures import AMI, read_capture
+
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
 FLOOD = 200 if "TEST_LONG" in os.environ else 20
 """How often all recorded sessions are sent."""

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.conftest import Databases, Serve
 from tests.hostile.watch import settle, watching
 from tests.length import repeat
 from tests.sender import encoded, eventually, key_of, metric, node_name, post, report
+
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
 MIB = 1 << 20
 LIMIT = 64 << 10

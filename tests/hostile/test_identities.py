@@ -8,12 +8,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
+import pytest
 
 from tests.conftest import Databases, Serve, StartServe
 from tests.hostile.watch import settle, watching
 from tests.hostile.wire import source
 from tests.length import repeat
 from tests.sender import encoded, eventually, metric, post, report
+
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
 LIST = [2000 + n for n in range(1000)]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
+
 from tests.busy import measured
 from tests.conftest import Databases, Serve, StartServe
 from tests.faulty import FaultyProxy, hanging
@@ -12,6 +14,8 @@ from tests.hostile.watch import settle, watching
 from tests.hostile.wire import Wire, exchange, head, many, posted, source, split
 from tests.length import repeat
 from tests.sender import GUARD_S, encoded, metric, report, until
+
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
 BODY = posted(encoded(report([2001])))
 PROXY = "127.0.0.50"

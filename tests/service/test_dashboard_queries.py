@@ -32,6 +32,8 @@ from tools.dashboards.asked import (
 )
 from tools.simulation.fleet import Fleet
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 DAYS = 75
 SERVERS = 160
 K = 5

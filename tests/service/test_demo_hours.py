@@ -22,6 +22,8 @@ from tools.demo.watching import asked_for, holding
 from tools.watch.rules import provisioned
 from tools.watch.sources import Sources
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 SERVERS = 400
 DAYS = 16
 # The open day is nearly empty, and the one before is not final until 01:00.

@@ -35,6 +35,7 @@ def keys(events: list[Event]) -> set[tuple[int, str, str, str]]:
     }
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 @pytest.mark.parametrize("seed", seeds(2, 30))
 async def test_events_of_a_random_fleet_equal_brute_force_and_leave_notes_alone(
     databases: Databases, state_dir: Path, seed: int

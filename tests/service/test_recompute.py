@@ -20,6 +20,8 @@ from tests.length import seeds
 from tests.network import Network, day_of
 from tests.oracle import DAY, HOUR, Series
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 SCRIPT = Path(__file__).parents[2] / "docs" / "recompute.py"
 TABLES = {
     "daily_nodes": ("daily/nodes", "nodes", ("dimension", "within", "within_value", "value")),

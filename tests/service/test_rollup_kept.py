@@ -66,6 +66,7 @@ async def test_a_day_whose_raw_data_may_have_begun_to_expire_is_never_computed(
         assert of_day(network.series(), day) == of_day(before, day)
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 async def test_numbers_that_reach_back_over_expired_days_stay_as_they_were_computed(
     network: Network, state_dir: Path
 ) -> None:

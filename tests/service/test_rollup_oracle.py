@@ -16,6 +16,8 @@ from tests.oracle import DAY, HOUR, Oracle, said
 from tests.safety import unsafe
 from tools.simulation.fleet import Fleet
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 A_DAY = date(2026, 3, 2)
 
 

@@ -13,6 +13,8 @@ from tests.length import seeds
 from tests.network import Network, differences, lines_of
 from tests.oracle import DAY, HOUR, Oracle, Series, said
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 DAYS = 9
 NOW = (EPOCH + DAYS) * DAY - 7 * HOUR
 CHOSEN = range(EPOCH, EPOCH + DAYS)

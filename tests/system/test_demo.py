@@ -27,7 +27,10 @@ TOLD_S = 240.0
 STOP_S = 40.0
 SAMPLE = Path(__file__).parents[1] / "cases" / "asl" / "multi-node-mixed.json"
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [
+    pytest.mark.timeout(400),
+    pytest.mark.no_cover,  # the slow repetition of what other tests cover
+]
 
 
 @dataclass
@@ -94,7 +97,7 @@ def start(tmp_path: Path, *arguments: str, environment: dict[str, str] | None = 
 @pytest.fixture
 def short_demo(tmp_path: Path) -> Iterator[Demo]:
     """A demo of a few days."""
-    running = start(tmp_path, "--days", "8")
+    running = start(tmp_path, "--days", "3")
     yield running
     if running.process.poll() is None:
         running.stop(signal.SIGTERM)
@@ -204,12 +207,8 @@ def test_killed_demo_takes_its_children_with_it(short_demo: Demo) -> None:
         time.sleep(0.05)
 
 
-def test_demo_without_influxd_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A copy outside the checkout, where no set-up has left an influxd. It is no second product
-    # whose lines are to be covered.
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+def test_demo_without_influxd_says_what_to_do(tmp_path: Path) -> None:
+    # A copy outside the checkout, where no set-up has left an influxd.
     for package in (collector, tools):
         folder = Path(str(package.__file__)).parent
         shutil.copytree(folder, tmp_path / "copy" / folder.name)

@@ -49,6 +49,7 @@ MOMENTARY = {"AmiAway", "QueueNoAgent"}
 """Rules that hold for a moment where a recording begins anew; they must hold for 2 minutes."""
 
 pytestmark = [
+    pytest.mark.no_cover,  # the slow repetition of what other tests cover
     pytest.mark.skipif(not is_here(), reason=MISSING),
     pytest.mark.timeout(400),
 ]

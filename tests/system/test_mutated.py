@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,8 @@ from tests.asl_cases import DIRECTORY
 from tests.conftest import Databases, Serve, StartServe
 from tests.length import repeat, seed
 from tests.sender import eventually, metric, post
+
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
 COUNT = repeat(2_000, 10_000)
 SEED = 4711

@@ -24,6 +24,8 @@ from tests.network import Network, converter, day_of, differences
 from tests.oracle import DAY, Oracle, Series, said
 from tests.sender import encoded, eventually, lay_key, metric, post, report
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 DAYS = 20
 
 
