@@ -21,7 +21,7 @@ from collector.settings import Settings
 from tests.conftest import Databases, clean_environment
 from tests.sender import GUARD_S, Reply
 
-INTEGRATIONS = {
+INTEGRATION_LINKS = {
     "https://shields.io/badges/endpoint-badge",
     "https://www.home-assistant.io/integrations/rest/",
     "https://grafana.com/docs/plugins/yesoreyeram-infinity-datasource/latest/",

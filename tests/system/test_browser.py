@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.conftest import Databases, InfluxServer, Serve, clean_environment
 from tests.dates import last_final_day
-from tests.public_site import INTEGRATIONS, run_collector
+from tests.public_site import INTEGRATION_LINKS, run_collector
 from tests.sender import eventually, get
 from tools import embedded
 
@@ -178,7 +178,7 @@ def test_every_link_leads_somewhere(collector: Serve, browser: Browser) -> None:
             elif there not in seen and not (fragment and there == address):
                 todo.add(there)
     assert {f"{collector.url}{path}" for path in PAGES} <= seen
-    assert strangers == {"https://grafana.example.org/"} | INTEGRATIONS
+    assert strangers == {"https://grafana.example.org/"} | INTEGRATION_LINKS
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -15,7 +15,7 @@ import urllib3
 from tests.certificates import self_signed
 from tests.conftest import Databases, StartServe
 from tests.proxies import Proxy, nginx
-from tests.public_site import INTEGRATIONS
+from tests.public_site import INTEGRATION_LINKS
 from tests.sender import encoded, report
 
 CASE = Path(__file__).parents[1] / "cases/nginx-prefix.conf"
@@ -73,7 +73,7 @@ class Reader:
                 full = urllib.parse.urldefrag(urllib.parse.urljoin(url, one)).url
                 if self.public and full.startswith(self.public):
                     full = self.here(full)
-                if full.startswith("http") and full not in INTEGRATIONS:
+                if full.startswith("http") and full not in INTEGRATION_LINKS:
                     waiting.append(full)
         return statuses
 
