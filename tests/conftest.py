@@ -13,6 +13,7 @@ import re
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,11 @@ from tests import length
 from tools import embedded
 
 length.set_up_hypothesis()
+
+# Processes of all tests take turns: one could else get a port that another is about to use.
+os.environ.setdefault(
+    embedded.PORTS_VARIABLE, str(Path(tempfile.gettempdir()) / f"usage-test-ports-{os.getuid()}")
+)
 
 pytest_plugins = ["tests.disks", "tests.nats_servers", "tests.new_day", "tests.uncovered"]
 

@@ -8,6 +8,7 @@ Standard library only: the set-up uses this module before anything is installed.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import http.client
 import json
 import os
@@ -29,6 +30,10 @@ UNPACKED = Path(".local/influxdb/usr/bin/influxd")
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
+PORTS_VARIABLE = "USAGE_PORTS_FILE"
+"""Environment variable that names a file in which processes count the ports that they take."""
+_FIRST_PORT = 20_000
+_PORTS = 12_000
 _LOG_TAIL = 2000
 
 # The kernel sends the program the signal when the thread that started it ends, also after a
@@ -123,13 +128,31 @@ def free_port() -> int:
 
     It lies below the range from which Linux takes the source ports of outgoing connections: such
     a connection could otherwise hold the port, or connect to itself, while its server is down.
+    Processes with the same file in PORTS_VARIABLE take turns: none gets a port that another has
+    got and does not use yet.
     """
-    for _ in range(1000):
-        # Not from `random`: a test that seeds it would get the same ports again.
-        port = 20_000 + secrets.randbelow(12_000)
+    for _ in range(_PORTS):
+        port = _FIRST_PORT + _turn() % _PORTS
         if is_free(port):
             return port
     raise OSError(f"no free port on {HOST} between 20000 and 32000")
+
+
+def _turn() -> int:
+    """Count up the number in the shared file, beginning anywhere; without one, take any number."""
+    path = os.environ.get(PORTS_VARIABLE)
+    if not path:
+        # Not from `random`: a test that seeds it would get the same ports again.
+        return secrets.randbelow(_PORTS)
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(number, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        held = file.read().strip()
+        turn = int(held) + 1 if held.isdigit() else secrets.randbelow(_PORTS)
+        file.seek(0)
+        file.truncate()
+        file.write(b"%d\n" % turn)
+    return turn
 
 
 def is_free(port: int) -> bool:

@@ -13,6 +13,7 @@ import urllib3
 
 from tests.sender import eventually
 from tools.embedded import (
+    PORTS_VARIABLE,
     EmbeddedInflux,
     InfluxdNotFoundError,
     InfluxdStartError,
@@ -210,9 +211,35 @@ def test_free_port_passes_over_a_taken_one(
     monkeypatch: pytest.MonkeyPatch, own_influx: EmbeddedInflux
 ) -> None:
     other = free_port()
-    drawn = iter([own_influx.port, other])
-    monkeypatch.setattr("secrets.randbelow", lambda _most: next(drawn) - 20_000)
+    turns = iter([own_influx.port, other])
+    monkeypatch.setattr("tools.embedded._turn", lambda: next(turns) - 20_000)
     assert free_port() == other
+
+
+def test_processes_that_ask_at_once_get_different_ports() -> None:
+    ask = "from tools.embedded import free_port; print(*(free_port() for _ in range(50)))"
+    asking = [
+        subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE) for _ in range(3)
+    ]
+    given = [port for one in asking for port in one.communicate()[0].split()]
+    assert len(set(given)) == len(given) == 150
+
+
+@pytest.mark.parametrize("left", ["", "no number", "11998"])
+def test_ports_are_counted_from_what_an_earlier_process_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    count = tmp_path / "ports"
+    count.write_text(left)
+    monkeypatch.setenv(PORTS_VARIABLE, str(count))
+    given = [free_port() for _ in range(5)]
+    assert len(set(given)) == 5
+    assert not left.isdigit() or 32_000 > given[0] >= 31_999 or given[0] < 20_100
+
+
+def test_without_a_count_ports_are_taken_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PORTS_VARIABLE)
+    assert len({free_port() for _ in range(5)}) > 1
 
 
 def test_no_free_port_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

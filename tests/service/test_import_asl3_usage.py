@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 from typer.testing import CliRunner, Result
 
 from collector import nodelist
@@ -39,6 +39,8 @@ from tests.command import same_log_afterwards
 from tests.conftest import Databases, InfluxServer, clean_environment
 from tests.conftest import Row as Point
 from tests.dates import today
+from tests.faulty import FaultyProxy
+from tests.sender import GUARD_S, until
 from tests.service.mariadb import MariaDb, running
 from tools.simulation.sending import EveryNode
 
@@ -579,21 +581,39 @@ def test_kill_in_the_middle_then_again_gives_what_one_go_gives(
     whole, torn = another(), another()
     whole.run("--dump", dump, "--apply")
     torn.create()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "collector", "import", "asl3-usage", "--dump", dump, "--apply"],
-        env=torn.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     server = torn.databases.server
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if server.count(torn.databases.raw, "server_report", "server") > 0:
-            break
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -9
-    assert 0 < server.count(torn.databases.raw, "server_report", "server") < 3000
+
+    def stored() -> int:
+        return server.count(torn.databases.raw, "server_report", "server")
+
+    async def third_hangs(
+        proxy: FaultyProxy, request: web.Request, body: bytes
+    ) -> web.StreamResponse:
+        """A fault that holds up what comes after two writes of reports."""
+        if f"db={torn.databases.raw}" in request.query_string:
+            proxy.met["writes"] += 1
+            if proxy.met["writes"] > 2:
+                await asyncio.sleep(GUARD_S)
+        return await proxy.forward(request, body)
+
+    program = (sys.executable, "-m", "collector", "import", "asl3-usage")
+
+    async def torn_apart() -> None:
+        async with FaultyProxy(server.url, fault=third_hangs).open() as proxy:
+            process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait
+                [*program, "--dump", dump, "--apply"],
+                env=torn.environment | {"COLLECTOR_INFLUX_URL": proxy.url},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                await until(lambda: proxy.met["writes"] > 2)
+            finally:
+                process.kill()
+            assert await asyncio.to_thread(process.wait) == -9
+
+    asyncio.run(torn_apart())
+    assert 0 < stored() < 3000
     torn.run("--dump", dump, "--apply")
     points = whole.points()
     assert [len(points[kind]) for kind in ("daily", "servers", "nodes")] == [699, 3000, 6000]

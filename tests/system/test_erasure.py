@@ -122,11 +122,12 @@ def test_killed_at_random_moments_it_comes_to_the_same_end(
             wait_begun(collector, number)
             time.sleep(rng.uniform(0.0, 0.15))
             collector.kill()
-            assert asked.exception() is not None
+            # On a slow machine it was answered before.
+            assert asked.exception() is not None or asked.result().status in {200, 202}
             collector = serve(world.collector.environment)
     again = World(own_databases, collector)
     eventually(lambda: len([*again.raw(own=True), *again.raw(own=False)]) == len(neighbour))
-    eventually(lambda: {row["time"]: row["reports"] for row in again.days()}[midnight()] == 1)
+    eventually(lambda: {row["time"]: row["reports"] for row in again.days()}.get(midnight()) == 1)
     assert again.raw(own=False) == neighbour
     assert again.published(final=True) == before
     final = [row["time"] for row in before["daily_usage"]]

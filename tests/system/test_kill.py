@@ -35,7 +35,7 @@ async def test_reports_acked_before_an_orderly_stop_are_delivered_by_it(
     collector = serve(databases.environment)
     ledger = Ledger(collector.url)
     async with ledger.sending():
-        await asyncio.sleep(1.5)
+        await ledger.more(100)
         assert await asyncio.to_thread(collector.terminate) == 0
     key = key_of(collector.state_dir)
     acknowledged = {node_name(number, key) for number in ledger.acknowledged}

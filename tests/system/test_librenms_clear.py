@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.outbox import FILE, OutboxFile
 from tests.conftest import Databases, InfluxServer, Serve, StartServe
 from tests.librenms import FORM, UUID, clearing, earlier, report, today, uuid_of
 from tests.owners import holding
@@ -84,7 +85,9 @@ def test_clear_while_influxdb_is_away_is_answered_2xx_and_done_on_return(
     assert (answer.status, answer.json) == (202, {"status": "delayed"})
     collector.kill()
     # What waited in the outbox is gone already, and the request outlives the process.
-    assert not holding(DISTINCT, collector.state_dir / "outbox.db")
+    with OutboxFile(collector.state_dir / FILE) as outbox:
+        assert OWNER not in outbox.servers()
+        assert NEIGHBOUR in outbox.servers()
     again = serve(collector.environment)
     # The install opts in again meanwhile, under the new UUID that its client makes.
     assert send(again, "log", today(report(uuid_of(3)))).status == 200
@@ -93,6 +96,8 @@ def test_clear_while_influxdb_is_away_is_answered_2xx_and_done_on_return(
         lambda: stored(own_databases) == {NEIGHBOUR, *(server_name(uuid_of(n)) for n in (2, 3))},
     )
     eventually(lambda: metric(again.metrics_url, "collector_erasures_waiting") == 0)
+    again.terminate()
+    assert holding(DISTINCT, again.state_dir) == []
 
 
 def test_lines_that_influxdb_refuses_are_cleared_too(
