@@ -20,6 +20,7 @@ from collector.intakes.statsd.sockets import (
     Bound,
     Datagrams,
     bound,
+    buffer_bytes,
     placed,
     receiving,
 )
@@ -243,10 +244,12 @@ async def test_what_the_kernel_drops_is_counted_exactly() -> None:
 async def test_what_waits_in_a_socket_is_taken_at_the_end() -> None:
     routes = Routes()
     async with at("127.0.0.1:0", routes) as (one, _):
+        # As many as the kernel surely holds here: nothing is read meanwhile.
+        count = min(1500, buffer_bytes(one.socket) // 1500)
         with sender(one) as sending:
-            for number in range(1500):
+            for number in range(count):
                 sending.send(b"n:%d|c" % number)
-    assert len(routes.taker.taken) == 1500
+    assert len(routes.taker.taken) == count > 100
 
 
 async def test_flood_lets_others_have_their_turn() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import re
@@ -13,11 +14,13 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from collector.intakes.asl.points import Accepted
 from collector.outbox import FILE, OutboxFile
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe, clean_environment
+from tests.faulty import FaultyProxy
 from tests.fleets import Received, random_fleet
 from tests.length import seeds
 from tests.network import Network, converter, day_of, differences
@@ -80,20 +83,35 @@ def rolled_up(collector: Serve) -> list[date]:
     ]
 
 
-def test_missing_days_are_filled_at_start_oldest_first_while_posts_are_taken(
+async def test_missing_days_are_filled_at_start_oldest_first_while_posts_are_taken(
     network: Network, environment: dict[str, str], serve: StartServe
 ) -> None:
     received = random_fleet(51, days=DAYS, servers=6, first=today() - DAYS)
     network.lay_received(received)
-    collector = serve(environment)
-    begun = len(rolled_up(collector))
-    answers = [post(collector.url, encoded(report([2000 + n]))).status for n in range(20)]
-    midway = len(rolled_up(collector))
-    eventually(caught_up(collector))
+    posted = False
 
-    assert set(answers) == {200}
-    assert begun <= midway < DAYS, "the posts came too late to show anything"
-    days = rolled_up(collector)
+    async def midway(proxy: FaultyProxy, request: web.Request, body: bytes) -> web.StreamResponse:
+        """A fault that holds up the rows of the later days until all reports were posted."""
+        proxy.met["rows"] += b"channel" in body
+        while proxy.met["rows"] > DAYS and not posted:  # noqa: ASYNC110 - changed from outside
+            await asyncio.sleep(0.02)
+        return await proxy.forward(request, body)
+
+    def told(proxy: FaultyProxy) -> Serve:
+        nonlocal posted
+        collector = serve(environment | {"COLLECTOR_INFLUX_URL": proxy.url})
+        eventually(lambda: bool(rolled_up(collector)))
+        answers = [post(collector.url, encoded(report([2000 + n]))).status for n in range(20)]
+        assert set(answers) == {200}
+        assert len(rolled_up(collector)) < DAYS
+        posted = True
+        eventually(caught_up(collector))
+        return collector
+
+    async with FaultyProxy(network.databases.server.url, query_fault=midway).open() as proxy:
+        collector = await asyncio.to_thread(told, proxy)
+        days = rolled_up(collector)
+        await asyncio.to_thread(collector.terminate)
     assert days[:DAYS] == sorted(days[:DAYS])
     assert len(set(days)) >= DAYS
     assert not differences(stored(network), past(received))
