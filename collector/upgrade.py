@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 
 from collector.memory import Action, Choice, ErasureRequest, Memory, Notice, State
-from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxDamaged, OutboxFile, check_at_start
 from collector.outbox.legacy import Legacy
 from collector.privacy import OwnerMark, ServerPseudonym
@@ -53,6 +52,9 @@ def migrate_outboxes(state_dir: Path, memory: Memory, *, skip: Path | None = Non
         path = directory / FILE
         if directory == skip or not path.exists() or not _has_legacy(path):
             continue
+        # Commands come here too, and few find an old outbox.
+        from collector.metrics import Metrics  # noqa: PLC0415
+
         try:
             with locked(directory):
                 check_at_start(path, Metrics())
