@@ -107,10 +107,12 @@ post readme-sample.json
 until_ok has_stored $((2 * samples + 1))
 [ "$(distinct)" = "$servers" ]
 
-step "purge deletes the key too, where the answer says so"
+step "purge asks, and deletes the key too where the answer is yes"
 apt-get remove -y usage-collector >/dev/null 2>&1
-echo 'usage-collector usage-collector/delete-key boolean true' | debconf-set-selections
-apt-get purge -y usage-collector >purge.log 2>&1 || { cat purge.log; exit 1; }
+# By dpkg: apt would run it in a terminal of its own, which the answer does not reach.
+echo yes | TERM=dumb DEBIAN_FRONTEND=teletype timeout 120 \
+    script -qec 'dpkg --purge usage-collector' /dev/null >purge.log 2>&1 || { cat purge.log; exit 1; }
+grep "Delete the collector's pseudonym key too?" purge.log
 test ! -e /var/lib/collector
 [ "$(stored)" = $((2 * samples + 1)) ]
 step "done"

@@ -19,21 +19,22 @@ codename() {
     case $1 in 12) echo bookworm ;; 13) echo trixie ;; *) echo "$0: 12 or 13, not $1" >&2; exit 2 ;; esac
 }
 
-# base RELEASE: a root with the release's base system, made once.
+# base RELEASE [ARCHITECTURE]: a root with the release's base system, made once.
 base() {
     name=$(codename "$1")
-    if [ ! -e "$roots/$name.base/etc/os-release" ]; then
-        rm -rf "$roots/$name.base"
+    made=$roots/$name${2:+-$2}.base
+    if [ ! -e "$made/etc/os-release" ] || [ -e "$made/debootstrap" ]; then
+        rm -rf "$made"
         mkdir -p "$roots"
-        debootstrap --variant=minbase --include=ca-certificates "$name" "$roots/$name.base" "$mirror" >&2
+        debootstrap ${2:+"--arch=$2"} --variant=minbase --include=ca-certificates "$name" "$made" "$mirror" >&2
     fi
-    echo "$roots/$name.base"
+    echo "$made"
 }
 
-# fresh RELEASE NAME: a copy of it, in which nothing was done; services do not start while packages
-# are installed from outside.
+# fresh RELEASE NAME [ARCHITECTURE]: a copy of it, in which nothing was done; services do not start
+# while packages are installed from outside.
 fresh() {
-    from=$(base "$1")
+    from=$(base "$1" ${3:+"$3"})
     to=$roots/$2
     leave "$to"
     rm -rf "$to"

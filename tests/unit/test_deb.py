@@ -110,7 +110,7 @@ def test_older_version_is_refused_with_a_sentence(tree: Path) -> None:
 
 
 def test_version_sorts_before_its_release_and_after_the_one_before(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def tagged(*words: str) -> str:
         return "v1.0.0" if words[0] == "tag" else "1764117600"
@@ -118,6 +118,10 @@ def test_version_sorts_before_its_release_and_after_the_one_before(
     def untagged(*words: str) -> str:
         return "" if words[0] == "tag" else "1764117600"
 
+    # A checkout, whether or not the tests run in one.
+    shutil.copy(deb.ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(deb, "ROOT", tmp_path)
     monkeypatch.setattr(deb, "_git", tagged)
     release = deb.upstream_version()
     assert re.fullmatch(r"\d+\.\d+\.\d+(~\w+)?", release)
