@@ -12,17 +12,23 @@ from typing import Any
 
 import pytest
 
-from collector.influx import RAW_VARIABLES, Influx
+from collector.influx import RAW_VARIABLES, Influx, InfluxError, InfluxUnavailable
 from collector.influx.access import works
+from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile
+from collector.rollup.schedule import Schedule
 from collector.schema import DAILY, OWNERS, RAW
+from tests.certificates import self_signed
 from tests.command import Done, command
 from tests.conftest import Databases, InfluxServer, StartServe
+from tests.cut_short import CuttingProxy
 from tests.dates import open_day, start_ns
 from tests.influx_two import OPERATOR, ORG, InfluxTwo
+from tests.network import Network
 from tests.owners import DAYS_BACK, NEIGHBOURS, OWNER, ask, body_of, holding, lay_past, uuid_of
 from tests.sender import eventually, get, lay_key, post, server_name
-from tests.service.test_check_influxdb import serving
+from tests.service.test_check import run
+from tests.service.test_check_influxdb import answering, checked, influxdb_3, serving
 from tools.embedded import EmbeddedInflux
 
 PRIVATE = {"usage_raw", "usage_owners"}
@@ -335,3 +341,51 @@ async def test_tokens_of_influxdb_2_are_made_on_each_server(tmp_path: Path) -> N
     assert refused.code == 1
     assert "no organisation 'nobody'" in refused.err
     assert "check COLLECTOR_INFLUX_RAW_ORG and COLLECTOR_INFLUX_RAW_TOKEN" in refused.err
+
+
+async def test_words_name_the_settings_of_raw_datas_server(
+    own_influx: EmbeddedInflux, state_dir: Path, tmp_path: Path
+) -> None:
+    certificate = self_signed(tmp_path)
+    own = {"COLLECTOR_INFLUX_URL": own_influx.url}
+    async with CuttingProxy(own_influx.url, tls=certificate.server()).open() as proxy:
+        tls = own | {"COLLECTOR_INFLUX_RAW_URL": f"https://127.0.0.1:{proxy.port}"}
+        code, out = await checked(tls, state_dir)
+        assert code == 1
+        assert "set COLLECTOR_INFLUX_RAW_CA_FILE" in out
+        trusted = tls | {"COLLECTOR_INFLUX_RAW_CA_FILE": str(certificate.file)}
+        assert (await checked(trusted, state_dir))[0] == 0
+        plain = own | {"COLLECTOR_INFLUX_RAW_URL": f"http://127.0.0.1:{proxy.port}"}
+        assert "set COLLECTOR_INFLUX_RAW_URL to https://" in (await checked(plain, state_dir))[1]
+    async with answering(influxdb_3) as url:
+        three = own | {"COLLECTOR_INFLUX_RAW_URL": url}
+        code, _, err = await asyncio.to_thread(run, "serve", three, state_dir)
+        assert code == 2
+        assert f"COLLECTOR_INFLUX_RAW_URL={url}: InfluxDB 3.10.0 is not supported" in err
+
+
+async def test_rollup_goes_on_where_its_token_may_make_no_database(
+    databases: Databases, state_dir: Path
+) -> None:
+    network = Network(databases)
+    network.create()
+    answers: list[InfluxError | None] = [InfluxUnavailable("away"), InfluxError("no"), None]
+    asked = 0
+
+    async def make() -> None:
+        nonlocal asked
+        asked += 1
+        if (error := answers.pop(0)) is not None:
+            raise error
+
+    async with network.rollup(state_dir) as rollup:
+        schedule = Schedule(
+            rollup.daily(),
+            rollup.reconciler(),
+            Metrics(),
+            changed=lambda: None,
+            make_database=make,
+        )
+        assert [await schedule.once() for _ in range(3)] == [False, True, True]
+    # It is asked again while InfluxDB is away, and not after a refusal.
+    assert asked == 2
