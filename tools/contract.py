@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "influx-contract.md"
-_BEGIN: Final = "<!-- {}: made by `python -m tools.contract` -->\n"
+_BEGIN: Final = "<!-- {}: made by `python -m {}` -->\n"
 _END: Final = "<!-- end -->"
 _STATEMENT: Final = re.compile(
     r"(SELECT|DELETE FROM|SHOW [A-Z]+(?: (?:KEYS|POLICIES|VALUES))?|SET PASSWORD|GRANT|REVOKE"
@@ -188,9 +188,9 @@ def tables(root: Path = ROOT) -> dict[str, str]:
     if unused := PROMISES.keys() - rows.keys():
         raise ValueError(f"nothing uses {', '.join(sorted(unused))} any more")
     return {
-        "routes": _table(("route", "in"), _grouped(routes(root))),
-        "statements": _table(("statement", "in"), _grouped(statements(root))),
-        "promises": _table(("", *PRODUCTS), [(f"`{row}`", *PROMISES[row]) for row in PROMISES]),
+        "routes": table(("route", "in"), _grouped(routes(root))),
+        "statements": table(("statement", "in"), _grouped(statements(root))),
+        "promises": table(("", *PRODUCTS), [(f"`{row}`", *PROMISES[row]) for row in PROMISES]),
     }
 
 
@@ -203,20 +203,26 @@ def _grouped(used: list[Used]) -> list[tuple[str, ...]]:
     ]
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def filled(page: str, root: Path = ROOT) -> str:
     """The page with its generated parts made anew. Raises ValueError if a place is missing."""
-    for name, table in tables(root).items():
-        begin = _BEGIN.format(name)
+    return fill(page, tables(root), "tools.contract")
+
+
+def fill(page: str, tables: Mapping[str, str], tool: str) -> str:
+    """Put tables into their places in a page. Raises ValueError if a place is missing."""
+    for name, text in tables.items():
+        begin = _BEGIN.format(name, tool)
         before, found, rest = page.partition(begin)
         _, end, after = rest.partition(_END)
         if not (found and end):
             raise ValueError(f"the page has no place for {name}")
-        page = f"{before}{begin}{table}{end}{after}"
+        page = f"{before}{begin}{text}{end}{after}"
     return page
 
 
