@@ -411,6 +411,12 @@ class Metrics(AmiMetrics):
             buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
             registry=registry,
         )
+        self.publisher_leads = Gauge(
+            "collector_publisher_leads",
+            "1: this process holds the publisher's lease in NATS and computes days; 0: not so.",
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
         self.rollup_days_due = Gauge(
             "collector_rollup_days_due",
             "Days that are still to be computed: missing, or changed since they were.",

@@ -5,13 +5,15 @@ Intakes and rollup are imported inside them, so that a command without them star
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from collector.influx import RAW_VARIABLES, Influx
+from collector.influx import RAW_VARIABLES, Guard, Influx, allowed
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
+from collector.state import ROLLUP_LOCK, RollingLock, SharedLock
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,14 +85,37 @@ def influx_servers(settings: Settings) -> tuple[Server, Server]:
     return published, Server(*(own or same for own, same in zip(raw, published, strict=True)))
 
 
-def influx_of(settings: Settings, *, retry_ping: bool = True) -> Influx:
+def influx_of(settings: Settings, *, retry_ping: bool = True, guard: Guard = allowed) -> Influx:
     """A client of InfluxDB, or of two if raw data has a server of its own.
 
-    `retry_ping` is for commands, as loops try again by themselves.
+    `retry_ping` is for commands, as loops try again by themselves. `guard` is called before each
+    write and deletion, and may raise an error instead.
     """
     make = partial(Influx, prefix=settings.influx_prefix, retry_ping=retry_ping)
     published, raw = (one._asdict() for one in influx_servers(settings))
-    return make(**published, raw=None if raw == published else make(**raw, variables=RAW_VARIABLES))
+    apart = None if raw == published else make(**raw, variables=RAW_VARIABLES)
+    influx = make(**published, raw=apart)
+    for server in influx.servers():
+        server.guard = guard
+    return influx
+
+
+@asynccontextmanager
+async def rollup_lock(
+    whole: Settings, work: str, *, pause_s: float = 0.0
+) -> AsyncIterator[RollingLock]:
+    """Provide the lock of the rollup: a file and, if machines share one NATS, a lease for all.
+
+    `work` says who uses it; a process waits `pause_s` between two uses of the lease.
+    """
+    file = SharedLock(whole.state_dir / ROLLUP_LOCK)
+    if not whole.nats_url:
+        yield file
+        return
+    from collector.jetstream.leases import rollup_lock as leased
+
+    async with leased(whole, file, work, pause_s=pause_s) as lock:
+        yield lock
 
 
 def outboxes_of(whole: Settings) -> Outboxes:

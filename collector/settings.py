@@ -151,6 +151,13 @@ class Settings(BaseSettings):
         ge=1 << 20,
         description="largest size of the stream; when it is full, reports wait in the outboxes",
     )
+    lease: Duration = Field(
+        20,
+        ge=1,
+        le=60,
+        description="with NATS: how long a publisher's lease lasts without renewal, such as 20s;"
+        " after that another one takes over",
+    )
     asl: Switch = Field(
         True, description="1: take the reports of AllStarLink's asl-telemetry; 0: do not"
     )

@@ -13,10 +13,10 @@ import hashlib
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 KEY_BYTES: Final = 32
 VERSION: Final = 2
@@ -77,6 +77,10 @@ def locked(directory: Path, *, file: str = RECEIVER_LOCK) -> Iterator[Path]:
         os.close(lock)
 
 
+class NotHeld(StateError):
+    """A lock that machines share through NATS cannot be had, or is lost; the text says why."""
+
+
 class LockBusy(StateError):
     """Another process holds a lock for longer than the caller waits."""
 
@@ -103,11 +107,33 @@ class HeldLock:
         self.release()
 
 
+class RollingLock(AbstractAsyncContextManager[None], Protocol):
+    """The lock that is held while series are computed or raw reports are deleted."""
+
+    holder: str
+    """Who holds it while it is busy, for people."""
+
+    def held(
+        self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold the lock; `busy` is called if another task or process holds it.
+
+        Raises LockBusy after `limit_s` seconds, NotHeld, OSError.
+        """
+        ...
+
+    def check(self) -> None:
+        """Raise NotHeld if the lock was lost since it was taken."""
+        ...
+
+
 class SharedLock:
     """An asyncio.Lock that is shared with other processes through a file (flock).
 
     Use `async with` to hold it. The kernel releases the lock of a process that ends.
     """
+
+    holder = "a running collector"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -139,6 +165,17 @@ class SharedLock:
             self._here.release()
 
         return HeldLock(release)
+
+    @asynccontextmanager
+    async def held(
+        self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[None]:
+        """Hold the lock; see `take`."""
+        with await self.take(limit_s=limit_s, busy=busy):
+            yield
+
+    def check(self) -> None:
+        """Do nothing: the kernel takes the lock from nobody."""
 
     async def _locked_file(self, busy: Callable[[], None]) -> int:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -15,6 +15,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from collector.app.part import Base, OpenPart
 from collector.app.roles import SERVE, Role
+from collector.app.turns import turns
 from collector.asterisks import asterisks
 from collector.connections import Listener
 from collector.fast_path import FAST_PATH, FastPath
@@ -24,6 +25,7 @@ from collector.influx import Influx
 from collector.intakes import INTAKES, Intake
 from collector.intakes.statsd.intake import mapping_of
 from collector.intakes.statsd.sockets import placed
+from collector.jetstream.extra import check_installed
 from collector.listen import listening
 from collector.metrics import Metrics
 from collector.parts import daily_of, influx_of
@@ -33,7 +35,6 @@ from collector.public.site import Site
 from collector.setting_types import Address
 from collector.settings import Settings
 from collector.signals import Signals
-from collector.state import ROLLUP_LOCK, SharedLock
 from collector.supervisor import Supervisor
 from collector.systemd import Notifier, passed_sockets
 from collector.worker import ONLY_WORKER, Worker
@@ -90,9 +91,10 @@ class OwnHealth:
 
 
 def check_files(settings: Settings) -> None:
-    """Read the operator's files that settings name. Raises SettingsError if one is wrong."""
+    """Check the files and the extra that settings need. Raises SettingsError if one is wrong."""
     asterisks(settings)
     mapping_of(settings)
+    check_installed(settings)
 
 
 def site_of(
@@ -163,6 +165,10 @@ async def running(
         metrics = Metrics()
         supervisor = Supervisor(metrics)
         influx = await stack.enter_async_context(influx_of(settings, retry_ping=False))
+        whose = await stack.enter_async_context(turns(whole, role.name, metrics))
+        published = await stack.enter_async_context(
+            influx_of(settings, retry_ping=False, guard=whose.check)
+        )
         signals = Signals(whole.state_dir, alone=role is SERVE and worker.of == 1)
         base = Base(
             settings,
@@ -172,8 +178,9 @@ async def running(
             metrics,
             supervisor,
             influx,
-            daily_of(settings, influx),
-            SharedLock(whole.state_dir / ROLLUP_LOCK),
+            published,
+            daily_of(settings, published),
+            whose,
             signals,
         )
         parts = [await stack.enter_async_context(part.open(base)) for part in role.parts]

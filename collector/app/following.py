@@ -24,7 +24,7 @@ async def following(base: Base) -> AsyncIterator[OpenPart]:
     notices = Notices(base.influx, keep_seconds=settings.retention_raw)
     async with (
         loop("nodelist", nodelist.run, vital=False),
-        loop("erasures", partial(follow, notices, base.daily, base.rolling), vital=False),
+        loop("erasures", partial(follow, notices, base.daily, base.turns.lock), vital=False),
     ):
         yield OpenPart()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from collector.app.turns import Turns
 from collector.fast_path import FastHandler
 from collector.influx import Influx
 from collector.intakes import Intake
@@ -18,7 +19,6 @@ from collector.public.series import PublicSeries
 from collector.rollup.daily import Daily
 from collector.settings import Settings
 from collector.signals import Signals
-from collector.state import SharedLock
 from collector.supervisor import Supervisor
 from collector.worker import Worker
 
@@ -27,8 +27,8 @@ from collector.worker import Worker
 class Base:
     """Objects that the parts of a process share.
 
-    `whole` are the settings of all workers together, `settings` those of this one. `rolling` is the
-    lock of the rollup.
+    `whole` are the settings of all workers together, `settings` those of this one. `published` is a
+    client for the published series, which refuses to write when it is not this process's turn.
     """
 
     settings: Settings
@@ -38,8 +38,9 @@ class Base:
     metrics: Metrics
     supervisor: Supervisor
     influx: Influx
+    published: Influx
     daily: Daily
-    rolling: SharedLock
+    turns: Turns
     signals: Signals
 
 

@@ -34,11 +34,11 @@ async def publishing(base: Base) -> AsyncIterator[OpenPart]:
             _, rolled = made_by(base.influx, retention(base.settings, base.intakes))
             schedule = Schedule(
                 base.daily,
-                reconciler_of(base.settings, base.influx),
+                reconciler_of(base.settings, base.published),
                 base.metrics,
                 changed=base.signals.rolled,
-                others=other_days_of(base.settings, base.influx),
-                lock=base.rolling,
+                others=other_days_of(base.settings, base.published),
+                lock=base.turns.lock,
                 make_database=partial(prepare, base.influx, rolled) if rolled else None,
             )
 
@@ -48,7 +48,8 @@ async def publishing(base: Base) -> AsyncIterator[OpenPart]:
                 schedule.wake()
 
             base.signals.on_erased(erased)
-            await stack.enter_async_context(base.supervisor.loop("rollup", schedule.run))
+            rollup = base.turns.lead(schedule.run)
+            await stack.enter_async_context(base.supervisor.loop("rollup", rollup))
         yield OpenPart(series=series)
 
 

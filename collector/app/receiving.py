@@ -94,7 +94,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
                 base.daily,
                 pseudonyms,
                 metrics,
-                Locks(in_hand, base.rolling),
+                Locks(in_hand, base.turns.lock),
                 records,
             ),
             choices=memory.choices.all(),

@@ -153,7 +153,7 @@ async def _roll(
     from collector.parts import influx_of, librenms_days_of
 
     rolled = {}
-    async with influx_of(configured) as influx:
+    async with influx_of(configured, guard=lock.check) as influx:
         series = librenms_days_of(configured, influx)
         for day in days:
             async with lock.held():

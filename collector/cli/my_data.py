@@ -201,14 +201,15 @@ async def _do(configured: Settings, memory: Memory) -> None:
     from collector.outbox.delivering import DeliveryLock
     from collector.owners.erasure import Locks
     from collector.owners.services import OwnerServices, Parts
-    from collector.parts import daily_of, influx_of, outboxes_of
+    from collector.parts import daily_of, influx_of, outboxes_of, rollup_lock
     from collector.privacy import Pseudonymiser
     from collector.record_keeping import Records
-    from collector.state import ROLLUP_LOCK, SharedLock, pseudonym_key
+    from collector.state import pseudonym_key
 
     async with AsyncExitStack() as stack:
         records = stack.enter_context(closing(Records(configured)))
         influx = await stack.enter_async_context(influx_of(configured))
+        rolling = await stack.enter_async_context(rollup_lock(configured, "a command"))
         parts = Parts(
             influx,
             memory,
@@ -216,10 +217,7 @@ async def _do(configured: Settings, memory: Memory) -> None:
             daily_of(configured, influx),
             Pseudonymiser(pseudonym_key(configured.key_file, configured.state_dir)),
             Metrics(),
-            Locks(
-                DeliveryLock(configured.state_dir),
-                SharedLock(configured.state_dir / ROLLUP_LOCK),
-            ),
+            Locks(DeliveryLock(configured.state_dir), rolling),
             records,
         )
         owners = OwnerServices(

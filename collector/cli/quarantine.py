@@ -260,7 +260,10 @@ def _run(
     from collector.quarantine.batch import QuarantineError
 
     async def worked() -> Found:
-        async with _quarantine(configured) as quarantine, lock.held() if lock else nullcontext():
+        async with (
+            _quarantine(configured, lock) as quarantine,
+            lock.held() if lock else nullcontext(),
+        ):
             return await work(quarantine)
 
     with worded_errors():
@@ -271,8 +274,9 @@ def _run(
 
 
 @asynccontextmanager
-async def _quarantine(configured: Settings) -> AsyncIterator[Quarantine]:
+async def _quarantine(configured: Settings, lock: RollupLock | None) -> AsyncIterator[Quarantine]:
     from collector import parts
+    from collector.influx import allowed
     from collector.memory import path_in
     from collector.quarantine.quarantine import Quarantine
     from collector.upgrade import migrated
@@ -280,7 +284,8 @@ async def _quarantine(configured: Settings) -> AsyncIterator[Quarantine]:
     # A machine that only commands run on has no budgets, and is given no memory.
     state = configured.state_dir
     discount = migrated(state).tags.discount if path_in(state).exists() else None
-    async with parts.influx_of(configured) as influx:
+    guard = lock.check if lock is not None else allowed
+    async with parts.influx_of(configured, guard=guard) as influx:
         yield Quarantine(
             influx,
             parts.daily_of(configured, influx),

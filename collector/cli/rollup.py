@@ -89,7 +89,7 @@ async def _roll(
     from collector import parts
     from collector.logs import place
 
-    async with parts.influx_of(configured) as influx:
+    async with parts.influx_of(configured, guard=lock.check) as influx:
         daily = parts.daily_of(configured, influx)
         if resume:
             due = set(await parts.reconciler_of(configured, influx).due(datetime.now(UTC)))
@@ -210,10 +210,12 @@ async def _verify(
     Wrong days are repaired if `lock` is given.
     """
     from collector import parts
+    from collector.influx import allowed
     from collector.rollup.daily import Outcome
     from collector.rollup.verify import verify
 
-    async with parts.influx_of(configured) as influx:
+    guard = lock.check if lock is not None else allowed
+    async with parts.influx_of(configured, guard=guard) as influx:
         daily = parts.daily_of(configured, influx)
 
         async def verify_day(day: date) -> tuple[Verified, bool]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collector.cli.common import warn
-from collector.state import ROLLUP_LOCK, LockBusy, SharedLock, StateError, prepare
+from collector.state import LockBusy, RollingLock, StateError, prepare
 
 if TYPE_CHECKING:
     from collector.settings import Settings
@@ -47,29 +48,40 @@ class RollupLock:
     def __init__(self, configured: Settings, wait_s: int) -> None:
         # As a starting collector does: the lock is a file in this directory.
         prepare(configured.state_dir)
-        self._lock = SharedLock(configured.state_dir / ROLLUP_LOCK)
+        self._settings = configured
         self._wait_s = wait_s
         self._told = False
+        self._lock: RollingLock | None = None
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Hold the lock for one unit of work. Raises StateError after too long a wait."""
-        try:
-            held = await self._lock.take(limit_s=self._wait_s, busy=self._tell_waiting)
-        except LockBusy:
-            raise StateError(
-                "a running collector is still computing or erasing; nothing more was changed:"
-                " try again later, or with a longer --wait"
-            ) from None
-        with held:
+        from collector.parts import rollup_lock
+
+        async with AsyncExitStack() as stack:
+            lock = await stack.enter_async_context(rollup_lock(self._settings, "a command"))
+            busy = partial(self._tell_waiting, lock)
+            try:
+                await stack.enter_async_context(lock.held(limit_s=self._wait_s, busy=busy))
+            except LockBusy:
+                raise StateError(
+                    f"{lock.holder} is still computing or erasing; nothing more was changed:"
+                    " try again later, or with a longer --wait"
+                ) from None
+            self._lock = lock
             yield
 
-    def _tell_waiting(self) -> None:
+    def check(self) -> None:
+        """Raise NotHeld if the lock was lost since it was taken; a guard of writes."""
+        if self._lock is not None:
+            self._lock.check()
+
+    def _tell_waiting(self, lock: RollingLock) -> None:
         if not self._told:
             from collector.setting_types import format_duration
 
             warn(
-                "a running collector is computing or erasing;"
+                f"{lock.holder} is computing or erasing;"
                 f" waiting for up to {format_duration(self._wait_s)}"
             )
         self._told = True

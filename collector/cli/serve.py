@@ -55,6 +55,7 @@ def publish() -> None:
     It takes no reports: `collector receive` does, beside it or on other machines.
     """
     configured = load_settings()
+    _refuse_wrong_files(configured)
     _refuse_unsupported(configured)
     if configured.nodelist_url and not configured.key_file.exists():
         warn(

@@ -18,6 +18,7 @@ from collector.influx.client import (
 )
 from collector.influx.diagnosis import RAW_VARIABLES, VARIABLES
 from collector.influx.errors import CutShort, InfluxError, InfluxUnavailable, NoDatabase
+from collector.influx.guarded import Guard, allowed
 from collector.influx.quoting import identifier, string
 from collector.influx.reading import Select, read, stream_csv
 from collector.influx.responses import Series, rows_of
@@ -27,6 +28,7 @@ __all__ = [
     "VARIABLES",
     "CutShort",
     "Denied",
+    "Guard",
     "Influx",
     "InfluxError",
     "InfluxUnavailable",
@@ -38,6 +40,7 @@ __all__ = [
     "Unavailable",
     "WriteResult",
     "Written",
+    "allowed",
     "identifier",
     "read",
     "rows_of",

@@ -25,6 +25,7 @@ import aiohttp
 from collector.influx.credentials import authorization
 from collector.influx.diagnosis import VARIABLES, unreachable, version_of
 from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase, failure
+from collector.influx.guarded import Guard, GuardedBody, allowed
 from collector.influx.policies import Policies
 from collector.influx.quoting import identifier
 from collector.influx.responses import Series, parse_response
@@ -38,6 +39,7 @@ _PING_BYTES: Final = 4096
 _CHUNK: Final = "20000"
 """Rows in one chunk of a response."""
 _DROPPED: Final = re.compile(r"dropped=(\d+)")
+_FORM: Final = "application/x-www-form-urlencoded"
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _DETAIL_LENGTH: Final = 300
 
@@ -113,6 +115,8 @@ class Influx:
         self.ca_file = ca_file
         self._prefix = prefix
         self._retries_ping = retry_ping
+        self.guard: Guard = allowed
+        """It is called before each write and deletion, and again when its request is sent."""
         self._is_local = _is_loopback(url)
         self._session: aiohttp.ClientSession | None = None
         self._opened = AsyncExitStack()
@@ -231,12 +235,13 @@ class Influx:
             return Unavailable(str(error), sent=False)
         if held is not None:
             params["rp"] = held.own.name
+        self.guard()
         try:
             async with self.session.post(
                 f"{self.url}/write",
                 params=params,
-                data=body,
-                headers={"Content-Type": "text/plain; charset=utf-8", **encoding},
+                data=GuardedBody(body, self.guard, content_type="text/plain; charset=utf-8"),
+                headers=encoding,
                 allow_redirects=False,
             ) as response:
                 if response.status == HTTPStatus.NO_CONTENT:
@@ -294,7 +299,12 @@ class Influx:
         form["chunk_size"] = _CHUNK
         if database is not None:
             form["db"] = self.name(database)
-        return _QueryRequest(server, form, accept)
+        body: dict[str, str] | GuardedBody = form
+        if any(statement.startswith("DELETE ") for statement in statements):
+            self.guard()
+            encoded = urllib.parse.urlencode(form).encode()
+            body = GuardedBody(encoded, self.guard, content_type=_FORM)
+        return _QueryRequest(server, body, accept)
 
     async def delete(self, database: str, measurement: str, where: str) -> None:
         """Delete points of a measurement that `where` (InfluxQL) selects. Raises InfluxError."""
@@ -319,11 +329,11 @@ class Influx:
 class _QueryRequest:
     """A request to /query; entering the context checks the status of the response."""
 
-    def __init__(self, server: Influx, form: dict[str, str], accept: str) -> None:
+    def __init__(self, server: Influx, body: dict[str, str] | GuardedBody, accept: str) -> None:
         self._unreachable = server.unreachable
         self._request = server.session.post(
             f"{server.url}/query",
-            data=form,
+            data=body,
             # Compressing a day's rows costs InfluxDB more than sending them.
             headers={"Accept": accept, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=_QUERY_S, sock_connect=_CONNECT_S),

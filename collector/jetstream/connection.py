@@ -23,6 +23,7 @@ _RECONNECT_WAIT_S: Final = 0.5
 _PING_S: Final = 5
 """Interval of pings; a server that answers none of the two sent last is given up for another."""
 _REQUEST_S: Final = 5.0
+_CANCEL_AGAIN_S: Final = 0.05
 
 FAILURES: Final = (errors.Error, OSError, asyncio.TimeoutError)
 """Exceptions by which the client library says that servers or JetStream did not do a thing."""
@@ -75,6 +76,7 @@ class Connection:
             # The server may be gone, which is no reason to fail a stop.
             with contextlib.suppress(*FAILURES):
                 await self._client.close()
+            await _end_reconnecting(self._client)
 
     async def _connect(self) -> Client:
         client = Client()
@@ -128,6 +130,18 @@ async def connection(
         yield opened
     finally:
         await opened.close()
+
+
+async def _end_reconnecting(client: Client) -> None:
+    """End the attempts to reconnect of a closed client.
+
+    The library cancels them once, which is lost if a connection is refused at the same moment
+    (`asyncio.wait_for` of Python 3.11): they would go on for ever, and the process would not end.
+    """
+    task: asyncio.Task[None] | None = getattr(client, "_reconnection_task", None)
+    while task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
 
 def _options(settings: Settings) -> dict[str, Any]:

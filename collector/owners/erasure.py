@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import astuple, dataclass, replace
 from datetime import date
 from typing import Final
@@ -26,7 +27,6 @@ from collector.rollup.daily import Daily
 from collector.rollup.inputs import StoredDay, stored_days
 from collector.schema import DAILY_USAGE, QUARANTINE, Measurement
 from collector.sqlite.errors import StoreUnavailable
-from collector.state import SharedLock
 
 log = structlog.get_logger("collector.owners")
 
@@ -41,7 +41,7 @@ class Locks:
     """The locks of an erasure: `writing` is the delivery lock, `rolling` the rollup's."""
 
     writing: DeliveryLock
-    rolling: asyncio.Lock | SharedLock
+    rolling: AbstractAsyncContextManager[None]
 
 
 class Eraser:

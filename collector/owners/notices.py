@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import date
 from typing import Final
 
@@ -15,7 +16,7 @@ from collector.memory import Notice
 from collector.privacy import OwnerMark
 from collector.rollup.daily import Daily
 from collector.schema import ERASURE_NOTICE, OWNERS, Measurement
-from collector.state import SharedLock
+from collector.state import NotHeld
 
 log = structlog.get_logger("collector.owners")
 
@@ -62,7 +63,9 @@ def forget(daily: Daily, notices: Iterable[Notice]) -> None:
         daily.forget([date.fromisoformat(day) for day in notice.days.split(",") if day])
 
 
-async def follow(notices: Notices, daily: Daily, rolling: asyncio.Lock | SharedLock) -> None:
+async def follow(
+    notices: Notices, daily: Daily, rolling: AbstractAsyncContextManager[None]
+) -> None:
     """Delete the cached facts of erased days each minute, in a process that erases nothing itself.
 
     Runs until cancelled.
@@ -77,7 +80,7 @@ async def follow(notices: Notices, daily: Daily, rolling: asyncio.Lock | SharedL
         except NoDatabase:
             # No receiver has delivered anything yet.
             pass
-        except (InfluxError, OSError) as error:
+        except (InfluxError, NotHeld, OSError) as error:
             log.warning("erasures by other collectors could not be followed", why=str(error))
         await asyncio.sleep(_EVERY_S)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import structlog
@@ -25,7 +26,7 @@ from collector.privacy import OwnerMark, Pseudonymiser
 from collector.rollup.daily import Daily
 from collector.schema import ERASURE_NOTICE, OWNER_CHOICE, OWNERS, Measurement
 from collector.sqlite.errors import StoreUnavailable
-from collector.state import SharedLock
+from collector.state import NotHeld
 
 log = structlog.get_logger("collector.owners")
 
@@ -46,7 +47,7 @@ class Sync:
         choices: Choices,
         erasures: Erasures,
         daily: Daily,
-        rolling: asyncio.Lock | SharedLock,
+        rolling: AbstractAsyncContextManager[None],
         *,
         pseudonyms: Pseudonymiser,
         keep_seconds: int,
@@ -79,7 +80,7 @@ class Sync:
     async def _try_once(self) -> bool:
         try:
             await self.once()
-        except (InfluxError, StoreUnavailable, OSError) as error:
+        except (InfluxError, StoreUnavailable, NotHeld, OSError) as error:
             self._failures += 1
             # At a start the database may not be made yet, so the first failure is not logged.
             if self._failures == 2:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Protocol
@@ -19,7 +20,7 @@ from collector.metrics import Metrics
 from collector.rollup.daily import Daily, Outcome
 from collector.rollup.reconcile import Reconciler
 from collector.sqlite.errors import StoreUnavailable
-from collector.state import SharedLock
+from collector.state import NotHeld
 
 log = structlog.get_logger("collector.rollup")
 
@@ -146,7 +147,7 @@ class Schedule:
         *,
         changed: Callable[[], None],
         others: Sequence[DaySeries] = (),
-        lock: asyncio.Lock | SharedLock | None = None,
+        lock: AbstractAsyncContextManager[None] | None = None,
         make_database: Callable[[], Awaitable[object]] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -164,7 +165,10 @@ class Schedule:
         """Held while days are read or computed; code that deletes raw reports must take it."""
 
     async def run(self) -> None:
-        """Run now, at each quarter of an hour and when woken, until cancelled."""
+        """Run now, at each quarter of an hour and when woken, until cancelled.
+
+        Raises NotHeld when this process may not compute days now.
+        """
         while True:
             self._woken.clear()
             succeeded = await self.once()
@@ -231,6 +235,8 @@ class Schedule:
             try:
                 async with self.lock:
                     failed = await self._roll(day, left=len(days) - number - 1)
+            except NotHeld:
+                raise
             # An error in one day must not prevent the others from being computed.
             except Exception as error:  # noqa: BLE001
                 self._fail(day, error, self._failures, _ASL)
@@ -269,6 +275,8 @@ class Schedule:
             try:
                 async with self.lock:
                     rolled = await series.roll(day, self._clock())
+            except NotHeld:
+                raise
             # An error in one day must not prevent the others from being computed.
             except Exception as error:  # noqa: BLE001
                 if is_away(error):

@@ -224,7 +224,7 @@ def test_every_setting_can_be_given_to_the_collector_in_docker() -> None:
     # Where it listens and keeps its state, and how it logs, is the image's; one collector alone
     # has its InfluxDB for itself.
     fixed = {"LISTEN", "METRICS_LISTEN", "STATE_DIR", "PSEUDONYM_KEY_FILE", "LOG_FORMAT"}
-    alone = {"INSTANCE", "INFLUX_PREFIX", "INFLUX_CA_FILE"}
+    alone = {"INSTANCE", "INFLUX_PREFIX", "INFLUX_CA_FILE", "LEASE"}
     settable = {variable(name) for name in Settings.model_fields if name not in SECRETS}
     settable -= {f"COLLECTOR_{name}" for name in fixed | alone}
     # NATS is for several machines, and this file is of one.
