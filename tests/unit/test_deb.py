@@ -67,6 +67,7 @@ def test_unit_user_and_settings_are_those_of_the_other_ways_to_deploy(tree: Path
         ("debian/usage-collector.sysusers", "collector.sysusers"),
         ("collector.env", "collector.env.example"),
         ("collector-limits", "collector-limits"),
+        ("collector@.service", "collector@.service"),
     ):
         assert (tree / packed).read_bytes() == (systemd / source).read_bytes()
     unit = (systemd / "collector.service").read_text()

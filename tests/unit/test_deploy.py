@@ -65,6 +65,8 @@ SERVICE_KEYS = {
     "user",
     "volumes",
 }
+UNIT = ROOT / "deploy/systemd/collector.service"
+ROLE_UNIT = ROOT / "deploy/systemd/collector@.service"
 
 
 def compose() -> Json:
@@ -132,7 +134,10 @@ def test_limits_leave_room_for_the_workers() -> None:
 def test_memory_limit_of_the_unit_follows_the_number_of_workers(tmp_path: Path) -> None:
     settings = tmp_path / "collector.env"
     generator = ROOT / "deploy/systemd/collector-limits"
-    dropin = tmp_path / "collector.service.d/10-workers.conf"
+    dropins = [
+        tmp_path / f"{unit}.service.d/10-workers.conf"
+        for unit in ("collector", "collector@receive")
+    ]
     for text, memory in (
         ("", None),
         ("#COLLECTOR_WORKERS=4\n", None),
@@ -143,14 +148,16 @@ def test_memory_limit_of_the_unit_follows_the_number_of_workers(tmp_path: Path) 
         ("COLLECTOR_WORKERS=4\nCOLLECTOR_WORKERS='8'", "2816M"),
     ):
         settings.write_text(text)
-        shutil.rmtree(dropin.parent, ignore_errors=True)
+        for dropin in dropins:
+            shutil.rmtree(dropin.parent, ignore_errors=True)
         subprocess.run(
             [generator, tmp_path, tmp_path / "early", tmp_path / "late"],
             env=os.environ | {"COLLECTOR_SETTINGS": str(settings)},
             check=True,
         )
-        found = dropin.read_text() if dropin.exists() else None
-        assert found == (f"[Service]\nMemoryMax={memory}\n" if memory else None), text
+        for dropin in dropins:
+            found = dropin.read_text() if dropin.exists() else None
+            assert found == (f"[Service]\nMemoryMax={memory}\n" if memory else None), text
 
 
 def test_influxdbs_queries_are_bounded_within_its_memory() -> None:
@@ -621,11 +628,31 @@ def test_the_example_of_the_file_of_asterisks_is_accepted(tmp_path: Path) -> Non
     assert found[0].trunks == {"PJSIP/provider": "provider"}
 
 
-def test_the_unit_file_is_understood_and_hardened(tmp_path: Path) -> None:
+def test_the_unit_of_a_role_is_that_of_serve_but_for_its_role() -> None:
+    whole, role = (
+        [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+        for path in (UNIT, ROLE_UNIT)
+    )
+    assert set(whole) - set(role) == {
+        "Description=Collector of AllStarLink usage reports",
+        "ExecStart=collector serve",
+        "RuntimeDirectory=collector",
+        "Alias=usage-collector.service",
+    }
+    assert set(role) - set(whole) == {
+        "Description=Collector of AllStarLink usage reports, in the role %i",
+        "Conflicts=collector.service",
+        "EnvironmentFile=-/etc/collector/%i.env",
+        "ExecStart=collector %i",
+        "RuntimeDirectory=collector-%i",
+    }
+
+
+@pytest.mark.parametrize("unit", [UNIT, ROLE_UNIT], ids=lambda unit: unit.name)
+def test_the_unit_file_is_understood_and_hardened(unit: Path, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("there is no systemd-analyze")
-    unit = ROOT / "deploy/systemd/collector.service"
     told = subprocess.run(
         [analyze, "security", "--offline=true", "--threshold=20", unit],
         capture_output=True,
@@ -634,14 +661,13 @@ def test_the_unit_file_is_understood_and_hardened(tmp_path: Path) -> None:
     )
     assert told.returncode == 0, told.stdout + told.stderr
     # Its program is where it will be installed, which is nowhere yet.
-    here = tmp_path / "collector.service"
+    here = tmp_path / unit.name
     text = unit.read_text(encoding="utf-8")
-    assert "\nExecStart=collector serve\n" in text
     here.write_text(text.replace("ExecStart=collector", f"ExecStart={sys.prefix}/bin/collector"))
     told = subprocess.run(
         [analyze, "verify", "--man=no", here], capture_output=True, text=True, check=False
     )
-    assert "collector.service" not in told.stderr, told.stderr
+    assert unit.name not in told.stderr, told.stderr
 
 
 FORBIDDEN = """
