@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from bench import ami, drain, footprint, intake, queries, rollup, statsd, workers
+from bench import ami, drain, footprint, intake, large, queries, rollup, statsd, workers
 from bench.report import SECTIONS
 
 MEASURE: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]]] = {
@@ -15,6 +15,7 @@ MEASURE: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None
     "workers": lambda _options: workers.main(),
     "drain": lambda _options: drain.main(),
     "rollup": lambda _options: rollup.main(),
+    "large": lambda _options: large.main(),
     "queries": lambda _options: queries.main(),
     "statsd": lambda _options: statsd.main(),
     "ami": lambda _options: ami.main(),

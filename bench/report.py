@@ -31,6 +31,7 @@ SECTIONS: Final = (
     "workers",
     "drain",
     "rollup",
+    "large",
     "queries",
     "statsd",
     "ami",

@@ -12,6 +12,7 @@ _FIXED: Final = 768 << 20
 """Bytes for the parent and the rollup of a large day."""
 _WORKER: Final = 256 << 20
 """Bytes for a worker with all connections in use."""
+_LEAST_ROLLUP: Final = 128 << 20
 _ROOT: Final = Path("/sys/fs/cgroup")
 _OWN: Final = Path("/proc/self/cgroup")
 _UNIFIED: Final = "0::/"
@@ -20,6 +21,13 @@ _UNIFIED: Final = "0::/"
 def memory_needed(workers: int) -> int:
     """The bytes that a collector with this number of workers may use."""
     return _FIXED + workers * _WORKER
+
+
+def rollup_memory(asked: int, workers: int, limit: int | None) -> int:
+    """The bytes that the rollup may take: those asked for, or what a limit leaves it."""
+    if limit is None:
+        return asked
+    return min(asked, max(_LEAST_ROLLUP, limit - (1 + workers) * _WORKER))
 
 
 def memory_limit(root: Path = _ROOT, own: Path = _OWN) -> int | None:

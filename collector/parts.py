@@ -128,10 +128,13 @@ def outboxes_of(whole: Settings) -> Outboxes:
 
 def daily_of(settings: Settings, influx: Influx) -> Daily:
     """The daily rollup."""
+    from collector import cgroup
     from collector.memory import days_of_erasures
     from collector.rollup.cache import FactsCache
     from collector.rollup.daily import Daily
+    from collector.rollup.ranges import plan
 
+    memory = cgroup.rollup_memory(settings.rollup_memory, settings.workers, cgroup.memory_limit())
     return Daily(
         influx,
         k=settings.k_anonymity,
@@ -139,6 +142,7 @@ def daily_of(settings: Settings, influx: Influx) -> Daily:
         cache=FactsCache(settings.state_dir, k=settings.k_anonymity),
         erasures=partial(days_of_erasures, settings.state_dir),
         listed=_listed(settings),
+        planner=partial(plan, memory),
     )
 
 

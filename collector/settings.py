@@ -257,6 +257,11 @@ class Settings(BaseSettings):
     outbox_keep: Duration = Field(
         72 * 3600, description="how long delivered lines are kept for replay, such as 72h"
     )
+    rollup_memory: Bytes = Field(
+        ByteSize(1 << 30),
+        ge=128 << 20,
+        description="memory for computing a day; a larger day is computed by ranges of nodes",
+    )
     rate_limit: int = Field(
         20_000, ge=0, description="reports an hour from one address; 0: no limit"
     )

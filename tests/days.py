@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from collector.rollup.facts import DayFacts, Rows, columns, gather
+from collector.rollup.windows import Presence, moves_of
+from collector.rollup.windows import upgrades as counted
 from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
 from tests.oracle import HOUR
 
@@ -81,3 +83,8 @@ def day(*reports: One) -> DayFacts:
         Rows(NODE_REPORT).add(answer(NODE_REPORT, node_rows(reports))).frame(),
         Rows(SERVER_REPORT).add(answer(SERVER_REPORT, server_rows(reports))).frame(),
     )
+
+
+def upgrades(before: Presence, day: DayFacts) -> dict[tuple[str, str], int]:
+    """The upgrades of a day that is computed by one range of pseudonyms."""
+    return counted(moves_of(before, day.units), day.tables.node_profiles)

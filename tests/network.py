@@ -15,7 +15,8 @@ from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
 from collector.rollup.cache import FactsCache
-from collector.rollup.daily import Daily, DayResult
+from collector.rollup.compute import DayResult, Planner
+from collector.rollup.daily import UP_TO_1_GIB, Daily
 from collector.rollup.events import Events
 from collector.rollup.reconcile import Reconciler
 from collector.rollup.schedule import Schedule
@@ -96,11 +97,18 @@ class Rollup:
     k: int
     retention_s: int
     state: Path
+    planner: Planner = UP_TO_1_GIB
 
     def daily(self) -> Daily:
         """Build the daily rollup, as in a process that has just started."""
         cache = FactsCache(self.state, k=self.k)
-        return Daily(self.influx, k=self.k, retention_s=self.retention_s, cache=cache)
+        return Daily(
+            self.influx,
+            k=self.k,
+            retention_s=self.retention_s,
+            cache=cache,
+            planner=self.planner,
+        )
 
     def reconciler(self) -> Reconciler:
         cache = FactsCache(self.state, k=self.k)
@@ -191,11 +199,16 @@ class Network:
 
     @asynccontextmanager
     async def rollup(
-        self, state: Path, *, k: int = 1, retention_s: int = 0
+        self,
+        state: Path,
+        *,
+        k: int = 1,
+        retention_s: int = 0,
+        planner: Planner = UP_TO_1_GIB,
     ) -> AsyncIterator[Rollup]:
         """A rollup of these databases from entry to exit."""
         async with influx_of(self.databases) as influx:
-            yield Rollup(influx, k, retention_s, state)
+            yield Rollup(influx, k, retention_s, state, planner)
 
 
 def influx_of(databases: Databases) -> Influx:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collector.quarantine.batch import Batch, Preview
     from collector.quarantine.pattern import Pattern
     from collector.quarantine.quarantine import Quarantine
-    from collector.rollup.daily import DayResult
+    from collector.rollup.compute import DayResult
     from collector.rollup.store import Span
     from collector.settings import Settings
 

@@ -25,7 +25,7 @@ from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 from collector.state import StateError
 
 if TYPE_CHECKING:
-    from collector.rollup.daily import DayResult
+    from collector.rollup.compute import DayResult
     from collector.rollup.verify import Verified
     from collector.settings import Settings
 
@@ -52,7 +52,7 @@ def rollup(
     wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
     """Recompute the daily series of these days from their raw reports."""
-    from collector.rollup.daily import Outcome
+    from collector.rollup.compute import Outcome
 
     days = _days(from_, to)
     configured = load_settings()
@@ -211,7 +211,7 @@ async def _verify(
     """
     from collector import parts
     from collector.influx import allowed
-    from collector.rollup.daily import Outcome
+    from collector.rollup.compute import Outcome
     from collector.rollup.verify import verify
 
     guard = lock.check if lock is not None else allowed

@@ -24,7 +24,8 @@ from collector.quarantine.batch import NS, Batch, Day, Preview, QuarantineError,
 from collector.quarantine.pattern import REPORT_NS, Pattern, Picked, pick
 from collector.quarantine.values import Values, values_of
 from collector.rollup.cache import RawCount
-from collector.rollup.daily import Daily, DayResult
+from collector.rollup.compute import DayResult
+from collector.rollup.daily import Daily
 from collector.rollup.inputs import first_complete_day, is_final
 from collector.rollup.raw import imported_days, raw_counts
 from collector.rollup.reconcile import Reconciler

@@ -10,18 +10,19 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import polars as pl
 import structlog
 from polars.exceptions import PolarsError
 
-from collector.rollup.facts import DayFacts
+from collector.rollup.facts import DayUnits
+from collector.rollup.ranges import WHOLE, Range
 
 log = structlog.get_logger("collector.rollup")
 
@@ -45,6 +46,11 @@ class RawCount:
     reports: int = 0
     node_reports: int = 0
 
+    @property
+    def rows(self) -> int:
+        """The number of rows of both measurements."""
+        return self.reports + self.node_reports
+
 
 Basis = Mapping[date, RawCount]
 """Raw counts, by day, that a stored day was computed from; days without rows are left out."""
@@ -64,18 +70,30 @@ class FactsCache:
         self._directory = state_dir / DIRECTORY
         self._k = k
 
-    def load(self, day: date, count: RawCount) -> DayFacts | None:
-        """The cached facts of a day; None if they are missing, outdated or damaged."""
+    @property
+    def directory(self) -> Path:
+        """The directory of all files, which only the collector's user may read."""
+        return self._directory
+
+    def load(self, day: date, count: RawCount, part: Range = WHOLE) -> DayUnits | None:
+        """The cached units of a day in a range; None if they are missing, outdated or damaged."""
         folder = self._folder(day)
         try:
             index = json.loads((folder / _INDEX).read_text())
-            if index.get("rules") != _RULES or _count(index["count"]) != count:
+            if index.get("rules") != _RULES or "ranges" not in index:
                 return None
-            return DayFacts(
-                **{
-                    name: _read(folder / f"{name}.parquet", index["digests"][name])
-                    for name in DayFacts.names()
-                }
+            if _count(index["count"]) != count:
+                return None
+            return _joined(
+                [
+                    {
+                        name: _read(folder / file, index["digests"][file])
+                        for name in DayUnits.names()
+                        for file in [_file(name, each)]
+                    }
+                    for each in part.overlapping(index["ranges"])
+                ],
+                part,
             )
         except FileNotFoundError:
             return None
@@ -85,34 +103,15 @@ class FactsCache:
             TypeError,
             LookupError,
             AttributeError,
+            ArithmeticError,
             PolarsError,
         ) as error:
             log.warning("cached facts are damaged", day=day.isoformat(), error=type(error).__name__)
             return None
 
-    def save(self, day: date, count: RawCount, facts: DayFacts) -> None:
-        """Store the facts of a day."""
-        folder = self._folder(day)
-        new = folder.with_suffix(".new")
-        try:
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir(mode=0o700, parents=True)
-            digests = {}
-            for name in DayFacts.names():
-                content = io.BytesIO()
-                getattr(facts, name).write_parquet(content, compression="lz4")
-                digests[name] = _digest(content.getvalue())
-                (new / f"{name}.parquet").write_bytes(content.getbuffer())
-            index = {
-                "rules": _RULES,
-                "count": [count.reports, count.node_reports],
-                "digests": digests,
-            }
-            (new / _INDEX).write_text(json.dumps(index))
-            shutil.rmtree(folder, ignore_errors=True)
-            new.rename(folder)
-        except (OSError, PolarsError) as error:
-            log.warning("facts cannot be cached", day=day.isoformat(), error=type(error).__name__)
+    def replace(self, day: date) -> Replacement:
+        """Begin to store the units of a day, range by range."""
+        return Replacement(day, self._folder(day))
 
     def basis(self, day: date) -> Basis | None:
         """The basis of a stored day; None if it is unknown or was computed under another k."""
@@ -184,7 +183,88 @@ class FactsCache:
         return self._directory / f"{day.isoformat()}.basis"
 
 
-def _digest(content: bytes) -> str:
+class Replacement:
+    """Units of a day that replace the cached ones when committed; a context manager.
+
+    Write errors are logged, and nothing is replaced then.
+    """
+
+    def __init__(self, day: date, folder: Path) -> None:
+        self._day = day
+        self._folder = folder
+        self._new = folder.with_suffix(".new")
+        self._digests: dict[str, str] = {}
+        self._ranges = 1
+        self._begun = False
+        self._failed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A day that was not stored needs no pseudonyms.
+        if self._begun:
+            shutil.rmtree(self._new, ignore_errors=True)
+
+    def add(self, part: Range, units: DayUnits) -> None:
+        """Write the units of the next range."""
+        if not self._failed:
+            with self._logged():
+                self._add(part, units)
+
+    def _add(self, part: Range, units: DayUnits) -> None:
+        if not self._begun:
+            self._begun = True
+            shutil.rmtree(self._new, ignore_errors=True)
+            self._new.mkdir(mode=0o700, parents=True)
+        self._ranges = part.of
+        for name in DayUnits.names():
+            content = io.BytesIO()
+            getattr(units, name).write_parquet(content, compression="lz4")
+            file = _file(name, part)
+            self._digests[file] = _digest(content.getbuffer())
+            (self._new / file).write_bytes(content.getbuffer())
+
+    def commit(self, count: RawCount) -> None:
+        """Replace the cached units of the day by those of all ranges."""
+        index = {
+            "rules": _RULES,
+            "count": [count.reports, count.node_reports],
+            "ranges": self._ranges,
+            "digests": self._digests,
+        }
+        if not self._failed:
+            with self._logged():
+                (self._new / _INDEX).write_text(json.dumps(index))
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._new.rename(self._folder)
+
+    @contextlib.contextmanager
+    def _logged(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, PolarsError) as error:
+            self._failed = True
+            log.warning(
+                "facts cannot be cached", day=self._day.isoformat(), error=type(error).__name__
+            )
+
+
+def _file(name: str, part: Range) -> str:
+    return f"{name}-{part.number}.parquet"
+
+
+def _joined(parts: list[dict[str, pl.DataFrame]], part: Range) -> DayUnits:
+    """The units of a range, of the frames of ranges that overlap it."""
+    frames = {name: pl.concat([each[name] for each in parts]) for name in DayUnits.names()}
+    if part.of > 1:
+        frames = {
+            name: rows.filter(part.contains(rows.columns[0])) for name, rows in frames.items()
+        }
+    return DayUnits(**frames)
+
+
+def _digest(content: bytes | memoryview) -> str:
     return blake2b(content, digest_size=16).hexdigest()
 
 

@@ -32,6 +32,7 @@ HOURS: Final = 24
 _NS_PER_HOUR: Final = 3600 * 10**9
 _S_PER_HOUR: Final = 3600
 _PACKAGES: Final = "packages"
+_COUNTS: Final = ("count", "reports", "node_reports")
 _NO_LABELS: Final = frozenset({_PACKAGES, UPTIME, KERNEL})
 """Columns that are no tags, and so are published otherwise than under their values' labels."""
 _COLUMNS: Final = {
@@ -46,8 +47,8 @@ def columns(measurement: Measurement) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class DayFacts:
-    """Aggregates of one day as frames.
+class DayUnits:
+    """Nodes and servers of one day, or of a range of pseudonyms, as frames.
 
     Pseudonyms are unsigned 64-bit numbers, tags are published labels.
 
@@ -56,6 +57,23 @@ class DayFacts:
     - `servers`: `server`, `hours`
     - `moves`: `node`, `from`, `to`: each AllStarLink version `to` that a node changed to during the
       day, with the version `from` of the report before
+    """
+
+    nodes: pl.DataFrame
+    servers: pl.DataFrame
+    moves: pl.DataFrame
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the frames."""
+        return [field.name for field in fields(cls)]
+
+
+@dataclass(frozen=True, slots=True)
+class DayTables:
+    """Counts of one day without pseudonyms; those of disjoint ranges of pseudonyms add up.
+
+    - `nodes`, `servers`: the number of nodes and of servers
     - `node_profiles`, `server_profiles`: the number (`count`) of nodes or servers with each
       combination of tags
     - `kernels`: the number (`count`) of servers with each series of `kernel`
@@ -64,9 +82,8 @@ class DayFacts:
     - `hourly`: `hour`, `reports`, `node_reports`; hours without reports are left out
     """
 
-    nodes: pl.DataFrame
-    servers: pl.DataFrame
-    moves: pl.DataFrame
+    nodes: int
+    servers: int
     node_profiles: pl.DataFrame
     server_profiles: pl.DataFrame
     kernels: pl.DataFrame
@@ -84,10 +101,32 @@ class DayFacts:
         """The number of nodes in those reports; a node counts once for each report."""
         return int(self.hourly["node_reports"].sum())
 
-    @classmethod
-    def names(cls) -> list[str]:
-        """The names of the frames."""
-        return [field.name for field in fields(cls)]
+    def __add__(self, other: DayTables) -> DayTables:
+        return DayTables(
+            self.nodes + other.nodes,
+            self.servers + other.servers,
+            *(
+                _sum(getattr(self, field.name), getattr(other, field.name))
+                for field in fields(self)[2:]
+            ),
+        )
+
+
+def _sum(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    counts = [name for name in one.columns if name in _COUNTS]
+    return (
+        pl.concat([one, other])
+        .group_by([name for name in one.columns if name not in counts])
+        .agg(pl.col(counts).sum())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DayFacts:
+    """Aggregates of one day, or of a range of pseudonyms."""
+
+    units: DayUnits
+    tables: DayTables
 
 
 class Rows(frames.Rows):
@@ -156,7 +195,7 @@ def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
     version = node_rows[ASL_VERSION.name]
     nodes = _units(node_rows, "node")
     servers = _units(server_rows, "server")
-    return DayFacts(
+    units = DayUnits(
         nodes=nodes.select(
             "node",
             "hours",
@@ -165,6 +204,10 @@ def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
         ),
         servers=servers.select("server", "hours"),
         moves=_moves(node_rows, nodes),
+    )
+    tables = DayTables(
+        nodes=nodes.height,
+        servers=servers.height,
         node_profiles=_profiles(node_rows, nodes, NODE_DIMENSIONS),
         server_profiles=_profiles(server_rows, servers, SERVER_DIMENSIONS),
         kernels=_by_series(_profiles(server_rows, servers, (KERNEL,))),
@@ -175,6 +218,7 @@ def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
         .fill_null(0)
         .sort("hour"),
     )
+    return DayFacts(units, tables)
 
 
 def _units(rows: pl.DataFrame, unit: str) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from collector.lines import NS_PER_DAY, FieldValue
-from collector.rollup.facts import HOURS, DayFacts
+from collector.rollup.facts import HOURS, DayFacts, DayUnits
 from collector.rollup.lookback import HISTORY_DAYS
 
 _HISTORY_LEAST: Final = 3
@@ -31,21 +31,25 @@ class Hour:
     expected_reports: float | None = None
     expected_nodes_24h: float | None = None
 
+    def __add__(self, other: Hour) -> Hour:
+        """The counts of two ranges of pseudonyms, without expected values."""
+        return Hour(*(getattr(self, name) + getattr(other, name) for name in _COUNTS))
+
     @property
     def missed(self) -> bool:
         """Whether no report arrived although enough were expected: the intake was down."""
         return self.reports == 0 and (self.expected_reports or 0) >= _MISSED_FROM
 
 
-def hours_of(before: DayFacts | None, day: DayFacts | None, count: int) -> list[Hour]:
+def hours_of(before: DayUnits | None, day: DayFacts | None, count: int) -> list[Hour]:
     """The first `count` hours of a day, without expected values.
 
-    `before` are the facts of the previous day; None stands for a day without reports.
+    `before` are the units of the previous day; None stands for a day without reports.
     """
-    reports = dict(day.hourly.select("hour", "reports").iter_rows()) if day else {}
-    days = (before, day)
-    nodes = _two_days([facts.nodes if facts else None for facts in days], "node")
-    servers = _two_days([facts.servers if facts else None for facts in days], "server")
+    reports = dict(day.tables.hourly.select("hour", "reports").iter_rows()) if day else {}
+    days = (before, day.units if day else None)
+    nodes = _two_days([units.nodes if units else None for units in days], "node")
+    servers = _two_days([units.servers if units else None for units in days], "server")
     last = range(HOURS, HOURS + count)
     alone = _seen(nodes, [(hour, hour) for hour in last])
     around = [(hour - HOURS + 1, hour) for hour in last]

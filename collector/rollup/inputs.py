@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from collector.days import day_ns, day_of, start_of
+from collector.days import day_of, start_of
 from collector.influx import Influx, Select, read
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
 from collector.rollup.facts import HOURS
 from collector.rollup.lookback import PRESENCE_DAYS
-from collector.rollup.raw import imported_days, raw_counts, span_of
+from collector.rollup.raw import count_rows, imported_reports, span_of
 from collector.rollup.store import stored_points
 from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT, Measurement
 
@@ -92,13 +92,13 @@ async def stored_days(
     return {day_of(time): StoredDay(fields) for (time, _), fields in points.items()}
 
 
-async def own_days_before(influx: Influx, day: date) -> bool:
-    """Whether a day before `day` is stored that was computed here. Raises InfluxError.
+async def first_own_day(influx: Influx) -> date | None:
+    """The oldest stored day that was computed here; None if there is none. Raises InfluxError.
 
     Imported days lack the field `node_reports`.
     """
-    before = Select(DAILY, DAILY_USAGE.name, ["first(node_reports)"], f"time < {day_ns(day)}")
-    return bool(await read(influx, before))
+    found = await read(influx, Select(DAILY, DAILY_USAGE.name, ["first(node_reports)"]))
+    return day_of(found[0].values[0][0]) if found else None
 
 
 async def complete_days(erasures: Callable[[], Set[date]], now: datetime) -> frozenset[date]:
@@ -137,7 +137,8 @@ class DayInputs:
 
     `stored` are rows of `daily_usage` by day, `counts` are raw counts by day. `imported` tells that
     all raw reports of the day came from an older server. Raw data is complete from `complete_from`
-    on. `erasing` are the complete days of unfinished erasures.
+    on. `erasing` are the complete days of unfinished erasures. `first_own` is the oldest stored day
+    that was computed here. `quarantined` tells whether some rows of the day are in quarantine.
     """
 
     day: date
@@ -146,11 +147,33 @@ class DayInputs:
     imported: bool
     complete_from: date
     erasing: Set[date] = frozenset()
+    first_own: date | None = None
+    quarantined: bool = False
 
     @property
     def stored_row(self) -> StoredDay | None:
         """The stored row of the day itself, if there is one."""
         return self.stored.get(self.day)
+
+    def stored_fields(self, names: Iterable[str]) -> dict[str, FieldValue]:
+        """Those of these fields that the stored row of the day has."""
+        fields = (self.stored_row or StoredDay()).fields
+        return {name: fields[name] for name in names if name in fields}
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether there is raw data of all days that the day's windows reach back to."""
+        return self.day - timedelta(days=PRESENCE_DAYS - 1) >= self.complete_from
+
+    @property
+    def has_hours(self) -> bool:
+        """Whether there is raw data of the day before, which the day's hours reach back to."""
+        return self.day - _ONE_DAY >= self.complete_from
+
+    @property
+    def own_days_before(self) -> bool:
+        """Whether an earlier day is stored that was computed here."""
+        return self.first_own is not None and self.first_own < self.day
 
     def basis(self, found: RawCount | None = None) -> Basis:
         """The raw counts that the day is computed from; `found` replaces the day's own count."""
@@ -168,14 +191,24 @@ async def read_inputs(
 ) -> DayInputs:
     """Read the inputs of a day. Raises InfluxError."""
     first = day - timedelta(days=PRESENCE_DAYS - 1)
-    stored, counts, oldest = await asyncio.gather(
+    stored, (counts, quarantined), oldest, imported, own = await asyncio.gather(
         stored_days(influx, first, day),
-        raw_counts(influx, first, day),
+        count_rows(influx, first, day),
         first_complete_day(influx, now, retention_s),
+        imported_reports(influx, day, day),
+        first_own_day(influx),
     )
-    imported = await imported_days(influx, {d: count for d, count in counts.items() if d == day})
     complete_from = oldest or now.date()
     # If no earlier day is stored, nothing has expired: the series begins with the oldest raw day.
-    if first < complete_from and not await own_days_before(influx, complete_from):
+    if first < complete_from and (own is None or own >= complete_from):
         complete_from = first - _ONE_DAY
-    return DayInputs(day, stored, counts, day in imported, complete_from, erasing)
+    return DayInputs(
+        day,
+        stored,
+        counts,
+        0 < counts.get(day, RawCount()).reports == imported.get(day),
+        complete_from,
+        erasing,
+        first_own=own,
+        quarantined=day in quarantined,
+    )

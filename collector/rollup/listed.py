@@ -44,13 +44,18 @@ class ListedNodes:
         return self._pseudonyms
 
 
-def sample_fields(listed: pl.Series, heard: pl.Series, k: int) -> dict[str, int]:
-    """The fields of `daily_usage` on the sample; `heard` are the nodes of the last 30 days.
+def covered(listed: pl.Series, heard: pl.Series) -> int:
+    """The number of listed nodes among those that were heard."""
+    return int(heard.is_in(listed.implode()).sum())
+
+
+def sample_fields(listed: int, covered: int, k: int) -> dict[str, int]:
+    """The fields of `daily_usage` on the sample: nodes listed, and those heard in the last 30 days.
 
     `coverage` is rounded down to a multiple of k, and absent under k: less `nodes_30d`, it would
     count the nodes that have left the list, which anyone could name who reads the list.
     """
-    fields = {"listed_nodes": len(listed)}
-    if covered := int(heard.is_in(listed.implode()).sum()) // k * k:
-        fields["coverage"] = covered
+    fields = {"listed_nodes": listed}
+    if published := covered // k * k:
+        fields["coverage"] = published
     return fields

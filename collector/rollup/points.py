@@ -13,7 +13,7 @@ import polars as pl
 
 from collector.lines import NS_PER_DAY, FieldValue
 from collector.privacy import suppress_line
-from collector.rollup.facts import DayFacts
+from collector.rollup.facts import DayTables
 from collector.rollup.hourly import Hour, hourly_fields
 from collector.rollup.labels import one_name, published_label, release_label
 from collector.rollup.tables import Cell, TableInput, published_tables, usage_counts
@@ -51,7 +51,7 @@ _SEPARATOR: Final = "\n"
 
 
 def usage_points(
-    day: DayFacts, time: int, *, k: int, final: bool, windows: Mapping[str, FieldValue]
+    day: DayTables, time: int, *, k: int, final: bool, windows: Mapping[str, FieldValue]
 ) -> tuple[Points, Points, Points]:
     """`daily_usage`, `daily_nodes` and `daily_servers` of a day that starts at `time`.
 
@@ -66,8 +66,8 @@ def usage_points(
     fields: dict[str, FieldValue] = {
         "reports": day.reports,
         "node_reports": day.node_reports,
-        "servers": day.servers.height,
-        "nodes": day.nodes.height,
+        "servers": day.servers,
+        "nodes": day.nodes,
         "asterisk_versions": _versions(nodes, ASTERISK_VERSION.name),
         "asl_versions": _versions(nodes, ASL_VERSION.name),
         **({} if median is None else {"uptime_median": median}),
@@ -94,13 +94,13 @@ def hourly_points(hours: Iterable[Hour], first: int, step: int) -> Points:
     }
 
 
-def package_points(day: DayFacts, time: int, *, k: int, final: bool) -> Points:
+def package_points(day: DayTables, time: int, *, k: int, final: bool) -> Points:
     """`daily_packages`: the number of servers with each version of each package.
 
     The table of a package covers all servers, those without it included, so that the difference
     from the day's servers isolates nobody. Packages that fewer than k servers have are left out.
     """
-    servers = day.servers.height
+    servers = day.servers
     points: Points = {}
     by_package = _packages(day.package_sets)
     for package, versions in sorted(by_package.items()):

@@ -17,7 +17,8 @@ from collector.backoff import backoff
 from collector.influx import CutShort, InfluxError, InfluxUnavailable
 from collector.logs import place
 from collector.metrics import Metrics
-from collector.rollup.daily import Daily, Outcome
+from collector.rollup.compute import Outcome
+from collector.rollup.daily import Daily
 from collector.rollup.reconcile import Reconciler
 from collector.sqlite.errors import StoreUnavailable
 from collector.state import NotHeld

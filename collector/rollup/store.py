@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -43,16 +42,16 @@ async def stored_points(influx: Influx, measurement: Measurement, span: Span) ->
         at = {name: number for number, name in enumerate(series.columns)}
         time, own = at.pop("time"), series.tags
         tag_at = [] if own else [(name, at.pop(name)) for name in sorted(names & at.keys())]
+        # Sorted once for all rows: a day's tables have more than a thousand.
+        shared = tuple((name, value) for name, value in sorted(own.items()) if value)
         for row in series.values:
-            tags = {name: str(row[number] or "") for name, number in tag_at} or own
-            points[int(row[time]), _known(tags)] = {
+            tags = (
+                tuple((name, str(row[number])) for name, number in tag_at if row[number]) or shared
+            )
+            points[int(row[time]), tags] = {
                 name: row[number] for name, number in at.items() if row[number] is not None
             }
     return points
-
-
-def _known(tags: Mapping[str, str]) -> Tags:
-    return tuple(sorted(item for item in tags.items() if item[1]))
 
 
 async def store(influx: Influx, measurement: Measurement, points: Points, span: Span) -> None:
@@ -61,8 +60,17 @@ async def store(influx: Influx, measurement: Measurement, points: Points, span: 
     Raises InfluxError, also if InfluxDB did not carry out a deletion.
     """
     stored = await stored_points(influx, measurement, span)
+    await replace_points(influx, measurement, stored, points, span)
+
+
+async def replace_points(
+    influx: Influx, measurement: Measurement, stored: Points, points: Points, span: Span
+) -> None:
+    """Replace the points `stored` in a span, just read, by `points`. Raises like `store`."""
     # InfluxDB cannot delete a field: the point is deleted and rewritten.
-    narrowed = {key for key in stored.keys() & points if stored[key].keys() - points[key].keys()}
+    narrowed = {
+        key for key, fields in stored.items() if fields.keys() - points.get(key, fields).keys()
+    }
     stale = stored.keys() - points.keys()
     removes = bool(narrowed or stale)
     if len(narrowed) + len(stale) > _MANY:
@@ -71,9 +79,9 @@ async def store(influx: Influx, measurement: Measurement, points: Points, span: 
     for key in sorted(narrowed):
         await _remove(influx, measurement, *key)
     lines = [
-        line(measurement.name, tag_set(dict(tags)), fields, time)
-        for (time, tags), fields in points.items()
-        if (time, tags) in narrowed or stored.get((time, tags)) != fields
+        line(measurement.name, tag_set(dict(key[1])), fields, key[0])
+        for key, fields in points.items()
+        if key in narrowed or stored.get(key) != fields
     ]
     await write_all(influx, measurement.database, measurement.name, lines)
     for key in sorted(stale):

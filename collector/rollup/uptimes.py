@@ -1,6 +1,6 @@
 """Uptimes of the servers of a day: their table by length, and the median. Pure.
 
-A histogram (`DayFacts.uptimes`) has the columns `uptime`, in whole hours and null if unknown, and
+A histogram (`DayTables.uptimes`) has the columns `uptime`, in whole hours and null if unknown, and
 `count`, the number of servers.
 """
 

@@ -8,7 +8,8 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from collector.rollup.cache import RawCount
-from collector.rollup.daily import Daily, Outcome
+from collector.rollup.compute import Outcome
+from collector.rollup.daily import Daily
 
 
 class Verdict(StrEnum):

@@ -7,12 +7,13 @@ that a window never needs more than two days in memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import astuple, dataclass
 from typing import Final
 
 import polars as pl
 
-from collector.rollup.facts import DayFacts
+from collector.rollup.facts import DayUnits
 from collector.rollup.labels import one_name
 from collector.rollup.lookback import PRESENCE_DAYS
 from collector.schema import ASL_VERSION, UNKNOWN
@@ -23,6 +24,9 @@ _MONTH: Final = 2**30 - 1
 _ALL: Final = 2**PRESENCE_DAYS - 1
 _THIRTY_BACK: Final = 2**30
 _MONTH_DAYS: Final = 30
+
+_LINE_END: Final = "\n"
+"""Separator of versions; labels never contain it."""
 
 _NODES: Final = {"node": pl.UInt64(), "days": pl.UInt32(), "version": pl.Categorical()}
 _SERVERS: Final = {"server": pl.UInt64(), "days": pl.UInt32()}
@@ -55,13 +59,16 @@ class WindowCounts:
     new_nodes: int
     lapsed_nodes: int
 
+    def __add__(self, other: WindowCounts) -> WindowCounts:
+        return WindowCounts(*map(int.__add__, astuple(self), astuple(other)))
+
 
 def empty_presence() -> Presence:
     """A presence without nodes and servers, for the time before the first day."""
     return Presence(*(pl.DataFrame(schema=schema) for schema in (_NODES, _SERVERS, _EARLIER)))
 
 
-def advance(before: Presence, day: DayFacts | None) -> Presence:
+def advance(before: Presence, day: DayUnits | None) -> Presence:
     """The presence one day later; `day` holds that day's facts, None if there were no reports."""
     nodes, servers = _aged(before.nodes), _aged(before.servers)
     if day is None:
@@ -90,7 +97,7 @@ def _older(earlier: pl.DataFrame) -> pl.DataFrame:
     return earlier.with_columns(pl.col("age") + 1).filter(pl.col("age") < _MONTH_DAYS)
 
 
-def _earlier(before: Presence, day: DayFacts) -> pl.DataFrame:
+def _earlier(before: Presence, day: DayUnits) -> pl.DataFrame:
     """The frame `earlier` of a presence after a day with these facts."""
     today = day.nodes.lazy().filter(pl.col("first") != pl.col("last"))
     moved = day.moves.lazy().join(day.nodes.lazy().select("node", "last"), on="node")
@@ -135,14 +142,16 @@ def _seen(days: pl.Series, window: int) -> int:
     return int(((days & window) != 0).sum())
 
 
-def upgrades(before: Presence, day: DayFacts) -> dict[tuple[str, str], int]:
-    """Count the nodes that changed from one AllStarLink version to another in a day.
+def moves_of(before: Presence, day: DayUnits) -> pl.DataFrame:
+    """Count the nodes (`count`) by the changes (`moves`) of AllStarLink version they made in a day.
+
+    `moves` is text of lines: `from` and `to` of a change, then those of the next.
 
     `before` is the presence at the end of the previous day. A node changes to a version with the
     first report that names it; it changes from the version in its previous report, if that is at
     most 30 days old. A version that the node had in the 30 days before, or earlier in the day, does
     not count: two machines that report in turn under one number are not a series of upgrades.
-    Unknown versions do not count. Versions that look alike are one (`collector.rollup.labels`).
+    Unknown versions do not count.
     """
     recent = before.nodes.lazy().filter((pl.col("days") & _MONTH) != 0)
     overnight = (
@@ -157,27 +166,36 @@ def upgrades(before: Presence, day: DayFacts) -> dict[tuple[str, str], int]:
             recent.select("node", "version"),
         ]
     )
-    moves = (
+    change = pl.concat_str(pl.col("from", "to").cast(pl.String), separator=_LINE_END)
+    return (
         pl.concat([each.select("node", "from", "to") for each in (overnight, day.moves.lazy())])
         .filter((pl.col("from") != UNKNOWN) & (pl.col("to") != UNKNOWN))
         .join(had, left_on=["node", "to"], right_on=["node", "version"], how="anti")
-        .with_columns(pl.col("from", "to").cast(pl.String))
+        .select("node", change.alias("moves"))
+        .group_by("node")
+        .agg(pl.col("moves").sort().str.join(_LINE_END))
+        .group_by("moves")
+        .agg(pl.len().cast(pl.Int64).alias("count"))
         .collect()
     )
-    return _counted(moves, day)
 
 
-def _counted(moves: pl.DataFrame, day: DayFacts) -> dict[tuple[str, str], int]:
-    """Count moves by their versions; versions that look alike are merged."""
-    versions = dict.fromkeys([*moves["from"], *moves["to"]], 0)
+def upgrades(moves: pl.DataFrame, node_profiles: pl.DataFrame) -> Counter[tuple[str, str]]:
+    """Count the nodes that changed from one AllStarLink version to another in a day.
+
+    `moves` are those of `moves_of`, a row or several for each. Versions that look alike are one
+    (`collector.rollup.labels`), under the name that most nodes have in `DayTables.node_profiles`.
+    """
+    changes = [(text.split(_LINE_END), count) for text, count in moves.iter_rows()]
+    versions = dict.fromkeys((version for both, _ in changes for version in both), 0)
     versions |= dict(
-        day.node_profiles.group_by(ASL_VERSION.name).agg(pl.col("count").sum()).iter_rows()
+        node_profiles.group_by(ASL_VERSION.name).agg(pl.col("count").sum()).iter_rows()
     )
-    flows = (
-        moves.with_columns(pl.col("from", "to").replace(one_name(versions)))
-        .unique()
-        .filter(pl.col("from") != pl.col("to"))
-        .group_by("from", "to")
-        .len()
-    )
-    return {(origin, target): count for origin, target, count in flows.iter_rows()}
+    names = one_name(versions)
+    flows: Counter[tuple[str, str]] = Counter()
+    for both, count in changes:
+        renamed = [names[version] for version in both]
+        for origin, target in set(zip(renamed[::2], renamed[1::2], strict=True)):
+            if origin != target:
+                flows[origin, target] += count
+    return flows

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collector.metrics import Metrics
-from collector.rollup.daily import Outcome
+from collector.rollup.compute import Outcome
 from collector.rollup.points import Points, Tags
 from collector.rollup.store import Span, store, stored_points
 from collector.schema import DAILY_PACKAGES

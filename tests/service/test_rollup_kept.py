@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.rollup.daily import Outcome
+from collector.rollup.compute import Outcome
 from tests.conftest import Databases
 from tests.fleets import EPOCH, Received, random_fleet
 from tests.network import Network, differences

@@ -9,7 +9,7 @@ import pytest
 
 from collector import nodelist, parts
 from collector.nodelist import Copy
-from collector.rollup.listed import ListedNodes, sample_fields
+from collector.rollup.listed import ListedNodes, covered, sample_fields
 from collector.settings import Settings
 from tests.conftest import Databases
 from tests.fleets import EPOCH
@@ -106,7 +106,7 @@ def test_coverage_is_a_multiple_of_k_and_absent_under_k(
 ) -> None:
     listed = pl.Series(range(1, 51), dtype=pl.UInt64)
     nodes = pl.Series([*range(1, heard + 1), *range(1000, 1007)], dtype=pl.UInt64)
-    assert sample_fields(listed, nodes, k).get("coverage") == coverage
+    assert sample_fields(len(listed), covered(listed, nodes), k).get("coverage") == coverage
 
 
 def test_pseudonyms_follow_the_copy_of_the_list(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from collector.privacy import ServerPseudonym
 from collector.public.series import PublicSeries
 from collector.quarantine.pattern import Pattern
 from collector.quarantine.quarantine import Quarantine
+from collector.rollup.ranges import Plan
 from collector.rollup.store import Span
 from collector.rollup.verify import Verdict, verify
 from collector.schema import ASL_REPORT
@@ -106,6 +107,79 @@ async def test_day_whose_rows_are_cut_is_not_stored(behind: Behind, measurement:
     stored = await asyncio.to_thread(behind.network.found, "daily_usage")
     assert stored[behind.midnight - DAY, ()]["reports"] == NEIGHBOURS + 1
     assert stored[behind.midnight - DAY, ()]["nodes"] == 2 * (NEIGHBOURS + 1)
+
+
+def by_ranges(behind: Behind) -> Rollup:
+    """The rollup that computes each day by three ranges, and reads it in slices of a minute."""
+    return replace(behind.rollup, planner=lambda *_: Plan(3, slice_rows=1))
+
+
+async def test_day_of_which_one_slice_is_cut_is_not_stored(behind: Behind) -> None:
+    # Of the day's slices, the last alone ends with the day.
+    behind.proxy.only = f"time < {behind.midnight}"
+    behind.proxy.json, behind.proxy.least, behind.proxy.cutting = bytes, 1, True
+    rollup = by_ranges(behind)
+    with pytest.raises(CutShort):
+        await rollup.roll([behind.last_day], behind.midnight + DAY // 2)
+    assert behind.proxy.cuts
+    assert await asyncio.to_thread(behind.network.found, "daily_usage") == {}
+    assert [*(rollup.state / "rollup").iterdir()] == []
+    behind.proxy.cutting = False
+    await rollup.roll([behind.last_day], behind.midnight + DAY // 2)
+    stored = await asyncio.to_thread(behind.network.found, "daily_usage")
+    assert stored[behind.midnight - DAY, ()]["nodes"] == 2 * (NEIGHBOURS + 1)
+
+
+async def test_day_whose_rows_do_not_fit_on_the_disk_is_not_stored(behind: Behind) -> None:
+    rollup = by_ranges(behind)
+    in_the_way = rollup.state / "rollup"
+    in_the_way.parent.mkdir()
+    in_the_way.write_text("no directory\n")
+    with pytest.raises(FileExistsError):
+        await rollup.roll([behind.last_day], behind.midnight + DAY // 2)
+    assert await asyncio.to_thread(behind.network.found, "daily_usage") == {}
+    in_the_way.unlink()
+    [result] = await rollup.roll([behind.last_day], behind.midnight + DAY // 2)
+    assert result.nodes == 2 * (NEIGHBOURS + 1)
+
+
+async def test_reports_that_come_and_go_between_two_slices_are_counted_at_the_next_look(
+    behind: Behind,
+) -> None:
+    rollup, server = by_ranges(behind), behind.network.databases.server
+    rows = server.query("SELECT node FROM node_report", behind.network.databases.raw)
+    of_day = [row["time"] for row in rows if behind.midnight - DAY <= row["time"] < behind.midnight]
+    changes: list[Callable[[], object]] = [
+        lambda: behind.network.lay([f'server_report server="{"1" * 16}",nodes=1i {of_day[0] + 7}']),
+        lambda: server.query(
+            f"DELETE FROM node_report WHERE time = {of_day[0]}", behind.network.databases.raw
+        ),
+        lambda: server.query(
+            f"DELETE FROM node_report WHERE time = {of_day[-1]}", behind.network.databases.raw
+        ),
+    ]
+
+    def change(body: bytes) -> bytes:
+        if changes:
+            changes.pop()()
+        return body
+
+    behind.proxy.only, behind.proxy.csv = '"node_report"', change
+    behind.proxy.json, behind.proxy.least, behind.proxy.cutting = bytes, 1, True
+    now = behind.midnight + DAY // 2
+    # A slice whose rows went since they were counted is read again.
+    await rollup.roll([behind.last_day], now)
+    assert not changes
+    assert await rollup.schedule(lambda: now, Metrics()).once()
+    healed = await asyncio.to_thread(behind.network.series)
+    await behind.rollup.roll([behind.last_day], now, force=True)
+    assert await asyncio.to_thread(behind.network.series) == healed
+    [stored] = [
+        fields
+        for (time, _), fields in healed["daily_usage"].items()
+        if time == behind.midnight - DAY
+    ]
+    assert (stored["reports"], stored["node_reports"]) == (NEIGHBOURS + 2, len(of_day) - 2)
 
 
 async def test_published_points_that_are_read_short_are_neither_removed_nor_doubled(

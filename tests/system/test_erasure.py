@@ -81,7 +81,7 @@ def test_no_byte_of_the_pseudonym_is_left_and_the_neighbours_are_whole(
     assert holding(server_name(uuid_of(1)), state)
     assert world.raw(own=False) == neighbours
     assert world.published(final=True) == published
-    for frame in (state / "rollup").rglob("servers.parquet"):
+    for frame in (state / "rollup").rglob("servers-*.parquet"):
         assert int(OWNER, 16).to_bytes(8, "little") not in frame.read_bytes()
     databases.server.http.clear()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.cgroup import memory_limit, memory_needed
+from collector.cgroup import memory_limit, memory_needed, rollup_memory
 from collector.cli import serve
 from collector.settings import Settings
 
@@ -32,6 +32,13 @@ def test_lowest_limit_of_the_group_and_those_above_it_counts(tmp_path: Path) -> 
     for number, own in enumerate(("", "12:memory:/x\n", service)):
         assert lay(tmp_path / str(number), {".": "max"}, own) is None
     assert memory_limit(tmp_path, tmp_path / "nothing") is None
+
+
+def test_rollup_takes_what_a_limit_leaves_it_and_no_more_than_it_was_given() -> None:
+    assert rollup_memory(GIB, 4, None) == GIB
+    assert rollup_memory(GIB, 1, memory_needed(1)) == GIB // 2
+    assert rollup_memory(GIB, 4, 8 * GIB) == GIB
+    assert rollup_memory(GIB, 4, GIB) == GIB // 8
 
 
 def test_limit_that_is_too_low_for_the_workers_is_said_at_the_start(

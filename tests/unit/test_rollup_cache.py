@@ -10,6 +10,8 @@ import pytest
 import structlog
 
 from collector.rollup.cache import FactsCache, RawCount
+from collector.rollup.facts import DayFacts, DayUnits
+from collector.rollup.ranges import WHOLE
 from tests.days import One, day
 
 DAY = date(2026, 3, 1)
@@ -24,15 +26,25 @@ def cache(tmp_path: Path) -> FactsCache:
 
 
 def frames_of(cache: FactsCache, count: RawCount = COUNT) -> list[list[tuple[object, ...]]] | None:
-    facts = cache.load(DAY, count)
-    if facts is None:
+    units = cache.load(DAY, count)
+    if units is None:
         return None
-    return [sorted(getattr(facts, name).rows()) for name in facts.names()]
+    return rows_of(units)
+
+
+def rows_of(units: DayUnits) -> list[list[tuple[object, ...]]]:
+    return [sorted(getattr(units, name).rows()) for name in units.names()]
+
+
+def save(cache: FactsCache, day: date, count: RawCount, facts: DayFacts) -> None:
+    with cache.replace(day) as new:
+        new.add(WHOLE, facts.units)
+        new.commit(count)
 
 
 def test_facts_are_loaded_as_they_were_saved(cache: FactsCache) -> None:
-    cache.save(DAY, COUNT, FACTS)
-    assert frames_of(cache) == [sorted(getattr(FACTS, name).rows()) for name in FACTS.names()]
+    save(cache, DAY, COUNT, FACTS)
+    assert frames_of(cache) == rows_of(FACTS.units)
 
 
 def test_facts_that_were_never_kept_are_none(cache: FactsCache) -> None:
@@ -41,13 +53,13 @@ def test_facts_that_were_never_kept_are_none(cache: FactsCache) -> None:
 
 @pytest.mark.parametrize("count", [RawCount(2, 4), RawCount(1, 3), RawCount()])
 def test_facts_of_another_count_are_none(cache: FactsCache, count: RawCount) -> None:
-    cache.save(DAY, COUNT, FACTS)
+    save(cache, DAY, COUNT, FACTS)
     assert frames_of(cache, count) is None
 
 
 def test_facts_saved_again_replace_the_older_ones(cache: FactsCache) -> None:
-    cache.save(DAY, RawCount(1, 1), day(One((9,))))
-    cache.save(DAY, COUNT, FACTS)
+    save(cache, DAY, RawCount(1, 1), day(One((9,))))
+    save(cache, DAY, COUNT, FACTS)
     assert cache.load(DAY, RawCount(1, 1)) is None
     assert frames_of(cache) is not None
 
@@ -83,11 +95,11 @@ HARMS = [cut, flip, empty, text, null, folder]
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("name", ["index.json", "nodes.parquet", "hourly.parquet"])
+@pytest.mark.parametrize("name", ["index.json", "nodes-0.parquet", "servers-0.parquet"])
 def test_damaged_facts_are_none_and_are_told(
     cache: FactsCache, tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
-    cache.save(DAY, COUNT, FACTS)
+    save(cache, DAY, COUNT, FACTS)
     harm(tmp_path / "rollup" / DAY.isoformat() / name)
     with structlog.testing.capture_logs() as logs:
         facts = cache.load(DAY, COUNT)
@@ -99,8 +111,8 @@ def test_damaged_facts_are_none_and_are_told(
 
 
 def test_a_lost_frame_is_as_if_nothing_were_kept(cache: FactsCache, tmp_path: Path) -> None:
-    cache.save(DAY, COUNT, FACTS)
-    (tmp_path / "rollup" / DAY.isoformat() / "moves.parquet").unlink()
+    save(cache, DAY, COUNT, FACTS)
+    (tmp_path / "rollup" / DAY.isoformat() / "moves-0.parquet").unlink()
     assert cache.load(DAY, COUNT) is None
 
 
@@ -118,7 +130,7 @@ def test_what_was_computed_under_another_k_has_no_basis(cache: FactsCache, tmp_p
 
 
 def test_what_was_kept_under_other_rules_counts_as_lost(cache: FactsCache, tmp_path: Path) -> None:
-    cache.save(DAY, COUNT, FACTS)
+    save(cache, DAY, COUNT, FACTS)
     cache.save_basis(DAY, BASIS)
     kept = [
         tmp_path / "rollup" / DAY.isoformat() / "index.json",
@@ -157,7 +169,7 @@ def test_what_cannot_be_written_is_told_and_stops_nothing(
 ) -> None:
     (tmp_path / "rollup").write_text("no directory")
     with structlog.testing.capture_logs() as logs:
-        cache.save(DAY, COUNT, FACTS)
+        save(cache, DAY, COUNT, FACTS)
         cache.save_basis(DAY, BASIS)
     assert [entry["log_level"] for entry in logs] == ["warning", "warning"]
     assert cache.load(DAY, COUNT) is None
@@ -167,7 +179,7 @@ def test_what_cannot_be_written_is_told_and_stops_nothing(
 def test_days_before_a_day_are_dropped_and_no_others(cache: FactsCache, tmp_path: Path) -> None:
     days = [date(2026, 2, 27), date(2026, 2, 28), DAY]
     for each in days:
-        cache.save(each, COUNT, FACTS)
+        save(cache, each, COUNT, FACTS)
         cache.save_basis(each, BASIS)
     # What a killed process left half-written goes too.
     (tmp_path / "rollup" / "2026-02-27.new").mkdir()
@@ -186,7 +198,7 @@ def test_facts_may_be_dropped_where_none_were_ever_kept(cache: FactsCache) -> No
 def test_a_day_s_facts_are_forgotten_with_all_that_was_half_written(
     cache: FactsCache, tmp_path: Path
 ) -> None:
-    cache.save(DAY, COUNT, FACTS)
+    save(cache, DAY, COUNT, FACTS)
     (tmp_path / "rollup" / f"{DAY}.new").mkdir()
     cache.forget(DAY)
     assert cache.load(DAY, COUNT) is None
@@ -195,6 +207,6 @@ def test_a_day_s_facts_are_forgotten_with_all_that_was_half_written(
 
 def test_nobody_else_may_look_into_the_directory(cache: FactsCache, tmp_path: Path) -> None:
     cache.save_basis(DAY, BASIS)
-    cache.save(DAY, COUNT, FACTS)
+    save(cache, DAY, COUNT, FACTS)
     for directory in (tmp_path / "rollup", tmp_path / "rollup" / DAY.isoformat()):
         assert stat.S_IMODE(directory.stat().st_mode) & 0o077 == 0

@@ -60,8 +60,8 @@ def test_commits_that_were_stored_are_read_as_the_name_of_their_tree() -> None:
 
 def test_no_answer_at_all_is_a_day_without_reports() -> None:
     nothing = gather(Rows(NODE_REPORT).add(b"").frame(), Rows(SERVER_REPORT).add(b"").frame())
-    assert (nothing.reports, nothing.node_reports) == (0, 0)
-    assert (nothing.nodes.height, nothing.servers.height) == (0, 0)
+    assert (nothing.tables.reports, nothing.tables.node_reports) == (0, 0)
+    assert (nothing.tables.nodes, nothing.tables.servers) == (0, 0)
 
 
 def test_a_server_report_without_packages_has_an_empty_set() -> None:
@@ -76,10 +76,10 @@ def test_a_unit_counts_once_as_its_last_report_describes_it() -> None:
         One((2, 3), server=2, hour=7, channel="dahdi"),
         One((1,), server=1, hour=9, arch="aarch64", channel="usrp"),
     )
-    assert (facts.reports, facts.node_reports) == (3, 5)
-    profiles = facts.node_profiles.select("arch", "channel", "count")
+    assert (facts.tables.reports, facts.tables.node_reports) == (3, 5)
+    profiles = facts.tables.node_profiles.select("arch", "channel", "count")
     assert sorted_rows(profiles) == [("aarch64", "usrp", 1), ("x86_64", "dahdi", 2)]
-    assert sorted_rows(facts.server_profiles.select("arch", "count")) == [
+    assert sorted_rows(facts.tables.server_profiles.select("arch", "count")) == [
         ("aarch64", 1),
         ("x86_64", 1),
     ]
@@ -87,12 +87,12 @@ def test_a_unit_counts_once_as_its_last_report_describes_it() -> None:
 
 def test_the_hours_of_a_unit_are_those_it_was_reported_in() -> None:
     facts = day(One((1, 2)), One((1,), hour=13), One((1,), hour=13), One((2,), server=2, hour=23))
-    assert sorted_rows(facts.nodes.select("node", "hours")) == [
+    assert sorted_rows(facts.units.nodes.select("node", "hours")) == [
         (1, 1 | 1 << 13),
         (2, 1 | 1 << 23),
     ]
-    assert sorted_rows(facts.servers) == [(1, 1 | 1 << 13), (2, 1 << 23)]
-    assert sorted_rows(facts.hourly) == [(0, 1, 2), (13, 2, 2), (23, 1, 1)]
+    assert sorted_rows(facts.units.servers) == [(1, 1 | 1 << 13), (2, 1 << 23)]
+    assert sorted_rows(facts.tables.hourly) == [(0, 1, 2), (13, 2, 2), (23, 1, 1)]
 
 
 def test_each_version_that_a_node_came_to_in_the_day_is_told_once() -> None:
@@ -105,9 +105,9 @@ def test_each_version_that_a_node_came_to_in_the_day_is_told_once() -> None:
         One((1,), hour=5, asl="asl3-2"),
         One((1,), hour=6, asl="asl3-3"),
     )
-    assert sorted_rows(facts.moves.select(pl.all().cast(pl.String))) == [
+    assert sorted_rows(facts.units.moves.select(pl.all().cast(pl.String))) == [
         ("1", "asl3-1", "asl3-2"),
         ("1", "asl3-1", "asl3-3"),
     ]
-    first_and_last = facts.nodes.select("node", pl.col("first", "last").cast(pl.String))
+    first_and_last = facts.units.nodes.select("node", pl.col("first", "last").cast(pl.String))
     assert sorted_rows(first_and_last) == [(1, "asl3-1", "asl3-3"), (2, "asl3-1", "asl3-1")]

@@ -84,7 +84,7 @@ def test_five_of_x_with_y_z_and_five_of_x_y_with_z_are_two_releases() -> None:
         *(One((n,), server=n, distro="X", release="Y Z") for n in range(5)),
         *(One((n,), server=n, distro="X Y", release="Z") for n in range(5, 10)),
     )
-    _, nodes, _ = usage_points(facts, 0, k=5, final=True, windows={})
+    _, nodes, _ = usage_points(facts.tables, 0, k=5, final=True, windows={})
     found = {
         named["value"]: fields["nodes"]
         for (_, tags), fields in nodes.items()
@@ -105,7 +105,7 @@ def test_tables_are_made_of_whatever_reports_say(
             for n, (d, r, a, c, h) in enumerate(clean)
         )
     )
-    usage, nodes, _ = usage_points(facts, 0, k=k, final=True, windows={})
+    usage, nodes, _ = usage_points(facts.tables, 0, k=k, final=True, windows={})
     assert usage[0, ()]["nodes"] == len(said)
     whole = [
         int(fields["nodes"])
@@ -120,5 +120,5 @@ def test_tables_are_made_of_whatever_reports_say(
 )
 def test_packages_that_cannot_be_read_are_none(text: str) -> None:
     facts = day(One((1,), server=1, packages=text), One((2,), server=2, packages='{"asl3":"3.5"}'))
-    points = package_points(facts, 0, k=1, final=True)
+    points = package_points(facts.tables, 0, k=1, final=True)
     assert {dict(tags)["package"] for _, tags in points} == {"asl3"}

@@ -27,7 +27,7 @@ def packages(k: int, *servers: dict[str, str]) -> dict[str, dict[str, int]]:
         for number, installed in enumerate(servers)
     ]
     found: dict[str, dict[str, int]] = {}
-    for (time, tags), fields in package_points(day(*reports), TIME, k=k, final=True).items():
+    for (time, tags), fields in package_points(day(*reports).tables, TIME, k=k, final=True).items():
         assert time == TIME
         named = dict(tags)
         assert fields.keys() == {"servers", "final"}
@@ -110,7 +110,7 @@ def test_a_package_s_name_and_version_are_cleaned_and_an_empty_version_is_none()
 
 
 def test_a_day_without_servers_has_no_packages() -> None:
-    assert package_points(day(), TIME, k=1, final=True) == {}
+    assert package_points(day().tables, TIME, k=1, final=True) == {}
 
 
 def upgraded(k: int, moves: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
@@ -181,13 +181,13 @@ def values(points: Points, dimension: str) -> dict[str, int]:
 )
 def test_a_release_is_named_with_its_distribution(distro: str, release: str, label: str) -> None:
     facts = day(One((1,), distro=distro, release=release))
-    _, nodes, _ = usage_points(facts, TIME, k=1, final=True, windows={})
+    _, nodes, _ = usage_points(facts.tables, TIME, k=1, final=True, windows={})
     assert values(nodes, "release") == {label: 1}
 
 
 def test_an_unknown_version_is_no_version() -> None:
     facts = day(One((1,), asl="unknown", asterisk="18.9.0"), One((2,), asl="", asterisk=""))
-    usage, _, _ = usage_points(facts, TIME, k=1, final=True, windows={})
+    usage, _, _ = usage_points(facts.tables, TIME, k=1, final=True, windows={})
     fields = usage[TIME, ()]
     assert (fields["asterisk_versions"], fields["asl_versions"]) == (1, 0)
 
@@ -196,8 +196,8 @@ def test_an_unknown_version_is_no_version() -> None:
 def test_every_row_of_a_day_says_whether_the_day_is_complete(final: bool) -> None:
     facts = day(One((1,), packages='{"asl3": "1.3"}'))
     found = (
-        *usage_points(facts, TIME, k=1, final=final, windows={}),
-        package_points(facts, TIME, k=1, final=final),
+        *usage_points(facts.tables, TIME, k=1, final=final, windows={}),
+        package_points(facts.tables, TIME, k=1, final=final),
         upgrade_points({("asl3-1.2", "asl3-1.3"): 7}, TIME, k=1, final=final),
     )
     assert all(found)
@@ -205,7 +205,9 @@ def test_every_row_of_a_day_says_whether_the_day_is_complete(final: bool) -> Non
 
 
 def test_a_day_of_silence_is_zeros_without_tables() -> None:
-    usage, nodes, servers = usage_points(day(), TIME, k=5, final=False, windows={"nodes_7d": 3})
+    usage, nodes, servers = usage_points(
+        day().tables, TIME, k=5, final=False, windows={"nodes_7d": 3}
+    )
     assert set(usage[TIME, ()].values()) == {0, 3}
     assert (nodes, servers) == ({}, {})
 
@@ -220,9 +222,9 @@ def test_count_is_told_again_on_sundays_that_are_complete(
     sunday = int(datetime(2026, 3, 29, tzinfo=UTC).timestamp()) * 10**9
     time = sunday + days_after_sunday * 86_400 * 10**9
     facts = day(*(One((number,), server=number, packages='{"p":"1"}') for number in (1, 2)))
-    (packages,) = package_points(facts, time, k=1, final=final).values()
+    (packages,) = package_points(facts.tables, time, k=1, final=final).values()
     assert (packages["servers"], packages.get("weekly")) == (2, weekly)
-    _, nodes, _ = usage_points(facts, time, k=1, final=final, windows={})
+    _, nodes, _ = usage_points(facts.tables, time, k=1, final=final, windows={})
     assert all(
         fields.get("weekly") == (fields["nodes"] if weekly else None) for fields in nodes.values()
     )

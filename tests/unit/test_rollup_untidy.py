@@ -20,9 +20,9 @@ from collector.rollup.points import (
     usage_points,
     window_fields,
 )
-from collector.rollup.windows import advance, empty_presence, upgrades, window_counts
+from collector.rollup.windows import advance, empty_presence, window_counts
 from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
-from tests.days import answer
+from tests.days import answer, upgrades
 from tests.fleets import EPOCH, Received, random_fleet
 from tests.network import differences, lines_of
 from tests.oracle import DAY, HOUR, Oracle, Series, said
@@ -69,10 +69,10 @@ def series_of(received: Received, days: range, k: int) -> Series:
     before = empty_presence()
     for day in days:
         facts, time = facts_of(by_day[day]), day * DAY
-        after = advance(before, facts)
+        after = advance(before, facts.units)
         windows = window_fields(window_counts(after))
-        usage, nodes, servers = usage_points(facts, time, k=k, final=True, windows=windows)
-        packages = package_points(facts, time, k=k, final=True)
+        usage, nodes, servers = usage_points(facts.tables, time, k=k, final=True, windows=windows)
+        packages = package_points(facts.tables, time, k=k, final=True)
         moves = upgrade_points(upgrades(before, facts), time, k=k, final=True)
         found = (usage, nodes, servers, packages, moves)
         for name, points in zip(MEASURED, found, strict=True):

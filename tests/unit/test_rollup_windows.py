@@ -10,10 +10,9 @@ from collector.rollup.windows import (
     WindowCounts,
     advance,
     empty_presence,
-    upgrades,
     window_counts,
 )
-from tests.days import One, day
+from tests.days import One, day, upgrades
 from tests.length import repeat
 
 A, B, C, UNKNOWN = "asl3-1", "asl3-2", "asl3-3", "unknown"
@@ -23,7 +22,7 @@ def presence(*days: DayFacts | None) -> Presence:
     """The presence at the end of the last of these days, which follow each other."""
     now = empty_presence()
     for facts in days:
-        now = advance(now, facts)
+        now = advance(now, None if facts is None else facts.units)
     return now
 
 
@@ -43,7 +42,7 @@ def test_windows_of_any_history_equal_those_of_plain_sets(history: list[frozense
     for number, nodes in enumerate(history):
         # A server of the node's own, half of them moving every other day.
         reports = [One((node,), server=node + 10 * (node * number % 2)) for node in sorted(nodes)]
-        now = advance(now, day(*reports) if reports else None)
+        now = advance(now, day(*reports).units if reports else None)
 
         def seen(days: int, back: int = 0, at: int = number) -> set[int]:
             end = at + 1 - back
@@ -118,12 +117,12 @@ def test_a_pair_of_machines_that_report_in_turn_is_one_move() -> None:
     for number in range(70):
         today = of(1, asl=A if number % 2 else B)
         moves.append(upgrades(now, today))
-        now = advance(now, today)
+        now = advance(now, today.units)
     assert moves == [{(A, B): 1}, *[{}] * 69]
     twice_a_day = day(One((1,), asl=B), One((1,), asl=A, hour=1), One((1,), asl=B, hour=2))
     for _ in range(40):
         assert upgrades(now, twice_a_day) == {}
-        now = advance(now, twice_a_day)
+        now = advance(now, twice_a_day.units)
 
 
 @pytest.mark.parametrize(("days", "moves"), [(29, {}), (30, {(B, A): 1})])

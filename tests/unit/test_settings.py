@@ -67,6 +67,7 @@ DEFAULTS = {
     "max_body": "64KiB",
     "outbox_max": "1GiB",
     "outbox_keep": "3d",
+    "rollup_memory": "1GiB",
     "trusted_proxies": "",
 }
 
@@ -137,6 +138,7 @@ WRONG = [
     ("outbox_keep", "99999999d", "36500d"),
     ("outbox_max", "1KiB", "1048576"),
     ("outbox_max", "lots", "64KiB"),
+    ("rollup_memory", "64MiB", "134217728"),
     ("max_body", "1GiB", "16777216"),
     ("k_anonymity", "0", "1"),
     ("rate_limit", "-1", "0"),

@@ -1,0 +1,364 @@
+"""Computes all points of one UTC day from its raw rows, by ranges of pseudonyms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from functools import reduce
+from operator import add
+from typing import Final
+
+import polars as pl
+
+from collector.days import day_ns
+from collector.influx import Influx
+from collector.rollup.cache import Basis, FactsCache, RawCount, Replacement
+from collector.rollup.facts import DayFacts, DayTables, DayUnits
+from collector.rollup.hourly import Hour, expect, history_of, hours_of, stored_hours
+from collector.rollup.inputs import DayInputs, StoredDay, hours_over, is_final
+from collector.rollup.listed import covered, sample_fields
+from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
+from collector.rollup.points import (
+    Points,
+    hourly_points,
+    package_points,
+    upgrade_points,
+    usage_points,
+    window_fields,
+)
+from collector.rollup.ranges import WHOLE, Plan, Range
+from collector.rollup.raw import opted_out_reports, read_rows, span_of
+from collector.rollup.spill import DayRows
+from collector.rollup.store import stored_points
+from collector.rollup.windows import (
+    Presence,
+    WindowCounts,
+    advance,
+    empty_presence,
+    moves_of,
+    nodes_of_month,
+    upgrades,
+    window_counts,
+)
+from collector.schema import (
+    DAILY_NODES,
+    DAILY_PACKAGES,
+    DAILY_SERVERS,
+    DAILY_UPGRADES,
+    DAILY_USAGE,
+    FINAL,
+    HOURLY_USAGE,
+    Measurement,
+)
+
+WINDOW_FIELDS: Final = (
+    "nodes_7d",
+    "nodes_30d",
+    "servers_7d",
+    "servers_30d",
+    "new_nodes",
+    "lapsed_nodes",
+)
+SAMPLE_FIELDS: Final = ("listed_nodes", "coverage")
+MEASUREMENTS: Final = (
+    DAILY_NODES,
+    DAILY_PACKAGES,
+    DAILY_SERVERS,
+    DAILY_UPGRADES,
+    DAILY_USAGE,
+    HOURLY_USAGE,
+)
+"""Measurements that a day's rollup writes."""
+_HOUR_NS: Final = 3600 * 10**9
+_ONE_DAY: Final = timedelta(days=1)
+
+Planner = Callable[[int, int], Plan]
+"""Plans a day by its number of raw rows, and of nodes and servers in the 31 days up to it."""
+
+
+class Outcome(StrEnum):
+    """Result of the rollup of a day."""
+
+    WRITTEN = "written"
+    EMPTY = "empty"
+    """The day is before the first report of the series, so nothing is stored."""
+    EXPIRED = "expired"
+    """Raw data may have begun to expire; the stored day is left unchanged."""
+    IMPORTED = "imported"
+    """The day was imported from an older server's database and is left unchanged."""
+    ERASED = "erased"
+    """Owners erased reports of it or of days in its windows; it is left as published."""
+    ERASING = "erasing"
+    """An erasure of some of its reports is unfinished; until it is done, it is left unchanged."""
+    REFUSED = "refused"
+    """A final day would have lost over 20 %; it is left unchanged unless forced."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayResult:
+    """Outcome of a day's rollup and the headline numbers that were computed."""
+
+    day: date
+    outcome: Outcome
+    reports: int = 0
+    servers: int = 0
+    nodes: int = 0
+    final: bool = False
+    failed: Exception | None = None
+    """The error that prevented computing windows or hours, which are left as stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedDay:
+    """All points that should be stored of a day, by measurement, and their basis.
+
+    Measurements that could not be computed (`result.failed`) are left out.
+    """
+
+    result: DayResult
+    points: Mapping[Measurement, Points]
+    basis: Basis
+
+
+@dataclass(slots=True)
+class DaySums:
+    """Numbers of a day that add up over its ranges; those of failed parts are incomplete.
+
+    `dropped` is the number of reports dropped for an opt-out. `is_empty` tells that the day is
+    before the first report of the series.
+    """
+
+    inputs: DayInputs
+    now: datetime
+    dropped: int
+    basis: Basis
+    is_empty: bool = False
+    tables: list[DayTables] = field(default_factory=list)
+    windows: list[WindowCounts] = field(default_factory=list)
+    moves: list[pl.DataFrame] = field(default_factory=list)
+    hours: list[list[Hour]] = field(default_factory=list)
+    listed: int | None = None
+    covered: int = 0
+    windows_failed: list[Exception] = field(default_factory=list)
+    hours_failed: list[Exception] = field(default_factory=list)
+
+    @property
+    def is_past(self) -> bool:
+        """Whether the node list of the day itself is no longer known."""
+        is_final = self.inputs.stored_fields((FINAL.name,)).get(FINAL.name) == 1
+        return is_final or self.inputs.day < self.now.date() - _ONE_DAY
+
+
+class Computer:
+    """Computes days of one InfluxDB under a given k, with the help of cached facts.
+
+    `listed` returns the pseudonyms of the nodes on the node list, if there is one; it may block.
+    """
+
+    def __init__(
+        self,
+        influx: Influx,
+        *,
+        k: int,
+        cache: FactsCache,
+        planner: Planner,
+        listed: Callable[[], pl.Series | None],
+    ) -> None:
+        self._influx = influx
+        self._k = k
+        self._cache = cache
+        self._plan = planner
+        self._listed = listed
+        self._presence: tuple[date, Basis, Presence] | None = None
+
+    def forget(self) -> None:
+        """Forget the presence of the day before."""
+        self._presence = None
+
+    async def sum(
+        self, inputs: DayInputs, now: datetime, saving: Replacement | None = None
+    ) -> DaySums:
+        """Read a day's raw reports and add up its ranges; `saving` takes its units.
+
+        Raises InfluxError, OSError.
+        """
+        day = inputs.day
+        count = inputs.counts.get(day, RawCount())
+        with DayRows(self._planned(inputs), self._cache.directory) as rows:
+            dropped, _ = await asyncio.gather(
+                opted_out_reports(self._influx, day),
+                read_rows(self._influx, day, rows, count, marked=inputs.quarantined),
+            )
+            # Rows may have arrived since they were counted.
+            found = RawCount(rows.reports, rows.node_reports)
+            sums = DaySums(inputs, now, dropped, inputs.basis(found))
+            sums.is_empty = found.reports == 0 and not inputs.own_days_before
+            if not sums.is_empty:
+                await self._add(sums, rows, saving)
+        return sums
+
+    def _planned(self, inputs: DayInputs) -> Plan:
+        rows = inputs.counts.get(inputs.day, RawCount()).rows
+        units = sum(count.rows for count in inputs.counts.values())
+        eve = inputs.stored.get(inputs.day - _ONE_DAY, StoredDay())
+        if known := eve.number("nodes_30d") + eve.number("servers_30d"):
+            units = min(units, known + rows)
+        return self._plan(rows, units)
+
+    async def _add(self, sums: DaySums, rows: DayRows, saving: Replacement | None) -> None:
+        inputs, basis = sums.inputs, sums.basis
+        over = hours_over(inputs.day, sums.now)
+        for part in rows.ranges:
+            facts = await asyncio.to_thread(rows.facts, part)
+            sums.tables = [reduce(add, [*sums.tables, facts.tables])]
+            saved = asyncio.ensure_future(asyncio.to_thread(_save, saving, part, facts))
+            try:
+                if inputs.has_windows and not sums.windows_failed:
+                    with _collect_errors(sums.windows_failed):
+                        await self._over_days(sums, facts, part)
+                if inputs.has_hours and not sums.hours_failed:
+                    with _collect_errors(sums.hours_failed):
+                        eve = await self._units(inputs.day - _ONE_DAY, basis, part)
+                        sums.hours.append(await asyncio.to_thread(hours_of, eve, facts, over))
+            finally:
+                await saved
+
+    async def points(self, sums: DaySums) -> ComputedDay:
+        """Compute all points of a day from the sums over its ranges. Raises InfluxError."""
+        inputs, day = sums.inputs, sums.inputs.day
+        start, final = day_ns(day), is_final(day, sums.now)
+        if sums.is_empty:
+            result = DayResult(day, Outcome.EMPTY, final=final)
+            return ComputedDay(result, {m: {} for m in MEASUREMENTS}, sums.basis)
+        [tables] = sums.tables
+        points: dict[Measurement, Points] = {}
+        # Windows over expired days keep the values computed while the raw data existed.
+        windows = inputs.stored_fields(WINDOW_FIELDS)
+        # Which nodes were listed on a day is known on that day only.
+        sample = inputs.stored_fields(SAMPLE_FIELDS if sums.is_past else ())
+        if sums.windows and not sums.windows_failed:
+            windows |= window_fields(reduce(add, sums.windows))
+            moves = upgrades(pl.concat(sums.moves), tables.node_profiles)
+            points[DAILY_UPGRADES] = upgrade_points(moves, start, k=self._k, final=final)
+            if sums.listed is not None:
+                sample |= sample_fields(sums.listed, sums.covered, self._k)
+        if sums.hours and not sums.hours_failed:
+            with _collect_errors(sums.hours_failed):
+                hours = [reduce(add, each) for each in zip(*sums.hours, strict=True)]
+                points[HOURLY_USAGE] = await self._expected(day, hours)
+        published = sums.dropped // self._k * self._k
+        counted = {"opted_out_reports": published} if published else {}
+        usage, nodes, servers = await asyncio.to_thread(
+            lambda: usage_points(
+                tables, start, k=self._k, final=final, windows=windows | sample | counted
+            )
+        )
+        points[DAILY_USAGE], points[DAILY_NODES], points[DAILY_SERVERS] = usage, nodes, servers
+        points[DAILY_PACKAGES] = package_points(tables, start, k=self._k, final=final)
+        failed = [*sums.windows_failed, *sums.hours_failed, None][0]
+        result = DayResult(
+            day, Outcome.WRITTEN, tables.reports, tables.servers, tables.nodes, final, failed
+        )
+        return ComputedDay(result, points, sums.basis)
+
+    async def _over_days(self, sums: DaySums, facts: DayFacts, part: Range) -> None:
+        """Add the window counts, upgrades and the sample of a range. Raises InfluxError."""
+        day = sums.inputs.day
+        before = await self._presence_before(day, sums.basis, part)
+        sums.moves.append(await asyncio.to_thread(moves_of, before, facts.units))
+        after = await asyncio.to_thread(advance, before, facts.units)
+        if day < sums.now.date() and part == WHOLE:
+            self._presence = (day, sums.basis, after)
+        sums.windows.append(window_counts(after))
+        listed = None if sums.is_past else await asyncio.to_thread(self._listed)
+        if listed is not None:
+            sums.listed = len(listed)
+            sums.covered += await asyncio.to_thread(covered, listed, nodes_of_month(after))
+
+    async def _presence_before(self, day: date, basis: Basis, part: Range) -> Presence:
+        """The presence at the end of the day before `day`. Raises InfluxError, OSError."""
+        first, eve = day - timedelta(days=PRESENCE_DAYS - 1), day - _ONE_DAY
+        if self._presence is not None and part == WHOLE:
+            at, known, presence = self._presence
+            # The remembered presence is valid if the counts of all days it covers are unchanged.
+            if at == eve and _between(known, first, eve) == _between(basis, first, eve):
+                return presence
+        self._presence = None
+        presence = empty_presence()
+        for back in range(PRESENCE_DAYS - 1, 0, -1):
+            units = await self._units(day - timedelta(days=back), basis, part)
+            # Without reports before, there is nobody to age.
+            if (
+                units is not None
+                or not presence.nodes.is_empty()
+                or not presence.servers.is_empty()
+            ):
+                presence = await asyncio.to_thread(advance, presence, units)
+        if part == WHOLE:
+            self._presence = (eve, basis, presence)
+        return presence
+
+    async def _units(self, day: date, basis: Basis, part: Range) -> DayUnits | None:
+        """The units of a day, cached or read; None if the basis counts no reports of it."""
+        count = basis.get(day)
+        if count is None:
+            return None
+        units = await asyncio.to_thread(self._cache.load, day, count, part)
+        return units or await self._read_units(day, count, part)
+
+    async def _read_units(self, day: date, count: RawCount, part: Range) -> DayUnits:
+        """Read a day, cache its units and return those of a range. Raises InfluxError, OSError."""
+        found = None
+        with (
+            DayRows(self._plan(count.rows, count.rows), self._cache.directory) as rows,
+            self._cache.replace(day) as saving,
+        ):
+            await read_rows(self._influx, day, rows)
+            for each in rows.ranges:
+                facts = await asyncio.to_thread(rows.facts, each)
+                if each == part:
+                    found = facts.units
+                await asyncio.to_thread(saving.add, each, facts.units)
+            await asyncio.to_thread(saving.commit, count)
+        units = found or await asyncio.to_thread(self._cache.load, day, count, part)
+        if units is None:
+            raise OSError(f"the facts of {day} could not be cached")
+        return units
+
+    async def _expected(self, day: date, hours: Sequence[Hour]) -> Points:
+        """The points of a day's hours, with what was expected of them. Raises InfluxError."""
+        past = await stored_points(
+            self._influx,
+            HOURLY_USAGE,
+            span_of(day - timedelta(days=HISTORY_DAYS), day - _ONE_DAY),
+        )
+        start = day_ns(day)
+        known = stored_hours({time: fields for (time, _), fields in past.items()})
+        expected = [
+            expect(hour, history_of(known, start + number * _HOUR_NS))
+            for number, hour in enumerate(hours)
+        ]
+        return hourly_points(expected, start, _HOUR_NS)
+
+
+def _save(saving: Replacement | None, part: Range, facts: DayFacts) -> None:
+    if saving is not None:
+        saving.add(part, facts.units)
+
+
+@contextmanager
+def _collect_errors(failed: list[Exception]) -> Iterator[None]:
+    """Append an error in one part of a day to `failed`, so that the rest is computed."""
+    try:
+        yield
+    # The part may need another day whose rows are malformed or cannot be read completely.
+    except Exception as error:  # noqa: BLE001
+        failed.append(error)
+
+
+def _between(basis: Basis, first: date, last: date) -> Basis:
+    return {day: count for day, count in basis.items() if first <= day <= last}
