@@ -14,13 +14,13 @@ from pathlib import Path
 
 from collector.clock_bounds import TOLERANCE_NS, is_wrong
 from collector.influx import Influx, InfluxError, InfluxUnavailable, NoDatabase
-from collector.influx.databases import retentions
+from collector.influx.databases import retentions, retentions_at
 from collector.influx.diagnosis import NotSupported, diagnose
 from collector.influx.v2 import awaits_setup, speaks_v2
 from collector.outbox import FILE, OutboxUnavailable, set_aside
 from collector.outbox.peek import peek
 from collector.parts import influx_of
-from collector.schema import DAILY, LIBRENMS, LIVE, OWNERS, RAW
+from collector.schema import DAILY, DATABASES, LIBRENMS, LIVE, OWNERS, RAW
 from collector.schema.telemetrics import TELEMETRICS
 from collector.settings import Settings, SettingsError
 from collector.sqlite.errors import StoreUnavailable
@@ -205,13 +205,33 @@ async def _asterisks(settings: Settings) -> list[Finding]:
 
 async def _influx(settings: Settings) -> list[Finding]:
     async with influx_of(settings) as influx:
-        tried = await asyncio.gather(
-            *(
-                _server(server, databases)
-                for server, databases in influx.by_server(databases_of(settings)).items()
-            )
+        placed = influx.by_server(databases_of(settings))
+        tried = await asyncio.gather(*(_server(server, held) for server, held in placed.items()))
+        left = [
+            finding
+            for server, held in influx.by_server(DATABASES).items()
+            for finding in await _left_behind(server, sorted({*DATABASES} - {*held}))
+        ]
+    return [*(finding for findings in tried for finding in findings), *left]
+
+
+async def _left_behind(influx: Influx, elsewhere: list[str]) -> list[Finding]:
+    """Find databases that belong on the other server, as a move leaves them."""
+    try:
+        there = await retentions_at(influx, elsewhere) if elsewhere else {}
+    except InfluxError:
+        return []
+    names = [influx.name(one) for one, seconds in there.items() if seconds is not None]
+    if not names:
+        return []
+    return [
+        Finding(
+            False,
+            f"InfluxDB at {influx.url} holds {', '.join(names)} too, which the settings place on"
+            " another one: owners' erasures do not reach it there. Delete it when the other has all"
+            " of it (docs/operations.md)",
         )
-    return [finding for findings in tried for finding in findings]
+    ]
 
 
 async def _server(influx: Influx, databases: Sequence[str]) -> list[Finding]:

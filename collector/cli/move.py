@@ -127,10 +127,9 @@ async def _move(
 ) -> None:
     from collector.influx import InfluxUnavailable
     from collector.move.journal import Journal
-    from collector.move.move import DATABASES
     from collector.move.move import move as move_all
     from collector.parts import influx_of
-    from collector.schema import PUBLISHED
+    from collector.schema import DATABASES, PUBLISHED
     from collector.state import prepare
 
     prepare(configured.state_dir)

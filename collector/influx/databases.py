@@ -74,11 +74,12 @@ async def retentions(influx: Influx, databases: Iterable[str]) -> dict[str, int 
     wanted = list(databases)
     found = {}
     for server, held in influx.by_server(wanted).items():
-        found.update(await _retentions(server, held))
+        found.update(await retentions_at(server, held))
     return {database: found[database] for database in wanted}
 
 
-async def _retentions(influx: Influx, wanted: list[str]) -> dict[str, int | None]:
+async def retentions_at(influx: Influx, wanted: list[str]) -> dict[str, int | None]:
+    """As `retentions`, of databases on this server, whether or not they belong on it."""
     if speaks_v2(await influx.ping()):
         return await asyncio.to_thread(_bucket_retentions, influx, wanted)
     present = await names(influx)

@@ -12,9 +12,8 @@ from collector.influx.contents import Contents
 from collector.influx.databases import ensure, retentions
 from collector.move.copy import Copy, MoveError, Progress, Totals
 from collector.move.journal import Journal
-from collector.schema import MEASUREMENTS
+from collector.schema import DATABASES
 
-DATABASES: Final = tuple(sorted({measurement.database for measurement in MEASUREMENTS}))
 _MARGIN_S: Final = 3600
 """Points that expire within this time stay behind: the target would refuse them a moment later."""
 

@@ -389,3 +389,5 @@ MEASUREMENTS = (
     *STATSD_MEASUREMENTS,
     *AMI_MEASUREMENTS,
 )
+DATABASES = tuple(sorted({measurement.database for measurement in MEASUREMENTS}))
+"""All databases of InfluxDB."""

@@ -22,8 +22,9 @@ _ADVICE: Final = {
         "",
     ),
     Area.INFLUX: (
-        "start InfluxDB, or correct COLLECTOR_INFLUX_URL, _TOKEN and _ORG; reports wait in the"
-        " outbox as long as it has room",
+        "start InfluxDB, or correct COLLECTOR_INFLUX_URL, _TOKEN and _ORG (of raw data's own"
+        " InfluxDB: COLLECTOR_INFLUX_RAW_URL, …); reports wait in the outbox as long as it has"
+        " room",
         "InfluxUnreachable",
     ),
     Area.RECORDS: (

@@ -236,6 +236,12 @@ def test_both_parts_move_to_servers_of_their_own(
     assert "nothing to move" in command(again, "move", "--to", two.raw.url, "--only", "raw").err
     refused = command(again, "move", "--to", two.raw.url, "--only", "raw", "--prefix", "other_")
     assert "--prefix cannot differ" in refused.err
+    # What has stayed behind is named, wherever the settings do not place it.
+    checked = command(split, "check").out
+    assert f"InfluxDB at {databases.server.url} holds {databases.daily} too" in checked
+    assert f"InfluxDB at {two.published.url} holds" not in checked
+    databases.server.drop(databases.daily)
+    assert "holds" not in command(split, "check").out.partition("InfluxDB 1")[2]
     # And back to one.
     back = command(again, "move", "--to", two.published.url, "--switch", answer="\n")
     assert back.code == 1
