@@ -25,7 +25,7 @@ from collector.problems import Refusal
 from collector.schema import LIVE
 from collector.settings import Settings
 from collector.supervisor import Supervisor, Work
-from tests.sender import until
+from tests.sender import GUARD_S, until
 from tools.replay.ami_server import SECRET, USER, AmiServer
 
 S = 10**9
@@ -74,7 +74,7 @@ class Around:
 
     async def has_stored(self, at: int) -> None:
         """Wait until points of a time are in the outbox."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(GUARD_S):
             while at not in times_of(await self.stored()):  # noqa: ASYNC110 - it sets no event
                 await asyncio.sleep(0.02)
 

@@ -13,12 +13,13 @@ import pytest
 
 from collector.asterisks import asterisks
 from collector.settings import Settings
+from tests.sender import GUARD_S
 from tools.demo.asterisks import ASTERISKS, Asterisks, Recorded
 from tools.replay.ami_script import Script, Step
 from tools.replay.ami_server import SECRET, USER, AmiServer, event
 from tools.replay.play import send_statsd, serve_ami
 
-LIMIT_S = 20.0
+LIMIT_S = GUARD_S
 
 
 async def ended(player: Coroutine[Any, Any, None], while_: Coroutine[Any, Any, None]) -> None:
