@@ -35,7 +35,7 @@ async def published(publisher: Publisher, wanted: list[Message]) -> None:
 @pytest.fixture
 async def to_server(nats_server: NatsServer) -> AsyncIterator[Connection]:
     """A connection to a server that has a stream."""
-    async with connection(settings_for(nats_server), name="test", patience_s=1) as opened:
+    async with connection(settings_for(nats_server), name="test", patience_s=3) as opened:
         yield opened
 
 
@@ -121,7 +121,7 @@ async def test_login_is_by_token_or_by_user_and_password(nats_server: NatsServer
         ) as allowed:
             assert (await allowed.client()).is_connected
         async with connection(
-            Settings(nats_url=settings.nats_url, nats_token=wrong), name="test", patience_s=0.5
+            Settings(nats_url=settings.nats_url, nats_token=wrong), name="test", patience_s=2
         ) as denied:
             with pytest.raises(NatsUnavailable, match=r"(?i)authorization"):
                 await denied.client()

@@ -29,7 +29,18 @@ from tests.owners import (
     lay_past,
     midnight,
 )
-from tests.sender import Reply, encoded, eventually, get, lay_key, metric, post, report, until
+from tests.sender import (
+    GUARD_S,
+    Reply,
+    encoded,
+    eventually,
+    get,
+    lay_key,
+    metric,
+    post,
+    report,
+    until,
+)
 
 READERS = ("/", "/es", "/v1/daily.json", "/v1/daily/nodes", "/badge/nodes.svg", "/method")
 
@@ -79,7 +90,7 @@ def test_in_one_state_directory_an_erasure_reaches_the_published_days_at_once(
 
     for role in ROLES:
         refused = serve(environment, role=role, ready=False)
-        assert refused.process.wait(60) == 1
+        assert refused.process.wait(GUARD_S) == 1
         assert "is in use by another collector" in refused.logs()
     for collector in (receiver, publisher):
         assert collector.terminate() == 0

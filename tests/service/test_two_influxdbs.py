@@ -95,7 +95,7 @@ def test_each_server_has_its_own_data_alone_and_an_erasure_reaches_both(
     collector = serve(
         two.environment | {"COLLECTOR_K_ANONYMITY": "1", "COLLECTOR_STATE_DIR": str(state_dir)}
     )
-    eventually(lambda: len(two.days()) >= DAYS_BACK, within=60)
+    eventually(lambda: len(two.days()) >= DAYS_BACK)
     before = raw_of(two.raw_server, own=False)
     for number in range(3):
         assert post(collector.url, body_of(number)).status == 200
