@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from collector.delivery import Deliveries, Targets
+from collector.delivery import Deliveries, TargetsOf
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start
 from collector.outbox.delivering import DeliveryLock
@@ -28,7 +28,7 @@ _LOOK_S: Final = 5.0
 class Abandoned:
     """Finishes abandoned outboxes: delivers them to `targets`. `lock` is the delivery lock."""
 
-    def __init__(self, settings: Settings, targets: Targets, lock: DeliveryLock) -> None:
+    def __init__(self, settings: Settings, targets: TargetsOf, lock: DeliveryLock) -> None:
         self._settings = settings
         self._targets = targets
         self._lock = lock

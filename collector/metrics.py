@@ -331,6 +331,26 @@ class Metrics(AmiMetrics):
             registry=registry,
         )
 
+        self.stream_redelivered = Counter(
+            "collector_stream_redelivered",
+            "Messages that JetStream delivered again, since no writer had acknowledged them.",
+            ("target",),
+            registry=registry,
+        )
+        self.stream_waiting = Gauge(
+            "collector_stream_waiting",
+            "Messages in the stream that no writer has stored yet, as the writer last saw it.",
+            ("target",),
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
+        self.stream_bytes = Gauge(
+            "collector_stream_bytes",
+            "Size of the stream, as the writer last saw it.",
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
+
         self.records_purged = Counter(
             "collector_records_purged",
             "Records deleted from the records store because they were as old as they may be.",

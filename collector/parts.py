@@ -5,7 +5,7 @@ Intakes and rollup are imported inside them, so that a command without them star
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,10 @@ from collector.state import ROLLUP_LOCK, RollingLock, SharedLock
 if TYPE_CHECKING:
     import polars as pl
 
+    from collector.delivery import TargetsOf
+    from collector.delivery.records import RecordsTarget
     from collector.intakes import Intake
+    from collector.metrics import Metrics
     from collector.outbox import Outboxes
     from collector.rollup.daily import Daily
     from collector.rollup.events import Events
@@ -116,6 +119,26 @@ async def rollup_lock(
 
     async with leased(whole, file, work, pause_s=pause_s) as lock:
         yield lock
+
+
+@asynccontextmanager
+async def targets_of(
+    settings: Settings,
+    influx: Influx,
+    make_databases: Callable[[], Awaitable[object]],
+    make_records: Callable[[Metrics], RecordsTarget],
+) -> AsyncIterator[TargetsOf]:
+    """The targets of outboxes: JetStream if COLLECTOR_NATS_URL is set, else as in `Targets`."""
+    from collector.delivery import Targets
+
+    if not settings.nats_url:
+        yield Targets(influx, make_databases, make_records)
+        return
+    from collector.delivery.jetstream import JetStreamTargets
+    from collector.jetstream.connection import connection
+
+    async with connection(settings, name=f"collector {settings.instance}") as to:
+        yield JetStreamTargets(to, settings)
 
 
 def outboxes_of(whole: Settings) -> Outboxes:

@@ -147,7 +147,7 @@ class Settings(BaseSettings):
         3, ge=1, le=5, description="servers that hold each report, 1, 3 or 5; 1 survives no disk"
     )
     nats_stream_max: Bytes = Field(
-        ByteSize(10 << 30),
+        ByteSize(4 << 30),
         ge=1 << 20,
         description="largest size of the stream; when it is full, reports wait in the outboxes",
     )
@@ -337,6 +337,12 @@ class Settings(BaseSettings):
         if self.nats_credentials_file and self.nats_token.get_secret_value():
             raise ValueError(
                 f"{PREFIX}NATS_TOKEN and {PREFIX}NATS_CREDENTIALS_FILE: give one, not both"
+            )
+        shared = self.records_url.get_secret_value().startswith("postgresql:")
+        if self.nats_url and self.telemetrics and not shared:
+            raise ValueError(
+                f"{PREFIX}RECORDS_URL: must name a PostgreSQL where {PREFIX}NATS_URL is set, since"
+                " receivers and writers share the store"
             )
         if self.instance + self.workers > _INSTANCES:
             raise ValueError(

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from collector.jetstream.connection import Connection
+from collector.jetstream.message import decode
+from collector.outbox import Entry
 from tools.nats import NatsCluster, NatsServer
 
 
@@ -26,3 +29,15 @@ def nats_cluster(tmp_path: Path) -> Iterator[NatsCluster]:
     cluster.start()
     yield cluster
     cluster.kill()
+
+
+async def entries_in(to: Connection, stream: str) -> list[Entry]:
+    """Return the entries that a stream holds, in order."""
+    jetstream = await to.jetstream()
+    state = (await jetstream.stream_info(stream)).state
+    if not state.messages:
+        return []
+    return [
+        decode((await jetstream.get_msg(stream, seq)).data or b"")
+        for seq in range(state.first_seq, state.last_seq + 1)
+    ]

@@ -174,7 +174,7 @@ class NatsServer:
             f'http: "{HOST}:{self.monitor_port}"',
             "jetstream {",
             f"  store_dir: {json.dumps(str(self.store))}",
-            "  max_file_store: 8GB",
+            "  max_file_store: 32GB",
             *(f"  {line}" for line in self.jetstream),
             "}",
             *self.options,

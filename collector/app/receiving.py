@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from collector import clock
 from collector.abandoned import Abandoned
 from collector.app.part import Base, OpenPart, Part
-from collector.delivery import Deliveries, Targets
+from collector.delivery import Deliveries
 from collector.expiry import Expiry
 from collector.intakes import Intake, IntakeContext, layouts
 from collector.intakes.door import Door
@@ -27,7 +27,7 @@ from collector.owners.operations import owner_operations
 from collector.owners.routes import MyData
 from collector.owners.services import OwnerServices, Parts
 from collector.owners.texts import Terms
-from collector.parts import made_by, outboxes_of, retention
+from collector.parts import made_by, outboxes_of, retention, targets_of
 from collector.privacy import Pseudonymiser
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
 from collector.record_api.operations import record_operations
@@ -71,7 +71,9 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
         in_hand = DeliveryLock(whole.state_dir)
         records = stack.enter_context(closing(Records(whole)))
         delivered, _ = made_by(base.influx, retentions)
-        targets = Targets(base.influx, partial(prepare, base.influx, delivered), records.target)
+        targets = await stack.enter_async_context(
+            targets_of(whole, base.influx, partial(prepare, base.influx, delivered), records.target)
+        )
         deliveries = Deliveries(
             outbox,
             targets.of(metrics, records=settings.telemetrics or waits.records),

@@ -82,6 +82,12 @@ cli.command(
         "COLLECTOR_LISTEN=127.0.0.1:16082 collector publish",
     ],
 )(serve.publish)
+cli.command(
+    "write",
+    examples=[
+        "COLLECTOR_NATS_URL=nats://n1:4222,nats://n2:4222 collector write",
+    ],
+)(serve.write)
 cli.command("worker", hidden=True)(serve.worker)
 cli.command("check", examples=["collector check"])(serve.check)
 cli.command("status", examples=["collector status", "collector status --json"])(status.status)

@@ -67,6 +67,33 @@ def publish() -> None:
     _run("publish", configured.model_copy(update={"workers": 1}))
 
 
+def write() -> None:
+    """Store the reports that JetStream holds in InfluxDB and the records store, until SIGTERM.
+
+    Any number of these processes share the work, each with a state directory of its own for dead
+    letters. COLLECTOR_NATS_URL must be set.
+    """
+    import uvloop
+
+    from collector.supervisor import CannotWork
+
+    configured = load_settings()
+    if not configured.nats_url:
+        warn("COLLECTOR_NATS_URL is not set: there is no stream to write from")
+        raise typer.Exit(ExitCode.WRONG_SETTING)
+    _refuse_wrong_files(configured)
+    _refuse_unsupported(configured)
+    with worded_errors():
+        from collector.app.writing import write as run
+        from collector.state import prepare
+
+        prepare(configured.state_dir)
+        try:
+            uvloop.run(run(configured))
+        except CannotWork as error:
+            fail(str(error))
+
+
 def _receive(role: str, *, new_key: bool) -> None:
     """Run a role that takes reports."""
     configured = load_settings()

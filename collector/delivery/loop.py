@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import time
 from collections.abc import Callable
 from typing import Final, Generic, NamedTuple
@@ -12,6 +11,7 @@ from typing import Final, Generic, NamedTuple
 import structlog
 
 from collector.backoff import backoff
+from collector.delivery.progress import Progress, without_pseudonyms
 from collector.delivery.target import Blocked, Packed, Target
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending, Queue
@@ -32,7 +32,6 @@ _NOTED_AHEAD: Final = 1000
 _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 30.0
 _DRAIN_S: Final = 10.0
-_PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
 
 
 class _Batch(NamedTuple, Generic[Packed]):
@@ -46,11 +45,6 @@ class _Batch(NamedTuple, Generic[Packed]):
     def is_large(self) -> bool:
         """Whether the batch is so large that more entries probably wait after it."""
         return self.lines >= _BATCH_LINES // 2
-
-
-def _without_pseudonyms(words: str) -> str:
-    """Replace pseudonyms in a target's error text, which may quote a line, for the log."""
-    return _PSEUDONYM.sub("(pseudonym)", words)
 
 
 class Delivery(Generic[Packed]):
@@ -85,9 +79,9 @@ class Delivery(Generic[Packed]):
         self._stopping = asyncio.Event()
         self._deadline = float("inf")
         self._limit: asyncio.Timeout | None = None
-        self._blocked: str | None = None
-        for reason in ("denied", "unavailable", "outbox", "clock"):
-            metrics.writer_blocked.labels(queue, reason).set(0)
+        self._progress = Progress(
+            metrics, queue, "denied", "unavailable", "full", "outbox", "clock"
+        )
 
     async def run(self) -> None:
         """Deliver until `stop` is called, then drain the outbox for at most 10 s."""
@@ -111,8 +105,10 @@ class Delivery(Generic[Packed]):
                 delivered = await self._deliver()
             except Blocked as obstacle:
                 attempt += 1
-                self._block(obstacle.reason, str(obstacle))
-                if self._stopping.is_set() and obstacle.reason == "clock":
+                self._progress.blocked(obstacle.reason, str(obstacle))
+                if self._stopping.is_set() and (
+                    obstacle.reason == "clock" or not await self._has_entries()
+                ):
                     return
                 wait = obstacle.retry_after or backoff(
                     attempt,
@@ -123,7 +119,7 @@ class Delivery(Generic[Packed]):
                 await self._pause(min(wait, _BACKOFF_MOST_S))
                 continue
             attempt = 0
-            self._unblock()
+            self._progress.made()
             if not delivered:
                 if self._stopping.is_set():
                     return
@@ -138,6 +134,13 @@ class Delivery(Generic[Packed]):
         if self._limit is not None:
             # A request without a reply must not delay the stop.
             self._limit.reschedule(asyncio.get_running_loop().time() + _DRAIN_S)
+
+    async def _has_entries(self) -> bool:
+        """Return whether entries wait, or the outbox does not say."""
+        try:
+            return bool(await self._outbox.read(max_lines=1, queue=self._queue))
+        except (OutboxUnavailable, OSError):
+            return True
 
     def _wait_for_clock(self) -> None:
         """Raise Blocked while the clock is wrong."""
@@ -216,34 +219,15 @@ class Delivery(Generic[Packed]):
                 reason="dead-letter",
                 target=self._queue,
                 lines=len(dead),
-                why=_without_pseudonyms(dead[0].reason),
+                why=without_pseudonyms(dead[0].reason),
             )
-        self._unblock()
+        self._progress.made()
         return acknowledged
 
     async def _note_sent(self, number: int) -> None:
         """Record in the outbox that entries up to a number may be sent."""
         await self._outbox.change(lambda file: file.dating.note_sent(self._queue, number))
         self._noted_id = number
-
-    def _block(self, reason: str, words: str) -> None:
-        if self._blocked != reason:
-            self._unblock(silent=True)
-            log.error(
-                "no progress to a target; reports wait in the outbox",
-                target=self._queue,
-                reason=reason,
-                why=_without_pseudonyms(words),
-            )
-        self._blocked = reason
-        self._metrics.writer_blocked.labels(self._queue, reason).set(1)
-
-    def _unblock(self, *, silent: bool = False) -> None:
-        if self._blocked is not None:
-            self._metrics.writer_blocked.labels(self._queue, self._blocked).set(0)
-            if not silent:
-                log.info("progress to the target again", target=self._queue)
-        self._blocked = None
 
     async def _next_arrival(self) -> None:
         """Wait for an entry, at most 1 s: entries of another process set no event here."""

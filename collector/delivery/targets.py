@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from collector.delivery.influx import InfluxTarget
 from collector.delivery.target import Target
@@ -13,6 +13,14 @@ from collector.outbox import Queue
 
 if TYPE_CHECKING:
     from collector.delivery.records import RecordsTarget
+
+
+class TargetsOf(Protocol):
+    """Creates the targets of outboxes."""
+
+    def of(self, metrics: Metrics, *, records: bool) -> dict[Queue, Target[Any]]:
+        """Return the target of each queue; that of the records only if it is wanted."""
+        ...
 
 
 class Targets:

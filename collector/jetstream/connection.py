@@ -19,11 +19,11 @@ from collector.settings import Settings
 log = structlog.get_logger("collector.jetstream")
 
 _CONNECT_S: Final = 5.0
-_RECONNECT_WAIT_S: Final = 0.5
+_RECONNECT_WAIT_S: Final = 0.2
+_CLOSE_S: Final = 2.0
 _PING_S: Final = 5
 """Interval of pings; a server that answers none of the two sent last is given up for another."""
 _REQUEST_S: Final = 5.0
-_CANCEL_AGAIN_S: Final = 0.05
 
 FAILURES: Final = (errors.Error, OSError, asyncio.TimeoutError)
 """Exceptions by which the client library says that servers or JetStream did not do a thing."""
@@ -36,7 +36,8 @@ class NatsUnavailable(Exception):
 class Connection:
     """A connection to one of several servers; another takes its place when that one fails.
 
-    A client that the library closes for good, such as after a refused login, is replaced.
+    Each failure ends the client, and a new one is made when it is needed. The library's own
+    reconnecting is off: it can't always be cancelled, and holds what is sent meanwhile in memory.
     `patience_s` is the longest wait for a connected client.
     """
 
@@ -46,75 +47,75 @@ class Connection:
         self._options = _options(settings) | {"name": name}
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
-        self._connected = asyncio.Event()
         self._why = ""
+        self._is_up = False
 
     async def client(self) -> Client:
         """Return a connected client. Raises NatsUnavailable if there is none in time."""
+        if self._client is not None and self._client.is_connected:
+            return self._client
         try:
-            async with asyncio.timeout(self._patience_s):
-                async with self._connecting:
-                    if self._client is None or self._client.is_closed:
-                        self._client = await self._connect()
-                client = self._client
-                while not client.is_connected:
-                    self._connected.clear()
-                    await self._connected.wait()
-                    if client.is_closed:
-                        raise NatsUnavailable(self._words())
-                return client
+            async with asyncio.timeout(self._patience_s), self._connecting:
+                while self._client is None or not self._client.is_connected:
+                    self._client = await self._connect()
+                return self._client
         except FAILURES as error:
             raise NatsUnavailable(self._words(error)) from error
 
     async def jetstream(self) -> JetStreamContext:
         """Return JetStream's interface of a connected client. Raises NatsUnavailable."""
-        return (await self.client()).jetstream(timeout=_REQUEST_S)
+        timeout = min(_REQUEST_S, self._patience_s)
+        return (await self.client()).jetstream(timeout=timeout)
 
     async def close(self) -> None:
         """Close the connection."""
+        self._is_up = False
         if self._client is not None:
-            # The server may be gone, which is no reason to fail a stop.
-            with contextlib.suppress(*FAILURES):
-                await self._client.close()
-            await _end_reconnecting(self._client)
+            await _closed(self._client)
 
-    async def _connect(self) -> Client:
+    async def _connect(self) -> Client | None:
+        """Connect to any of the servers; None, after a pause, if none can be connected to."""
         client = Client()
         try:
             await client.connect(
                 self._servers,
                 error_cb=self._failed,
-                disconnected_cb=self._disconnected,
-                reconnected_cb=self._reconnected,
-                closed_cb=self._closed,
+                closed_cb=self._ended,
                 **self._options,
             )
-        except BaseException:
-            # The library leaves a socket open if it is cancelled here.
-            with contextlib.suppress(*FAILURES):
-                await client.close()
+        except FAILURES as error:
+            if not isinstance(error, errors.NoServersError):
+                self._why = str(error) or self._why
+            await _closed(client)
+            await asyncio.sleep(_RECONNECT_WAIT_S)
+            return None
+        except asyncio.CancelledError:
+            # The library leaves a socket open.
+            await _closed(client)
             raise
+        self._why = ""
+        self._is_up = True
         log.info("connected to NATS", server=_place(client))
         return client
 
-    def _words(self, error: BaseException | None = None) -> str:
-        why = self._why or (str(error) if error is not None else "") or "no answer"
+    def _words(self, error: BaseException) -> str:
+        why = self._why or str(error) or "no answer"
         return f"no NATS server of {', '.join(self._servers)} is connected: {why}"
 
     async def _failed(self, error: Exception) -> None:
         self._why = str(error) or type(error).__name__
 
-    async def _disconnected(self) -> None:
-        log.warning("disconnected from NATS", why=self._why or "the connection ended")
+    async def _ended(self) -> None:
+        if self._is_up:
+            self._is_up = False
+            log.warning("disconnected from NATS", why=self._why or "the connection ended")
 
-    async def _reconnected(self) -> None:
-        self._why = ""
-        self._connected.set()
-        log.info("connected to NATS again", server=_place(self._client))
 
-    async def _closed(self) -> None:
-        # Those who wait for the connection must look again.
-        self._connected.set()
+async def _closed(client: Client) -> None:
+    """Close a client whose server may be gone, which is no reason to fail."""
+    with contextlib.suppress(*FAILURES):
+        async with asyncio.timeout(_CLOSE_S):
+            await client.close()
 
 
 @asynccontextmanager
@@ -132,23 +133,12 @@ async def connection(
         await opened.close()
 
 
-async def _end_reconnecting(client: Client) -> None:
-    """End the attempts to reconnect of a closed client.
-
-    The library cancels them once, which is lost if a connection is refused at the same moment
-    (`asyncio.wait_for` of Python 3.11): they would go on for ever, and the process would not end.
-    """
-    task: asyncio.Task[None] | None = getattr(client, "_reconnection_task", None)
-    while task is not None and not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
-
-
 def _options(settings: Settings) -> dict[str, Any]:
     """Return the options of the client library by the settings."""
     found: dict[str, Any] = {
-        "allow_reconnect": True,
-        "max_reconnect_attempts": -1,
+        "allow_reconnect": False,
+        # Each server is tried twice.
+        "max_reconnect_attempts": 1,
         "reconnect_time_wait": _RECONNECT_WAIT_S,
         "connect_timeout": 2,
         "ping_interval": _PING_S,

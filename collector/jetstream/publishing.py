@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -17,6 +18,8 @@ _WINDOW: Final = 1000
 """Most messages that wait for their acknowledgements at a time."""
 _ACK_S: Final = 5.0
 """Longest wait for any acknowledgement while some are outstanding."""
+_WINDOW_S: Final = 30.0
+_LOOK_S: Final = 0.2
 _STREAM_FULL: Final = frozenset({10023, 10047, 10077})
 """JetStream's error codes of a stream, and of a server or account, without space left."""
 
@@ -59,7 +62,9 @@ class Publisher:
         client = await self._prepared()
         try:
             for first in range(0, len(messages), _WINDOW):
-                await self._publish(client, messages[first : first + _WINDOW])
+                # The library may wait for ever to send where the connection breaks meanwhile.
+                async with asyncio.timeout(_WINDOW_S):
+                    await self._publish(client, messages[first : first + _WINDOW])
         except FAILURES as error:
             words = str(error) or "JetStream does not acknowledge messages"
             raise NatsUnavailable(words) from error
@@ -93,15 +98,19 @@ class Publisher:
                 headers={"Nats-Msg-Id": message.id, "Nats-Expected-Stream": self._stream},
             )
         left = set(futures)
+        heard = time.monotonic()
         while left:
             done, left = await asyncio.wait(
-                left, timeout=_ACK_S, return_when=asyncio.FIRST_EXCEPTION
+                left, timeout=_LOOK_S, return_when=asyncio.FIRST_EXCEPTION
             )
             errors = [error for future in done if (error := future.exception()) is not None]
-            if errors or not done:
+            heard = time.monotonic() if done else heard
+            if not errors and left and (client.is_closed or time.monotonic() - heard > _ACK_S):
+                errors = [NatsUnavailable("JetStream does not acknowledge messages")]
+            if errors:
                 for future in left:
                     future.cancel()
-                raise errors[0] if errors else NatsUnavailable("JetStream does not acknowledge")
+                raise errors[0]
 
     async def _replied(self, reply: Msg) -> None:
         future = self._waiting.pop(reply.subject.rpartition(".")[2], None)

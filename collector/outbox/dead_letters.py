@@ -32,6 +32,15 @@ class DeadLetters(Space):
             ),
         )
 
+    def has_dead_letter(self, letter: DeadLetter) -> bool:
+        """Return whether there is a dead letter of the same line and target."""
+        with translated_errors():
+            found = self._database.execute(
+                "SELECT 1 FROM dead_letters WHERE line = ? AND target = ? LIMIT 1",
+                (letter.line, letter.target),
+            ).fetchone()
+        return found is not None
+
     def dead_letters(self) -> list[DeadLetter]:
         """Return all dead letters, oldest first."""
         with translated_errors():

@@ -140,18 +140,19 @@ async def test_lock_that_cannot_be_renewed_is_lost_and_another_machine_gets_it(
     async with (
         lock_of(settings, tmp_path / "a", "receive") as ours,
         lock_of(settings, tmp_path / "b", "publish") as theirs,
-        ours,
     ):
-        nats_server.kill()
-        # It is lost before it ends; whoever does not look again would not notice.
-        for _ in range(600):
-            try:
+        async with ours:
+            nats_server.kill()
+            # It is lost before it ends; whoever does not look again would not notice.
+            for _ in range(600):
+                try:
+                    ours.check()
+                except NotHeld:
+                    break
+                await asyncio.sleep(0.1)
+            with pytest.raises(NotHeld):
                 ours.check()
-            except NotHeld:
-                break
-            await asyncio.sleep(0.1)
-        with pytest.raises(NotHeld):
-            ours.check()
+        # Its holder has stopped, and could not free it.
         nats_server.start()
         while True:
             try:

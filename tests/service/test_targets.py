@@ -6,7 +6,8 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,21 +15,27 @@ import pytest
 from sqlalchemy import select
 
 from collector.delivery import Blocked, Delivery, InfluxTarget, Target
+from collector.delivery.jetstream import JetStreamTarget
 from collector.delivery.records import RecordsTarget
 from collector.influx import Influx
 from collector.influx.databases import ensure
+from collector.jetstream.connection import Connection, connection
 from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, Outbox, OutboxFile, Queue
 from collector.outbox.delivering import DeliveryLock
 from collector.records.store import RecordsStore
 from collector.records.tables import RECORDS as RECORDS_TABLE
 from collector.schema import RECORDS
+from collector.settings import Settings
 from tests import postgresql
+from tests.nats_servers import entries_in
 from tests.records import record_of
 from tests.sender import until
 from tools.embedded import EmbeddedInflux
+from tools.nats import NatsServer
 
 DATABASES: tuple[str, ...] = ("usage_raw", "another_sender")
+MAX_PAYLOAD = 16 << 10
 
 
 class Place(Protocol):
@@ -150,7 +157,58 @@ async def postgresql_place(directory: Path) -> AsyncIterator[Place]:
         yield RecordsPlace(server.url("records"), directory, server.kill, server.start)
 
 
-PLACES = {"influx": influx_place, "postgresql": postgresql_place, "sqlite": sqlite_place}
+class JetStreamPlace:
+    """A stream on a NATS server of the test's own, for the entries of one queue."""
+
+    def __init__(
+        self, server: NatsServer, to: Connection, settings: Settings, queue: Queue
+    ) -> None:
+        self._server, self._to, self._settings = server, to, settings
+        self.queue = queue
+        self.databases: tuple[str, ...] = DATABASES if queue is Queue.INFLUX else (RECORDS,)
+
+    def target(self) -> Target[Any]:
+        return JetStreamTarget(self._to, self._settings, Metrics(), self.queue)
+
+    def line(self, n: int) -> bytes:
+        return b"m n=%di %d" % (n, n)
+
+    def away(self) -> None:
+        self._server.kill()
+
+    def back(self) -> None:
+        self._server.start()
+
+    async def stored(self, database: str) -> list[int]:
+        return [
+            int(entry.lines.rpartition(b" ")[2])
+            for entry in await entries_in(self._to, self._settings.nats_stream)
+            if entry.target == database
+        ]
+
+    def refused(self) -> bytes:
+        return b'm n="%b" 1' % (b"x" * MAX_PAYLOAD)
+
+
+@asynccontextmanager
+async def jetstream_place(directory: Path, queue: Queue = Queue.INFLUX) -> AsyncIterator[Place]:
+    server = NatsServer(directory / "nats", options=[f"max_payload: {MAX_PAYLOAD}"])
+    server.start()
+    settings = Settings(nats_url=[server.url], nats_replicas=1)
+    try:
+        async with connection(settings, name="test", patience_s=1) as to:
+            yield JetStreamPlace(server, to, settings, queue)
+    finally:
+        server.kill()
+
+
+PLACES: dict[str, Callable[[Path], AbstractAsyncContextManager[Place]]] = {
+    "influx": influx_place,
+    "jetstream": jetstream_place,
+    "jetstream-records": partial(jetstream_place, queue=Queue.RECORDS),
+    "postgresql": postgresql_place,
+    "sqlite": sqlite_place,
+}
 """How each target that there is gets a place of its own."""
 
 

@@ -1,0 +1,168 @@
+"""The process of `collector write`: stores what the stream holds, and serves no senders."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from collector.app import listener_of, metrics_page, spare_collections
+from collector.delivery import Deliveries, Targets
+from collector.delivery.writing import Writing
+from collector.health import private_site
+from collector.jetstream.connection import Connection, NatsUnavailable, connection
+from collector.jetstream.pulling import Puller
+from collector.jetstream.stream import ensure, look
+from collector.listen import listening
+from collector.metrics import Metrics
+from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start, read_at_start
+from collector.outbox.delivering import DeliveryLock
+from collector.parts import influx_of, made_by, retention
+from collector.record_keeping import Records
+from collector.retention import prepare
+from collector.setting_types import Address
+from collector.settings import Settings
+from collector.state import locked
+from collector.supervisor import Supervisor
+from collector.systemd import Notifier
+
+log = structlog.get_logger("collector.app")
+
+_LOOK_S: Final = 5.0
+
+
+class WriterHealth:
+    """The health of a writer, which is ready while it stores or waits for messages."""
+
+    def __init__(
+        self, loops: Sequence[Writing[Any]], outbox: Outbox, supervisor: Supervisor
+    ) -> None:
+        self._loops = loops
+        self._outbox = outbox
+        self._supervisor = supervisor
+
+    def gone(self) -> list[str]:
+        """Names of the loops that wait for a restart, and `outbox` if its thread has ended."""
+        return [*self._supervisor.failing, *([] if self._outbox.alive else ["outbox"])]
+
+    def unavailable(self) -> str | None:
+        """The reason why messages stay in the stream, or None."""
+        stopped = [f"{one.name}: {one.obstacle}" for one in self._loops if one.obstacle]
+        return "; ".join(stopped) or None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWriter:
+    """A running writer: the address of its metrics, its health, and its supervisor."""
+
+    metrics: Address
+    health: WriterHealth
+    supervisor: Supervisor
+
+
+@asynccontextmanager
+async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
+    """Write from entry to exit, which stores the batches in hand and takes up to 10 s.
+
+    The state directory holds the dead letters, in an outbox whose other entries are those that
+    `collector outbox retry` has queued again. Raises StateError, OutboxUnavailable, OSError.
+    """
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(locked(settings.state_dir))
+        metrics = Metrics()
+        check_at_start(directory / FILE, metrics)
+        read_at_start(directory / FILE, metrics, OutboxFile.last_id)
+        outbox = Outbox(
+            directory / FILE,
+            max_bytes=settings.outbox_max,
+            keep_seconds=settings.outbox_keep,
+            metrics=metrics,
+        )
+        stack.push_async_callback(outbox.close)
+        supervisor = Supervisor(metrics)
+        await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
+        influx = await stack.enter_async_context(influx_of(settings, retry_ping=False))
+        records = stack.enter_context(closing(Records(settings)))
+        delivered, _ = made_by(influx, retention(settings))
+        targets = Targets(influx, partial(prepare, influx, delivered), records.target)
+        wants_records = settings.telemetrics or bool(settings.records_url.get_secret_value())
+        again = Deliveries(
+            outbox,
+            targets.of(metrics, records=wants_records),
+            metrics,
+            DeliveryLock(settings.state_dir),
+        )
+        for one in again:
+            loop = supervisor.loop(one.name, one.run, stop=again.stop)
+            await stack.enter_async_context(loop)
+        to = await stack.enter_async_context(
+            connection(settings, name=f"collector write {settings.instance}")
+        )
+        loops = [
+            Writing(Puller(to, settings.nats_stream, queue), target, outbox, metrics, queue)
+            for queue, target in targets.of(metrics, records=wants_records).items()
+        ]
+        watch = partial(_watch, to, settings, metrics)
+        await stack.enter_async_context(supervisor.loop("stream", watch, vital=False))
+        for writer in loops:
+            loop = supervisor.loop(writer.name, writer.run, stop=partial(_stop, loops))
+            await stack.enter_async_context(loop)
+        health = WriterHealth(loops, outbox, supervisor)
+        address = await stack.enter_async_context(
+            listening(
+                private_site(metrics_page(metrics), health),
+                settings.metrics_listen,
+                listener_of(settings, metrics, "metrics"),
+            )
+        )
+        log.info("serving", role="write", metrics=str(address), stream=settings.nats_stream)
+        async with Notifier().serving(lambda: supervisor.broken is None):
+            yield RunningWriter(address, health, supervisor)
+        log.info("stopping", role="write")
+
+
+def _stop(loops: Sequence[Writing[Any]]) -> None:
+    """Make all loops end at the same time."""
+    for one in loops:
+        one.stop()
+
+
+async def _watch(to: Connection, settings: Settings, metrics: Metrics) -> None:
+    """Make the stream and its consumers if they are missing, and measure them, for ever."""
+    while True:
+        try:
+            jetstream = await to.jetstream()
+            for made in await ensure(jetstream, settings):
+                log.info("made in JetStream", what=made)
+            found = await look(jetstream, settings)
+        except NatsUnavailable as error:
+            # The loops tell the operator.
+            log.debug("the stream was not measured", why=str(error))
+        else:
+            if found.stream is not None:
+                metrics.stream_bytes.set(found.stream.state.bytes)
+            for queue in Queue:
+                info = found.consumers.get(queue)
+                if info is not None:
+                    waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
+                    metrics.stream_waiting.labels(queue).set(waiting)
+        await asyncio.sleep(_LOOK_S)
+
+
+async def write(settings: Settings) -> None:
+    """Run a writer until SIGTERM or SIGINT. Raises CannotWork and the errors of `writing`."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # It has no files to read again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    async with writing(settings) as at:
+        spare_collections()
+        await at.supervisor.wait(stop)

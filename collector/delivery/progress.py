@@ -1,0 +1,70 @@
+"""Whether a loop makes progress: one metric a reason, and log lines when that changes."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import structlog
+
+from collector.metrics import Metrics
+from collector.outbox import Queue
+
+log = structlog.get_logger("collector.delivery")
+
+_PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
+
+
+def without_pseudonyms(words: str) -> str:
+    """Replace pseudonyms in a target's error text, which may quote a line, for the log."""
+    return _PSEUDONYM.sub("(pseudonym)", words)
+
+
+class Progress:
+    """Progress of a loop to the target of `queue`; `reasons` are those that may stop it.
+
+    `words` are those of the log.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        queue: Queue,
+        *reasons: str,
+        words: str = "no progress to a target; reports wait in the outbox",
+    ) -> None:
+        self._metrics = metrics
+        self._queue = queue
+        self._words = words
+        self._reason: str | None = None
+        for reason in reasons:
+            metrics.writer_blocked.labels(queue, reason).set(0)
+
+    def blocked(self, reason: str, words: str) -> None:
+        """Note that the loop makes no progress, with one word and the target's error text."""
+        if self._reason != reason:
+            self._clear()
+            log.error(
+                self._words,
+                target=self._queue,
+                reason=reason,
+                why=without_pseudonyms(words),
+            )
+        self._reason = reason
+        self._metrics.writer_blocked.labels(self._queue, reason).set(1)
+
+    def made(self) -> None:
+        """Note that the loop makes progress."""
+        if self._clear():
+            log.info("progress to the target again", target=self._queue)
+
+    @property
+    def reason(self) -> str | None:
+        """The word of what stops the loop now, or None."""
+        return self._reason
+
+    def _clear(self) -> bool:
+        was, self._reason = self._reason, None
+        if was is not None:
+            self._metrics.writer_blocked.labels(self._queue, was).set(0)
+        return was is not None

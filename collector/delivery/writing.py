@@ -1,0 +1,227 @@
+"""The writing loop: stores what the stream delivers in a target, and acknowledges it then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final, Generic
+
+import structlog
+
+from collector.backoff import backoff
+from collector.delivery.progress import Progress, without_pseudonyms
+from collector.delivery.target import Blocked, Dead, Packed, Target
+from collector.jetstream.connection import NatsUnavailable
+from collector.jetstream.message import NotAnEntry, decode
+from collector.jetstream.pulling import Delivered, Puller
+from collector.jetstream.stream import ACK_WAIT_S
+from collector.metrics import Metrics
+from collector.outbox import DeadLetter, Outbox, OutboxFile, OutboxUnavailable, Pending, Queue
+
+log = structlog.get_logger("collector.delivery")
+
+_HEARTBEAT_S: Final = ACK_WAIT_S / 3
+_AGAIN_S: Final = 1.0
+"""Delay after which JetStream delivers messages again that could not be stored."""
+_BACKOFF_FIRST_S: Final = 0.2
+_BACKOFF_MOST_S: Final = 10.0
+_STOP_S: Final = 10.0
+_UNKNOWN: Final = "unknown"
+"""Sender of a dead letter that is no entry."""
+
+
+class Writing(Generic[Packed]):
+    """Stores a queue's messages in its target; any number of processes do so at the same time.
+
+    A message is acknowledged after the target has stored it and its refused lines are durable in
+    `outbox` as dead letters. Without an acknowledgement it is delivered again, here or to another
+    process; the target stores an equal entry once.
+    """
+
+    def __init__(
+        self,
+        puller: Puller,
+        target: Target[Packed],
+        outbox: Outbox,
+        metrics: Metrics,
+        queue: Queue,
+    ) -> None:
+        self.name = f"write-{queue}"
+        self._puller = puller
+        self._target = target
+        self._outbox = outbox
+        self._metrics = metrics
+        self._queue = queue
+        self._stopping = asyncio.Event()
+        self._held: list[Delivered] = []
+        """Messages that are neither acknowledged nor given back."""
+        self._progress = Progress(
+            metrics,
+            queue,
+            *("denied", "unavailable", "outbox", "stream"),
+            words="no progress to a target; reports wait in the stream",
+        )
+
+    @property
+    def obstacle(self) -> str | None:
+        """The word of what stops the loop now, or None."""
+        return self._progress.reason
+
+    def stop(self) -> None:
+        """Make `run` store the batch in hand and return, within 10 s."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Write until `stop` is called; what is pulled and not stored is given back."""
+        attempt = 0
+        while not self._stopping.is_set():
+            try:
+                await self._target.prepare()
+                await self._write_while_there_is()
+            except (Blocked, NatsUnavailable, OutboxUnavailable, OSError) as obstacle:
+                attempt += 1
+                self._progress.blocked(*_said(obstacle))
+                await self._give_back(_AGAIN_S)
+                wait = backoff(
+                    attempt,
+                    first_s=_BACKOFF_FIRST_S,
+                    most_s=_BACKOFF_MOST_S,
+                    jitter=random.random(),  # noqa: S311 - jitter is no secret
+                )
+                asked = obstacle.retry_after if isinstance(obstacle, Blocked) else None
+                await self._pause(min(asked or wait, _BACKOFF_MOST_S))
+            else:
+                attempt = 0
+
+    async def _write_while_there_is(self) -> None:
+        """Store batches until none comes or `stop` is called; pulls one while another is stored."""
+        batch = await self._pull()
+        self._progress.made()
+        async with self._heartbeat():
+            while batch and not self._stopping.is_set():
+                following = asyncio.create_task(self._pull())
+                try:
+                    await self._store(batch)
+                    batch = await following
+                finally:
+                    # Its messages are among those held, and so are given back.
+                    following.cancel()
+                    await asyncio.gather(following, return_exceptions=True)
+        await self._give_back(0.0)
+
+    async def _pull(self) -> list[Delivered]:
+        messages = await self._puller.pull()
+        self._held += messages
+        again = sum(message.metadata.num_delivered > 1 for message in messages)
+        self._metrics.stream_redelivered.labels(self._queue).inc(again)
+        return messages
+
+    async def _store(self, batch: Sequence[Delivered]) -> None:
+        """Store a batch and acknowledge it. Raises Blocked, NatsUnavailable, OutboxUnavailable."""
+        entries: list[Pending] = []
+        letters: list[DeadLetter] = []
+        for message in batch:
+            try:
+                entries.append(Pending(len(entries) + 1, *decode(message.data)))
+            except NotAnEntry as error:
+                letters.append(_letter_of(message, str(error)))
+        lines = sum(entry.points for entry in entries)
+        if entries:
+            packed = await self._target.pack(entries)
+            async with self._limit():
+                letters += map(_letter, await self._target.store(packed))
+        if letters:
+            await self._outbox.change(partial(_put, letters))
+            log.error(
+                "lines set aside",
+                reason="dead-letter",
+                target=self._queue,
+                lines=len(letters),
+                why=without_pseudonyms(letters[0].reason),
+            )
+        await self._puller.acknowledge(batch)
+        stored = set(map(id, batch))
+        self._held = [message for message in self._held if id(message) not in stored]
+        self._metrics.writer_lines.labels(self._queue, "dead-letter").inc(len(letters))
+        self._metrics.writer_lines.labels(self._queue, "written").inc(max(0, lines - len(letters)))
+        self._progress.made()
+
+    @asynccontextmanager
+    async def _limit(self) -> AsyncIterator[None]:
+        """Bound a store after `stop`: it may take 10 s more. Raises Blocked."""
+
+        async def watch(limit: asyncio.Timeout) -> None:
+            await self._stopping.wait()
+            limit.reschedule(asyncio.get_running_loop().time() + _STOP_S)
+
+        try:
+            async with asyncio.timeout(None) as limit:
+                watching = asyncio.create_task(watch(limit))
+                try:
+                    yield
+                finally:
+                    watching.cancel()
+        except TimeoutError as error:
+            raise Blocked("unavailable", "the target is silent while this process ends") from error
+
+    @asynccontextmanager
+    async def _heartbeat(self) -> AsyncIterator[None]:
+        """Tell JetStream regularly, from entry to exit, that the messages held are in hand."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(_HEARTBEAT_S)
+                # Without it JetStream delivers them again, which does no harm.
+                with contextlib.suppress(NatsUnavailable):
+                    await self._puller.in_progress(list(self._held))
+
+        beating = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    async def _give_back(self, delay_s: float) -> None:
+        """Give back the messages held; without a connection JetStream notices by itself."""
+        held, self._held = self._held, []
+        if held:
+            with contextlib.suppress(NatsUnavailable):
+                await self._puller.give_back(held, delay_s=delay_s)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+
+def _said(obstacle: BaseException) -> tuple[str, str]:
+    """Return an obstacle's word for the metric, and its text."""
+    if isinstance(obstacle, Blocked):
+        return obstacle.reason, str(obstacle)
+    return ("stream" if isinstance(obstacle, NatsUnavailable) else "outbox"), str(obstacle)
+
+
+def _letter(dead: Dead) -> DeadLetter:
+    entry, line, reason = dead
+    now = time.time_ns()
+    return DeadLetter(0, entry.received_ns, entry.server, line, reason, now, *entry[5:])
+
+
+def _letter_of(message: Delivered, reason: str) -> DeadLetter:
+    """Return a dead letter of a message that is no entry; its target is in its subject."""
+    now = time.time_ns()
+    words = message.subject.split(".")
+    target = words[2] if len(words) > 2 else _UNKNOWN
+    return DeadLetter(0, now, None, message.data, f"no entry: {reason}", now, target, _UNKNOWN)
+
+
+def _put(letters: Sequence[DeadLetter], file: OutboxFile) -> None:
+    for letter in letters:
+        if not file.has_dead_letter(letter):
+            file.put_dead_letter(letter)
