@@ -20,6 +20,7 @@ from collector.public.series import PublicSeries
 from collector.settings import Settings
 from tests.conftest import Databases, clean_environment
 from tests.sender import GUARD_S, Reply
+from tests.uncovered import FOR_CHILDREN
 
 INTEGRATION_LINKS = {
     "https://shields.io/badges/endpoint-badge",
@@ -33,9 +34,13 @@ def run_collector(
     environment: Mapping[str, str], state: Path, *words: str, module: str = "collector"
 ) -> str:
     """Run a command of the collector, or of another module; return its standard output."""
+    settings = clean_environment() | {"COLLECTOR_STATE_DIR": str(state)} | dict(environment)
+    if module != "collector":
+        # A tool, which uses the collector's modules without testing them.
+        settings.pop(FOR_CHILDREN, None)
     done = subprocess.run(
         [sys.executable, "-m", module, *words],
-        env=clean_environment() | {"COLLECTOR_STATE_DIR": str(state)} | dict(environment),
+        env=settings,
         capture_output=True,
         text=True,
         timeout=300,

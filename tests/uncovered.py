@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 _MARK: Final = "no_cover"
-_FOR_CHILDREN: Final = "COVERAGE_PROCESS_CONFIG"
+FOR_CHILDREN: Final = "COVERAGE_PROCESS_CONFIG"
 """The variable by which coverage measures each Python process that has it."""
 
 
@@ -35,12 +35,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 
 @contextmanager
 def _unmeasured(node: pytest.Item | pytest.Collector) -> Iterator[None]:
-    held = os.environ.pop(_FOR_CHILDREN, None) if node.get_closest_marker(_MARK) else None
+    held = os.environ.pop(FOR_CHILDREN, None) if node.get_closest_marker(_MARK) else None
     try:
         yield
     finally:
         if held is not None:
-            os.environ[_FOR_CHILDREN] = held
+            os.environ[FOR_CHILDREN] = held
 
 
 @pytest.fixture(scope="module", autouse=True)

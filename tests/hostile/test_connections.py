@@ -18,6 +18,8 @@ from tests.length import repeat
 from tests.queues import unread
 from tests.sender import encoded, metric, report, until
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 PROMPT_S = 2.0
 """What an honest sender may have to wait, on two busy cores."""
 SLACK_S = 3.0

@@ -17,6 +17,8 @@ from tests.hostile.wire import Answer, Wire, exchange, head, posted, split
 from tests.length import repeat
 from tests.sender import encoded, metric, report
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 BODY = encoded(report([2001]))
 MIB = 1 << 20
 CLOSE = "Connection: close"

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
 from tests.conftest import Databases, Serve, StartServe
 from tests.hostile.wire import Wire, head, posted, source
 from tests.length import repeat
 from tests.sender import encoded, eventually, get, metric, post, report
+
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
 DAYS = 600
 

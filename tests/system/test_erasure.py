@@ -28,6 +28,8 @@ from tests.owners import (
 from tests.sender import eventually, metric, node_name, post, server_name
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 JSON = {"Accept": "application/json"}
 KILLS = 6
 SEED = 20_261_122

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.conftest import Databases, StartServe
 from tests.ledger import Ledger, delivered, node_points
 from tests.sender import key_of, node_name
 from tools.embedded import EmbeddedInflux
+
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
 REPORTS = 5000
 

@@ -24,6 +24,8 @@ from tests import postgresql
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import eventually, metric, until
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 SENDERS = 8
 HEADERS = {
     "X-Telemetry-TID": "6907c830-eed9-4ce9-81ae-76daf8d88f0f",

@@ -15,6 +15,8 @@ from tests.proxies import CADDY, NGINX, Proxy, caddy, nginx, shipped_caddy, ship
 from tests.sender import encoded, report
 from tools.embedded import free_port
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 SENDER = "127.77.66.55"
 BODY = encoded(report([2001]))
 POST = (
