@@ -17,6 +17,7 @@ from collector.influx import Influx, InfluxError, InfluxUnavailable, NoDatabase
 from collector.influx.databases import retentions, retentions_at
 from collector.influx.diagnosis import NotSupported, diagnose
 from collector.influx.v2 import awaits_setup, speaks_v2
+from collector.jetstream.extra import check_installed
 from collector.outbox import FILE, OutboxUnavailable, set_aside
 from collector.outbox.peek import peek
 from collector.parts import influx_of
@@ -33,6 +34,7 @@ class Area(StrEnum):
 
     STATE = "state"
     INFLUX = "influxdb"
+    NATS = "nats"
     RECORDS = "records"
     STATSD = "statsd"
     ASTERISK = "asterisk"
@@ -52,6 +54,7 @@ async def examine(settings: Settings) -> list[Finding]:
     found = {
         Area.STATE: _state(settings),
         Area.INFLUX: await _influx(settings),
+        Area.NATS: await _nats(settings),
         Area.RECORDS: await asyncio.to_thread(_records, settings),
         Area.STATSD: _statsd(settings),
         Area.ASTERISK: await _asterisks(settings),
@@ -67,6 +70,20 @@ def _statsd(settings: Settings) -> list[Finding]:
     from collector.intakes.statsd.check import examine  # noqa: PLC0415
 
     return [Finding(one.good, one.text) for one in examine(settings)]
+
+
+async def _nats(settings: Settings) -> list[Finding]:
+    """Check the servers of NATS and the stream, if reports go through it."""
+    try:
+        check_installed(settings)
+    except SettingsError as error:
+        return [Finding(False, str(error))]
+    if not settings.nats_url:
+        return []
+    # The library is an extra that need not be installed.
+    from collector.jetstream.check import examine as examine_nats  # noqa: PLC0415
+
+    return [Finding(one.good, one.text) for one in await examine_nats(settings)]
 
 
 def _records(settings: Settings) -> list[Finding]:

@@ -233,6 +233,12 @@ def _readable_file(path: str) -> str:
     return path
 
 
+def _parse_http_urls(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return [_http_url(part) for part in filter(None, map(str.strip, text.split(",")))]
+
+
 def _site_url(text: str) -> str:
     if not text:
         return ""
@@ -290,6 +296,12 @@ NatsUrls = Annotated[
     list[str],
     NoDecode,
     BeforeValidator(_parse_nats_urls),
+    PlainSerializer(",".join),
+]
+HttpUrls = Annotated[
+    list[str],
+    NoDecode,
+    BeforeValidator(_parse_http_urls),
     PlainSerializer(",".join),
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]

@@ -29,6 +29,7 @@ from collector.setting_types import (
     Endpoints,
     FetchedUrl,
     HttpUrl,
+    HttpUrls,
     Listen,
     NatsUrls,
     Networks,
@@ -157,6 +158,11 @@ class Settings(BaseSettings):
         le=60,
         description="with NATS: how long a publisher's lease lasts without renewal, such as 20s;"
         " after that another one takes over",
+    )
+    nats_monitor_url: HttpUrls = Field(
+        [],
+        description="monitoring addresses of the NATS servers, http://HOST:8222, comma between,"
+        " which `collector check` asks; empty: none",
     )
     asl: Switch = Field(
         True, description="1: take the reports of AllStarLink's asl-telemetry; 0: do not"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from collector.cli.common import load_settings, out, say, warn, worded_errors
+from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
+from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collector.influx.access import Role
@@ -32,12 +33,14 @@ def provision(
         ),
     ] = False,
 ) -> None:
-    """Create databases, and scoped tokens (InfluxDB 2) or users (1.x).
+    """Create databases, and scoped tokens (InfluxDB 2) or users (1.x); with NATS, the stream.
 
     COLLECTOR_INFLUX_TOKEN must be an administrator's token, on 1.x `user:password`; so must
     COLLECTOR_INFLUX_RAW_TOKEN where raw data has its own InfluxDB, whose files end with `-raw`.
     """
     configured = load_settings(as_owner=False)
+    if configured.nats_url:
+        _provision_stream(configured)
     with worded_errors():
         issued, ended = asyncio.run(
             _provision(configured, tokens_dir, rotate=rotate, finish_rotation=finish)
@@ -108,3 +111,33 @@ async def _provision(
         if finish_rotation and rotate:
             ended = await finish(influx, directory)
         return issued, ended
+
+
+def _provision_stream(configured: Settings) -> None:
+    """Make the stream and its consumers, or change them to what the settings say."""
+    from collector.jetstream.extra import check_installed
+    from collector.settings import SettingsError
+
+    try:
+        check_installed(configured)
+    except SettingsError as error:
+        warn(str(error))
+        raise typer.Exit(ExitCode.WRONG_SETTING) from None
+    from collector.jetstream.connection import NatsUnavailable, connection
+    from collector.jetstream.stream import adapt, ensure
+
+    async def make() -> None:
+        async with connection(configured, name="collector provision") as to:
+            jetstream = await to.jetstream()
+            for made in await ensure(jetstream, configured):
+                say(f"made {made}")
+            changed, fixed = await adapt(jetstream, configured)
+            for one in changed:
+                say(f"changed {one}")
+            for one in fixed:
+                warn(f"{one}, which no server changes: delete the stream when it is empty")
+
+    try:
+        asyncio.run(make())
+    except NatsUnavailable as error:
+        fail(str(error))

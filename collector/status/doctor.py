@@ -27,6 +27,11 @@ _ADVICE: Final = {
         " room",
         "InfluxUnreachable",
     ),
+    Area.NATS: (
+        "do what the line says; docs/jetstream.md tells how the servers should be; reports wait in"
+        " the outbox as long as it has room",
+        "InfluxUnreachable",
+    ),
     Area.RECORDS: (
         "make the store reachable, or correct COLLECTOR_RECORDS_URL; records wait in the outbox",
         "InfluxUnreachable",

@@ -1,0 +1,183 @@
+"""Checks of `collector check`: NATS servers, the stream, its consumers, and what is risky."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+from nats.js.api import StreamInfo
+
+from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
+from collector.jetstream.naming import consumer
+from collector.jetstream.stream import Found, differences, look
+from collector.outbox.queues import Queue
+from collector.setting_types import format_duration
+from collector.settings import Settings
+
+_PATIENCE_S: Final = 3.0
+_FULL: Final = 0.8
+"""Share of a size limit from which on it is a problem."""
+_NS: Final = 10**9
+
+
+class Told(NamedTuple):
+    """Result of one check; `text` gives the state, or the problem and its remedy."""
+
+    good: bool
+    text: str
+
+
+async def examine(settings: Settings) -> list[Told]:
+    """Run all checks; they change nothing."""
+    told = list(await asyncio.gather(*(_server(settings, url) for url in settings.nats_url)))
+    if any(one.good for one in told):
+        async with connection(settings, name="collector check", patience_s=_PATIENCE_S) as to:
+            try:
+                told += await _stream(to, settings)
+            except NatsUnavailable as error:
+                told.append(Told(False, f"JetStream: {error}"))
+    told += await asyncio.gather(*(_monitored(settings, url) for url in settings.nats_monitor_url))
+    if not settings.nats_monitor_url:
+        told.append(
+            Told(
+                True,
+                "NATS's sync_interval and free space are not looked at: COLLECTOR_NATS_MONITOR_URL"
+                " names no monitoring address",
+            )
+        )
+    return told
+
+
+async def _server(settings: Settings, url: str) -> Told:
+    """Connect to one server."""
+    alone = settings.model_copy(update={"nats_url": [url]})
+    async with connection(alone, name="collector check", patience_s=_PATIENCE_S) as to:
+        try:
+            version = (await to.client()).connected_server_version
+        except NatsUnavailable as error:
+            return Told(False, f"{error} (reports wait in the outboxes meanwhile)")
+    return Told(True, f"NATS {version} answers at {url}")
+
+
+async def _stream(to: Connection, settings: Settings) -> list[Told]:
+    jetstream = await to.jetstream()
+    found = await look(jetstream, settings)
+    name = settings.nats_stream
+    if found.stream is None:
+        told = [
+            Told(
+                True,
+                f"stream {name} is not there yet: receivers and writers make it, or `collector"
+                " provision`",
+            )
+        ]
+    else:
+        told = [*_state(found.stream, name), *_consumers(found)]
+        told += [
+            Told(False, f"{one}; `collector provision` changes it")
+            if not one.fixed
+            else Told(False, f"{one}, which no server changes: delete the stream when it is empty")
+            for one in differences(found, settings)
+        ]
+    if settings.nats_replicas == 1:
+        told.append(
+            Told(
+                False,
+                "COLLECTOR_NATS_REPLICAS=1: each report is on one server alone; when its disk is"
+                " lost, only `collector outbox replay` brings back what no writer had stored",
+            )
+        )
+    try:
+        account = await jetstream.account_info()
+    except FAILURES as error:
+        raise NatsUnavailable(str(error)) from error
+    limit = account.limits.max_storage
+    needed = int(settings.nats_stream_max) * settings.nats_replicas
+    if found.stream is None and 0 <= limit < needed:
+        told.append(
+            Told(
+                False,
+                f"the account may store {limit >> 20} MiB, and the stream needs {needed >> 20} MiB"
+                " with its replicas: lower COLLECTOR_NATS_STREAM_MAX, or raise that limit",
+            )
+        )
+    return told
+
+
+def _state(stream: StreamInfo, name: str) -> list[Told]:
+    """Check how full a stream is, and whether its replicas are current."""
+    most, used = stream.config.max_bytes or 0, stream.state.bytes
+    text = f"stream {name} holds {stream.state.messages} messages, {used >> 20} MiB"
+    told = [Told(True, text)]
+    if most > 0 and used > _FULL * most:
+        told = [
+            Told(
+                False,
+                f"{text} of {most >> 20} MiB: when it is full, reports wait in the outboxes; see"
+                " that `collector write` makes progress",
+            )
+        ]
+    cluster = stream.cluster
+    behind = [one.name for one in (cluster.replicas if cluster else None) or () if not one.current]
+    if behind:
+        told.append(
+            Told(
+                False,
+                f"stream {name}: the replicas on {', '.join(map(str, behind))} are behind or away;"
+                " one more server lost may stop the stream",
+            )
+        )
+    return told
+
+
+def _consumers(found: Found) -> list[Told]:
+    told = []
+    for queue in Queue:
+        info = found.consumers.get(queue)
+        if info is None:
+            words = f"consumer {consumer(queue)} is missing: `collector provision` makes it"
+            told.append(Told(False, words))
+            continue
+        waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
+        if waiting and not info.num_waiting and not info.num_ack_pending:
+            told.append(
+                Told(
+                    False,
+                    f"{waiting} messages wait for {queue} and nobody pulls them: start `collector"
+                    " write`, for records with the settings of their sender",
+                )
+            )
+    return told
+
+
+async def _monitored(settings: Settings, url: str) -> Told:
+    """Check what a server's monitoring tells of its disk."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)) as session,
+            session.get(f"{url}/jsz") as answer,
+        ):
+            said: dict[str, Any] = await answer.json(content_type=None)
+        config = said["config"]
+        interval = int(config.get("sync_interval", 0)) // _NS
+        most, used = int(config["max_storage"]), int(said["storage"])
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+        words = str(error) or "no answer"
+        return Told(False, f"NATS's monitoring at {url} does not tell of JetStream: {words}")
+    if most and used > _FULL * most:
+        return Told(
+            False, f"{url}: JetStream uses {used >> 20} of {most >> 20} MiB: give it more room"
+        )
+    synced = "after each message" if config.get("sync_always") else f"{format_duration(interval)}"
+    if settings.nats_replicas == 1 and not config.get("sync_always"):
+        return Told(
+            False,
+            f"{url}: sync_interval is {synced} and each report is on one server: its power cut"
+            " loses what it acknowledged since; set `sync_interval: always`, or 3 replicas",
+        )
+    return Told(
+        True,
+        f"{url}: sync_interval is {synced}; if most servers lose power at once, replay the"
+        " outboxes from before it",
+    )
