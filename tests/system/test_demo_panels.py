@@ -51,12 +51,12 @@ MOMENTARY = {"AmiAway", "QueueNoAgent"}
 pytestmark = [
     pytest.mark.no_cover,  # the slow repetition of what other tests cover
     pytest.mark.skipif(not is_here(), reason=MISSING),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
 ]
 
 
 # The recordings of the Asterisks take up to two minutes.
-COMES_ROUND_S = 130.0
+COMES_ROUND_S = 240.0
 LOOK_S = 4.0
 
 Look = Callable[[Place, Watching], Awaitable[None]]
