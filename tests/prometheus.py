@@ -53,4 +53,4 @@ def running(directory: Path, samples: Sequence[Sample]) -> Iterator[Prometheus]:
         with urllib3.PoolManager(retries=False, timeout=30) as http:
             yield Prometheus(server.url, http)
     finally:
-        server.stop()
+        server.terminate()

@@ -1,4 +1,4 @@
-"""Debian's InfluxDB 1.x as a child process on loopback, for the demo and the tests.
+"""Servers as child processes on loopback, for the demo and the tests: Debian's InfluxDB 1.x.
 
 `start_child` starts any program that must not outlive this process.
 
@@ -19,10 +19,11 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 HOST = "127.0.0.1"
 UNPACKED = Path(".local/influxdb/usr/bin/influxd")
@@ -201,35 +202,24 @@ def _seconds(duration: str) -> int:
     return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
-class EmbeddedInflux:
-    """An influxd process with its files in `directory` and its HTTP port on loopback.
+class Embedded(ABC):
+    """A server as a child process with its files in `directory` and its HTTP port on loopback.
 
-    Data in `directory` is used again at the next start. The process ends with the thread that
-    started it. `port` is a free one unless given, and stays the same over restarts. Two options
-    are InfluxDB durations: `retention_check`, the interval at which expired data is dropped, and
-    `compact_after`, the time from a shard's last write to its compaction, which removes deleted
-    data. `overrides` are environment variables of influxd (`INFLUXDB_HTTP_MAX_ROW_LIMIT`), which
-    take precedence over its configuration from the next start on.
-    Raises `InfluxdNotFoundError` if no server is given or found.
+    It runs from `start` to `terminate`, or from entry to exit of the context, and ends with the
+    thread that started it. A subclass says how it is started, and which request it answers when it
+    is ready; `error` is the exception that it raises.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        port: int | None = None,
-        retention_check: str = "30m",
-        compact_after: str = "4h",
-        influxd: Path | None = None,
-        overrides: Mapping[str, str] | None = None,
-    ) -> None:
+    title: ClassVar[str]
+    """Name of the program in messages."""
+    error: ClassVar[type[Exception]]
+    ready: ClassVar[tuple[str, int]]
+    """Path and status of the answer that it gives when it is ready."""
+
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
         self.directory = directory.resolve()
-        self.log = self.directory / "influxd.log"
-        self._influxd = influxd or find_influxd()
+        self.log = self.directory / f"{self.title.lower()}.log"
         self.port = free_port() if port is None else port
-        self.overrides = dict(overrides or {})
-        self._retention_check = retention_check
-        self._compact_after = compact_after
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -248,16 +238,16 @@ class EmbeddedInflux:
         return self._process is not None and self._process.poll() is None
 
     def log_tail(self) -> str:
-        """Return the last lines of influxd's log."""
+        """Return the last lines of the log."""
         try:
             return self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
         except FileNotFoundError:
             return ""
 
     def start(self) -> None:
-        """Start influxd, unless it runs, and return once it answers.
+        """Start it, unless it runs, and return once it answers.
 
-        Raises `InfluxdStartError`.
+        Raises `error`.
         """
         if self.running:
             return
@@ -269,7 +259,7 @@ class EmbeddedInflux:
             raise
 
     def terminate(self) -> None:
-        """Stop influxd with SIGTERM and wait for its end; kill it after 20 s."""
+        """Stop it with SIGTERM and wait for its end; kill it after 20 s."""
         if self._process is None:
             return
         if self.running:
@@ -280,7 +270,7 @@ class EmbeddedInflux:
             self.kill()
 
     def kill(self) -> None:
-        """End influxd with SIGKILL, like a crash."""
+        """End it with SIGKILL, like a crash."""
         if self._process is None:
             return
         if self.running:
@@ -288,7 +278,7 @@ class EmbeddedInflux:
         self._process.wait()
 
     def restart(self) -> None:
-        """Stop influxd, if it runs, and start it with the same port and data."""
+        """Stop it, if it runs, and start it with the same port and data."""
         self.terminate()
         self.start()
 
@@ -310,6 +300,68 @@ class EmbeddedInflux:
         traceback: TracebackType | None,
     ) -> None:
         await asyncio.to_thread(self.terminate)
+
+    @abstractmethod
+    def _start_process(self) -> None:
+        """Start the process into `_process`."""
+
+    def _wait_for_answer(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise self.failed("ended at start")
+            if self._answers():
+                return
+            time.sleep(0.02)
+        raise self.failed(f"did not answer on {self.url} in {START_TIMEOUT:.0f} s")
+
+    def failed(self, how: str) -> Exception:
+        """Build an error with the end of the log."""
+        return self.error(f"{self.title} {how}. Its log:\n{self.log_tail()}")
+
+    def _answers(self) -> bool:
+        path, status = self.ready
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=1)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == status
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+class EmbeddedInflux(Embedded):
+    """An influxd process with its files in `directory` and its HTTP port on loopback.
+
+    Data in `directory` is used again at the next start. `port` is a free one unless given, and
+    stays the same over restarts. Two options are InfluxDB durations: `retention_check`, the
+    interval at which expired data is dropped, and `compact_after`, the time from a shard's last
+    write to its compaction, which removes deleted data. `overrides` are environment variables of
+    influxd (`INFLUXDB_HTTP_MAX_ROW_LIMIT`), which take precedence over its configuration from the
+    next start on.
+    Raises `InfluxdNotFoundError` if no server is given or found.
+    """
+
+    title = "influxd"
+    error = InfluxdStartError
+    ready = ("/ping", http.HTTPStatus.NO_CONTENT)
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        retention_check: str = "30m",
+        compact_after: str = "4h",
+        influxd: Path | None = None,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(directory, port=port)
+        self._influxd = influxd or find_influxd()
+        self.overrides = dict(overrides or {})
+        self._retention_check = retention_check
+        self._compact_after = compact_after
 
     def _start_process(self) -> None:
         # Otherwise a program that listens there already would answer in place of this server.
@@ -336,26 +388,3 @@ class EmbeddedInflux:
         self._process = start_child(
             [self._influxd, "-config", config], log=self.log, environment=outside | self.overrides
         )
-
-    def _wait_for_answer(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            if not self.running:
-                raise InfluxdStartError(f"influxd ended at start. Its log:\n{self.log_tail()}")
-            if self._answers():
-                return
-            time.sleep(0.02)
-        raise InfluxdStartError(
-            f"influxd did not answer on {self.url} in {START_TIMEOUT:.0f} s. "
-            f"Its log:\n{self.log_tail()}"
-        )
-
-    def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=1)
-        try:
-            connection.request("GET", "/ping")
-            return connection.getresponse().status == http.HTTPStatus.NO_CONTENT
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()

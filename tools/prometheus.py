@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from tools.embedded import HOST, free_port, start_child
+from tools.embedded import HOST, Embedded, start_child
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 UNPACKED: Final = [ROOT / ".local" / package / "usr/bin" for package in ("prometheus", "promtool")]
 """Folders of the unpacked programs; up to Debian 12 both are in one package."""
-START_TIMEOUT: Final = 30.0
-_STOP_S: Final = 20.0
-_LOG_TAIL: Final = 2000
 
 Sample = tuple[str, Mapping[str, str], float, float]
 """Metric, labels, time (s), value."""
@@ -88,77 +82,24 @@ def lay_samples(directory: Path, samples: Iterable[Sample]) -> None:
         raise PrometheusError(f"promtool did not take the samples:\n{done.stderr}")
 
 
-class EmbeddedPrometheus:
-    """A Prometheus process with its files in `directory` and its HTTP port on loopback.
+class EmbeddedPrometheus(Embedded):
+    """A Prometheus process; `config` is the text of its configuration.
 
-    `config` is the text of its configuration. It runs from entry to exit, or from `start` to
-    `stop`, and ends with the thread that started it. Raises PrometheusError if there is none.
+    Raises PrometheusError if there is none.
     """
+
+    title = "Prometheus"
+    error = PrometheusError
+    ready = ("/-/ready", http.HTTPStatus.OK)
 
     def __init__(self, directory: Path, config: str, *, retention: str = "90d") -> None:
         found = program("prometheus")
         if found is None:
             raise PrometheusError("There is no `prometheus`.")
+        super().__init__(directory)
         self._program = found
-        self.directory = directory
-        self.log = directory / "prometheus.log"
-        self.port = free_port()
         self._config = config
         self._retention = retention
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """The URL of the HTTP API, without a trailing slash."""
-        return f"http://{HOST}:{self.port}"
-
-    @property
-    def running(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def start(self) -> None:
-        """Start it and return once it answers. Raises PrometheusError."""
-        self._start_process()
-        try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """End it, if it runs."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def failed(self, how: str) -> PrometheusError:
-        """Build an error with the end of the log."""
-        tail = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
-        return PrometheusError(f"Prometheus {how}. Its log:\n{tail}")
-
-    async def __aenter__(self) -> Self:
-        # It ends with the thread that starts it, so only the wait is in another thread.
-        self._start_process()
-        try:
-            await asyncio.to_thread(self._wait)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await asyncio.to_thread(self.stop)
 
     def _start_process(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -175,23 +116,3 @@ class EmbeddedPrometheus:
             log=self.log,
             environment=os.environ,
         )
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            if not self.running:
-                raise self.failed("ended at start")
-            if self._answers():
-                return
-            time.sleep(0.05)
-        raise self.failed(f"was not ready in {START_TIMEOUT:.0f} s")
-
-    def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
-        try:
-            connection.request("GET", "/-/ready")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
