@@ -83,8 +83,12 @@ class Hops:
     def waiting(self) -> int:
         """Return the number of messages that no writer has acknowledged, as one server knows it."""
         server = self.nats.servers[0] if isinstance(self.nats, NatsCluster) else self.nats
-        found = server.monitor("jsz?streams=true")
-        return int(found["account_details"][0]["stream_detail"][0]["state"]["messages"])
+        while True:
+            # A busy machine's server may not answer in time.
+            for account in server.monitor("jsz?streams=true").get("account_details") or ():
+                for stream in account["stream_detail"]:
+                    if stream["name"] == STREAM:
+                        return int(stream["state"]["messages"])
 
     async def written(self) -> None:
         """Wait until the stream is empty."""

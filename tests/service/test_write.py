@@ -25,6 +25,7 @@ from tools.nats import NatsServer
 SERVER = ServerPseudonym("0123456789abcdef")
 LINE = 'node_report node="{n}",n={n}i'
 BEGUN_NS = time.time_ns()
+LINES = "collector_writer_lines_total"
 
 
 def entries(first: int, last: int, *, line: str = LINE) -> list[Entry]:
@@ -52,12 +53,8 @@ async def test_report_reaches_influxdb_through_the_stream(hops: Hops, databases:
     points = await delivered(databases, receiver, ledger.acknowledged)
     assert set(points.values()) == {1}
     await hops.written()
-    assert (
-        metric(
-            writer.metrics_url, "collector_writer_lines_total", target="influx", outcome="written"
-        )
-        == 200
-    )
+    written = {"target": "influx", "outcome": "written"}
+    await until(lambda: metric(writer.metrics_url, LINES, **written) >= 200)
     assert await asyncio.to_thread(writer.terminate) == 0
     assert await asyncio.to_thread(receiver.terminate) == 0
 
@@ -96,8 +93,8 @@ async def test_refused_lines_are_dead_letters_of_the_writer_and_the_others_are_s
     await hops.written()
     with OutboxFile(writer.state_dir / FILE) as file:
         assert len(file.dead_letters()) == 2
-    lines = "collector_writer_lines_total"
-    assert metric(writer.metrics_url, lines, target="influx", outcome="dead-letter") == 3
+    dead = {"target": "influx", "outcome": "dead-letter"}
+    await until(lambda: metric(writer.metrics_url, LINES, **dead) >= 3)
 
 
 async def test_dead_letter_that_is_retried_is_stored_by_the_writer(
@@ -167,8 +164,9 @@ async def test_what_a_killed_writer_had_in_hand_is_stored_by_another(
 
 
 def _unacknowledged(server: NatsServer) -> int:
-    found = server.monitor("jsz?consumers=true")
-    consumers = found["account_details"][0]["stream_detail"][0]["consumer_detail"]
+    accounts = server.monitor("jsz?consumers=true").get("account_details") or ()
+    streams = [stream for account in accounts for stream in account["stream_detail"]]
+    consumers = [one for stream in streams for one in stream.get("consumer_detail") or ()]
     return sum(int(one["num_ack_pending"]) for one in consumers)
 
 
@@ -199,7 +197,7 @@ async def test_writer_waits_for_servers_that_are_away(hops: Hops, databases: Dat
     hops.nats.kill()
     writer = await asyncio.to_thread(hops.writer, ready=False)
     blocked = "collector_writer_blocked"
-    await until(lambda: "no NATS server of" in writer.logs())
+    await until(lambda: "serving" in writer.logs() and "no NATS server of" in writer.logs())
     assert metric(writer.metrics_url, blocked, target="influx", reason="stream") == 1
     hops.nats.start()
     await hops.put(entries(1, 11))
