@@ -11,6 +11,9 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from collector.jetstream.connection import Connection, NatsUnavailable, connection
 from collector.jetstream.publishing import Message, NotStored, Publisher
+from collector.jetstream.pulling import Puller
+from collector.jetstream.stream import ensure
+from collector.outbox import Queue
 from collector.settings import Settings
 from tools.nats import NatsCluster, NatsServer
 
@@ -140,3 +143,44 @@ async def test_three_servers_hold_a_stream_together(nats_cluster: NatsCluster) -
 async def test_stream_that_is_gone_is_not_found(to_server: Connection) -> None:
     with pytest.raises(NotFoundError):
         await stored(to_server)
+
+
+async def test_message_larger_than_a_batch_is_pulled_alone(nats_server: NatsServer) -> None:
+    nats_server.kill()
+    nats_server.options = ["max_payload: 33554432"]
+    nats_server.start()
+    settings = settings_for(nats_server).model_copy(update={"nats_stream_max": 64 << 20})
+    async with connection(settings, name="test") as to:
+        await ensure(await to.jetstream(), settings)
+        large = Message(f"{STREAM}.influx.a.00", "large", bytes(17 << 20))
+        await Publisher(to, STREAM).publish([*messages(0, 3), large, *messages(3, 6)])
+        puller = Puller(to, STREAM, Queue.INFLUX)
+        sizes: list[int] = []
+        while len(sizes) < 7:
+            batch = await puller.pull()
+            sizes += [len(one.data) for one in batch]
+            await puller.acknowledge(batch)
+        assert sizes == [10, 10, 10, 17 << 20, 10, 10, 10]
+        # The server deletes them soon after it has heard.
+        while await stored(to):
+            pass
+
+
+async def test_puller_without_a_consumer_says_so(to_server: Connection) -> None:
+    with pytest.raises(NatsUnavailable, match="JetStream delivers nothing"):
+        await Puller(to_server, STREAM, Queue.INFLUX).pull()
+
+
+async def test_what_is_given_back_is_delivered_again(nats_server: NatsServer) -> None:
+    settings = settings_for(nats_server).model_copy(update={"nats_stream_max": 1 << 20})
+    async with connection(settings, name="test") as to:
+        await ensure(await to.jetstream(), settings)
+        await Publisher(to, STREAM).publish(messages(0, 5))
+        puller = Puller(to, STREAM, Queue.INFLUX)
+        first = await puller.pull()
+        await puller.in_progress(first)
+        await puller.give_back(first, delay_s=0)
+        again: list[int] = []
+        while len(again) < 5:
+            again += [one.metadata.num_delivered for one in await puller.pull()]
+        assert again == [2] * 5

@@ -59,6 +59,22 @@ async def test_report_reaches_influxdb_through_the_stream(hops: Hops, databases:
     assert await asyncio.to_thread(receiver.terminate) == 0
 
 
+async def test_replay_is_stored_though_the_stream_had_the_same_reports_a_moment_ago(
+    hops: Hops, databases: Databases
+) -> None:
+    receiver = await asyncio.to_thread(hops.receiver)
+    await asyncio.to_thread(hops.writer)
+    ledger = Ledger(receiver.url)
+    await ledger.send_all(20)
+    await delivered(databases, receiver, ledger.acknowledged)
+    await hops.written()
+    databases.server.query('DROP MEASUREMENT "node_report"', databases.raw)
+    replayed = command(receiver.environment, "outbox", "replay", "--since", "1h")
+    assert "20 reports wait for delivery" in replayed.out
+    points = await delivered(databases, receiver, ledger.acknowledged)
+    assert set(points.values()) == {1}
+
+
 async def test_writers_share_the_work_and_store_each_entry_once(
     hops: Hops, databases: Databases
 ) -> None:
