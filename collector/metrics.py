@@ -83,6 +83,13 @@ class Metrics(AmiMetrics):
         self._followed: list[tuple[Gauge, Callable[[], float]]] = []
         registry = self.registry
 
+        self.role = Gauge(
+            "collector_role",
+            "1, with the role of the process: serve, receive, publish.",
+            ("role",),
+            multiprocess_mode=_MAX,
+            registry=registry,
+        )
         self.reports = Counter(
             "collector_reports",
             "Submissions by sender and outcome: accepted, or the reason of the refusal.",

@@ -163,6 +163,7 @@ async def running(
     settings = worker.settings(whole)
     async with AsyncExitStack() as stack:
         metrics = Metrics()
+        metrics.role.labels(role.name).set(1)
         supervisor = Supervisor(metrics)
         influx = await stack.enter_async_context(influx_of(settings, retry_ping=False))
         whose = await stack.enter_async_context(turns(whole, role.name, metrics))

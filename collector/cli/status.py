@@ -102,7 +102,8 @@ def _collector(found: Status) -> Text:
         return Text(f"does not run: {process.why}", _BAD)
     if process.why:
         return Text(f"runs{workers}, but is not well: {process.why}", _BAD)
-    return Text(f"runs{workers}, takes reports", _GOOD)
+    does = "publishes, takes no reports" if process.role == "publish" else "takes reports"
+    return Text(f"runs{workers}, {does}", _GOOD)
 
 
 def _intake(found: Status) -> Text:

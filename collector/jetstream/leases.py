@@ -160,7 +160,9 @@ class Keeper:
 
     async def release(self) -> None:
         """Stop working, and free the lease if NATS can be reached."""
-        last = self._lease.give_up()
+        held, last = self.holds, self._lease.give_up()
+        if not held:
+            return
         # If it cannot be freed, others get it once they have seen for long that it is not renewed.
         with suppress(NatsUnavailable, _Refused, TimeoutError):
             async with asyncio.timeout(self._terms.margin_s):

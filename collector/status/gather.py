@@ -109,7 +109,9 @@ async def _process(settings: Settings) -> tuple[Process, Samples]:
         if not isinstance(error, aiohttp.ClientConnectorError):
             words = f"no answer in time at {host}:{at.port} ({type(error).__name__})"
         return Process(running=False, why=words, workers=workers), {}
-    return Process(running=True, ready=not why, why="; ".join(why), workers=workers), samples
+    role = next(iter(samples.get("collector_role", ())), "").partition('role="')[2].strip('"')
+    process = Process(running=True, ready=not why, why="; ".join(why), workers=workers)
+    return process.model_copy(update={"role": role} if role else {}), samples
 
 
 async def _refusal(session: aiohttp.ClientSession, path: str) -> str | None:

@@ -12,6 +12,7 @@ class Process(BaseModel):
 
     running: bool = Field(description="whether a collector answers at COLLECTOR_METRICS_LISTEN")
     ready: bool | None = Field(None, description="whether it takes reports; null if not running")
+    role: str = Field("serve", description="its role: `serve`, `receive` or `publish`")
     why: str = Field("", description="why it is not running, not ready or not whole; else empty")
     workers: int = Field(description="COLLECTOR_WORKERS")
 

@@ -88,6 +88,8 @@ def test_in_one_state_directory_an_erasure_reaches_the_published_days_at_once(
     assert {day: kept[day] for day in final} == final
     assert world.raw(own=True) == []
 
+    for collector, words in ((receiver, "takes reports"), (publisher, "takes no reports")):
+        assert words in command(collector.environment, "status").out
     for role in ROLES:
         refused = serve(environment, role=role, ready=False)
         assert refused.process.wait(GUARD_S) == 1
@@ -132,7 +134,8 @@ def test_each_serves_its_own_routes_and_says_where_the_others_are(
     assert "days are published without" in publisher.logs()
     assert not (tmp_path / "publisher" / "pseudonym.key").exists()
     assert get(publisher.url, "/").status == 200
-    for collector in (receiver, publisher):
+    for collector, role in ((receiver, "receive"), (publisher, "publish")):
+        assert metric(collector.metrics_url, "collector_role", role=role) == 1
         assert get(collector.metrics_url, "/healthz").status == 200
         for page in ("/privacy", "/es/my-data"):
             assert get(collector.url, page).status == 200
