@@ -133,9 +133,13 @@ class ErasuresTable(Table):
             forget_reporter(database, asked.server)
 
     @operation
-    def delay(self, database: sqlite3.Connection) -> None:
-        """Mark all pending erasures as delayed, which is the reply to waiting clients."""
-        database.execute("UPDATE erasures SET delayed = 1 WHERE state IN ('accepted', 'planned')")
+    def delay(self, database: sqlite3.Connection, numbers: Iterable[int] | None = None) -> None:
+        """Mark these pending erasures, or all, as delayed: the reply to waiting clients."""
+        pending = "UPDATE erasures SET delayed = 1 WHERE state IN ('accepted', 'planned')"
+        if numbers is None:
+            database.execute(pending)
+        else:
+            database.executemany(f"{pending} AND id = ?", [(number,) for number in numbers])
 
     @operation
     def release(self, database: sqlite3.Connection, numbers: Iterable[int]) -> int:

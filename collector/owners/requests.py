@@ -143,6 +143,8 @@ class Erasures:
         """
         why: str | None = None
         tried: set[int] = set()
+        # A request that arrives now waits for its own try.
+        delayed: set[int] | None = tried
         try:
             while asked := await self._next(tried):
                 tried.add(asked.id)
@@ -153,9 +155,10 @@ class Erasures:
                 except Exception as error:  # noqa: BLE001 - an owner's; the others' go on
                     why = f"{type(error).__name__} at {place(error)}"
         except (InfluxUnavailable, StoreUnavailable) as error:
-            why = type(error).__name__
+            # None of the others would succeed either.
+            why, delayed = type(error).__name__, None
         if why is not None:
-            await self._delay(why)
+            await self._delay(why, delayed)
             return False
         if self._failed is not None:
             log.info("erasures can be done again")
@@ -195,10 +198,11 @@ class Erasures:
         log.info("erased for an owner", outcome="done", action=asked.action.value)
         self._done()
 
-    async def _delay(self, why: str) -> None:
+    async def _delay(self, why: str, delayed: set[int] | None) -> None:
+        """Reply to those who wait for these requests, or for any, that they are done later."""
         if self._failed != why:
             log.warning("erasures wait until they can be done", outcome="delayed", why=why)
         self._failed = why
         # If even this cannot be stored, waiting requests end with their own time limit.
         with contextlib.suppress(MemoryUnavailable):
-            await asyncio.to_thread(self._memory.erasures.delay)
+            await asyncio.to_thread(self._memory.erasures.delay, delayed)

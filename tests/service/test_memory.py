@@ -100,7 +100,11 @@ def test_erasure_goes_from_its_request_to_a_receipt_without_its_pseudonym(memory
     assert memory.erasures.release([number, 99]) == 1
     memory.erasures.note(number, until_ns=5, found='{"waiting": 1}')
     memory.erasures.begin(number, plan="{}")
+    later, _ = memory.erasures.ask_limited(OTHER, Action.ERASE, 2, per_hour=9)
+    memory.erasures.delay([number])
+    assert not next(one for one in memory.erasures.all(*State) if one.id == later).delayed
     memory.erasures.delay()
+    assert all(one.delayed for one in memory.erasures.all(*State))
     (asked,) = memory.erasures.all(State.PLANNED)
     assert (asked.until_ns, asked.found, asked.delayed) == (5, '{"waiting": 1}', True)
     memory.erasures.finish(asked, receipt="done", notice=Notice(OWNER, 9, "2026-01-01"))
