@@ -189,6 +189,11 @@ class Keeper:
         else:
             self.why = ""
         self._changed.set()
+        # The library waits with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that
+        # comes together with the reply.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
     async def _read(self) -> None:
         entry = await self._bucket.read(self._key)
