@@ -22,6 +22,8 @@ _UNIT_BYTES: Final = 160
 _SLICE_ROW_BYTES: Final = 6400
 """Memory for a raw row while its slice is read: its CSV, columns and copies, twice because both
 measurements are read at once, and what the allocator keeps of the slices before."""
+_FIXED_BYTES: Final = 64 << 20
+"""Memory that reading takes whatever the number of rows: pieces of CSV, and their parsing."""
 _LEAST_ROWS: Final = 10_000
 """Rows that are held at once whatever the limit: fewer would save nothing."""
 
@@ -91,6 +93,7 @@ def plan(memory: int, rows: int, units: int) -> Plan:
 
     `units` is the number of nodes and servers of the 31 days that end with the day, or more.
     """
+    memory = max(1, memory - _FIXED_BYTES)
     ranges = -(-(rows * _ROW_BYTES + units * _UNIT_BYTES) // memory)
     most = -(-(rows + units) // _LEAST_ROWS)
     return Plan(max(1, min(ranges, most)), max(_LEAST_ROWS, memory // _SLICE_ROW_BYTES))
