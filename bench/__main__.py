@@ -7,13 +7,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from bench import ami, drain, footprint, intake, large, queries, rollup, statsd, workers
+from bench import ami, drain, footprint, hops, intake, large, queries, rollup, statsd, workers
 from bench.report import SECTIONS
 
 MEASURE: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]]] = {
     "intake": lambda options: intake.main(options.peer),
     "workers": lambda _options: workers.main(),
     "drain": lambda _options: drain.main(),
+    "hops": lambda _options: hops.main(),
     "rollup": lambda _options: rollup.main(),
     "large": lambda _options: large.main(),
     "queries": lambda _options: queries.main(),

@@ -30,6 +30,7 @@ SECTIONS: Final = (
     "intake",
     "workers",
     "drain",
+    "hops",
     "rollup",
     "large",
     "queries",

@@ -73,9 +73,13 @@ def bare() -> Iterator[Serving]:
 
 @contextlib.contextmanager
 def collector(
-    influx_url: str, state: Path, settings: Mapping[str, str] | None = None
+    influx_url: str,
+    state: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    role: str = "serve",
 ) -> Iterator[Serving]:
-    """`collector serve` as it is, but for the rate limit: here all reports have one sender."""
+    """A role of the collector as it is, but for the rate limit: all reports have one sender."""
     public, private = free_port(), free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("COLLECTOR_")},
@@ -88,7 +92,7 @@ def collector(
     }
     with (state.parent / f"{state.name}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "collector", "serve"], env=environment, stderr=log, stdout=log
+            [sys.executable, "-m", "collector", role], env=environment, stderr=log, stdout=log
         )
     serving = Serving(process.pid, f"http://127.0.0.1:{public}", f"http://127.0.0.1:{private}")
     try:
