@@ -107,6 +107,21 @@ post readme-sample.json
 until_ok has_stored $((2 * samples + 1))
 [ "$(distinct)" = "$servers" ]
 
+step "roles in the place of the whole go on with a new version, and end with the package"
+systemctl disable --now collector 2>/dev/null
+printf 'COLLECTOR_LISTEN=127.0.0.1:16082\nCOLLECTOR_METRICS_LISTEN=127.0.0.1:16083\n' >/etc/collector/publish.env
+systemctl enable --now collector@receive collector@publish 2>/dev/null
+systemd-analyze verify --man=no collector@receive.service
+pid() { systemctl show -P MainPID "collector@$1"; }
+receiver=$(pid receive) publisher=$(pid publish)
+dpkg -i ./later.deb >again.log 2>&1 || { cat again.log; exit 1; }
+until_ok systemctl is-active collector@receive
+until_ok systemctl is-active collector@publish
+[ "$(pid receive)" != "$receiver" ] && [ "$(pid publish)" != "$publisher" ]
+fails systemctl is-active collector
+post readme-sample.json
+until_ok has_stored $((2 * samples + 2))
+
 step "purge asks, and deletes the key too where the answer is yes"
 apt-get remove -y usage-collector >/dev/null 2>&1
 # By dpkg: apt would run it in a terminal of its own, which the answer does not reach.
@@ -114,5 +129,7 @@ echo yes | TERM=dumb DEBIAN_FRONTEND=teletype timeout 120 \
     script -qec 'dpkg --purge usage-collector' /dev/null >purge.log 2>&1 || { cat purge.log; exit 1; }
 grep "Delete the collector's pseudonym key too?" purge.log
 test ! -e /var/lib/collector
-[ "$(stored)" = $((2 * samples + 1)) ]
+fails systemctl is-active collector@receive
+[ -z "$(ls /etc/systemd/system/*.wants/collector@* 2>/dev/null)" ]
+[ "$(stored)" = $((2 * samples + 2)) ]
 step "done"
