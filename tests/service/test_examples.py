@@ -27,6 +27,7 @@ ELSEWHERE: Final = {
     "serve": "runs until it is stopped; every other test of this directory starts it",
     "receive": "runs until it is stopped: test_roles.py",
     "publish": "runs until it is stopped: test_roles.py",
+    "write": "runs until it is stopped: test_write.py",
     "move": "needs a second InfluxDB: test_move.py",
     "provision": "needs an InfluxDB with users: test_provision.py",
 }
