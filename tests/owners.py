@@ -12,6 +12,7 @@ from tests.command import Done, command
 from tests.conftest import Databases, Row, Serve, StartServe
 from tests.dates import open_day, start_ns
 from tests.network import Network, lines_of
+from tests.remains import contents
 from tests.sender import Reply, encoded, eventually, lay_key, metric, post, report, server_name
 
 S = 10**9
@@ -41,13 +42,7 @@ OWNER = server_name(uuid_of(0))
 
 def holding(trace: str, *places: Path) -> list[Path]:
     """The files in which a text is."""
-    while True:
-        files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
-        try:
-            return [file for file in files if trace.encode() in file.read_bytes()]
-        except FileNotFoundError:
-            # InfluxDB has just compacted it into another one: look at them all anew.
-            continue
+    return [file for file, content in contents(*places).items() if trace.encode() in content]
 
 
 def ask(url: str, what: str = "", body: bytes = OWN, **options: Any) -> Reply:

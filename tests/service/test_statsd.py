@@ -32,6 +32,7 @@ from tests import length
 from tests.command import command
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.queues import unread
+from tests.remains import contents
 from tests.sender import GUARD_S, eventually, lay_key, metric
 from tests.statsd import Sender, gauges, live, newest, total
 from tools.replay.captures import STATSD, read_capture
@@ -208,7 +209,7 @@ def test_datagrams_from_elsewhere_are_dropped_and_no_address_is_written_anywhere
         sender.send(b"calls:1|c")
         eventually(lambda: total(databases, "calls", "pbx") == 1)
         eventually(lambda: dropped(collector, "foreign-address") == 2)
-        held = [path.read_bytes() for path in collector.state_dir.rglob("*") if path.is_file()]
+        held = contents(collector.state_dir).values()
         for address in (foreign.encode(), known.encode()):
             assert address not in collector.log.read_bytes()
             assert all(address not in content for content in held)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import os
 import socket
 import struct
 import time
 import urllib.parse
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Databases, Serve, StartServe
+from tests.remains import contents
 from tests.sender import encoded, eventually, get, post, report
 from tools.embedded import EmbeddedInflux
 
@@ -45,12 +44,11 @@ def found_in(data: bytes, place: str) -> list[str]:
     return [f"{what} in {place}" for what, needle in forms().items() if needle in data]
 
 
-def files_below(*places: Path) -> Iterable[Path]:
-    for place in places:
-        if place.is_file():
-            yield place
-        for directory, _, names in os.walk(place):
-            yield from (Path(directory) / name for name in names)
+def found_below(*places: Path) -> list[str]:
+    """What is found in files and in those of directories; there must be some."""
+    kept = contents(*places)
+    assert len(kept) > 5
+    return [leak for file, content in kept.items() for leak in found_in(content, str(file))]
 
 
 def exchange(collector: Serve, sent: bytes, *, breaks_off: bool = False) -> None:
@@ -162,17 +160,14 @@ def test_no_identity_of_a_sender_is_found_in_any_byte_kept(
         everything = server.query("SELECT * FROM /.*/", database)
         leaks += found_in(json.dumps(everything).encode(), f"database {database}")
     # Killed, InfluxDB leaves its log of writes; the collector's own is searched either way.
-    before = sorted(files_below(collector.state_dir))
-    leaks += [leak for file in before for leak in found_in(file.read_bytes(), str(file))]
+    leaks += found_below(collector.state_dir)
     assert collector.terminate() == 0
     own_influx.terminate()
-    kept = list(files_below(collector.state_dir, collector.log, own_influx.directory))
-    assert len(kept) > 5
-    leaks += [leak for file in kept for leak in found_in(file.read_bytes(), str(file))]
+    leaks += found_below(collector.state_dir, collector.log, own_influx.directory)
     assert leaks == []
 
 
 def test_search_finds_what_it_looks_for(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"\0".join(forms().values()))
-    (kept,) = files_below(tmp_path)
-    assert len(found_in(kept.read_bytes(), "kept")) == len(forms())
+    (kept,) = contents(tmp_path).values()
+    assert len(found_in(kept, "kept")) == len(forms())

@@ -15,6 +15,7 @@ from collector.privacy import ServerPseudonym
 from collector.worker import directories
 from tests.conftest import Databases, StartServe
 from tests.owners import OWN, OWNER, World, ask, body_of, uuid_of
+from tests.remains import contents
 from tests.sender import eventually, lay_key, metric, post, server_name
 
 # Each starts several processes, and the machine may be busy with others.
@@ -61,7 +62,7 @@ def spread(world: World, state: Path, number: int) -> int:
 
 
 def bytes_of(state: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file())
+    return b"".join(contents(state).values())
 
 
 def test_every_worker_counts_the_same_and_an_erasure_reaches_every_outbox(
