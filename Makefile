@@ -63,7 +63,7 @@ format: dev ## Rewrite the code in the house's format, and mend what can be mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-chaos: dev ## Break everything while reports come in, about 10 minutes; docs/reliability.md tells
+chaos: dev ## Break everything while reports come in, about 4 minutes; docs/reliability.md tells
 	@$(BIN)/python -m tests.reliability --forget chaos
 	TEST_LONG=$(SEED) $(BIN)/python -m pytest tests/chaos -n $(JOBS) --dist load --timeout 400 --session-timeout 1800 -rs
 	@$(BIN)/python -m tests.reliability chaos
