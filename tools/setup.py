@@ -352,46 +352,44 @@ def ensure_influxd(checkout: Checkout) -> None:
         ) from error
 
 
-# MariaDB
+# Programs of single tests
 
 
 def ensure_mariadb(checkout: Checkout) -> None:
     """Ensure that there is a MariaDB, on PATH or unpacked; without one, tests are skipped."""
-    if shutil.which("mariadbd"):
-        return
-    try:
-        for names in MARIADB:
-            unpack(checkout, *names)
-    except SetupError as error:
-        say(f"there is no MariaDB for the tests of the import, which are skipped: {error}")
-
-
-# PostgreSQL
+    if not shutil.which("mariadbd"):
+        unpack_if_possible(
+            checkout, MARIADB, "there is no MariaDB for the tests of the import, which are skipped"
+        )
 
 
 def ensure_postgresql(checkout: Checkout) -> None:
     """Ensure that there is a PostgreSQL, installed or unpacked; without one, tests are skipped."""
-    if list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
-        return
-    try:
-        for names in POSTGRESQL:
-            unpack(checkout, *names)
-    except SetupError as error:
-        say(f"there is no PostgreSQL for the tests of records, some are skipped: {error}")
-
-
-# jq
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
+        unpack_if_possible(
+            checkout,
+            POSTGRESQL,
+            "there is no PostgreSQL for the tests of records, some are skipped",
+        )
 
 
 def ensure_jq(checkout: Checkout) -> None:
     """Ensure that there is a jq, on PATH or unpacked; without one, tests are skipped."""
-    if shutil.which("jq"):
-        return
+    if not shutil.which("jq"):
+        unpack_if_possible(
+            checkout,
+            JQ,
+            "there is no jq for the tests of the examples that use it, which are skipped",
+        )
+
+
+def unpack_if_possible(checkout: Checkout, packages: Sequence[Names], lacking: str) -> None:
+    """Unpack Debian's packages; where that fails, say what is lacking, and why."""
     try:
-        for names in JQ:
+        for names in packages:
             unpack(checkout, *names)
     except SetupError as error:
-        say(f"there is no jq for the tests of the examples that use it, which are skipped: {error}")
+        say(f"{lacking}: {error}")
 
 
 # Chromium
