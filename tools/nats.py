@@ -7,18 +7,15 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tools.embedded import HOST, free_port, start_child
+from tools.embedded import HOST, Embedded, free_port, start_child
 
 _START_S: Final = 60.0
-_STOP_S: Final = 20.0
-_LOG_TAIL: Final = 2000
 
 
 class NatsStartError(RuntimeError):
@@ -34,13 +31,17 @@ def find_server() -> Path:
     return Path(found)
 
 
-class NatsServer:
+class NatsServer(Embedded):
     """A nats-server process with its files in `directory`, alone or in a cluster.
 
     `routes` are the ports of all servers of the cluster, `cluster_port` this one's among them.
     `options` are lines of nats-server's configuration, `jetstream` those of its JetStream block.
     The process ends with the thread that started it; ports stay the same over restarts.
     """
+
+    title = "nats-server"
+    error = NatsStartError
+    ready = ("/healthz", http.HTTPStatus.OK)
 
     def __init__(
         self,
@@ -51,15 +52,12 @@ class NatsServer:
         options: Sequence[str] = (),
         jetstream: Sequence[str] = (),
     ) -> None:
-        self.directory = directory.resolve()
-        self.log = self.directory / "nats-server.log"
-        self.port = free_port()
+        super().__init__(directory)
         self.monitor_port = free_port()
         self.options = list(options)
         self.jetstream = list(jetstream)
         self._cluster_port = cluster_port
         self._routes = list(routes)
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -82,54 +80,31 @@ class NatsServer:
         return self.directory / "store"
 
     @property
-    def running(self) -> bool:
-        """Whether the process runs, stopped by SIGSTOP or not."""
-        return self._process is not None and self._process.poll() is None
+    def http_port(self) -> int:
+        """The port of its monitoring, whose `/healthz` waits for JetStream and the cluster."""
+        return self.monitor_port
+
+    @property
+    def start_timeout(self) -> float:
+        """The longest wait until it is ready, in s: its cluster may have to elect a leader."""
+        return _START_S
 
     def launch(self) -> None:
         """Start the process, unless it runs, without waiting until it is ready."""
-        if self.running:
-            return
+        if not self.running:
+            self._start_process()
+
+    def wait_ready(self) -> None:
+        """Wait until its JetStream is current with its cluster. Raises NatsStartError."""
+        self._wait_for_answer()
+
+    def _start_process(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         config = self.directory / "nats-server.conf"
         config.write_text(self._configuration())
         self._process = start_child(
             [find_server(), "--config", config], log=self.log, environment=os.environ
         )
-
-    def wait_ready(self) -> None:
-        """Wait until its JetStream is current with its cluster. Raises NatsStartError."""
-        deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline:
-            if not self.running:
-                raise NatsStartError(f"nats-server ended at start. Its log:\n{self.log_tail()}")
-            if self.monitor("healthz").get("status") == "ok":
-                return
-            time.sleep(0.02)
-        raise NatsStartError(f"nats-server was not ready in {_START_S:.0f} s:\n{self.log_tail()}")
-
-    def start(self) -> None:
-        """Start the process, unless it runs, and wait until it is ready."""
-        self.launch()
-        self.wait_ready()
-
-    def kill(self) -> None:
-        """End it with SIGKILL, like a crash; also where it is stopped."""
-        if self._process is not None:
-            if self.running:
-                self._process.kill()
-            self._process.wait()
-
-    def terminate(self) -> None:
-        """End it with SIGTERM; kill it after 20 s."""
-        if self._process is None:
-            return
-        if self.running:
-            self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
 
     def pause(self) -> None:
         """Stop the process with SIGSTOP: its connections stay open and nobody answers."""
@@ -159,13 +134,6 @@ class NatsServer:
         finally:
             connection.close()
         return found
-
-    def log_tail(self) -> str:
-        """Return the end of its log."""
-        try:
-            return self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
-        except FileNotFoundError:
-            return ""
 
     def _configuration(self) -> str:
         lines = [

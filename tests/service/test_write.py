@@ -15,7 +15,7 @@ from collector.jetstream.publishing import Message
 from collector.outbox import FILE, Entry, OutboxFile
 from collector.privacy import ServerPseudonym
 from tests.command import command
-from tests.conftest import Databases, StartServe
+from tests.conftest import Databases, Serve, StartServe
 from tests.hops import STREAM, Hops
 from tests.ledger import Ledger, delivered
 from tests.sender import get, metric, until
@@ -127,6 +127,12 @@ async def test_dead_letter_that_is_retried_is_stored_by_the_writer(
     )
 
 
+async def _blocked(writer: Serve) -> None:
+    """Wait until a writer says that InfluxDB does not answer."""
+    blocked = {"target": "influx", "reason": "unavailable"}
+    await until(lambda: metric(writer.metrics_url, "collector_writer_blocked", **blocked) == 1)
+
+
 async def test_nothing_is_acknowledged_while_influxdb_is_away(
     nats_server: NatsServer,
     own_influx: EmbeddedInflux,
@@ -138,10 +144,7 @@ async def test_nothing_is_acknowledged_while_influxdb_is_away(
     writer = await asyncio.to_thread(hops.writer)
     own_influx.kill()
     await hops.put(entries(1, 301))
-    blocked = "collector_writer_blocked"
-    await until(
-        lambda: metric(writer.metrics_url, blocked, target="influx", reason="unavailable") == 1
-    )
+    await _blocked(writer)
     assert hops.waiting() == 300
     waiting = "collector_stream_waiting"
     await until(lambda: metric(writer.metrics_url, waiting, target="influx") == 300)
@@ -200,10 +203,7 @@ async def test_orderly_stop_gives_back_what_is_not_stored(
     writer = await asyncio.to_thread(hops.writer)
     own_influx.kill()
     await hops.put(entries(1, 101))
-    blocked = "collector_writer_blocked"
-    await until(
-        lambda: metric(writer.metrics_url, blocked, target="influx", reason="unavailable") == 1
-    )
+    await _blocked(writer)
     assert await asyncio.to_thread(writer.terminate) == 0
     own_influx.start()
     await asyncio.to_thread(hops.writer)
