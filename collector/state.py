@@ -111,7 +111,7 @@ class RollingLock(AbstractAsyncContextManager[None], Protocol):
     """The lock that is held while series are computed or raw reports are deleted."""
 
     holder: str
-    """Who holds it while it is busy, for people."""
+    """Description, for people, of the task or process that holds it while it is busy."""
 
     def held(
         self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None

@@ -46,7 +46,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPart:
-    """What a running part adds to its process.
+    """Routes, health and files to read again that a running part adds to its process.
 
     `routes` and `fast` (handlers of the fast path, by path) are served on the public address.
     `gone` returns the names of threads that have ended, `unavailable` the reason why senders get

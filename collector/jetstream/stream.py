@@ -33,7 +33,7 @@ MAX_ACK_PENDING: Final = 50_000
 """Most messages in the hands of writers: ten of them, each with a batch of 2000 that is stored and
 one that is fetched, and a few more."""
 _FIXED: Final = frozenset({"retention", "storage"})
-"""What no server changes of a stream that exists."""
+"""Settings of a stream that no server changes once it exists."""
 
 
 class Difference(NamedTuple):

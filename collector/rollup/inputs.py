@@ -156,7 +156,7 @@ class DayInputs:
         return self.stored.get(self.day)
 
     def stored_fields(self, names: Iterable[str]) -> dict[str, FieldValue]:
-        """Those of these fields that the stored row of the day has."""
+        """The values of some fields in the stored row of the day, without those that it lacks."""
         fields = (self.stored_row or StoredDay()).fields
         return {name: fields[name] for name in names if name in fields}
 

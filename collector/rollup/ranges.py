@@ -42,7 +42,7 @@ class Range:
         return self.number * width, min((self.number + 1) * width, _PSEUDONYMS) - 1
 
     def overlapping(self, of: int) -> list[Range]:
-        """Those of `of` ranges that share a pseudonym with this one."""
+        """The ranges, out of `of` in all, that share a pseudonym with this one."""
         first, last = self.bounds
         width = _width(of)
         return [Range(number, of) for number in range(first // width, last // width + 1)]
