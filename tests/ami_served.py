@@ -23,6 +23,7 @@ from collector.intakes.live import TrueState
 from collector.intakes.series import Series
 from tests.ami_answers import fresh, later
 from tests.ami_replay import NS, START_NS, Answer, Replay
+from tests.sender import GUARD_S
 from tools.replay.ami_script import Step, script
 from tools.replay.ami_server import SECRET, USER, AmiServer
 from tools.replay.captures import Capture, Remark
@@ -172,7 +173,7 @@ class Served:
         await self._asked(rounds)
 
     async def _asked(self, rounds: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(GUARD_S):
             while self.rounds <= rounds or not self.follower.connected:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         self.follower.asks = False
@@ -180,6 +181,6 @@ class Served:
 
     async def _settled(self) -> None:
         """Wait until the follower has handled all that was sent."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(GUARD_S):
             while self.follower.seen.received < self.server.sent:  # noqa: ASYNC110
                 await asyncio.sleep(0)

@@ -47,8 +47,8 @@ SPARING = {"INFLUXDB_DATA_INDEX_VERSION": "inmem", "GOGC": "400"}
 The index in memory is the default of InfluxDB 1.x; a test's own InfluxDB has its index on disk.
 """
 
-READY_TIMEOUT = 90.0
-STOP_TIMEOUT = 30.0
+READY_TIMEOUT = 120.0
+STOP_TIMEOUT = 120.0
 LOG_TAIL = 4000
 
 Row = dict[str, Any]

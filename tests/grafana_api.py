@@ -8,6 +8,7 @@ from typing import Any
 
 import urllib3
 
+from tests.sender import GUARD_S
 from tools.dashboards.asked import Span
 
 
@@ -22,7 +23,7 @@ class Api:
         headers = {"Content-Type": "application/json"}
         if self.who:
             headers |= urllib3.make_headers(basic_auth=self.who)
-        with urllib3.PoolManager(retries=False, timeout=60) as http:
+        with urllib3.PoolManager(retries=False, timeout=GUARD_S) as http:
             content = None if body is None else json.dumps(body)
             answer = http.request(method, self.url + path, body=content, headers=headers)
         try:

@@ -10,10 +10,10 @@ from collector.jetstream.connection import connection
 from collector.jetstream.message import encode
 from collector.jetstream.naming import message_id, subject
 from collector.jetstream.publishing import Message, Publisher
-from collector.jetstream.stream import ensure
 from collector.outbox import Entry
 from collector.settings import Settings
 from tests.conftest import Databases, Serve, StartServe
+from tests.nats_servers import make_queues, published
 from tests.sender import until
 from tools.nats import NatsCluster, NatsServer
 
@@ -77,8 +77,8 @@ class Hops:
     async def put_messages(self, messages: Iterable[Message]) -> None:
         """Publish messages to the stream, which is made if it is missing."""
         async with connection(self.settings, name="test") as to:
-            await ensure(await to.jetstream(), self.settings)
-            await Publisher(to, STREAM).publish(list(messages))
+            await make_queues(to, self.settings)
+            await published(Publisher(to, STREAM), list(messages))
 
     def waiting(self) -> int:
         """Return the number of messages that no writer has acknowledged, as one server knows it."""

@@ -21,7 +21,7 @@ from tests.sender import GUARD_S, encoded, eventually, key_of, node_name, report
 
 FIRST = 100_000
 SENDERS = 10
-ANSWER_S = 60.0
+ANSWER_S = GUARD_S
 
 
 @dataclass

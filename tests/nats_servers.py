@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from nats.errors import NoRespondersError
+from nats.js.errors import ServiceUnavailableError
 
-from collector.jetstream.connection import Connection
+from collector.jetstream.connection import Connection, NatsUnavailable
 from collector.jetstream.message import decode
+from collector.jetstream.publishing import Message, Publisher
+from collector.jetstream.stream import ensure
 from collector.outbox import Entry
+from collector.settings import Settings
+from tests.sender import GUARD_S
 from tools.nats import NatsCluster, NatsServer
+
+_Answer = TypeVar("_Answer")
 
 
 @pytest.fixture
@@ -31,13 +41,41 @@ def nats_cluster(tmp_path: Path) -> Iterator[NatsCluster]:
     cluster.kill()
 
 
+async def answered(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Ask servers again until they answer: busy ones, or ones that elect a leader, may not."""
+    async with asyncio.timeout(GUARD_S):
+        while True:
+            try:
+                return await ask()
+            except (TimeoutError, NoRespondersError, ServiceUnavailableError, NatsUnavailable):
+                await asyncio.sleep(0.05)
+
+
+async def make_queues(to: Connection, settings: Settings) -> None:
+    """Make the stream and the consumers, as `collector provision` does."""
+
+    async def make() -> None:
+        await ensure(await to.jetstream(), settings)
+
+    await answered(make)
+
+
+async def published(publisher: Publisher, messages: list[Message]) -> None:
+    """Publish messages; once more where the stream did not acknowledge them in time."""
+    await answered(lambda: publisher.publish(messages))
+
+
 async def entries_in(to: Connection, stream: str) -> list[Entry]:
     """Return the entries that a stream holds, in order."""
-    jetstream = await to.jetstream()
-    state = (await jetstream.stream_info(stream)).state
-    if not state.messages:
-        return []
-    return [
-        decode((await jetstream.get_msg(stream, seq)).data or b"")
-        for seq in range(state.first_seq, state.last_seq + 1)
-    ]
+
+    async def entries() -> list[Entry]:
+        jetstream = await to.jetstream()
+        state = (await jetstream.stream_info(stream)).state
+        if not state.messages:
+            return []
+        return [
+            decode((await jetstream.get_msg(stream, seq)).data or b"")
+            for seq in range(state.first_seq, state.last_seq + 1)
+        ]
+
+    return await answered(entries)

@@ -11,6 +11,7 @@ from typing import Any
 
 import urllib3
 
+from tests.sender import GUARD_S
 from tools.prometheus import (
     EmbeddedPrometheus,
     Sample,
@@ -50,7 +51,7 @@ def running(directory: Path, samples: Sequence[Sample]) -> Iterator[Prometheus]:
         lay_samples(directory, samples)
     server.start()
     try:
-        with urllib3.PoolManager(retries=False, timeout=30) as http:
+        with urllib3.PoolManager(retries=False, timeout=GUARD_S) as http:
             yield Prometheus(server.url, http)
     finally:
         server.terminate()

@@ -16,7 +16,7 @@ from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.tag_budget import Change, TagBudget
-from tests.sender import KEY
+from tests.sender import GUARD_S, KEY
 from tools.simulation.sending import EveryNode
 
 PSEUDONYMS = Pseudonymiser(KEY)
@@ -44,7 +44,7 @@ class Receiving:
         *,
         rate_limit: int = 0,
         trusted_proxies: Sequence[Network] = (),
-        read_timeout_s: float = 10,
+        read_timeout_s: float = GUARD_S,
     ) -> None:
         self.metrics = Metrics()
         self.choices = Choices()

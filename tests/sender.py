@@ -51,7 +51,7 @@ def request(
     parts = urllib.parse.urlsplit(url)
     assert parts.hostname is not None
     connection = http.client.HTTPConnection(
-        parts.hostname, parts.port, timeout=60, source_address=(source, 0)
+        parts.hostname, parts.port, timeout=GUARD_S, source_address=(source, 0)
     )
     try:
         connection.request(method, path, body, dict(headers or {}))

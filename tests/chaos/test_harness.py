@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.faulty import Fault, FaultyProxy, at_random, slow
+from tests.sender import GUARD_S
 from tools.embedded import free_port
 
 LINE = b"m f=1 1"
@@ -47,7 +48,7 @@ async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
 async def test_proxy_forwards_a_body_of_any_size(fault: Fault | None) -> None:
     async with target() as (url, got), FaultyProxy(url, fault).open() as proxy:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=GUARD_S)) as session,
             session.post(f"{proxy.url}/write", data=in_pieces(BODY)) as answer,
         ):
             assert answer.status == 204

@@ -15,7 +15,7 @@ import pytest
 
 from tests.command import command as in_this_process
 from tests.conftest import Databases, StartServe, clean_environment
-from tests.sender import encoded, lay_key, post, report
+from tests.sender import GUARD_S, encoded, lay_key, post, report
 from tests.service.upstream import Answer, Upstream
 
 SECRET = "s3cr3t-t0k3n"
@@ -33,7 +33,7 @@ def run(command: str, settings: Mapping[str, str], state: Path) -> tuple[int, st
         env=clean_environment() | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=GUARD_S,
         cwd=state.parent,
         check=False,
     )
@@ -76,7 +76,7 @@ async def test_check_says_that_the_token_is_wrong(state_dir: Path) -> None:
 
 def test_check_says_that_another_program_answers(state_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        other.settimeout(30)
+        other.settimeout(GUARD_S)
         settings = {"COLLECTOR_INFLUX_URL": f"http://127.0.0.1:{other.getsockname()[1]}"}
 
         def answer() -> None:

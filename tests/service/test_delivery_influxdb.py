@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.conftest import Databases, Serve, StartServe, clean_environment
-from tests.sender import encoded, eventually, get, metric, post, report
+from tests.sender import GUARD_S, encoded, eventually, get, metric, post, report
 from tests.service.delivery import delivering
 from tests.service.upstream import Answer, Upstream
 
@@ -60,7 +60,7 @@ def outbox_command(collector: Serve, *words: str) -> str:
         env=clean_environment() | collector.environment | {"COLUMNS": "400"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=GUARD_S,
         check=True,
     )
     return done.stdout

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Databases, Serve, StartServe
 from tests.owners import LAST_ROLLED
 from tests.public_site import served
-from tests.sender import eventually, get, metric
+from tests.sender import GUARD_S, eventually, get, metric
 from tools import embedded
 
 FIRST = date(2016, 1, 1)
@@ -61,7 +61,7 @@ def looks(collector: Serve) -> int:
 def read_through(url: str, path: str) -> int:
     """Read an answer and keep none of it; its length."""
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=GUARD_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -106,7 +106,7 @@ def test_stream_that_breaks_is_not_taken_for_the_end(
     with served(own_databases) as url:
         get(url, "/v1/freshness")
         parts = urllib.parse.urlsplit(url)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=GUARD_S)
         connection.request("GET", "/v1/daily/nodes.json")
         answer = connection.getresponse()
         assert answer.status == 200

@@ -38,7 +38,7 @@ from collector.setting_types import Address
 from tests.hostile.test_http import NO_HTTP, SMUGGLED
 from tests.hostile.wire import head, posted
 from tests.receiving import PSEUDONYMS, Receiving
-from tests.sender import encoded, report, until
+from tests.sender import GUARD_S, encoded, report, until
 
 LIMIT = 4096
 HEAD_LIMIT = 16 << 10
@@ -120,7 +120,7 @@ class Seen:
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait until something that connections do has made it true."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(GUARD_S):
             while not reached():
                 self._news.clear()
                 await self._news.wait()
@@ -239,7 +239,7 @@ class Server:
 
     async def answers(self, pieces: list[bytes]) -> bytes:
         """All that comes back for these pieces, until the server closes."""
-        async with self.connected() as client, asyncio.timeout(60):
+        async with self.connected() as client, asyncio.timeout(GUARD_S):
             for piece in pieces:
                 if not await client.send(piece):
                     break
@@ -273,7 +273,7 @@ async def serving(
     *,
     fast: bool,
     connections: int = 500,
-    seconds: int = 30,
+    seconds: int = 120,
     rate_limit: int = 0,
     trusted: Sequence[Network] = (),
 ) -> AsyncIterator[Server]:

@@ -895,7 +895,7 @@ def test_dump_comes_through_pipes(importer: Importer, tmp_path: Path) -> None:
         [*program, "--dump", fifo], env=importer.environment, stdout=subprocess.PIPE
     ) as reading:
         fifo.write_bytes(data)
-        out, _ = reading.communicate(timeout=60)
+        out, _ = reading.communicate(timeout=GUARD_S)
     assert reading.returncode == 0
     assert b"2 days to write" in out
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from nats.js.errors import NotFoundError, ServiceUnavailableError
+from nats.js.errors import NotFoundError
 
 from collector.jetstream.connection import Connection, NatsUnavailable, connection
 from collector.jetstream.publishing import Message, NotStored, Publisher
 from collector.jetstream.pulling import Puller
-from collector.jetstream.stream import ensure
 from collector.outbox import Queue
 from collector.settings import Settings
+from tests.nats_servers import answered, make_queues, published
 from tests.sender import GUARD_S
 from tools.nats import NatsCluster, NatsServer
 
@@ -31,38 +30,35 @@ def messages(first: int, last: int, *, size: int = 10) -> list[Message]:
     return [Message(f"{STREAM}.influx.a.00", f"id-{n}", b"x" * size) for n in range(first, last)]
 
 
-async def published(publisher: Publisher, wanted: list[Message]) -> None:
-    """Publish, again and again while a cluster elects a leader."""
-    while True:
-        with contextlib.suppress(NatsUnavailable):
-            return await publisher.publish(wanted)
-
-
 @pytest.fixture
 async def to_server(nats_server: NatsServer) -> AsyncIterator[Connection]:
     """A connection to a server that has a stream."""
-    async with connection(settings_for(nats_server), name="test", patience_s=3) as opened:
+    async with connection(settings_for(nats_server), name="test") as opened:
         yield opened
 
 
 async def make_stream(to: Connection, **options: Any) -> None:
-    jetstream = await to.jetstream()
-    await jetstream.add_stream(name=STREAM, subjects=[f"{STREAM}.>"], **options)
+    async def make() -> None:
+        jetstream = await to.jetstream()
+        await jetstream.add_stream(name=STREAM, subjects=[f"{STREAM}.>"], **options)
+
+    await answered(make)
 
 
 async def stored(to: Connection) -> int:
-    """The number of messages; asks again while a cluster elects a leader."""
-    while True:
-        with contextlib.suppress(TimeoutError, ServiceUnavailableError, NatsUnavailable):
-            found = await (await to.jetstream()).stream_info(STREAM)
-            return int(found.state.messages)
+    """The number of messages."""
+
+    async def info() -> int:
+        return int((await (await to.jetstream()).stream_info(STREAM)).state.messages)
+
+    return await answered(info)
 
 
 async def test_published_messages_are_stored_once_though_sent_twice(to_server: Connection) -> None:
     await make_stream(to_server)
     publisher = Publisher(to_server, STREAM)
-    await publisher.publish(messages(0, 2500))
-    await publisher.publish(messages(0, 2500))
+    await published(publisher, messages(0, 2500))
+    await published(publisher, messages(0, 2500))
     await publisher.publish([])
     assert await stored(to_server) == 2500
 
@@ -76,7 +72,7 @@ async def test_full_stream_refuses_and_says_so(to_server: Connection) -> None:
     assert 0 < await stored(to_server) < 300
     # Nothing of the refused batch disturbs the next.
     await (await to_server.jetstream()).purge_stream(STREAM)
-    await publisher.publish(messages(1000, 1010))
+    await published(publisher, messages(1000, 1010))
 
 
 async def test_messages_without_a_stream_are_not_taken(to_server: Connection) -> None:
@@ -97,7 +93,7 @@ async def test_connection_comes_back_after_its_server_was_killed(
 ) -> None:
     await make_stream(to_server)
     publisher = Publisher(to_server, STREAM)
-    await publisher.publish(messages(0, 5))
+    await published(publisher, messages(0, 5))
     nats_server.kill()
     with pytest.raises(NatsUnavailable):
         await publisher.publish(messages(5, 10))
@@ -142,7 +138,7 @@ async def test_three_servers_hold_a_stream_together(nats_cluster: NatsCluster) -
     async with connection(settings_for(nats_cluster), name="test") as to:
         await make_stream(to, num_replicas=3)
         publisher = Publisher(to, STREAM)
-        await publisher.publish(messages(0, 100))
+        await published(publisher, messages(0, 100))
         nats_cluster.leader(STREAM).kill()
         await published(publisher, messages(0, 200))
         assert await stored(to) == 200
@@ -159,9 +155,9 @@ async def test_message_larger_than_a_batch_is_pulled_alone(nats_server: NatsServ
     nats_server.start()
     settings = settings_for(nats_server).model_copy(update={"nats_stream_max": 64 << 20})
     async with connection(settings, name="test") as to:
-        await ensure(await to.jetstream(), settings)
+        await make_queues(to, settings)
         large = Message(f"{STREAM}.influx.a.00", "large", bytes(17 << 20))
-        await Publisher(to, STREAM).publish([*messages(0, 3), large, *messages(3, 6)])
+        await published(Publisher(to, STREAM), [*messages(0, 3), large, *messages(3, 6)])
         puller = Puller(to, STREAM, Queue.INFLUX)
         sizes: list[int] = []
         while len(sizes) < 7:
@@ -182,8 +178,8 @@ async def test_puller_without_a_consumer_says_so(to_server: Connection) -> None:
 async def test_what_is_given_back_is_delivered_again(nats_server: NatsServer) -> None:
     settings = settings_for(nats_server).model_copy(update={"nats_stream_max": 1 << 20})
     async with connection(settings, name="test") as to:
-        await ensure(await to.jetstream(), settings)
-        await Publisher(to, STREAM).publish(messages(0, 5))
+        await make_queues(to, settings)
+        await published(Publisher(to, STREAM), messages(0, 5))
         puller = Puller(to, STREAM, Queue.INFLUX)
         first = await puller.pull()
         await puller.in_progress(first)

@@ -10,10 +10,10 @@ import pytest
 from collector.jetstream.check import Told, examine
 from collector.jetstream.connection import connection
 from collector.jetstream.publishing import Message, Publisher
-from collector.jetstream.stream import ensure
 from collector.settings import Settings
 from tests.command import Done, command
 from tests.conftest import Databases
+from tests.nats_servers import make_queues, published
 from tools.embedded import HOST
 from tools.nats import NatsServer
 
@@ -34,10 +34,10 @@ async def checked(settings: Settings) -> tuple[str, str]:
 
 async def make(settings: Settings, *bodies: bytes) -> None:
     async with connection(settings, name="test") as to:
-        await ensure(await to.jetstream(), settings)
+        await make_queues(to, settings)
         subject = f"{STREAM}.influx.usage_raw.none"
         found = [Message(subject, str(n), body) for n, body in enumerate(bodies)]
-        await Publisher(to, STREAM).publish(found)
+        await published(Publisher(to, STREAM), found)
 
 
 async def test_check_says_what_there_is_and_what_is_risky(nats_server: NatsServer) -> None:

@@ -12,7 +12,7 @@ import pytest
 from collector.listen import accept, bind
 from collector.setting_types import Address
 from tests.conftest import Databases, Serve, StartServe
-from tests.sender import encoded, eventually, report
+from tests.sender import GUARD_S, encoded, eventually, report
 
 BODY = encoded(report([2001]))
 IPV4, IPV6 = "127.0.0.1", "::1"
@@ -20,7 +20,7 @@ IPV4, IPV6 = "127.0.0.1", "::1"
 
 def status(host: str, port: int, method: str, path: str) -> int:
     """What is answered at an address; 0 where nothing listens."""
-    connection = http.client.HTTPConnection(host, port, timeout=60)
+    connection = http.client.HTTPConnection(host, port, timeout=GUARD_S)
     try:
         connection.request(method, path, BODY if method == "POST" else None)
         return connection.getresponse().status

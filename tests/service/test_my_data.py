@@ -26,7 +26,7 @@ from tests.owners import (
     start_world,
     uuid_of,
 )
-from tests.sender import encoded, eventually, get, lay_key, metric, post, report
+from tests.sender import GUARD_S, encoded, eventually, get, lay_key, metric, post, report
 from tools.embedded import EmbeddedInflux
 
 JSON = {"Accept": "application/json"}
@@ -48,7 +48,7 @@ def curl(url: str, body: bytes) -> str:
         [*command, "--request", "POST", "--data", body.decode(), url],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=GUARD_S,
         check=True,
     )
     return ended.stdout

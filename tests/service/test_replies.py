@@ -14,7 +14,7 @@ import pytest
 
 from tests.busy import measured
 from tests.conftest import Databases, Serve, StartServe
-from tests.sender import Reply, encoded, eventually, get, metric, post, report, request
+from tests.sender import GUARD_S, Reply, encoded, eventually, get, metric, post, report, request
 
 BODY = encoded(report([2001]))
 LIMIT = 64 << 10
@@ -29,7 +29,7 @@ def raw(url: str, sent: bytes, *, half: bool = False) -> bytes:
     parts = urllib.parse.urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
-    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=GUARD_S) as connection:
         received = bytearray()
         # What is no HTTP may be answered, and the connection closed, before it was sent whole.
         with contextlib.suppress(OSError):
@@ -47,7 +47,7 @@ def reset(url: str, sent: bytes) -> None:
     parts = urllib.parse.urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
-    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=GUARD_S) as connection:
         connection.sendall(sent)
         time.sleep(0.1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

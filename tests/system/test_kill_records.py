@@ -22,7 +22,7 @@ from collector.records.store import RecordsStore
 from collector.records.tables import RECORDS
 from tests import postgresql
 from tests.conftest import Databases, Serve, StartServe
-from tests.sender import eventually, metric, until
+from tests.sender import GUARD_S, eventually, metric, until
 
 pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
 
@@ -68,7 +68,7 @@ class Senders:
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[None]:
         """Send until the end of the context."""
-        timeout = aiohttp.ClientTimeout(total=20)
+        timeout = aiohttp.ClientTimeout(total=GUARD_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             tasks = [asyncio.create_task(self._send_on(session)) for _ in range(SENDERS)]
             try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxies import CADDY, NGINX, Proxy, caddy, nginx, shipped_caddy, shipped_nginx
-from tests.sender import encoded, report
+from tests.sender import GUARD_S, encoded, report
 from tools.embedded import free_port
 
 pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
@@ -35,7 +35,7 @@ def exchange(port: int, sent: bytes, *, tls: bool, leave: bool = False) -> bytes
     here = (SENDER, 0)
     with (
         suppress(OSError),
-        socket.create_connection(("127.0.0.1", port), timeout=10, source_address=here) as raw,
+        socket.create_connection(("127.0.0.1", port), timeout=GUARD_S, source_address=here) as raw,
         CONTEXT.wrap_socket(raw, server_hostname="localhost") if tls else raw as wire,
     ):
         wire.sendall(sent)

@@ -18,6 +18,7 @@ from collector.privacy import ServerPseudonym
 from tests.conftest import Databases, clean_environment
 from tests.old_state import lay
 from tests.owners import uuid_of
+from tests.sender import GUARD_S
 
 OWNER = 54_321
 """A user that no system has."""
@@ -56,7 +57,7 @@ def run(state: Path, *arguments: str, **settings: str) -> subprocess.CompletedPr
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=GUARD_S,
         check=False,
     )
 

@@ -17,7 +17,7 @@ import pytest
 from collector.settings import SECRETS, Settings, variable
 from tests.command import command
 from tests.conftest import Databases, StartServe, clean_environment
-from tests.sender import KEY, encoded, eventually, get, lay_key, post, report
+from tests.sender import GUARD_S, KEY, encoded, eventually, get, lay_key, post, report
 from tools.embedded import free_port
 
 USER, PASSWORD = "an-operator", "s3cret-of-influxdb"
@@ -181,7 +181,7 @@ def said_by(environment: dict[str, str], *program: str) -> tuple[int, bytes]:
         env=clean_environment() | environment,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=GUARD_S,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -20,7 +20,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector.metrics import Metrics
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.ledger import Ledger, node_points
-from tests.sender import encoded, eventually, get, key_of, metric, node_name, post, report, until
+from tests.sender import (
+    GUARD_S,
+    encoded,
+    eventually,
+    get,
+    key_of,
+    metric,
+    node_name,
+    post,
+    report,
+    until,
+)
 from tools.replay.ami_server import SECRET, USER, AmiServer
 
 WORKERS = {"COLLECTOR_WORKERS": "3"}
@@ -133,7 +144,7 @@ def run(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
         env=clean_environment() | settings,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=GUARD_S,
     )
 
 

@@ -19,6 +19,7 @@ from collector.cli.commands import examples_in
 from collector.cli.exit_codes import ExitCode
 from collector.settings import Settings, variable
 from tests.command import command
+from tests.sender import GUARD_S
 from tools.manual import COMPLETIONS, commands, page, write
 
 ROOT = Path(__file__).parents[2]
@@ -158,4 +159,4 @@ def test_interrupted_command_exits_with_130(tmp_path: Path) -> None:
         # More than a pipe holds: once it is written, the command is reading.
         process.stdin.write(b"-- a dump\n" * 20_000)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == ExitCode.INTERRUPTED
+        assert process.wait(timeout=GUARD_S) == ExitCode.INTERRUPTED
