@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from aiohttp import web
@@ -136,6 +137,12 @@ async def test_the_lock_is_shared_by_machines_and_says_who_holds_it(
                 raise AssertionError
 
 
+async def checked_for_ever(lock: LeasedLock) -> NoReturn:
+    while True:
+        lock.check()
+        await asyncio.sleep(0.1)
+
+
 async def test_lock_that_cannot_be_renewed_is_lost_and_another_machine_gets_it(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
@@ -148,9 +155,7 @@ async def test_lock_that_cannot_be_renewed_is_lost_and_another_machine_gets_it(
             nats_server.kill()
             # It is lost before it ends; whoever does not look again would not notice.
             with pytest.raises(NotHeld):
-                while True:
-                    ours.check()
-                    await asyncio.sleep(0.1)
+                await checked_for_ever(ours)
         # Its holder has stopped, and could not free it.
         nats_server.start()
         while True:
