@@ -1,9 +1,8 @@
-"""docker-compose.yml, Dockerfile, unit file and provisioning: whole, and true to the code."""
+"""Compose files, Dockerfile, unit file and provisioning: whole, and true to the code."""
 
 from __future__ import annotations
 
 import configparser
-import contextlib
 import ipaddress
 import json
 import os
@@ -24,65 +23,27 @@ from collector.asterisks import asterisks
 from collector.cgroup import memory_needed
 from collector.influx.access import ROLES
 from collector.settings import SECRETS, Settings, variable
+from tests.composed import (
+    CLUSTER,
+    CLUSTER_SECRETS,
+    ONE,
+    ROLES_OF_CLUSTER,
+    SERVICE_KEYS,
+    Composed,
+    compose_program,
+    defaults,
+    secrets_made,
+    sources,
+)
 from tests.prometheus import MISSING, program
 from tools.dashboards.asked import ROOT, Json
 
 SETTINGS = {variable(name) for name in Settings.model_fields}
 SETTINGS |= {f"{variable(name)}_FILE" for name in SECRETS}
-SERVICES = {
-    "influxdb",
-    "provision",
-    "own-volumes",
-    "collector",
-    "grafana-community",
-    "grafana-ops",
-    "prometheus",
-    "caddy",
-}
-SERVICE_KEYS = {
-    "build",
-    "cap_add",
-    "cap_drop",
-    "command",
-    "depends_on",
-    "deploy",
-    "entrypoint",
-    "environment",
-    "healthcheck",
-    "image",
-    "init",
-    "logging",
-    "network_mode",
-    "networks",
-    "ports",
-    "profiles",
-    "read_only",
-    "restart",
-    "secrets",
-    "security_opt",
-    "stop_grace_period",
-    "tmpfs",
-    "user",
-    "volumes",
-}
+FILES = (ONE, CLUSTER)
+both = pytest.mark.parametrize("file", FILES, ids=str)
 UNIT = ROOT / "deploy/systemd/collector.service"
 ROLE_UNIT = ROOT / "deploy/systemd/collector@.service"
-
-
-def compose() -> Json:
-    found: Json = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    return found
-
-
-def services() -> dict[str, Json]:
-    found: dict[str, Json] = compose()["services"]
-    return found
-
-
-def defaults(text: str) -> str:
-    """A value of the compose file where nothing is set."""
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
-    return re.sub(r"\$\{\w+:\+[^}]*\}", "", text).replace("$$", "$")
 
 
 def example() -> dict[str, str]:
@@ -91,20 +52,26 @@ def example() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def test_the_services_are_those_that_are_promised_in_keys_that_compose_knows() -> None:
-    assert services().keys() == SERVICES
-    for name, service in services().items():
+@both
+def test_the_services_are_those_that_are_promised_in_keys_that_compose_knows(
+    file: Composed,
+) -> None:
+    assert file.services.keys() == file.promised
+    for name, service in file.services.items():
         assert service.keys() <= SERVICE_KEYS, name
 
 
-def test_image_of_the_collector_has_the_version_of_the_project() -> None:
+@both
+def test_image_of_the_collector_has_the_version_of_the_project(file: Composed) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = re.sub(r"\.dev0$", "-dev", project["version"])
-    assert services()["collector"]["image"] == f"usage-collector:{named}"
+    images = {service["image"] for service in file.services.values() if "build" in service}
+    assert images == {f"usage-collector:{named}"}
 
 
-def test_every_service_is_confined_limited_and_pinned() -> None:
-    for name, service in services().items():
+@both
+def test_every_service_is_confined_limited_and_pinned(file: Composed) -> None:
+    for name, service in file.services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -118,7 +85,7 @@ def test_limits_leave_room_for_the_workers() -> None:
     unit = (ROOT / "deploy/systemd/collector.service").read_text(encoding="utf-8")
     (memory,) = re.findall(r"^MemoryMax=(.*)$", unit, re.MULTILINE)
     (tasks,) = re.findall(r"^TasksMax=(.*)$", unit, re.MULTILINE)
-    limits = services()["collector"]["deploy"]["resources"]["limits"]
+    limits = ONE.services["collector"]["deploy"]["resources"]["limits"]
     assert defaults(limits["memory"]) == memory == "1G"
     (most,) = (
         bound.le for bound in Settings.model_fields["workers"].metadata if hasattr(bound, "le")
@@ -160,8 +127,9 @@ def test_memory_limit_of_the_unit_follows_the_number_of_workers(tmp_path: Path) 
             assert found == (f"[Service]\nMemoryMax={memory}\n" if memory else None), text
 
 
-def test_influxdbs_queries_are_bounded_within_its_memory() -> None:
-    service = services()["influxdb"]
+@both
+def test_influxdbs_queries_are_bounded_within_its_memory(file: Composed) -> None:
+    service = file.services["influxdb"]
     given = {
         name.removeprefix("INFLUXD_"): int(value)
         for name, value in service["environment"].items()
@@ -177,35 +145,31 @@ def test_influxdbs_queries_are_bounded_within_its_memory() -> None:
 
 
 def test_only_public_ports_are_published() -> None:
-    published = {
-        name: [defaults(port) for port in service["ports"]]
-        for name, service in services().items()
-        if "ports" in service
-    }
-    assert published == {
-        "collector": ["16080:16080", "127.0.0.1:8125:8125/udp"],
-        "grafana-community": ["3000:3000"],
-        "grafana-ops": ["127.0.0.1:3001:3000"],
-        "caddy": ["80:80", "443:443", "443:443/udp"],
-    }
-    assert services()["caddy"]["profiles"] == ["tls"]
+    grafanas = {"grafana-community": ["3000:3000"], "grafana-ops": ["127.0.0.1:3001:3000"]}
+    proxy = {"caddy": ["80:80", "443:443", "443:443/udp"]}
+    collector = {"collector": ["16080:16080", "127.0.0.1:8125:8125/udp"]}
+    assert ONE.published() == collector | grafanas | proxy
+    assert CLUSTER.published() == {"balancer": ["16080:16080"]} | grafanas | proxy
+    for file in FILES:
+        assert file.services["caddy"]["profiles"] == ["tls"]
 
 
-def test_every_path_volume_and_secret_exists() -> None:
-    whole = compose()
+@both
+def test_every_path_volume_and_secret_exists(file: Composed) -> None:
     used: set[str] = set()
-    for name, service in services().items():
-        for mount in service.get("volumes", ()):
-            source = defaults(mount).split(":")[0]
-            if source.startswith("./"):
+    for name, service in file.services.items():
+        for source in sources(service):
+            if source.startswith("./secrets/"):
+                assert source.removeprefix("./secrets/") in CLUSTER_SECRETS, name
+            elif source.startswith("./"):
                 assert (ROOT / source).exists(), f"{name}: {source}"
             else:
                 used.add(source)
         for secret in service.get("secrets", ()):
-            assert secret in whole["secrets"]
-        if isinstance(service.get("depends_on"), dict):
-            assert service["depends_on"].keys() <= SERVICES
-    assert used == whole["volumes"].keys()
+            named = secret["source"] if isinstance(secret, dict) else secret
+            assert named in file.whole["secrets"]
+        assert service.get("depends_on", {}).keys() <= file.promised
+    assert used == file.whole["volumes"].keys()
 
 
 def test_every_way_to_notify_has_its_file() -> None:
@@ -216,7 +180,8 @@ def test_every_way_to_notify_has_its_file() -> None:
 def test_every_setting_that_is_passed_is_a_real_one() -> None:
     passed = {
         name
-        for service in services().values()
+        for file in FILES
+        for service in file.services.values()
         for name in service.get("environment", {})
         if name.startswith("COLLECTOR_")
     }
@@ -236,16 +201,21 @@ def test_every_setting_can_be_given_to_the_collector_in_docker() -> None:
     settable -= {f"COLLECTOR_{name}" for name in fixed | alone}
     # NATS is for several machines, and this file is of one.
     settable = {name for name in settable if not name.startswith("COLLECTOR_NATS_")}
-    assert settable - services()["collector"]["environment"].keys() == set()
+    assert settable - ONE.services["collector"]["environment"].keys() == set()
+    # A cluster has no StatsD and no AMI: deploy/cluster/README.md.
+    settable = {name for name in settable if not name.startswith("COLLECTOR_STATSD_")}
+    settable -= {"COLLECTOR_ASTERISK_FILE", "COLLECTOR_INFLUX_RAW_CA_FILE"}
+    for role in ROLES_OF_CLUSTER:
+        assert settable - CLUSTER.services[role]["environment"].keys() == set(), role
 
 
 def test_the_settings_of_the_unit_and_the_compose_file_are_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    environment = services()["collector"]["environment"]
+    given = [ONE.services["collector"], *(CLUSTER.services[role] for role in ROLES_OF_CLUSTER)]
     unit = (ROOT / "deploy/systemd/collector.env.example").read_text(encoding="utf-8")
     files = [
-        {name: defaults(value) for name, value in environment.items()},
+        *({name: defaults(value) for name, value in one["environment"].items()} for one in given),
         dict(re.findall(r"(?m)^(COLLECTOR_\w+)=(.*)$", unit)),
         {name: value for name, value in example().items() if name.startswith("COLLECTOR_")},
     ]
@@ -259,8 +229,8 @@ def test_the_settings_of_the_unit_and_the_compose_file_are_accepted(
 
 
 def test_the_proxy_that_is_suggested_as_trusted_is_the_one_container_of_that_address() -> None:
-    (network,) = compose()["networks"]["default"]["ipam"]["config"]
-    proxy = services()["caddy"]["networks"]["default"]["ipv4_address"]
+    (network,) = ONE.whole["networks"]["default"]["ipam"]["config"]
+    proxy = ONE.services["caddy"]["networks"]["default"]["ipv4_address"]
     address = ipaddress.ip_address(proxy)
     assert address in ipaddress.ip_network(network["subnet"])
     assert address not in ipaddress.ip_network(network["ip_range"])
@@ -271,11 +241,13 @@ def test_the_proxy_that_is_suggested_as_trusted_is_the_one_container_of_that_add
     assert f"profile `tls`: {proxy}," in (ROOT / ".env.example").read_text()
 
 
-def test_the_example_names_every_variable_of_the_compose_file_and_no_other() -> None:
-    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?<!\$)\$\{(\w+)", text))
-    assert named == example().keys()
-    for name, default in re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", text):
+@both
+def test_the_example_names_every_variable_of_the_compose_files_and_no_other(file: Composed) -> None:
+    named = set(re.findall(r"(?<!\$)\$\{(\w+)", file.text))
+    assert named <= example().keys()
+    if file is ONE:
+        assert named == example().keys()
+    for name, default in re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", file.text):
         if default and name not in ("SITE_HOST", "OPS_HOST"):
             assert example()[name] == default
 
@@ -328,33 +300,39 @@ def test_the_one_shot_hands_each_reader_its_own_token_and_no_other(tmp_path: Pat
     }
 
 
-def test_each_container_has_the_folder_of_its_own_token_alone() -> None:
-    held = {
-        name: {mount.split(":")[0] for mount in s.get("volumes", ()) if mount.startswith("tokens-")}
-        for name, s in services().items()
-    }
-    assert held["collector"] == {"tokens-collector"}
+@both
+def test_each_container_has_the_folder_of_its_own_token_alone(file: Composed) -> None:
+    held = file.holds("tokens-")
+    collectors = ROLES_OF_CLUSTER if file is CLUSTER else ("collector",)
+    for name in collectors:
+        assert held[name] == {"tokens-collector"}
     assert held["grafana-community"] == {"tokens-community"}
     assert held["grafana-ops"] == {"tokens-ops"}
-    assert "secrets" not in services()["grafana-community"]
+    assert "secrets" not in file.services["grafana-community"]
 
 
-def test_secrets_are_made_once_and_their_folder_is_closed(tmp_path: Path) -> None:
-    (tmp_path / "deploy").mkdir()
-    shutil.copy(ROOT / "deploy/secrets.sh", tmp_path / "deploy")
+@pytest.mark.parametrize(
+    ("words", "file"), [((), ONE), (("cluster",), CLUSTER)], ids=["one", "cluster"]
+)
+def test_secrets_are_made_once_and_their_folder_is_closed(
+    words: tuple[str, ...], file: Composed, tmp_path: Path
+) -> None:
     made: dict[str, str] = {}
     before = made
     for _ in range(2):
         before = made
-        subprocess.run(["/bin/sh", tmp_path / "deploy/secrets.sh"], check=True, capture_output=True)
-        made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+        made = secrets_made(tmp_path, *words)
     assert made == before
-    assert made.keys() == compose()["secrets"].keys()
-    assert all(re.fullmatch(r"[0-9a-f]{64}", secret) for secret in made.values())
-    assert len(set(made.values())) == len(made)
+    names = set(file.whole["secrets"])
+    assert made.keys() == names | (CLUSTER_SECRETS if words else set())
+    drawn = {
+        name: text for name, text in made.items() if name not in ("nats-token", "nats-auth.conf")
+    }
+    assert all(re.fullmatch(r"[0-9a-f]{64}", secret) for secret in (made[name] for name in drawn))
+    assert len({made[name] for name in drawn}) == len(drawn)
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
-    files = [secret["file"] for secret in compose()["secrets"].values()]
-    assert sorted(files) == sorted(f"./secrets/{name}" for name in made)
+    files = {secret["file"] for secret in file.whole["secrets"].values()}
+    assert files == {f"./secrets/{name}" for name in names}
 
 
 def dockerfile() -> str:
@@ -376,7 +354,8 @@ def test_the_image_is_slim_staged_and_runs_as_nobody_of_note() -> None:
     assert all(re.match(r"python:3\.13\.\d+-slim-\w+\b", base) for base in bases)
     (user,) = [rest for word, rest in found if word == "USER"]
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
-    assert services()["grafana-ops"]["user"] == user
+    for file in FILES:
+        assert file.services["grafana-ops"]["user"] == user
     words = [word for word, _ in found]
     assert words.index("USER") < words.index("CMD")
     assert {"HEALTHCHECK", "ENTRYPOINT", "CMD", "STOPSIGNAL"} <= set(words)
@@ -400,26 +379,14 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     assert told.returncode == 0, told.stdout
 
 
-def compose_program() -> list[str] | None:
-    """Compose 2: docker's plugin, or Debian 13's that `make dev` unpacks; None without one."""
-    plugin = ROOT / ".local/docker-compose/usr/libexec/docker/cli-plugins/docker-compose"
-    for command in (["docker", "compose"], ["docker-compose"], [str(plugin)]):
-        with contextlib.suppress(OSError):
-            told = subprocess.run(
-                [*command, "version", "--short"], check=False, capture_output=True, text=True
-            )
-            if told.returncode == 0 and told.stdout.lstrip("v").startswith(("2.", "5.")):
-                return command
-    return None
-
-
-def test_compose_understands_its_file_with_every_profile(tmp_path: Path) -> None:
+@both
+def test_compose_understands_its_file_with_every_profile(file: Composed, tmp_path: Path) -> None:
     command = compose_program()
     if command is None:
         pytest.skip("there is no Docker Compose 2: Debian has it from release 13 on")
     given = os.environ | {"COLLECTOR_WORKERS": "4", "LIMIT_MEMORY": "1792M"}
     told = subprocess.run(
-        [*command, "-f", "docker-compose.yml", "--profile", "*", "config", "--format", "json"],
+        [*command, "-f", file.file, "--profile", "*", "config", "--format", "json"],
         cwd=ROOT,
         env=given | {"HOME": str(tmp_path)},
         check=False,
@@ -429,10 +396,11 @@ def test_compose_understands_its_file_with_every_profile(tmp_path: Path) -> None
     assert told.returncode == 0, told.stderr
     assert "level=warning" not in told.stderr, told.stderr
     found = json.loads(told.stdout)["services"]
-    assert found.keys() == SERVICES
-    assert found["collector"]["environment"]["COLLECTOR_WORKERS"] == "4"
-    memory = int(found["collector"]["deploy"]["resources"]["limits"]["memory"])
-    assert memory == memory_needed(4)
+    assert found.keys() == file.promised
+    for name in ROLES_OF_CLUSTER if file is CLUSTER else ("collector",):
+        assert found[name]["environment"]["COLLECTOR_WORKERS"] == "4"
+        memory = int(found[name]["deploy"]["resources"]["limits"]["memory"])
+        assert memory == memory_needed(4)
 
 
 def test_limits_are_those_that_the_collector_itself_asks_for() -> None:
@@ -505,7 +473,7 @@ def test_every_place_that_names_a_port_of_the_collector_names_the_one_it_listens
     metrics = Settings.model_fields["metrics_listen"].default.port
     (exposed,) = [rest for word, rest in instructions() if word == "EXPOSE"]
     assert exposed == f"{public} {metrics}"
-    assert f"{public}:{public}" in [defaults(port) for port in services()["collector"]["ports"]]
+    assert f"{public}:{public}" in ONE.published()["collector"]
     settings = (ROOT / "deploy/systemd/collector.env.example").read_text(encoding="utf-8")
     assert f"\nCOLLECTOR_LISTEN=*:{public}\n" in settings
     assert f"\nCOLLECTOR_METRICS_LISTEN=127.0.0.1:{metrics}\n" in settings
@@ -529,7 +497,7 @@ def test_the_health_check_asks_what_the_collector_listens_on() -> None:
     assert jobs["collector"] == [{"targets": [f"collector:{port[1]}"]}]
 
 
-def sources(folder: str, name: str = "datasources") -> list[Json]:
+def datasources(folder: str, name: str = "datasources") -> list[Json]:
     text = (ROOT / f"provisioning/{folder}/{name}/usage.yaml").read_text(encoding="utf-8")
     found: list[Json] = yaml.safe_load(text)["datasources"]
     return found
@@ -537,7 +505,7 @@ def sources(folder: str, name: str = "datasources") -> list[Json]:
 
 def test_datasources_of_two_influxdbs_differ_in_the_address_and_token_of_private_ones() -> None:
     header = "$__file{/etc/grafana/secrets/authorization}"
-    for one, other in zip(sources("ops"), sources("ops", "datasources-two"), strict=True):
+    for one, other in zip(datasources("ops"), datasources("ops", "datasources-two"), strict=True):
         if one["type"] == "influxdb" and one["uid"] != "usage-daily":
             assert one["url"] == "${INFLUX_URL}"
             one["url"] = "${INFLUX_RAW_URL}"
@@ -547,7 +515,7 @@ def test_datasources_of_two_influxdbs_differ_in_the_address_and_token_of_private
 
 
 def test_the_community_holds_one_datasource_and_no_secret_but_its_header() -> None:
-    (one,) = sources("community")
+    (one,) = datasources("community")
     assert one["uid"] == "usage-daily"
     assert one["jsonData"]["dbName"].endswith("usage_daily")
     # Grafana 9 knows only the one, its successors prefer the other.
@@ -555,7 +523,7 @@ def test_the_community_holds_one_datasource_and_no_secret_but_its_header() -> No
     assert one["secureJsonData"] == {
         "httpHeaderValue1": "$__file{/etc/grafana/secrets/authorization}"
     }
-    assert {each["uid"] for each in sources("ops")} == {
+    assert {each["uid"] for each in datasources("ops")} == {
         "usage-daily",
         "usage-raw",
         "asterisk-live",
@@ -563,7 +531,7 @@ def test_the_community_holds_one_datasource_and_no_secret_but_its_header() -> No
         "records",
         "prometheus",
     }
-    for each in [*sources("community"), *sources("ops")]:
+    for each in [*datasources("community"), *datasources("ops")]:
         assert each["access"] == "proxy"
         assert each["editable"] is False
 
@@ -592,11 +560,13 @@ def test_nobody_signs_in_to_the_communitys_grafana_and_everybody_does_to_the_ope
 
 def test_every_variable_of_the_provisioning_is_given_by_the_compose_file() -> None:
     for folder in ("community", "ops"):
-        given = services()[f"grafana-{folder}"]["environment"].keys()
+        given = set.intersection(
+            *(set(file.services[f"grafana-{folder}"]["environment"]) for file in FILES)
+        )
         for path in (ROOT / "provisioning" / folder).rglob("*"):
             if path.suffix in (".yaml", ".ini"):
                 names = re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8"))
-                assert set(names) <= set(given), path
+                assert set(names) <= given, path
 
 
 def test_dashboards_in_provisioning_are_folders_that_exist() -> None:
@@ -699,5 +669,5 @@ def test_prometheus_understands_its_configuration() -> None:
     tool = program("promtool")
     if tool is None:
         pytest.skip(MISSING)
-    path = ROOT / "deploy/prometheus/prometheus.yml"
-    subprocess.run([tool, "check", "config", path], check=True, capture_output=True)
+    for path in ("deploy/prometheus/prometheus.yml", "deploy/cluster/prometheus.yml"):
+        subprocess.run([tool, "check", "config", ROOT / path], check=True, capture_output=True)

@@ -30,7 +30,8 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_no_link_in_the_docs_leads_nowhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    pages += [path for folder in ("docs", "deploy") for path in (ROOT / folder).rglob("*.md")]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
