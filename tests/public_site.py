@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from collector.app import site_of
 from collector.influx import Influx
+from collector.public import downloads, librenms
 from collector.public.links import mounted
 from collector.public.series import PublicSeries
 from collector.settings import Settings
@@ -51,8 +53,13 @@ def run_collector(
 
 
 @contextlib.contextmanager
-def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) -> Iterator[str]:
-    """Serve only the public site, in a thread, from entry to exit; yields its URL."""
+def served(
+    databases: Databases, *, memory_s: float = 300.0, patient: bool = True, **settings: Any
+) -> Iterator[str]:
+    """Serve only the public site, in a thread, from entry to exit; yields its URL.
+
+    If it is `patient`, it waits for InfluxDB as long as a busy machine may need.
+    """
     configured = Settings(
         influx_url=databases.server.url,
         influx_token=databases.server.token,
@@ -73,7 +80,8 @@ def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) ->
             org=configured.influx_org,
             prefix=configured.influx_prefix,
         ) as influx:
-            site = site_of(configured, influx, PublicSeries(influx, memory_s=memory_s))
+            patience = {"patience_s": GUARD_S} if patient else {}
+            site = site_of(configured, influx, PublicSeries(influx, memory_s=memory_s, **patience))
             application = web.Application()
             application.add_routes(mounted(site.routes(), configured.public_url))
             application.on_response_prepare.append(site.headers)
@@ -89,7 +97,10 @@ def served(databases: Databases, *, memory_s: float = 300.0, **settings: Any) ->
 
     def run() -> None:
         # At its end transports that are closing are closed, unlike with a mere loop.
-        with runs:
+        with runs, pytest.MonkeyPatch.context() as patch:
+            if patient:
+                patch.setattr(downloads, "RESPONSE_TIMEOUT_S", GUARD_S)
+                patch.setattr(librenms, "RESPONSE_TIMEOUT_S", GUARD_S)
             runs.run(serve())
 
     thread = threading.Thread(target=run)

@@ -70,7 +70,7 @@ async def test_every_answer_comes_in_time_with_the_last_numbers_and_their_moment
     begun = datetime.now(UTC) - timedelta(seconds=1)
     async with FaultyProxy(databases.server.url).open() as proxy:
         between = replace(databases, server=replace(databases.server, url=proxy.url))
-        with served(between, memory_s=0.0) as url:
+        with served(between, memory_s=0.0, patient=False) as url:
             fresh = await answers(url, OF_NUMBERS)
             assert {reply.status for reply in fresh.values()} == {200}
             assert not [p for p, reply in fresh.items() if "last-modified" in reply.headers]
