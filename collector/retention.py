@@ -129,7 +129,7 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
     """
     # Imported here for its weight: other commands about retention start quickly without it.
     from collector.rollup.inputs import stored_days
-    from collector.rollup.raw import raw_counts
+    from collector.rollup.raw import read_days
 
     was = (await retentions(influx, (database,)))[database]
     if was is None:
@@ -143,7 +143,7 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
     if last < first:
         return Loss(database, was, seconds, {})
     if database == RAW:
-        counts = await raw_counts(influx, first, last)
+        counts = (await read_days(influx, first, last)).counts
         reports = {day: found.reports for day, found in sorted(counts.items())}
     elif database == LIVE:
         reports = await points_by_day(influx, database, first, last)

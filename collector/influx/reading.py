@@ -4,13 +4,15 @@ If a limit or a time-out strikes in the middle, InfluxDB ends the response witho
 200 and some of the rows. So each request has three statements: a count of the rows, the rows, and a
 last one that always has a result. InfluxDB stops at the first statement that fails, so the last
 result proves that all rows before it were sent; the count is a second check. Rows may arrive after
-they were counted, so more rows than counted are no error.
+they were counted, so more rows than counted are no error. A request may read several SELECTs, of
+which the last statement then proves all.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Final
 
 from collector.influx.client import Influx
@@ -70,13 +72,13 @@ class Select:
         )
 
     async def statements(self, influx: Influx) -> list[str]:
-        """The statements of the request: the count if any, the rows, and the last statement."""
+        """The statements that read it: the count if any, and the rows. Raises like `source`."""
         source = await influx.source(self.database, self.measurement, everywhere=self.everywhere)
         condition = f" WHERE {self.where}" if self.where else ""
         count = f"SELECT count({identifier(self.counted)}) AS {_COUNTED} FROM {source}{condition}"
         more = f" {self.more}" if self.more else ""
         rows = f"SELECT {','.join(self.columns)} FROM {source}{condition}{more}"
-        return [*([count] if self.counted else []), rows, _LAST]
+        return [*([count] if self.counted else []), rows]
 
 
 async def read(influx: Influx, select: Select) -> list[Series]:
@@ -84,22 +86,38 @@ async def read(influx: Influx, select: Select) -> list[Series]:
 
     Raises NoDatabase, CutShort, InfluxUnavailable, InfluxError.
     """
-    return await retrying(lambda: _read(influx, select))
+    [series] = await read_each(influx, [select])
+    return series
 
 
-async def _read(influx: Influx, select: Select) -> list[Series]:
-    statements = await select.statements(influx)
+async def read_each(influx: Influx, selects: Sequence[Select]) -> list[list[Series]]:
+    """Read all series of several SELECTs on one database, in one request.
+
+    Each result is complete; an error in one of them is an error of all. Raises like `read`.
+    """
+    return await retrying(lambda: _read(influx, selects))
+
+
+async def _read(influx: Influx, selects: Sequence[Select]) -> list[list[Series]]:
+    [database] = {select.database for select in selects}
+    each = [await select.statements(influx) for select in selects]
+    statements = [*chain.from_iterable(each), _LAST]
     try:
-        answers = await influx.query_each(select.database, *statements)
+        answers = await influx.query_each(database, *statements)
     except InfluxError as error:
-        influx.policies.forget_if_gone(select.database, error)
+        influx.policies.forget_if_gone(database, error)
         raise
     if len(answers) < len(statements):
         raise CutShort(_short(sum(len(one.values) for answer in answers for one in answer)))
-    *counted, rows, _ = answers
-    if counted and (expected := _count(counted[0])) > (
-        got := sum(len(series.values) for series in rows)
-    ):
+    results = iter(answers)
+    return [_complete(list(islice(results, len(own)))) for own in each]
+
+
+def _complete(answers: Sequence[list[Series]]) -> list[Series]:
+    """The series of a SELECT out of the answers to its statements. Raises CutShort."""
+    *counted, rows = answers
+    got = sum(len(series.values) for series in rows)
+    if counted and (expected := _count(counted[0])) > got:
         raise CutShort(_short(got, expected))
     return rows
 
@@ -111,7 +129,7 @@ async def stream_csv(influx: Influx, select: Select, least: int = 0) -> AsyncIte
     rows `name,tags,time,…` with times in ns; nothing if there are no rows. The request is not
     retried: after an error, discard the rows received. Raises the same as `read`.
     """
-    statements = await select.statements(influx)
+    statements = [*await select.statements(influx), _LAST]
     expected, lines, begun = 0, 0, False
     held = b""
     async for piece in influx.csv(select.database, *statements):
@@ -143,7 +161,8 @@ async def stream_csv(influx: Influx, select: Select, least: int = 0) -> AsyncIte
 
 
 async def _confirm_empty(influx: Influx, select: Select) -> None:
-    for series in await _read(influx, select):
+    [found] = await _read(influx, [select])
+    for series in found:
         if series.values:
             raise CutShort(_short(0, len(series.values)))
 

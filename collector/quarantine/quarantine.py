@@ -27,7 +27,7 @@ from collector.rollup.cache import RawCount
 from collector.rollup.compute import DayResult
 from collector.rollup.daily import Daily
 from collector.rollup.inputs import first_complete_day, is_final
-from collector.rollup.raw import imported_days, raw_counts
+from collector.rollup.raw import read_days
 from collector.rollup.reconcile import Reconciler
 from collector.rollup.store import Span
 from collector.schema import (
@@ -164,8 +164,8 @@ class Quarantine:
             raise QuarantineError(
                 f"raw reports of {first} may have begun to expire: the day is left as published"
             )
-        counts = await raw_counts(self._influx, first, last)
-        if imported := await imported_days(self._influx, counts):
+        raw = await read_days(self._influx, first, last)
+        if imported := raw.imported:
             raise QuarantineError(
                 f"{min(imported)} was imported from an older server and is left unchanged"
             )
@@ -231,7 +231,7 @@ class Quarantine:
         days = [day_of(row["day"] * 86_400 * NS) for row in rows]
         counts: Mapping[date, RawCount] = {}
         if days:
-            counts = await raw_counts(self._influx, days[0], days[-1])
+            counts = (await read_days(self._influx, days[0], days[-1])).counts
         return Preview(
             [
                 Day(

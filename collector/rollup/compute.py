@@ -33,7 +33,7 @@ from collector.rollup.points import (
 from collector.rollup.ranges import WHOLE, Plan, Range
 from collector.rollup.raw import opted_out_reports, read_rows, span_of
 from collector.rollup.spill import DayRows
-from collector.rollup.store import stored_points
+from collector.rollup.store import Change, Span, stored_points_each
 from collector.rollup.windows import (
     Presence,
     WindowCounts,
@@ -123,13 +123,21 @@ class ComputedDay:
     points: Mapping[Measurement, Points]
     basis: Basis
 
+    def changes(self, stored: Mapping[Measurement, Points]) -> list[Change]:
+        """The changes that store the points in place of those `stored`, the headline's last."""
+        return [
+            Change(each, span_stored(each, self.result.day), stored[each], self.points[each])
+            for each in sorted(self.points, key=lambda each: each is DAILY_USAGE)
+        ]
+
 
 @dataclass(slots=True)
 class DaySums:
     """Numbers of a day that add up over its ranges; those of failed parts are incomplete.
 
     `dropped` is the number of reports dropped for an opt-out. `is_empty` tells that the day is
-    before the first report of the series.
+    before the first report of the series. `stored` are the day's stored points, `history` the
+    stored points of the hours of the week before.
     """
 
     inputs: DayInputs
@@ -137,6 +145,8 @@ class DaySums:
     dropped: int
     basis: Basis
     is_empty: bool = False
+    stored: Mapping[Measurement, Points] = field(default_factory=dict)
+    history: Points = field(default_factory=dict)
     tables: list[DayTables] = field(default_factory=list)
     windows: list[WindowCounts] = field(default_factory=list)
     moves: list[pl.DataFrame] = field(default_factory=list)
@@ -182,9 +192,9 @@ class Computer:
     async def sum(
         self, inputs: DayInputs, now: datetime, saving: Replacement | None = None
     ) -> DaySums:
-        """Read a day's raw reports and add up its ranges; `saving` takes its units.
+        """Read a day's raw reports and add up its ranges, and read what is stored of it.
 
-        Raises InfluxError, OSError.
+        `saving` takes the day's units. Raises InfluxError, OSError.
         """
         day = inputs.day
         count = inputs.counts.get(day, RawCount())
@@ -197,9 +207,30 @@ class Computer:
             found = RawCount(rows.reports, rows.node_reports)
             sums = DaySums(inputs, now, dropped, inputs.basis(found))
             sums.is_empty = found.reports == 0 and not inputs.own_days_before
-            if not sums.is_empty:
-                await self._add(sums, rows, saving)
+            parts = [] if sums.is_empty else [*rows.ranges]
+            for part in parts[:-1]:
+                await self._add(sums, rows, part, saving)
+            # InfluxDB answers while the last range is computed. Not earlier, since another process
+            # may store the day meanwhile.
+            reading = asyncio.ensure_future(self._read_stored(sums))
+            try:
+                for part in parts[-1:]:
+                    await self._add(sums, rows, part, saving)
+            finally:
+                await asyncio.wait([reading])
+            reading.result()
         return sums
+
+    async def _read_stored(self, sums: DaySums) -> None:
+        day = sums.inputs.day
+        spans = {each: span_stored(each, day) for each in MEASUREMENTS}
+        spans[HOURLY_USAGE] = span_of(day - timedelta(days=HISTORY_DAYS), day)
+        found = await stored_points_each(self._influx, spans)
+        stored = dict(zip(MEASUREMENTS, found, strict=True))
+        hours, start = stored[HOURLY_USAGE], day_ns(day)
+        stored[HOURLY_USAGE] = {key: fields for key, fields in hours.items() if key[0] >= start}
+        sums.history = {key: fields for key, fields in hours.items() if key[0] < start}
+        sums.stored = stored
 
     def _planned(self, inputs: DayInputs) -> Plan:
         rows = inputs.counts.get(inputs.day, RawCount()).rows
@@ -209,26 +240,27 @@ class Computer:
             units = min(units, known + rows)
         return self._plan(rows, units)
 
-    async def _add(self, sums: DaySums, rows: DayRows, saving: Replacement | None) -> None:
+    async def _add(
+        self, sums: DaySums, rows: DayRows, part: Range, saving: Replacement | None
+    ) -> None:
         inputs, basis = sums.inputs, sums.basis
         over = hours_over(inputs.day, sums.now)
-        for part in rows.ranges:
-            facts = await asyncio.to_thread(rows.facts, part)
-            sums.tables = [reduce(add, [*sums.tables, facts.tables])]
-            saved = asyncio.ensure_future(asyncio.to_thread(_save, saving, part, facts))
-            try:
-                if inputs.has_windows and not sums.windows_failed:
-                    with _collect_errors(sums.windows_failed):
-                        await self._over_days(sums, facts, part)
-                if inputs.has_hours and not sums.hours_failed:
-                    with _collect_errors(sums.hours_failed):
-                        eve = await self._units(inputs.day - _ONE_DAY, basis, part)
-                        sums.hours.append(await asyncio.to_thread(hours_of, eve, facts, over))
-            finally:
-                await saved
+        facts = await asyncio.to_thread(rows.facts, part)
+        sums.tables = [reduce(add, [*sums.tables, facts.tables])]
+        saved = asyncio.ensure_future(asyncio.to_thread(_save, saving, part, facts))
+        try:
+            if inputs.has_windows and not sums.windows_failed:
+                with _collect_errors(sums.windows_failed):
+                    await self._over_days(sums, facts, part)
+            if inputs.has_hours and not sums.hours_failed:
+                with _collect_errors(sums.hours_failed):
+                    eve = await self._units(inputs.day - _ONE_DAY, basis, part)
+                    sums.hours.append(await asyncio.to_thread(hours_of, eve, facts, over))
+        finally:
+            await saved
 
-    async def points(self, sums: DaySums) -> ComputedDay:
-        """Compute all points of a day from the sums over its ranges. Raises InfluxError."""
+    def points(self, sums: DaySums) -> ComputedDay:
+        """Compute all points of a day from the sums over its ranges."""
         inputs, day = sums.inputs, sums.inputs.day
         start, final = day_ns(day), is_final(day, sums.now)
         if sums.is_empty:
@@ -249,15 +281,12 @@ class Computer:
         if sums.hours and not sums.hours_failed:
             with _collect_errors(sums.hours_failed):
                 hours = [reduce(add, each) for each in zip(*sums.hours, strict=True)]
-                points[HOURLY_USAGE] = await self._expected(day, hours)
+                points[HOURLY_USAGE] = _expected(day, hours, sums.history)
         published = sums.dropped // self._k * self._k
         counted = {"opted_out_reports": published} if published else {}
-        usage, nodes, servers = await asyncio.to_thread(
-            lambda: usage_points(
-                tables, start, k=self._k, final=final, windows=windows | sample | counted
-            )
+        points[DAILY_USAGE], points[DAILY_NODES], points[DAILY_SERVERS] = usage_points(
+            tables, start, k=self._k, final=final, windows=windows | sample | counted
         )
-        points[DAILY_USAGE], points[DAILY_NODES], points[DAILY_SERVERS] = usage, nodes, servers
         points[DAILY_PACKAGES] = package_points(tables, start, k=self._k, final=final)
         failed = [*sums.windows_failed, *sums.hours_failed, None][0]
         result = DayResult(
@@ -329,20 +358,22 @@ class Computer:
             raise OSError(f"the facts of {day} could not be cached")
         return units
 
-    async def _expected(self, day: date, hours: Sequence[Hour]) -> Points:
-        """The points of a day's hours, with what was expected of them. Raises InfluxError."""
-        past = await stored_points(
-            self._influx,
-            HOURLY_USAGE,
-            span_of(day - timedelta(days=HISTORY_DAYS), day - _ONE_DAY),
-        )
-        start = day_ns(day)
-        known = stored_hours({time: fields for (time, _), fields in past.items()})
-        expected = [
-            expect(hour, history_of(known, start + number * _HOUR_NS))
-            for number, hour in enumerate(hours)
-        ]
-        return hourly_points(expected, start, _HOUR_NS)
+
+def span_stored(measurement: Measurement, day: date) -> Span:
+    """The span of a day's points of one of `MEASUREMENTS`."""
+    start = day_ns(day)
+    return span_of(day, day) if measurement is HOURLY_USAGE else Span(start, start + 1)
+
+
+def _expected(day: date, hours: Sequence[Hour], history: Points) -> Points:
+    """The points of a day's hours, with what was expected of them."""
+    start = day_ns(day)
+    known = stored_hours({time: fields for (time, _), fields in history.items()})
+    expected = [
+        expect(hour, history_of(known, start + number * _HOUR_NS))
+        for number, hour in enumerate(hours)
+    ]
+    return hourly_points(expected, start, _HOUR_NS)
 
 
 def _save(saving: Replacement | None, part: Range, facts: DayFacts) -> None:

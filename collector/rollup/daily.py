@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -11,11 +11,9 @@ from typing import Final
 
 import polars as pl
 
-from collector.days import day_ns
 from collector.influx import Influx
 from collector.rollup.cache import Basis, FactsCache, RawCount, Replacement
 from collector.rollup.compute import (
-    MEASUREMENTS,
     ComputedDay,
     Computer,
     DayResult,
@@ -30,11 +28,8 @@ from collector.rollup.inputs import (
     read_inputs,
 )
 from collector.rollup.lookback import PRESENCE_DAYS
-from collector.rollup.points import Points
 from collector.rollup.ranges import plan
-from collector.rollup.raw import span_of
-from collector.rollup.store import Span, replace_points, stored_points
-from collector.schema import DAILY_USAGE, HOURLY_USAGE, Measurement
+from collector.rollup.store import Change, replace_points
 
 UP_TO_1_GIB: Final = partial(plan, 1 << 30)
 _LEAST_RATIO: Final = 0.8
@@ -83,61 +78,33 @@ class Daily:
         with self._cache.replace(day) as new:
             # The units of the open day would be outdated at once.
             saving = new if day < now.date() else None
-            computed, stored = await self._computed(inputs, now, saving)
+            sums = await self._computer.sum(inputs, now, saving)
+            computed = await asyncio.to_thread(self._computer.points, sums)
             result = computed.result
             if not force and _would_lose(inputs.stored_row, result):
                 return replace(result, outcome=Outcome.REFUSED)
             # After an interruption the day is due again.
             await asyncio.to_thread(self._cache.delete_basis, day)
-            await self._store(computed, stored, saving)
+            await self._store(computed, computed.changes(sums.stored), saving)
         if result.outcome is Outcome.EMPTY or result.failed is not None:
             return result
         await asyncio.to_thread(self._cache.save_basis, day, computed.basis)
         return result
 
-    async def _computed(
-        self, inputs: DayInputs, now: datetime, saving: Replacement | None = None
-    ) -> tuple[ComputedDay, Mapping[Measurement, Points]]:
-        """Compute a day, and read what is stored of it. Raises InfluxError, OSError."""
-        sums = await self._computer.sum(inputs, now, saving)
-        # InfluxDB answers while the points are computed.
-        return await asyncio.gather(self._computer.points(sums), self._stored(inputs.day))
-
-    async def _stored(self, day: date) -> Mapping[Measurement, Points]:
-        """The stored points of a day. Raises InfluxError."""
-        found = await asyncio.gather(
-            *(stored_points(self._influx, each, self._span(each, day)) for each in MEASUREMENTS)
-        )
-        return dict(zip(MEASUREMENTS, found, strict=True))
-
     async def _store(
-        self,
-        computed: ComputedDay,
-        stored: Mapping[Measurement, Points],
-        saving: Replacement | None,
+        self, computed: ComputedDay, changes: Sequence[Change], saving: Replacement | None
     ) -> None:
         """Store the points of a day, and its units in the cache. Raises InfluxError."""
-        day, points = computed.result.day, computed.points
-
-        def replaced(measurement: Measurement) -> Awaitable[None]:
-            return replace_points(
-                self._influx,
-                measurement,
-                stored[measurement],
-                points[measurement],
-                self._span(measurement, day),
-            )
-
-        storing = [replaced(each) for each in points if each is not DAILY_USAGE]
+        storing: list[Awaitable[None]] = [replace_points(self._influx, changes[:-1])]
         if saving is not None and computed.result.outcome is not Outcome.EMPTY:
-            count = computed.basis.get(day, RawCount())
+            count = computed.basis.get(computed.result.day, RawCount())
             storing.append(asyncio.to_thread(saving.commit, count))
         # All are awaited after an error too: nothing of this day may be written later.
         for error in await asyncio.gather(*storing, return_exceptions=True):
             if error is not None:
                 raise error
         # The headline numbers are stored last: a day that has them has its tables too.
-        await replaced(DAILY_USAGE)
+        await replace_points(self._influx, changes[-1:])
 
     async def read_inputs(self, day: date, now: datetime) -> DayInputs:
         """Read the inputs of a day. Raises InfluxError, StoreUnavailable."""
@@ -184,15 +151,16 @@ class Daily:
 
         Nothing is changed. Raises InfluxError, and any error in the day's windows or hours.
         """
-        computed, held = await self._computed(inputs, now)
+        sums = await self._computer.sum(inputs, now)
+        computed = await asyncio.to_thread(self._computer.points, sums)
         if computed.result.failed is not None:
             raise computed.result.failed
         found = {}
-        for measurement, points in computed.points.items():
-            stored = held[measurement]
+        for change in computed.changes(sums.stored):
+            stored, points = change.stored, change.points
             wrong = sum(stored.get(key) != points.get(key) for key in stored.keys() | points)
             if wrong:
-                found[measurement.name] = wrong
+                found[change.measurement.name] = wrong
         return found
 
     def forget(self, days: Iterable[date]) -> None:
@@ -217,11 +185,6 @@ class Daily:
         if self._retention_s:
             oldest = (now - timedelta(seconds=self._retention_s)).date() + _ONE_DAY
         self._cache.drop_before(max(month, oldest), oldest)
-
-    def _span(self, measurement: Measurement, day: date) -> Span:
-        if measurement is HOURLY_USAGE:
-            return span_of(day, day)
-        return Span(day_ns(day), day_ns(day) + 1)
 
 
 def _would_lose(stored: StoredDay | None, result: DayResult) -> bool:

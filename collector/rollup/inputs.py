@@ -14,9 +14,10 @@ from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
 from collector.rollup.facts import HOURS
 from collector.rollup.lookback import PRESENCE_DAYS
-from collector.rollup.raw import count_rows, imported_reports, span_of
+from collector.rollup.points import Points
+from collector.rollup.raw import first_day, oldest_day, read_days, span_of
 from collector.rollup.store import stored_points
-from collector.schema import DAILY, DAILY_USAGE, RAW, SERVER_REPORT, Measurement
+from collector.schema import DAILY, DAILY_USAGE, Measurement
 
 FINAL_AFTER: Final = timedelta(hours=1)
 """A day computed this long after its end is final: reports in flight at its end have arrived."""
@@ -41,14 +42,14 @@ def hours_over(day: date, now: datetime) -> int:
 async def first_complete_day(influx: Influx, now: datetime, retention_s: int) -> date | None:
     """The oldest day with complete raw data; None if there is no raw data at all.
 
-    The retention alone is not enough: raising it does not bring expired data back. Raises
-    InfluxError.
+    Raises InfluxError.
     """
-    found = await read(influx, Select(RAW, SERVER_REPORT.name, ["first(server)"]))
-    if not found:
-        return None
-    oldest = day_of(found[0].values[0][0])
-    while may_have_expired(oldest, now, retention_s):
+    return _first_complete(await oldest_day(influx), now, retention_s)
+
+
+def _first_complete(oldest: date | None, now: datetime, retention_s: int) -> date | None:
+    # The retention alone is not enough: raising it does not bring expired data back.
+    while oldest is not None and may_have_expired(oldest, now, retention_s):
         oldest += _ONE_DAY
     return oldest
 
@@ -88,8 +89,7 @@ async def stored_days(
     influx: Influx, first: date, last: date, measurement: Measurement = DAILY_USAGE
 ) -> dict[date, StoredDay]:
     """The stored rows of the days from `first` to `last`, by day. Raises InfluxError."""
-    points = await stored_points(influx, measurement, span_of(first, last))
-    return {day_of(time): StoredDay(fields) for (time, _), fields in points.items()}
+    return days_of(await stored_points(influx, measurement, span_of(first, last)))
 
 
 async def first_own_day(influx: Influx) -> date | None:
@@ -97,8 +97,12 @@ async def first_own_day(influx: Influx) -> date | None:
 
     Imported days lack the field `node_reports`.
     """
-    found = await read(influx, Select(DAILY, DAILY_USAGE.name, ["first(node_reports)"]))
-    return day_of(found[0].values[0][0]) if found else None
+    return first_day(await read(influx, Select(DAILY, DAILY_USAGE.name, ["first(node_reports)"])))
+
+
+def days_of(points: Points) -> dict[date, StoredDay]:
+    """Stored rows of days by day; each has one point."""
+    return {day_of(time): StoredDay(fields) for (time, _), fields in points.items()}
 
 
 async def complete_days(erasures: Callable[[], Set[date]], now: datetime) -> frozenset[date]:
@@ -191,24 +195,22 @@ async def read_inputs(
 ) -> DayInputs:
     """Read the inputs of a day. Raises InfluxError."""
     first = day - timedelta(days=PRESENCE_DAYS - 1)
-    stored, (counts, quarantined), oldest, imported, own = await asyncio.gather(
+    stored, raw, own = await asyncio.gather(
         stored_days(influx, first, day),
-        count_rows(influx, first, day),
-        first_complete_day(influx, now, retention_s),
-        imported_reports(influx, day, day),
+        read_days(influx, first, day),
         first_own_day(influx),
     )
-    complete_from = oldest or now.date()
+    complete_from = _first_complete(raw.oldest, now, retention_s) or now.date()
     # If no earlier day is stored, nothing has expired: the series begins with the oldest raw day.
     if first < complete_from and (own is None or own >= complete_from):
         complete_from = first - _ONE_DAY
     return DayInputs(
         day,
         stored,
-        counts,
-        0 < counts.get(day, RawCount()).reports == imported.get(day),
+        raw.counts,
+        day in raw.imported,
         complete_from,
         erasing,
         first_own=own,
-        quarantined=day in quarantined,
+        quarantined=day in raw.quarantined,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Final
@@ -39,9 +39,13 @@ from collector.schema import (
 
 Tags = tuple[tuple[str, str], ...]
 """The tags of a point, sorted by name."""
-Points = dict[tuple[int, Tags], dict[str, FieldValue]]
-"""Points of one measurement: fields by time (ns since 1970) and tags."""
+Key = tuple[int, Tags]
+"""The time (ns since 1970) and the tags of a point."""
+Points = dict[Key, dict[str, FieldValue]]
+"""Points of one measurement: fields by time and tags."""
 
+_FEW: Final = 2_000
+"""Up to so many combinations of tags, counts of pairs are added up in a loop."""
 _WEEK: Final = 7
 _SUNDAY: Final = 3
 """Weekday number of Sunday, counted from 1970-01-01, a Thursday."""
@@ -240,20 +244,43 @@ def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
     labelled = _with_release_labels(profiles)
     for dimension in dimensions:
         labelled = _renamed(labelled, dimension)
-    one_way = {d: dict(_summed(labelled, d).iter_rows()) for d in dimensions}
-    two_way = {
-        (d, e): {(v, w): count for v, w, count in _summed(labelled, d, e).iter_rows()}
+    pairs = [
+        (d, e)
         for d, e in combinations(dimensions, 2)
         if CONTAINED.get(d) != e and CONTAINED.get(e) != d
-    }
+    ]
+    two_way = dict(zip(pairs, _crossed(labelled, pairs), strict=True))
+    one_way = {d: dict(_summed(labelled, d).iter_rows()) for d in dimensions}
     parents = labelled.select(RELEASE.name, DISTRO.name).unique()
     return TableInput(
         one_way, two_way, {child: parent for child, parent in parents.iter_rows() if child != OTHER}
     )
 
 
-def _summed(profiles: pl.DataFrame, *dimensions: str) -> pl.DataFrame:
-    return profiles.group_by(dimensions).agg(pl.col("count").sum())
+def _crossed(
+    profiles: pl.DataFrame, pairs: Sequence[tuple[str, str]]
+) -> list[dict[tuple[str, str], int]]:
+    """The counts of each pair of dimensions, by their two values."""
+    if profiles.height > _FEW:
+        tables = pl.collect_all(
+            [profiles.lazy().group_by(pair).agg(pl.col("count").sum()) for pair in pairs]
+        )
+        return [{(v, w): count for v, w, count in table.iter_rows()} for table in tables]
+    # A query of polars takes longer than a loop over so few rows.
+    columns = {name: values.to_list() for name, values in profiles.to_dict().items()}
+    found = []
+    for first, second in pairs:
+        cells: Counter[tuple[str, str]] = Counter()
+        for cell, count in zip(
+            zip(columns[first], columns[second], strict=True), columns["count"], strict=True
+        ):
+            cells[cell] += count
+        found.append(dict(cells))
+    return found
+
+
+def _summed(profiles: pl.DataFrame, dimension: str) -> pl.DataFrame:
+    return profiles.group_by(dimension).agg(pl.col("count").sum())
 
 
 def _renamed(profiles: pl.DataFrame, dimension: str) -> pl.DataFrame:

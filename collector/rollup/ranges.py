@@ -15,15 +15,18 @@ import polars as pl
 from collector.rollup.store import Span
 
 _PSEUDONYMS: Final = 2**64
-_ROW_BYTES: Final = 320
-"""Memory that a raw row takes while its range is computed, grouping and copies included."""
-_UNIT_BYTES: Final = 160
-"""Memory that a node or server of the last 31 days takes while its range's windows are counted."""
+_ROW_BYTES: Final = 192
+"""Memory that a raw row takes while its range is computed, grouping and copies included: about 110
+measured (bench/large.py), and room for networks whose labels vary more."""
+_UNIT_BYTES: Final = 144
+"""Memory that a node or server of the last 31 days takes while its range's windows are counted:
+about 120 measured."""
 _SLICE_ROW_BYTES: Final = 6400
 """Memory for a raw row while its slice is read: its CSV, columns and copies, twice because both
 measurements are read at once, and what the allocator keeps of the slices before."""
-_FIXED_BYTES: Final = 64 << 20
-"""Memory that reading takes whatever the number of rows: pieces of CSV, and their parsing."""
+_FIXED_BYTES: Final = 96 << 20
+"""Memory taken whatever the number of rows: pieces of CSV, their parsing, and what the allocator
+keeps of the ranges before."""
 _LEAST_ROWS: Final = 10_000
 """Rows that are held at once whatever the limit: fewer would save nothing."""
 

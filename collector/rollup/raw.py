@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import astuple
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import astuple, dataclass
 from datetime import date, timedelta
 from typing import Final
 
 from collector.days import day_ns, day_of
-from collector.influx import Influx, InfluxError, Select, identifier, read
+from collector.influx import Influx, InfluxError, Select, Series, identifier, read, read_each
 from collector.influx.frames import read_frame
 from collector.rollup.cache import RawCount
 from collector.rollup.facts import Rows, columns
@@ -27,6 +27,7 @@ from collector.schema import (
 
 QUARANTINED: Final = f"{QUARANTINE} > 0"
 """InfluxQL condition that selects the rows in quarantine."""
+_OLDEST: Final = Select(RAW, SERVER_REPORT.name, ["first(server)"])
 
 
 def span_of(first: date, last: date) -> Span:
@@ -34,82 +35,92 @@ def span_of(first: date, last: date) -> Span:
     return Span(day_ns(first), day_ns(last + timedelta(days=1)))
 
 
-async def raw_counts(influx: Influx, first: date, last: date) -> dict[date, RawCount]:
-    """The number of raw rows of each day from `first` to `last`; days without rows are left out.
+@dataclass(frozen=True, slots=True)
+class RawDays:
+    """Numbers of raw rows of days; days without any are left out.
 
-    Rows in quarantine are not counted. Raises InfluxError.
+    Rows in quarantine are not in `counts`; the days that have some are in `quarantined`. `imported`
+    days have reports of an older server only: an import brings the last report of each node, so
+    that a day's numbers cannot be computed from it. `oldest` is the day of the oldest raw report,
+    before `first` too; None if there is none.
     """
-    counts, _ = await count_rows(influx, first, last)
-    return counts
+
+    counts: Mapping[date, RawCount]
+    quarantined: Set[date]
+    imported: Set[date]
+    oldest: date | None
 
 
-async def count_rows(
-    influx: Influx, first: date, last: date
-) -> tuple[dict[date, RawCount], set[date]]:
-    """The raw counts of days, and those of the days that have rows in quarantine.
-
-    Raises InfluxError.
-    """
-    reports, nodes, *out = await asyncio.gather(
-        _counts(influx, SERVER_REPORT, "server", first, last),
-        _counts(influx, NODE_REPORT, "node", first, last),
-        _counts(influx, SERVER_REPORT, QUARANTINE, first, last, where=QUARANTINED),
-        _counts(influx, NODE_REPORT, QUARANTINE, first, last, where=QUARANTINED),
+async def read_days(influx: Influx, first: date, last: date) -> RawDays:
+    """Count the raw rows of each day from `first` to `last`. Raises InfluxError."""
+    servers, nodes = await asyncio.gather(
+        read_each(
+            influx,
+            [
+                _counting(SERVER_REPORT, "server", first, last),
+                _counting(SERVER_REPORT, QUARANTINE, first, last, where=QUARANTINED),
+                _counting(SERVER_REPORT, "imported", first, last),
+                _OLDEST,
+            ],
+        ),
+        read_each(
+            influx,
+            [
+                _counting(NODE_REPORT, "node", first, last),
+                _counting(NODE_REPORT, QUARANTINE, first, last, where=QUARANTINED),
+            ],
+        ),
     )
+    reports, out, imported = (_by_day(series) for series in servers[:3])
+    node_reports, nodes_out = (_by_day(series) for series in nodes)
     found = {
         day: RawCount(
-            *(
-                rows.get(day, 0) - gone.get(day, 0)
-                for rows, gone in zip((reports, nodes), out, strict=True)
-            )
+            reports.get(day, 0) - out.get(day, 0),
+            node_reports.get(day, 0) - nodes_out.get(day, 0),
         )
-        for day in reports.keys() | nodes
+        for day in reports.keys() | node_reports
     }
     counts = {day: count for day, count in found.items() if count != RawCount()}
-    return counts, {day for gone in out for day in gone}
+    return RawDays(
+        counts,
+        out.keys() | nodes_out,
+        {day for day, count in counts.items() if 0 < count.reports == imported.get(day)},
+        first_day(servers[3]),
+    )
 
 
-async def imported_days(influx: Influx, counts: Mapping[date, RawCount]) -> set[date]:
-    """The days of `counts` whose reports were all imported from an older server.
-
-    An import brings only the last report of each node, so that a day's numbers cannot be computed
-    from it. Raises InfluxError.
-    """
-    if not counts:
-        return set()
-    imported = await imported_reports(influx, min(counts), max(counts))
-    return {day for day, count in counts.items() if 0 < count.reports == imported.get(day)}
+async def oldest_day(influx: Influx) -> date | None:
+    """The day of the oldest raw report; None if there is none. Raises InfluxError."""
+    return first_day(await read(influx, _OLDEST))
 
 
-async def imported_reports(influx: Influx, first: date, last: date) -> dict[date, int]:
-    """The number of imported reports of each day that has any. Raises InfluxError."""
-    return await _counts(influx, SERVER_REPORT, "imported", first, last)
+def first_day(found: Sequence[Series]) -> date | None:
+    """The day of the first row of a result; None if it has none."""
+    return day_of(found[0].values[0][0]) if found else None
 
 
-async def _counts(
-    influx: Influx,
-    measurement: Measurement,
-    field: str,
-    first: date,
-    last: date,
-    *,
-    where: str = "",
-) -> dict[date, int]:
+def _counting(
+    measurement: Measurement, field: str, first: date, last: date, *, where: str = ""
+) -> Select:
+    """The number of rows of each day that have a field."""
     condition = f" AND {where}" if where else ""
-    select = Select(
+    return Select(
         RAW,
         measurement.name,
         [f"count({identifier(field)})"],
         span_of(first, last).where() + condition,
         "GROUP BY time(1d) fill(none)",
     )
-    found = await read(influx, select)
+
+
+def _by_day(found: Sequence[Series]) -> dict[date, int]:
     return {day_of(time): count for series in found for time, count in series.values if count}
 
 
 async def opted_out_reports(influx: Influx, day: date) -> int:
     """The number of reports of a day that were dropped for an opt-out. Raises InfluxError."""
-    return (await _counts(influx, OPTED_OUT_REPORT, "reports", day, day)).get(day, 0)
+    found = await read(influx, _counting(OPTED_OUT_REPORT, "reports", day, day))
+    return _by_day(found).get(day, 0)
 
 
 async def read_rows(
@@ -145,7 +156,8 @@ async def _read_rows(
 ) -> None:
     # Few days have such rows, and an additional column slows down every read.
     if marked is None:
-        marked = bool(await _counts(influx, measurement, QUARANTINE, day, day, where=QUARANTINED))
+        some = _counting(measurement, QUARANTINE, day, day, where=QUARANTINED)
+        marked = bool(_by_day(await read(influx, some)))
     names = [*columns(measurement), *([QUARANTINE] if marked else [])]
     for span, count in await _slices(influx, measurement, day, rows.plan, least):
         select = Select.rows(measurement, names, span.where())

@@ -18,15 +18,15 @@ from collector.rollup.inputs import (
     StoredDay,
     add_erased,
     complete_days,
+    days_of,
     first_complete_day,
     hours_over,
     is_final,
-    stored_days,
 )
 from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
-from collector.rollup.raw import imported_days, raw_counts, span_of
-from collector.rollup.store import stored_points
-from collector.schema import HOURLY_USAGE
+from collector.rollup.raw import read_days, span_of
+from collector.rollup.store import stored_points_each
+from collector.schema import DAILY_USAGE, HOURLY_USAGE
 
 _ONE_DAY: Final = timedelta(days=1)
 _HISTORY: Final = range(1, HISTORY_DAYS + 2)
@@ -145,14 +145,18 @@ class Reconciler:
             return []
         today = now.date()
         week = span_of(first - HISTORY_DAYS * _ONE_DAY, today)
-        hourly = await stored_points(self._influx, HOURLY_USAGE, week)
-        stored = await stored_days(self._influx, first, today)
-        counts = await raw_counts(self._influx, first, today)
+        (hourly, usage), raw = await asyncio.gather(
+            stored_points_each(
+                self._influx, {HOURLY_USAGE: week, DAILY_USAGE: span_of(first, today)}
+            ),
+            read_days(self._influx, first, today),
+        )
+        stored = days_of(usage)
         snapshot = Snapshot(
-            counts=counts,
+            counts=raw.counts,
             stored=stored,
             hours=stored_hours({time: fields for (time, _), fields in hourly.items()}),
-            imported=await imported_days(self._influx, counts),
+            imported=raw.imported,
             erasing=await complete_days(self._erasures, now),
             bases=await asyncio.to_thread(lambda: {d: self._cache.basis(d) for d in stored}),
         )

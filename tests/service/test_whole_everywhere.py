@@ -109,6 +109,14 @@ async def test_day_whose_rows_are_cut_is_not_stored(behind: Behind, measurement:
     assert stored[behind.midnight - DAY, ()]["nodes"] == 2 * (NEIGHBOURS + 1)
 
 
+async def test_day_is_computed_with_eight_queries(behind: Behind) -> None:
+    await rolled(behind)
+    before = behind.proxy.met["queries"]
+    [result] = await behind.rollup.roll([behind.last_day], behind.midnight + DAY // 2, force=True)
+    assert result.reports == NEIGHBOURS + 1
+    assert behind.proxy.met["queries"] - before <= 8
+
+
 def by_ranges(behind: Behind) -> Rollup:
     """The rollup that computes each day by three ranges, and reads it in slices of a minute."""
     return replace(behind.rollup, planner=lambda *_: Plan(3, slice_rows=1))

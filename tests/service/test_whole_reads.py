@@ -21,6 +21,7 @@ from collector.influx import (
     Select,
     Written,
     read,
+    read_each,
     stream_csv,
 )
 from collector.influx.databases import ensure
@@ -105,6 +106,21 @@ async def test_query_over_a_limit_is_an_error_in_influxdbs_words(limited: Embedd
                 # Its CSV is empty, with HTTP 200.
                 with pytest.raises(CutShort, match=words):
                     await frame_of(influx, select)
+
+
+async def test_selects_in_one_request_are_whole_or_one_error(limited: EmbeddedInflux) -> None:
+    none = Select("usage_raw", "nothing", ["f"])
+    async with filled(limited) as influx:
+        few, nothing, grouped, every = await read_each(influx, [FEW, none, GROUPED, ALL])
+        assert (few, nothing) == (await read(influx, FEW), [])
+        assert grouped == await read(influx, GROUPED)
+        assert [len(series.values) for series in every] == [MANY]
+    async with filled(limited, coordinator_max_select_series="5") as influx:
+        one = Select("usage_raw", "m", ["f"], "t = 'a1' AND time < 100", counted="f")
+        assert await read_each(influx, [one, none])
+        for selects in ([one, ALL], [ALL, one], [one, ALL, one]):
+            with pytest.raises(CutShort, match="max-select-series limit exceeded"):
+                await read_each(influx, selects)
 
 
 async def test_row_limit_cuts_nothing(limited: EmbeddedInflux) -> None:

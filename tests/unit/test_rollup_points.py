@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime
 
 import pytest
@@ -228,3 +229,30 @@ def test_count_is_told_again_on_sundays_that_are_complete(
     assert all(
         fields.get("weekly") == (fields["nodes"] if weekly else None) for fields in nodes.values()
     )
+
+
+def test_tables_are_the_same_however_many_combinations_of_tags_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = random.Random(7)
+    reports = [
+        One(
+            (number,),
+            server=number,
+            asl=chance.choice((A, B, C)),
+            distro=(distro := chance.choice(("Debian", "Ubuntu"))),
+            release=f"{distro}-{chance.randrange(3)}",
+            arch=chance.choice(("x86_64", "aarch64")),
+            channel=chance.choice(("simpleusb", "voter")),
+        )
+        for number in range(300)
+    ]
+    tables = day(*reports).tables
+
+    def points() -> tuple[Points, Points, Points]:
+        return usage_points(tables, TIME, k=5, final=True, windows={})
+
+    few = points()
+    assert len(few[1]) > 100
+    monkeypatch.setattr("collector.rollup.points._FEW", 0)
+    assert points() == few
