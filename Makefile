@@ -22,7 +22,7 @@ APART = -n $(JOBS) --dist loadfile --no-loadscope-reorder -rsxfE
 SEED := $(or $(SEED),$(shell date +%s))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo pictures check test test-debian13 long chaos hostile audit lint format bench dashboards deb deb-test lock clean
+.PHONY: help setup dev demo demo-cluster pictures check test test-debian13 long chaos hostile audit lint format bench dashboards deb deb-test lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -36,6 +36,11 @@ dev: ## The same, with the tools for tests and checks
 
 demo: setup ## Show the whole product with simulated senders; Ctrl-C stops it (STORY=outage breaks it)
 	@$(BIN)/python -m tools.demo $(if $(STORY),--story $(STORY))
+
+# OPTIONS=--help lists what it can be told.
+demo-cluster: ## Show a cluster whose processes are killed while reports come in; Ctrl-C settles up
+	$(SETUP) --cluster
+	@$(BIN)/python -m tools.cluster $(OPTIONS)
 
 pictures: dev ## Take the README's pictures of a demo, with chromium; of Grafana where one is found
 	$(BIN)/python -m tools.demo.taking
@@ -100,6 +105,7 @@ lock: dev ## Renew the lock files in requirements/ from pyproject.toml
 	$(COMPILE) --group build --output-file requirements/build.txt
 	$(COMPILE) --group demo --constraints requirements/runtime.txt --output-file requirements/demo.txt
 	$(COMPILE) --group nats --constraints requirements/runtime.txt --output-file requirements/nats.txt
+	$(COMPILE) --group cluster --constraints requirements/runtime.txt --output-file requirements/cluster.txt
 	$(COMPILE) --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
 
 clean: ## Remove what these targets made, but no data

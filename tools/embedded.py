@@ -207,8 +207,10 @@ class Embedded(ABC):
 
     It runs from `start` to `terminate`, or from entry to exit of the context, and ends with the
     thread that started it. A subclass says how it is started, and which request it answers when it
-    is ready; `error` is the exception that it raises.
+    is ready; `error` is the exception that it raises. `host` is an address of loopback.
     """
+
+    host: str = HOST
 
     title: ClassVar[str]
     """Name of the program in messages."""
@@ -225,7 +227,7 @@ class Embedded(ABC):
     @property
     def url(self) -> str:
         """The URL of the HTTP API, without a trailing slash."""
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int | None:
@@ -251,12 +253,33 @@ class Embedded(ABC):
         """
         if self.running:
             return
-        self._start_process()
+        self.launch()
         try:
-            self._wait_for_answer()
+            self.wait_ready()
         except BaseException:
             self.kill()
             raise
+
+    def launch(self) -> None:
+        """Start the process, unless it runs, without waiting until it is ready."""
+        if not self.running:
+            self._start_process()
+
+    def wait_ready(self) -> None:
+        """Wait until it answers. Raises `error`."""
+        self._wait_for_answer()
+
+    def pause(self) -> None:
+        """Stop the process with SIGSTOP: its connections stay open and nobody answers."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Continue a stopped process with SIGCONT."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def terminate(self) -> None:
         """Stop it with SIGTERM and wait for its end; kill it after 20 s."""
@@ -331,7 +354,7 @@ class Embedded(ABC):
 
     def _answers(self) -> bool:
         path, status = self.ready
-        connection = http.client.HTTPConnection(HOST, self.http_port, timeout=1)
+        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=1)
         try:
             connection.request("GET", path)
             return connection.getresponse().status == status

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -89,15 +88,6 @@ class NatsServer(Embedded):
         """The longest wait until it is ready, in s: its cluster may have to elect a leader."""
         return _START_S
 
-    def launch(self) -> None:
-        """Start the process, unless it runs, without waiting until it is ready."""
-        if not self.running:
-            self._start_process()
-
-    def wait_ready(self) -> None:
-        """Wait until its JetStream is current with its cluster. Raises NatsStartError."""
-        self._wait_for_answer()
-
     def _start_process(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         config = self.directory / "nats-server.conf"
@@ -105,18 +95,6 @@ class NatsServer(Embedded):
         self._process = start_child(
             [find_server(), "--config", config], log=self.log, environment=os.environ
         )
-
-    def pause(self) -> None:
-        """Stop the process with SIGSTOP: its connections stay open and nobody answers."""
-        self._send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Continue a stopped process with SIGCONT."""
-        self._send(signal.SIGCONT)
-
-    def _send(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
 
     def wipe(self) -> None:
         """Kill it and delete its store, as when its disk is lost."""

@@ -57,6 +57,17 @@ tests of the records store."""
 JQ: tuple[Names, ...] = (("jq",), ("libjq1",), ("libonig5",))
 """Debian's packages of jq with its libraries, for the tests of the examples that use it."""
 
+HAPROXY: tuple[Names, ...] = (
+    ("haproxy",),
+    ("liblua5.3-0",),
+    ("liblua5.4-0",),
+    ("libopentracing-c-wrapper0t64", "libopentracing-c-wrapper0"),
+    ("libopentracing1",),
+    ("libjemalloc2",),
+)
+"""Debian's packages of HAProxy, with the libraries that a small Debian does not have, for the demo
+of a cluster. Debian 12's needs Lua 5.3, Debian 13's Lua 5.4."""
+
 CHROMIUM = ("chromium", "fonts-dejavu-core")
 """Debian's packages of a browser and a font, for the tests of the pages."""
 
@@ -306,8 +317,12 @@ def install(checkout: Checkout, *words: str, pip: Sequence[str | Path] = ("-m", 
 
 
 def ensure_packages(checkout: Checkout, level: str) -> None:
-    """Install the packages of a lock file, `runtime` or `dev`, unless they are up to date."""
-    locks = {"runtime": ("build", "runtime", "demo"), "dev": ("dev",)}[level]
+    """Install the packages of a level (runtime, cluster or dev) unless they are up to date."""
+    locks = {
+        "runtime": ("build", "runtime", "demo"),
+        "cluster": ("cluster",),
+        "dev": ("dev",),
+    }[level]
     files = [checkout.lock_file(lock) for lock in locks]
     if level == "runtime":
         files.append(checkout.root / "pyproject.toml")
@@ -450,6 +465,20 @@ def ensure_proxies(checkout: Checkout) -> None:
             say(f"there is no {name} for the tests of proxies, some of which are skipped: {error}")
 
 
+def ensure_haproxy(checkout: Checkout) -> None:
+    """Ensure that there is an HAProxy, on PATH or unpacked, for the demo of a cluster."""
+    if shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+        return
+    try:
+        for names in HAPROXY:
+            unpack(checkout, *names)
+    except SetupError as error:
+        raise SetupError(
+            f"{error}\n\nHAProxy is the balancer of the demo of a cluster, and Debian's package "
+            "`haproxy` could not be unpacked into .local/. Put a `haproxy` on PATH, then try again."
+        ) from error
+
+
 # Docker Compose
 
 
@@ -492,6 +521,7 @@ def main() -> int:
     """Prepare the checkout that contains this file; return 1 if that fails, else 0."""
     parser = argparse.ArgumentParser(prog="setup", description="Prepares this checkout.")
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
+    parser.add_argument("--cluster", action="store_true", help="also what `demo-cluster` needs")
     parser.add_argument("--bench", action="store_true", help="also what benchmarks need")
     options = parser.parse_args()
     checkout = Checkout(Path(__file__).resolve().parent.parent)
@@ -501,6 +531,8 @@ def main() -> int:
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)
             ensure_venv(checkout)
             ensure_packages(checkout, "runtime")
+            if options.cluster:
+                ensure_packages(checkout, "cluster")
             if options.dev:
                 ensure_packages(checkout, "dev")
             ensure_influxd(checkout)
@@ -513,6 +545,12 @@ def main() -> int:
                 ensure_faketime(checkout)
                 ensure_compose(checkout)
                 ensure_chromium()
+                try:
+                    ensure_haproxy(checkout)
+                except SetupError as error:
+                    say(f"the tests of the demo of a cluster are skipped: {error}")
+            if options.cluster:
+                ensure_haproxy(checkout)
             if options.bench:
                 ensure_wrk(checkout)
             shutil.rmtree(checkout.local / "apt", ignore_errors=True)

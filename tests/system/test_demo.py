@@ -6,11 +6,8 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,12 +16,10 @@ import urllib3
 import collector
 import tools
 from tests.busy import measured
-from tests.conftest import clean_environment
+from tests.demos import STOP_S, TOLD_S, Demo, lives, run
 
 # A fleet small enough for a busy machine; every step of the demo is taken all the same.
 SERVERS = 30
-TOLD_S = 240.0
-STOP_S = 40.0
 SAMPLE = Path(__file__).parents[1] / "cases" / "asl" / "multi-node-mixed.json"
 
 pytestmark = [
@@ -33,65 +28,10 @@ pytestmark = [
 ]
 
 
-@dataclass
-class Demo:
-    """A running demo, whose temporary files are made in `temporary`."""
-
-    process: subprocess.Popen[bytes]
-    output: Path
-    temporary: Path
-
-    def said(self) -> str:
-        return self.output.read_text()
-
-    def wait_for(self, words: str) -> str:
-        deadline = time.monotonic() + TOLD_S
-        while words not in self.said():
-            assert self.process.poll() is None, f"it ended:\n{self.said()}"
-            assert time.monotonic() < deadline, f"no {words!r} in:\n{self.said()}"
-            time.sleep(0.05)
-        return self.said()
-
-    def address(self, name: str) -> str:
-        found = re.search(rf"^  {name}\s+(\S+)", self.said(), re.MULTILINE)
-        assert found, self.said()
-        return found[1]
-
-    def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(STOP_S)
-
-    def children(self) -> list[int]:
-        """The process ids of its children, which live in sessions of their own."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for task in tasks for pid in task.read_text().split()]
-
-    def assert_nothing_is_left(self, children: list[int]) -> None:
-        assert children
-        assert not [pid for pid in children if lives(pid)]
-        assert list(self.temporary.iterdir()) == []
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def start(tmp_path: Path, *arguments: str, environment: dict[str, str] | None = None) -> Demo:
-    temporary, output = tmp_path / "tmp", tmp_path / "said"
-    temporary.mkdir()
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tools.demo", "--servers", str(SERVERS), *arguments],
-            env=clean_environment() | {"TMPDIR": str(temporary)} | (environment or {}),
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    return Demo(process, output, temporary)
+    return run(
+        tmp_path, "tools.demo", "--servers", str(SERVERS), *arguments, environment=environment
+    )
 
 
 @pytest.fixture

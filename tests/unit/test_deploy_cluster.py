@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from collector.app.roles import ROLES
 from collector.settings import Settings
 from tests.composed import CLUSTER, ONE, ROLES_OF_CLUSTER, Composed, secrets_made, sources
+from tools.cluster.members import MemberError, find_haproxy, libraries
 from tools.dashboards.asked import ROOT, Json
 from tools.nats import NatsStartError, find_server
 
@@ -127,28 +129,45 @@ def test_nats_understands_its_configuration_and_knows_the_passwords(tmp_path: Pa
     assert told.returncode == 0, told.stderr
 
 
-def test_the_balancers_have_the_addresses_that_the_collectors_trust() -> None:
+def test_the_collectors_trust_the_balancer_and_it_trusts_the_one_with_tls() -> None:
     (network,) = CLUSTER.whole["networks"]["default"]["ipam"]["config"]
-    addresses = [
+    balancer, tls = (
         service(name)["networks"]["default"]["ipv4_address"] for name in ("balancer", "caddy")
-    ]
-    for address in map(ipaddress.ip_address, addresses):
+    )
+    for address in map(ipaddress.ip_address, (balancer, tls)):
         assert address in ipaddress.ip_network(network["subnet"])
         assert address not in ipaddress.ip_network(network["ip_range"])
     for name in ROLES_OF_CLUSTER:
-        trusted = service(name)["environment"]["COLLECTOR_TRUSTED_PROXIES"]
-        assert trusted == ",".join(addresses)
+        assert service(name)["environment"]["COLLECTOR_TRUSTED_PROXIES"] == balancer
+    assert service("balancer")["environment"]["TLS_PROXY"] == tls
     # Two files at once on one machine must not claim the same addresses.
     (other,) = ONE.whole["networks"]["default"]["ipam"]["config"]
     assert other["subnet"] != network["subnet"]
     assert ONE.whole["name"] != CLUSTER.whole["name"]
 
 
-def test_the_balancers_and_prometheus_name_every_role() -> None:
-    for name in ("balancer", "caddy"):
-        environment = service(name)["environment"]
-        assert environment["RECEIVERS"] == "receiver-1:16080 receiver-2:16080"
-        assert environment["PUBLISHERS"] == "publisher:16080 standby:16080"
+def test_caddy_finds_the_balancer_by_the_name_of_the_collector() -> None:
+    """Both compose files use the same Caddyfile."""
+    for file in (ONE, CLUSTER):
+        assert "./deploy/caddy/Caddyfile" in sources(service("caddy", file))
+    assert service("balancer")["networks"]["default"]["aliases"] == ["collector"]
+    caddyfile = (ROOT / "deploy/caddy/Caddyfile").read_text(encoding="utf-8")
+    assert set(re.findall(r"reverse_proxy (collector:\d+)", caddyfile)) == {"collector:16080"}
+    assert service("caddy")["ports"] == service("caddy", ONE)["ports"]
+
+
+def balancing() -> str:
+    return (FOLDER / "haproxy.cfg").read_text(encoding="utf-8")
+
+
+def test_the_balancer_and_prometheus_name_every_role() -> None:
+    environment = service("balancer")["environment"]
+    named = set(re.findall(r'"\$\{(\w+)\}"', balancing()))
+    assert environment.keys() == named | {"TLS_PROXY"}
+    places = [environment[name] for name in sorted(named)]
+    assert sorted(places) == [
+        f"{name}:16080" for name in ("publisher", "receiver-1", "receiver-2", "standby")
+    ]
     told = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
     targets = {
         each["job_name"]: [target for one in each["static_configs"] for target in one["targets"]]
@@ -159,6 +178,34 @@ def test_the_balancers_and_prometheus_name_every_role() -> None:
     assert targets["collector"] == ["receiver-1:16081", "receiver-2:16081"]
     scraped = [target for job in targets.values() for target in job]
     assert sorted(scraped) == sorted(f"{name}:16081" for name in ROLES_OF_CLUSTER)
+
+
+def test_a_report_fits_into_the_buffer_of_the_balancer_and_is_never_sent_again_when_sent() -> None:
+    text = balancing()
+    (size,) = re.findall(r"tune\.bufsize (\d+)", text)
+    fields = Settings.model_fields
+    assert int(size) > fields["max_body"].default + fields["max_head"].default
+    assert re.findall(r"retry-on (.*)", text) == ["conn-failure 503", "conn-failure"]
+    (keep,) = re.findall(r"timeout http-keep-alive (\d+)s", text)
+    assert int(keep) < fields["read_timeout"].default
+    # HAProxy logs requests, with their senders' addresses, where a `log` line says so.
+    assert not re.search(r"(?m)^\s*(log|option httplog|option tcplog)\b", text)
+
+
+def test_haproxy_understands_its_configuration() -> None:
+    try:
+        program = find_haproxy()
+    except MemberError as missing:
+        pytest.skip(str(missing))
+    addresses = dict.fromkeys(re.findall(r'"\$\{(\w+)\}"', balancing()), "127.0.0.1:1")
+    told = subprocess.run(
+        [program, "-c", "-f", FOLDER / "haproxy.cfg"],
+        env=os.environ | addresses | {"LD_LIBRARY_PATH": libraries()},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
 
 
 def test_the_notes_name_every_file_of_the_folder_and_every_service() -> None:

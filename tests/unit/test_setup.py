@@ -127,6 +127,18 @@ def test_machine_without_proxies_and_apt_is_told_what_is_skipped(
     assert "there is no caddy" in said
 
 
+def test_demo_of_a_cluster_needs_haproxy_and_says_so(
+    checkout: setup.Checkout, programs: Path
+) -> None:
+    if Path("/usr/sbin/haproxy").exists():
+        pytest.skip("this machine has an HAProxy")
+    with pytest.raises(setup.SetupError, match="Put a `haproxy` on PATH"):
+        setup.ensure_haproxy(checkout)
+    debian(programs)
+    setup.ensure_haproxy(checkout)
+    assert (checkout.local / "haproxy").is_dir()
+
+
 def test_influxd_on_path_is_enough(checkout: setup.Checkout, programs: Path) -> None:
     program(programs / "influxd", "echo InfluxDB v1.8.10")
     setup.ensure_influxd(checkout)
@@ -252,7 +264,7 @@ def test_missing_program_is_an_error_in_words(tmp_path: Path) -> None:
 # The committed files
 
 
-@pytest.mark.parametrize("name", ["build", "runtime", "demo", "nats", "dev"])
+@pytest.mark.parametrize("name", ["build", "runtime", "demo", "nats", "cluster", "dev"])
 def test_lock_file_pins_by_hash_and_names_no_address(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert "://" not in text
