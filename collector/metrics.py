@@ -338,6 +338,12 @@ class Metrics(AmiMetrics):
             registry=registry,
         )
 
+        self.writer_erased = Counter(
+            "collector_writer_erased",
+            "Messages that were not passed on: their owner has had the report erased meanwhile.",
+            ("target",),
+            registry=registry,
+        )
         self.stream_redelivered = Counter(
             "collector_stream_redelivered",
             "Messages that JetStream delivered again, since no writer had acknowledged them.",

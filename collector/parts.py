@@ -5,15 +5,17 @@ Intakes and rollup are imported inside them, so that a command without them star
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from socket import gethostname
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collector.influx import RAW_VARIABLES, Guard, Influx, allowed
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
-from collector.state import ROLLUP_LOCK, RollingLock, SharedLock
+from collector.state import ROLLUP_LOCK, RollingLock, SharedLock, participant
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from collector.delivery import TargetsOf
     from collector.delivery.records import RecordsTarget
     from collector.intakes import Intake
+    from collector.jetstream.participants import Duties
     from collector.metrics import Metrics
     from collector.outbox import Outboxes
+    from collector.owners.elsewhere import Hops
     from collector.rollup.daily import Daily
     from collector.rollup.events import Events
     from collector.rollup.librenms import LibreNMSDays
@@ -139,6 +143,45 @@ async def targets_of(
 
     async with connection(settings, name=f"collector {settings.instance}") as to:
         yield JetStreamTargets(to, settings)
+
+
+@asynccontextmanager
+async def hops_of(whole: Settings) -> AsyncIterator[Hops]:
+    """Erasure outside of a state directory, which is in other processes and in JetStream."""
+    from collector.owners.elsewhere import NoHops
+
+    if not whole.nats_url:
+        yield NoHops()
+        return
+    from collector.jetstream.erasing import jetstream_hops
+
+    async with jetstream_hops(whole, participant(whole.state_dir)) as hops:
+        yield hops
+
+
+@asynccontextmanager
+async def participation(
+    whole: Settings, file: str, role: str, duties: Duties
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
+    """A loop that carries out the orders of other processes by `duties`; none without NATS.
+
+    `file` holds the id of this participant of the state directory.
+    """
+    if not whole.nats_url:
+        yield _rest
+        return
+    from collector.jetstream.board import Board
+    from collector.jetstream.connection import connection
+    from collector.jetstream.participants import Participation
+    from collector.orders import Participant
+
+    async with connection(whole, name=f"collector {role} orders {whole.instance}") as to:
+        me = Participant(f"{role}-{participant(whole.state_dir, file)}", role, gethostname())
+        yield Participation(Board(to, whole), me, duties).run
+
+
+async def _rest() -> None:
+    await asyncio.Event().wait()
 
 
 def outboxes_of(whole: Settings) -> Outboxes:

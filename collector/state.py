@@ -26,6 +26,10 @@ RECEIVER_LOCK: Final = "lock"
 """File that is locked by the process that takes reports into a state directory."""
 PUBLISHER_LOCK: Final = "publish.lock"
 """File that is locked by the process that rolls up days with a state directory."""
+PARTICIPANT: Final = "participant"
+"""File with the id under which the process that owns the outboxes carries out orders."""
+PUBLISHER_PARTICIPANT: Final = "participant-publish"
+"""The same of the process that rolls up days."""
 _POLL_S: Final = 0.05
 _VERSION_FILE: Final = "version"
 _FINGERPRINT: Final = "pseudonym.fingerprint"
@@ -252,6 +256,23 @@ def _write_version(directory: Path) -> None:
     if _version(directory) == VERSION and (directory / _VERSION_FILE).exists():
         return
     _write(directory / _VERSION_FILE, str(VERSION))
+
+
+def participant(directory: Path, file: str = PARTICIPANT) -> str:
+    """Return the id of a participant of a state directory: six hexadecimal digits.
+
+    The first call makes them up. Raises StateError.
+    """
+    path = directory / file
+    try:
+        if path.exists():
+            return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path}: cannot be read: {error}") from error
+    prepare(directory)
+    name = secrets.token_hex(3)
+    _write(path, name)
+    return name
 
 
 def is_about_directory(path: Path) -> bool:

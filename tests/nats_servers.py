@@ -11,9 +11,11 @@ import pytest
 from nats.errors import NoRespondersError
 from nats.js.errors import ServiceUnavailableError
 
+from collector.jetstream.board import Board
 from collector.jetstream.connection import Connection, NatsUnavailable
 from collector.jetstream.message import decode
 from collector.jetstream.publishing import Message, Publisher
+from collector.jetstream.sealing import Keys
 from collector.jetstream.stream import ensure
 from collector.outbox import Entry
 from collector.settings import Settings
@@ -65,16 +67,17 @@ async def published(publisher: Publisher, messages: list[Message]) -> None:
     await answered(lambda: publisher.publish(messages))
 
 
-async def entries_in(to: Connection, stream: str) -> list[Entry]:
+async def entries_in(to: Connection, settings: Settings) -> list[Entry]:
     """Return the entries that a stream holds, in order."""
 
     async def entries() -> list[Entry]:
-        jetstream = await to.jetstream()
+        jetstream, stream = await to.jetstream(), settings.nats_stream
+        keys = Keys(Board(to, settings))
         state = (await jetstream.stream_info(stream)).state
         if not state.messages:
             return []
         return [
-            decode((await jetstream.get_msg(stream, seq)).data or b"")
+            decode(await keys.opened((await jetstream.get_msg(stream, seq)).data or b""))
             for seq in range(state.first_seq, state.last_seq + 1)
         ]
 

@@ -183,6 +183,7 @@ async def running(
             daily_of(settings, published),
             whose,
             signals,
+            role.name,
         )
         parts = [await stack.enter_async_context(part.open(base)) for part in role.parts]
         await stack.enter_async_context(supervisor.loop("signals", signals.run))

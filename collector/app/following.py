@@ -1,19 +1,21 @@
 """The part that does for a publisher what a receiver in the same process would do.
 
-It keeps the node list up to date, and deletes the rollup's cached facts of days on which a receiver
-has erased reports.
+It keeps the node list up to date, carries out orders of other processes, and deletes the rollup's
+cached facts of days on which a receiver has erased reports.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from collector.app.part import Base, OpenPart, Part
 from collector.nodelist import NodeList
-from collector.owners.notices import Notices, follow
+from collector.orders import PUBLISHER
+from collector.owners.notices import Facts, Follower, Notices
+from collector.parts import participation
+from collector.state import PUBLISHER_PARTICIPANT
 
 
 @asynccontextmanager
@@ -22,10 +24,14 @@ async def following(base: Base) -> AsyncIterator[OpenPart]:
     settings, loop = base.settings, base.supervisor.loop
     nodelist = NodeList(settings.nodelist_url, directory=base.whole.state_dir, metrics=base.metrics)
     notices = Notices(base.influx, keep_seconds=settings.retention_raw)
-    async with (
-        loop("nodelist", nodelist.run, vital=False),
-        loop("erasures", partial(follow, notices, base.daily, base.turns.lock), vital=False),
-    ):
+    follower = Follower(notices, Facts(base.daily, base.turns.lock))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(loop("nodelist", nodelist.run, vital=False))
+        await stack.enter_async_context(loop("erasures", follower.run, vital=False))
+        orders = await stack.enter_async_context(
+            participation(base.whole, PUBLISHER_PARTICIPANT, PUBLISHER, follower)
+        )
+        await stack.enter_async_context(loop("orders", orders, vital=False))
         yield OpenPart()
 
 

@@ -42,6 +42,7 @@ class Base:
     daily: Daily
     turns: Turns
     signals: Signals
+    role: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,14 +27,14 @@ from collector.owners.operations import owner_operations
 from collector.owners.routes import MyData
 from collector.owners.services import OwnerServices, Parts
 from collector.owners.texts import Terms
-from collector.parts import made_by, outboxes_of, retention, targets_of
+from collector.parts import hops_of, made_by, outboxes_of, participation, retention, targets_of
 from collector.privacy import Pseudonymiser
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
 from collector.record_api.operations import record_operations
 from collector.record_keeping import Records
 from collector.retention import prepare
 from collector.settings import Settings
-from collector.state import locked, pseudonym_key
+from collector.state import PARTICIPANT, locked, pseudonym_key
 from collector.supervisor import Supervisor
 from collector.upgrade import migrate_outbox, migrate_outboxes
 from collector.worker import abandoned
@@ -98,6 +98,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
                 metrics,
                 Locks(in_hand, base.turns.lock),
                 records,
+                await stack.enter_async_context(hops_of(whole)),
             ),
             choices=memory.choices.all(),
             layouts=layouts(base.intakes),
@@ -107,6 +108,10 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
         await owners.open()
         await stack.enter_async_context(supervisor.loop("my-data", owners.run))
         if worker.first:
+            orders = await stack.enter_async_context(
+                participation(whole, PARTICIPANT, base.role, owners.duties)
+            )
+            await stack.enter_async_context(supervisor.loop("orders", orders, vital=False))
             expiry = Expiry(
                 whole.state_dir,
                 metrics,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,19 +16,24 @@ from collector.app import listener_of, metrics_page, spare_collections
 from collector.delivery import Deliveries, Targets
 from collector.delivery.writing import Writing
 from collector.health import private_site
+from collector.jetstream.board import Board
 from collector.jetstream.connection import Connection, NatsUnavailable, connection
 from collector.jetstream.pulling import Puller
 from collector.jetstream.stream import ensure, look
 from collector.listen import listening
+from collector.memory import Choice
 from collector.metrics import Metrics
+from collector.orders import Cleared, ErasureOrder
 from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start, read_at_start
 from collector.outbox.delivering import DeliveryLock
-from collector.parts import influx_of, made_by, retention
+from collector.owners.clearing import Clearing
+from collector.parts import influx_of, made_by, outboxes_of, participation, retention
+from collector.privacy import ServerPseudonym
 from collector.record_keeping import Records
 from collector.retention import prepare
 from collector.setting_types import Address
 from collector.settings import Settings
-from collector.state import locked
+from collector.state import PARTICIPANT, locked
 from collector.supervisor import Supervisor
 from collector.systemd import Notifier
 
@@ -55,6 +60,34 @@ class WriterHealth:
         """The reason why messages stay in the stream, or None."""
         stopped = [f"{one.name}: {one.obstacle}" for one in self._loops if one.obstacle]
         return "; ".join(stopped) or None
+
+
+class WriterDuties:
+    """Carries out orders of owners in a writer, which has dead letters only; see `Duties`."""
+
+    def __init__(self, clearing: Clearing, lock: DeliveryLock) -> None:
+        self._clearing = clearing
+        self._lock = lock
+
+    async def erase(
+        self,
+        _orders: Sequence[ErasureOrder],
+        find: Callable[[ServerPseudonym], ErasureOrder | None],
+    ) -> Mapping[ErasureOrder, Cleared]:
+        """Wait until no batch from before the orders is in hand, then delete dead letters."""
+        async with self._lock.alone():
+            pass
+        return await self._clearing.erase(find)
+
+    async def choose(self, _choices: Sequence[Choice]) -> None:
+        """Do nothing: there is no intake."""
+
+    async def notice(self) -> None:
+        """Do nothing: nothing is rolled up here."""
+
+    async def erase_again(self, *_: object) -> bool:
+        """Leave it to a receiver."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +125,8 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         delivered, _ = made_by(influx, retention(settings))
         targets = Targets(influx, partial(prepare, influx, delivered), records.target)
         wants_records = settings.telemetrics or bool(settings.records_url.get_secret_value())
-        again = Deliveries(
-            outbox,
-            targets.of(metrics, records=wants_records),
-            metrics,
-            DeliveryLock(settings.state_dir),
-        )
+        in_hand = DeliveryLock(settings.state_dir)
+        again = Deliveries(outbox, targets.of(metrics, records=wants_records), metrics, in_hand)
         for one in again:
             loop = supervisor.loop(one.name, one.run, stop=again.stop)
             await stack.enter_async_context(loop)
@@ -105,9 +134,26 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
             connection(settings, name=f"collector write {settings.instance}")
         )
         loops = [
-            Writing(Puller(to, settings.nats_stream, queue), target, outbox, metrics, queue)
+            Writing(
+                Puller(to, settings.nats_stream, queue),
+                target,
+                outbox,
+                Board(to, settings),
+                in_hand,
+                metrics,
+                queue=queue,
+            )
             for queue, target in targets.of(metrics, records=wants_records).items()
         ]
+        outboxes = outboxes_of(settings)
+        # Remains of rows that an earlier run deleted.
+        await asyncio.to_thread(outboxes.scrub)
+        orders = await stack.enter_async_context(
+            participation(
+                settings, PARTICIPANT, "write", WriterDuties(Clearing(outboxes, in_hand), in_hand)
+            )
+        )
+        await stack.enter_async_context(supervisor.loop("orders", orders, vital=False))
         watch = partial(_watch, to, settings, metrics)
         await stack.enter_async_context(supervisor.loop("stream", watch, vital=False))
         for writer in loops:

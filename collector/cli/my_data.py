@@ -198,10 +198,11 @@ async def _do(configured: Settings, memory: Memory) -> None:
     from collector.influx import InfluxError
     from collector.intakes import layouts
     from collector.metrics import Metrics
+    from collector.orders import OrdersUnavailable
     from collector.outbox.delivering import DeliveryLock
     from collector.owners.erasure import Locks
     from collector.owners.services import OwnerServices, Parts
-    from collector.parts import daily_of, influx_of, outboxes_of, rollup_lock
+    from collector.parts import daily_of, hops_of, influx_of, outboxes_of, rollup_lock
     from collector.privacy import Pseudonymiser
     from collector.record_keeping import Records
     from collector.state import pseudonym_key
@@ -219,6 +220,7 @@ async def _do(configured: Settings, memory: Memory) -> None:
             Metrics(),
             Locks(DeliveryLock(configured.state_dir), rolling),
             records,
+            await stack.enter_async_context(hops_of(configured)),
         )
         owners = OwnerServices(
             configured,
@@ -230,7 +232,7 @@ async def _do(configured: Settings, memory: Memory) -> None:
         await owners.open()
         if await owners.erasures.once():
             # If sharing fails, the next start of the collector repeats it.
-            with suppress(InfluxError):
+            with suppress(InfluxError, OrdersUnavailable):
                 await owners.sync.publish()
 
 
@@ -245,6 +247,16 @@ def _print_receipt(receipt: Receipt, action: Action) -> None:
         f"in the outbox: {receipt.waiting} that waited, {receipt.copies} copies,"
         f" {receipt.dead_letters} dead letters"
     )
+    if receipt.elsewhere is not None:
+        say(f"in the stream: {receipt.elsewhere.stream}")
+        for name, one in receipt.elsewhere.cleared.items():
+            say(
+                f"at {name}: {one.waiting} that waited, {one.copies} copies,"
+                f" {one.dead_letters} dead letters"
+            )
+        say(f"carried out by: {', '.join(receipt.elsewhere.carried_out) or 'no other process'}")
+        for name, at in receipt.elsewhere.not_yet.items():
+            say(f"not yet by {name}, last heard of at {at}: it does so when it is back")
     if receipt.final_days:
         say(f"final days, which stay as published: {', '.join(receipt.final_days)}")
     if action is Action.OPT_OUT:

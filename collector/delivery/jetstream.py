@@ -11,10 +11,13 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from collector.delivery.target import Blocked, Dead, Target
+from collector.jetstream.board import Board
 from collector.jetstream.connection import Connection, NatsUnavailable
 from collector.jetstream.message import HEAD_MOST, NotAnEntry, encode, parts
 from collector.jetstream.naming import message_id, subject
+from collector.jetstream.orders import Book
 from collector.jetstream.publishing import Message, NotStored, Publisher
+from collector.jetstream.sealing import Key, Keys, seal
 from collector.jetstream.stream import ensure
 from collector.metrics import Metrics
 from collector.outbox import Pending, Queue
@@ -26,9 +29,12 @@ _LEAST_PAYLOAD: Final = 64 << 10
 
 
 class _Packed(NamedTuple):
-    """Messages to be published, entries that can't be, and the number of the last entry."""
+    """Messages to be published, entries that can't be, and the number of the last entry.
 
-    messages: list[Message]
+    Each message has the entry beside it of which it is the whole or a part.
+    """
+
+    messages: list[tuple[Pending, Message]]
     dead: list[Dead]
     last_id: int
 
@@ -37,8 +43,9 @@ class JetStreamTarget:
     """Stores the entries of a queue in the stream, each in a message of its own.
 
     An entry is stored once the stream has acknowledged all its messages. One that is sent again
-    after a missing acknowledgement has the same id; one that is replayed has another, so that the
-    stream takes it though it had it a moment ago.
+    after a missing acknowledgement has the same id, if it is sealed with the same key; one that is
+    replayed has another, so that the stream takes it though it had it a moment ago. Reports that an
+    order erases are not sent.
     """
 
     def __init__(
@@ -49,6 +56,9 @@ class JetStreamTarget:
         self._metrics = metrics
         self._queue = queue
         self._publisher = Publisher(connection, settings.nats_stream)
+        board = Board(connection, settings)
+        self._book = Book(board)
+        self._keys = Keys(board)
         self._prepared = False
         self._most_bytes = _LEAST_PAYLOAD - HEAD_MOST
         self._stored_id = 0
@@ -89,7 +99,7 @@ class JetStreamTarget:
                 except (NotAnEntry, ValueError) as error:
                     packed.dead.append(Dead(entry, part.lines, str(error)))
                 else:
-                    packed.messages.append(message)
+                    packed.messages.append((entry, message))
         return packed
 
     def _too_large(self) -> str:
@@ -104,8 +114,9 @@ class JetStreamTarget:
         Raises Blocked.
         """
         begun = time.perf_counter()
+        messages, key = await self._to_send(packed)
         try:
-            await self._publisher.publish(packed.messages)
+            await self._publisher.publish(await asyncio.to_thread(_sealed, messages, key))
         except NotStored as error:
             reason = "full" if error.full else "denied"
             self._count(reason, begun)
@@ -116,13 +127,40 @@ class JetStreamTarget:
             # The stream may be gone, and whether the connection serves is seen by asking for it.
             self._prepared = False
             raise Blocked("unavailable", str(error)) from error
+        if not self._keys.counts():
+            self._count("unavailable", begun)
+            raise Blocked("unavailable", "JetStream answered too late for its answer to count")
         self._count("written", begun)
         self._stored_id = max(self._stored_id, packed.last_id)
-        return packed.dead
+        return [dead for dead in packed.dead if not self._is_erased(dead.entry)]
+
+    async def _to_send(self, packed: _Packed) -> tuple[list[Message], Key]:
+        """Return the messages that no order erases, and the key to seal them with.
+
+        Raises Blocked.
+        """
+        try:
+            await self._book.refresh()
+            key = await self._keys.newest()
+        except NatsUnavailable as error:
+            self._prepared = False
+            raise Blocked("unavailable", str(error), sent=False) from error
+        kept = [message for entry, message in packed.messages if not self._is_erased(entry)]
+        if erased := len(packed.messages) - len(kept):
+            self._metrics.writer_erased.labels(self._queue).inc(erased)
+        return kept, key
+
+    def _is_erased(self, entry: Pending) -> bool:
+        return self._book.erased(entry.server, entry.received_ns)
 
     def _count(self, outcome: str, begun: float) -> None:
         self._metrics.writer_seconds.labels(self._queue).observe(time.perf_counter() - begun)
         self._metrics.writer_requests.labels(self._queue, outcome).inc()
+
+
+def _sealed(messages: Sequence[Message], key: Key) -> list[Message]:
+    """Seal messages. An id names the key, so that what is sent again under another is stored."""
+    return [Message(to, f"{id_}.{key.number}", seal(key, body)) for to, id_, body in messages]
 
 
 class JetStreamTargets:

@@ -16,12 +16,17 @@ import structlog
 from collector.backoff import backoff
 from collector.delivery.progress import Progress, without_pseudonyms
 from collector.delivery.target import Blocked, Dead, Packed, Target
+from collector.jetstream.board import Board
 from collector.jetstream.connection import NatsUnavailable
 from collector.jetstream.message import NotAnEntry, decode
+from collector.jetstream.orders import Book, LateReport, tell_late
 from collector.jetstream.pulling import Delivered, Puller
+from collector.jetstream.sealing import Keys
 from collector.jetstream.stream import ACK_WAIT_S
 from collector.metrics import Metrics
 from collector.outbox import DeadLetter, Outbox, OutboxFile, OutboxUnavailable, Pending, Queue
+from collector.outbox.delivering import DeliveryLock
+from collector.privacy import ServerPseudonym
 
 log = structlog.get_logger("collector.delivery")
 
@@ -40,7 +45,8 @@ class Writing(Generic[Packed]):
 
     A message is acknowledged after the target has stored it and its refused lines are durable in
     `outbox` as dead letters. Without an acknowledgement it is delivered again, here or to another
-    process; the target stores an equal entry once.
+    process; the target stores an equal entry once. Entries that an order erases are dropped. `lock`
+    is held from the look at the orders to the acknowledgement.
     """
 
     def __init__(
@@ -48,10 +54,17 @@ class Writing(Generic[Packed]):
         puller: Puller,
         target: Target[Packed],
         outbox: Outbox,
+        board: Board,
+        lock: DeliveryLock,
         metrics: Metrics,
+        *,
         queue: Queue,
     ) -> None:
         self.name = f"write-{queue}"
+        self._board = board
+        self._book = Book(board)
+        self._keys = Keys(board)
+        self._lock = lock
         self._puller = puller
         self._target = target
         self._outbox = outbox
@@ -122,14 +135,27 @@ class Writing(Generic[Packed]):
         return messages
 
     async def _store(self, batch: Sequence[Delivered]) -> None:
-        """Store a batch and acknowledge it. Raises Blocked, NatsUnavailable, OutboxUnavailable."""
+        """Store a batch and acknowledge it.
+
+        Raises Blocked, NatsUnavailable, OutboxUnavailable, OSError.
+        """
+        async with self._lock.delivering():
+            await self._store_in_turn(batch)
+
+    async def _store_in_turn(self, batch: Sequence[Delivered]) -> None:
         entries: list[Pending] = []
         letters: list[DeadLetter] = []
+        await self._book.refresh()
         for message in batch:
             try:
-                entries.append(Pending(len(entries) + 1, *decode(message.data)))
+                entry = decode(await self._keys.opened(message.data))
             except NotAnEntry as error:
                 letters.append(_letter_of(message, str(error)))
+                continue
+            if self._book.erased(entry.server, entry.received_ns):
+                self._metrics.writer_erased.labels(self._queue).inc()
+            else:
+                entries.append(Pending(len(entries) + 1, *entry))
         lines = sum(entry.points for entry in entries)
         if entries:
             packed = await self._target.pack(entries)
@@ -144,12 +170,24 @@ class Writing(Generic[Packed]):
                 lines=len(letters),
                 why=without_pseudonyms(letters[0].reason),
             )
+        await self._tell_late(entries)
         await self._puller.acknowledge(batch)
         stored = set(map(id, batch))
         self._held = [message for message in self._held if id(message) not in stored]
         self._metrics.writer_lines.labels(self._queue, "dead-letter").inc(len(letters))
         self._metrics.writer_lines.labels(self._queue, "written").inc(max(0, lines - len(letters)))
         self._progress.made()
+
+    async def _tell_late(self, entries: Sequence[Pending]) -> None:
+        """Tell receivers of entries that were stored though an order had erased them meanwhile."""
+        await self._book.refresh()
+        late: dict[ServerPseudonym, int] = {}
+        for entry in entries:
+            if entry.server and self._book.erased(entry.server, entry.received_ns):
+                late[entry.server] = max(entry.received_ns, late.get(entry.server, 0))
+        for server, until in late.items():
+            await tell_late(self._board, self._keys, self._book.salt, LateReport(server, until))
+            log.warning("erased reports were stored too late: they are erased again")
 
     @asynccontextmanager
     async def _limit(self) -> AsyncIterator[None]:

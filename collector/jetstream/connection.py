@@ -14,6 +14,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from collector.orders import OrdersUnavailable
 from collector.settings import Settings
 
 log = structlog.get_logger("collector.jetstream")
@@ -29,7 +30,7 @@ FAILURES: Final = (errors.Error, OSError, asyncio.TimeoutError)
 """Exceptions by which the client library says that servers or JetStream did not do a thing."""
 
 
-class NatsUnavailable(Exception):
+class NatsUnavailable(OrdersUnavailable):
     """No server is connected, or JetStream did not answer; the text is for operators."""
 
 

@@ -13,8 +13,8 @@ from collector.privacy import ServerPseudonym
 _VERSION: Final = b"1"
 _NOBODY: Final = b"-"
 _HEAD: Final = re.compile(rb"1 (\d+) (-|[0-9a-f]+) (\d+) ([\w-]+) ([\w-]+) (\d+)")
-HEAD_MOST: Final = 512
-"""Most bytes of a message that are not its entry's lines: the head, and NATS's own headers."""
+HEAD_MOST: Final = 640
+"""Most bytes of a message that are not its entry's lines: the head, the seal, NATS's headers."""
 
 
 class NotAnEntry(ValueError):

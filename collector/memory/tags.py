@@ -105,6 +105,11 @@ class TagsTable(Table):
         ).rowcount
 
     @operation
+    def forget_server(self, database: sqlite3.Connection, server: ServerPseudonym) -> None:
+        """Delete the sightings of a server."""
+        forget_reporter(database, server)
+
+    @operation
     def forget_before(self, database: sqlite3.Connection, *, values: int, sightings: int) -> None:
         """Delete values and sightings last reported before these days."""
         database.execute("DELETE FROM tag_values WHERE day < ?", (values,))

@@ -18,8 +18,9 @@ from collector.influx import Influx, InfluxError, InfluxUnavailable, identifier,
 from collector.influx.writing import write_all
 from collector.lines import Point, Stamper, line
 from collector.memory import Action, ErasureRequest, Memory, Notice, State
-from collector.outbox import Outboxes
+from collector.orders import Elsewhere
 from collector.outbox.delivering import DeliveryLock
+from collector.owners.elsewhere import Hops
 from collector.owners.erasure_records import ErasedByDay, OutboxCounts, Plan, Receipt, most, up_to
 from collector.owners.holdings import Holdings, Place
 from collector.privacy import Pseudonymiser
@@ -34,6 +35,7 @@ _STATEMENTS: Final = 10
 """Delete statements in one request. Delivery waits for it, and each reads every shard."""
 _TRIES: Final = 3
 _RECORDS: Final = "records"
+_STREAM: Final = "stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,10 @@ class Eraser:
         self,
         influx: Influx,
         memory: Memory,
-        outboxes: Outboxes,
         holdings: Holdings,
         daily: Daily,
         locks: Locks,
+        hops: Hops,
         *,
         pseudonyms: Pseudonymiser,
         stamper: Stamper,
@@ -62,10 +64,11 @@ class Eraser:
         self._records = holdings.records
         self._influx = influx
         self._memory = memory
-        self._outboxes = outboxes
+        self._outboxes = holdings.outboxes
         self._holdings = holdings
         self._daily = daily
         self._locks = locks
+        self._hops = hops
         self._pseudonyms = pseudonyms
         self._stamper = stamper
         self._heads = {layout.head.name for layout in holdings.layouts}
@@ -84,16 +87,43 @@ class Eraser:
     async def erase(self, asked: ErasureRequest) -> Receipt:
         """Erase all data of a server, store the receipt and return it.
 
-        Raises InfluxError, StoreUnavailable, OSError: then call it again. The rollup waits
-        meanwhile. Until a repeated call succeeds it does not recompute complete days of the plan,
-        since raw reports may be missing that their stored numbers count.
+        Raises InfluxError, StoreUnavailable, OrdersUnavailable, OSError: then call it again. The
+        rollup waits while InfluxDB's reports are erased. Until a repeated call succeeds it does not
+        recompute complete days of the plan, since raw reports may be missing that their stored
+        numbers count.
         """
         asked = await self._clear_outboxes(asked)
+        # Before InfluxDB, so that nothing on its way there arrives after the deletion.
+        asked, elsewhere = await self._erase_elsewhere(asked)
         await asyncio.to_thread(self._records.erase, asked.server, until_ns=asked.until_ns)
         async with self._locks.rolling:
-            return await self._erase_stored(asked)
+            return await self._erase_stored(asked, elsewhere)
 
-    async def _erase_stored(self, asked: ErasureRequest) -> Receipt:
+    async def _erase_elsewhere(
+        self, asked: ErasureRequest
+    ) -> tuple[ErasureRequest, Elsewhere | None]:
+        if asked.action is Action.NOTICE:
+            # Another collector has given the order.
+            await self._hops.sweep(asked.server, until_ns=asked.until_ns)
+            return asked, None
+        elsewhere = await self._hops.erase(
+            asked.server,
+            self._pseudonyms.mark(asked.server),
+            until_ns=asked.until_ns,
+            asked_ns=asked.asked_ns,
+        )
+        if elsewhere is None:
+            return asked, None
+        # An earlier try may have deleted messages, and has noted how many.
+        found = OutboxCounts.read(asked.found)
+        found.counts[_STREAM] += elsewhere.stream
+        said = found.written()
+        await asyncio.to_thread(
+            self._memory.erasures.note, asked.id, until_ns=asked.until_ns, found=said
+        )
+        return replace(asked, found=said), replace(elsewhere, stream=found.counts[_STREAM])
+
+    async def _erase_stored(self, asked: ErasureRequest, elsewhere: Elsewhere | None) -> Receipt:
         """Erase the data in InfluxDB, and the rollup's cached facts in the state directory."""
         rows: Sequence[Point] = ()
         if asked.state is not State.PLANNED:
@@ -112,6 +142,7 @@ class Eraser:
             plan.days,
             plan.final_days,
             found.counts[_RECORDS],
+            elsewhere,
         )
         days = [date.fromisoformat(day) for day in plan.days]
         await asyncio.to_thread(self._daily.forget, days)

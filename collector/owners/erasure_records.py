@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from collector.orders import Elsewhere
 from collector.outbox import Held
 from collector.owners.holdings import Place
 from collector.schema import DAILY_USAGE, RECORDS, Measurement
@@ -19,7 +20,8 @@ class Receipt:
 
     `reports` and `node_reports` were in InfluxDB, `records` in the records store; `waiting` reports
     and `copies` of delivered ones in outboxes; `dead_letters` are lines. `days` (ISO) had raw
-    reports; `final_days` are those of them whose published numbers stay unchanged.
+    reports; `final_days` are those of them whose published numbers stay unchanged. `elsewhere` is
+    what was deleted from other processes and the stream, None without NATS.
     """
 
     reports: int = 0
@@ -30,16 +32,27 @@ class Receipt:
     days: tuple[str, ...] = ()
     final_days: tuple[str, ...] = ()
     records: int = 0
+    elsewhere: Elsewhere | None = None
 
     @classmethod
     def read(cls, text: str) -> Receipt:
         """Read a receipt from the JSON of `written`."""
         said: dict[str, Any] = json.loads(text)
+        elsewhere = said.pop("elsewhere", None)
+        if elsewhere is not None:
+            said["elsewhere"] = Elsewhere.read(elsewhere)
         return cls(**(said | {name: tuple(said[name]) for name in ("days", "final_days")}))
+
+    def data(self) -> dict[str, Any]:
+        """Return the receipt as an object for JSON, without `elsewhere` if that is None."""
+        said = asdict(self)
+        if self.elsewhere is None:
+            del said["elsewhere"]
+        return said
 
     def written(self) -> str:
         """Return the receipt as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.data())
 
 
 ErasedByDay = dict[str, tuple[int, int]]

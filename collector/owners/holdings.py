@@ -175,7 +175,7 @@ class Holdings:
         records: RecordHoldings,
     ) -> None:
         self._influx = influx
-        self._outboxes = outboxes
+        self.outboxes = outboxes
         self.layouts = layouts
         self.records = records
         self.searching = asyncio.Lock()
@@ -183,7 +183,7 @@ class Holdings:
     async def of(self, server: ServerPseudonym, *, until_ns: int) -> list[Report]:
         """Return all reports of a server, oldest first. Raises InfluxError, OutboxUnavailable."""
         # The outboxes first, so that a report delivered meanwhile is found twice and not missed.
-        held = await asyncio.to_thread(self._outboxes.held, server)
+        held = await asyncio.to_thread(self.outboxes.held, server)
         points = outbox_points(held.values())
         rows = await self.raw(server, until_ns=until_ns)
         return reports_of([*points, *((Place.RAW, point) for point in rows)], self.layouts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date
 from typing import Final
@@ -12,7 +12,8 @@ from typing import Final
 import structlog
 
 from collector.influx import Influx, InfluxError, NoDatabase, Select, read, rows_of
-from collector.memory import Notice
+from collector.memory import Choice, Notice
+from collector.orders import Cleared, ErasureOrder
 from collector.privacy import OwnerMark
 from collector.rollup.daily import Daily
 from collector.schema import ERASURE_NOTICE, OWNERS, Measurement
@@ -57,32 +58,62 @@ class Notices:
         self._seen |= {notice.at_ns for notice in notices}
 
 
-def forget(daily: Daily, notices: Iterable[Notice]) -> None:
-    """Delete the rollup's cached facts of the days of notices. Raises OSError."""
-    for notice in notices:
-        daily.forget([date.fromisoformat(day) for day in notice.days.split(",") if day])
+class Facts:
+    """The rollup's cached facts; `rolling` is the lock under which the rollup writes them."""
+
+    def __init__(self, daily: Daily, rolling: AbstractAsyncContextManager[None]) -> None:
+        self._daily = daily
+        self._rolling = rolling
+
+    async def forget(self, notices: Sequence[Notice]) -> None:
+        """Delete the facts of the days of notices. Raises NotHeld, OSError."""
+        async with self._rolling:
+            await asyncio.to_thread(self._forget, notices)
+
+    def _forget(self, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            self._daily.forget([date.fromisoformat(day) for day in notice.days.split(",") if day])
 
 
-async def follow(
-    notices: Notices, daily: Daily, rolling: AbstractAsyncContextManager[None]
-) -> None:
-    """Delete the cached facts of erased days each minute, in a process that erases nothing itself.
+class Follower:
+    """Deletes the cached facts of erased days, in a process that erases nothing itself."""
 
-    Runs until cancelled.
-    """
-    while True:
-        try:
-            if found := await notices.unseen():
-                # The rollup writes the files that are deleted here, so it must not run meanwhile.
-                async with rolling:
-                    await asyncio.to_thread(forget, daily, found)
-                notices.mark_seen(found)
-        except NoDatabase:
-            # No receiver has delivered anything yet.
-            pass
-        except (InfluxError, NotHeld, OSError) as error:
-            log.warning("erasures by other collectors could not be followed", why=str(error))
-        await asyncio.sleep(_EVERY_S)
+    def __init__(self, notices: Notices, facts: Facts) -> None:
+        self._notices = notices
+        self._facts = facts
+        self._alone = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Look for notices each minute, until cancelled."""
+        while True:
+            try:
+                await self.notice()
+            except (InfluxError, NotHeld, OSError) as error:
+                log.warning("erasures by other collectors could not be followed", why=str(error))
+            await asyncio.sleep(_EVERY_S)
+
+    async def notice(self) -> None:
+        """Carry out new notices. Raises InfluxError, NotHeld, OSError."""
+        async with self._alone:
+            try:
+                found = await self._notices.unseen()
+            except NoDatabase:
+                # No receiver has delivered anything yet.
+                return
+            if found:
+                await self._facts.forget(found)
+                self._notices.mark_seen(found)
+
+    async def erase(self, *_: object) -> Mapping[ErasureOrder, Cleared]:
+        """Do nothing: there is no outbox."""
+        return {}
+
+    async def choose(self, _choices: Sequence[Choice]) -> None:
+        """Do nothing: there is no intake."""
+
+    async def erase_again(self, *_: object) -> bool:
+        """Leave it to a receiver."""
+        return False
 
 
 async def points(

@@ -15,6 +15,7 @@ from collector.influx import InfluxUnavailable
 from collector.logs import place
 from collector.memory import Action, ErasureRequest, Memory, MemoryUnavailable, State
 from collector.metrics import Metrics
+from collector.orders import OrdersUnavailable
 from collector.outbox import Outboxes
 from collector.owners.choices import Choices
 from collector.owners.erasure import Eraser
@@ -150,11 +151,11 @@ class Erasures:
                 tried.add(asked.id)
                 try:
                     await self._do(asked)
-                except (InfluxUnavailable, StoreUnavailable):
+                except (InfluxUnavailable, StoreUnavailable, OrdersUnavailable):
                     raise
                 except Exception as error:  # noqa: BLE001 - an owner's; the others' go on
                     why = f"{type(error).__name__} at {place(error)}"
-        except (InfluxUnavailable, StoreUnavailable) as error:
+        except (InfluxUnavailable, StoreUnavailable, OrdersUnavailable) as error:
             # None of the others would succeed either.
             why, delayed = type(error).__name__, None
         if why is not None:

@@ -11,8 +11,12 @@ from collector.memory import Action, Choice, Memory
 from collector.metrics import Metrics
 from collector.outbox import Outboxes
 from collector.owners.choices import KNOWN_EVERYWHERE_S, Choices
+from collector.owners.clearing import Clearing
+from collector.owners.duties import ReceiverDuties
+from collector.owners.elsewhere import Hops
 from collector.owners.erasure import Eraser, Locks
 from collector.owners.holdings import Holdings, RecordHoldings
+from collector.owners.notices import Facts
 from collector.owners.requests import Erasures, Later
 from collector.owners.sync import Sync
 from collector.privacy import Pseudonymiser, ServerPseudonym
@@ -34,6 +38,7 @@ class Parts:
     metrics: Metrics
     locks: Locks
     records: RecordHoldings
+    hops: Hops
 
 
 class OwnerServices:
@@ -66,10 +71,10 @@ class OwnerServices:
         eraser = Eraser(
             parts.influx,
             parts.memory,
-            parts.outboxes,
             self.holdings,
             parts.daily,
             parts.locks,
+            parts.hops,
             pseudonyms=parts.pseudonyms,
             stamper=stamper,
         )
@@ -93,9 +98,18 @@ class OwnerServices:
             parts.memory,
             self.choices,
             self.erasures,
-            parts.daily,
-            parts.locks.rolling,
+            Facts(parts.daily, parts.locks.rolling),
+            parts.hops,
             pseudonyms=parts.pseudonyms,
+            keep_seconds=settings.retention_raw,
+        )
+
+        self.duties = ReceiverDuties(
+            Clearing(parts.outboxes, parts.locks.writing),
+            parts.memory,
+            self.choices,
+            self.erasures,
+            self.sync.wake,
             keep_seconds=settings.retention_raw,
         )
 

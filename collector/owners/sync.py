@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import structlog
@@ -19,11 +18,12 @@ from collector.influx import Influx, InfluxError
 from collector.influx.writing import write_all
 from collector.lines import line
 from collector.memory import Choice, Memory, Notice
+from collector.orders import OrdersUnavailable
 from collector.owners.choices import Choices
-from collector.owners.notices import Notices, delete_points, forget, points
+from collector.owners.elsewhere import Hops
+from collector.owners.notices import Facts, Notices, delete_points, points
 from collector.owners.requests import Erasures
 from collector.privacy import OwnerMark, Pseudonymiser
-from collector.rollup.daily import Daily
 from collector.schema import ERASURE_NOTICE, OWNER_CHOICE, OWNERS, Measurement
 from collector.sqlite.errors import StoreUnavailable
 from collector.state import NotHeld
@@ -46,8 +46,8 @@ class Sync:
         memory: Memory,
         choices: Choices,
         erasures: Erasures,
-        daily: Daily,
-        rolling: AbstractAsyncContextManager[None],
+        facts: Facts,
+        hops: Hops,
         *,
         pseudonyms: Pseudonymiser,
         keep_seconds: int,
@@ -56,8 +56,8 @@ class Sync:
         self._memory = memory
         self._choices = choices
         self._erasures = erasures
-        self._daily = daily
-        self._rolling = rolling
+        self._facts = facts
+        self._hops = hops
         self._pseudonyms = pseudonyms
         self._notices = Notices(influx, keep_seconds=keep_seconds)
         self._newly_out: set[OwnerMark] = set()
@@ -80,7 +80,7 @@ class Sync:
     async def _try_once(self) -> bool:
         try:
             await self.once()
-        except (InfluxError, StoreUnavailable, NotHeld, OSError) as error:
+        except (InfluxError, StoreUnavailable, OrdersUnavailable, NotHeld, OSError) as error:
             self._failures += 1
             # At a start the database may not be made yet, so the first failure is not logged.
             if self._failures == 2:
@@ -95,7 +95,10 @@ class Sync:
         return True
 
     async def once(self) -> None:
-        """Exchange once. Raises InfluxError, StoreUnavailable, OSError (a file is undeletable)."""
+        """Exchange once.
+
+        Raises InfluxError, StoreUnavailable, OrdersUnavailable, OSError (a file is undeletable).
+        """
         await self.publish()
         # A choice is returned as new only once, so remember its owner until erasure is requested.
         self._newly_out |= await self._read_choices()
@@ -105,9 +108,7 @@ class Sync:
         if self._newly_out or fresh:
             await self._follow(self._newly_out, fresh)
             self._newly_out.clear()
-            # The rollup writes the files that are deleted here, so it must not run meanwhile.
-            async with self._rolling:
-                await asyncio.to_thread(forget, self._daily, fresh)
+            await self._facts.forget(fresh)
         self._notices.mark_seen(fresh)
 
     async def _remember(self, notices: list[Notice]) -> None:
@@ -119,14 +120,22 @@ class Sync:
         )
 
     async def publish(self) -> None:
-        """Write new choices and notices to InfluxDB. Raises InfluxError, StoreUnavailable."""
+        """Write new choices and notices to InfluxDB, and tell the other hops of them.
+
+        Raises InfluxError, StoreUnavailable, OrdersUnavailable.
+        """
         for choice in await asyncio.to_thread(self._memory.choices.all, unsynced=True):
             fields = {"owner": choice.owner, "choice": "opt-out" if choice.out else "opt-in"}
-            await self._write(OWNER_CHOICE, fields, choice.at_ns)
+            try:
+                # One of the two may be away.
+                await self._hops.tell(choice)
+            finally:
+                await self._write(OWNER_CHOICE, fields, choice.at_ns)
             await asyncio.to_thread(self._memory.choices.keep, choice, synced=True)
         for notice in await asyncio.to_thread(self._memory.erasures.notices):
             fields = {"owner": notice.owner, "days": notice.days}
             await self._write(ERASURE_NOTICE, fields, notice.at_ns)
+            await self._hops.notice()
             await asyncio.to_thread(self._memory.erasures.remove_notice, notice)
 
     async def _write(self, measurement: Measurement, fields: Mapping[str, str], at_ns: int) -> None:

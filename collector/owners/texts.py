@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from collector.days import day_of
+from collector.orders import Elsewhere
 from collector.owners.erasure_records import Receipt
 from collector.owners.holdings import Place, Report
 from collector.privacy import NodePseudonym
@@ -256,7 +257,7 @@ def _words(value: object) -> str:
 def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
     """Build the reply with the receipt of an erasure or an opt-out."""
     held = receipt.reports + receipt.waiting + receipt.copies + receipt.dead_letters
-    held += receipt.records
+    held += receipt.records + (receipt.elsewhere.rows if receipt.elsewhere else 0)
     lines = ["OPTED OUT, AND ERASED" if opted_out else "ERASED", ""]
     if held:
         lines += [
@@ -270,11 +271,14 @@ def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
                 if receipt.records
                 else []
             ),
+            *_elsewhere(receipt.elsewhere),
             "",
             *_wrapped("Looked for again afterwards: nothing was left."),
         ]
     else:
         lines += _wrapped("Nothing was held under the identity of the report that you sent.")
+    if receipt.elsewhere is not None:
+        lines += ["", *_wrapped(_hops(receipt.elsewhere))]
     lines += ["", *_wrapped(_what_stays(terms))]
     if opted_out:
         lines += ["", *_wrapped(_OPTED_OUT)]
@@ -283,7 +287,7 @@ def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
     data = {
         "status": "erased",
         "opted_out": opted_out,
-        "erased": asdict(receipt),
+        "erased": receipt.data(),
         "not_erased": {"published_daily_counts": True, "backups_s": terms.backups or None},
     }
     return Answer(200, "\n".join(lines) + "\n", data)
@@ -298,6 +302,32 @@ _NOT_OPTED_OUT: Final = (
     "The next report that your server sends is stored again. To be left out for good, send it to"
     " .../v1/my-data/opt-out, or turn the client off."
 )
+
+
+def _elsewhere(found: Elsewhere | None) -> Iterable[str]:
+    if found is None:
+        return
+    yield f"  on their way between our servers   {found.stream:>6}"
+    for name, one in found.cleared.items():
+        rows = one.waiting + one.copies + one.dead_letters
+        yield f"  at {name:<32}{rows:>6}"
+
+
+def _hops(found: Elsewhere) -> str:
+    """Say which other processes have carried out an erasure, and which have not."""
+    done = ", ".join(found.carried_out)
+    words = f"The other processes that hold reports have deleted theirs: {done or 'none'}."
+    if found.not_yet:
+        silent = ", ".join(f"{name} (heard of at {at})" for name, at in found.not_yet.items())
+        words += (
+            f" Not yet: {silent}. Each deletes what it holds when it is back, before it passes on"
+            " any report, and no other passes on a report of yours from before now."
+        )
+    return (
+        f"{words} Files of the servers between them may hold bytes of reports that they have"
+        " deleted; these are encrypted, and the key is destroyed once all reports under it are"
+        " delivered, some minutes from now."
+    )
 
 
 def _what_stays(terms: Terms) -> str:

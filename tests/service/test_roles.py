@@ -11,7 +11,7 @@ from typing import Any
 from collector.app.roles import PUBLISH, RECEIVE, ROLES, SERVE
 from collector.intakes import INTAKES
 from collector.metrics import Metrics
-from collector.owners.notices import Notices, follow
+from collector.owners.notices import Facts, Follower, Notices
 from collector.schema import OWNERS
 from collector.settings import Settings
 from tests.command import command
@@ -183,7 +183,7 @@ async def test_a_publisher_forgets_the_facts_of_days_on_which_a_receiver_has_era
             f'erasure_notice owner="a",days="{day}" {at}\n'
             f'erasure_notice owner="b",days="{day}" {at - 2 * DAY}',
         )
-        task = asyncio.create_task(follow(notices, rollup.daily(), asyncio.Lock()))
+        task = asyncio.create_task(Follower(notices, Facts(rollup.daily(), asyncio.Lock())).run())
         await until(lambda: not facts.exists())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -182,7 +182,7 @@ class JetStreamPlace:
     async def stored(self, database: str) -> list[int]:
         return [
             int(entry.lines.rpartition(b" ")[2])
-            for entry in await entries_in(self._to, self._settings.nats_stream)
+            for entry in await entries_in(self._to, self._settings)
             if entry.target == database
         ]
 

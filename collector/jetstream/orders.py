@@ -1,0 +1,182 @@
+"""A process's view of the orders on the board, and the giving of orders."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from collector.jetstream.board import Board, Conflict, Stored
+from collector.jetstream.sealing import Keys, seal
+from collector.memory import Choice
+from collector.orders import SALT_LENGTH, ErasureOrder, Tombstones, digest_of
+from collector.privacy import OwnerMark, ServerPseudonym
+
+log = structlog.get_logger("collector.jetstream")
+
+ORDERS: Final = "do"
+"""First word of the keys of all orders."""
+_ERASURE: Final = "do.erase"
+_CHOICE: Final = "do.choice"
+_NOTICE: Final = "do.notice.last"
+_LATE: Final = "do.late"
+_SALT: Final = "salt"
+
+
+class News(NamedTuple):
+    """Orders that a process has not read before.
+
+    `has_notice` tells that InfluxDB has a notice of an erasure that is done. `late` are reports of
+    writers that stored what an order erases; see `LateReport`.
+    """
+
+    erasures: Sequence[ErasureOrder]
+    choices: Sequence[Choice]
+    has_notice: bool
+    late: Sequence[Stored]
+
+
+class LateReport(NamedTuple):
+    """A writer's statement that it stored reports of a server after an order had erased them.
+
+    It had stood still between its look at the orders and the end of a write. A receiver has to
+    erase what is received up to `until_ns` again.
+    """
+
+    server: ServerPseudonym
+    until_ns: int
+
+
+class Book:
+    """The orders as one process has read them; `upto` is the revision of the newest."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._generation = -1
+        self._tombstones = Tombstones(b"")
+        self.salt = b""
+        self.upto = 0
+
+    async def refresh(self) -> News:
+        """Read the orders given since the last call; all of them after a new connection.
+
+        Raises NatsUnavailable.
+        """
+        await self._board.opened()
+        if self._board.generation != self._generation:
+            generation = self._board.generation
+            self.salt = await salt_of(self._board)
+            self._tombstones = Tombstones(self.salt)
+            self.upto = 0
+            self._generation = generation
+        found = await self._board.after(ORDERS, self.upto)
+        news = _read(found)
+        self._tombstones.take(news.erasures)
+        if found:
+            self.upto = found[-1].revision
+        return news
+
+    def erased(self, server: ServerPseudonym | None, received_ns: int) -> bool:
+        """Return whether a report is erased by an order, so that no hop may pass it on."""
+        return self._tombstones.covers(server, received_ns)
+
+
+async def salt_of(board: Board) -> bytes:
+    """Return the key of the digests, which is made if it is missing. Raises NatsUnavailable."""
+    while True:
+        found = await board.last(_SALT)
+        if found is not None and len(found.value) == SALT_LENGTH:
+            return found.value
+        try:
+            salt = os.urandom(SALT_LENGTH)
+            await board.put(_SALT, salt, last=found.revision if found is not None else 0)
+        except Conflict:
+            # Another process has made it.
+            continue
+        return salt
+
+
+async def order_erasure(board: Board, order: ErasureOrder) -> int:
+    """Give an order, or widen the one for the same server; return its revision.
+
+    Raises NatsUnavailable.
+    """
+    key = f"{_ERASURE}.{order.digest}"
+    while True:
+        found = await board.last(key)
+        written = order.after(None if found is None else _erasure(found)).written()
+        try:
+            return await board.put(key, written, last=found.revision if found is not None else 0)
+        except Conflict:
+            continue
+
+
+async def tell_choice(board: Board, choice: Choice) -> None:
+    """Make an owner's choice known, unless a later one is. Raises NatsUnavailable."""
+    key = f"{_CHOICE}.{choice.owner}"
+    while True:
+        found = await board.last(key)
+        earlier = _choice(found) if found is not None else None
+        if earlier is not None and earlier.at_ns >= choice.at_ns:
+            return
+        said = json.dumps({"out": choice.out, "at_ns": choice.at_ns}).encode()
+        try:
+            await board.put(key, said, last=found.revision if found is not None else 0)
+        except Conflict:
+            continue
+        return
+
+
+async def tell_late(board: Board, keys: Keys, salt: bytes, report: LateReport) -> None:
+    """Tell the receivers what has to be erased again. Raises NatsUnavailable."""
+    body = f"{report.server} {report.until_ns}".encode()
+    key = f"{_LATE}.{digest_of(report.server, salt)}"
+    await board.put(key, seal(await keys.newest(), body))
+
+
+async def read_late(keys: Keys, stored: Stored) -> LateReport | None:
+    """Return what a writer told; None if it cannot be read. Raises NatsUnavailable."""
+    try:
+        server, until = (await keys.opened(stored.value)).decode().split()
+        return LateReport(ServerPseudonym(server), int(until))
+    except ValueError as error:
+        log.error("a writer's report in NATS cannot be read", why=str(error))
+        return None
+
+
+async def tell_notice(board: Board) -> None:
+    """Tell that InfluxDB has a new notice of an erasure. Raises NatsUnavailable."""
+    await board.put(_NOTICE, b"")
+
+
+def _read(found: Sequence[Stored]) -> News:
+    erasures = [one for each in found if (one := _erasure(each)) is not None]
+    choices = [choice for each in found if (choice := _choice(each)) is not None]
+    late = [each for each in found if each.key.startswith(f"{_LATE}.")]
+    return News(erasures, choices, any(each.key == _NOTICE for each in found), late)
+
+
+def _erasure(stored: Stored) -> ErasureOrder | None:
+    kind, _, digest = stored.key.rpartition(".")
+    if kind != _ERASURE:
+        return None
+    try:
+        return ErasureOrder.read(digest, stored.value)
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("an order in NATS cannot be read", key=kind, why=str(error))
+        return None
+
+
+def _choice(stored: Stored) -> Choice | None:
+    kind, _, mark = stored.key.rpartition(".")
+    if kind != _CHOICE:
+        return None
+    try:
+        said = json.loads(stored.value)
+        return Choice(OwnerMark(mark), bool(said["out"]), int(said["at_ns"]))
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("a choice in NATS cannot be read", key=kind, why=str(error))
+        return None

@@ -1,0 +1,89 @@
+"""What a receiver does on orders of other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from collector.memory import Choice, Memory, Notice
+from collector.orders import Cleared, ErasureOrder
+from collector.owners.choices import Choices
+from collector.owners.clearing import Clearing
+from collector.owners.requests import Erasures
+from collector.privacy import ServerPseudonym
+
+
+class ReceiverDuties:
+    """Carries out orders in the state directory of a receiver; see `Duties`.
+
+    Orders are remembered for `keep_seconds`, so that the recovery of a damaged outbox leaves out
+    what is erased. `noticed` is called if InfluxDB has a new notice.
+    """
+
+    def __init__(
+        self,
+        clearing: Clearing,
+        memory: Memory,
+        choices: Choices,
+        erasures: Erasures,
+        noticed: Callable[[], None],
+        *,
+        keep_seconds: int,
+    ) -> None:
+        self._clearing = clearing
+        self._memory = memory
+        self._choices = choices
+        self._erasures = erasures
+        self._noticed = noticed
+        self._keep_ns = keep_seconds * 10**9
+        self._is_first = True
+
+    async def erase(
+        self,
+        orders: Sequence[ErasureOrder],
+        find: Callable[[ServerPseudonym], ErasureOrder | None],
+    ) -> Mapping[ErasureOrder, Cleared]:
+        """Delete the rows of servers that have an order from all outboxes; return the counts.
+
+        Raises StoreUnavailable, OSError.
+        """
+        await asyncio.to_thread(
+            self._memory.erasures.remember_erased,
+            [Notice(one.mark, one.until_ns, "") for one in orders],
+            oldest_ns=time.time_ns() - self._keep_ns,
+        )
+        found: list[ServerPseudonym] = []
+
+        def noting(server: ServerPseudonym) -> ErasureOrder | None:
+            order = find(server)
+            if order is not None:
+                found.append(server)
+            return order
+
+        done = await self._clearing.erase(noting)
+        for server in found:
+            await asyncio.to_thread(self._memory.tags.forget_server, server)
+        return done
+
+    async def choose(self, choices: Sequence[Choice]) -> None:
+        """Let choices apply to the next report, and erase what was taken since an opt-out.
+
+        Raises StoreUnavailable.
+        """
+        news = [one for one in choices if await self._choices.learn(one) and one.out]
+        if not news and not self._is_first:
+            return
+        for server in await self._erasures.held():
+            if self._choices.opted_out(server):
+                await self._erasures.follow(server, until_ns=time.time_ns())
+        self._is_first = False
+
+    async def erase_again(self, server: ServerPseudonym, until_ns: int) -> bool:
+        """Request the erasure of a server's reports up to a time. Raises MemoryUnavailable."""
+        await self._erasures.follow(server, until_ns=until_ns)
+        return True
+
+    async def notice(self) -> None:
+        """Have the notices in InfluxDB read now."""
+        self._noticed()
