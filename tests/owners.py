@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -138,15 +139,17 @@ def midnight() -> int:
 
 
 def lay_past(databases: Databases) -> None:
-    """Store a report of each server on the last DAYS_BACK final days and on the open day."""
+    """Store a report of each server on the last DAYS_BACK final days and on the open day.
+
+    A server reports at the same time each day; on the open day early where that is still to come.
+    """
     Network(databases).create()
-    opens = midnight()
-    received = [
-        (opens - back * DAY + 3600 * S * 5 + number * 60 * S, body_of(number))
-        for back in range(DAYS_BACK, 0, -1)
-        for number in range(NEIGHBOURS + 1)
-    ]
-    received += [(opens + number * S, body_of(number)) for number in range(NEIGHBOURS + 1)]
+    opens, now = midnight(), time.time_ns()
+    received = []
+    for back in range(DAYS_BACK, -1, -1):
+        for number in range(NEIGHBOURS + 1):
+            at = opens - back * DAY + 3600 * S * 5 + number * 60 * S
+            received.append((at if at < now else opens + number * S, body_of(number)))
     Network(databases).lay(lines_of(received))
 
 
