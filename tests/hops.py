@@ -13,7 +13,7 @@ from collector.jetstream.publishing import Message, Publisher
 from collector.outbox import Entry
 from collector.settings import Settings
 from tests.conftest import Databases, Serve, StartServe
-from tests.nats_servers import make_queues, published
+from tests.nats_servers import make_queues, published, waiting_in
 from tests.sender import until
 from tools.nats import NatsCluster, NatsServer
 
@@ -82,13 +82,7 @@ class Hops:
 
     def waiting(self) -> int:
         """Return the number of messages that no writer has acknowledged, as one server knows it."""
-        server = self.nats.servers[0] if isinstance(self.nats, NatsCluster) else self.nats
-        while True:
-            # A busy machine's server may not answer in time.
-            for account in server.monitor("jsz?streams=true").get("account_details") or ():
-                for stream in account["stream_detail"]:
-                    if stream["name"] == STREAM:
-                        return int(stream["state"]["messages"])
+        return waiting_in(self.nats)
 
     async def written(self) -> None:
         """Wait until the stream is empty."""

@@ -82,3 +82,14 @@ async def entries_in(to: Connection, settings: Settings) -> list[Entry]:
         ]
 
     return await answered(entries)
+
+
+def waiting_in(nats: NatsServer | NatsCluster, stream: str = "usage") -> int:
+    """Return the number of messages that no writer has acknowledged, as one server knows it."""
+    server = nats.servers[0] if isinstance(nats, NatsCluster) else nats
+    while True:
+        # A busy machine's server may not answer in time.
+        for account in server.monitor("jsz?streams=true").get("account_details") or ():
+            for found in account["stream_detail"]:
+                if found["name"] == stream:
+                    return int(found["state"]["messages"])

@@ -18,6 +18,7 @@ from collector.privacy import ServerPseudonym
 from collector.schema import RAW
 from collector.settings import Settings
 from tests.conftest import InfluxServer, Serve, StartServe
+from tests.nats_servers import waiting_in
 from tests.network import lines_of
 from tests.owners import OWN, OWNER, ask, body_of, holding, uuid_of
 from tests.sender import eventually, lay_key, node_name, post, server_name
@@ -104,6 +105,7 @@ def test_after_an_erasure_no_hop_has_a_byte_of_the_pseudonym(cluster: Cluster) -
     for collector in (first, second):
         assert post(collector.url, OWN).status == 200
         assert post(collector.url, body_of(1)).status == 200
+    eventually(lambda: waiting_in(cluster.nats) == 4)
     assert second.terminate() == 0
     with OutboxFile(cluster.state("receive-2") / FILE) as outbox:
         for server, body in ((OWNER, OWN), (NEIGHBOUR, body_of(1))):
