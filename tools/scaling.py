@@ -38,13 +38,6 @@ class Stream:
     writers: int = 2
 
 
-JETSTREAM: Final[Stream | None] = None
-"""The place for the measured rates of a stream and its writers; None until they are measured.
-
-Without them the days of docs/scaling.md have no stream, and receivers deliver to InfluxDB directly.
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Rates:
     """What a report costs, and what InfluxDB stores.
@@ -279,6 +272,11 @@ def deaths_of(plant: Plant) -> tuple[Death, ...]:
         Kind.INFLUX: plant.copies,
     }
     return tuple(Death(kind, BUSY_S, _HOUR_S) for kind, number in held.items() if number > 1)
+
+
+def most_of_nats(_plant: Plant) -> tuple[Death, ...]:
+    """Two of three NATS servers are away for the busiest hour: the stream has no majority."""
+    return (Death(Kind.STREAM, BUSY_S, _HOUR_S),) * 2
 
 
 def all_of_influxdb(plant: Plant) -> tuple[Death, ...]:

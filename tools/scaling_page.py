@@ -11,23 +11,24 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from tools.contract import fill, table
 from tools.scaling import (
     DAY_S,
-    JETSTREAM,
     Death,
     Plant,
     Rates,
     Result,
+    Stream,
     all_of_influxdb,
     case,
     day_of,
     deaths_of,
     differs,
+    most_of_nats,
     simulate,
 )
 
@@ -40,6 +41,7 @@ RETENTION_DAYS: Final = 90
 KEEP_DAYS: Final = 3
 ROLLUP_EVERY_S: Final = 900
 _STEP_S: Final = 5.0
+_TWO_SERVERS: Final = ("two of three NATS servers", most_of_nats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ class Figures:
     influx_bytes_a_node: float
     rollup_s_a_million: float
     rollup_mib_at_a_million: float
+    publish_per_s: float
+    publish_cpu_us: float
+    message_bytes: float
+    write_per_s: float
+    write_cpu_us: float
 
     @property
     def influx_bytes(self) -> float:
@@ -73,6 +80,21 @@ class Figures:
             self.outbox_bytes,
         )
 
+    @property
+    def stream_rates(self) -> Rates:
+        """The same where receivers publish to a stream."""
+        return replace(self.rates, deliver_s=self.publish_cpu_us / 1e6)
+
+    def stream(self, reports: float) -> Stream:
+        """The stream of a day, with writers for its busiest second and one more."""
+        writers = math.ceil(busiest_of(reports) / self.write_per_s)
+        return Stream(self.publish_per_s, self.write_per_s, writers=writers + 1)
+
+
+def busiest_of(reports: float) -> float:
+    """Reports in the busiest second of a day."""
+    return max(day_of(reports)(second) for second in range(DAY_S))
+
 
 def read(root: Path = ROOT) -> tuple[Figures, dict[str, Any]]:
     """The figures, and what bench/scaling.json holds. Raises ValueError if one is not found."""
@@ -81,6 +103,9 @@ def read(root: Path = ROOT) -> tuple[Figures, dict[str, Any]]:
 
     def median(name: str) -> float:
         return float(statistics.median(one[name] for one in own["rounds"]))
+
+    def streamed(name: str) -> float:
+        return _streamed(own, name, "always")
 
     def found(section: str, pattern: str) -> float:
         match = re.search(pattern, sections[section])
@@ -100,12 +125,23 @@ def read(root: Path = ROOT) -> tuple[Figures, dict[str, Any]]:
         influx_bytes_a_node=found("footprint", r"(\d+) bytes a node and day"),
         rollup_s_a_million=found("rollup", r"1,000,000 \| [\d.]+ \| ([\d.]+)"),
         rollup_mib_at_a_million=found("rollup", r"1,000,000 \|(?: [\d.]+ \|){3} (\d+)"),
+        publish_per_s=streamed("publish_per_s"),
+        publish_cpu_us=streamed("publish_cpu_us"),
+        message_bytes=streamed("message_bytes"),
+        write_per_s=streamed("write_per_s"),
+        write_cpu_us=streamed("write_cpu_us"),
     ), own
+
+
+def _streamed(own: dict[str, Any], name: str, synced: str) -> float:
+    """The median of a figure of the rounds with a `sync_interval`."""
+    rounds = [one for one in own["stream"]["rounds"] if one["sync_interval"] == synced]
+    return float(statistics.median(one[name] for one in rounds))
 
 
 def plant_of(reports: float, figures: Figures) -> Plant:
     """Receivers for the busiest second and one more, data nodes so that one of each may die."""
-    busiest = max(day_of(reports)(second) for second in range(DAY_S))
+    busiest = busiest_of(reports)
     receivers = math.ceil(busiest * figures.accept_cpu_us / 1e6 / FULL)
     if reports <= SIZES[0]:
         return Plant(receivers=1, influx_nodes=1, copies=1)
@@ -118,11 +154,22 @@ def plant_of(reports: float, figures: Figures) -> Plant:
     )
 
 
-def day(reports: float, figures: Figures, fault: Callable[[Plant], Sequence[Death]]) -> Result:
-    """A day with a fault in its busiest hour."""
+def day(
+    reports: float,
+    figures: Figures,
+    fault: Callable[[Plant], Sequence[Death]],
+    *,
+    streamed: bool = False,
+) -> Result:
+    """A day with a fault in its busiest hour; `streamed`: through JetStream."""
     plant = plant_of(reports, figures)
     return simulate(
-        day_of(reports), figures.rates, plant, fault(plant), step_s=_STEP_S, stream=JETSTREAM
+        day_of(reports),
+        figures.stream_rates if streamed else figures.rates,
+        plant,
+        fault(plant),
+        step_s=_STEP_S,
+        stream=figures.stream(reports) if streamed else None,
     )
 
 
@@ -150,20 +197,31 @@ def _figures(f: Figures, own: dict[str, Any]) -> str:
         ("", "a report on its disk (Footprint)", f"{f.influx_bytes:,.0f} bytes"),
         ("publisher", "a rollup of 1 M reports (Rollup)", f"{f.rollup_s_a_million:.1f} s"),
         ("", "its memory (Rollup)", f"{f.rollup_mib_at_a_million:.0f} MiB"),
+        ("", "another one has published after a `kill -9` of the one at work", _takeover(own)),
         (
-            "JetStream, writer",
-            "`tools.scaling.JETSTREAM`",
-            "not measured yet" if JETSTREAM is None else f"{JETSTREAM.publish_per_s:,.0f}/s",
+            "receiver, to three NATS servers",
+            "publishes what waits; with `sync_interval: 2m`",
+            f"{f.publish_per_s:,.0f}/s; {_streamed(own, 'publish_per_s', '2m'):,.0f}/s",
         ),
+        ("", "processor time to publish a report", f"{f.publish_cpu_us:.0f} µs"),
+        ("", "a report in the stream", f"{f.message_bytes:,.0f} bytes"),
+        ("writer", "stores what waits in the stream", f"{f.write_per_s:,.0f}/s"),
+        ("", "processor time to store a report", f"{f.write_cpu_us:.0f} µs"),
     ]
-    note = f"\nTaken {own['made']} on {own['machine']}. Names in brackets are sections of"
-    return table(("role", "what", "measured"), rows) + note + " [performance.md](performance.md).\n"
+    loads = [one["load"] for one in own["stream"]["rounds"]] + [own["takeover"]["load"]]
+    note = (
+        f"\nTaken {own['made']} on {own['machine']}. Names in brackets are sections of"
+        " [performance.md](performance.md). Other work ran beside the last six rows: the load was"
+        f" {min(loads):.0f} to {max(loads):.0f} on these cores, so what is counted a second is less"
+        " than the programs can do.\n"
+    )
+    return table(("role", "what", "measured"), rows) + note
 
 
 def _plan(f: Figures) -> str:
     heads = ["", *(f"{size // 1_000_000} M a day" for size in SIZES)]
     plants = [plant_of(size, f) for size in SIZES]
-    busiest = [max(day_of(size)(second) for second in range(DAY_S)) for size in SIZES]
+    busiest = [busiest_of(size) for size in SIZES]
     rollup = [size / 1e6 * f.rollup_s_a_million for size in SIZES]
     rows = [
         ("reports a second, on average", *(f"{size / DAY_S:,.0f}" for size in SIZES)),
@@ -176,6 +234,7 @@ def _plan(f: Figures) -> str:
                 for size, one in zip(SIZES, plants, strict=True)
             ),
         ),
+        ("with JetStream: writers, one to spare", *(str(f.stream(size).writers) for size in SIZES)),
         ("InfluxDB's data nodes", *(str(one.influx_nodes) for one in plants)),
         ("copies of each report", *(str(one.copies) for one in plants)),
         ("raw data a day, one copy", *(_size(size * f.influx_bytes) for size in SIZES)),
@@ -198,26 +257,34 @@ def _plan(f: Figures) -> str:
 
 def _days(f: Figures) -> str:
     rows = []
-    faults = (("one of each kind", deaths_of), ("all of raw data's InfluxDB", all_of_influxdb))
-    for size, (away, fault) in itertools.product(SIZES, faults):
-        done = day(size, f, fault)
-        rows.append(
-            (
-                f"{size // 1_000_000} M",
-                away,
-                f"{done.lost:,.0f}",
-                f"{done.most_waiting_to_be_accepted:,.0f}",
-                f"{done.most_in_an_outbox:,.0f}",
-                _size(done.most_in_an_outbox * f.outbox_bytes),
-                f"{done.longest_unstored_s:,.0f} s",
+    direct = (("one of each kind", deaths_of), ("all of raw data's InfluxDB", all_of_influxdb))
+    both = [("InfluxDB", SIZES, direct), ("JetStream", SIZES[1:], (*direct, _TWO_SERVERS))]
+    for to, sizes, faults in both:
+        for size, (away, fault) in itertools.product(sizes, faults):
+            done = day(size, f, fault, streamed=to == "JetStream")
+            rows.append(
+                (
+                    f"{size // 1_000_000} M",
+                    to,
+                    away,
+                    f"{done.lost:,.0f}",
+                    f"{done.most_waiting_to_be_accepted:,.0f}",
+                    f"{done.most_in_an_outbox:,.0f}",
+                    _size(done.most_in_an_outbox * f.outbox_bytes),
+                    f"{done.most_in_the_stream:,.0f}",
+                    _size(done.most_in_the_stream * f.message_bytes),
+                    f"{done.longest_unstored_s:,.0f} s",
+                )
             )
-        )
     heads = (
         "a day of",
+        "receivers deliver to",
         "away for an hour",
         "lost",
         "most waiting for a receiver",
         "most in one outbox",
+        "its size",
+        "most in the stream",
         "its size",
         "oldest not stored",
     )
@@ -237,6 +304,12 @@ def _case(own: dict[str, Any]) -> str:
     ]
     heads = ("waiting at first", "arriving", "all stored after, measured", "simulated", "apart")
     return table(heads, rows)
+
+
+def _takeover(own: dict[str, Any]) -> str:
+    times = [one["published_s"] for one in own["takeover"]["rounds"]]
+    lease = f"lease of {own['takeover']['lease_s']} s"
+    return f"{min(times):.0f} to {max(times):.0f} s, {len(times)} times ({lease})"
 
 
 def _size(size: float) -> str:
