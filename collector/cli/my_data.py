@@ -145,6 +145,35 @@ def drop(numbers: Numbers = None, everything: All = False) -> None:
     say(f"{count} dropped")
 
 
+@commands.command(examples=["collector my-data forget receive-3fa1c2"])
+def forget(
+    name: Annotated[str, typer.Argument(help="name of the process, from `collector check`")],
+) -> None:
+    """Forget a process whose state directory is gone for good, so that no erasure names it.
+
+    Only with NATS. A process that still runs states itself again.
+    """
+    configured = load_settings()
+    if not configured.nats_url:
+        fail("COLLECTOR_NATS_URL is not set: no other process carries out orders")
+    if not asyncio.run(_forget(configured, name)):
+        fail(f"there is no {name}")
+    say(f"{name} is forgotten")
+
+
+async def _forget(configured: Settings, name: str) -> bool:
+    from collector.jetstream.board import Board
+    from collector.jetstream.connection import connection
+    from collector.jetstream.participants import forget as forgotten
+    from collector.orders import OrdersUnavailable
+
+    async with connection(configured, name="collector my-data") as to:
+        try:
+            return await forgotten(Board(to, configured), name)
+        except OrdersUnavailable as error:
+            fail(str(error))
+
+
 def _chosen(memory: Memory, numbers: list[int] | None, everything: bool) -> list[int]:
     from collector.memory import State
 

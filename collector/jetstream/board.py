@@ -36,11 +36,15 @@ class Conflict(Exception):
 
 
 class Board:
-    """The board of a network. `generation` changes when what was read before may not hold."""
+    """The board of a network, beside the stream of its `reports`.
+
+    `generation` changes when what was read before may not hold.
+    """
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection = connection
         self.name = f"{settings.nats_stream}-orders"
+        self.reports = settings.nats_stream
         self._replicas = settings.nats_replicas
         self._client: Client | None = None
         self.generation = 0
@@ -104,6 +108,16 @@ class Board:
             return
         except FAILURES as error:
             raise self._unavailable(error) from error
+
+    async def exists(self) -> bool:
+        """Return whether the board is made. Raises NatsUnavailable."""
+        try:
+            await (await self._connection.jetstream()).stream_info(self.name)
+        except NotFoundError:
+            return False
+        except FAILURES as error:
+            raise self._unavailable(error) from error
+        return True
 
     async def opened(self) -> JetStreamContext:
         """Return JetStream's interface, after making the board if it is missing.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import aiohttp
 from nats.js.api import StreamInfo
 
+from collector.jetstream.board import Board
 from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
 from collector.jetstream.naming import consumer
+from collector.jetstream.participants import behind
 from collector.jetstream.stream import Found, differences, look
 from collector.outbox.queues import Queue
 from collector.setting_types import format_duration
@@ -19,6 +22,8 @@ _PATIENCE_S: Final = 3.0
 _FULL: Final = 0.8
 """Share of a size limit from which on it is a problem."""
 _NS: Final = 10**9
+_RECENT: Final = timedelta(minutes=1)
+"""Age of an order up to which it may not be carried out yet."""
 
 
 class Told(NamedTuple):
@@ -35,6 +40,7 @@ async def examine(settings: Settings) -> list[Told]:
         async with connection(settings, name="collector check", patience_s=_PATIENCE_S) as to:
             try:
                 told += await _stream(to, settings)
+                told += await _orders(to, settings)
             except NatsUnavailable as error:
                 told.append(Told(False, f"JetStream: {error}"))
     told += await asyncio.gather(*(_monitored(settings, url) for url in settings.nats_monitor_url))
@@ -103,6 +109,22 @@ async def _stream(to: Connection, settings: Settings) -> list[Told]:
             )
         )
     return told
+
+
+async def _orders(to: Connection, settings: Settings) -> list[Told]:
+    """Check that all participants have carried out owners' orders, but those of the last minute."""
+    recent = datetime.now(UTC) - _RECENT
+    return [
+        Told(
+            False,
+            f"{one.name} on {one.host} has not carried out {one.orders} orders of owners (erasures,"
+            f" opt-outs) since {one.since:%Y-%m-%d %H:%M} UTC; last heard of at"
+            f" {one.at:%Y-%m-%d %H:%M}: start it, or, if its files are gone for good,"
+            f" `collector my-data forget {one.name}`",
+        )
+        for one in await behind(Board(to, settings))
+        if one.since < recent
+    ]
 
 
 def _state(stream: StreamInfo, name: str) -> list[Told]:

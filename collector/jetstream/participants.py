@@ -15,7 +15,7 @@ import structlog
 from collector.influx import InfluxError
 from collector.jetstream.board import Board
 from collector.jetstream.orders import ORDERS, Book, read_late
-from collector.jetstream.sealing import Keys
+from collector.jetstream.sealing import Keeper, Keys
 from collector.memory import Choice
 from collector.orders import Cleared, ErasureOrder, OrdersUnavailable, Participant, digest_of
 from collector.privacy import ServerPseudonym
@@ -99,7 +99,12 @@ class Behind(NamedTuple):
 
 
 async def behind(board: Board) -> list[Behind]:
-    """Return the participants that have not carried out all orders. Raises NatsUnavailable."""
+    """Return the participants that have not carried out all orders; makes no board.
+
+    Raises NatsUnavailable.
+    """
+    if not await board.exists():
+        return []
     seen = await participants(board)
     orders = await board.after(ORDERS, min((one.participant.upto for one in seen), default=0))
     found = []
@@ -115,6 +120,8 @@ async def forget(board: Board, name: str) -> bool:
 
     Raises NatsUnavailable.
     """
+    if not await board.exists():
+        return False
     found = await board.last(f"{_AT}.{name}")
     if found is None:
         return False
@@ -123,7 +130,7 @@ async def forget(board: Board, name: str) -> bool:
 
 
 class Participation:
-    """Carries out orders by `duties`, and states up to which one on the board."""
+    """Carries out orders by `duties`, states up to which one, and looks after the keys."""
 
     def __init__(self, board: Board, me: Participant, duties: Duties) -> None:
         self._board = board
@@ -131,7 +138,8 @@ class Participation:
         self._keys = Keys(board)
         self._me = me
         self._duties = duties
-        self._stated = 0.0
+        self._keeper = Keeper(board)
+        self._stated = -HEARTBEAT_S
         self._failed = False
 
     async def run(self) -> None:
@@ -187,10 +195,13 @@ class Participation:
         self._book = book
         kept = dict(list(cleared.items())[-_CLEARED_KEPT:])
         me = replace(self._me, upto=book.upto, cleared=kept)
-        if me != self._me or time.monotonic() - self._stated > HEARTBEAT_S:
+        is_due = time.monotonic() - self._stated > HEARTBEAT_S
+        if me != self._me or is_due:
             self._me = me
             await self._state(me)
             self._stated = time.monotonic()
+        if is_due:
+            await self._keeper.look()
 
     async def _state(self, me: Participant) -> None:
         await self._board.put(f"{_AT}.{me.name}", me.written())

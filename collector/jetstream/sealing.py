@@ -145,12 +145,11 @@ class Keeper:
 
     A sender takes a message as delivered only if it knew the keys at most VALID_S ago. So a message
     of a replaced key that arrives later than that is sent again under another, and the replaced key
-    is not needed once the messages up to there have left `stream`.
+    is not needed once the messages up to there have left the stream of reports.
     """
 
-    def __init__(self, board: Board, stream: str) -> None:
+    def __init__(self, board: Board) -> None:
         self._board = board
-        self._stream = stream
         self._since: dict[int, float] = {}
         """When each key was first seen here; of replaced ones, when they were seen replaced."""
         self._newest = 0
@@ -175,7 +174,7 @@ class Keeper:
     async def _destroy(self, keys: list[Key]) -> None:
         jetstream = await self._board.opened()
         try:
-            state = (await jetstream.stream_info(self._stream)).state
+            state = (await jetstream.stream_info(self._board.reports)).state
         except NotFoundError:
             return
         except FAILURES as error:

@@ -16,6 +16,7 @@ from collector.check import databases_of
 from collector.influx import Influx, InfluxError, Select, read
 from collector.influx.databases import retentions
 from collector.influx.diagnosis import NotSupported
+from collector.orders import OrdersUnavailable
 from collector.outbox import FILE, OutboxUnavailable, set_aside
 from collector.outbox.peek import peek
 from collector.parts import influx_of
@@ -48,8 +49,8 @@ Samples = dict[str, dict[str, float]]
 
 async def gather(settings: Settings) -> Status:
     """Read the state of the collector with these settings. It raises nothing of what it finds."""
-    (process, samples), stored, ends = await asyncio.gather(
-        _process(settings), _stored(settings), certificates(settings)
+    (process, samples), stored, ends, behind = await asyncio.gather(
+        _process(settings), _stored(settings), certificates(settings), _behind(settings)
     )
     outbox, newest = await asyncio.to_thread(_outbox, settings)
     published, *raw = stored
@@ -76,6 +77,7 @@ async def gather(settings: Settings) -> Status:
             nodes_24h=_whole(hour, "nodes_24h"),
             expected_nodes_24h=_number(hour, "expected_nodes_24h"),
             erasures_queued=_metric(samples, "collector_erasures_queued"),
+            orders_behind=behind,
             days_due=_metric(samples, "collector_rollup_days_due"),
             days_failing=_metric(samples, "collector_rollup_days_failing"),
             clock_wrong=None
@@ -86,6 +88,21 @@ async def gather(settings: Settings) -> Status:
         disk=_disk(settings),
         certificates=ends,
     )
+
+
+async def _behind(settings: Settings) -> list[str] | None:
+    """Name the processes that have not carried out all orders; None if NATS does not tell."""
+    if not settings.nats_url:
+        return None
+    from collector.jetstream.board import Board  # noqa: PLC0415 - an extra, which may be missing
+    from collector.jetstream.connection import connection  # noqa: PLC0415
+    from collector.jetstream.participants import behind  # noqa: PLC0415
+
+    async with connection(settings, name="collector status", patience_s=_PATIENCE_S) as to:
+        try:
+            return [f"{one.name} on {one.host}" for one in await behind(Board(to, settings))]
+        except OrdersUnavailable:
+            return None
 
 
 async def _process(settings: Settings) -> tuple[Process, Samples]:

@@ -25,7 +25,7 @@ Problem = tuple[str, bool, str, str, str]
 
 def examined(status: Status) -> list[Finding]:
     """A finding for each thing that a status tells, good or not."""
-    parts = (_process, _outbox, _disk, _days, _nodes, _erasures, _clock, _certificates)
+    parts = (_process, _outbox, _disk, _days, _nodes, _erasures, _orders, _clock, _certificates)
     return [
         Finding(check=check, good=good, text=text, do="" if good else do, runbook=runbook)
         for part in parts
@@ -169,6 +169,18 @@ def _erasures(status: Status) -> Iterator[Problem]:
             f"{queued} erasures wait for an operator",
             "look at them with `collector my-data queue`, then `collector my-data release` or"
             " `collector my-data drop`",
+            "ErasuresWaiting",
+        )
+
+
+def _orders(status: Status) -> Iterator[Problem]:
+    if behind := status.alerts.orders_behind:
+        yield (
+            "orders",
+            False,
+            f"owners' erasures or choices are not carried out yet by {', '.join(behind)}",
+            "look again in a minute; if it does not run, start it, or, if its files are gone for"
+            " good, `collector my-data forget NAME`",
             "ErasuresWaiting",
         )
 

@@ -67,6 +67,10 @@ class Alerts(BaseModel):
     nodes_24h: int | None = Field(None, description="distinct nodes in 24 hours")
     expected_nodes_24h: float | None = Field(None, description="usual number of them")
     erasures_queued: int | None = Field(None, description="erasures that wait for an operator")
+    orders_behind: list[str] | None = Field(
+        None,
+        description="processes with open orders of owners; null without NATS",
+    )
     days_due: int | None = Field(None, description="days that are still to be computed")
     days_failing: int | None = Field(None, description="days whose computation failed")
     clock_wrong: bool | None = Field(None, description="whether the clock cannot be right")

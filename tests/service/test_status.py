@@ -69,6 +69,7 @@ WRONG: dict[str, dict[str, dict[str, Any]]] = {
     "nodes": {"alerts": {"nodes_24h": 849}},
     "reports": {"intake": {"reports": 0}},
     "erasures": {"alerts": {"erasures_queued": 2}},
+    "orders": {"alerts": {"orders_behind": ["receive-3fa1c2 on alpha"]}},
     "clock": {"alerts": {"clock_wrong": True}},
 }
 

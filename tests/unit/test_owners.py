@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from collector.intakes.proof import Proof
 from collector.lines import Point, label, line, parse, tag_set
+from collector.orders import Cleared, Elsewhere
 from collector.owners import texts
 from collector.owners.erasure_records import Receipt
 from collector.owners.holdings import Place, Report, reports_of
@@ -111,6 +112,28 @@ def test_reports_not_proven_are_numbers_only() -> None:
     assert "secret-kernel" not in answer.words + answer.json()
 
 
+OVER_HOPS = Receipt(
+    elsewhere=Elsewhere(
+        stream=3,
+        cleared={"receive-3fa1c2": Cleared(waiting=1, copies=4)},
+        carried_out=("receive-3fa1c2", "write-0a1b2c"),
+        not_yet={"receive-99f00d": "2026-11-26T06:58:59+00:00"},
+    )
+)
+
+
+def test_receipt_names_each_process_and_what_it_erased() -> None:
+    assert Receipt.read(OVER_HOPS.written()) == OVER_HOPS
+    assert "elsewhere" not in Receipt().data()
+    words = " ".join(texts.erased(OVER_HOPS, TERMS, opted_out=False).words.split())
+    assert "on their way between our servers 3" in words
+    assert "at receive-3fa1c2 5" in words
+    assert "deleted theirs: receive-3fa1c2, write-0a1b2c." in words
+    assert "Not yet: receive-99f00d (heard of at 2026-11-26T06:58:59+00:00)" in words
+    alone = Receipt(elsewhere=Elsewhere())
+    assert "theirs: none." in " ".join(texts.erased(alone, TERMS, opted_out=True).words.split())
+
+
 def test_every_answer_fits_a_terminal() -> None:
     packages = json.dumps({f"asl3-package-{number}": f"1.{number}" for number in range(40)})
     report = Report(
@@ -121,6 +144,7 @@ def test_every_answer_fits_a_terminal() -> None:
         texts.shown([report], [report], {}, TERMS),
         texts.erased(Receipt(), TERMS, opted_out=False),
         texts.erased(Receipt(5, 9, 1, 2, 0, ("2026-11-20",)), TERMS, opted_out=True),
+        texts.erased(OVER_HOPS, TERMS, opted_out=False),
         texts.QUEUED,
         texts.DELAYED,
         texts.OPTED_IN,
