@@ -39,6 +39,7 @@ ONE_MAY_LACK: Final = {
     ("event", "remove"),
     ("my-data", "release"),
     ("my-data", "drop"),
+    ("my-data", "forget"),
     ("outbox", "recover"),
     ("outbox", "drop"),
     ("import", "asl3-usage"),
