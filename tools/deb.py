@@ -43,7 +43,7 @@ _LIBRARIES: Final = {
 """The packages of the libraries that wheels need; the C library's own parts are not listed."""
 _OF_LIBC: Final = re.compile(r"^(ld-linux.*|lib(dl|m|pthread|rt|util)\.so\.\d+)$")
 _UNITS: Final = ("collector-limits", "collector-statsd.socket", "collector@.service")
-_SHARED: Final = ("asterisk", "influxdb", "nginx", "prometheus", "telegraf")
+_SHARED: Final = ("asterisk", "cluster", "influxdb", "nginx", "prometheus", "telegraf")
 
 
 class BuildError(Exception):

@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 UNPACKED = Path(".local/influxdb/usr/bin/influxd")
 """Path of the server that `make setup` unpacks, relative to the project's root."""
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 PORTS_VARIABLE = "USAGE_PORTS_FILE"
 """Environment variable that names a file in which processes count the ports that they take."""

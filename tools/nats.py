@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from tools.embedded import HOST, Embedded, free_port, start_child
 
-_START_S: Final = 60.0
+_START_S: Final = 120.0
 
 
 class NatsStartError(RuntimeError):

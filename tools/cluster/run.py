@@ -19,20 +19,19 @@ from typing import Final
 
 import aiohttp
 from rich.console import Console
-from rich.text import Text
 
 from collector.influx import InfluxError
 from collector.privacy import Pseudonymiser
-from tools.cluster.counts import Counter, Counts, session
+from tools.cluster.counts import Counter, session
 from tools.cluster.faults import Faults
 from tools.cluster.members import MemberError
 from tools.cluster.plant import PAST_DAYS, Plant, running
+from tools.cluster.screen import Screen
 from tools.cluster.senders import Senders
 from tools.embedded import InfluxdNotFoundError, InfluxdStartError, start_child
 from tools.nats import NatsStartError
 
 _TICK_S: Final = 2.0
-_HEADS_EVERY: Final = 20
 _PATIENCE_S: Final = 600.0
 _ERRORS: Final = (
     aiohttp.ClientError,
@@ -45,10 +44,6 @@ _ERRORS: Final = (
     OSError,
 )
 """Errors of servers that do not start or do not answer; TimeoutError is one of OSError."""
-_HEADS: Final = (
-    *("time", "sent", "acknowledged", "in outboxes", "in stream", "stored"),
-    *("lost", "doubled", "days", "lease"),
-)
 
 
 class DemoError(Exception):
@@ -66,48 +61,6 @@ class Options:
     rate: float = 40.0
     lease_s: int = 10
     seed: int = 1
-
-
-class Screen:
-    """Prints lines with the time since the demo's start."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._begun = time.monotonic()
-        self._rows = 0
-
-    def say(self, words: str, style: str = "") -> None:
-        """Print a line."""
-        self._console.print(Text(f"{self._time}  {words}", style=style), soft_wrap=True)
-
-    def plain(self, words: str = "", style: str = "") -> None:
-        """Print a line without the time."""
-        self._console.print(Text(words, style=style), soft_wrap=True)
-
-    def row(self, counts: Counts) -> None:
-        """Print counts as a row of a table, whose head is repeated now and then."""
-        if self._rows % _HEADS_EVERY == 0:
-            self.plain("  ".join(_HEADS), style="bold")
-        self._rows += 1
-        told = (
-            *(counts.sent, counts.acknowledged, counts.in_outboxes, counts.in_stream),
-            *(counts.stored, counts.lost, counts.doubled, counts.days),
-        )
-        cells = [
-            self._time.rjust(len(_HEADS[0])),
-            *(
-                ("away" if number is None else f"{number:,}").rjust(len(head))
-                for number, head in zip(told, _HEADS[1:], strict=False)
-            ),
-            counts.leader or "nobody",
-        ]
-        bad = bool(counts.lost or counts.doubled)
-        self.plain("  ".join(cells), style="bold red" if bad else "")
-
-    @property
-    def _time(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self._begun), 60)
-        return f"{minutes}:{seconds:02}"
 
 
 async def demo(console: Console, options: Options) -> int:
@@ -169,13 +122,11 @@ async def _shown(screen: Screen, plant: Plant, options: Options, told: _Told) ->
                 senders.stop()
                 await sending
                 ticking.cancel()
-                arrived = await _arrived(screen, counter)
-                screen.say("today is computed once more, by a command beside a publisher")
-                rolled = await _roll_today(screen, plant, counter.begun)
+                complete = await _completed(screen, plant, counter)
                 watching.cancel()
         except* _ERRORS as group:
             raise DemoError(str(group.exceptions[0])) from group
-        return await _settled(screen, senders, counter, faults.done, complete=arrived and rolled)
+        return await _settled(screen, senders, counter, faults.done, complete=complete)
 
 
 async def _broken(faults: Faults, options: Options, told: _Told) -> None:
@@ -204,9 +155,24 @@ async def _tick(screen: Screen, counter: Counter) -> None:
         await asyncio.sleep(_TICK_S)
 
 
-async def _arrived(screen: Screen, counter: Counter) -> bool:
-    """Print the counts until nothing is under way; tell whether that was reached in time."""
+async def _completed(screen: Screen, plant: Plant, counter: Counter) -> bool:
+    """Wait until all has arrived and is published; tell whether that was reached in time.
+
+    A report without an answer may still arrive later, and today is computed again then.
+    """
     deadline = time.monotonic() + _PATIENCE_S
+    while await _arrived(screen, counter, deadline):
+        screen.say("today is computed once more, by a command beside a publisher")
+        if not await _roll_today(screen, plant, counter.begun):
+            return False
+        _, reports = await counter.published()
+        if reports == len(await counter.all_stored()):
+            return True
+    return False
+
+
+async def _arrived(screen: Screen, counter: Counter, deadline: float) -> bool:
+    """Print the counts until nothing is under way; tell whether that was reached in time."""
     while time.monotonic() < deadline:
         found = await counter.counts()
         screen.row(found)
@@ -241,8 +207,8 @@ async def _settled(
         f" stored all the same: {len(cut_off & stored):,}."
     )
     screen.plain(
-        f"Published: {days} days, {PAST_DAYS} of them from before; today counts {reports:,} reports"
-        f" of the {len(stored):,} stored."
+        f"Published: {days} of {PAST_DAYS + 1} days by now; today counts {reports:,} reports of the"
+        f" {len(stored):,} stored."
     )
     if not complete:
         screen.plain("Not all that was under way arrived in time.", style=style)
