@@ -186,6 +186,56 @@ class Tombstones:
         return received_ns <= self._until.get(digest_of(server, self._salt), 0)
 
 
+@dataclass(frozen=True, slots=True)
+class QuarantineOrder:
+    """Order to mark reports of a batch in quarantine that are not stored yet.
+
+    They are those of the servers with these digests from `start_ns` to before `until_ns`.
+    """
+
+    batch: int
+    start_ns: int
+    until_ns: int
+    digests: tuple[str, ...]
+
+    @classmethod
+    def read(cls, text: bytes) -> Self:
+        """Read an order from the JSON of `written`. Raises ValueError."""
+        said = _object(text)
+        digests = tuple(map(str, said["digests"]))
+        return cls(int(said["batch"]), int(said["start_ns"]), int(said["until_ns"]), digests)
+
+    def written(self) -> bytes:
+        """Return the order as JSON."""
+        return json.dumps(asdict(self)).encode()
+
+
+class Quarantined:
+    """The batches in quarantine that reports on their way belong to."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+        self._orders: dict[str, QuarantineOrder] = {}
+        self._of: dict[str, list[QuarantineOrder]] = {}
+
+    def take(self, orders: Mapping[str, QuarantineOrder]) -> None:
+        """Add orders by their keys, in place of earlier ones."""
+        if not orders:
+            return
+        self._orders.update(orders)
+        self._of = {}
+        for order in self._orders.values():
+            for digest in order.digests:
+                self._of.setdefault(digest, []).append(order)
+
+    def batch_of(self, server: ServerPseudonym | None, at_ns: int) -> int | None:
+        """Return the number of the batch that a server's report of a time is in, if any."""
+        if not self._of or not server:
+            return None
+        found = self._of.get(digest_of(server, self._salt), ())
+        return next((one.batch for one in found if one.start_ns <= at_ns < one.until_ns), None)
+
+
 def _object(text: bytes) -> dict[str, Any]:
     try:
         said = json.loads(text)

@@ -155,7 +155,9 @@ async def hops_of(whole: Settings) -> AsyncIterator[Hops]:
         return
     from collector.jetstream.erasing import jetstream_hops
 
-    async with jetstream_hops(whole, participant(whole.state_dir)) as hops:
+    # A machine that only commands run on has no state, and takes no part.
+    own = participant(whole.state_dir) if whole.state_dir.exists() else ""
+    async with jetstream_hops(whole, own) as hops:
         yield hops
 
 

@@ -75,9 +75,13 @@ class WriterDuties:
         find: Callable[[ServerPseudonym], ErasureOrder | None],
     ) -> Mapping[ErasureOrder, Cleared]:
         """Wait until no batch from before the orders is in hand, then delete dead letters."""
+        await self.settle()
+        return await self._clearing.erase(find)
+
+    async def settle(self) -> None:
+        """Wait until no batch is in hand that was begun before."""
         async with self._lock.alone():
             pass
-        return await self._clearing.erase(find)
 
     async def choose(self, _choices: Sequence[Choice]) -> None:
         """Do nothing: there is no intake."""

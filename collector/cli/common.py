@@ -137,6 +137,10 @@ def _expected() -> tuple[type[Exception], ...]:
     from collector.state import StateError
 
     expected: tuple[type[Exception], ...] = (StateError, StoreUnavailable, OSError)
+    if "collector.orders" in sys.modules:
+        from collector.orders import OrdersUnavailable
+
+        expected += (OrdersUnavailable,)
     # A command that has not loaded the client cannot have got one of its errors.
     if "collector.influx" in sys.modules:
         from collector.influx import InfluxError

@@ -285,13 +285,17 @@ async def _quarantine(configured: Settings, lock: RollupLock | None) -> AsyncIte
     state = configured.state_dir
     discount = migrated(state).tags.discount if path_in(state).exists() else None
     guard = lock.check if lock is not None else allowed
-    async with parts.influx_of(configured, guard=guard) as influx:
+    async with (
+        parts.influx_of(configured, guard=guard) as influx,
+        parts.hops_of(configured) as hops,
+    ):
         yield Quarantine(
             influx,
             parts.daily_of(configured, influx),
             parts.reconciler_of(configured, influx),
             retention_s=configured.retention_raw,
             discount=discount,
+            on_way=hops.quarantine if configured.nats_url else None,
         )
 
 

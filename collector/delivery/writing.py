@@ -24,9 +24,18 @@ from collector.jetstream.pulling import Delivered, Puller
 from collector.jetstream.sealing import Keys
 from collector.jetstream.stream import ACK_WAIT_S
 from collector.metrics import Metrics
-from collector.outbox import DeadLetter, Outbox, OutboxFile, OutboxUnavailable, Pending, Queue
+from collector.outbox import (
+    DeadLetter,
+    Entry,
+    Outbox,
+    OutboxFile,
+    OutboxUnavailable,
+    Pending,
+    Queue,
+)
 from collector.outbox.delivering import DeliveryLock
 from collector.privacy import ServerPseudonym
+from collector.schema import NODE_REPORT, QUARANTINE, SERVER_REPORT
 
 log = structlog.get_logger("collector.delivery")
 
@@ -36,6 +45,11 @@ _AGAIN_S: Final = 1.0
 _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 10.0
 _STOP_S: Final = 10.0
+_IN_QUARANTINE: Final = tuple(
+    f"{measurement.name}{after}".encode()
+    for measurement in (SERVER_REPORT, NODE_REPORT)
+    for after in ", "
+)
 _UNKNOWN: Final = "unknown"
 """Sender of a dead letter that is no entry."""
 
@@ -155,7 +169,7 @@ class Writing(Generic[Packed]):
             if self._book.erased(entry.server, entry.received_ns):
                 self._metrics.writer_erased.labels(self._queue).inc()
             else:
-                entries.append(Pending(len(entries) + 1, *entry))
+                entries.append(Pending(len(entries) + 1, *self._marked(entry)))
         lines = sum(entry.points for entry in entries)
         if entries:
             packed = await self._target.pack(entries)
@@ -177,6 +191,12 @@ class Writing(Generic[Packed]):
         self._metrics.writer_lines.labels(self._queue, "dead-letter").inc(len(letters))
         self._metrics.writer_lines.labels(self._queue, "written").inc(max(0, lines - len(letters)))
         self._progress.made()
+
+    def _marked(self, entry: Entry) -> Entry:
+        """Return an entry with the mark of its batch, if it is in quarantine."""
+        first = entry.lines.partition(b"\n")[0].rpartition(b" ")[2]
+        batch = self._book.batch_of(entry.server, int(first)) if first.isdigit() else None
+        return entry if batch is None else entry._replace(lines=marked(entry.lines, batch))
 
     async def _tell_late(self, entries: Sequence[Pending]) -> None:
         """Tell receivers of entries that were stored though an order had erased them meanwhile."""
@@ -257,6 +277,19 @@ def _letter_of(message: Delivered, reason: str) -> DeadLetter:
     words = message.subject.split(".")
     target = words[2] if len(words) > 2 else _UNKNOWN
     return DeadLetter(0, now, None, message.data, f"no entry: {reason}", now, target, _UNKNOWN)
+
+
+def marked(lines: bytes, batch: int) -> bytes:
+    """Return lines with the number of their batch in quarantine; other measurements stay."""
+    mark = f",{QUARANTINE}={batch}i ".encode()
+    found = []
+    for line in lines.split(b"\n"):
+        if line.startswith(_IN_QUARANTINE):
+            fields, _, stamp = line.rpartition(b" ")
+            found.append(fields + mark + stamp)
+        else:
+            found.append(line)
+    return b"\n".join(found)
 
 
 def _put(letters: Sequence[DeadLetter], file: OutboxFile) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,7 +16,13 @@ from collector.jetstream.board import Board
 from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
 from collector.jetstream.message import NotAnEntry, decode
 from collector.jetstream.naming import range_subjects
-from collector.jetstream.orders import order_erasure, salt_of, tell_choice, tell_notice
+from collector.jetstream.orders import (
+    order_erasure,
+    order_quarantine,
+    salt_of,
+    tell_choice,
+    tell_notice,
+)
 from collector.jetstream.participants import HEARTBEAT_S, Seen, participants
 from collector.memory import Choice
 from collector.orders import PUBLISHER, Cleared, Elsewhere, ErasureOrder, Participant, digest_of
@@ -102,6 +108,15 @@ class JetStreamHops:
     async def tell(self, choice: Choice) -> None:
         """Make an owner's choice known to all receivers."""
         await tell_choice(self._board, choice)
+
+    async def quarantine(
+        self, batch: int, span: tuple[int, int], servers: Sequence[ServerPseudonym]
+    ) -> None:
+        """Have reports of servers marked that are not stored yet, and wait for the writers.
+
+        `span` is in ns. Without `servers`, no report is marked for the batch any more.
+        """
+        await self._carried_out(await order_quarantine(self._board, batch, span, servers))
 
     async def notice(self) -> None:
         """Make known that a notice of an erasure is in InfluxDB."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import structlog
@@ -12,7 +12,14 @@ import structlog
 from collector.jetstream.board import Board, Conflict, Stored
 from collector.jetstream.sealing import Keys, seal
 from collector.memory import Choice
-from collector.orders import SALT_LENGTH, ErasureOrder, Tombstones, digest_of
+from collector.orders import (
+    SALT_LENGTH,
+    ErasureOrder,
+    Quarantined,
+    QuarantineOrder,
+    Tombstones,
+    digest_of,
+)
 from collector.privacy import OwnerMark, ServerPseudonym
 
 log = structlog.get_logger("collector.jetstream")
@@ -23,6 +30,9 @@ _ERASURE: Final = "do.erase"
 _CHOICE: Final = "do.choice"
 _NOTICE: Final = "do.notice.last"
 _LATE: Final = "do.late"
+_QUARANTINE: Final = "do.quarantine"
+_MOST_DIGESTS: Final = 10_000
+"""Most servers in one order, whose message is then smaller than NATS's limit of 1 MB."""
 _SALT: Final = "salt"
 
 
@@ -37,6 +47,7 @@ class News(NamedTuple):
     choices: Sequence[Choice]
     has_notice: bool
     late: Sequence[Stored]
+    quarantines: Mapping[str, QuarantineOrder]
 
 
 class LateReport(NamedTuple):
@@ -57,6 +68,7 @@ class Book:
         self._board = board
         self._generation = -1
         self._tombstones = Tombstones(b"")
+        self._quarantined = Quarantined(b"")
         self.salt = b""
         self.upto = 0
 
@@ -70,11 +82,13 @@ class Book:
             generation = self._board.generation
             self.salt = await salt_of(self._board)
             self._tombstones = Tombstones(self.salt)
+            self._quarantined = Quarantined(self.salt)
             self.upto = 0
             self._generation = generation
         found = await self._board.after(ORDERS, self.upto)
         news = _read(found)
         self._tombstones.take(news.erasures)
+        self._quarantined.take(news.quarantines)
         if found:
             self.upto = found[-1].revision
         return news
@@ -82,6 +96,10 @@ class Book:
     def erased(self, server: ServerPseudonym | None, received_ns: int) -> bool:
         """Return whether a report is erased by an order, so that no hop may pass it on."""
         return self._tombstones.covers(server, received_ns)
+
+    def batch_of(self, server: ServerPseudonym | None, at_ns: int) -> int | None:
+        """Return the number of the batch in quarantine that a report belongs to, if any."""
+        return self._quarantined.batch_of(server, at_ns)
 
 
 async def salt_of(board: Board) -> bytes:
@@ -112,6 +130,26 @@ async def order_erasure(board: Board, order: ErasureOrder) -> int:
             return await board.put(key, written, last=found.revision if found is not None else 0)
         except Conflict:
             continue
+
+
+async def order_quarantine(
+    board: Board, batch: int, span: tuple[int, int], servers: Sequence[ServerPseudonym]
+) -> int:
+    """Order that reports of servers in a span of time (ns) are marked when they are stored.
+
+    Takes the place of earlier orders for the batch; none is marked any more without `servers`.
+    Returns the revision. Raises NatsUnavailable.
+    """
+    salt = await salt_of(board)
+    digests = [digest_of(server, salt) for server in servers]
+    parts = [digests[n : n + _MOST_DIGESTS] for n in range(0, len(digests), _MOST_DIGESTS)]
+    known = len(await board.after(f"{_QUARANTINE}.{batch}", 0))
+    parts += [[]] * (known - len(parts))
+    revision = 0
+    for number, part in enumerate(parts):
+        order = QuarantineOrder(batch, *span, tuple(part))
+        revision = await board.put(f"{_QUARANTINE}.{batch}.{number}", order.written())
+    return revision
 
 
 async def tell_choice(board: Board, choice: Choice) -> None:
@@ -156,7 +194,9 @@ def _read(found: Sequence[Stored]) -> News:
     erasures = [one for each in found if (one := _erasure(each)) is not None]
     choices = [choice for each in found if (choice := _choice(each)) is not None]
     late = [each for each in found if each.key.startswith(f"{_LATE}.")]
-    return News(erasures, choices, any(each.key == _NOTICE for each in found), late)
+    quarantines = {each.key: order for each in found if (order := _quarantine(each)) is not None}
+    has_notice = any(each.key == _NOTICE for each in found)
+    return News(erasures, choices, has_notice, late, quarantines)
 
 
 def _erasure(stored: Stored) -> ErasureOrder | None:
@@ -167,6 +207,16 @@ def _erasure(stored: Stored) -> ErasureOrder | None:
         return ErasureOrder.read(digest, stored.value)
     except (ValueError, KeyError, TypeError) as error:
         log.error("an order in NATS cannot be read", key=kind, why=str(error))
+        return None
+
+
+def _quarantine(stored: Stored) -> QuarantineOrder | None:
+    if not stored.key.startswith(f"{_QUARANTINE}."):
+        return None
+    try:
+        return QuarantineOrder.read(stored.value)
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("a quarantine in NATS cannot be read", key=stored.key, why=str(error))
         return None
 
 

@@ -67,6 +67,10 @@ class Duties(Protocol):
         """Carry out the notices that are in InfluxDB."""
         ...
 
+    async def settle(self) -> None:
+        """Return when nothing is being stored by what was known before."""
+        ...
+
     async def erase_again(self, server: ServerPseudonym, until_ns: int) -> bool:
         """Have reports that a writer stored too late erased; return whether that is done here."""
         ...
@@ -174,6 +178,8 @@ class Participation:
         book, self._book = self._book, Book(self._board)
         news = await book.refresh()
         cleared = dict(self._me.cleared)
+        if news.quarantines:
+            await self._duties.settle()
         if news.choices:
             await self._duties.choose(news.choices)
         if news.erasures:

@@ -79,6 +79,9 @@ class ReceiverDuties:
                 await self._erasures.follow(server, until_ns=time.time_ns())
         self._is_first = False
 
+    async def settle(self) -> None:
+        """Do nothing: what is published is marked by writers."""
+
     async def erase_again(self, server: ServerPseudonym, until_ns: int) -> bool:
         """Request the erasure of a server's reports up to a time. Raises MemoryUnavailable."""
         await self._erasures.follow(server, until_ns=until_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from collector.memory import Choice
@@ -33,6 +34,15 @@ class Hops(Protocol):
         """Make known that InfluxDB has a new notice of an erasure."""
         ...
 
+    async def quarantine(
+        self, batch: int, span: tuple[int, int], servers: Sequence[ServerPseudonym]
+    ) -> None:
+        """Have reports of servers in a span (ns) marked that are not stored yet.
+
+        Without `servers`, no report is marked for the batch any more.
+        """
+        ...
+
 
 class NoHops:
     """A collector without NATS: nothing lies between its outboxes and InfluxDB."""
@@ -51,3 +61,8 @@ class NoHops:
 
     async def notice(self) -> None:
         """Do nothing: other collectors read notices from InfluxDB."""
+
+    async def quarantine(
+        self, batch: int, span: tuple[int, int], servers: Sequence[ServerPseudonym]
+    ) -> None:
+        """Do nothing: nothing marks reports on their way."""

@@ -111,6 +111,9 @@ class Follower:
     async def choose(self, _choices: Sequence[Choice]) -> None:
         """Do nothing: there is no intake."""
 
+    async def settle(self) -> None:
+        """Do nothing: nothing is stored on its way here."""
+
     async def erase_again(self, *_: object) -> bool:
         """Leave it to a receiver."""
         return False

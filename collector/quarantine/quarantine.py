@@ -7,7 +7,7 @@ interrupted batch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -20,6 +20,7 @@ from collector.influx.frames import Rows, read_frame
 from collector.influx.writing import write_all
 from collector.lines import line, tag_set
 from collector.logs import place
+from collector.privacy import ServerPseudonym
 from collector.quarantine.batch import NS, Batch, Day, Preview, QuarantineError, State
 from collector.quarantine.pattern import REPORT_NS, Pattern, Picked, pick
 from collector.quarantine.values import Values, values_of
@@ -41,6 +42,8 @@ from collector.schema import (
     Measurement,
 )
 
+OnWay = Callable[[int, tuple[int, int], Sequence[ServerPseudonym]], Awaitable[object]]
+
 _EARLIER: Final = timedelta(days=30)
 _COLUMNS: Final = {
     SERVER_REPORT.name: ("server", *(t.name for t in SERVER_TAGS), "uptime", "reload_age"),
@@ -54,7 +57,8 @@ class Quarantine:
 
     `discount(suspect, gone)` is called in a thread when a batch is added, perhaps repeatedly, with
     the tag values of the batch that few and that no other reports have, to free their places in the
-    tags' budgets.
+    tags' budgets. `on_way(number, span, servers)` has the reports of a batch marked that are not in
+    InfluxDB yet; without servers, none any more. It raises OrdersUnavailable.
     """
 
     def __init__(
@@ -65,12 +69,14 @@ class Quarantine:
         *,
         retention_s: int,
         discount: Callable[[Values, Values], object] | None = None,
+        on_way: OnWay | None = None,
     ) -> None:
         self._influx = influx
         self._daily = daily
         self._reconciler = reconciler
         self._retention_s = retention_s
         self._discount = discount
+        self._on_way = on_way
 
     async def preview(self, pattern: Pattern, span: Span, now: datetime) -> Preview:
         """Contents of the batch that `add` would make.
@@ -127,6 +133,11 @@ class Quarantine:
             if batch.pattern is None:
                 raise QuarantineError("a planned batch has lost its pattern")
             picked = await self._pick(batch.pattern, batch.span, batch=batch.number)
+            if self._on_way is not None:
+                servers = {*picked.reports["server"].unique(), *batch.pattern.servers}
+                await self._tell(batch, sorted(servers))
+                # What was stored meanwhile.
+                picked = await self._pick(batch.pattern, batch.span, batch=batch.number)
             await self._mark(picked, batch.number)
             if self._discount is not None:
                 values = await values_of(self._influx, picked)
@@ -138,6 +149,7 @@ class Quarantine:
                 node_reports=picked.nodes.height,
             )
         elif batch.state is State.RELEASING:
+            await self._tell(batch, [])
             picked = await self._marked(batch)
             await self._mark(picked, 0)
             done = replace(batch, state=State.RELEASED)
@@ -149,6 +161,12 @@ class Quarantine:
         done = replace(done, pattern=batch.pattern.without_names() if batch.pattern else None)
         await self._save(done)
         return done, results
+
+    async def _tell(self, batch: Batch, servers: Sequence[str]) -> None:
+        """Have the batch's reports on their way marked, as far as they were received before it."""
+        if self._on_way is not None:
+            span = (batch.span.start, min(batch.span.end, (batch.number + 1) * NS))
+            await self._on_way(batch.number, span, [ServerPseudonym(one) for one in servers])
 
     async def batches(self) -> list[Batch]:
         """All batches within raw retention, oldest first."""

@@ -15,7 +15,7 @@ import pytest
 from collector.app.writing import WriterDuties
 from collector.delivery import Blocked, Dead
 from collector.delivery.jetstream import JetStreamTarget
-from collector.delivery.writing import Writing
+from collector.delivery.writing import Writing, marked
 from collector.jetstream import erasing, sealing
 from collector.jetstream.board import Board, Conflict
 from collector.jetstream.connection import Connection, NatsUnavailable, connection
@@ -26,6 +26,7 @@ from collector.jetstream.orders import (
     Book,
     LateReport,
     order_erasure,
+    order_quarantine,
     read_late,
     salt_of,
     tell_choice,
@@ -173,7 +174,7 @@ async def test_an_order_never_erases_less_than_an_earlier_one(nats: Nats) -> Non
     await nats.order(until_ns=AFTER)
     await nats.order(until_ns=BEFORE, asked_ns=2)
     book = Book(nats.board())
-    ((order,), _, _, _) = await book.refresh()
+    (order,) = (await book.refresh()).erasures
     assert (order.until_ns, order.asked_ns) == (AFTER, 2)
     assert book.erased(MINE, AFTER)
     assert not book.erased(MINE, AFTER + 1)
@@ -231,7 +232,7 @@ async def test_a_receiver_publishes_nothing_that_an_order_erases(nats: Nats) -> 
 
 @dataclass
 class Meanwhile:
-    """A target that gives an order while it stores a batch."""
+    """A target that orders an erasure while it stores a batch, unless `orders` is negative."""
 
     nats: Nats
     stored: list[Pending] = field(default_factory=list)
@@ -245,7 +246,7 @@ class Meanwhile:
 
     async def store(self, packed: Sequence[Pending]) -> Sequence[Dead]:
         self.stored += packed
-        if any(one.server == MINE for one in packed):
+        if self.orders >= 0 and any(one.server == MINE for one in packed):
             self.orders += 1
             await self.nats.order()
         return []
@@ -293,6 +294,38 @@ async def test_a_writer_drops_what_is_erased_and_tells_of_what_it_stored_too_lat
     assert MINE.encode() not in told.value
     late = await read_late(keys, told)
     assert late == (MINE, BEFORE)
+
+
+async def test_reports_of_a_batch_in_quarantine_are_marked_when_they_are_stored(
+    nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.jetstream.orders._MOST_DIGESTS", 1)
+    await make_queues(nats.to, nats.settings)
+    board = nats.board()
+    await nats.hops().quarantine(7, (BEFORE, AFTER), [NEAR, MINE])
+    assert await order_quarantine(board, 7, (BEFORE, AFTER), [MINE]) > 0
+    for stamp in (BEFORE, AFTER):
+        await nats.put(entry(MINE, stamp), entry(NEAR, stamp))
+    target = Meanwhile(nats)
+    target.orders = -1
+    async with writing(nats, target, tmp_path):
+        await until(lambda: len(target.stored) == 4)
+        marks = {
+            (one.server, one.received_ns): b"quarantine=7i " in one.lines for one in target.stored
+        }
+        assert marks == {
+            (MINE, BEFORE): True,
+            (MINE, AFTER): False,
+            (NEAR, BEFORE): False,
+            (NEAR, AFTER): False,
+        }
+        await nats.hops().quarantine(7, (BEFORE, AFTER), [])
+        await nats.put(entry(MINE, BEFORE + 1))
+        await until(lambda: len(target.stored) == 5)
+    assert b"quarantine" not in target.stored[-1].lines
+    assert marked(b"node_report a=1i 5\nother a=1i 6", 3) == (
+        b"node_report a=1i,quarantine=3i 5\nother a=1i 6"
+    )
 
 
 async def test_a_replaced_key_is_destroyed_when_no_message_needs_it(
@@ -355,7 +388,7 @@ async def test_what_is_not_readable_is_left_out_and_named(
     nats: Nats, capsys: pytest.CaptureFixture[str]
 ) -> None:
     board = nats.board()
-    for key in ("do.erase.x", "do.choice.x", "do.late.x", "at.x"):
+    for key in ("do.erase.x", "do.choice.x", "do.late.x", "do.quarantine.x", "at.x"):
         await board.put(key, b"[]")
     await board.put("do.erase.y", b"{")
     news = await Book(board).refresh()
@@ -363,7 +396,7 @@ async def test_what_is_not_readable_is_left_out_and_named(
     assert await read_late(Keys(board), news.late[0]) is None
     assert await participants(board) == []
     said = capsys.readouterr().out
-    for words in ("an order", "a choice", "a writer's report", "a participant"):
+    for words in ("an order", "a choice", "a writer's report", "a quarantine", "a participant"):
         assert f"{words} in NATS cannot be read" in said
     keys = Keys(board)
     number = (await keys.newest()).number

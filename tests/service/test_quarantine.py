@@ -15,16 +15,18 @@ from pathlib import Path
 
 import pytest
 
+from collector.delivery.writing import marked
 from collector.memory import Memory, Sighting
+from collector.privacy import ServerPseudonym
 from collector.quarantine.batch import QuarantineError, State, span_between
 from collector.quarantine.pattern import Pattern
-from collector.quarantine.quarantine import Quarantine
+from collector.quarantine.quarantine import OnWay, Quarantine
 from collector.rollup.store import Span
 from collector.tag_budget import TagValue
 from tests.command import Done, command
 from tests.conftest import Databases, StartServe, clean_environment
 from tests.fleets import EPOCH, Received, random_fleet
-from tests.network import Network, Rollup, day_of, differences, moment
+from tests.network import Network, Rollup, day_of, differences, lines_of, moment
 from tests.oracle import DAY, HOUR, Oracle, Series, said
 from tests.safety import unsafe
 from tests.sender import encoded, eventually, lay_key, post, report, server_name
@@ -78,9 +80,13 @@ def both(one: Received, other: Received) -> Received:
     return sorted([*one, *other])
 
 
-def quarantine(rollup: Rollup) -> Quarantine:
+def quarantine(rollup: Rollup, on_way: OnWay | None = None) -> Quarantine:
     return Quarantine(
-        rollup.influx, rollup.daily(), rollup.reconciler(), retention_s=rollup.retention_s
+        rollup.influx,
+        rollup.daily(),
+        rollup.reconciler(),
+        retention_s=rollup.retention_s,
+        on_way=on_way,
     )
 
 
@@ -174,6 +180,35 @@ async def test_each_pattern_finds_the_attackers_and_no_one_else(
         found = await quarantine(rollup).preview(pattern, SPAN, moment(SOON))
         bad = {server_name(str(uuid.UUID(int=0xBAD + n, version=4))) for n in range(8)}
         assert {name for name, _, _ in found.servers} == bad
+
+
+async def test_reports_of_a_batch_that_are_on_their_way_are_marked_when_they_are_stored(
+    network: Network, state_dir: Path
+) -> None:
+    good, bad = honest(FEW), attack(reports=3)
+    # Of each server a report is stored; one is stored in the middle of it all, one afterwards.
+    stored, meanwhile, later = bad[::3], bad[1::3], bad[2::3]
+    network.lay_received(both(good, stored))
+    told: list[tuple[int, tuple[int, int], int]] = []
+
+    async def on_way(
+        number: int, span: tuple[int, int], servers: Sequence[ServerPseudonym]
+    ) -> None:
+        told.append((number, span, len(set(servers))))
+        network.lay_received(meanwhile)
+
+    async with network.rollup(state_dir) as rollup:
+        await rollup.reconcile(SOON)
+        batch, _ = await quarantine(rollup, on_way).add(FIRST_SEEN, SPAN, "", moment(SOON))
+        assert told == [(batch.number, (SPAN.start, SPAN.end), 8)]
+        lines = "\n".join(lines_of(later)).encode()
+        network.lay(marked(lines, batch.number).decode().split("\n"))
+        await rollup.reconcile(SOON)
+        assert not wrong(network, good, SOON)
+        released, _ = await quarantine(rollup, on_way).release(batch, moment(SOON))
+        assert told[1:] == [(batch.number, (SPAN.start, SPAN.end), 0)]
+        assert released.state is State.RELEASED
+        assert not wrong(network, both(good, bad), SOON)
 
 
 async def test_only_reports_of_the_span_go_and_each_goes_whole(
