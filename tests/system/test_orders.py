@@ -18,7 +18,7 @@ from collector.privacy import ServerPseudonym
 from collector.schema import RAW
 from collector.settings import Settings
 from tests.conftest import InfluxServer, Serve, StartServe
-from tests.nats_servers import waiting_in
+from tests.nats_servers import answered, waiting_in
 from tests.network import lines_of
 from tests.owners import OWN, OWNER, ask, body_of, holding, uuid_of
 from tests.sender import eventually, lay_key, node_name, post, server_name
@@ -70,7 +70,8 @@ class Cluster:
         async def look() -> list[str]:
             settings = Settings(nats_url=self.nats.urls.split(","), nats_replicas=3)
             async with connection(settings, name="test") as to:
-                return [one.name for one in await behind(Board(to, settings))]
+                found = await answered(lambda: behind(Board(to, settings)))
+                return [one.name for one in found]
 
         return asyncio.run(look())
 
