@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from collector.influx import RAW_VARIABLES, Guard, Influx, allowed
 from collector.schema import DAILY, OWNERS, RAW
 from collector.settings import Settings
-from collector.state import ROLLUP_LOCK, RollingLock, SharedLock, participant
+from collector.state import PARTICIPANT, ROLLUP_LOCK, RollingLock, SharedLock, participant
 
 if TYPE_CHECKING:
     import polars as pl
@@ -155,8 +155,8 @@ async def hops_of(whole: Settings) -> AsyncIterator[Hops]:
         return
     from collector.jetstream.erasing import jetstream_hops
 
-    # A machine that only commands run on has no state, and takes no part.
-    own = participant(whole.state_dir) if whole.state_dir.exists() else ""
+    # A machine that only commands run on takes no part.
+    own = participant(whole.state_dir) if (whole.state_dir / PARTICIPANT).exists() else ""
     async with jetstream_hops(whole, own) as hops:
         yield hops
 

@@ -123,6 +123,7 @@ def _provision_stream(configured: Settings) -> None:
     except SettingsError as error:
         warn(str(error))
         raise typer.Exit(ExitCode.WRONG_SETTING) from None
+    from collector.jetstream.board import Board
     from collector.jetstream.connection import NatsUnavailable, connection
     from collector.jetstream.stream import adapt, ensure
 
@@ -136,6 +137,7 @@ def _provision_stream(configured: Settings) -> None:
                 say(f"changed {one}")
             for one in fixed:
                 warn(f"{one}, which no server changes: delete the stream when it is empty")
+            await Board(to, configured).adapt()
 
     try:
         asyncio.run(make())

@@ -109,15 +109,30 @@ class Board:
         except FAILURES as error:
             raise self._unavailable(error) from error
 
-    async def exists(self) -> bool:
-        """Return whether the board is made. Raises NatsUnavailable."""
+    async def replicas(self) -> int | None:
+        """Return the number of servers that hold the board; None if it is not made.
+
+        Raises NatsUnavailable.
+        """
         try:
-            await (await self._connection.jetstream()).stream_info(self.name)
+            info = await (await self._connection.jetstream()).stream_info(self.name)
         except NotFoundError:
-            return False
+            return None
         except FAILURES as error:
             raise self._unavailable(error) from error
-        return True
+        return info.config.num_replicas
+
+    async def adapt(self) -> None:
+        """Make the board, or change it to as many replicas as the settings say.
+
+        Raises NatsUnavailable.
+        """
+        jetstream = await self.opened()
+        if await self.replicas() != self._replicas:
+            try:
+                await jetstream.update_stream(self._wanted())
+            except FAILURES as error:
+                raise self._unavailable(error) from error
 
     async def opened(self) -> JetStreamContext:
         """Return JetStream's interface, after making the board if it is missing.
@@ -130,20 +145,15 @@ class Board:
             try:
                 # Several processes may do so at the same time, which JetStream allows.
                 await jetstream.add_stream(self._wanted())
-            except APIError:
-                await self._look(jetstream)
+            except APIError as error:
+                # There may be one with other settings, such as of fewer replicas.
+                if await self.replicas() is None:
+                    raise self._unavailable(error) from error
             except FAILURES as error:
                 raise self._unavailable(error) from error
             self._client = client
             self.generation += 1
         return jetstream
-
-    async def _look(self, jetstream: JetStreamContext) -> None:
-        """Check that there is a board, if one with other settings, such as of fewer replicas."""
-        try:
-            await jetstream.stream_info(self.name)
-        except FAILURES as error:
-            raise self._unavailable(error) from error
 
     def _wanted(self) -> StreamConfig:
         return StreamConfig(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -12,7 +11,7 @@ from nats.js.api import StreamInfo
 from collector.jetstream.board import Board
 from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
 from collector.jetstream.naming import consumer
-from collector.jetstream.participants import behind
+from collector.jetstream.participants import ORDER_S, behind
 from collector.jetstream.stream import Found, differences, look
 from collector.outbox.queues import Queue
 from collector.setting_types import format_duration
@@ -22,8 +21,6 @@ _PATIENCE_S: Final = 3.0
 _FULL: Final = 0.8
 """Share of a size limit from which on it is a problem."""
 _NS: Final = 10**9
-_RECENT: Final = timedelta(minutes=1)
-"""Age of an order up to which it may not be carried out yet."""
 
 
 class Told(NamedTuple):
@@ -113,8 +110,19 @@ async def _stream(to: Connection, settings: Settings) -> list[Told]:
 
 async def _orders(to: Connection, settings: Settings) -> list[Told]:
     """Check that all participants have carried out owners' orders, but those of the last minute."""
-    recent = datetime.now(UTC) - _RECENT
-    return [
+    board = Board(to, settings)
+    replicas = await board.replicas()
+    told = []
+    if replicas not in {None, settings.nats_replicas}:
+        told.append(
+            Told(
+                False,
+                f"stream {board.name}, which has owners' orders and the keys of messages, is on"
+                f" {replicas} servers, wanted {settings.nats_replicas}; `collector provision`"
+                " changes it",
+            )
+        )
+    return told + [
         Told(
             False,
             f"{one.name} on {one.host} has not carried out {one.orders} orders of owners (erasures,"
@@ -122,8 +130,7 @@ async def _orders(to: Connection, settings: Settings) -> list[Told]:
             f" {one.at:%Y-%m-%d %H:%M}: start it, or, if its files are gone for good,"
             f" `collector my-data forget {one.name}`",
         )
-        for one in await behind(Board(to, settings))
-        if one.since < recent
+        for one in await behind(board, for_s=ORDER_S)
     ]
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -26,6 +26,8 @@ log = structlog.get_logger("collector.jetstream")
 
 _AT: Final = "at"
 _LOOK_S: Final = 0.5
+ORDER_S: Final = 60.0
+"""Time after which a participant that has not carried out an order is a problem."""
 HEARTBEAT_S: Final = 3.0
 """Longest interval between two statements of a participant."""
 _CLEARED_KEPT: Final = 20
@@ -102,19 +104,20 @@ class Behind(NamedTuple):
     at: datetime
 
 
-async def behind(board: Board) -> list[Behind]:
-    """Return the participants that have not carried out all orders; makes no board.
+async def behind(board: Board, *, for_s: float = 0.0) -> list[Behind]:
+    """Return the participants that lack orders given `for_s` seconds ago or earlier.
 
-    Raises NatsUnavailable.
+    Makes no board. Raises NatsUnavailable.
     """
-    if not await board.exists():
+    if await board.replicas() is None:
         return []
     seen = await participants(board)
     orders = await board.after(ORDERS, min((one.participant.upto for one in seen), default=0))
     found = []
+    before = datetime.now(UTC) - timedelta(seconds=for_s)
     for me, at in seen:
         left = [one for one in orders if one.revision > me.upto]
-        if left:
+        if left and left[0].at <= before:
             found.append(Behind(me.name, me.role, me.host, len(left), left[0].at, at))
     return found
 
@@ -124,7 +127,7 @@ async def forget(board: Board, name: str) -> bool:
 
     Raises NatsUnavailable.
     """
-    if not await board.exists():
+    if await board.replicas() is None:
         return False
     found = await board.last(f"{_AT}.{name}")
     if found is None:

@@ -45,6 +45,9 @@ REPLACED_S: Final = 3600.0
 """Age at which a key is replaced, if no erasure replaces it earlier."""
 
 
+_MOST_KEYS: Final = 50
+
+
 def now() -> float:
     """Return the time since boot in s, in which a suspended machine counts too."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -132,7 +135,12 @@ async def read(board: Board) -> dict[int, Key]:
 
 
 async def replace(board: Board, keys: Mapping[int, Key]) -> None:
-    """Make a key that is newer than all `keys`, unless there is one. Raises NatsUnavailable."""
+    """Make a key that is newer than all `keys`, unless there is one. Raises NatsUnavailable.
+
+    Does nothing if there are many, since then the stream is not emptied and none can be destroyed.
+    """
+    if len(keys) >= _MOST_KEYS:
+        return
     try:
         await board.put(f"{_KEYS}.{max(keys, default=0) + 1}", os.urandom(_KEY_LENGTH), last=0)
     except Conflict:

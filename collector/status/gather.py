@@ -96,11 +96,14 @@ async def _behind(settings: Settings) -> list[str] | None:
         return None
     from collector.jetstream.board import Board  # noqa: PLC0415 - an extra, which may be missing
     from collector.jetstream.connection import connection  # noqa: PLC0415
-    from collector.jetstream.participants import behind  # noqa: PLC0415
+    from collector.jetstream.participants import ORDER_S, behind  # noqa: PLC0415
 
     async with connection(settings, name="collector status", patience_s=_PATIENCE_S) as to:
         try:
-            return [f"{one.name} on {one.host}" for one in await behind(Board(to, settings))]
+            return [
+                f"{one.name} on {one.host}"
+                for one in await behind(Board(to, settings), for_s=ORDER_S)
+            ]
         except OrdersUnavailable:
             return None
 

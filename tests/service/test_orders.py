@@ -16,7 +16,7 @@ from collector.app.writing import WriterDuties
 from collector.delivery import Blocked, Dead
 from collector.delivery.jetstream import JetStreamTarget
 from collector.delivery.writing import Writing, marked
-from collector.jetstream import erasing, sealing
+from collector.jetstream import check, erasing, sealing
 from collector.jetstream.board import Board, Conflict
 from collector.jetstream.connection import Connection, NatsUnavailable, connection
 from collector.jetstream.erasing import JetStreamHops
@@ -209,6 +209,9 @@ async def test_an_erasure_names_who_has_carried_it_out_and_who_has_not(
     assert list(found.not_yet) == ["write-b"]
     assert await nats.held() == [(NEAR, BEFORE), (MINE, AFTER)]
     assert here.servers() == {NEAR}
+    monkeypatch.setattr(check, "ORDER_S", 0.0)
+    wrong = [one.text for one in await check.examine(nats.settings) if not one.good]
+    assert any("write-b on alpha has not carried out 1 orders of owners" in one for one in wrong)
     # When it is back it does so first.
     await away.participation.step()
     assert away.servers() == {NEAR}
@@ -356,6 +359,10 @@ async def test_a_replaced_key_is_destroyed_when_no_message_needs_it(
     with pytest.raises(NotAnEntry, match="destroyed"):
         await Keys(nats.board()).opened(sealed)
     monkeypatch.setattr(sealing, "REPLACED_S", 0.0)
+    monkeypatch.setattr(sealing, "_MOST_KEYS", 1)
+    await keeper.look()
+    assert max(await sealing.read(board)) == first.number + 1
+    monkeypatch.setattr(sealing, "_MOST_KEYS", 2)
     await keeper.look()
     assert max(await sealing.read(board)) == first.number + 2
 
@@ -423,19 +430,32 @@ async def test_orders_are_given_again_after_all_are_lost(
         there = away.board()
         for asked in (
             there.last("salt"), there.after("do", 0), there.put("x", b""), there.erase(1),
-            there.exists(), Book(there).refresh(), away.hops().sweep(MINE, until_ns=1),
+            there.replicas(), Book(there).refresh(), away.hops().sweep(MINE, until_ns=1),
         ):  # fmt: skip
             with pytest.raises(NatsUnavailable):
                 await asked
     nats_server.wipe()
     nats_server.start()
     assert await answered(lambda: nats.hops().sweep(MINE, until_ns=UNTIL)) == 0
-    assert not await answered(nats.board().exists)
+    assert await answered(nats.board().replicas) is None
     await answered(book.refresh)
     assert not book.erased(MINE, BEFORE)
     await nats.order()
     await book.refresh()
     assert book.erased(MINE, BEFORE)
+
+
+async def test_a_board_of_fewer_replicas_is_used_and_named_by_the_check(nats: Nats) -> None:
+    await nats.board().adapt()
+    await nats.board().adapt()
+    settings = nats.settings.model_copy(update={"nats_replicas": 3})
+    wanted = Board(nats.to, settings)
+    await wanted.put("x", b"y")
+    wrong = [one.text for one in await check.examine(settings) if not one.good]
+    assert any("stream usage-orders" in one and "1 servers, wanted 3" in one for one in wrong)
+    # There are no three servers.
+    with pytest.raises(NatsUnavailable):
+        await wanted.adapt()
 
 
 async def test_the_latest_choice_holds(nats: Nats) -> None:
