@@ -26,7 +26,6 @@ _BACKLOG: Final = 1024
 _SPARE_FILES: Final = 256
 """File descriptors for everything except client connections."""
 _DRAIN_S: Final = 0.3
-"""Pause between closing the sockets and ending the connections, for requests in transit."""
 _PORT_TRIES: Final = 20
 EVERYWHERE: Final = ("*", "::")
 """Hosts that mean every address of the machine."""
@@ -133,10 +132,13 @@ async def listening(
     listener: Listener,
     *,
     bound: Sequence[socket.socket] = (),
+    drain_s: float = _DRAIN_S,
 ) -> AsyncIterator[Address]:
     """Serve an application at an address, on the sockets `bound` if there are any.
 
-    Yields the address with its actual port. Raises OSError.
+    `drain_s` is the pause in s between closing the sockets and ending the connections, for requests
+    in transit; 0 suits an address whose requests lose nothing. Yields the address with its actual
+    port. Raises OSError.
     """
     sockets = bound or bind(address)[0]
     runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=5)
@@ -153,7 +155,7 @@ async def listening(
         # No new connections are accepted; open ones may still send a request.
         for site in sites:
             await site.stop()
-        await asyncio.sleep(_DRAIN_S)
+        await asyncio.sleep(drain_s)
     finally:
         await runner.cleanup()
         for one in sockets:

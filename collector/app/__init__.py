@@ -207,6 +207,7 @@ async def running(
                     private_site(metrics_page(metrics), health),
                     settings.metrics_listen,
                     listener_of(settings, metrics, "metrics"),
+                    drain_s=0,
                 )
             ),
             health=health,
@@ -228,15 +229,12 @@ async def running(
 
 
 def spare_collections() -> None:
-    """Reduce the work of Python's garbage collector in a process that serves.
+    """Exclude what exists from Python's garbage collections, in a process that serves.
 
-    Objects that exist once it serves live as long as the process, so they are never examined. The
-    objects of a report live until its reply: at Python's threshold of 700 objects, a collection
-    would find nearly all of them in use.
+    Objects that exist once it serves live as long as the process.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 async def serve(settings: Settings, role: Role = SERVE) -> None:

@@ -169,6 +169,7 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
                 private_site(metrics_page(metrics), health),
                 settings.metrics_listen,
                 listener_of(settings, metrics, "metrics"),
+                drain_s=0,
             )
         )
         log.info("serving", role="write", metrics=str(address), stream=settings.nats_stream)

@@ -120,6 +120,7 @@ async def running(settings: Settings, role: Role) -> AsyncIterator[list[WorkerPr
                 private_site(metrics_page(figures, own), health),
                 settings.metrics_listen,
                 app.listener_of(settings, own, "metrics"),
+                drain_s=0,
             )
         )
         public = Address(settings.listen.host, bound[0][0].getsockname()[1])
