@@ -35,7 +35,13 @@ os.environ.setdefault(
     embedded.PORTS_VARIABLE, str(Path(tempfile.gettempdir()) / f"usage-test-ports-{os.getuid()}")
 )
 
-pytest_plugins = ["tests.disks", "tests.nats_servers", "tests.new_day", "tests.uncovered"]
+pytest_plugins = [
+    "tests.disks",
+    "tests.garbage",
+    "tests.nats_servers",
+    "tests.new_day",
+    "tests.uncovered",
+]
 
 URL = "TEST_INFLUX_URL"
 TOKEN = "TEST_INFLUX_TOKEN"
