@@ -187,10 +187,11 @@ class Watched(FaultyProxy):
         waits = proxy.keeps_back and not proxy.goes_on.is_set()
         if waits and body.startswith(b"daily_usage"):
             return web.json_response({"error": "injected"}, status=503)
-        if DAY_POINT.search(body):
+        tables = DAY_POINT.search(body)
+        if tables:
             proxy.journal.append(proxy.name)
         answer = await proxy.forward(request, body)
-        if waits and body.startswith(b"daily_servers"):
+        if waits and tables:
             proxy.kept.set()
             await proxy.goes_on.wait()
         return answer
