@@ -45,7 +45,7 @@ Points = dict[Key, dict[str, FieldValue]]
 """Points of one measurement: fields by time and tags."""
 
 _FEW: Final = 2_000
-"""Up to so many combinations of tags, counts of pairs are added up in a loop."""
+"""Up to so many combinations of tags, counts are added up in a loop."""
 _WEEK: Final = 7
 _SUNDAY: Final = 3
 """Weekday number of Sunday, counted from 1970-01-01, a Thursday."""
@@ -241,53 +241,62 @@ def _versions(tables: TableInput, dimension: str) -> int:
 
 
 def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
-    labelled = _with_release_labels(profiles)
-    for dimension in dimensions:
-        labelled = _renamed(labelled, dimension)
+    labelled = _renamed(_with_release_labels(profiles), dimensions)
     pairs = [
         (d, e)
         for d, e in combinations(dimensions, 2)
         if CONTAINED.get(d) != e and CONTAINED.get(e) != d
     ]
-    two_way = dict(zip(pairs, _crossed(labelled, pairs), strict=True))
-    one_way = {d: dict(_summed(labelled, d).iter_rows()) for d in dimensions}
     parents = labelled.select(RELEASE.name, DISTRO.name).unique()
     return TableInput(
-        one_way, two_way, {child: parent for child, parent in parents.iter_rows() if child != OTHER}
+        _one_way(labelled, dimensions),
+        {
+            (d, e): {(v, w): count for (v, w), count in cells.items()}
+            for (d, e), cells in zip(pairs, _summed(labelled, pairs), strict=True)
+        },
+        {child: parent for child, parent in parents.iter_rows() if child != OTHER},
     )
 
 
-def _crossed(
-    profiles: pl.DataFrame, pairs: Sequence[tuple[str, str]]
-) -> list[dict[tuple[str, str], int]]:
-    """The counts of each pair of dimensions, by their two values."""
+def _one_way(profiles: pl.DataFrame, dimensions: Sequence[str]) -> dict[str, dict[str, int]]:
+    """The counts of each dimension, by its values."""
+    sums = _summed(profiles, [(dimension,) for dimension in dimensions])
+    return {
+        dimension: {value: count for (value,), count in cells.items()}
+        for dimension, cells in zip(dimensions, sums, strict=True)
+    }
+
+
+def _summed(
+    profiles: pl.DataFrame, groups: Sequence[tuple[str, ...]]
+) -> list[dict[tuple[str, ...], int]]:
+    """The counts of each group of dimensions, by their values."""
     if profiles.height > _FEW:
         tables = pl.collect_all(
-            [profiles.lazy().group_by(pair).agg(pl.col("count").sum()) for pair in pairs]
+            [profiles.lazy().group_by(group).agg(pl.col("count").sum()) for group in groups]
         )
-        return [{(v, w): count for v, w, count in table.iter_rows()} for table in tables]
+        return [{row[:-1]: row[-1] for row in table.iter_rows()} for table in tables]
     # A query of polars takes longer than a loop over so few rows.
     columns = {name: values.to_list() for name, values in profiles.to_dict().items()}
     found = []
-    for first, second in pairs:
-        cells: Counter[tuple[str, str]] = Counter()
-        for cell, count in zip(
-            zip(columns[first], columns[second], strict=True), columns["count"], strict=True
-        ):
-            cells[cell] += count
-        found.append(dict(cells))
+    for group in groups:
+        cells: dict[tuple[str, ...], int] = {}
+        values = zip(*(columns[name] for name in group), strict=True)
+        for cell, count in zip(values, columns["count"], strict=True):
+            cells[cell] = cells.get(cell, 0) + count
+        found.append(cells)
     return found
 
 
-def _summed(profiles: pl.DataFrame, dimension: str) -> pl.DataFrame:
-    return profiles.group_by(dimension).agg(pl.col("count").sum())
-
-
-def _renamed(profiles: pl.DataFrame, dimension: str) -> pl.DataFrame:
-    """Merge the labels of a dimension that look alike."""
-    names = one_name(dict(_summed(profiles, dimension).iter_rows()))
-    changed = {label: name for label, name in names.items() if name != label}
-    return profiles.with_columns(pl.col(dimension).replace(changed)) if changed else profiles
+def _renamed(profiles: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
+    """Merge the labels of each dimension that look alike."""
+    changed = {
+        dimension: {label: name for label, name in one_name(counts).items() if name != label}
+        for dimension, counts in _one_way(profiles, dimensions).items()
+    }
+    return profiles.with_columns(
+        pl.col(dimension).replace(names) for dimension, names in changed.items() if names
+    )
 
 
 def _with_release_labels(profiles: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Final
 
@@ -86,7 +87,7 @@ async def store(influx: Influx, measurement: Measurement, points: Points, span: 
     await replace_points(influx, [Change(measurement, span, stored, points)])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """A measurement's points `stored` in a span, just read, and those that replace them."""
 
@@ -95,7 +96,7 @@ class Change:
     stored: Points
     points: Points
 
-    @property
+    @cached_property
     def narrowed(self) -> set[Key]:
         """The points that lose a field. InfluxDB cannot delete one: they are deleted first."""
         return {
@@ -104,7 +105,7 @@ class Change:
             if fields.keys() - self.points.get(key, fields).keys()
         }
 
-    @property
+    @cached_property
     def stale(self) -> set[Key]:
         """The points that are stored and no longer wanted."""
         return self.stored.keys() - self.points.keys()
