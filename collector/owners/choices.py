@@ -48,6 +48,10 @@ class Choices:
         """Return whether a server's reports must be dropped."""
         return bool(self._out) and self._pseudonyms.mark(server) in self._out
 
+    def of(self, server: ServerPseudonym) -> Choice | None:
+        """Return the latest choice of a server's owner, if there is one."""
+        return self._latest.get(self._pseudonyms.mark(server))
+
     async def choose(self, server: ServerPseudonym, *, out: bool) -> None:
         """Store an owner's choice. Raises MemoryUnavailable."""
         if not out and not self.opted_out(server):

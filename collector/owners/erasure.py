@@ -17,7 +17,7 @@ from collector.days import day_ns, day_of
 from collector.influx import Influx, InfluxError, InfluxUnavailable, identifier, string
 from collector.influx.writing import write_all
 from collector.lines import Point, Stamper, line
-from collector.memory import Action, ErasureRequest, Memory, Notice, State
+from collector.memory import Action, Choice, ErasureRequest, Memory, Notice, State
 from collector.orders import Elsewhere
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.elsewhere import Hops
@@ -83,6 +83,11 @@ class Eraser:
             for measurement in layout.measurements
         }
         self._series = {layout.days: None for layout in holdings.layouts if layout.days}
+
+    async def tell(self, choice: Choice | None) -> None:
+        """Make a choice known to all receivers. Raises OrdersUnavailable."""
+        if choice is not None:
+            await self._hops.tell(choice)
 
     async def erase(self, asked: ErasureRequest) -> Receipt:
         """Erase all data of a server, store the receipt and return it.

@@ -110,6 +110,13 @@ class Erasures:
         self._metrics.erasures.labels("delayed").inc()
         return Later.DELAYED
 
+    async def opt_in(self, server: ServerPseudonym) -> None:
+        """End an opt-out, at every receiver if NATS can be reached. Raises MemoryUnavailable."""
+        await self._choices.choose(server, out=False)
+        # Otherwise it is told together with its exchange through InfluxDB.
+        with contextlib.suppress(OrdersUnavailable):
+            await self._eraser.tell(self._choices.of(server))
+
     async def follow(self, server: ServerPseudonym, *, until_ns: int) -> None:
         """Request the erasure of reports held here whose owner asked another collector."""
         await asyncio.to_thread(
@@ -186,8 +193,9 @@ class Erasures:
     async def _do(self, asked: ErasureRequest) -> None:
         if asked.action is Action.OPT_OUT:
             await asyncio.sleep(self._known_everywhere_s)
+            await self._eraser.tell(self._choices.of(asked.server))
         if asked.action is Action.OPT_IN:
-            await self._choices.choose(asked.server, out=False)
+            await self.opt_in(asked.server)
             await asyncio.to_thread(
                 self._memory.erasures.finish, asked, receipt=Receipt().written(), notice=None
             )

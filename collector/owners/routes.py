@@ -164,7 +164,7 @@ class MyData:
                 return texts.erased(receipt, self._terms, opted_out=action is Action.OPT_OUT)
 
     async def _opt_in(self, who: Proof) -> Answer:
-        await self._owners.choices.choose(who.owner, out=False)
+        await self._owners.erasures.opt_in(who.owner)
         self._owners.sync.wake()
         return texts.OPTED_IN
 
