@@ -20,6 +20,8 @@ from tools.simulation.catalogue import PLATFORMS, RELEASES
 from tools.simulation.fleet import Fleet
 from tools.simulation.timeline import DAY, SECOND
 
+pytestmark = pytest.mark.no_cover  # the project's tools are not measured
+
 SAMPLES = sorted((Path(__file__).parents[1] / "cases" / "asl").glob("*.json"))
 SAMPLE_NAMES = {
     "armv7l-raspbian",

@@ -148,6 +148,7 @@ def void(_result: object) -> None:
     """Drop a result that nobody receives."""
 
 
+@pytest.mark.no_cover  # the slow repetition of what other tests cover
 @pytest.mark.parametrize(("loss", "stops"), [(0.0, 0.0), (0.2, 0.05), (0.35, 0.02)])
 def test_never_two_holders_however_the_lease_flaps(loss: float, stops: float) -> None:
     changes = 0

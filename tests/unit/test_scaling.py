@@ -24,6 +24,8 @@ from tools.scaling import (
     simulate,
 )
 
+pytestmark = pytest.mark.no_cover  # the project's tools are not measured
+
 ROOT = Path(__file__).parents[2]
 HOUR = 3600
 RATES = Rates(accept_s=1 / 1000, deliver_s=1 / 2000, store_per_s=1500, outbox_bytes=1000)
