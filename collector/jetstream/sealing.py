@@ -11,7 +11,6 @@ Encryption is XChaCha20-Poly1305 of libsodium, with a random nonce for each mess
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -27,6 +26,7 @@ from nats.js.errors import NotFoundError
 
 from collector.jetstream.board import Board, Conflict
 from collector.jetstream.connection import FAILURES, NatsUnavailable
+from collector.jetstream.leases import now
 from collector.jetstream.message import NotAnEntry
 
 log = structlog.get_logger("collector.jetstream")
@@ -46,11 +46,6 @@ REPLACED_S: Final = 3600.0
 
 
 _MOST_KEYS: Final = 50
-
-
-def now() -> float:
-    """Return the time since boot in s, in which a suspended machine counts too."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Key(NamedTuple):
