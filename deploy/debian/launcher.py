@@ -45,7 +45,7 @@ def main() -> None:
         os.environ.setdefault(name, value)
 
     # The settings come first: modules may read the environment when they are imported.
-    from collector.__main__ import main as command  # noqa: PLC0415
+    from collector.cli import main as command  # noqa: PLC0415
 
     command()
 

@@ -41,19 +41,6 @@ for arguments in json.loads(sys.argv[1]):
         code = ended.code
     print(json.dumps([arguments, code, sorted(sys.modules)]), file=sys.stderr)
 """
-COLLECTIONS = """
-import gc, json, sys
-from collector.__main__ import main
-
-before = [each["collections"] for each in gc.get_stats()]
-sys.argv = ["collector", "status"]
-try:
-    main()
-except SystemExit as ended:
-    assert not ended.code
-after = [each["collections"] for each in gc.get_stats()]
-print(json.dumps([now - then for now, then in zip(after, before)]), file=sys.stderr)
-"""
 
 
 def test_help_loads_nothing_slow() -> None:
@@ -92,26 +79,15 @@ def test_a_command_loads_no_slow_library_that_it_does_without(tmp_path: Path) ->
     assert refused[2] <= {settings, log}
 
 
-def test_a_command_starts_without_a_search_of_all_objects_for_garbage(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COLLECTIONS],
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    young, _, all_objects = json.loads(done.stderr.splitlines()[-1])
-    assert all_objects == 0
-    # At Python's threshold of 700 objects it would be more than a hundred.
-    assert young < 20
-
-
 def ran(lines: list[list[str]], state: Path | None = None) -> list[tuple[list[str], int, set[str]]]:
     """Run commands in one new process: each with its exit code, and the slow modules loaded."""
+    settings = {name: value for name, value in os.environ.items() if "COLLECTOR" not in name}
+    settings["COLLECTOR_INFLUX_URL"] = "http://127.0.0.1:1"
+    if state is not None:
+        settings["COLLECTOR_STATE_DIR"] = str(state)
     done = subprocess.run(
         [sys.executable, "-c", LOADED, json.dumps(lines)],
-        env=environment(state),
+        env=settings,
         cwd=state and state.parent,
         capture_output=True,
         text=True,
@@ -120,12 +96,3 @@ def ran(lines: list[list[str]], state: Path | None = None) -> list[tuple[list[st
     told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("[[")]
     assert [line for line, _, _ in told] == lines, done.stderr
     return [(line, code, SLOW_TO_LOAD.intersection(modules)) for line, code, modules in told]
-
-
-def environment(state: Path | None) -> dict[str, str]:
-    """The environment of a collector that reaches no InfluxDB."""
-    settings = {name: value for name, value in os.environ.items() if "COLLECTOR" not in name}
-    settings["COLLECTOR_INFLUX_URL"] = "http://127.0.0.1:1"
-    if state is not None:
-        settings["COLLECTOR_STATE_DIR"] = str(state)
-    return settings
