@@ -216,9 +216,11 @@ async def test_writer_waits_for_servers_that_are_away(hops: Hops, databases: Dat
     assert isinstance(hops.nats, NatsServer)
     hops.nats.kill()
     writer = await asyncio.to_thread(hops.writer, ready=False)
-    blocked = "collector_writer_blocked"
-    await until(lambda: "serving" in writer.logs() and "no NATS server of" in writer.logs())
-    assert metric(writer.metrics_url, blocked, target="influx", reason="stream") == 1
+    blocked = {"target": "influx", "reason": "stream"}
+    await until(lambda: "serving" in writer.logs())
+    # The loop of another part may be the first to log that the servers are away.
+    await until(lambda: metric(writer.metrics_url, "collector_writer_blocked", **blocked) == 1)
+    await until(lambda: "no NATS server of" in writer.logs())
     hops.nats.start()
     await hops.put(entries(1, 11))
     await until(lambda: stored(databases) == Counter(range(1, 11)))
