@@ -16,8 +16,6 @@ from collector.privacy import OwnerMark, ServerPseudonym
 
 SALT_LENGTH = 16
 """Length of the digests' key in bytes; the key is made together with the stream of orders."""
-
-
 PUBLISHER: Final = "publish"
 """Role of participants that hold no reports on their way."""
 

@@ -333,20 +333,15 @@ class Embedded(ABC):
         """The port of the HTTP server that answers when it is ready."""
         return self.port
 
-    @property
-    def start_timeout(self) -> float:
-        """The longest wait until it is ready, in s."""
-        return START_TIMEOUT
-
     def _wait_for_answer(self) -> None:
-        deadline = time.monotonic() + self.start_timeout
+        deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             if not self.running:
                 raise self.failed("ended at start")
             if self._answers():
                 return
             time.sleep(0.02)
-        raise self.failed(f"did not answer on {self.url} in {self.start_timeout:.0f} s")
+        raise self.failed(f"did not answer on {self.url} in {START_TIMEOUT:.0f} s")
 
     def failed(self, how: str) -> Exception:
         """Build an error with the end of the log."""

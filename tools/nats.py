@@ -10,11 +10,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from tools.embedded import HOST, Embedded, free_port, start_child
-
-_START_S: Final = 120.0
+from tools.embedded import HOST, START_TIMEOUT, Embedded, free_port, start_child
 
 
 class NatsStartError(RuntimeError):
@@ -82,11 +80,6 @@ class NatsServer(Embedded):
     def http_port(self) -> int:
         """The port of its monitoring, whose `/healthz` waits for JetStream and the cluster."""
         return self.monitor_port
-
-    @property
-    def start_timeout(self) -> float:
-        """The longest wait until it is ready, in s: its cluster may have to elect a leader."""
-        return _START_S
 
     def _start_process(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -176,7 +169,7 @@ class NatsCluster:
 
     def leader(self, stream: str) -> NatsServer:
         """Return the server that leads a stream; waits for an election. Raises NatsStartError."""
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             for server in self.servers:
                 if not server.running:

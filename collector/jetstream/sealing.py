@@ -43,9 +43,8 @@ _SPARED_S: Final = 1.5 * VALID_S
 """Time after which no sender uses a key that is replaced."""
 REPLACED_S: Final = 3600.0
 """Age at which a key is replaced, if no erasure replaces it earlier."""
-
-
 _MOST_KEYS: Final = 50
+"""Number of keys at which no more are made, since none of them can be destroyed."""
 
 
 class Key(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a receiver does on orders of other processes."""
+"""Duties of a receiver: it carries out the orders of other processes."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _BACKLOG_S: Final = 900
 _LEAST_FREE: Final = 0.1
 _FULL: Final = 0.8
 _DAY_DUE: Final = timedelta(hours=4)
-"""How long after its end a day must be final."""
+"""Time after the end of a day by which it must be final."""
 _LEAST_NODES: Final = 0.85
 _MISSING_NODES: Final = 10
 _FEW_REPORTS: Final = 5

@@ -16,7 +16,6 @@ from tools.embedded import Embedded, start_child
 ROOT: Final = Path(__file__).resolve().parents[2]
 CONFIGURATION: Final = ROOT / "deploy/cluster/haproxy.cfg"
 _LOCAL: Final = ROOT / ".local"
-_START_S: Final = 120.0
 
 
 class MemberError(RuntimeError):
@@ -64,11 +63,6 @@ class Role(Embedded):
     def http_port(self) -> int:
         """The port of its metrics and health."""
         return self.metrics_port
-
-    @property
-    def start_timeout(self) -> float:
-        """The longest wait until it is ready, in s."""
-        return _START_S
 
     @property
     def environment(self) -> dict[str, str]:
@@ -124,11 +118,6 @@ class Balancer(Embedded):
             **{f"PUBLISHER_{n}": one for n, one in enumerate(publishers, 1)},
             "LD_LIBRARY_PATH": libraries(),
         }
-
-    @property
-    def start_timeout(self) -> float:
-        """The longest wait until it is ready, in s."""
-        return _START_S
 
     def _start_process(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
