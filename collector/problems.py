@@ -28,7 +28,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Self
 
 from aiohttp import hdrs, web
 
@@ -42,50 +42,36 @@ RETRY_AFTER_S: Final = 60
 class Reason(StrEnum):
     """One-word reason of a refusal."""
 
-    MALFORMED_JSON = "malformed-json"
-    INVALID_FIELD = "invalid-field"
-    NO_PUBLIC_NODES = "no-public-nodes"
-    TOO_LARGE = "too-large"
-    UNSUPPORTED_ENCODING = "unsupported-encoding"
-    RATE_LIMITED = "rate-limited"
-    UNAVAILABLE = "unavailable"
-    WRONG_ROLE = "wrong-role"
-    INVALID_PARAMETER = "invalid-parameter"
-    UNAUTHORIZED = "unauthorized"
-    FORBIDDEN = "forbidden"
-    GONE = "gone"
-    NOT_FOUND = "not-found"
-    METHOD_NOT_ALLOWED = "method-not-allowed"
-    MALFORMED_HTTP = "malformed-http"
-    HEAD_TOO_LARGE = "head-too-large"
-    TOO_SLOW = "too-slow"
-    TOO_MANY_CONNECTIONS = "too-many-connections"
-    UNSUPPORTED_EXPECTATION = "unsupported-expectation"
-    INTERNAL_ERROR = "internal-error"
+    status: HTTPStatus
+    """HTTP status of its refusals."""
 
+    MALFORMED_JSON = "malformed-json", HTTPStatus.BAD_REQUEST
+    INVALID_FIELD = "invalid-field", HTTPStatus.BAD_REQUEST
+    NO_PUBLIC_NODES = "no-public-nodes", HTTPStatus.BAD_REQUEST
+    TOO_LARGE = "too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    UNSUPPORTED_ENCODING = "unsupported-encoding", HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    RATE_LIMITED = "rate-limited", HTTPStatus.TOO_MANY_REQUESTS
+    UNAVAILABLE = "unavailable", HTTPStatus.SERVICE_UNAVAILABLE
+    WRONG_ROLE = "wrong-role", HTTPStatus.SERVICE_UNAVAILABLE
+    INVALID_PARAMETER = "invalid-parameter", HTTPStatus.BAD_REQUEST
+    UNAUTHORIZED = "unauthorized", HTTPStatus.UNAUTHORIZED
+    FORBIDDEN = "forbidden", HTTPStatus.FORBIDDEN
+    GONE = "gone", HTTPStatus.GONE
+    NOT_FOUND = "not-found", HTTPStatus.NOT_FOUND
+    METHOD_NOT_ALLOWED = "method-not-allowed", HTTPStatus.METHOD_NOT_ALLOWED
+    MALFORMED_HTTP = "malformed-http", HTTPStatus.BAD_REQUEST
+    HEAD_TOO_LARGE = "head-too-large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    TOO_SLOW = "too-slow", HTTPStatus.REQUEST_TIMEOUT
+    TOO_MANY_CONNECTIONS = "too-many-connections", HTTPStatus.SERVICE_UNAVAILABLE
+    UNSUPPORTED_EXPECTATION = "unsupported-expectation", HTTPStatus.EXPECTATION_FAILED
+    INTERNAL_ERROR = "internal-error", HTTPStatus.INTERNAL_SERVER_ERROR
 
-_STATUS = {
-    Reason.MALFORMED_JSON: HTTPStatus.BAD_REQUEST,
-    Reason.INVALID_FIELD: HTTPStatus.BAD_REQUEST,
-    Reason.NO_PUBLIC_NODES: HTTPStatus.BAD_REQUEST,
-    Reason.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Reason.UNSUPPORTED_ENCODING: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
-    Reason.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-    Reason.WRONG_ROLE: HTTPStatus.SERVICE_UNAVAILABLE,
-    Reason.INVALID_PARAMETER: HTTPStatus.BAD_REQUEST,
-    Reason.UNAUTHORIZED: HTTPStatus.UNAUTHORIZED,
-    Reason.FORBIDDEN: HTTPStatus.FORBIDDEN,
-    Reason.GONE: HTTPStatus.GONE,
-    Reason.NOT_FOUND: HTTPStatus.NOT_FOUND,
-    Reason.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
-    Reason.MALFORMED_HTTP: HTTPStatus.BAD_REQUEST,
-    Reason.HEAD_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    Reason.TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
-    Reason.TOO_MANY_CONNECTIONS: HTTPStatus.SERVICE_UNAVAILABLE,
-    Reason.UNSUPPORTED_EXPECTATION: HTTPStatus.EXPECTATION_FAILED,
-    Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
+    def __new__(cls, word: str, status: HTTPStatus) -> Self:
+        """Make a member that is its word."""
+        reason = str.__new__(cls, word)
+        reason._value_ = word
+        reason.status = status
+        return reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +88,7 @@ class Refusal:
     @property
     def status(self) -> HTTPStatus:
         """The HTTP status."""
-        return _STATUS[self.reason]
+        return self.reason.status
 
     def body(self) -> bytes:
         """The response body."""

@@ -24,9 +24,11 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize("reason", TABLE)
-def test_reason_has_the_status_of_the_table(reason: str) -> None:
-    assert Refusal(Reason(reason), "").status == TABLE[reason]
+STATUS = {reason.value: Refusal(reason, "").status for reason in Reason}
+
+
+def test_reason_has_the_status_of_the_table() -> None:
+    assert TABLE.items() <= STATUS.items()
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -38,7 +40,7 @@ def test_every_reason_is_one_word_with_a_status(reason: Reason) -> None:
 def test_table_in_the_module_is_true() -> None:
     rows = re.findall(r"^\| (\d+) \| ([a-z-]+) \|", problems.__doc__ or "", re.MULTILINE)
     assert rows
-    assert all(Refusal(Reason(reason), "").status == int(status) for status, reason in rows)
+    assert all(STATUS[reason] == int(status) for status, reason in rows)
 
 
 def test_reply_is_a_problem_with_its_reason() -> None:
