@@ -13,10 +13,16 @@ import hashlib
 import math
 import os
 import secrets
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final
 
 KEY_BYTES: Final = 32
 VERSION: Final = 2
@@ -89,34 +95,17 @@ class LockBusy(StateError):
     """Another process holds a lock for longer than the caller waits."""
 
 
-class HeldLock:
-    """Possession of a SharedLock, until `release` or the end of a `with` block.
+class RollingLock(AbstractAsyncContextManager[None]):
+    """The lock that is held while series are computed or raw reports are deleted.
 
-    A second `release` does nothing, so that a holder can release on every path.
+    Use `async with` to hold it, or `held` for a limit.
     """
-
-    def __init__(self, release: Callable[[], None]) -> None:
-        self._release: Callable[[], None] | None = release
-
-    def release(self) -> None:
-        """Release the lock."""
-        release, self._release = self._release, None
-        if release is not None:
-            release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.release()
-
-
-class RollingLock(AbstractAsyncContextManager[None], Protocol):
-    """The lock that is held while series are computed or raw reports are deleted."""
 
     holder: str
     """Description, for people, of the task or process that holds it while it is busy."""
+    _holding: AsyncExitStack
 
+    @abstractmethod
     def held(
         self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None
     ) -> AbstractAsyncContextManager[None]:
@@ -124,17 +113,24 @@ class RollingLock(AbstractAsyncContextManager[None], Protocol):
 
         Raises LockBusy after `limit_s` seconds, NotHeld, OSError.
         """
-        ...
 
+    @abstractmethod
     def check(self) -> None:
         """Raise NotHeld if the lock was lost since it was taken."""
-        ...
+
+    async def __aenter__(self) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.held())
+            self._holding = stack.pop_all()
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._holding.aclose()
 
 
-class SharedLock:
+class SharedLock(RollingLock):
     """An asyncio.Lock that is shared with other processes through a file (flock).
 
-    Use `async with` to hold it. The kernel releases the lock of a process that ends.
+    The kernel releases the lock of a process that ends.
     """
 
     holder = "a running collector"
@@ -142,40 +138,24 @@ class SharedLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._here = asyncio.Lock()
-        self._holding: HeldLock | None = None
-
-    async def take(
-        self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None
-    ) -> HeldLock:
-        """Take the lock; `busy` is called if another task or process holds it.
-
-        Raises LockBusy after `limit_s` seconds, OSError if the file cannot be made.
-        """
-        try:
-            async with asyncio.timeout(None if limit_s == math.inf else limit_s):
-                if self._here.locked():
-                    busy()
-                await self._here.acquire()
-                try:
-                    file = await self._locked_file(busy)
-                except BaseException:
-                    self._here.release()
-                    raise
-        except TimeoutError:
-            raise LockBusy(f"{self._path} is held by another process") from None
-
-        def release() -> None:
-            os.close(file)
-            self._here.release()
-
-        return HeldLock(release)
 
     @asynccontextmanager
     async def held(
         self, *, limit_s: float = math.inf, busy: Callable[[], None] = lambda: None
     ) -> AsyncIterator[None]:
-        """Hold the lock; see `take`."""
-        with await self.take(limit_s=limit_s, busy=busy):
+        """Hold the lock; `busy` is called if another task or process holds it.
+
+        Raises LockBusy after `limit_s` seconds, OSError if the file cannot be made.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(None if limit_s == math.inf else limit_s):
+                    if self._here.locked():
+                        busy()
+                    await stack.enter_async_context(self._here)
+                    stack.callback(os.close, await self._locked_file(busy))
+            except TimeoutError:
+                raise LockBusy(f"{self._path} is held by another process") from None
             yield
 
     def check(self) -> None:
@@ -193,14 +173,6 @@ class SharedLock:
             os.close(file)
             raise
         return file
-
-    async def __aenter__(self) -> None:
-        self._holding = await self.take()
-
-    async def __aexit__(self, *_error: object) -> None:
-        holding, self._holding = self._holding, None
-        if holding is not None:
-            holding.release()
 
 
 def _taken(file: int) -> bool:

@@ -23,7 +23,7 @@ from nats.js.kv import KeyValue
 from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
 from collector.lease import Entry, Lease, Put, Read, Rest, Terms
 from collector.settings import Settings
-from collector.state import LockBusy, NotHeld, SharedLock
+from collector.state import LockBusy, NotHeld, RollingLock, SharedLock
 
 log = structlog.get_logger("collector.jetstream")
 
@@ -205,7 +205,7 @@ class Keeper:
         self._lease.stored(revision, sent)
 
 
-class LeasedLock:
+class LeasedLock(RollingLock):
     """The lock of the rollup between machines: the file of this one, and a lease for all.
 
     `pause_s` is the least time between a release and the next use by this process.
@@ -221,7 +221,6 @@ class LeasedLock:
         self._pause_s = pause_s
         self._free_at = -math.inf
         self._keeper: Keeper | None = None
-        self._holding = AsyncExitStack()
         self.holder = file.holder
 
     def check(self) -> None:
@@ -267,14 +266,6 @@ class LeasedLock:
             if keeper.holder:
                 self.holder = keeper.holder
                 busy()
-
-    async def __aenter__(self) -> None:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.held())
-            self._holding = stack.pop_all()
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self._holding.aclose()
 
 
 @asynccontextmanager

@@ -239,7 +239,7 @@ async def test_command_waits_for_its_turn_and_says_so(
     [day, *_] = stored(network, received, days=1)
     environment = network.databases.environment | {"COLLECTOR_STATE_DIR": str(state_dir)}
     chosen = [day if argument == "DAY" else argument for argument in arguments]
-    with await SharedLock(state_dir / ROLLUP_LOCK).take():
+    async with SharedLock(state_dir / ROLLUP_LOCK):
         done = await to_thread(command, environment, *chosen, "--wait", "1s")
         assert done.code == 1
         assert "waiting for up to 1s" in done.err
@@ -248,7 +248,7 @@ async def test_command_waits_for_its_turn_and_says_so(
     done = await to_thread(command, environment, *chosen)
     assert "waiting" not in done.err
     assert done.code == 0, done.err
-    with await SharedLock(state_dir / ROLLUP_LOCK).take(limit_s=0.1):
+    async with SharedLock(state_dir / ROLLUP_LOCK).held(limit_s=0.1):
         pass
 
 

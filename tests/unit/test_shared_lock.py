@@ -17,10 +17,10 @@ def path(tmp_path: Path) -> Path:
 
 async def is_free(path: Path) -> bool:
     try:
-        (await SharedLock(path).take(limit_s=0.01)).release()
+        async with SharedLock(path).held(limit_s=0.01):
+            return True
     except LockBusy:
         return False
-    return True
 
 
 async def test_lock_excludes_other_tasks_and_other_processes(path: Path) -> None:
@@ -62,44 +62,45 @@ async def test_lock_is_given_back_whatever_happens_inside(path: Path) -> None:
 
 async def test_waiter_that_is_cancelled_leaves_no_trace(path: Path) -> None:
     ours, theirs = SharedLock(path), SharedLock(path)
-    held = await theirs.take()
-    waiting = [asyncio.create_task(ours.take()) for _ in range(2)]
-    await asyncio.sleep(0.06)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    held.release()
+
+    async def work() -> None:
+        async with ours:
+            raise AssertionError("the lock was taken twice")
+
+    async with theirs:
+        waiting = [asyncio.create_task(work()) for _ in range(2)]
+        await asyncio.sleep(0.06)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(task.cancelled() for task in waiting)
     assert await is_free(path)
     async with ours:
         pass
 
 
-async def test_release_by_one_who_holds_it_no_more_frees_nobody_else_s(path: Path) -> None:
-    lock = SharedLock(path)
-    first = await lock.take()
-    first.release()
-    with await lock.take():
-        first.release()
-        assert not await is_free(path)
-        with pytest.raises(LockBusy):
-            await lock.take(limit_s=0.01)
-    assert await is_free(path)
-
-
 async def test_who_waits_is_told_once_and_gives_up_after_a_limit(path: Path) -> None:
     told: list[None] = []
-    with await SharedLock(path).take(busy=lambda: told.append(None)):
+    lock = SharedLock(path)
+    async with lock.held(busy=lambda: told.append(None)):
         assert told == []
         with pytest.raises(LockBusy, match="held by another process"):
-            await SharedLock(path).take(limit_s=0.15, busy=lambda: told.append(None))
-    assert len(told) == 1
+            async with SharedLock(path).held(limit_s=0.15, busy=lambda: told.append(None)):
+                pass
+        assert len(told) == 1
+        # A task of the same process waits in the same way.
+        with pytest.raises(LockBusy):
+            async with lock.held(limit_s=0.01):
+                pass
+    assert await is_free(path)
 
 
 async def test_lock_that_cannot_be_made_is_an_error_and_is_not_held(tmp_path: Path) -> None:
     lock = SharedLock(tmp_path / "missing" / "rollup.lock")
     for _ in range(2):
         with pytest.raises(FileNotFoundError):
-            await lock.take()
+            async with lock:
+                pass
     (tmp_path / "missing").mkdir()
     async with lock:
         pass
