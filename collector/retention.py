@@ -36,6 +36,10 @@ OPTIONS: Final = {
 """Databases whose retention the operator sets, with the option of `collector retention`."""
 
 
+_COUNTED: Final = {LIBRENMS: LIBRENMS_REPORT, TELEMETRICS: TELEMETRICS_RECORD}
+"""Measurement whose points are a database's reports; of any other database, all points count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """Published series, and the number of days of raw data that one day of them needs."""
@@ -67,18 +71,12 @@ class DatabaseState:
     usage: Usage | None
 
     @property
-    def days(self) -> int | None:
-        """The days from the oldest to the newest point, both included; None if it is empty."""
-        if self.usage is None or self.usage.oldest is None or self.usage.newest is None:
-            return None
-        return (day_of(self.usage.newest) - day_of(self.usage.oldest)).days + 1
-
-    @property
     def bytes_per_day(self) -> int | None:
-        """Bytes on disk for each of those days; None if either is unknown."""
-        if self.days is None or self.usage is None or self.usage.disk_bytes is None:
+        """Bytes on disk for each day from the oldest to the newest point; None if unknown."""
+        held = self.usage
+        if held is None or held.disk_bytes is None or held.oldest is None or held.newest is None:
             return None
-        return self.usage.disk_bytes // self.days
+        return held.disk_bytes // ((day_of(held.newest) - day_of(held.oldest)).days + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +143,11 @@ async def loss(influx: Influx, database: str, seconds: int, now: datetime) -> Lo
     if database == RAW:
         counts = (await read_days(influx, first, last)).counts
         reports = {day: found.reports for day, found in sorted(counts.items())}
-    elif database == LIVE:
-        reports = await points_by_day(influx, database, first, last)
-    elif database == LIBRENMS:
-        reports = await points_by_day(influx, database, first, last, LIBRENMS_REPORT)
-    elif database == TELEMETRICS:
-        reports = await points_by_day(influx, database, first, last, TELEMETRICS_RECORD)
-    else:
+    elif database == DAILY:
         stored = await stored_days(influx, first, last)
         reports = {day: found.number("reports") for day, found in sorted(stored.items())}
+    else:
+        reports = await points_by_day(influx, database, first, last, _COUNTED.get(database))
     return Loss(database, was, seconds, reports)
 
 

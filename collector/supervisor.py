@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -38,8 +39,16 @@ async def together(*loops: Coroutine[Any, Any, None]) -> None:
             group.create_task(loop)
 
 
+def stop_event() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
 class CannotWork(Exception):
-    """The process can no longer work; the text names what has failed."""
+    """The process can no longer work, or cannot begin to; the text names what has failed."""
 
 
 @dataclass(frozen=True, slots=True)

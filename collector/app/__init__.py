@@ -35,7 +35,7 @@ from collector.public.site import Site
 from collector.setting_types import Address
 from collector.settings import Settings
 from collector.signals import Signals
-from collector.supervisor import Supervisor
+from collector.supervisor import Supervisor, stop_event
 from collector.systemd import Notifier, passed_sockets
 from collector.worker import ONLY_WORKER, Worker
 
@@ -243,15 +243,12 @@ async def serve(settings: Settings, role: Role = SERVE) -> None:
     Raises CannotWork, the errors of `running`, and OSError for a socket unit with other addresses
     than the settings.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     # Until it serves, SIGHUP must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     statsd = placed(settings.statsd_listen, passed_sockets())
     worker = replace(ONLY_WORKER, statsd=tuple(statsd))
     async with running(settings, worker, role=role) as at:
-        loop.add_signal_handler(signal.SIGHUP, at.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, at.reload)
         spare_collections()
         await at.supervisor.wait(stop)

@@ -34,7 +34,7 @@ from collector.retention import prepare
 from collector.setting_types import Address
 from collector.settings import Settings
 from collector.state import PARTICIPANT, locked
-from collector.supervisor import Supervisor
+from collector.supervisor import Supervisor, stop_event
 from collector.systemd import Notifier
 
 log = structlog.get_logger("collector.app")
@@ -208,10 +208,7 @@ async def _watch(to: Connection, settings: Settings, metrics: Metrics) -> None:
 
 async def write(settings: Settings) -> None:
     """Run a writer until SIGTERM or SIGINT. Raises CannotWork and the errors of `writing`."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     # It has no files to read again.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with writing(settings) as at:

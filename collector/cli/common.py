@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, Self
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from collector.cli.exit_codes import ExitCode
 
@@ -39,6 +42,27 @@ def fail(words: str) -> NoReturn:
     raise typer.Exit(ExitCode.FAILED)
 
 
+class TextTable(Table):
+    """A table whose cells are text, so that none is taken for markup."""
+
+    def add(self, *cells: object) -> None:
+        """Add a row."""
+        self.add_row(*(Text(str(cell)) for cell in cells))
+
+    @classmethod
+    def narrow(cls, *columns: str) -> Self:
+        """Make a table for 80 columns: without a frame, and with long cells folded."""
+        table = cls(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        return table
+
+
+def yes_no(value: bool) -> str:
+    """A truth value as a table shows it."""
+    return "yes" if value else "no"
+
+
 def progress_bar() -> Progress:
     """A progress bar on standard error, for a terminal only."""
     from rich.progress import Progress
@@ -60,6 +84,16 @@ def a_day(text: str) -> date:
         raise typer.BadParameter("must be YYYY-MM-DD, today or yesterday") from None
 
 
+def a_duration(text: str | int) -> int:
+    """Parse a duration such as `90d`, to seconds. Raises BadParameter."""
+    from collector.setting_types import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def a_moment(text: str) -> datetime:
     """Parse a time argument: `YYYY-MM-DD[THH:MM[:SS]]` in UTC, or `6h` for 6 hours ago."""
     from collector.setting_types import parse_duration
@@ -75,12 +109,29 @@ def a_moment(text: str) -> datetime:
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+First = Annotated[date, typer.Option("--from", parser=a_day, metavar="DATE", help="first day, UTC")]
+Last = Annotated[
+    date | None, typer.Option("--to", parser=a_day, metavar="DATE", help="last day, included")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="store a final day even if it loses over 20 %")
+]
+
+
 def days_between(first: date, last: date | None) -> list[date]:
     """The days from `first` to `last`, both included; only `first` if `last` is None."""
     end = last or first
     if end < first:
         raise typer.BadParameter("the last day is before the first", param_hint="--to")
     return [first + timedelta(days=n) for n in range((end - first).days + 1)]
+
+
+def past_days(first: date, last: date | None) -> list[date]:
+    """The days between two, none of which may be in the future."""
+    days = days_between(first, last)
+    if days[-1] > datetime.now(UTC).date():
+        raise typer.BadParameter("the last day is in the future", param_hint="--to")
+    return days
 
 
 def load_settings(*, as_owner: bool = True) -> settings.Settings:
@@ -137,13 +188,12 @@ def _expected() -> tuple[type[Exception], ...]:
     from collector.state import StateError
 
     expected: tuple[type[Exception], ...] = (StateError, StoreUnavailable, OSError)
-    if "collector.orders" in sys.modules:
-        from collector.orders import OrdersUnavailable
-
-        expected += (OrdersUnavailable,)
-    # A command that has not loaded the client cannot have got one of its errors.
-    if "collector.influx" in sys.modules:
-        from collector.influx import InfluxError
-
-        expected += (InfluxError,)
+    # A command that has not loaded a module cannot have got one of its errors.
+    for module, error in (
+        ("collector.orders", "OrdersUnavailable"),
+        ("collector.influx", "InfluxError"),
+        ("collector.supervisor", "CannotWork"),
+    ):
+        if module in sys.modules:
+            expected += (getattr(sys.modules[module], error),)
     return expected

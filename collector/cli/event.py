@@ -7,11 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from collector.cli.commands import Commands
-from collector.cli.common import a_day, fail, load_settings, out, say, worded_errors
+from collector.cli.common import TextTable, a_day, fail, load_settings, out, say, worded_errors
 
 if TYPE_CHECKING:
     from collector.events.event import Event
@@ -70,12 +68,9 @@ def list_(
     configured = load_settings(as_owner=False)
     with worded_errors():
         found = asyncio.run(_read(configured, *(() if every else (Kind.NOTE,))))
-    table = Table("day", "number", "text")
+    table = TextTable("day", "number", "text")
     for event in found:
-        is_note = event.kind is Kind.NOTE
-        number = event.item if is_note else ""
-        # Brackets in a text are no markup.
-        table.add_row(event.day.isoformat(), number, Text(event.text))
+        table.add(event.day, event.item if event.kind is Kind.NOTE else "", event.text)
     out.print(table)
 
 

@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.table import Table
 
 from collector.cli.commands import Commands
 from collector.cli.common import (
+    First,
+    Force,
+    Last,
+    TextTable,
     a_day,
     days_between,
     fail,
     load_settings,
     out,
+    past_days,
     say,
     warn,
     worded_errors,
+    yes_no,
 )
 from collector.cli.exit_codes import ExitCode
 from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
@@ -37,11 +42,6 @@ _UNCHANGED: Final = {
     "refused": "a final day that would lose over 20 % was left unchanged; --force stores it",
     "erasing": "a day stays as published until an erasure of some of its reports is done",
 }
-
-First = Annotated[date, typer.Option("--from", parser=a_day, metavar="DATE", help="first day, UTC")]
-Last = Annotated[
-    date | None, typer.Option("--to", parser=a_day, metavar="DATE", help="last day, included")
-]
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -98,11 +98,9 @@ def sysdescr(
             export.write_text(writers[export.suffix](found), encoding="utf-8", newline="")
             say(f"{len(found)} pairs written to {export}")
             return
-    table = Table("os", "sysObjectID", "devices", "installs", "sysDescr")
+    table = TextTable("os", "sysObjectID", "devices", "installs", "sysDescr")
     for one in found[:limit]:
-        table.add_row(
-            one.os, one.sysObjectID, str(one.devices), str(one.installs), repr(one.sysDescr)[1:-1]
-        )
+        table.add(one.os, one.sysObjectID, one.devices, one.installs, repr(one.sysDescr)[1:-1])
     out.print(table)
     say(f"{len(found)} pairs" + (f", {limit} of them shown" if len(found) > limit else ""))
 
@@ -124,21 +122,17 @@ async def _search(configured: Settings, first: date, last: date, wanted: Wanted)
 def rollup(
     from_: First,
     to: Last = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="store a final day even if it loses over 20 %")
-    ] = False,
+    force: Force = False,
     wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
     """Recompute the daily numbers of installs of these days."""
-    days = _past(from_, to)
+    days = past_days(from_, to)
     configured = load_settings()
     with worded_errors():
         rolled = asyncio.run(_roll(configured, days, RollupLock(configured, wait), force=force))
-    table = Table("day", "outcome", "reports", "final")
+    table = TextTable("day", "outcome", "reports", "final")
     for day, result in rolled.items():
-        table.add_row(
-            day.isoformat(), result.outcome, str(result.reports), "yes" if result.final else "no"
-        )
+        table.add(day, result.outcome, result.reports, yes_no(result.final))
     out.print(table)
     unchanged = {result.outcome for result in rolled.values()} & _UNCHANGED.keys()
     for outcome in sorted(unchanged):
@@ -164,18 +158,14 @@ async def _roll(
 @commands.command(examples=["collector librenms verify --from 2026-11-01 --to yesterday"])
 def verify(from_: First, to: Last = None) -> None:
     """Recompute the days and compare them with the stored ones; exit 1 if one is wrong."""
-    days = _past(from_, to)
+    days = past_days(from_, to)
     configured = load_settings()
     with worded_errors():
         differing = asyncio.run(_verify(configured, days))
-    table = Table("day", "verdict", "points that differ")
+    table = TextTable("day", "verdict", "points that differ")
     for day, found in differing.items():
         verdict = "fixed" if found is None else "differs" if found else "good"
-        table.add_row(
-            day.isoformat(),
-            verdict,
-            ", ".join(f"{name} {count}" for name, count in (found or {}).items()),
-        )
+        table.add(day, verdict, ", ".join(f"{n} {count}" for n, count in (found or {}).items()))
     out.print(table)
     if any(differing.values()):
         fail("some days are wrong; `collector librenms rollup` computes them again")
@@ -187,10 +177,3 @@ async def _verify(configured: Settings, days: list[date]) -> dict[date, dict[str
     async with influx_of(configured) as influx:
         series = librenms_days_of(configured, influx)
         return {day: await series.differences(day, datetime.now(UTC)) for day in days}
-
-
-def _past(first: date, last: date | None) -> list[date]:
-    days = days_between(first, last)
-    if days[-1] > datetime.now(UTC).date():
-        raise typer.BadParameter("the last day is in the future", param_hint="--to")
-    return days

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, closing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.table import Table
 
 from collector.cli.commands import Commands
-from collector.cli.common import fail, load_settings, out, say, worded_errors
+from collector.cli.common import TextTable, fail, load_settings, out, say, worded_errors
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -71,17 +71,14 @@ def show(server: Uuid) -> None:
         points = outbox_points(outboxes_of(configured).held(name).values())
         rows = asyncio.run(_raw(configured, name))
     reports = reports_of([*points, *((Place.RAW, point) for point in rows)], layouts())
-    table = Table("received", "held in", "nodes", "Asterisk", "AllStarLink", "kernel")
+    table = TextTable("received", "held in", "nodes", "Asterisk", "AllStarLink", "kernel")
     for report in reports:
-        point = report.server
-        table.add_row(
-            _moment(report.received_ns),
-            ", ".join(sorted(place.value for place in report.places)),
-            str(len(report.nodes)),
-            "-" if point is None else point.tags.get(ASTERISK_VERSION.name, ""),
-            "-" if point is None else point.tags.get(ASL_VERSION.name, ""),
-            "-" if point is None else str(point.fields.get("kernel", "")),
-        )
+        values: Iterable[object] = ("-",) * 3
+        if (point := report.server) is not None:
+            versions = (point.tags.get(tag.name, "") for tag in (ASTERISK_VERSION, ASL_VERSION))
+            values = (*versions, point.fields.get("kernel", ""))
+        places = ", ".join(sorted(report.places))
+        table.add(_moment(report.received_ns), places, len(report.nodes), *values)
     out.print(table)
     say(f"{len(reports)} reports")
 
@@ -121,9 +118,9 @@ def queue() -> None:
 
     with worded_errors():
         requests = _memory().erasures.all(State.QUEUED)
-    table = Table("id", "asked", "for")
+    table = TextTable("id", "asked", "for")
     for one in requests:
-        table.add_row(str(one.id), _moment(one.asked_ns), one.action.value)
+        table.add(one.id, _moment(one.asked_ns), one.action)
     out.print(table)
 
 

@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from collector.cli.commands import Commands
-from collector.cli.common import a_moment, fail, load_settings, out, say, warn, worded_errors
+from collector.cli.common import (
+    TextTable,
+    a_moment,
+    fail,
+    load_settings,
+    out,
+    say,
+    warn,
+    worded_errors,
+)
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -34,15 +41,10 @@ def dead() -> None:
     from collector.outbox import OutboxFile
 
     letters = [letter for found in _each(OutboxFile.dead_letters) for letter in found]
-    table = Table("id", "received", "target", "error", "line")
-    for letter in letters:
-        table.add_row(
-            str(letter.id),
-            _time(letter.received_ns),
-            letter.target,
-            Text(letter.reason),
-            Text(_shortened(letter.line.decode(errors="replace"))),
-        )
+    table = TextTable("id", "received", "target", "error", "line")
+    for one in letters:
+        line = _shortened(one.line.decode(errors="replace"))
+        table.add(one.id, _time(one.received_ns), one.target, one.reason, line)
     out.print(table)
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
+from collector.cli.common import TextTable, fail, load_settings, out, say, warn, worded_errors
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -47,9 +46,9 @@ def provision(
         )
     if not issued:
         return
-    table = Table("file", "for", "outcome")
+    table = TextTable("file", "for", "outcome")
     for one in issued:
-        table.add_row(one.file.name, one.role.purpose, one.outcome.value)
+        table.add(one.file.name, one.role.purpose, one.outcome)
     out.print(table)
     say(
         f"The credentials are in {tokens_dir}: `.token` files for COLLECTOR_INFLUX_TOKEN_FILE,"

@@ -10,11 +10,18 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from collector.cli.commands import Commands
-from collector.cli.common import a_day, fail, load_settings, out, say, worded_errors
+from collector.cli.common import (
+    TextTable,
+    a_day,
+    fail,
+    load_settings,
+    out,
+    say,
+    worded_errors,
+    yes_no,
+)
 from collector.cli.exit_codes import ExitCode
 from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 
@@ -152,9 +159,8 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     span = _span(from_, to)
     found = _run(configured, lambda q: q.preview(pattern, span, datetime.now(UTC)))
     _show(found, configured, "goes")
-    _guard(found, configured, below_k=below_k)
-    if not (yes or typer.confirm("Exclude these reports from the series?")):
-        raise typer.Exit(ExitCode.FAILED)
+    question = "Exclude these reports from the series?"
+    _confirm(question, found, configured, below_k=below_k, yes=yes)
     batch, results = _run(
         configured,
         lambda q: q.add(pattern, span, note, datetime.now(UTC)),
@@ -168,18 +174,12 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
 def list_() -> None:
     """List the batches within raw retention."""
     batches = _run(load_settings(), lambda q: q.batches())
-    table = Table("batch", "state", "from", "until", "what", "reports", "nodes", "note")
-    for batch in batches:
-        ends = [datetime.fromtimestamp(ns / 1e9, UTC) for ns in (batch.span.start, batch.span.end)]
-        table.add_row(
-            str(batch.number),
-            batch.state.value,
-            *(end.isoformat(timespec="minutes")[:16] for end in ends),
-            Text(batch.words),
-            str(batch.reports),
-            str(batch.node_reports),
-            Text(batch.note),
-        )
+    table = TextTable("batch", "state", "from", "until", "what", "reports", "nodes", "note")
+    for one in batches:
+        ends = [datetime.fromtimestamp(ns / 1e9, UTC) for ns in (one.span.start, one.span.end)]
+        times = [f"{end:%Y-%m-%dT%H:%M}" for end in ends]
+        counts = (one.reports, one.node_reports)
+        table.add(one.number, one.state, *times, one.words, *counts, one.note)
     out.print(table)
     if any(batch.unfinished for batch in batches):
         say("a batch was interrupted: `collector quarantine resume` completes it")
@@ -203,9 +203,8 @@ def release(
 
     batch, found = _run(configured, contents)
     _show(found, configured, "comes back")
-    _guard(found, configured, below_k=below_k)
-    if not (yes or typer.confirm("Include these reports in the series again?")):
-        raise typer.Exit(ExitCode.FAILED)
+    question = "Include these reports in the series again?"
+    _confirm(question, found, configured, below_k=below_k, yes=yes)
     _, results = _run(
         configured, lambda q: q.release(batch, datetime.now(UTC)), RollupLock(configured, wait)
     )
@@ -330,21 +329,18 @@ def _span(from_: Moment, to: Moment) -> Span:
 
 
 def _show(found: Preview, configured: Settings, verb: str) -> None:
-    table = Table("day", "final", "reports", f"of them {verb}", "nodes named", f"of them {verb}")
+    of_them = f"of them {verb}"
+    table = TextTable("day", "final", "reports", of_them, "nodes named", of_them)
     for one in found.days:
-        table.add_row(
-            one.day.isoformat(),
-            "yes" if one.final else "no",
-            str(one.before.reports),
-            f"{one.reports} of {one.servers} servers",
-            str(one.before.node_reports),
-            f"{one.node_reports} of {one.nodes} nodes",
-        )
+        servers = f"{one.reports} of {one.servers} servers"
+        nodes = f"{one.node_reports} of {one.nodes} nodes"
+        before = one.before
+        table.add(one.day, yes_no(one.final), before.reports, servers, before.node_reports, nodes)
     out.print(table)
-    servers = Table("server", "reports", "nodes")
-    for name, reports, nodes in found.servers[:_SHOWN]:
-        servers.add_row(name, str(reports), str(nodes))
-    out.print(servers)
+    table = TextTable("server", "reports", "nodes")
+    for server in found.servers[:_SHOWN]:
+        table.add(*server)
+    out.print(table)
     if len(found.servers) > _SHOWN:
         say(f"and {len(found.servers) - _SHOWN} more servers")
     if under := found.under(configured.k_anonymity):
@@ -354,14 +350,18 @@ def _show(found: Preview, configured: Settings, verb: str) -> None:
         )
 
 
-def _guard(found: Preview, configured: Settings, *, below_k: bool) -> None:
+def _confirm(
+    question: str, found: Preview, configured: Settings, *, below_k: bool, yes: bool
+) -> None:
+    """End the command if the change would disclose a node, or if the answer is no."""
     if not below_k and found.under(configured.k_anonymity):
         fail("nothing was changed; --below-k does it if the difference discloses no real node")
+    if not (yes or typer.confirm(question)):
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _outcomes(results: list[DayResult]) -> None:
-    table = Table("day", "outcome", "reports", "servers", "nodes")
+    table = TextTable("day", "outcome", "reports", "servers", "nodes")
     for one in results:
-        numbers = (str(one.reports), str(one.servers), str(one.nodes))
-        table.add_row(one.day.isoformat(), one.outcome.value, *numbers)
+        table.add(one.day, one.outcome, one.reports, one.servers, one.nodes)
     out.print(table)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
-from rich.table import Table
 
 from collector.cli.commands import Commands
-from collector.cli.common import fail, load_settings, out, say, warn, worded_errors
+from collector.cli.common import (
+    TextTable,
+    a_duration,
+    fail,
+    load_settings,
+    out,
+    say,
+    warn,
+    worded_errors,
+)
 from collector.cli.retention_records import records_loss, records_state
-from collector.schema import DAILY, LIBRENMS, LIVE, RAW, RECORDS
+from collector.schema import DAILY, LIBRENMS, RAW, RECORDS
 from collector.schema.telemetrics import TELEMETRICS
 
 if TYPE_CHECKING:
@@ -25,60 +32,27 @@ if TYPE_CHECKING:
 
 commands = Commands(no_args_is_help=True, help="Show and change the retention of the databases.")
 
-_UNKNOWN: Final = "unknown"
 
-
-def _raw(text: str) -> int:
+def _a_day_at_least(text: str) -> int:
     from collector.retention import DAY_S
 
-    seconds = _duration(text)
+    seconds = a_duration(text)
     if seconds < DAY_S:
         raise typer.BadParameter("the retention is 1d at least")
     return seconds
 
 
-def _duration(text: str) -> int:
-    from collector.setting_types import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+def _option(name: str, parser: Callable[[str], int], of: str) -> Any:  # noqa: ANN401 - typer's
+    return typer.Option(name, parser=parser, metavar="DURATION", help=f"retention of {of}")
 
 
-Raw = Annotated[
-    int | None,
-    typer.Option("--raw", parser=_raw, metavar="DURATION", help="retention of raw reports"),
-]
-Daily = Annotated[
-    int | None,
-    typer.Option(
-        "--daily",
-        parser=_duration,
-        metavar="DURATION",
-        help="retention of the daily series; 0: for ever",
-    ),
-]
-Live = Annotated[
-    int | None,
-    typer.Option(
-        "--live", parser=_raw, metavar="DURATION", help="retention of Asterisk's live values"
-    ),
-]
-LibreNMS = Annotated[
-    int | None,
-    typer.Option(
-        "--librenms", parser=_raw, metavar="DURATION", help="retention of LibreNMS's reports"
-    ),
-]
+Raw = Annotated[int | None, _option("--raw", _a_day_at_least, "raw reports")]
+Daily = Annotated[int | None, _option("--daily", a_duration, "the daily series; 0: for ever")]
+Live = Annotated[int | None, _option("--live", _a_day_at_least, "Asterisk's live values")]
+LibreNMS = Annotated[int | None, _option("--librenms", _a_day_at_least, "LibreNMS's reports")]
 Records = Annotated[
     int | None,
-    typer.Option(
-        "--records",
-        parser=_duration,
-        metavar="DURATION",
-        help="retention of telemetrics-client's records and their counts; 0: for ever",
-    ),
+    _option("--records", a_duration, "telemetrics-client's records and their counts; 0: for ever"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 
@@ -92,9 +66,11 @@ def show(as_json: Json = False) -> None:
     if as_json:
         say(json.dumps([_shown(database) for database in found], indent=2))
         return
-    table = _table("database", "retention", "points", "oldest", "newest", "on disk", "a day")
+    table = TextTable.narrow(
+        "database", "retention", "points", "oldest", "newest", "on disk", "a day"
+    )
     for database in found:
-        table.add_row(*_row(database))
+        table.add(*_row(database))
     out.print(table)
 
 
@@ -109,7 +85,7 @@ def plan(
 ) -> None:
     """Show what a new retention would delete; changes nothing."""
     configured = load_settings()
-    wanted = _wanted({RAW: raw, DAILY: daily, LIVE: live, LIBRENMS: librenms, TELEMETRICS: records})
+    wanted = _wanted(raw, daily, live, librenms, records)
     with worded_errors():
         losses, held, now = asyncio.run(_plan(configured, wanted))
     if as_json:
@@ -141,7 +117,7 @@ def set_(
     from collector.setting_types import format_duration
 
     configured = load_settings()
-    wanted = _wanted({RAW: raw, DAILY: daily, LIVE: live, LIBRENMS: librenms, TELEMETRICS: records})
+    wanted = _wanted(raw, daily, live, librenms, records)
     if raw is not None and raw < LEAST_RAW_S and not force:
         fail(
             f"{format_duration(raw)} of raw reports is under {format_duration(LEAST_RAW_S)}: the"
@@ -168,8 +144,11 @@ def set_(
     _remind(configured, wanted)
 
 
-def _wanted(wanted: Mapping[str, int | None]) -> dict[str, int]:
-    given = {database: seconds for database, seconds in wanted.items() if seconds is not None}
+def _wanted(*seconds: int | None) -> dict[str, int]:
+    """Retention by database, from the values of the options in their order."""
+    from collector.retention import OPTIONS
+
+    given = {name: one for name, one in zip(OPTIONS, seconds, strict=True) if one is not None}
     if not given:
         raise typer.BadParameter("give --raw, --daily, --live, --librenms or --records, or several")
     return given
@@ -237,19 +216,13 @@ def _check_order(held: list[DatabaseState], wanted: Mapping[str, int]) -> None:
 
 
 def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
-    from collector.retention import outlasts
+    from collector.retention import OPTIONS, outlasts
     from collector.setting_types import format_duration
     from collector.settings import variable
 
-    settings = {
-        RAW: "retention_raw",
-        DAILY: "retention_daily",
-        LIVE: "retention_live",
-        LIBRENMS: "retention_librenms",
-        TELEMETRICS: "retention_records",
-    }
     for database, seconds in wanted.items():
-        setting: int = getattr(configured, settings[database])
+        name = f"retention_{OPTIONS[database]}"
+        setting: int = getattr(configured, name)
         if setting != seconds:
             effect = (
                 "the next start lengthens it again"
@@ -257,7 +230,7 @@ def _remind(configured: Settings, wanted: Mapping[str, int]) -> None:
                 else "each start warns of the difference"
             )
             warn(
-                f"{variable(settings[database])} is {format_duration(setting)}: set it to"
+                f"{variable(name)} is {format_duration(setting)}: set it to"
                 f" {format_duration(seconds)} and restart the collector, or {effect}"
             )
 
@@ -266,35 +239,24 @@ def _name(held: list[DatabaseState], database: str) -> str:
     return next(found.name for found in held if found.database == database)
 
 
-def _table(*columns: str) -> Table:
-    # As narrow as possible, so that dates and names are not wrapped on 80 columns.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _day(time_ns: int | None) -> str | None:
     from collector.days import day_of
 
     return None if time_ns is None else day_of(time_ns).isoformat()
 
 
-def _row(database: DatabaseState) -> list[str]:
+def _row(database: DatabaseState) -> list[object]:
     from collector.retention import retention_text
 
     if database.seconds is None or database.usage is None:
-        return [database.name, "missing", "", "", "", "", ""]
+        return [database.name, "missing"]
     held = database.usage
-    return [
-        database.name,
-        retention_text(database.seconds),
-        str(held.points),
-        _day(held.oldest) or "",
-        _day(held.newest) or "",
-        _UNKNOWN if held.disk_bytes is None else decimal(held.disk_bytes),
-        _UNKNOWN if database.bytes_per_day is None else decimal(database.bytes_per_day),
+    days = [_day(at) or "" for at in (held.oldest, held.newest)]
+    sizes = [
+        "unknown" if size is None else decimal(size)
+        for size in (held.disk_bytes, database.bytes_per_day)
     ]
+    return [database.name, retention_text(database.seconds), held.points, *days, *sizes]
 
 
 def _shown(database: DatabaseState) -> dict[str, Any]:
@@ -357,21 +319,16 @@ def _planned(losses: list[Loss], held: list[DatabaseState], now: datetime) -> di
 def _print_plan(losses: list[Loss], held: list[DatabaseState], now: datetime) -> None:
     from collector.retention import retention_text
 
-    table = _table("database", "retention", "planned", "days lost", "which", "reports")
+    table = TextTable.narrow("database", "retention", "planned", "days lost", "which", "reports")
     for one in losses:
         days = sorted(one.reports)
-        table.add_row(
-            _name(held, one.database),
-            retention_text(one.was),
-            retention_text(one.becomes),
-            str(len(days)),
-            f"{days[0]} to {days[-1]}" if days else "",
-            str(sum(one.reports.values())),
-        )
+        which = f"{days[0]} to {days[-1]}" if days else ""
+        kept = (retention_text(one.was), retention_text(one.becomes))
+        table.add(_name(held, one.database), *kept, len(days), which, sum(one.reports.values()))
     out.print(table)
-    series = _table("a day can be recomputed of", "from", "planned")
+    series = TextTable.narrow("a day can be recomputed of", "from", "planned")
     for name, before, after in _recomputable(losses, held, now):
-        series.add_row(name, str(before or "no day"), str(after or "no day"))
+        series.add(name, before or "no day", after or "no day")
     if series.rows:
         out.print(series)
     if any(one.database == DAILY and one.reports for one in losses):

@@ -8,17 +8,21 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
-from rich.table import Table
 
 from collector.cli.common import (
+    First,
+    Force,
+    Last,
+    TextTable,
     a_day,
-    days_between,
     load_settings,
     out,
+    past_days,
     progress_bar,
     say,
     warn,
     worded_errors,
+    yes_no,
 )
 from collector.cli.exit_codes import ExitCode
 from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
@@ -33,14 +37,6 @@ Done = TypeVar("Done")
 
 _ERASING: Final = "stays as published until an erasure of some of its reports is done"
 
-First = Annotated[date, typer.Option("--from", parser=a_day, metavar="DATE", help="first day, UTC")]
-Last = Annotated[
-    date | None, typer.Option("--to", parser=a_day, metavar="DATE", help="last day, included")
-]
-Force = Annotated[
-    bool, typer.Option("--force", help="store a final day even if it loses over 20 %")
-]
-
 
 def rollup(
     from_: First,
@@ -54,22 +50,15 @@ def rollup(
     """Recompute the daily series of these days from their raw reports."""
     from collector.rollup.compute import Outcome
 
-    days = _days(from_, to)
+    days = past_days(from_, to)
     configured = load_settings()
     with worded_errors():
         results, failed = asyncio.run(
             _roll(configured, days, RollupLock(configured, wait), force=force, resume=resume)
         )
-    table = Table("day", "outcome", "reports", "servers", "nodes", "final")
-    for result in results:
-        table.add_row(
-            result.day.isoformat(),
-            result.outcome.value,
-            str(result.reports),
-            str(result.servers),
-            str(result.nodes),
-            "yes" if result.final else "no",
-        )
+    table = TextTable("day", "outcome", "reports", "servers", "nodes", "final")
+    for one in results:
+        table.add(one.day, one.outcome, one.reports, one.servers, one.nodes, yes_no(one.final))
     out.print(table)
     _warn_failed(failed)
     refused = any(result.outcome is Outcome.REFUSED for result in results)
@@ -177,20 +166,16 @@ def verify_(
     # The current day always lags a little behind its reports.
     over = (now - FINAL_AFTER).date() - timedelta(days=1)
     last = to or max(over, from_ or over)
-    days = _days(from_ or min(oldest, last), last)
+    days = past_days(from_ or min(oldest, last), last)
     with worded_errors():
         lock = RollupLock(configured, wait) if repair else None
         checked, failed = asyncio.run(_verify(configured, days, lock, force=force))
     found = [item for item, _ in checked]
-    table = Table("day", "stored", "recounted", "verdict", "points that differ")
+    table = TextTable("day", "stored", "recounted", "verdict", "points that differ")
     for item in found:
-        table.add_row(
-            item.day.isoformat(),
-            "-" if item.stored is None else str(item.stored),
-            str(item.recounted),
-            item.verdict.value,
-            ", ".join(f"{name} {count}" for name, count in item.differing.items()),
-        )
+        stored = "-" if item.stored is None else item.stored
+        differing = ", ".join(f"{name} {count}" for name, count in item.differing.items())
+        table.add(item.day, stored, item.recounted, item.verdict, differing)
     out.print(table)
     for item, refused in checked:
         if item.verdict is Verdict.ERASING:
@@ -232,10 +217,3 @@ async def _verify(
             async with lock.held():
                 await parts.events_of(influx).update(datetime.now(UTC))
         return verified
-
-
-def _days(first: date, last: date | None) -> list[date]:
-    days = days_between(first, last)
-    if days[-1] > datetime.now(UTC).date():
-        raise typer.BadParameter("the last day is in the future", param_hint="--to")
-    return days

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collector.cli.common import warn
+from collector.cli.common import a_duration, warn
 from collector.state import LockBusy, RollingLock, StateError, prepare
 
 if TYPE_CHECKING:
@@ -18,20 +18,11 @@ if TYPE_CHECKING:
 DEFAULT_WAIT_S: Final = 600
 
 
-def _a_duration(text: str | int) -> int:
-    from collector.setting_types import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
 Wait = Annotated[
     int,
     typer.Option(
         "--wait",
-        parser=_a_duration,
+        parser=a_duration,
         metavar="DURATION",
         help="longest wait while a running collector computes days or erases",
         show_default="10m",

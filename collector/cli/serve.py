@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collector.cli.common import fail, load_settings, say, warn, worded_errors
+from collector.cli.common import load_settings, say, warn, worded_errors
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def publish() -> None:
 
     It takes no reports: `collector receive` does, beside it or on other machines.
     """
-    configured = load_settings()
-    _refuse_wrong_files(configured)
-    _refuse_unsupported(configured)
+    configured = _checked(load_settings())
     if configured.nodelist_url and not configured.key_file.exists():
         warn(
             f"there is no pseudonym key {configured.key_file}: days are published without their"
@@ -75,30 +73,22 @@ def write() -> None:
     """
     import uvloop
 
-    from collector.supervisor import CannotWork
-
     configured = load_settings()
     if not configured.nats_url:
         warn("COLLECTOR_NATS_URL is not set: there is no stream to write from")
         raise typer.Exit(ExitCode.WRONG_SETTING)
-    _refuse_wrong_files(configured)
-    _refuse_unsupported(configured)
+    _checked(configured)
     with worded_errors():
         from collector.app.writing import write as run
         from collector.state import prepare
 
         prepare(configured.state_dir)
-        try:
-            uvloop.run(run(configured))
-        except CannotWork as error:
-            fail(str(error))
+        uvloop.run(run(configured))
 
 
 def _receive(role: str, *, new_key: bool) -> None:
     """Run a role that takes reports."""
-    configured = load_settings()
-    _refuse_wrong_files(configured)
-    _refuse_unsupported(configured)
+    configured = _checked(load_settings())
     _require_key(configured, new=new_key)
     warn_of_memory(configured)
     _run(role, configured)
@@ -110,15 +100,11 @@ def _run(role: str, configured: Settings) -> None:
 
     from collector import app, workers
     from collector.app.roles import ROLES
-    from collector.supervisor import CannotWork
 
     sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
-        try:
-            module = app if configured.workers == 1 else workers
-            uvloop.run(module.serve(configured, ROLES[role]))
-        except (CannotWork, workers.WorkersError) as error:
-            fail(str(error))
+        module = app if configured.workers == 1 else workers
+        uvloop.run(module.serve(configured, ROLES[role]))
 
 
 def warn_of_memory(configured: Settings) -> None:
@@ -134,9 +120,15 @@ def warn_of_memory(configured: Settings) -> None:
         )
 
 
-def _refuse_wrong_files(configured: Settings) -> None:
-    """Exit with status 2 if a file that a setting names is wrong, before a port is opened."""
+def _checked(configured: Settings) -> Settings:
+    """Exit with status 2 if a file that a setting names, or InfluxDB's version, is wrong.
+
+    An InfluxDB that is unreachable or slow does not stop the start: reports wait in the outbox.
+    """
     from collector.app import check_files
+    from collector.influx import Influx, InfluxError
+    from collector.influx.diagnosis import NotSupported
+    from collector.parts import influx_of
     from collector.settings import SettingsError
 
     try:
@@ -144,16 +136,6 @@ def _refuse_wrong_files(configured: Settings) -> None:
     except SettingsError as error:
         warn(str(error))
         raise typer.Exit(ExitCode.WRONG_SETTING) from None
-
-
-def _refuse_unsupported(configured: Settings) -> None:
-    """Exit with status 2 if InfluxDB's version is not supported.
-
-    An InfluxDB that is unreachable or slow does not stop the start: reports wait in the outbox.
-    """
-    from collector.influx import Influx, InfluxError
-    from collector.influx.diagnosis import NotSupported
-    from collector.parts import influx_of
 
     async def look() -> None:
         async with asyncio.timeout(_LOOK_S), influx_of(configured, retry_ping=False) as influx:
@@ -168,9 +150,9 @@ def _refuse_unsupported(configured: Settings) -> None:
         except InfluxError:
             pass
 
-    # One that does not answer does not stop the start.
     with contextlib.suppress(TimeoutError):
         asyncio.run(look())
+    return configured
 
 
 def _require_key(configured: Settings, *, new: bool) -> None:
@@ -238,7 +220,6 @@ def worker(
 
     from collector import workers
     from collector.app.roles import ROLES
-    from collector.supervisor import CannotWork
     from collector.worker import Worker
 
     configured = load_settings()
@@ -248,10 +229,7 @@ def worker(
     inherited = tuple((place, socket.socket(fileno=fd)) for place, fd in placed)
     this = Worker(number, configured.workers, bound, inherited)
     with worded_errors():
-        try:
-            uvloop.run(workers.work(configured, this, health_fd, ROLES[role]))
-        except CannotWork as error:
-            fail(str(error))
+        uvloop.run(workers.work(configured, this, health_fd, ROLES[role]))
 
 
 def check() -> None:

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from collector.cli.commands import Commands
-from collector.cli.common import fail, load_settings, out, say, warn
+from collector.cli.common import TextTable, fail, load_settings, out, say, warn
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -122,15 +119,12 @@ def _print_table(found: Iterable[Iterable[Point]]) -> None:
             if point.measurement == STATSD_COUNTER.name:
                 fields = {name: _plus(before.get(name, 0), value) for name, value in fields.items()}
             rows[key] = fields
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in ("measurement", "tags", "fields"):
-        table.add_column(column, overflow="fold")
+    table = TextTable.narrow("measurement", "tags", "fields")
     for (measurement, tags), fields in sorted(rows.items()):
-        # As text: a name may hold what Rich takes for markup.
-        table.add_row(
-            Text(measurement),
-            Text("\n".join(f"{name}={value}" for name, value in tags if name != "asterisk")),
-            Text("\n".join(f"{name}={_shown(value)}" for name, value in fields.items())),
+        table.add(
+            measurement,
+            "\n".join(f"{name}={value}" for name, value in tags if name != "asterisk"),
+            "\n".join(f"{name}={_shown(value)}" for name, value in fields.items()),
         )
     out.print(table)
 

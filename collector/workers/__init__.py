@@ -8,6 +8,6 @@ serves the health of all workers as one, and with `metrics` their metrics.
 """
 
 from collector.workers.child import work
-from collector.workers.parent import WorkersError, serve
+from collector.workers.parent import serve
 
-__all__ = ["WorkersError", "serve", "work"]
+__all__ = ["serve", "work"]

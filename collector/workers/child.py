@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 from typing import Final
 
 from collector import app
 from collector.app.roles import Role
 from collector.settings import Settings
+from collector.supervisor import stop_event
 from collector.worker import Worker
 
 _REPORT_S: Final = 1.0
@@ -24,12 +24,9 @@ async def work(settings: Settings, worker: Worker, health_fd: int, role: Role) -
     `health_fd` is the file descriptor of the pipe for its health. Raises CannotWork, and the
     errors of `app.running`.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     # The parent writes nothing to it: it becomes readable only when it ends.
-    loop.add_reader(sys.stdin.fileno(), stop.set)
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     async with app.running(settings, worker, role=role) as at:
         app.spare_collections()
         reporting = asyncio.create_task(_report_health(health_fd, at))

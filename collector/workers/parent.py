@@ -24,6 +24,7 @@ from collector.metrics import Metrics
 from collector.setting_types import Address
 from collector.settings import Settings, SettingsError
 from collector.state import locked
+from collector.supervisor import CannotWork, stop_event
 from collector.systemd import Notifier, passed_sockets
 from collector.workers.metrics import metrics_page
 from collector.workers.process import START_S, WorkerProcess
@@ -34,10 +35,6 @@ _FOLDER: Final = "workers"
 _CHECK_S: Final = 1.0
 _NONE_S: Final = 600.0
 """After this long without any running worker, the parent exits, to be restarted itself."""
-
-
-class WorkersError(Exception):
-    """The workers cannot be started, or none runs; each has logged its reason."""
 
 
 class AllHealth:
@@ -59,14 +56,11 @@ class AllHealth:
 async def serve(settings: Settings, role: Role) -> None:
     """Run a role in several workers until SIGTERM or SIGINT; SIGHUP restarts them one by one.
 
-    Raises StateError, OSError (an address that cannot be listened on), WorkersError (the first
+    Raises StateError, OSError (an address that cannot be listened on), CannotWork (the first
     worker did not start, or none has run for ten minutes).
     """
-    stop, again = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, again.set)
+    stop, again = stop_event(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again.set)
     async with running(settings, role) as workers:
         renewing = asyncio.create_task(_renew(workers, again, settings))
         try:
@@ -77,7 +71,7 @@ async def serve(settings: Settings, role: Role) -> None:
 
 
 async def _until(stop: asyncio.Event, workers: Sequence[WorkerProcess]) -> None:
-    """Wait until `stop` is set. Raises WorkersError if no worker has run for ten minutes."""
+    """Wait until `stop` is set. Raises CannotWork if no worker has run for ten minutes."""
     served = time.monotonic()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
@@ -86,7 +80,7 @@ async def _until(stop: asyncio.Event, workers: Sequence[WorkerProcess]) -> None:
         if any(worker.ready.is_set() for worker in workers):
             served = time.monotonic()
         elif time.monotonic() - served > _NONE_S:
-            raise WorkersError("no worker runs; the log says why")
+            raise CannotWork("no worker runs; the log says why")
 
 
 @asynccontextmanager
@@ -138,13 +132,13 @@ async def running(settings: Settings, role: Role) -> AsyncIterator[list[WorkerPr
 
 @asynccontextmanager
 async def _started(worker: WorkerProcess, *, needed: bool) -> AsyncIterator[None]:
-    """Run a worker from entry to exit. Raises WorkersError if it is `needed` and does not start."""
+    """Run a worker from entry to exit. Raises CannotWork if it is `needed` and does not start."""
     task = asyncio.create_task(worker.run(), name=f"worker {worker.number}")
     events = [asyncio.create_task(event.wait()) for event in (worker.ready, worker.failed)]
     try:
         await asyncio.wait(events, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
         if needed and not worker.ready.is_set():
-            raise WorkersError(f"worker {worker.number} did not start; the log says why")
+            raise CannotWork(f"worker {worker.number} did not start; the log says why")
         yield
     finally:
         for waiting in (*events, task):
