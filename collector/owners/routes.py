@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -72,33 +73,25 @@ class MyData:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the four routes. The page that explains them is a public page."""
+        changes = (self._looks, self._changes)
+        erase, opt_out = (partial(self._ask, one) for one in (Action.ERASE, Action.OPT_OUT))
         return [
-            web.post("/v1/my-data", self.show),
-            web.post("/v1/my-data/erase", self.erase),
-            web.post("/v1/my-data/opt-out", self.opt_out),
-            web.post("/v1/my-data/opt-in", self.opt_in),
+            self._route("", "show", self._show, self._looks),
+            self._route("/erase", "erase", erase, *changes),
+            self._route("/opt-out", "opt-out", opt_out, *changes),
+            self._route("/opt-in", "opt-in", self._opt_in, self._looks),
         ]
 
-    async def show(self, request: web.Request) -> web.Response:
-        """Show the data held."""
-        return await self._answer(request, "show", self._show)
+    def _route(self, path: str, name: str, act: _Act, *limits: RateLimit) -> web.RouteDef:
+        async def handle(request: web.Request) -> web.Response:
+            return await self._answer(request, name, act, limits)
 
-    async def erase(self, request: web.Request) -> web.Response:
-        """Erase the data held."""
-        return await self._answer(request, "erase", self._erase, changes=True)
-
-    async def opt_out(self, request: web.Request) -> web.Response:
-        """Erase the data held, and drop reports from now on."""
-        return await self._answer(request, "opt-out", self._opt_out, changes=True)
-
-    async def opt_in(self, request: web.Request) -> web.Response:
-        """End an opt-out."""
-        return await self._answer(request, "opt-in", self._opt_in)
+        return web.post(f"/v1/my-data{path}", handle)
 
     async def _answer(
-        self, request: web.Request, name: str, act: _Act, *, changes: bool = False
+        self, request: web.Request, name: str, act: _Act, limits: Iterable[RateLimit]
     ) -> web.Response:
-        outcome = await self._take(request, act, changes=changes)
+        outcome = await self._take(request, act, limits)
         json = "json" in request.headers.get(hdrs.ACCEPT, "")
         if isinstance(outcome, Refusal):
             self._sparing.info(log, "my data", action=name, reason=outcome.reason.value)
@@ -116,8 +109,9 @@ class MyData:
             headers={hdrs.CACHE_CONTROL: "no-store"},
         )
 
-    async def _take(self, request: web.Request, act: _Act, *, changes: bool) -> Answer | Refusal:
-        limits = (self._looks, self._changes) if changes else (self._looks,)
+    async def _take(
+        self, request: web.Request, act: _Act, limits: Iterable[RateLimit]
+    ) -> Answer | Refusal:
         body = await self._door.body(request, *limits)
         if isinstance(body, Refusal):
             return body
@@ -148,13 +142,7 @@ class MyData:
         proven = [report for report in reports if is_proven(report, who)]
         return texts.shown(reports, proven, who.nodes, self._terms, records)
 
-    async def _erase(self, who: Proof) -> Answer:
-        return await self._asked(who, Action.ERASE)
-
-    async def _opt_out(self, who: Proof) -> Answer:
-        return await self._asked(who, Action.OPT_OUT)
-
-    async def _asked(self, who: Proof, action: Action) -> Answer:
+    async def _ask(self, action: Action, who: Proof) -> Answer:
         match await self._owners.erasures.ask(who.owner, action):
             case Later.QUEUED:
                 return texts.QUEUED

@@ -124,22 +124,17 @@ def _shown_words(
             f"{_many(held['reports'], 'report')} held under the identity of the report that you"
             f" sent, received {days} (UTC)."
         )
+        gone, copies_gone = (f"deleted {_span(s)} after" for s in (longest, copies))
         lines += [
             "",
-            f"  in the private database            {held['in_database']:>6}   each deleted "
-            f"{_span(longest)} after it came",
-            f"  waiting to be written there        {held['waiting']:>6}",
-            f"  copies kept in case it is lost     {held['copies']:>6}   deleted "
-            f"{_span(copies)} after they came",
-            f"  refused by it and set aside        {held['set_aside']:>6}   deleted "
-            f"{_span(longest)} after they came",
-            *(
-                [f"  records with their payloads        {held['records']:>6}"]
-                if "records" in held
-                else []
-            ),
-            "",
+            _count("in the private database", held["in_database"], f"each {gone} it came"),
+            _count("waiting to be written there", held["waiting"]),
+            _count("copies kept in case it is lost", held["copies"], f"{copies_gone} they came"),
+            _count("refused by it and set aside", held["set_aside"], f"{gone} they came"),
         ]
+        if "records" in held:
+            lines.append(_count("records with their payloads", held["records"]))
+        lines.append("")
         hidden = held["reports"] - len(whole)
         if whole:
             lines += _wrapped(
@@ -260,30 +255,24 @@ def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
     held += receipt.records + (receipt.elsewhere.rows if receipt.elsewhere else 0)
     lines = ["OPTED OUT, AND ERASED" if opted_out else "ERASED", ""]
     if held:
+        with_nodes = f"with {_many(receipt.node_reports, 'node')}"
         lines += [
-            f"  reports in the private database    {receipt.reports:>6}   with"
-            f" {_many(receipt.node_reports, 'node')}",
-            f"  waiting to be written there        {receipt.waiting:>6}",
-            f"  copies of delivered reports        {receipt.copies:>6}",
-            f"  lines that were set aside          {receipt.dead_letters:>6}",
-            *(
-                [f"  records with their payloads        {receipt.records:>6}"]
-                if receipt.records
-                else []
-            ),
-            *_elsewhere(receipt.elsewhere),
-            "",
-            *_wrapped("Looked for again afterwards: nothing was left."),
+            _count("reports in the private database", receipt.reports, with_nodes),
+            _count("waiting to be written there", receipt.waiting),
+            _count("copies of delivered reports", receipt.copies),
+            _count("lines that were set aside", receipt.dead_letters),
         ]
+        if receipt.records:
+            lines.append(_count("records with their payloads", receipt.records))
+        if receipt.elsewhere is not None:
+            lines += _elsewhere(receipt.elsewhere)
+        lines += ["", "Looked for again afterwards: nothing was left."]
     else:
         lines += _wrapped("Nothing was held under the identity of the report that you sent.")
     if receipt.elsewhere is not None:
         lines += ["", *_wrapped(_hops(receipt.elsewhere))]
     lines += ["", *_wrapped(_what_stays(terms))]
-    if opted_out:
-        lines += ["", *_wrapped(_OPTED_OUT)]
-    else:
-        lines += ["", *_wrapped(_NOT_OPTED_OUT)]
+    lines += ["", *_wrapped(_OPTED_OUT if opted_out else _NOT_OPTED_OUT)]
     data = {
         "status": "erased",
         "opted_out": opted_out,
@@ -304,13 +293,15 @@ _NOT_OPTED_OUT: Final = (
 )
 
 
-def _elsewhere(found: Elsewhere | None) -> Iterable[str]:
-    if found is None:
-        return
-    yield f"  on their way between our servers   {found.stream:>6}"
+def _elsewhere(found: Elsewhere) -> Iterable[str]:
+    yield _count("on their way between our servers", found.stream)
     for name, one in found.cleared.items():
-        rows = one.waiting + one.copies + one.dead_letters
-        yield f"  at {name:<32}{rows:>6}"
+        yield _count(f"at {name}", one.waiting + one.copies + one.dead_letters)
+
+
+def _count(what: str, count: int, more: str = "") -> str:
+    """A line of a table: what is counted, the number, and a remark."""
+    return f"  {what:<35}{count:>6}   {more}".rstrip()
 
 
 def _hops(found: Elsewhere) -> str:
@@ -341,44 +332,13 @@ def _what_stays(terms: Terms) -> str:
     )
 
 
-QUEUED: Final = Answer(
-    202,
-    "REMEMBERED\n\n"
-    + textwrap.fill(
-        "More erasures were asked for within an hour than usual. Yours is remembered, and an"
-        " operator lets it go on once it is clear that they come from owners. You need not ask"
-        " again.",
-        _WIDTH,
-    )
-    + "\n",
-    {"status": "queued"},
-)
-DELAYED: Final = Answer(
-    202,
-    "REMEMBERED\n\n"
-    + textwrap.fill(
-        "The database cannot do it at this moment. Your wish is remembered on our disk and done as"
-        " soon as it can be, by itself. You need not ask again; .../v1/my-data shows what is held.",
-        _WIDTH,
-    )
-    + "\n",
-    {"status": "delayed"},
-)
-OPTED_IN: Final = Answer(
-    200,
-    "OPTED IN\n\n"
-    + textwrap.fill(
-        "Reports under this identity are stored from now on, as they were before any opt-out.",
-        _WIDTH,
-    )
-    + "\n",
-    {"status": "opted-in"},
-)
-
-
 def refused(reason: str, detail: str) -> str:
     """Return the text of a refusal."""
-    return "\n".join(["NOT DONE", "", *_wrapped(f"{detail} (reason: {reason})")]) + "\n"
+    return _page("NOT DONE", f"{detail} (reason: {reason})")
+
+
+def _page(heading: str, words: str) -> str:
+    return "\n".join([heading, "", *_wrapped(words)]) + "\n"
 
 
 def _wrapped(words: str, indent: str = "") -> Iterable[str]:
@@ -407,3 +367,32 @@ def _moment(time_ns: int) -> str:
     return (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time_ns // 1000)).strftime(
         "%Y-%m-%dT%H:%M:%SZ"
     )
+
+
+QUEUED: Final = Answer(
+    202,
+    _page(
+        "REMEMBERED",
+        "More erasures were asked for within an hour than usual. Yours is remembered, and an"
+        " operator lets it go on once it is clear that they come from owners. You need not ask"
+        " again.",
+    ),
+    {"status": "queued"},
+)
+DELAYED: Final = Answer(
+    202,
+    _page(
+        "REMEMBERED",
+        "The database cannot do it at this moment. Your wish is remembered on our disk and done as"
+        " soon as it can be, by itself. You need not ask again; .../v1/my-data shows what is held.",
+    ),
+    {"status": "delayed"},
+)
+OPTED_IN: Final = Answer(
+    200,
+    _page(
+        "OPTED IN",
+        "Reports under this identity are stored from now on, as they were before any opt-out.",
+    ),
+    {"status": "opted-in"},
+)
