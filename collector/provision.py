@@ -22,14 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.influx import Influx, InfluxError
-from collector.influx.access import (
-    Role,
-    Tokens,
-    Users,
-    label,
-    roles,
-    works,
-)
+from collector.influx.access import Role, Tokens, Users, roles, works
 from collector.influx.credentials import authorization, new_password
 from collector.influx.v2 import speaks_v2
 from collector.schema import DAILY, RAW
@@ -54,7 +47,6 @@ class Issued:
     """A role's credential: its file, and the outcome."""
 
     role: Role
-    label: str
     file: Path
     outcome: Outcome
 
@@ -99,10 +91,10 @@ async def finish(influx: Influx, directory: Path) -> dict[Role, int]:
                 f"{role.name}.token in {directory} does not work, so the old one is not deleted:"
                 " run `collector provision` without --finish first"
             )
-    for role, rotation in begun.items():
+    for role, ended in begun.items():
         server = servers[role]
         is_v2 = speaks_v2(await server.ping())
-        for old in rotation.ended:
+        for old in ended:
             if is_v2:
                 tokens = Tokens(server)
                 # Another command may have deleted it meanwhile.
@@ -111,7 +103,7 @@ async def finish(influx: Influx, directory: Path) -> dict[Role, int]:
             else:
                 await Users(server).remove(old)
         _rotation_file(directory, role).unlink()
-    return {role: len(rotation.ended) for role, rotation in begun.items()}
+    return {role: len(ended) for role, ended in begun.items()}
 
 
 async def _works(influx: Influx, role: Role, credential: str) -> bool:
@@ -127,8 +119,8 @@ async def _issue_token(influx: Influx, role: Role, directory: Path, *, rotate: b
         and await _works(influx, role, held)
         and await asyncio.to_thread(tokens.holds, role, held)
     )
-    if good and not (rotate and _rotation(directory, role) is None):
-        return _issued(influx, role, file, held, Outcome.KEPT)
+    if good and (not rotate or _rotation(directory, role)):
+        return _issued(role, file, held, Outcome.KEPT)
     before = await asyncio.to_thread(tokens.ids, role) if good else []
     # The file is opened first: a token that cannot be stored would be lost.
     with _replacing(file) as writer:
@@ -144,7 +136,7 @@ async def _issue_token(influx: Influx, role: Role, directory: Path, *, rotate: b
     if not good:
         removed = await asyncio.to_thread(tokens.remove_others, role, but=token_id)
     outcome = Outcome.REPLACED if held or removed else Outcome.MADE
-    return _issued(influx, role, file, token, outcome)
+    return _issued(role, file, token, outcome)
 
 
 async def _issue_user(influx: Influx, role: Role, directory: Path, *, rotate: bool) -> Issued:
@@ -155,8 +147,8 @@ async def _issue_user(influx: Influx, role: Role, directory: Path, *, rotate: bo
         await users.grant(name, role)
     name = held.partition(":")[0]
     good = name in known and await _works(influx, role, held)
-    if good and not (rotate and _rotation(directory, role) is None):
-        return _issued(influx, role, file, held, Outcome.KEPT)
+    if good and (not rotate or _rotation(directory, role)):
+        return _issued(role, file, held, Outcome.KEPT)
     first, second = users.of(role)
     new = second if good and name == first else first
     credential = f"{new}:{new_password()}"
@@ -170,14 +162,7 @@ async def _issue_user(influx: Influx, role: Role, directory: Path, *, rotate: bo
         for old in known - {new}:
             await users.remove(old)
     outcome = Outcome.REPLACED if known or held else Outcome.MADE
-    return _issued(influx, role, file, credential, outcome)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rotation:
-    """An unfinished rotation: the ids or names of the credentials to delete."""
-
-    ended: tuple[str, ...]
+    return _issued(role, file, credential, outcome)
 
 
 def _begin(directory: Path, role: Role, credential: str, ended: Sequence[str]) -> None:
@@ -190,16 +175,15 @@ def _begin(directory: Path, role: Role, credential: str, ended: Sequence[str]) -
         json.dump({"credential": _digest(credential), "ended": list(ended)}, writer)
 
 
-def _rotation(directory: Path, role: Role) -> _Rotation | None:
-    """The unfinished rotation of a role, if its new credential is in the file."""
+def _rotation(directory: Path, role: Role) -> list[str]:
+    """The ids or names of the credentials to delete; none without an unfinished rotation."""
     try:
         said = json.loads(_rotation_file(directory, role).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None
-    if said["credential"] != _digest(_held(directory, role)[1]):
-        # The rotation was interrupted before the new credential was stored.
-        return None
-    return _Rotation(tuple(said["ended"]))
+        return []
+    # If not equal, the rotation was interrupted before the new credential was stored.
+    same = said["credential"] == _digest(_held(directory, role)[1])
+    return list(said["ended"]) if same else []
 
 
 def _rotation_file(directory: Path, role: Role) -> Path:
@@ -219,11 +203,11 @@ def _held(directory: Path, role: Role) -> tuple[Path, str]:
         return file, ""
 
 
-def _issued(influx: Influx, role: Role, file: Path, credential: str, outcome: Outcome) -> Issued:
+def _issued(role: Role, file: Path, credential: str, outcome: Outcome) -> Issued:
     with _replacing(file.with_suffix(".header")) as writer:
         writer.write(authorization(credential))
     file.chmod(_SECRET_MODE)
-    return Issued(role, label(influx, role), file, outcome)
+    return Issued(role, file, outcome)
 
 
 @contextmanager

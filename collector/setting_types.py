@@ -5,11 +5,13 @@ A parser raises ValueError with the sentence that the operator reads.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -134,46 +136,31 @@ def parse_endpoint(text: str) -> Endpoint:
     return Endpoint(Transport(transport), _parse_address(rest if mark else text))
 
 
-def _parse_endpoints(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    found = [parse_endpoint(part) for part in filter(None, map(str.strip, text.split(",")))]
+def _each_once(found: list[Endpoint]) -> list[Endpoint]:
     twice = next((one for one in found if found.count(one) > 1), None)
     if twice is not None:
         raise ValueError(f"must name each address once, and names {twice} twice")
     return found
 
 
-def _parse_nats_urls(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    found = [part.rstrip("/") for part in filter(None, map(str.strip, text.split(",")))]
-    for one in found:
-        if not re.fullmatch(r"(nats|tls)://[^\s/?#@]+", one) or not _URL_TEXT.fullmatch(one):
-            raise ValueError(
-                "must be nats://HOST:PORT or tls://HOST:PORT, comma between, without user"
-            )
-        try:
-            host, _port = urlsplit(one).hostname, urlsplit(one).port
-        except ValueError:
-            host = None
-        if not host:
-            raise ValueError("must have hosts, and ports up to 65535")
-    return found
-
-
-def _ipv6(text: str) -> ipaddress.IPv6Address:
+def _nats_url(text: str) -> str:
+    url = text.rstrip("/")
+    if not re.fullmatch(r"(nats|tls)://[^\s/?#@]+", url) or not _URL_TEXT.fullmatch(url):
+        raise ValueError("must be nats://HOST:PORT or tls://HOST:PORT, comma between, without user")
     try:
-        return ipaddress.IPv6Address(text)
+        host, _port = urlsplit(url).hostname, urlsplit(url).port
+    except ValueError:
+        host = None
+    if not host:
+        raise ValueError("must have hosts, and ports up to 65535")
+    return url
+
+
+def _ipv6(text: str) -> IPv6Address:
+    try:
+        return IPv6Address(text)
     except ValueError:
         raise ValueError("must hold an IPv6 address between its brackets") from None
-
-
-def _parse_networks(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    parts = filter(None, map(str.strip, text.split(",")))
-    return [ipaddress.ip_network(part, strict=False) for part in parts]
 
 
 def _url(text: str) -> SplitResult:
@@ -233,12 +220,6 @@ def _readable_file(path: str) -> str:
     return path
 
 
-def _parse_http_urls(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    return [_http_url(part) for part in filter(None, map(str.strip, text.split(",")))]
-
-
 def _site_url(text: str) -> str:
     if not text:
         return ""
@@ -275,35 +256,31 @@ def _format_bytes(size: ByteSize) -> str:
     return str(int(size))
 
 
+def _listed(parse: Callable[[str], object]) -> BeforeValidator:
+    """Parse a text as a list, with commas between its parts; a list is taken as it is."""
+
+    def parts(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [parse(part) for part in filter(None, map(str.strip, value.split(",")))]
+
+    return BeforeValidator(parts)
+
+
+_JOINED: Final = PlainSerializer(lambda values: ",".join(map(str, values)))
+"""Formats a list as `_listed` parses it."""
+
 Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Bytes = Annotated[ByteSize, BeforeValidator(_parse_bytes), PlainSerializer(_format_bytes)]
 Listen = Annotated[Address, NoDecode, BeforeValidator(_parse_address), PlainSerializer(str)]
 Switch = Annotated[bool, PlainSerializer(lambda on: "1" if on else "0")]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Networks = Annotated[
-    list[Network],
-    NoDecode,
-    BeforeValidator(_parse_networks),
-    PlainSerializer(lambda networks: ",".join(map(str, networks))),
-]
+Network = IPv4Network | IPv6Network
+Networks = Annotated[list[Network], NoDecode, _listed(partial(ip_network, strict=False)), _JOINED]
 Endpoints = Annotated[
-    list[Endpoint],
-    NoDecode,
-    BeforeValidator(_parse_endpoints),
-    PlainSerializer(lambda endpoints: ",".join(map(str, endpoints))),
+    list[Endpoint], NoDecode, AfterValidator(_each_once), _listed(parse_endpoint), _JOINED
 ]
-NatsUrls = Annotated[
-    list[str],
-    NoDecode,
-    BeforeValidator(_parse_nats_urls),
-    PlainSerializer(",".join),
-]
-HttpUrls = Annotated[
-    list[str],
-    NoDecode,
-    BeforeValidator(_parse_http_urls),
-    PlainSerializer(",".join),
-]
+NatsUrls = Annotated[list[str], NoDecode, _listed(_nats_url), _JOINED]
+HttpUrls = Annotated[list[str], NoDecode, _listed(_http_url), _JOINED]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 OtherUrl = Annotated[str, AfterValidator(lambda text: text and _http_url(text))]
 """An `HttpUrl`, or empty."""
