@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -25,9 +24,14 @@ def day_of(time_ns: int) -> date:
     return datetime.fromtimestamp(time_ns // NS_PER_S, UTC).date()
 
 
+def month_after(day: date) -> date:
+    """The first day of the month after that of a day."""
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
 def months(first: date, last: date) -> Iterator[tuple[date, date]]:
     """Split the days from `first` to `last`, both included, into spans within one month."""
     while first <= last:
-        end = first.replace(day=calendar.monthrange(first.year, first.month)[1])
-        yield first, min(end, last)
-        first = end + timedelta(days=1)
+        following = month_after(first)
+        yield first, min(following - timedelta(days=1), last)
+        first = following

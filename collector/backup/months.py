@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 
-from collector.days import day_ns, day_of, months
+from collector.days import day_ns, day_of, month_after, months
 from collector.influx import Influx
 from collector.influx.contents import Contents, Span
 from collector.schema import DAILY
@@ -28,43 +26,21 @@ def counted(points: Points) -> dict[str, int]:
     return dict(counts)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Month:
-    """A calendar month, UTC."""
-
-    year: int
-    month: int
-
-    def __str__(self) -> str:
-        return f"{self.year:04}-{self.month:02}"
-
-    def following(self) -> Month:
-        """The next month."""
-        return Month(self.year + self.month // 12, self.month % 12 + 1)
-
-    def start(self) -> int:
-        """The start of the month, in ns since 1970."""
-        return day_ns(date(self.year, self.month, 1))
-
-    def span(self) -> Span:
-        """The times of the month."""
-        return Span(self.start(), self.following().start())
+def month_of(time_ns: int) -> date:
+    """The month of a time in ns since 1970, as its first day."""
+    return day_of(time_ns).replace(day=1)
 
 
-def month_of(time_ns: int) -> Month:
-    """The month of a time in ns since 1970."""
-    day = day_of(time_ns)
-    return Month(day.year, day.month)
-
-
-def months_between(first_ns: int, last_ns: int) -> Iterator[Month]:
+def months_between(first_ns: int, last_ns: int) -> list[date]:
     """All months from that of `first_ns` to that of `last_ns`."""
-    for first, _ in months(day_of(first_ns), day_of(last_ns)):
-        yield Month(first.year, first.month)
+    return [first for first, _ in months(month_of(first_ns), day_of(last_ns))]
 
 
 class DailySeries:
-    """All measurements of the daily database of one InfluxDB, unknown ones included."""
+    """All measurements of the daily database of one InfluxDB, unknown ones included.
+
+    A month (UTC) is given by its first day.
+    """
 
     def __init__(self, influx: Influx) -> None:
         self._contents = Contents(influx, DAILY)
@@ -78,21 +54,21 @@ class DailySeries:
         ]
         return (min(times), max(times)) if times else None
 
-    async def read(self, month: Month) -> tuple[Points, Values]:
+    async def read(self, month: date) -> tuple[Points, Values]:
         """Read a month's points and count their values. Raises InfluxError."""
         points: Points = {}
         values: Values = Counter()
         for name in await self._contents.measurements():
-            found, counts = await self._contents.read(name, month.span())
+            found, counts = await self._contents.read(name, _span(month))
             points.update({(name, time): lines for time, lines in found.items()})
             values.update({(name, field): number for field, number in counts.items()})
         return points, values
 
-    async def count(self, month: Month) -> Values:
+    async def count(self, month: date) -> Values:
         """Let InfluxDB count the values of a month. Raises InfluxError."""
         values: Values = Counter()
         for name in await self._contents.measurements():
-            counts = await self._contents.count(name, month.span())
+            counts = await self._contents.count(name, _span(month))
             values.update({(name, field): number for field, number in counts.items()})
         return values
 
@@ -107,3 +83,7 @@ class DailySeries:
         """Delete all points of a measurement at a time. Raises InfluxError."""
         name, time = moment
         await self._contents.remove(name, f"time = {time}")
+
+
+def _span(month: date) -> Span:
+    return Span(day_ns(month), day_ns(month_after(month)))

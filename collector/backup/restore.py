@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,6 @@ from collector.backup.manifest import KEY_FILE, BackupError, Manifest, MonthFile
 from collector.backup.months import (
     DailySeries,
     Moment,
-    Month,
     Points,
     counted,
     month_of,
@@ -110,7 +110,7 @@ class Restore:
         return points
 
 
-def _month(points: Points) -> Month:
+def _month(points: Points) -> date:
     return month_of(min(time for _, time in points))
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ from collector.backup.manifest import (
     MonthFile,
     describe,
 )
-from collector.backup.months import DailySeries, Month, Points, counted, months_between
+from collector.backup.months import DailySeries, Points, counted, months_between
 from collector.days import day_of
 from collector.influx import Influx
 from collector.influx.databases import retentions
@@ -35,8 +35,8 @@ from collector.schema import DAILY
 _TRIES: Final = 3
 _ADDRESS: Final = re.compile(r"(\w+://)(?:[^/\s]*@)?([^?#\s]*)(\?\S*)?")
 
-Progress = Callable[[Month, int], object]
-"""Called after each month with the month and the total number of months."""
+Progress = Callable[[date, int], object]
+"""Called after each month with its first day and the total number of months."""
 
 
 async def save(
@@ -89,13 +89,13 @@ async def _fill(
 ) -> Manifest:
     series = DailySeries(influx)
     extent = await series.extent()
-    months = list(months_between(*extent)) if extent else []
+    months = months_between(*extent) if extent else []
     files: dict[str, File] = {}
     listed: list[MonthFile] = []
     for month in months:
         points = await _read_month(series, month)
         if points:
-            name = f"{DAILY}-{month}.lp.gz"
+            name = f"{DAILY}-{month:%Y-%m}.lp.gz"
             files[name] = _write(draft / name, _packed(points))
             listed.append(MonthFile(file=name, points=counted(points)))
         progress(month, len(months))
@@ -122,14 +122,15 @@ async def _fill(
     return manifest
 
 
-async def _read_month(series: DailySeries, month: Month) -> Points:
+async def _read_month(series: DailySeries, month: date) -> Points:
     """Read a month until its values match InfluxDB's count; a rollup may write in between."""
     for _ in range(_TRIES):
         points, values = await series.read(month)
         if values == await series.count(month):
             return points
     raise BackupError(
-        f"{month}: InfluxDB's count differs from the points read; try again when no rollup runs"
+        f"{month:%Y-%m}: InfluxDB's count differs from the points read; try again when no rollup"
+        " runs"
     )
 
 

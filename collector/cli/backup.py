@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,6 @@ from collector.cli.common import fail, load_settings, progress_bar, say, worded_
 
 if TYPE_CHECKING:
     from collector.backup.manifest import Manifest
-    from collector.backup.months import Month
     from collector.backup.restore import Comparison
     from collector.settings import Settings
 
@@ -78,8 +78,8 @@ async def _save(configured: Settings, directory: Path, key: bytes | None) -> Man
     with progress_bar() as bar:
         task = bar.add_task("backing up", total=None)
 
-        def progress(month: Month, total: int) -> None:
-            bar.update(task, advance=1, total=total, description=f"backing up {month}")
+        def progress(month: date, total: int) -> None:
+            bar.update(task, advance=1, total=total, description=f"backing up {month:%Y-%m}")
 
         async with parts.influx_of(configured) as influx:
             return await save(

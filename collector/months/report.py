@@ -5,14 +5,15 @@ A report holds numbers and names, no words: pages put them into words of any lan
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from collector.days import month_after
 from collector.events.event import Event, Kind
 from collector.schema import ASL_VERSION, OTHER
 
@@ -146,7 +147,7 @@ class MonthReport(_Frozen):
 
 def last_day(first: date) -> date:
     """The last day of the month that begins on `first`."""
-    return first.replace(day=monthrange(first.year, first.month)[1])
+    return month_after(first) - timedelta(days=1)
 
 
 def compose(
@@ -206,15 +207,7 @@ def compose(
             for (origin, target), nodes in named[:_MOST_UPGRADES]
         ],
         events=[
-            Happening(
-                day=event.day,
-                kind=event.kind,
-                subject=event.subject,
-                item=event.item,
-                text=event.text,
-                hours=event.hours,
-                expected=event.expected,
-            )
+            Happening(**asdict(event))
             for event in sorted(events)
             if first <= event.day <= days[-1] and event.kind is not Kind.PACKAGE
         ][:_MOST_EVENTS],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
-from collector.days import NS_PER_S, day_ns, day_of, months
+from collector.days import NS_PER_S, day_ns, day_of, month_after, months
 from collector.influx.contents import Contents, Points, Span
 from collector.influx.errors import InfluxError
 from collector.move.journal import Journal, copied_of
@@ -133,7 +132,6 @@ def _days(first_ns: int, last_ns: int) -> Iterator[Span]:
 
 def _months(first_ns: int, last_ns: int) -> Iterator[Span]:
     first = day_of(first_ns).replace(day=1)
-    for begin, end in months(first, day_of(last_ns)):
+    for begin, _ in months(first, day_of(last_ns)):
         # The last month is whole too, so that its span is the same tomorrow.
-        following = (end.replace(day=28) + timedelta(days=4)).replace(day=1)
-        yield Span(day_ns(begin), day_ns(following))
+        yield Span(day_ns(begin), day_ns(month_after(begin)))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from collector.backup.manifest import KEY_FILE, MANIFEST_FILE, BackupError, read_manifest
-from collector.backup.months import DailySeries, Month, months_between
+from collector.backup.months import DailySeries, months_between
 from collector.backup.restore import Comparison, Restore
 from collector.backup.save import save
 from collector.influx.contents import NotRepresentable
@@ -401,8 +401,8 @@ async def test_field_of_two_types_is_refused(filled: Databases, tmp_path: Path) 
 async def test_influxdb_counts_every_value_that_is_read(filled: Databases) -> None:
     async with influx_of(filled) as influx:
         series = DailySeries(influx)
-        points, values = await series.read(Month(2024, 1))
-        assert values == await series.count(Month(2024, 1))
+        points, values = await series.read(date(2024, 1, 1))
+        assert values == await series.count(date(2024, 1, 1))
         assert values["daily_usage", "nodes"] == 31
         assert len(points) == 31 * 5
 
@@ -416,4 +416,4 @@ async def test_influxdb_counts_every_value_that_is_read(filled: Databases) -> No
     ],
 )
 def test_months_between_times(first: date, last: date, months: list[str]) -> None:
-    assert [str(month) for month in months_between(ns(first), ns(last))] == months
+    assert [f"{month:%Y-%m}" for month in months_between(ns(first), ns(last))] == months
