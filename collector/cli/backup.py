@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collector.cli.common import fail, load_settings, progress_bar, say, worded_errors
+from collector.cli.common import fail, load_settings, progress_bar, say, with_influx, worded_errors
 
 if TYPE_CHECKING:
     from collector.backup.manifest import Manifest
     from collector.backup.restore import Comparison
+    from collector.influx import Influx
     from collector.settings import Settings
 
 _LISTED = 5
@@ -29,15 +30,10 @@ def backup(
     ] = False,
 ) -> None:
     """Back up the daily series and the settings into a new directory, without raw reports."""
-    from collector.backup.manifest import BackupError
-
     configured = load_settings()
     with worded_errors():
-        try:
-            key = configured.key_file.read_bytes() if with_key else None
-            made = asyncio.run(_save(configured, directory, key))
-        except BackupError as error:
-            fail(str(error))
+        key = configured.key_file.read_bytes() if with_key else None
+    made = with_influx(configured, partial(_save, configured, directory, key))
     say(f"{directory}: {_summary(made)}, counted again by InfluxDB")
     say(
         "Not included: raw reports (they are stored for a promised time only, and a copy would"
@@ -56,20 +52,19 @@ def restore(
     ] = False,
 ) -> None:
     """Restore the daily series of a backup, and its pseudonym key if it has one."""
-    from collector.backup.manifest import BackupError, read_manifest
+    from collector.backup.manifest import read_manifest
 
     configured = load_settings()
     with worded_errors():
-        try:
-            made = read_manifest(directory)
-            say(f"{directory}: {_summary(made)}, made {made.made:%Y-%m-%d}, checksums correct")
-            asyncio.run(_restore(configured, directory, made, force=force, dry_run=dry_run))
-        except BackupError as error:
-            fail(str(error))
+        made = read_manifest(directory)
+    say(f"{directory}: {_summary(made)}, made {made.made:%Y-%m-%d}, checksums correct")
+    work = partial(_restore, configured, directory, made, force=force, dry_run=dry_run)
+    with_influx(configured, work)
 
 
-async def _save(configured: Settings, directory: Path, key: bytes | None) -> Manifest:
-    from collector import parts
+async def _save(
+    configured: Settings, directory: Path, key: bytes | None, influx: Influx
+) -> Manifest:
     from collector.backup.save import save
     from collector.settings import SECRETS, shown, variable
 
@@ -81,20 +76,18 @@ async def _save(configured: Settings, directory: Path, key: bytes | None) -> Man
         def progress(month: date, total: int) -> None:
             bar.update(task, advance=1, total=total, description=f"backing up {month:%Y-%m}")
 
-        async with parts.influx_of(configured) as influx:
-            return await save(
-                influx,
-                directory,
-                settings=settings,
-                key=key,
-                progress=progress,
-            )
+        return await save(influx, directory, settings=settings, key=key, progress=progress)
 
 
 async def _restore(
-    configured: Settings, directory: Path, made: Manifest, *, force: bool, dry_run: bool
+    configured: Settings,
+    directory: Path,
+    made: Manifest,
+    influx: Influx,
+    *,
+    force: bool,
+    dry_run: bool,
 ) -> None:
-    from collector import parts
     from collector.backup.manifest import KEY_FILE
     from collector.backup.restore import Restore, restore_key
     from collector.influx.databases import ensure, retentions
@@ -106,24 +99,23 @@ async def _restore(
         def progress(step: str, total: int) -> None:
             bar.update(task, advance=1, total=total, description=step)
 
-        async with parts.influx_of(configured) as influx:
-            if not dry_run:
-                await ensure(influx, {DAILY: configured.retention_daily})
-            elif (await retentions(influx, (DAILY,)))[DAILY] is None:
-                say(f"{influx.name(DAILY)} does not exist yet: all of it would be written")
-                return
-            work = Restore(influx, directory, made, progress)
-            found = await work.compare()
-            if found.conflicts and not force:
-                fail(_refusal(found))
-            if dry_run:
-                say(f"{found.missing} times would be written, {len(found.conflicts)} overwritten")
-                return
-            # The key comes first: if another key is in use, nothing may be written.
-            if KEY_FILE in made.files:
-                new = restore_key(directory, configured.key_file)
-                say(f"{configured.key_file}: {'restored' if new else 'unchanged'}")
-            await work.write(found)
+        if not dry_run:
+            await ensure(influx, {DAILY: configured.retention_daily})
+        elif (await retentions(influx, (DAILY,)))[DAILY] is None:
+            say(f"{influx.name(DAILY)} does not exist yet: all of it would be written")
+            return
+        work = Restore(influx, directory, made, progress)
+        found = await work.compare()
+        if found.conflicts and not force:
+            fail(_refusal(found))
+        if dry_run:
+            say(f"{found.missing} times would be written, {len(found.conflicts)} overwritten")
+            return
+        # The key comes first: if another key is in use, nothing may be written.
+        if KEY_FILE in made.files:
+            new = restore_key(directory, configured.key_file)
+            say(f"{configured.key_file}: {'restored' if new else 'unchanged'}")
+        await work.write(found)
     say(
         f"restored {made.total} points ({found.missing} times were missing,"
         f" {len(found.conflicts)} overwritten); InfluxDB now holds the backup"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, NoReturn, Self, TypeVar
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from collector import settings
+    from collector.influx import Influx
+
+Result = TypeVar("Result")
 
 out = Console()
 err = Console(stderr=True)
@@ -182,6 +186,26 @@ def worded_errors() -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
+def with_influx(
+    configured: settings.Settings,
+    work: Callable[[Influx], Awaitable[Result]],
+    guard: Callable[[], None] | None = None,
+) -> Result:
+    """Run `work` with a client of InfluxDB, which calls `guard` before it writes.
+
+    Errors are those of `worded_errors`.
+    """
+    from collector.influx import allowed
+    from collector.parts import influx_of
+
+    async def worked() -> Result:
+        async with influx_of(configured, guard=guard or allowed) as influx:
+            return await work(influx)
+
+    with worded_errors():
+        return asyncio.run(worked())
+
+
 def _expected() -> tuple[type[Exception], ...]:
     """Errors whose text is written for operators; imported only after an error was raised."""
     from collector.sqlite.errors import StoreUnavailable
@@ -190,8 +214,11 @@ def _expected() -> tuple[type[Exception], ...]:
     expected: tuple[type[Exception], ...] = (StateError, StoreUnavailable, OSError)
     # A command that has not loaded a module cannot have got one of its errors.
     for module, error in (
-        ("collector.orders", "OrdersUnavailable"),
+        ("collector.backup.manifest", "BackupError"),
+        ("collector.events.notes", "NoteError"),
         ("collector.influx", "InfluxError"),
+        ("collector.orders", "OrdersUnavailable"),
+        ("collector.quarantine.batch", "QuarantineError"),
         ("collector.supervisor", "CannotWork"),
     ):
         if module in sys.modules:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from collector.cli.common import (
     past_days,
     say,
     warn,
+    with_influx,
     worded_errors,
     yes_no,
 )
@@ -31,9 +31,8 @@ from collector.cli.exit_codes import ExitCode
 from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 
 if TYPE_CHECKING:
+    from collector.influx import Influx
     from collector.rollup.schedule import RolledDay
-    from collector.settings import Settings
-    from collector.sysdescr import Found, Wanted
 
 commands = Commands(no_args_is_help=True, help="What installs of LibreNMS have reported.")
 
@@ -83,7 +82,7 @@ def sysdescr(
     ] = None,
 ) -> None:
     """Search the pairs of sysDescr and sysObjectID, by each install's last report of these days."""
-    from collector.sysdescr import Wanted, as_csv, as_json
+    from collector.sysdescr import Wanted, as_csv, as_json, search
 
     writers = {".csv": as_csv, ".json": as_json}
     if export is not None and export.suffix not in writers:
@@ -92,25 +91,18 @@ def sysdescr(
     first = from_ or last - timedelta(days=_DAYS)
     days_between(first, last)
     configured = load_settings(as_owner=False)
-    with worded_errors():
-        found = asyncio.run(_search(configured, first, last, Wanted(os, oid, contains, match)))
-        if export is not None:
+    wanted = Wanted(os, oid, contains, match)
+    found = with_influx(configured, lambda influx: search(influx, first, last, wanted))
+    if export is not None:
+        with worded_errors():
             export.write_text(writers[export.suffix](found), encoding="utf-8", newline="")
-            say(f"{len(found)} pairs written to {export}")
-            return
+        say(f"{len(found)} pairs written to {export}")
+        return
     table = TextTable("os", "sysObjectID", "devices", "installs", "sysDescr")
     for one in found[:limit]:
         table.add(one.os, one.sysObjectID, one.devices, one.installs, repr(one.sysDescr)[1:-1])
     out.print(table)
     say(f"{len(found)} pairs" + (f", {limit} of them shown" if len(found) > limit else ""))
-
-
-async def _search(configured: Settings, first: date, last: date, wanted: Wanted) -> list[Found]:
-    from collector.parts import influx_of
-    from collector.sysdescr import search
-
-    async with influx_of(configured) as influx:
-        return await search(influx, first, last, wanted)
 
 
 @commands.command(
@@ -127,9 +119,21 @@ def rollup(
 ) -> None:
     """Recompute the daily numbers of installs of these days."""
     days = past_days(from_, to)
+    from collector.parts import librenms_days_of
+
     configured = load_settings()
     with worded_errors():
-        rolled = asyncio.run(_roll(configured, days, RollupLock(configured, wait), force=force))
+        lock = RollupLock(configured, wait)
+
+    async def roll(influx: Influx) -> dict[date, RolledDay]:
+        series = librenms_days_of(configured, influx)
+        rolled = {}
+        for day in days:
+            async with lock.held():
+                rolled[day] = await series.roll(day, datetime.now(UTC), force=force)
+        return rolled
+
+    rolled = with_influx(configured, roll, lock.check)
     table = TextTable("day", "outcome", "reports", "final")
     for day, result in rolled.items():
         table.add(day, result.outcome, result.reports, yes_no(result.final))
@@ -141,27 +145,19 @@ def rollup(
         raise typer.Exit(ExitCode.FAILED)
 
 
-async def _roll(
-    configured: Settings, days: list[date], lock: RollupLock, *, force: bool
-) -> dict[date, RolledDay]:
-    from collector.parts import influx_of, librenms_days_of
-
-    rolled = {}
-    async with influx_of(configured, guard=lock.check) as influx:
-        series = librenms_days_of(configured, influx)
-        for day in days:
-            async with lock.held():
-                rolled[day] = await series.roll(day, datetime.now(UTC), force=force)
-    return rolled
-
-
 @commands.command(examples=["collector librenms verify --from 2026-11-01 --to yesterday"])
 def verify(from_: First, to: Last = None) -> None:
     """Recompute the days and compare them with the stored ones; exit 1 if one is wrong."""
     days = past_days(from_, to)
+    from collector.parts import librenms_days_of
+
     configured = load_settings()
-    with worded_errors():
-        differing = asyncio.run(_verify(configured, days))
+
+    async def compare(influx: Influx) -> dict[date, dict[str, int] | None]:
+        series = librenms_days_of(configured, influx)
+        return {day: await series.differences(day, datetime.now(UTC)) for day in days}
+
+    differing = with_influx(configured, compare)
     table = TextTable("day", "verdict", "points that differ")
     for day, found in differing.items():
         verdict = "fixed" if found is None else "differs" if found else "good"
@@ -169,11 +165,3 @@ def verify(from_: First, to: Last = None) -> None:
     out.print(table)
     if any(differing.values()):
         fail("some days are wrong; `collector librenms rollup` computes them again")
-
-
-async def _verify(configured: Settings, days: list[date]) -> dict[date, dict[str, int] | None]:
-    from collector.parts import influx_of, librenms_days_of
-
-    async with influx_of(configured) as influx:
-        series = librenms_days_of(configured, influx)
-        return {day: await series.differences(day, datetime.now(UTC)) for day in days}

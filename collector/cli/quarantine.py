@@ -256,7 +256,6 @@ def _run(
     lock: RollupLock | None = None,
 ) -> Found:
     """Run `work`; hold `lock` meanwhile, for work that changes something."""
-    from collector.quarantine.batch import QuarantineError
 
     async def worked() -> Found:
         async with (
@@ -266,10 +265,7 @@ def _run(
             return await work(quarantine)
 
     with worded_errors():
-        try:
-            return asyncio.run(worked())
-        except QuarantineError as error:
-            fail(str(error))
+        return asyncio.run(worked())
 
 
 @asynccontextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,13 +20,14 @@ from collector.cli.common import (
     out,
     say,
     warn,
-    worded_errors,
+    with_influx,
 )
 from collector.cli.retention_records import records_loss, records_state
 from collector.schema import DAILY, LIBRENMS, RAW, RECORDS
 from collector.schema.telemetrics import TELEMETRICS
 
 if TYPE_CHECKING:
+    from collector.influx import Influx
     from collector.retention import DatabaseState, Loss
     from collector.settings import Settings
 
@@ -61,8 +62,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables
 def show(as_json: Json = False) -> None:
     """Show the retention, contents and disk size of each database."""
     configured = load_settings()
-    with worded_errors():
-        found = asyncio.run(_look(configured))
+    found = with_influx(configured, partial(_look, configured))
     if as_json:
         say(json.dumps([_shown(database) for database in found], indent=2))
         return
@@ -86,8 +86,7 @@ def plan(
     """Show what a new retention would delete; changes nothing."""
     configured = load_settings()
     wanted = _wanted(raw, daily, live, librenms, records)
-    with worded_errors():
-        losses, held, now = asyncio.run(_plan(configured, wanted))
+    losses, held, now = with_influx(configured, partial(_plan, configured, wanted))
     if as_json:
         say(json.dumps(_planned(losses, held, now), indent=2))
         return
@@ -123,18 +122,16 @@ def set_(
             f"{format_duration(raw)} of raw reports is under {format_duration(LEAST_RAW_S)}: the"
             " 30-day numbers of a day could not be recomputed; --force sets it anyway"
         )
-    with worded_errors():
-        losses, held, now = asyncio.run(_plan(configured, wanted))
-        _check_order(held, wanted)
-        changed = [one for one in losses if one.was != one.becomes]
-        if any(outlasts(one.was, one.becomes) for one in changed):
-            _print_plan(losses, held, now)
-            if not yes:
-                typer.confirm(
-                    "Shorten the retention? InfluxDB then deletes older points for good.",
-                    abort=True,
-                )
-        asyncio.run(_apply(configured, [one for one in changed if one.database != RECORDS]))
+    losses, held, now = with_influx(configured, partial(_plan, configured, wanted))
+    _check_order(held, wanted)
+    changed = [one for one in losses if one.was != one.becomes]
+    if any(outlasts(one.was, one.becomes) for one in changed):
+        _print_plan(losses, held, now)
+        if not yes:
+            typer.confirm(
+                "Shorten the retention? InfluxDB then deletes older points for good.", abort=True
+            )
+    with_influx(configured, partial(_apply, [one for one in changed if one.database != RECORDS]))
     for one in losses:
         if one.database == RECORDS:
             # The collector purges it by its setting, which the reminder below names.
@@ -154,45 +151,34 @@ def _wanted(*seconds: int | None) -> dict[str, int]:
     return given
 
 
-async def _look(configured: Settings) -> list[DatabaseState]:
-    from collector import parts
+async def _look(configured: Settings, influx: Influx) -> list[DatabaseState]:
     from collector.retention import look
 
-    async with parts.influx_of(configured) as influx:
-        return _with_records(configured, await look(influx))
+    held = await look(influx)
+    records = records_state(configured)
+    return held if records is None else [*held, records]
 
 
 async def _plan(
-    configured: Settings, wanted: Mapping[str, int]
+    configured: Settings, wanted: Mapping[str, int], influx: Influx
 ) -> tuple[list[Loss], list[DatabaseState], datetime]:
-    from collector import parts
-    from collector.retention import look, loss
+    from collector.retention import loss
 
     now = datetime.now(UTC)
-    async with parts.influx_of(configured) as influx:
-        losses = [
-            await loss(influx, database, seconds, now) for database, seconds in wanted.items()
-        ]
-        held = _with_records(configured, await look(influx))
+    losses = [await loss(influx, database, seconds, now) for database, seconds in wanted.items()]
+    held = await _look(configured, influx)
     if TELEMETRICS in wanted and (lost := records_loss(configured, wanted[TELEMETRICS])):
         losses.append(lost)
     return losses, held, now
 
 
-def _with_records(configured: Settings, held: list[DatabaseState]) -> list[DatabaseState]:
-    records = records_state(configured)
-    return held if records is None else [*held, records]
-
-
-async def _apply(configured: Settings, changed: list[Loss]) -> None:
+async def _apply(changed: list[Loss], influx: Influx) -> None:
     """Set the retention and read it back to verify it."""
-    from collector import parts
     from collector.influx.databases import retentions, set_retention
 
-    async with parts.influx_of(configured) as influx:
-        for change in changed:
-            await set_retention(influx, change.database, change.becomes)
-        found = await retentions(influx, [change.database for change in changed])
+    for change in changed:
+        await set_retention(influx, change.database, change.becomes)
+    found = await retentions(influx, [change.database for change in changed])
     for change in changed:
         if found[change.database] != change.becomes:
             fail(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
@@ -21,6 +21,7 @@ from collector.cli.common import (
     progress_bar,
     say,
     warn,
+    with_influx,
     worded_errors,
     yes_no,
 )
@@ -29,6 +30,7 @@ from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 from collector.state import StateError
 
 if TYPE_CHECKING:
+    from collector.influx import Influx
     from collector.rollup.compute import DayResult
     from collector.rollup.verify import Verified
     from collector.settings import Settings
@@ -53,9 +55,9 @@ def rollup(
     days = past_days(from_, to)
     configured = load_settings()
     with worded_errors():
-        results, failed = asyncio.run(
-            _roll(configured, days, RollupLock(configured, wait), force=force, resume=resume)
-        )
+        lock = RollupLock(configured, wait)
+    work = partial(_roll, configured, days, lock, force=force, resume=resume)
+    results, failed = with_influx(configured, work, lock.check)
     table = TextTable("day", "outcome", "reports", "servers", "nodes", "final")
     for one in results:
         table.add(one.day, one.outcome, one.reports, one.servers, one.nodes, yes_no(one.final))
@@ -72,25 +74,30 @@ def rollup(
 
 
 async def _roll(
-    configured: Settings, days: list[date], lock: RollupLock, *, force: bool, resume: bool
+    configured: Settings,
+    days: list[date],
+    lock: RollupLock,
+    influx: Influx,
+    *,
+    force: bool,
+    resume: bool,
 ) -> tuple[list[DayResult], dict[date, str]]:
     """Roll up days; return the results, and the errors of the days that failed."""
     from collector import parts
     from collector.logs import place
 
-    async with parts.influx_of(configured, guard=lock.check) as influx:
-        daily = parts.daily_of(configured, influx)
-        if resume:
-            due = set(await parts.reconciler_of(configured, influx).due(datetime.now(UTC)))
-            days = [day for day in days if day in due]
+    daily = parts.daily_of(configured, influx)
+    if resume:
+        due = set(await parts.reconciler_of(configured, influx).due(datetime.now(UTC)))
+        days = [day for day in days if day in due]
 
-        async def roll_day(day: date) -> DayResult:
-            async with lock.held():
-                return await daily.roll(day, datetime.now(UTC), force=force)
-
-        results, failed = await _each(days, roll_day, "rolling up")
+    async def roll_day(day: date) -> DayResult:
         async with lock.held():
-            await parts.events_of(influx).update(datetime.now(UTC))
+            return await daily.roll(day, datetime.now(UTC), force=force)
+
+    results, failed = await _each(days, roll_day, "rolling up")
+    async with lock.held():
+        await parts.events_of(influx).update(datetime.now(UTC))
     return results, failed | {
         result.day: f"its windows or hours were left unchanged: {place(result.failed)}"
         for result in results
@@ -169,7 +176,8 @@ def verify_(
     days = past_days(from_ or min(oldest, last), last)
     with worded_errors():
         lock = RollupLock(configured, wait) if repair else None
-        checked, failed = asyncio.run(_verify(configured, days, lock, force=force))
+    work = partial(_verify, configured, days, lock, force=force)
+    checked, failed = with_influx(configured, work, lock.check if lock is not None else None)
     found = [item for item, _ in checked]
     table = TextTable("day", "stored", "recounted", "verdict", "points that differ")
     for item in found:
@@ -188,32 +196,29 @@ def verify_(
 
 
 async def _verify(
-    configured: Settings, days: list[date], lock: RollupLock | None, *, force: bool
+    configured: Settings, days: list[date], lock: RollupLock | None, influx: Influx, *, force: bool
 ) -> tuple[list[tuple[Verified, bool]], dict[date, str]]:
     """Verify days; return each result with whether its repair was refused, and the errors.
 
     Wrong days are repaired if `lock` is given.
     """
     from collector import parts
-    from collector.influx import allowed
     from collector.rollup.compute import Outcome
     from collector.rollup.verify import verify
 
-    guard = lock.check if lock is not None else allowed
-    async with parts.influx_of(configured, guard=guard) as influx:
-        daily = parts.daily_of(configured, influx)
+    daily = parts.daily_of(configured, influx)
 
-        async def verify_day(day: date) -> tuple[Verified, bool]:
-            item = await verify(daily, day, datetime.now(UTC))
-            if lock is None or not item.verdict.bad:
-                return item, False
-            async with lock.held():
-                result = await daily.roll(day, datetime.now(UTC), force=force)
-                again = await verify(daily, day, datetime.now(UTC))
-            return again, result.outcome is Outcome.REFUSED
+    async def verify_day(day: date) -> tuple[Verified, bool]:
+        item = await verify(daily, day, datetime.now(UTC))
+        if lock is None or not item.verdict.bad:
+            return item, False
+        async with lock.held():
+            result = await daily.roll(day, datetime.now(UTC), force=force)
+            again = await verify(daily, day, datetime.now(UTC))
+        return again, result.outcome is Outcome.REFUSED
 
-        verified = await _each(days, verify_day, "verifying")
-        if lock is not None:
-            async with lock.held():
-                await parts.events_of(influx).update(datetime.now(UTC))
-        return verified
+    verified = await _each(days, verify_day, "verifying")
+    if lock is not None:
+        async with lock.held():
+            await parts.events_of(influx).update(datetime.now(UTC))
+    return verified
