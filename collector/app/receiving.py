@@ -22,10 +22,10 @@ from collector.memory import Memory
 from collector.operations import Operation
 from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start, read_at_start
 from collector.outbox.delivering import DeliveryLock
-from collector.owners.erasure import Locks
 from collector.owners.operations import owner_operations
+from collector.owners.parts import Locks, Parts
 from collector.owners.routes import MyData
-from collector.owners.services import OwnerServices, Parts
+from collector.owners.services import OwnerServices
 from collector.owners.texts import Terms
 from collector.parts import hops_of, made_by, outboxes_of, participation, retention, targets_of
 from collector.privacy import Pseudonymiser

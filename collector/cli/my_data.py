@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from collector.cli.commands import Commands
-from collector.cli.common import TextTable, fail, load_settings, out, say, worded_errors
+from collector.cli.common import (
+    TextTable,
+    fail,
+    load_settings,
+    out,
+    say,
+    with_influx,
+    worded_errors,
+)
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collector.lines import Point
     from collector.memory import Action, ErasureRequest, Memory
     from collector.owners.erasure_records import Receipt
     from collector.privacy import ServerPseudonym
@@ -61,7 +68,7 @@ All = Annotated[bool, typer.Option("--all", help="all that are queued")]
 def show(server: Uuid) -> None:
     """List the reports that are held of a server."""
     from collector.intakes import layouts
-    from collector.owners.holdings import Place, outbox_points, reports_of
+    from collector.owners.holdings import Place, outbox_points, raw_rows, reports_of
     from collector.parts import outboxes_of
     from collector.schema import ASL_VERSION, ASTERISK_VERSION
 
@@ -69,7 +76,9 @@ def show(server: Uuid) -> None:
     with worded_errors():
         name = _name(configured, server)
         points = outbox_points(outboxes_of(configured).held(name).values())
-        rows = asyncio.run(_raw(configured, name))
+    rows = with_influx(
+        configured, lambda influx: raw_rows(influx, name, layouts(), until_ns=_EVER_NS)
+    )
     reports = reports_of([*points, *((Place.RAW, point) for point in rows)], layouts())
     table = TextTable("received", "held in", "nodes", "Asterisk", "AllStarLink", "kernel")
     for report in reports:
@@ -226,8 +235,8 @@ async def _do(configured: Settings, memory: Memory) -> None:
     from collector.metrics import Metrics
     from collector.orders import OrdersUnavailable
     from collector.outbox.delivering import DeliveryLock
-    from collector.owners.erasure import Locks
-    from collector.owners.services import OwnerServices, Parts
+    from collector.owners.parts import Locks, Parts
+    from collector.owners.services import OwnerServices
     from collector.parts import daily_of, hops_of, influx_of, outboxes_of, rollup_lock
     from collector.privacy import Pseudonymiser
     from collector.record_keeping import Records
@@ -287,15 +296,6 @@ def _print_receipt(receipt: Receipt, action: Action) -> None:
         say(f"final days, which stay as published: {', '.join(receipt.final_days)}")
     if action is Action.OPT_OUT:
         say("Reports are dropped from now on, by every collector of this InfluxDB.")
-
-
-async def _raw(configured: Settings, server: ServerPseudonym) -> list[Point]:
-    from collector.intakes import layouts
-    from collector.owners.holdings import raw_rows
-    from collector.parts import influx_of
-
-    async with influx_of(configured) as influx:
-        return await raw_rows(influx, server, layouts(), until_ns=_EVER_NS)
 
 
 def _name(configured: Settings, server: str) -> ServerPseudonym:

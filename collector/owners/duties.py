@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from collector.memory import Choice, Memory, Notice
+from collector.memory import Choice, Notice
 from collector.orders import Cleared, ErasureOrder
 from collector.owners.choices import Choices
 from collector.owners.clearing import Clearing
+from collector.owners.parts import Parts
 from collector.owners.requests import Erasures
 from collector.privacy import ServerPseudonym
 
@@ -23,16 +24,15 @@ class ReceiverDuties:
 
     def __init__(
         self,
-        clearing: Clearing,
-        memory: Memory,
+        parts: Parts,
         choices: Choices,
         erasures: Erasures,
         noticed: Callable[[], None],
         *,
         keep_seconds: int,
     ) -> None:
-        self._clearing = clearing
-        self._memory = memory
+        self._clearing = Clearing(parts.outboxes, parts.locks.writing)
+        self._memory = parts.memory
         self._choices = choices
         self._erasures = erasures
         self._noticed = noticed

@@ -6,25 +6,21 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from datetime import date
 from typing import Final
 
 import structlog
 
 from collector.days import day_ns, day_of
-from collector.influx import Influx, InfluxError, InfluxUnavailable, identifier, string
+from collector.influx import InfluxError, InfluxUnavailable, identifier, string
 from collector.influx.writing import write_all
 from collector.lines import Point, Stamper, line
-from collector.memory import Action, Choice, ErasureRequest, Memory, Notice, State
+from collector.memory import Action, Choice, ErasureRequest, Notice, State
 from collector.orders import Elsewhere
-from collector.outbox.delivering import DeliveryLock
-from collector.owners.elsewhere import Hops
 from collector.owners.erasure_records import ErasedByDay, OutboxCounts, Plan, Receipt, most, up_to
 from collector.owners.holdings import Holdings, Place
-from collector.privacy import Pseudonymiser
-from collector.rollup.daily import Daily
+from collector.owners.parts import Parts
 from collector.rollup.inputs import StoredDay, stored_days
 from collector.schema import DAILY_USAGE, QUARANTINE, Measurement
 from collector.sqlite.errors import StoreUnavailable
@@ -38,38 +34,14 @@ _RECORDS: Final = "records"
 _STREAM: Final = "stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Locks:
-    """The locks of an erasure: `writing` is the delivery lock, `rolling` the rollup's."""
-
-    writing: DeliveryLock
-    rolling: AbstractAsyncContextManager[None]
-
-
 class Eraser:
     """Erases all data of a server. One erasure runs at a time."""
 
-    def __init__(
-        self,
-        influx: Influx,
-        memory: Memory,
-        holdings: Holdings,
-        daily: Daily,
-        locks: Locks,
-        hops: Hops,
-        *,
-        pseudonyms: Pseudonymiser,
-        stamper: Stamper,
-    ) -> None:
-        self._records = holdings.records
-        self._influx = influx
-        self._memory = memory
-        self._outboxes = holdings.outboxes
+    def __init__(self, parts: Parts, holdings: Holdings, stamper: Stamper) -> None:
+        self._parts = parts
+        self._influx = parts.influx
+        self._erasures = parts.memory.erasures
         self._holdings = holdings
-        self._daily = daily
-        self._locks = locks
-        self._hops = hops
-        self._pseudonyms = pseudonyms
         self._stamper = stamper
         self._heads = {layout.head.name for layout in holdings.layouts}
         self._database = {
@@ -87,7 +59,7 @@ class Eraser:
     async def tell(self, choice: Choice | None) -> None:
         """Make a choice known to all receivers. Raises OrdersUnavailable."""
         if choice is not None:
-            await self._hops.tell(choice)
+            await self._parts.hops.tell(choice)
 
     async def erase(self, asked: ErasureRequest) -> Receipt:
         """Erase all data of a server, store the receipt and return it.
@@ -100,8 +72,8 @@ class Eraser:
         asked = await self._clear_outboxes(asked)
         # Before InfluxDB, so that nothing on its way there arrives after the deletion.
         asked, elsewhere = await self._erase_elsewhere(asked)
-        await asyncio.to_thread(self._records.erase, asked.server, until_ns=asked.until_ns)
-        async with self._locks.rolling:
+        await asyncio.to_thread(self._parts.records.erase, asked.server, until_ns=asked.until_ns)
+        async with self._parts.locks.rolling:
             return await self._erase_stored(asked, elsewhere)
 
     async def _erase_elsewhere(
@@ -109,11 +81,11 @@ class Eraser:
     ) -> tuple[ErasureRequest, Elsewhere | None]:
         if asked.action is Action.NOTICE:
             # Another collector has given the order.
-            await self._hops.sweep(asked.server, until_ns=asked.until_ns)
+            await self._parts.hops.sweep(asked.server, until_ns=asked.until_ns)
             return asked, None
-        elsewhere = await self._hops.erase(
+        elsewhere = await self._parts.hops.erase(
             asked.server,
-            self._pseudonyms.mark(asked.server),
+            self._parts.pseudonyms.mark(asked.server),
             until_ns=asked.until_ns,
             asked_ns=asked.asked_ns,
         )
@@ -123,9 +95,7 @@ class Eraser:
         found = OutboxCounts.read(asked.found)
         found.counts[_STREAM] += elsewhere.stream
         said = found.written()
-        await asyncio.to_thread(
-            self._memory.erasures.note, asked.id, until_ns=asked.until_ns, found=said
-        )
+        await asyncio.to_thread(self._erasures.note, asked.id, until_ns=asked.until_ns, found=said)
         return replace(asked, found=said), replace(elsewhere, stream=found.counts[_STREAM])
 
     async def _erase_stored(self, asked: ErasureRequest, elsewhere: Elsewhere | None) -> Receipt:
@@ -150,7 +120,7 @@ class Eraser:
             elsewhere,
         )
         days = [date.fromisoformat(day) for day in plan.days]
-        await asyncio.to_thread(self._daily.forget, days)
+        await asyncio.to_thread(self._parts.daily.forget, days)
         await self._finish(asked, receipt)
         return receipt
 
@@ -160,25 +130,23 @@ class Eraser:
         Records the counts, and the highest row numbers, before it deletes: repeated after a crash,
         it counts each row once.
         """
-        async with self._locks.writing.alone():
-            held = await asyncio.to_thread(self._outboxes.held, asked.server)
+        async with self._parts.locks.writing.alone():
+            held = await asyncio.to_thread(self._parts.outboxes.held, asked.server)
             until = asked.until_ns
             if not until:
                 # Timestamps may be ahead of a clock that was set back.
-                until = max(time.time_ns(), await asyncio.to_thread(self._outboxes.newest_ns))
+                until = max(time.time_ns(), await asyncio.to_thread(self._parts.outboxes.newest_ns))
             held = {name: up_to(found, until) for name, found in held.items()}
             found = OutboxCounts.read(asked.found)
             for name, rows in held.items():
                 found.add(name, rows)
             if _RECORDS not in found.counts:
                 found.counts[_RECORDS] = await asyncio.to_thread(
-                    self._records.count_of, asked.server, until_ns=until
+                    self._parts.records.count_of, asked.server, until_ns=until
                 )
             said = found.written()
-            await asyncio.to_thread(
-                self._memory.erasures.note, asked.id, until_ns=until, found=said
-            )
-            await asyncio.to_thread(self._outboxes.erase, asked.server, held)
+            await asyncio.to_thread(self._erasures.note, asked.id, until_ns=until, found=said)
+            await asyncio.to_thread(self._parts.outboxes.erase, asked.server, held)
         return replace(asked, until_ns=until, found=said)
 
     async def _begin(self, asked: ErasureRequest, rows: Sequence[Point]) -> ErasureRequest:
@@ -186,7 +154,7 @@ class Eraser:
         reports, nodes = self._by_day(rows)
         days = sorted(reports.keys() | nodes.keys())
         # Unfinished erasures of other owners may not have stored their totals yet.
-        others = await asyncio.to_thread(self._memory.erasures.all, State.PLANNED)
+        others = await asyncio.to_thread(self._erasures.all, State.PLANNED)
         plans = [Plan.read(other.plan) for other in others]
         erased = {
             series: await self._on_final_days(series, rows, [plan.of(series) for plan in plans])
@@ -199,7 +167,7 @@ class Eraser:
             erased.pop(DAILY_USAGE, {}),
             {series.name: found for series, found in erased.items() if found},
         ).written()
-        await asyncio.to_thread(self._memory.erasures.begin, asked.id, plan=plan)
+        await asyncio.to_thread(self._erasures.begin, asked.id, plan=plan)
         return replace(asked, state=State.PLANNED, plan=plan)
 
     async def _on_final_days(
@@ -248,14 +216,14 @@ class Eraser:
             for first in range(0, len(rows), _STATEMENTS):
                 try:
                     # InfluxDB 1.x has lost points of series that were written to during a delete.
-                    async with self._locks.writing.alone():
+                    async with self._parts.locks.writing.alone():
                         await self._delete(rows[first : first + _STATEMENTS])
                 except InfluxUnavailable:
                     raise
                 except InfluxError:
                     if fresh and first == 0:
                         # Refused and nothing deleted: the rollup need not spare these days.
-                        await asyncio.to_thread(self._memory.erasures.reset, asked.id)
+                        await asyncio.to_thread(self._erasures.reset, asked.id)
                     raise
             rows = await self._left(asked, plan)
             fresh = False
@@ -301,7 +269,7 @@ class Eraser:
         await write_all(self._influx, series.database, series.name, lines)
 
     async def _finish(self, asked: ErasureRequest, receipt: Receipt) -> None:
-        mark = self._pseudonyms.mark(asked.server)
+        mark = self._parts.pseudonyms.mark(asked.server)
         stamp = self._stamper.take(max(time.time_ns(), asked.until_ns), 1)[0]
 
         notice = None
@@ -309,12 +277,12 @@ class Eraser:
             notice = Notice(mark, stamp, ",".join(receipt.days))
         trace = asked.server.encode()
         # Before `finish`, so that a failure here makes the whole erasure run again.
-        clean = await asyncio.to_thread(self._outboxes.scrub, trace)
+        clean = await asyncio.to_thread(self._parts.outboxes.scrub, trace)
         await asyncio.to_thread(
-            self._memory.erasures.finish, asked, receipt=receipt.written(), notice=notice
+            self._erasures.finish, asked, receipt=receipt.written(), notice=notice
         )
         try:
-            clean &= await asyncio.to_thread(self._memory.scrub, trace)
+            clean &= await asyncio.to_thread(self._parts.memory.scrub, trace)
         except StoreUnavailable:
             # The erasure is done and its receipt stored, so this is no failure.
             clean = False

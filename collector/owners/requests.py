@@ -13,13 +13,12 @@ import structlog
 
 from collector.influx import InfluxUnavailable
 from collector.logs import place
-from collector.memory import Action, ErasureRequest, Memory, MemoryUnavailable, State
-from collector.metrics import Metrics
+from collector.memory import Action, ErasureRequest, MemoryUnavailable, State
 from collector.orders import OrdersUnavailable
-from collector.outbox import Outboxes
 from collector.owners.choices import Choices
 from collector.owners.erasure import Eraser
 from collector.owners.erasure_records import Receipt
+from collector.owners.parts import Parts
 from collector.privacy import ServerPseudonym
 from collector.sqlite.errors import StoreUnavailable
 
@@ -53,21 +52,19 @@ class Erasures:
 
     def __init__(
         self,
-        memory: Memory,
-        outboxes: Outboxes,
+        parts: Parts,
         eraser: Eraser,
         choices: Choices,
-        metrics: Metrics,
         *,
         per_hour: int,
         known_everywhere_s: float,
         done: Callable[[], None],
     ) -> None:
-        self._memory = memory
-        self._outboxes = outboxes
+        self._outboxes = parts.outboxes
+        self._metrics = parts.metrics
+        self._stored = parts.memory.erasures
         self._eraser = eraser
         self._choices = choices
-        self._metrics = metrics
         self._per_hour = per_hour
         self._known_everywhere_s = known_everywhere_s
         self._done = done
@@ -85,7 +82,7 @@ class Erasures:
     async def ask(self, server: ServerPseudonym, action: Action) -> Receipt | Later:
         """Request an erasure and wait for its receipt. Raises MemoryUnavailable if not stored."""
         number, state = await asyncio.to_thread(
-            self._memory.erasures.ask_limited,
+            self._stored.ask_limited,
             server,
             action,
             time.time_ns(),
@@ -98,7 +95,7 @@ class Erasures:
         self._woken.set()
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
-            asked = await asyncio.to_thread(self._memory.erasures.one, number)
+            asked = await asyncio.to_thread(self._stored.one, number)
             if asked is not None and asked.state is State.DONE:
                 # The erasure is done in any case, and `watch` reads the choices within seconds.
                 with contextlib.suppress(MemoryUnavailable):
@@ -120,7 +117,7 @@ class Erasures:
     async def follow(self, server: ServerPseudonym, *, until_ns: int) -> None:
         """Request the erasure of reports held here whose owner asked another collector."""
         await asyncio.to_thread(
-            self._memory.erasures.ask,
+            self._stored.ask,
             server,
             Action.NOTICE,
             time.time_ns(),
@@ -176,7 +173,7 @@ class Erasures:
     async def _next(self, tried: set[int]) -> ErasureRequest | None:
         """Return the next erasure not in `tried`, after storing the opt-outs of all requests."""
         asked = await asyncio.to_thread(
-            self._memory.erasures.all, State.PLANNED, State.ACCEPTED, State.QUEUED
+            self._stored.all, State.PLANNED, State.ACCEPTED, State.QUEUED
         )
         queued = sum(one.state is State.QUEUED for one in asked)
         self._metrics.erasures_queued.set(queued)
@@ -185,7 +182,7 @@ class Erasures:
             # Only once: the owner may have opted in again since the request.
             if one.action is Action.OPT_OUT and one.state is State.ACCEPTED and not one.found:
                 await self._choices.choose(one.server, out=True)
-                await asyncio.to_thread(self._memory.erasures.mark_choice_stored, one.id)
+                await asyncio.to_thread(self._stored.mark_choice_stored, one.id)
         return next(
             (one for one in asked if one.state is not State.QUEUED and one.id not in tried), None
         )
@@ -197,12 +194,12 @@ class Erasures:
         if asked.action is Action.OPT_IN:
             await self.opt_in(asked.server)
             await asyncio.to_thread(
-                self._memory.erasures.finish, asked, receipt=Receipt().written(), notice=None
+                self._stored.finish, asked, receipt=Receipt().written(), notice=None
             )
         else:
             await self._eraser.erase(asked)
         oldest = time.time_ns() - _RECEIPTS_S * 10**9
-        await asyncio.to_thread(self._memory.erasures.forget_receipts, asked_before_ns=oldest)
+        await asyncio.to_thread(self._stored.forget_receipts, asked_before_ns=oldest)
         self._metrics.erasures.labels("done").inc()
         log.info("erased for an owner", outcome="done", action=asked.action.value)
         self._done()
@@ -214,4 +211,4 @@ class Erasures:
         self._failed = why
         # If even this cannot be stored, waiting requests end with their own time limit.
         with contextlib.suppress(MemoryUnavailable):
-            await asyncio.to_thread(self._memory.erasures.delay, delayed)
+            await asyncio.to_thread(self._stored.delay, delayed)

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from collector.influx import Influx
 from collector.lines import Stamper
-from collector.memory import Action, Choice, Memory
-from collector.metrics import Metrics
-from collector.outbox import Outboxes
+from collector.memory import Action, Choice
 from collector.owners.choices import KNOWN_EVERYWHERE_S, Choices
-from collector.owners.clearing import Clearing
 from collector.owners.duties import ReceiverDuties
-from collector.owners.elsewhere import Hops
-from collector.owners.erasure import Eraser, Locks
-from collector.owners.holdings import Holdings, RecordHoldings
-from collector.owners.notices import Facts
+from collector.owners.erasure import Eraser
+from collector.owners.holdings import Holdings
+from collector.owners.parts import Parts
 from collector.owners.requests import Erasures, Later
 from collector.owners.sync import Sync
-from collector.privacy import Pseudonymiser, ServerPseudonym
-from collector.rollup.daily import Daily
+from collector.privacy import ServerPseudonym
 from collector.schema import ReportLayout
 from collector.settings import Settings
 from collector.supervisor import together
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Parts of a collector that these services use. `daily` is the rollup of its schedule."""
-
-    influx: Influx
-    memory: Memory
-    outboxes: Outboxes
-    daily: Daily
-    pseudonyms: Pseudonymiser
-    metrics: Metrics
-    locks: Locks
-    records: RecordHoldings
-    hops: Hops
 
 
 class OwnerServices:
@@ -68,49 +46,24 @@ class OwnerServices:
         self.choices = Choices(
             choices, parts.memory, parts.metrics, pseudonyms=parts.pseudonyms, stamper=stamper
         )
-        eraser = Eraser(
-            parts.influx,
-            parts.memory,
-            self.holdings,
-            parts.daily,
-            parts.locks,
-            parts.hops,
-            pseudonyms=parts.pseudonyms,
-            stamper=stamper,
-        )
+        eraser = Eraser(parts, self.holdings, stamper)
 
         def done() -> None:
             changed()
             self.sync.wake()
 
         self.erasures = Erasures(
-            parts.memory,
-            parts.outboxes,
+            parts,
             eraser,
             self.choices,
-            parts.metrics,
             per_hour=settings.erasures_per_hour,
             known_everywhere_s=KNOWN_EVERYWHERE_S if settings.workers > 1 else 0.0,
             done=done,
         )
-        self.sync = Sync(
-            parts.influx,
-            parts.memory,
-            self.choices,
-            self.erasures,
-            Facts(parts.daily, parts.locks.rolling),
-            parts.hops,
-            pseudonyms=parts.pseudonyms,
-            keep_seconds=settings.retention_raw,
-        )
-
+        keep = settings.retention_raw
+        self.sync = Sync(parts, self.choices, self.erasures, keep_seconds=keep)
         self.duties = ReceiverDuties(
-            Clearing(parts.outboxes, parts.locks.writing),
-            parts.memory,
-            self.choices,
-            self.erasures,
-            self.sync.wake,
-            keep_seconds=settings.retention_raw,
+            parts, self.choices, self.erasures, self.sync.wake, keep_seconds=keep
         )
 
     async def open(self) -> None:

@@ -14,16 +14,16 @@ from typing import Final
 
 import structlog
 
-from collector.influx import Influx, InfluxError
+from collector.influx import InfluxError
 from collector.influx.writing import write_all
 from collector.lines import line
-from collector.memory import Choice, Memory, Notice
+from collector.memory import Choice, Notice
 from collector.orders import OrdersUnavailable
 from collector.owners.choices import Choices
-from collector.owners.elsewhere import Hops
 from collector.owners.notices import Facts, Notices, delete_points, points
+from collector.owners.parts import Parts
 from collector.owners.requests import Erasures
-from collector.privacy import OwnerMark, Pseudonymiser
+from collector.privacy import OwnerMark
 from collector.schema import ERASURE_NOTICE, OWNER_CHOICE, OWNERS, Measurement
 from collector.sqlite.errors import StoreUnavailable
 from collector.state import NotHeld
@@ -41,25 +41,16 @@ class Sync:
     """
 
     def __init__(
-        self,
-        influx: Influx,
-        memory: Memory,
-        choices: Choices,
-        erasures: Erasures,
-        facts: Facts,
-        hops: Hops,
-        *,
-        pseudonyms: Pseudonymiser,
-        keep_seconds: int,
+        self, parts: Parts, choices: Choices, erasures: Erasures, *, keep_seconds: int
     ) -> None:
-        self._influx = influx
-        self._memory = memory
+        self._influx = parts.influx
+        self._memory = parts.memory
+        self._hops = parts.hops
+        self._pseudonyms = parts.pseudonyms
         self._choices = choices
         self._erasures = erasures
-        self._facts = facts
-        self._hops = hops
-        self._pseudonyms = pseudonyms
-        self._notices = Notices(influx, keep_seconds=keep_seconds)
+        self._facts = Facts(parts.daily, parts.locks.rolling)
+        self._notices = Notices(parts.influx, keep_seconds=keep_seconds)
         self._newly_out: set[OwnerMark] = set()
         self._failures = 0
         self._woken = asyncio.Event()
@@ -104,20 +95,15 @@ class Sync:
         self._newly_out |= await self._read_choices()
         fresh = await self._notices.unseen()
         if fresh:
-            await self._remember(fresh)
+            # So that recovering an outbox restores none of these reports.
+            await asyncio.to_thread(
+                self._memory.erasures.remember_erased, fresh, oldest_ns=self._notices.oldest_ns
+            )
         if self._newly_out or fresh:
             await self._follow(self._newly_out, fresh)
             self._newly_out.clear()
             await self._facts.forget(fresh)
         self._notices.mark_seen(fresh)
-
-    async def _remember(self, notices: list[Notice]) -> None:
-        """Record these erasures, so that recovering an outbox restores none of the reports."""
-        await asyncio.to_thread(
-            self._memory.erasures.remember_erased,
-            notices,
-            oldest_ns=self._notices.oldest_ns,
-        )
 
     async def publish(self) -> None:
         """Write new choices and notices to InfluxDB, and tell the other hops of them.
