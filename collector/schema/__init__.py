@@ -6,32 +6,15 @@ Code, pages and dashboards take the names from here; a test compares the documen
 from __future__ import annotations
 
 from collector.schema.ami import AMI_MEASUREMENTS
-from collector.schema.kinds import (
-    OWNER as OWNER,
-)
-from collector.schema.kinds import (
-    Field as Field,
-)
-from collector.schema.kinds import (
-    FieldType as FieldType,
-)
-from collector.schema.kinds import (
-    Measurement as Measurement,
-)
-from collector.schema.kinds import (
-    ReportLayout as ReportLayout,
-)
-from collector.schema.kinds import (
-    Tag as Tag,
-)
-from collector.schema.kinds import (
-    counted as _count,
-)
-from collector.schema.librenms import LIBRENMS as LIBRENMS
-from collector.schema.librenms import LIBRENMS_MEASUREMENTS
-from collector.schema.live import LIVE as LIVE
-from collector.schema.live import STATSD_MEASUREMENTS
+from collector.schema.kinds import OWNER, Field, FieldType, Measurement, ReportLayout, Tag
+from collector.schema.kinds import counted as _count
+from collector.schema.kinds import text as _text
+from collector.schema.librenms import LIBRENMS, LIBRENMS_MEASUREMENTS
+from collector.schema.live import LIVE, STATSD_MEASUREMENTS
 from collector.schema.telemetrics import TELEMETRICS_MEASUREMENTS
+
+# Names of this package's modules that other packages import from here.
+__all__ = ["LIBRENMS", "LIVE", "OWNER", "Field", "FieldType", "Measurement", "ReportLayout", "Tag"]
 
 RAW = "usage_raw"
 DAILY = "usage_daily"
@@ -81,7 +64,7 @@ _QUARANTINE = Field(
     "",
     "number of the batch in which an operator took it out of the series; 0 or absent: in it",
 )
-_SERVER = Field("server", FieldType.STRING, "", "pseudonym of the server, 16 hexadecimal digits")
+_SERVER = _text("server", "pseudonym of the server, 16 hexadecimal digits")
 
 NODE_REPORT = Measurement(
     RAW,
@@ -89,7 +72,7 @@ NODE_REPORT = Measurement(
     "when the report was received, UTC, in ns; unique in the process",
     NODE_TAGS,
     (
-        Field("node", FieldType.STRING, "", "pseudonym of the node, 16 hexadecimal digits"),
+        _text("node", "pseudonym of the node, 16 hexadecimal digits"),
         _SERVER,
         _UPTIME,
         _RELOAD_AGE,
@@ -108,8 +91,8 @@ SERVER_REPORT = Measurement(
         _count("nodes_iax", "nodes", "those of them registered by IAX2"),
         _UPTIME,
         _RELOAD_AGE,
-        Field("kernel", FieldType.STRING, "", "kernel release, as `uname -r` gave it"),
-        Field("packages", FieldType.STRING, "", "JSON object: package name to version"),
+        _text("kernel", "kernel release, as `uname -r` gave it"),
+        _text("packages", "JSON object: package name to version"),
         _count("imported", "", "1 where it came from an older server's database, else absent"),
         _QUARANTINE,
     ),
@@ -131,11 +114,11 @@ QUARANTINE_BATCH = Measurement(
     "the batch's number, in s since 1970",
     (),
     (
-        Field("state", FieldType.STRING, "", "planned, in-force, releasing or released"),
+        _text("state", "planned, in-force, releasing or released"),
         _count("first_ns", "ns", "start of the span of time, since 1970"),
         _count("until_ns", "ns", "its end, not included"),
-        Field("pattern", FieldType.STRING, "", "JSON: what the servers had in common; no names"),
-        Field("note", FieldType.STRING, "", "the operator's reason"),
+        _text("pattern", "JSON: what the servers had in common; no names"),
+        _text("note", "the operator's reason"),
         _count("reports", "reports", "reports in the batch"),
         _count("node_reports", "nodes", "nodes in those reports, repeats included"),
     ),
@@ -159,67 +142,69 @@ CONTAINED = {"release": "distro"}
 CHANNEL_FIELDS = ("dahdi", "simpleusb", "usbradio", "voter")
 """Channels with a field of their own in `daily_usage`; the others are in `other_channels`."""
 
-_DAY = "00:00 UTC of the day"
 FINAL = _count("final", "", "1 where the day is complete, 0 while it is open")
 """A field of every daily row, so that a query can exclude days that are not complete."""
 WEEKLY = _count(
     "weekly", "", "the count again, on Sundays that are complete: all that a chart of years reads"
 )
 
-DAILY_USAGE = Measurement(
-    DAILY,
+
+def _daily(
+    name: str, tags: tuple[Tag, ...], *fields: Field, time: str = "00:00 UTC of the day"
+) -> Measurement:
+    return Measurement(DAILY, name, time, tags, fields)
+
+
+DAILY_USAGE = _daily(
     "daily_usage",
-    _DAY,
     (),
-    (
-        _count("reports", "reports", "reports received in the day"),
-        _count("node_reports", "reports", "nodes in those reports, repeats included"),
-        _count("servers", "servers", "distinct servers that reported in the day"),
-        _count("nodes", "nodes", "distinct nodes that were reported in the day"),
-        _count("asterisk_versions", "versions", "distinct known Asterisk versions of the nodes"),
-        _count("asl_versions", "versions", "distinct known AllStarLink versions of the nodes"),
-        _count(
-            "uptime_median",
-            "h",
-            "median time since Asterisk started, of the servers that said it, by the day's last"
-            " report, in whole hours; absent for fewer than k servers",
-        ),
-        _count("dahdi", "nodes", "nodes on DAHDI; absent where it may not be shown"),
-        _count("simpleusb", "nodes", "nodes on SimpleUSB; absent where it may not be shown"),
-        _count("usbradio", "nodes", "nodes on USBRadio; absent where it may not be shown"),
-        _count("voter", "nodes", "nodes on Voter; absent where it may not be shown"),
-        _count("other_channels", "nodes", "nodes on every channel not shown in its own field"),
-        _count("registered_http", "nodes", "nodes registered by HTTP, those by both included"),
-        _count("registered_iax", "nodes", "nodes registered by IAX2, those by both included"),
-        _count("unregistered", "nodes", "nodes with no registration"),
-        _count("nodes_7d", "nodes", "distinct nodes in the 7 days that end with this one"),
-        _count("nodes_30d", "nodes", "distinct nodes in the 30 days that end with this one"),
-        _count("servers_7d", "servers", "distinct servers in the 7 days that end with this one"),
-        _count("servers_30d", "servers", "distinct servers in the 30 days that end with this one"),
-        _count("new_nodes", "nodes", "nodes of the day that are in none of the 30 days before"),
-        _count("lapsed_nodes", "nodes", "nodes of the day 30 days back that are in none since"),
-        _count(
-            "listed_nodes",
-            "nodes",
-            "public nodes on the node list; absent where the collector uses none",
-        ),
-        _count(
-            "coverage",
-            "nodes",
-            "nodes on the node list that were reported in the 30 days that end with this one, down"
-            " to a multiple of k; absent under k and without a list",
-        ),
-        _count(
-            "opted_out_reports",
-            "reports",
-            "reports dropped because their owners have opted out, down to a multiple of k; absent"
-            " under k",
-        ),
-        _count("erased_reports", "reports", "erased by their owners after the day was final"),
-        _count("erased_node_reports", "reports", "nodes in those erased reports"),
-        _count("imported", "", "1 where the day came from an older server's database"),
-        FINAL,
+    _count("reports", "reports", "reports received in the day"),
+    _count("node_reports", "reports", "nodes in those reports, repeats included"),
+    _count("servers", "servers", "distinct servers that reported in the day"),
+    _count("nodes", "nodes", "distinct nodes that were reported in the day"),
+    _count("asterisk_versions", "versions", "distinct known Asterisk versions of the nodes"),
+    _count("asl_versions", "versions", "distinct known AllStarLink versions of the nodes"),
+    _count(
+        "uptime_median",
+        "h",
+        "median time since Asterisk started, of the servers that said it, by the day's last"
+        " report, in whole hours; absent for fewer than k servers",
     ),
+    _count("dahdi", "nodes", "nodes on DAHDI; absent where it may not be shown"),
+    _count("simpleusb", "nodes", "nodes on SimpleUSB; absent where it may not be shown"),
+    _count("usbradio", "nodes", "nodes on USBRadio; absent where it may not be shown"),
+    _count("voter", "nodes", "nodes on Voter; absent where it may not be shown"),
+    _count("other_channels", "nodes", "nodes on every channel not shown in its own field"),
+    _count("registered_http", "nodes", "nodes registered by HTTP, those by both included"),
+    _count("registered_iax", "nodes", "nodes registered by IAX2, those by both included"),
+    _count("unregistered", "nodes", "nodes with no registration"),
+    _count("nodes_7d", "nodes", "distinct nodes in the 7 days that end with this one"),
+    _count("nodes_30d", "nodes", "distinct nodes in the 30 days that end with this one"),
+    _count("servers_7d", "servers", "distinct servers in the 7 days that end with this one"),
+    _count("servers_30d", "servers", "distinct servers in the 30 days that end with this one"),
+    _count("new_nodes", "nodes", "nodes of the day that are in none of the 30 days before"),
+    _count("lapsed_nodes", "nodes", "nodes of the day 30 days back that are in none since"),
+    _count(
+        "listed_nodes",
+        "nodes",
+        "public nodes on the node list; absent where the collector uses none",
+    ),
+    _count(
+        "coverage",
+        "nodes",
+        "nodes on the node list that were reported in the 30 days that end with this one, down"
+        " to a multiple of k; absent under k and without a list",
+    ),
+    _count(
+        "opted_out_reports",
+        "reports",
+        "reports dropped because their owners have opted out, down to a multiple of k; absent"
+        " under k",
+    ),
+    _count("erased_reports", "reports", "erased by their owners after the day was final"),
+    _count("erased_node_reports", "reports", "nodes in those erased reports"),
+    _count("imported", "", "1 where the day came from an older server's database"),
+    FINAL,
 )
 
 ASL_REPORT = ReportLayout(SERVER_REPORT, NODE_REPORT, "nodes", days=DAILY_USAGE)
@@ -233,45 +218,35 @@ WITHIN = Tag("within", "the property that narrows the count, or `all`")
 WITHIN_VALUE = Tag("within_value", "the value that it is narrowed to, or `all`")
 TABLE_TAGS = (DIMENSION, VALUE, WITHIN, WITHIN_VALUE)
 
-DAILY_NODES = Measurement(
-    DAILY,
+DAILY_NODES = _daily(
     "daily_nodes",
-    _DAY,
     TABLE_TAGS,
-    (
-        _count("nodes", "nodes", "distinct nodes with this value, by the day's last report"),
-        _count("total", "nodes", "all nodes of the table, of which those are a part"),
-        FINAL,
-        WEEKLY,
-    ),
+    _count("nodes", "nodes", "distinct nodes with this value, by the day's last report"),
+    _count("total", "nodes", "all nodes of the table, of which those are a part"),
+    FINAL,
+    WEEKLY,
 )
-DAILY_SERVERS = Measurement(
-    DAILY,
+DAILY_SERVERS = _daily(
     "daily_servers",
-    _DAY,
     TABLE_TAGS,
-    (
-        _count("servers", "servers", "distinct servers with this value, by the day's last report"),
-        FINAL,
-        WEEKLY,
-    ),
+    _count("servers", "servers", "distinct servers with this value, by the day's last report"),
+    FINAL,
+    WEEKLY,
 )
 
-DAILY_PACKAGES = Measurement(
-    DAILY,
+DAILY_PACKAGES = _daily(
     "daily_packages",
-    _DAY,
     (
         Tag("package", "name of the Debian package"),
         Tag("version", "its version, `none` where it is not installed, or `other`"),
         Tag("upstream", "the version without Debian's epoch and revision, `none` or `other`"),
     ),
-    (_count("servers", "servers", "distinct servers, by the day's last report"), FINAL, WEEKLY),
+    _count("servers", "servers", "distinct servers, by the day's last report"),
+    FINAL,
+    WEEKLY,
 )
-DAILY_UPGRADES = Measurement(
-    DAILY,
+DAILY_UPGRADES = _daily(
     "daily_upgrades",
-    _DAY,
     (
         Tag("from_version", "AllStarLink's version in a report of a node, or `other`"),
         Tag(
@@ -280,74 +255,58 @@ DAILY_UPGRADES = Measurement(
             " or `other`",
         ),
     ),
-    (
-        _count("nodes", "nodes", "distinct nodes that went from the one to the other that day"),
-        FINAL,
-    ),
+    _count("nodes", "nodes", "distinct nodes that went from the one to the other that day"),
+    FINAL,
 )
-HOURLY_USAGE = Measurement(
-    DAILY,
+HOURLY_USAGE = _daily(
     "hourly_usage",
-    "the start of the hour",
     (),
-    (
-        _count("reports", "reports", "reports received in the hour"),
-        _count("nodes", "nodes", "distinct nodes in the hour"),
-        _count("nodes_24h", "nodes", "distinct nodes in the 24 hours that end with this one"),
-        _count("servers_24h", "servers", "distinct servers in the 24 hours that end with this one"),
-        Field(
-            "expected_reports",
-            FieldType.FLOAT,
-            "reports",
-            "median of `reports` of the same hour in the last 7 days; absent under 3 of them",
-        ),
-        Field(
-            "expected_nodes_24h",
-            FieldType.FLOAT,
-            "nodes",
-            "median of `nodes_24h` of the same hour in the last 7 days; absent under 3 of them",
-        ),
-        _count("missed", "hours", "1 where none came though 5 or more were expected, else absent"),
+    _count("reports", "reports", "reports received in the hour"),
+    _count("nodes", "nodes", "distinct nodes in the hour"),
+    _count("nodes_24h", "nodes", "distinct nodes in the 24 hours that end with this one"),
+    _count("servers_24h", "servers", "distinct servers in the 24 hours that end with this one"),
+    Field(
+        "expected_reports",
+        FieldType.FLOAT,
+        "reports",
+        "median of `reports` of the same hour in the last 7 days; absent under 3 of them",
     ),
+    Field(
+        "expected_nodes_24h",
+        FieldType.FLOAT,
+        "nodes",
+        "median of `nodes_24h` of the same hour in the last 7 days; absent under 3 of them",
+    ),
+    _count("missed", "hours", "1 where none came though 5 or more were expected, else absent"),
+    time="the start of the hour",
 )
 
-EVENT = Measurement(
-    DAILY,
+EVENT = _daily(
     "event",
-    _DAY,
     (
         Tag("kind", "`version`, `package`, `outage` or `note`"),
         Tag("subject", "`asl_version`, `asterisk_version`, a package, `intake` or `operator`"),
         Tag("item", "the version, the first hour of the outage, or the number of the note"),
     ),
-    (
-        Field("text", FieldType.STRING, "", "the event in English, or the note as it was written"),
-        _count("hours", "hours", "length of an outage, else absent"),
-        _count("expected", "reports", "reports expected in an outage, else absent"),
-    ),
+    _text("text", "the event in English, or the note as it was written"),
+    _count("hours", "hours", "length of an outage, else absent"),
+    _count("expected", "reports", "reports expected in an outage, else absent"),
 )
 
-MONTH_REPORT = Measurement(
-    DAILY,
+MONTH_REPORT = _daily(
     "month_report",
-    "00:00 UTC of the month's last day",
     (),
-    (
-        Field(
-            "report",
-            FieldType.STRING,
-            "",
-            "JSON: the month's published numbers as they were at its end, for the month's page",
-        ),
-        _count("days", "days", "complete days of the month"),
-        _count("nodes", "nodes", "`nodes` of its last complete day"),
-        _count("servers", "servers", "`servers` of its last complete day"),
+    _text(
+        "report",
+        "JSON: the month's published numbers as they were at its end, for the month's page",
     ),
+    _count("days", "days", "complete days of the month"),
+    _count("nodes", "nodes", "`nodes` of its last complete day"),
+    _count("servers", "servers", "`servers` of its last complete day"),
+    time="00:00 UTC of the month's last day",
 )
 
-_OWNER = Field(
-    "owner", FieldType.STRING, "", "keyed digest of a server's pseudonym, 16 hexadecimal digits"
-)
+_OWNER = _text("owner", "keyed digest of a server's pseudonym, 16 hexadecimal digits")
 OWNER_CHOICE = Measurement(
     OWNERS,
     "owner_choice",
@@ -355,7 +314,7 @@ OWNER_CHOICE = Measurement(
     (),
     (
         _OWNER,
-        Field("choice", FieldType.STRING, "", "`opt-out` or `opt-in`; an owner's latest counts"),
+        _text("choice", "`opt-out` or `opt-in`; an owner's latest counts"),
     ),
 )
 ERASURE_NOTICE = Measurement(
@@ -365,7 +324,7 @@ ERASURE_NOTICE = Measurement(
     (),
     (
         _OWNER,
-        Field("days", FieldType.STRING, "", "days of the erased reports, comma between"),
+        _text("days", "days of the erased reports, comma between"),
     ),
 )
 

@@ -72,3 +72,8 @@ class ReportLayout:
 def counted(name: str, unit: str, meaning: str) -> Field:
     """A field that holds a whole number; `unit` is the thing counted."""
     return Field(name, FieldType.INTEGER, unit, meaning)
+
+
+def text(name: str, meaning: str) -> Field:
+    """A field that holds text."""
+    return Field(name, FieldType.STRING, "", meaning)

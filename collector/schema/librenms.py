@@ -8,15 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collector.schema.kinds import (
-    OWNER,
-    Field,
-    FieldType,
-    Measurement,
-    ReportLayout,
-    Tag,
-    counted,
-)
+from collector.schema.kinds import OWNER, Measurement, ReportLayout, Tag, counted, text
 
 LIBRENMS: Final = "librenms"
 """The private database of LibreNMS's reports."""
@@ -95,9 +87,7 @@ VALUES_BUDGET: Final = 400
 """Most values of a group that are published of one day."""
 
 _RECEIVED: Final = "when the report was received, UTC, in ns; unique in the process"
-_INSTALL: Final = Field(
-    OWNER, FieldType.STRING, "", "pseudonym of the install, 16 hexadecimal digits"
-)
+_INSTALL: Final = text(OWNER, "pseudonym of the install, 16 hexadecimal digits")
 
 LIBRENMS_REPORT: Final = Measurement(
     LIBRENMS,
@@ -110,7 +100,7 @@ LIBRENMS_REPORT: Final = Measurement(
         counted("groups", "groups", "groups in the report"),
         counted("totals", "totals", "totals in all groups"),
         counted("pairs", "pairs", "pairs of sysDescr and sysObjectID"),
-        Field("versions", FieldType.STRING, "", "JSON object: group to version, of one-row groups"),
+        text("versions", "JSON object: group to version, of one-row groups"),
     ),
 )
 LIBRENMS_CONTENT: Final = Measurement(
@@ -120,17 +110,13 @@ LIBRENMS_CONTENT: Final = Measurement(
     (),
     (
         _INSTALL,
-        Field(
+        text(
             "totals",
-            FieldType.STRING,
-            "",
             "JSON array of objects: `g` group, `n` name of the column, `v` its value (both absent"
             " in a row of one column), `t` total; a group without rows has `g` alone",
         ),
-        Field(
+        text(
             "pairs",
-            FieldType.STRING,
-            "",
             "JSON array of objects: `os`, `oid` sysObjectID, `descr` sysDescr cleaned, `count`"
             " devices",
         ),

@@ -13,7 +13,7 @@ LIVE: Final = "asterisk_live"
 """The operators' database of live values of each Asterisk."""
 
 ASTERISK: Final = Tag("asterisk", "name of the Asterisk, as the operator gave it")
-FLUSH_TIME: Final = "the end of the flush, a multiple of its interval, plus the instance in ns"
+_FLUSH_TIME: Final = "the end of the flush, a multiple of its interval, plus the instance in ns"
 UNCERTAIN: Final = "uncertain"
 """Field of a gauge that may be wrong; a gauge that is right lacks it."""
 MAY_BE_WRONG: Final = counted(
@@ -26,8 +26,13 @@ def number(name: str, unit: str, meaning: str) -> Field:
     return Field(name, FieldType.FLOAT, unit, meaning)
 
 
+def live(name: str, tags: tuple[Tag, ...], *fields: Field) -> Measurement:
+    """A measurement of the live database; the tag `asterisk` is added."""
+    return Measurement(LIVE, name, _FLUSH_TIME, (ASTERISK, *tags), fields)
+
+
 def _gauge(name: str, tags: tuple[Tag, ...], value: Field) -> Measurement:
-    return Measurement(LIVE, name, FLUSH_TIME, (ASTERISK, *tags), (value, MAY_BE_WRONG))
+    return live(name, tags, value, MAY_BE_WRONG)
 
 
 _NAME = Tag("name", "name of the metric as it was sent, or as a mapping gave it")
@@ -50,38 +55,30 @@ _TIMES = (
 )
 
 STATSD_GAUGE = _gauge("statsd_gauge", (_NAME,), number("value", "", "the gauge's value"))
-STATSD_COUNTER = Measurement(
-    LIVE,
+STATSD_COUNTER = live(
     "statsd_counter",
-    FLUSH_TIME,
-    (ASTERISK, _NAME),
-    (number("value", "", "sum of the increments in the flush, scaled by their sample rate"),),
+    (_NAME,),
+    number("value", "", "sum of the increments in the flush, scaled by their sample rate"),
 )
-STATSD_TIMER = Measurement(LIVE, "statsd_timer", FLUSH_TIME, (ASTERISK, _NAME), _TIMES)
-STATSD_SET = Measurement(
-    LIVE,
+STATSD_TIMER = live("statsd_timer", (_NAME,), *_TIMES)
+STATSD_SET = live(
     "statsd_set",
-    FLUSH_TIME,
-    (ASTERISK, _NAME),
-    (number("count", "values", "distinct values in the flush; above 4096 within some %"),),
+    (_NAME,),
+    number("count", "values", "distinct values in the flush; above 4096 within some %"),
 )
-STATSD_TRAFFIC = Measurement(
-    LIVE,
+STATSD_TRAFFIC = live(
     "statsd_traffic",
-    FLUSH_TIME,
-    (ASTERISK,),
-    (
-        counted("samples", "samples", "samples taken in the flush"),
-        counted(
-            "dropped",
-            "samples",
-            "samples dropped in the flush, but for those that a rule of the mapping drops",
-        ),
-        counted("underflows", "", "times a gauge of things would have fallen under 0"),
-        counted("restarts", "", "starts of Asterisk recognised in the flush"),
-        counted("uncertain", "gauges", "gauges that may be wrong at the end of the flush"),
-        counted("silent", "s", "time since its last datagram; absent where none has come yet"),
+    (),
+    counted("samples", "samples", "samples taken in the flush"),
+    counted(
+        "dropped",
+        "samples",
+        "samples dropped in the flush, but for those that a rule of the mapping drops",
     ),
+    counted("underflows", "", "times a gauge of things would have fallen under 0"),
+    counted("restarts", "", "starts of Asterisk recognised in the flush"),
+    counted("uncertain", "gauges", "gauges that may be wrong at the end of the flush"),
+    counted("silent", "s", "time since its last datagram; absent where none has come yet"),
 )
 
 CHANNELS = _gauge("channels", (), number("count", "channels", "channels alive"))
@@ -105,14 +102,8 @@ _ROUND_TRIPS = (
     counted("unreachable", "values", "OPTIONS without an answer in the flush"),
     counted("first", "values", "first round trips after a start, left out of all the others"),
 )
-PJSIP_RTT = Measurement(
-    LIVE,
-    "pjsip_rtt",
-    FLUSH_TIME,
-    (ASTERISK, Tag("aor", "address of record of the contact")),
-    _ROUND_TRIPS,
-)
-PJSIP_RTT_ALL = Measurement(LIVE, "pjsip_rtt_all", FLUSH_TIME, (ASTERISK,), _ROUND_TRIPS)
+PJSIP_RTT = live("pjsip_rtt", (Tag("aor", "address of record of the contact"),), *_ROUND_TRIPS)
+PJSIP_RTT_ALL = live("pjsip_rtt_all", (), *_ROUND_TRIPS)
 """Round trips of all contacts together, whose quantiles cannot be computed from each contact's."""
 PJSIP_REGISTRATIONS = _gauge(
     "pjsip_registrations",

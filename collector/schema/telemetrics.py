@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collector.schema.kinds import OWNER, Field, FieldType, Measurement, ReportLayout, Tag, counted
+from collector.schema.kinds import OWNER, Measurement, ReportLayout, Tag, counted, text
 
 TELEMETRICS: Final = "telemetrics"
 """The private database of the counts of records."""
@@ -23,7 +23,7 @@ TELEMETRICS_RECORD: Final = Measurement(
     "when the record was received, UTC, in ns; unique in the process; the record's key too",
     TELEMETRICS_TAGS,
     (
-        Field(OWNER, FieldType.STRING, "", "pseudonym of the machine, 16 hexadecimal digits"),
+        text(OWNER, "pseudonym of the machine, 16 hexadecimal digits"),
         counted("payload_bytes", "bytes", "size of the payload, which is in the records store"),
         counted("external", "", "1 if the record says so itself (X-CLR-External), else 0"),
     ),
