@@ -17,11 +17,11 @@ from bench.report import record, table
 from bench.servers import Serving
 from collector.influx import Influx
 from collector.influx.databases import ensure
-from collector.intakes.asl.tags import tag_budgets
 from collector.outbox import FILE, Entry, OutboxFile
 from collector.parts import retention
 from collector.problems import Refusal
 from collector.schema import RAW
+from collector.schema.budgets import ASL_BUDGETS
 from collector.settings import load
 from collector.state import KEY_BYTES
 from tools.embedded import EmbeddedInflux
@@ -71,7 +71,7 @@ def _wait(ours: Serving, lines: int) -> None:
 def _fill(state: Path, bodies: list[bytes], reports: int) -> int:
     """An outbox of so many reports, and a file of the same lines; how many lines."""
     converter = converter_of_past(
-        os.urandom(KEY_BYTES), instance=0, budgets=tag_budgets(), memory_days=90
+        os.urandom(KEY_BYTES), instance=0, budgets=ASL_BUDGETS, memory_days=90
     )
     lines = count = 0
     with OutboxFile(state / FILE) as file, (state.parent / "lines").open("wb") as plain:

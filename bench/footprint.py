@@ -14,8 +14,8 @@ from bench.load import Wrk, client_bodies
 from bench.report import record, table
 from collector.influx import Influx
 from collector.influx.databases import ensure
-from collector.intakes.asl.tags import tag_budgets
 from collector.schema import DAILY, RAW
+from collector.schema.budgets import ASL_BUDGETS
 from tools.embedded import EmbeddedInflux
 from tools.simulation.fleet import Fleet
 from tools.simulation.sending import converter_of_past, lay_down
@@ -68,7 +68,7 @@ async def _disk(folder: Path) -> str:
     raw_place, daily_place = folder / "raw", folder / "daily"
     async with EmbeddedInflux(raw_place) as server, Influx(server.url) as influx:
         await ensure(influx, {RAW: 0})
-        converter = converter_of_past(bytes(32), instance=0, budgets=tag_budgets(), memory_days=90)
+        converter = converter_of_past(bytes(32), instance=0, budgets=ASL_BUDGETS, memory_days=90)
         tally = await lay_down(
             (fleet.day(day) for day in days), converter, influx, done=lambda: None
         )

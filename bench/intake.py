@@ -15,9 +15,9 @@ from bench.report import middle, record, table
 from bench.servers import Serving
 from collector.intakes.asl.points import Read
 from collector.intakes.asl.report import Report
-from collector.intakes.asl.tags import tag_budgets
 from collector.outbox import OutboxFile
 from collector.problems import Refusal
+from collector.schema.budgets import ASL_BUDGETS
 from tools.embedded import EmbeddedInflux
 from tools.simulation.sending import converter_of_past
 
@@ -113,7 +113,7 @@ def _words(
 
 def _stages(bodies: Sequence[bytes], folder: Path, accept_s: float, used_s: float) -> str:
     """Where the time of a report goes: each stage by itself in a loop, and what is left."""
-    converter = converter_of_past(bytes(32), instance=0, budgets=tag_budgets(), memory_days=90)
+    converter = converter_of_past(bytes(32), instance=0, budgets=ASL_BUDGETS, memory_days=90)
     reads: list[Read] = []
     readable: list[bytes] = []
     for body in bodies:

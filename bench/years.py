@@ -14,7 +14,6 @@ from typing import Final
 from collector.days import day_ns
 from collector.influx import Influx, Written
 from collector.influx.databases import ensure
-from collector.intakes.asl.tags import tag_budgets
 from collector.lines import FieldValue, line, tag_set
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily
@@ -33,6 +32,7 @@ from collector.schema import (
     WEEKLY,
     Measurement,
 )
+from collector.schema.budgets import ASL_BUDGETS
 from tools.embedded import EmbeddedInflux
 from tools.simulation.catalogue import RELEASES
 from tools.simulation.fleet import Fleet
@@ -76,7 +76,7 @@ async def sampled(folder: Path, samples: int = _SAMPLES) -> list[Day]:
     async with EmbeddedInflux(folder / "sampled") as server, Influx(server.url) as influx:
         await ensure(influx, {RAW: 0, DAILY: 0})
         converter = converter_of_past(
-            bytes(32), instance=0, budgets=tag_budgets(), memory_days=_FLEET_DAYS
+            bytes(32), instance=0, budgets=ASL_BUDGETS, memory_days=_FLEET_DAYS
         )
         daily = Daily(influx, k=5, retention_s=0, cache=FactsCache(folder / "rolled", k=5))
         for number in range(samples):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from collector.influx import Influx
 from collector.intakes.asl.points import Accepted, ReportConverter
-from collector.intakes.asl.tags import tag_budgets
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
@@ -20,6 +19,7 @@ from collector.rollup.daily import UP_TO_1_GIB, Daily
 from collector.rollup.events import Events
 from collector.rollup.reconcile import Reconciler
 from collector.rollup.schedule import Schedule
+from collector.schema.budgets import ASL_BUDGETS
 from collector.tag_budget import TagBudget
 from tests.conftest import Databases
 from tests.oracle import DAY, Points, Series
@@ -49,7 +49,7 @@ def converter(*, instance: int = 0, last: int = 0) -> ReportConverter:
     return ReportConverter(
         pseudonyms=Pseudonymiser(KEY),
         stamper=Stamper(instance=instance, last=last),
-        budget=TagBudget(tag_budgets(), memory_days=90),
+        budget=TagBudget(ASL_BUDGETS, memory_days=90),
         nodelist=AnyNode(),
         metrics=Metrics(),
     )

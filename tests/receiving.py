@@ -9,12 +9,12 @@ from pathlib import Path
 from collector.admission import Network, RateLimit
 from collector.intakes.asl.intake import AslIntake
 from collector.intakes.asl.points import ReportConverter
-from collector.intakes.asl.tags import tag_budgets
 from collector.intakes.door import Door
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.outbox import FILE, Outbox, OutboxFile
 from collector.privacy import Pseudonymiser, ServerPseudonym
+from collector.schema.budgets import ASL_BUDGETS
 from collector.tag_budget import Change, TagBudget
 from tests.sender import GUARD_S, KEY
 from tools.simulation.sending import EveryNode
@@ -55,7 +55,7 @@ class Receiving:
             ReportConverter(
                 pseudonyms=PSEUDONYMS,
                 stamper=Stamper(instance=0),
-                budget=TagBudget(tag_budgets(), memory_days=90),
+                budget=TagBudget(ASL_BUDGETS, memory_days=90),
                 nodelist=EveryNode(),
                 metrics=self.metrics,
             ),

@@ -255,12 +255,12 @@ def _importer(
     configured: Settings, influx: Influx, retention: dict[str, int], *, apply: bool
 ) -> Import:
     from collector.history.asl3_usage import Import
-    from collector.intakes.asl.tags import tag_budgets
     from collector.memory import path_in
     from collector.metrics import Metrics
     from collector.nodelist import NodeList
     from collector.outbox import FILE
     from collector.privacy import Pseudonymiser
+    from collector.schema.budgets import ASL_BUDGETS
     from collector.state import KEY_BYTES, pseudonym_key
     from collector.tag_budget import TagBudget
     from collector.upgrade import migrated
@@ -282,7 +282,7 @@ def _importer(
         pseudonyms=pseudonyms,
         opted_out=lambda server: pseudonyms.mark(server) in out,
         budget=TagBudget(
-            tag_budgets(), memory_days=configured.retention_raw // _SECONDS_PER_DAY, seen=seen
+            ASL_BUDGETS, memory_days=configured.retention_raw // _SECONDS_PER_DAY, seen=seen
         ),
         listed=NodeList(configured.nodelist_url, directory=configured.state_dir, metrics=Metrics()),
         k=configured.k_anonymity,

@@ -1,8 +1,8 @@
 """Intakes: a package for each kind of sender.
 
-`intake` defines the protocol that each package implements; `INTAKES` lists the packages. `door` has
-the checks of all HTTP requests with a body, `gather` batches bodies that arrive together, `proof`
-identifies the owner of a body.
+`intake` defines the base class of each package; `INTAKES` lists the packages. `door` has the checks
+of all HTTP requests with a body, `gather` batches bodies that arrive together, `proof` identifies
+the owner of a body.
 
 An intake responds only after the outbox has made the report durable. It may use the clock and its
 context (pseudonyms, timestamps, outbox, metrics); it does not access InfluxDB, write files, or pass

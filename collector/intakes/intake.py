@@ -1,18 +1,20 @@
-"""Protocols of an intake: the interface between the collector and a sender's package.
+"""Base classes of an intake: the interface between the collector and a sender's package.
 
 The app serves an intake's routes and sockets, the site describes its operations, `retention` and
 `provision` create its databases, the owners' routes identify the owner of a body, and a damaged
-outbox is searched for its measurements. All of them use these protocols and the list in `intakes`.
+outbox is searched for its measurements. All of them use these classes and the list in `intakes`.
 """
 
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import ClassVar, Protocol
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -27,7 +29,7 @@ from collector.metrics import Metrics
 from collector.operations import Operation
 from collector.outbox import Outbox
 from collector.privacy import Pseudonymiser, ServerPseudonym
-from collector.privacy_section import PrivacySection
+from collector.privacy_section import PrivacySection, privacy_section
 from collector.problems import Refusal
 from collector.schema import Measurement, ReportLayout
 from collector.settings import Settings
@@ -74,59 +76,60 @@ class OpenIntake(Protocol):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Routes on the public address; none for a sender that does not use HTTP."""
-        ...
+        return ()
 
     def fast_handlers(self) -> Mapping[str, FastHandler]:
         """Handlers on the fast path, by the path of a POST; none if aiohttp handles all requests.
 
         The same paths are in `routes`, for requests that are not plain.
         """
-        ...
+        return {}
 
     def identify(self, body: bytes) -> Proof | Refusal:
         """The proof of ownership in a body, parsed like a report; nothing of it is stored."""
         ...
 
 
-class Intake(Protocol):
-    """One kind of sender. Instances have no state; `open` returns a running intake."""
+class Intake(ABC):
+    """One kind of sender. Instances have no state; `open` returns a running intake.
 
-    @property
-    def name(self) -> str:
-        """The sender's name in metrics, logs and the outbox."""
-        ...
+    A subclass is defined in the `__init__` of its package, where the privacy section's texts are.
+    """
 
-    @property
-    def measurements(self) -> Sequence[Measurement]:
-        """Measurements of the sender's points, each with its database."""
-        ...
-
-    @property
-    def reports(self) -> Sequence[ReportLayout]:
-        """Layouts of the reports that have an owner, used to find and erase them."""
-        ...
-
-    @property
-    def proofs(self) -> Sequence[type[BaseModel]]:
-        """Models of the bodies that prove ownership."""
-        ...
+    name: ClassVar[str]
+    """The sender's name in metrics, logs and the outbox."""
+    measurements: ClassVar[Sequence[Measurement]]
+    """Measurements of the sender's points, each with its database."""
+    reports: ClassVar[Sequence[ReportLayout]] = ()
+    """Layouts of the reports that have an owner, used to find and erase them."""
+    proofs: ClassVar[Sequence[type[BaseModel]]] = ()
+    """Models of the bodies that prove ownership."""
+    switch: ClassVar[str]
+    """Name of the setting that enables the intake unless it is empty or false."""
+    retentions: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Name of the setting with the retention in seconds, for each database of this sender."""
+    privacy_values: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Name of the setting for each placeholder of the privacy section."""
 
     def is_on(self, settings: Settings) -> bool:
-        """Whether the settings enable this intake."""
-        ...
+        """Whether the setting `switch` enables this intake."""
+        return bool(getattr(settings, self.switch))
 
     def retention(self, settings: Settings) -> Mapping[str, int]:
         """Retention of each database that only this sender uses, in seconds; 0: for ever."""
-        ...
+        return {
+            database: getattr(settings, setting) for database, setting in self.retentions.items()
+        }
 
     def operations(self) -> Iterable[Operation]:
-        """OpenAPI descriptions of the routes."""
-        ...
+        """OpenAPI descriptions of the routes; none for senders that do not use HTTP."""
+        return ()
 
     def privacy(self, settings: Settings) -> PrivacySection:
-        """Section of the privacy page about this sender's data."""
-        ...
+        """Section of the privacy page, with the values of the settings that it names."""
+        values = {name: getattr(settings, one) for name, one in self.privacy_values.items()}
+        return privacy_section(type(self).__module__, values)
 
+    @abstractmethod
     def open(self, context: IntakeContext) -> AbstractAsyncContextManager[OpenIntake]:
         """Start loops, sockets and connections, which end with the context."""
-        ...

@@ -6,30 +6,32 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from collector.memory import Memory, MemoryUnavailable
 from collector.tag_budget import FIRM_DAYS, Change, TagBudget, TagValue
 
 if TYPE_CHECKING:
-    from collector.metrics import Metrics
+    from collector.intakes.intake import IntakeContext
 
 _PAUSE_S: Final = 1.0
 _LOOK_S: Final = 5.0
 _MOST_WAITING: Final = 50_000
 _SECONDS_PER_DAY: Final = 86_400
+_LONGEST_DAYS: Final = 3650
 
 
 def shared_budget(
-    memory: Memory, metrics: Metrics, budgets: Mapping[str, int], *, memory_days: int
+    context: IntakeContext, budgets: Mapping[str, int], *, retention_s: int
 ) -> tuple[TagBudget, TagSync]:
     """A budget for these tags with the values of the memory, and its synchronisation.
 
-    Also sets the metric of each tag's budget. Raises MemoryUnavailable.
+    Values are remembered as long as reports are stored, `retention_s` seconds (0: for ever). Also
+    sets the metrics of each tag. Raises MemoryUnavailable.
     """
-    for tag, most in budgets.items():
-        metrics.tag_budget.labels(tag).set(most)
+    memory, metrics = context.memory, context.metrics
+    memory_days = retention_s // _SECONDS_PER_DAY or _LONGEST_DAYS
     since = int(time.time()) // _SECONDS_PER_DAY - FIRM_DAYS
     budget = TagBudget(
         budgets,
@@ -37,16 +39,10 @@ def shared_budget(
         seen=memory.tags.values(),
         server_counts=memory.tags.server_counts(since_day=since),
     )
+    for tag, most in budgets.items():
+        metrics.tag_budget.labels(tag).set(most)
+        metrics.follow(metrics.tag_values.labels(tag), partial(budget.held, tag))
     return budget, TagSync(memory, budget, memory_days=memory_days)
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """The memory's values, and the number of servers that reported each value that is not firm."""
-
-    stamp: object
-    values: list[TagValue]
-    server_counts: dict[tuple[str, str], int]
 
 
 class TagSync:
@@ -96,13 +92,17 @@ class TagSync:
         if time.monotonic() - self._looked < _LOOK_S:
             return
         self._looked = time.monotonic()
-        held = await asyncio.to_thread(self._look, int(time.time()) // _SECONDS_PER_DAY)
-        if held is not None:
-            self._budget.replace(held.values, held.server_counts, self._waiting)
-            self._stamp = held.stamp
+        found = await asyncio.to_thread(self._look, int(time.time()) // _SECONDS_PER_DAY)
+        if found is not None:
+            stamp, values, server_counts = found
+            self._budget.replace(values, server_counts, self._waiting)
+            self._stamp = stamp
 
-    def _look(self, today: int) -> _Held | None:
-        """The memory's contents; None if unchanged. Deletes values and sightings past their age."""
+    def _look(self, today: int) -> tuple[object, list[TagValue], dict[tuple[str, str], int]] | None:
+        """The memory's stamp, values, and number of servers of each value; None if unchanged.
+
+        Deletes values and sightings past their age.
+        """
         tags = self._memory.tags
         if today != self._day:
             tags.forget_before(values=today - self._memory_days, sightings=today - FIRM_DAYS)
@@ -111,4 +111,4 @@ class TagSync:
         stamp = self._memory.store.stamp()
         if stamp == self._stamp:
             return None
-        return _Held(stamp, tags.values(), tags.server_counts(since_day=today - FIRM_DAYS))
+        return stamp, tags.values(), tags.server_counts(since_day=today - FIRM_DAYS)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from collector.admission import RateLimit
 from collector.app import running
 from collector.fast_path import FastHandler
-from collector.intakes import INTAKES, IntakeContext
+from collector.intakes import INTAKES, Intake, IntakeContext
 from collector.intakes.gather import Gather
 from collector.intakes.proof import Proof
 from collector.lines import line
@@ -117,7 +117,7 @@ class OpenToys:
         return self._around.pseudonyms.server(toy.owner)
 
 
-class Toys:
+class Toys(Intake):
     """The intake, as the contract asks for it."""
 
     name = "toys"

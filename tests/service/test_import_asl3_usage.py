@@ -27,13 +27,13 @@ from collector.history.asl3_dump import Row, dump_rows
 from collector.history.asl3_live import TABLES, DatabaseError, Dsn, live_rows
 from collector.history.asl3_usage import Import, SourceTables
 from collector.influx import Influx
-from collector.intakes.asl.tags import tag_budgets
 from collector.lines import NS_PER_DAY
 from collector.memory import Memory
 from collector.privacy import Pseudonymiser
 from collector.public.reports import basic_text, daily_text
 from collector.public.series import PublicSeries, Snapshot
 from collector.schema import DAILY, RAW
+from collector.schema.budgets import ASL_BUDGETS
 from collector.tag_budget import TagBudget, TagValue
 from tests.command import same_log_afterwards
 from tests.conftest import Databases, InfluxServer, clean_environment
@@ -672,7 +672,7 @@ async def test_reports_of_who_opted_out_are_not_brought(databases: Databases) ->
         importer = Import(
             influx,
             pseudonyms=pseudonyms,
-            budget=TagBudget(tag_budgets(), memory_days=90),
+            budget=TagBudget(ASL_BUDGETS, memory_days=90),
             listed=EveryNode(),
             k=5,
             retention={RAW: 0, DAILY: 0},

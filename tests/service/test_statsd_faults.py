@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,11 @@ from aiohttp import web
 
 from collector.app import running
 from collector.fast_path import FastHandler
-from collector.intakes import IntakeContext
+from collector.intakes import Intake, IntakeContext
 from collector.intakes.live import TrueState
 from collector.intakes.proof import Proof
 from collector.intakes.series import Series
 from collector.intakes.statsd import Statsd
-from collector.operations import Operation
 from collector.outbox import FILE, Entry, OutboxFile
 from collector.privacy_section import PrivacySection
 from collector.problems import Reason, Refusal
@@ -130,23 +129,15 @@ def test_clock_that_is_set_back_stops_nothing(
 
 
 @dataclass
-class Teller:
+class Teller(Intake):
     """A sender that knows the truth, as AMI does; also its running intake."""
 
     name = "teller"
     measurements = ()
-    reports = ()
-    proofs = ()
     hubs: list[TrueState] = field(default_factory=list)
 
     def is_on(self, settings: Settings) -> bool:
         return True
-
-    def retention(self, settings: Settings) -> Mapping[str, int]:
-        return {}
-
-    def operations(self) -> Iterable[Operation]:
-        return ()
 
     def privacy(self, settings: Settings) -> PrivacySection:
         return PrivacySection({}, {})

@@ -15,12 +15,12 @@ import polars as pl
 
 from collector.intakes.asl.points import ReportConverter
 from collector.intakes.asl.report import Report
-from collector.intakes.asl.tags import tag_budgets
 from collector.lines import Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
 from collector.rollup.facts import Rows, gather
 from collector.schema import NODE_REPORT, SERVER_REPORT
+from collector.schema.budgets import ASL_BUDGETS
 from collector.suspicion import Suspicions
 from collector.tag_budget import TagBudget
 from tests.days import One, answer, node_rows, server_rows
@@ -52,7 +52,7 @@ def test_a_report_costs_a_few_times_its_parsing() -> None:
     converter = ReportConverter(
         pseudonyms=Pseudonymiser(KEY),
         stamper=Stamper(instance=0),
-        budget=TagBudget(tag_budgets(), memory_days=90),
+        budget=TagBudget(ASL_BUDGETS, memory_days=90),
         nodelist=EveryNode(),
         suspicions=Suspicions(),
         metrics=metrics,

@@ -19,7 +19,7 @@ from collector.influx import (
     Written,
 )
 from collector.intakes.asl.points import ReportConverter
-from collector.intakes.asl.tags import tag_budgets
+from collector.schema.budgets import ASL_BUDGETS
 from tools.simulation.fleet import Fleet, Submission
 from tools.simulation.sending import Reply, Tally, converter_of_past, days_kept, lay_down
 
@@ -41,7 +41,7 @@ class Answering(Influx):
 
 
 def converter(key: bytes = b"k" * 32) -> ReportConverter:
-    return converter_of_past(key, instance=7, budgets=tag_budgets(), memory_days=4)
+    return converter_of_past(key, instance=7, budgets=ASL_BUDGETS, memory_days=4)
 
 
 def fleet(servers: int = 100) -> Fleet:

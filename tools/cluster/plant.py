@@ -13,7 +13,7 @@ from typing import Final
 
 from collector import parts
 from collector.influx.databases import ensure
-from collector.intakes.asl.tags import tag_budgets
+from collector.schema.budgets import ASL_BUDGETS
 from collector.settings import Settings
 from tools.cluster.members import Balancer, MemberError, Role, find_haproxy
 from tools.embedded import HOST, Embedded, EmbeddedInflux, free_port
@@ -160,7 +160,7 @@ async def _lay_past(plant: Plant) -> None:
     fleet = Fleet(seed=1, servers=_PAST_SERVERS, start=start, days=PAST_DAYS)
     days = (fleet.day(start + timedelta(days=n)) for n in range(PAST_DAYS))
     converter = converter_of_past(
-        plant.key, instance=900, budgets=tag_budgets(), memory_days=PAST_DAYS
+        plant.key, instance=900, budgets=ASL_BUDGETS, memory_days=PAST_DAYS
     )
     async with parts.influx_of(settings) as influx:
         await ensure(influx, parts.retention(settings))

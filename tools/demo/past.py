@@ -14,9 +14,9 @@ from collector import parts
 from collector.days import day_ns
 from collector.influx import Influx
 from collector.influx.writing import write_all
-from collector.intakes.asl.tags import tag_budgets
 from collector.metrics import Metrics
 from collector.schema import LIVE
+from collector.schema.budgets import ASL_BUDGETS
 from collector.settings import Settings
 from collector.state import ROLLUP_LOCK, SharedLock, pseudonym_key
 from tools.demo import hosts
@@ -111,7 +111,7 @@ async def lay_fleet(
     converter = converter_of_past(
         pseudonym_key(settings.key_file, settings.state_dir),
         instance=settings.instance,
-        budgets=tag_budgets(),
+        budgets=ASL_BUDGETS,
         memory_days=len(cast.days),
         metrics=metrics,
     )

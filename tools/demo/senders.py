@@ -18,10 +18,8 @@ from collector.influx import Influx
 from collector.influx.writing import write_all
 from collector.intakes.librenms.points import Prepared, prepare
 from collector.intakes.librenms.points import ReportConverter as InstallConverter
-from collector.intakes.librenms.points import tag_budgets as install_budgets
 from collector.intakes.telemetrics.fields import TID, check
 from collector.intakes.telemetrics.points import RecordConverter
-from collector.intakes.telemetrics.points import tag_budgets as record_budgets
 from collector.lines import ReportStamper, Stamper
 from collector.metrics import Metrics
 from collector.privacy import Pseudonymiser
@@ -29,6 +27,7 @@ from collector.problems import Refusal
 from collector.records.parsers.registry import Parsers, installed
 from collector.records.store import RecordsStore
 from collector.schema import LIBRENMS
+from collector.schema.budgets import LIBRENMS_BUDGETS, TELEMETRICS_BUDGETS
 from collector.schema.telemetrics import TELEMETRICS
 from collector.settings import Settings
 from collector.tag_budget import TagBudget
@@ -76,7 +75,7 @@ async def lay_installs(
     converter = InstallConverter(
         pseudonyms=Pseudonymiser(key),
         stamper=ReportStamper(instance=settings.instance),
-        budget=TagBudget(install_budgets(), memory_days=DAYS),
+        budget=TagBudget(LIBRENMS_BUDGETS, memory_days=DAYS),
         metrics=Metrics(),
     )
     lines = []
@@ -100,7 +99,7 @@ async def lay_records(
     converter = RecordConverter(
         pseudonyms=Pseudonymiser(key),
         stamper=Stamper(instance=settings.instance),
-        budget=TagBudget(record_budgets(), memory_days=DAYS),
+        budget=TagBudget(TELEMETRICS_BUDGETS, memory_days=DAYS),
         metrics=Metrics(),
         keep_ids=settings.telemetrics_keep_ids,
     )

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from collector import parts
 from collector.cli.common import a_day, days_between, err, fail, load_settings, say, worded_errors
 from collector.influx.databases import ensure
-from collector.intakes.asl.tags import tag_budgets
+from collector.schema.budgets import ASL_BUDGETS
 from collector.setting_types import format_duration
 from collector.settings import Settings
 from collector.state import prepare, pseudonym_key
@@ -126,7 +126,7 @@ async def _lay_down(fleet: Fleet, days: list[date], configured: Settings, *, for
         # The key of `serve`: a node has the same pseudonym in stored days and in posts.
         pseudonym_key(configured.key_file, configured.state_dir),
         instance=configured.instance,
-        budgets=tag_budgets(),
+        budgets=ASL_BUDGETS,
         memory_days=len(days),
     )
     async with parts.influx_of(configured) as influx:

@@ -13,13 +13,12 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 
 from collector.intakes.ami.intake import NAME, AmiIntake
-from collector.intakes.declared import DeclaredIntake
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import Intake, IntakeContext
 from collector.schema import LIVE
 from collector.schema.ami import AMI_MEASUREMENTS
 
 
-class Ami(DeclaredIntake):
+class Ami(Intake):
     """The intake of Asterisk's manager interface."""
 
     name = NAME

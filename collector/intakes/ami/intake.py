@@ -8,21 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import structlog
-from aiohttp import web
 
 from collector.asterisks import AmiAccount, Asterisk, asterisks
-from collector.fast_path import FastHandler
 from collector.intakes import live
 from collector.intakes.ami.follower import UNWANTED, Follower
 from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.state import Names, State
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.intakes.proof import Proof
 from collector.lines import Point
 from collector.logs import place
@@ -43,7 +41,7 @@ def steady_clock(clock: Callable[[], int]) -> Callable[[], int]:
     return lambda: ahead + time.monotonic_ns()
 
 
-class AmiIntake:
+class AmiIntake(OpenIntake):
     """The open intake: it follows the Asterisks of COLLECTOR_ASTERISK_FILE that have AMI."""
 
     def __init__(self, context: IntakeContext) -> None:
@@ -52,14 +50,6 @@ class AmiIntake:
         self._steady_ns = steady_clock(context.clock)
         self._again = asyncio.Event()
         self._followed: dict[str, tuple[Follower, AsyncExitStack]] = {}
-
-    def routes(self) -> Sequence[web.RouteDef]:
-        """None: the collector connects to Asterisk, not the reverse."""
-        return []
-
-    def fast_handlers(self) -> Mapping[str, FastHandler]:
-        """None."""
-        return {}
 
     def identify(self, body: bytes) -> Proof | Refusal:
         """Refuse: live values of an Asterisk belong to the operator and have no owner."""

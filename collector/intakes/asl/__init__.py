@@ -10,31 +10,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Final
 
 from collector.admission import Buckets, RateLimit
 from collector.intakes.asl.intake import NAME, AslIntake
 from collector.intakes.asl.operations import operations
 from collector.intakes.asl.points import ReportConverter
 from collector.intakes.asl.report import Report
-from collector.intakes.asl.tags import tag_budgets
-from collector.intakes.declared import DeclaredIntake
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import Intake, IntakeContext
 from collector.intakes.tag_sync import shared_budget
 from collector.nodelist import NodeList
 from collector.operations import Operation
-from collector.schema import (
-    ASL_REPORT,
-    NODE_REPORT,
-    QUARANTINE_BATCH,
-    SERVER_REPORT,
-)
+from collector.schema import ASL_REPORT, NODE_REPORT, QUARANTINE_BATCH, SERVER_REPORT
+from collector.schema.budgets import ASL_BUDGETS
 from collector.suspicion import Suspicions
 
-_SECONDS_PER_DAY: Final = 86_400
 
-
-class Asl(DeclaredIntake):
+class Asl(Intake):
     """The intake of `asl-telemetry`."""
 
     name = NAME
@@ -57,16 +48,11 @@ class Asl(DeclaredIntake):
             metrics=metrics,
             fetches=context.is_first,
         )
-        shared, sync = shared_budget(
-            context.memory,
-            metrics,
-            tag_budgets(),
-            memory_days=settings.retention_raw // _SECONDS_PER_DAY,
-        )
+        budget, sync = shared_budget(context, ASL_BUDGETS, retention_s=settings.retention_raw)
         converter = ReportConverter(
             pseudonyms=context.pseudonyms,
             stamper=context.stamper,
-            budget=shared,
+            budget=budget,
             nodelist=nodelist,
             server_limit=Buckets(per_hour=settings.server_rate_limit if settings.rate_limit else 0),
             suspicions=Suspicions(known=context.servers),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from collector.builds import build_name
@@ -24,7 +23,6 @@ from collector.schema import (
     RELEASE,
     UNKNOWN,
 )
-from collector.schema.budgets import ASL_BUDGETS
 from collector.tag_budget import Changes, TagBudget
 
 _VERSION: Final = re.compile(r"(?P<asterisk>[^+\s]+)\+(?P<asl>asl\d*-[^-\s]+)(-\S*)?")
@@ -69,8 +67,6 @@ class Tags:
         self._day = -1
         self._version = budget.version
         self._platforms: dict[Said, Platform] = {}
-        for tag in tag_budgets():
-            metrics.follow(metrics.tag_values.labels(tag), partial(budget.held, tag))
 
     def platform(self, said: Said, server: str, day: int, changes: Changes) -> Platform:
         """The tags of a report's server (a pseudonym) on a UTC day (days since 1970).
@@ -167,11 +163,6 @@ def version_line(text: str) -> str:
     lines = (line.strip() for line in text.split("\n"))
     found = [line for line in lines if line.startswith("Asterisk ")]
     return found[-1] if found else text
-
-
-def tag_budgets() -> dict[str, int]:
-    """The number of values that each open-ended tag may have."""
-    return dict(ASL_BUDGETS)
 
 
 def versions(text: str) -> tuple[str, str]:

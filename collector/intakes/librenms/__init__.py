@@ -16,22 +16,21 @@ from types import MappingProxyType
 from typing import Final
 
 from collector.admission import Buckets, RateLimit
-from collector.intakes.declared import DeclaredIntake
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import Intake, IntakeContext
 from collector.intakes.librenms.intake import LibreNMSIntake, Limits
 from collector.intakes.librenms.operations import operations
-from collector.intakes.librenms.points import NAME, ReportConverter, tag_budgets
+from collector.intakes.librenms.points import NAME, ReportConverter
 from collector.intakes.librenms.report import LibreNMSReport
 from collector.intakes.tag_sync import shared_budget
 from collector.operations import Operation
+from collector.schema.budgets import LIBRENMS_BUDGETS
 from collector.schema.librenms import LIBRENMS, LIBRENMS_CONTENT, LIBRENMS_LAYOUT, LIBRENMS_REPORT
 
-_SECONDS_PER_DAY: Final = 86_400
 CLEARS_PER_HOUR: Final = 10
 """Limit of requests to erase from one client address, as for owners of other senders."""
 
 
-class LibreNMS(DeclaredIntake):
+class LibreNMS(Intake):
     """The intake of LibreNMS's call-back."""
 
     name = NAME
@@ -51,10 +50,7 @@ class LibreNMS(DeclaredIntake):
         """Accept reports until the context ends."""
         settings = context.settings
         budget, sync = shared_budget(
-            context.memory,
-            context.metrics,
-            tag_budgets(),
-            memory_days=settings.retention_librenms // _SECONDS_PER_DAY,
+            context, LIBRENMS_BUDGETS, retention_s=settings.retention_librenms
         )
         converter = ReportConverter(
             pseudonyms=context.pseudonyms,

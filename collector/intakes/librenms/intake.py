@@ -38,9 +38,8 @@ import structlog
 from aiohttp import hdrs, web
 
 from collector.admission import Buckets, RateLimit
-from collector.fast_path import FastHandler
 from collector.intakes.door import Door
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.intakes.librenms.form import text_field
 from collector.intakes.librenms.operations import PREFIXES
 from collector.intakes.librenms.points import (
@@ -95,7 +94,7 @@ class Limits:
     clears: RateLimit
 
 
-class LibreNMSIntake:
+class LibreNMSIntake(OpenIntake):
     """Receives reports, and requests to erase them.
 
     `remember` is called with changes of the budget of groups once their report is stored. Large
@@ -137,10 +136,6 @@ class LibreNMSIntake:
                 web.get(prefix + path, handler, allow_head=False),
             )
         ]
-
-    def fast_handlers(self) -> Mapping[str, FastHandler]:
-        """None: one report a day from each install needs none."""
-        return {}
 
     def identify(self, body: bytes) -> Proof | Refusal:
         """The proof of ownership in the form of either page; nothing of it is stored.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import zip_longest
 from typing import Final
 
@@ -16,7 +15,7 @@ from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.problems import Refusal
 from collector.schema import OWNER
-from collector.schema.budgets import LIBRENMS_BUDGETS, LIBRENMS_GROUP
+from collector.schema.budgets import LIBRENMS_GROUP
 from collector.schema.librenms import (
     EARLIER_GROUPS,
     GROUPS,
@@ -30,11 +29,6 @@ NAME: Final = "librenms"
 _KNOWN: Final = frozenset((*GROUPS, *EARLIER_GROUPS))
 _MOST_BYTES: Final = 48_000
 """Largest JSON text of one point, in bytes: InfluxDB's string fields end at 64 KiB."""
-
-
-def tag_budgets() -> dict[str, int]:
-    """Budget of groups that may be stored under their names beside the known ones."""
-    return dict(LIBRENMS_BUDGETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +72,6 @@ class ReportConverter:
         self._stamper = stamper
         self._budget = budget
         self._metrics = metrics
-        metrics.follow(
-            metrics.tag_values.labels(LIBRENMS_GROUP), partial(budget.held, LIBRENMS_GROUP)
-        )
 
     def owner(self, uuid: str) -> ServerPseudonym:
         """The pseudonym of an install, by its UUID in lower case."""

@@ -15,8 +15,7 @@ from types import MappingProxyType
 import structlog
 
 from collector.asterisks import asterisks
-from collector.intakes.declared import DeclaredIntake
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import Intake, IntakeContext
 from collector.intakes.statsd.intake import NAME, OpenStatsd, mapping_of
 from collector.intakes.statsd.sockets import (
     BUFFER_BYTES,
@@ -33,7 +32,7 @@ from collector.schema.live import STATSD_MEASUREMENTS
 log = structlog.get_logger("collector.statsd")
 
 
-class Statsd(DeclaredIntake):
+class Statsd(Intake):
     """The intake of StatsD."""
 
     name = NAME

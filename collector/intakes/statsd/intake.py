@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
-from aiohttp import web
 
 from collector.asterisks import asterisks
-from collector.fast_path import FastHandler
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.intakes.live import NS_PER_S, entries, grid, until_next
 from collector.intakes.proof import Proof
 from collector.intakes.series import Series
@@ -76,7 +74,7 @@ def mapping_of(settings: Settings) -> NameMapping:
         raise SettingsError(f"{where}: cannot be read ({error})") from None
 
 
-class OpenStatsd:
+class OpenStatsd(OpenIntake):
     """Aggregates received datagrams, and stores them by way of the memory and the outbox.
 
     `readers` are the datagram sockets, asked each second for what the kernel dropped.
@@ -97,14 +95,6 @@ class OpenStatsd:
         self._failing: set[str] = set()
         self._figures = Figures(context.metrics, stations)
         self.readers: Sequence[Datagrams] = ()
-
-    def routes(self) -> Sequence[web.RouteDef]:
-        """None: nothing comes by HTTP."""
-        return []
-
-    def fast_handlers(self) -> Mapping[str, FastHandler]:
-        """None: nothing comes by HTTP."""
-        return {}
 
     def identify(self, body: bytes) -> Proof | Refusal:
         """Refuse: StatsD has no request bodies, and live values have no owner."""

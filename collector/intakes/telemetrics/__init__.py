@@ -11,23 +11,19 @@ import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Final
 
 from collector.admission import Buckets, RateLimit
-from collector.intakes.declared import DeclaredIntake
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import Intake, IntakeContext
 from collector.intakes.tag_sync import shared_budget
 from collector.intakes.telemetrics.intake import TelemetricsIntake
 from collector.intakes.telemetrics.operations import TelemetricsRecord, operations
-from collector.intakes.telemetrics.points import NAME, RecordConverter, tag_budgets
+from collector.intakes.telemetrics.points import NAME, RecordConverter
 from collector.operations import Operation
+from collector.schema.budgets import TELEMETRICS_BUDGETS
 from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_LAYOUT, TELEMETRICS_MEASUREMENTS
 
-_SECONDS_PER_DAY: Final = 86_400
-_LONGEST_DAYS: Final = 3650
 
-
-class Telemetrics(DeclaredIntake):
+class Telemetrics(Intake):
     """The intake of telemetrics-client."""
 
     name = NAME
@@ -48,16 +44,13 @@ class Telemetrics(DeclaredIntake):
     async def open(self, context: IntakeContext) -> AsyncIterator[TelemetricsIntake]:
         """Accept records until the context ends."""
         settings = context.settings
-        shared, sync = shared_budget(
-            context.memory,
-            context.metrics,
-            tag_budgets(),
-            memory_days=settings.retention_records // _SECONDS_PER_DAY or _LONGEST_DAYS,
+        budget, sync = shared_budget(
+            context, TELEMETRICS_BUDGETS, retention_s=settings.retention_records
         )
         converter = RecordConverter(
             pseudonyms=context.pseudonyms,
             stamper=context.stamper,
-            budget=shared,
+            budget=budget,
             metrics=context.metrics,
             keep_ids=settings.telemetrics_keep_ids,
         )

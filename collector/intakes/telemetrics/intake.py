@@ -26,8 +26,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from collector.admission import Buckets, RateLimit
-from collector.fast_path import FastHandler
-from collector.intakes.intake import IntakeContext
+from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.intakes.proof import Proof
 from collector.intakes.telemetrics.fields import (
     MOST_PAYLOAD,
@@ -54,7 +53,7 @@ MOST_BYTES: Final = _ESCAPED * MOST_PAYLOAD + (64 << 10)
 """Largest body: a payload of 300 KiB in JSON, with the other fields."""
 
 
-class TelemetricsIntake:
+class TelemetricsIntake(OpenIntake):
     """Receives records, one in each request.
 
     `remember` is called with changes of the tags' budgets once their record is durable.
@@ -84,10 +83,6 @@ class TelemetricsIntake:
     def routes(self) -> list[web.RouteDef]:
         """Routes of the records; pages at the same path answer GET."""
         return [web.post(path, self.receive) for path in PATHS]
-
-    def fast_handlers(self) -> Mapping[str, FastHandler]:
-        """None: the fast path does not support fields in headers."""
-        return {}
 
     def identify(self, body: bytes) -> Proof | Refusal:
         """The proof of ownership: a JSON object with the machine's id, such as a record."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Final
 
 from collector.intakes.telemetrics.fields import Checked
@@ -13,16 +12,11 @@ from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.records import Record
 from collector.schema import OWNER, RECORDS
-from collector.schema.budgets import TELEMETRICS_BUDGETS, telemetrics_budget
+from collector.schema.budgets import telemetrics_budget
 from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_RECORD
 from collector.tag_budget import Changes, TagBudget
 
 NAME: Final = "telemetrics"
-
-
-def tag_budgets() -> dict[str, int]:
-    """Budgets of the tags, by their names in the memory that all senders share."""
-    return dict(TELEMETRICS_BUDGETS)
 
 
 class RecordConverter:
@@ -42,8 +36,6 @@ class RecordConverter:
         self._budget = budget
         self._metrics = metrics
         self._keep_ids = keep_ids
-        for name in tag_budgets():
-            metrics.follow(metrics.tag_values.labels(name), partial(budget.held, name))
 
     def owner(self, machine_id: str) -> ServerPseudonym:
         """The pseudonym of a machine."""
