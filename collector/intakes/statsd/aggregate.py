@@ -200,11 +200,11 @@ class Aggregator:
     def _points(self, now_ns: int) -> Iterator[Point]:
         uncertain = 0
         for gauge, wrong_for in self._gauges.flush(now_ns):
-            fields: dict[str, FieldValue] = {gauge.field: gauge.value}
+            value: dict[str, FieldValue] = {gauge.field: gauge.value}
             if wrong_for >= 0:
                 uncertain += 1
-                fields[UNCERTAIN] = wrong_for
-            yield self._point(gauge.series, fields, now_ns)
+                value[UNCERTAIN] = wrong_for
+            yield self._point(gauge.series, value, now_ns)
         for series, since, at in self._gauges.wrong():
             yield self._point(series, {UNCERTAIN: (at - since) // 10**9}, at)
         for series, fields in self._resolver.flush(now_ns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from collector.intakes.series import Series
 from collector.intakes.statsd.drops import Counts
@@ -12,6 +12,7 @@ from collector.intakes.statsd.mapping import Target
 from collector.intakes.statsd.names import Known, Role
 from collector.intakes.statsd.sets import DistinctValues
 from collector.intakes.statsd.slots import (
+    Cell,
     CounterSlot,
     RoundTripSlot,
     SetSlot,
@@ -30,64 +31,45 @@ class Cells:
     def __init__(self, counts: Counts, gauges: Gauges) -> None:
         self._counts = counts
         self._gauges = gauges
-        self._sums: dict[Series, Sum] = {}
-        self._timers: dict[Series, Timer] = {}
-        self._sets: dict[Series, DistinctValues] = {}
-        self._touched_sums: list[Sum] = []
-        self._touched_timers: list[Timer] = []
-        self._touched_sets: list[DistinctValues] = []
+        self._cells: dict[Series, Cell] = {}
+        self._touched: list[Cell] = []
         # By contact: the number of the last start whose first round trip was received.
         self._firsts: dict[bytes, int] = {}
         self._round_trips = Timer(Series(PJSIP_RTT_ALL.name))
 
     def slot(self, sample: Sample, series: Series, target: Target, known: Known | None) -> Slot:
         """A slot for a counter, timer or set."""
+        cell, touched = self._cells.get(series), self._touched
         if sample.type in (COUNTER, METER):
-            total = self._sums.get(series)
-            if total is None or total.field != target.field:
-                total = self._sums[series] = Sum(series, target.field)
-            return CounterSlot(self._counts, total, self._touched_sums, target.scale)
+            if not isinstance(cell, Sum) or cell.field != target.field:
+                cell = self._cells[series] = Sum(series, target.field)
+            return CounterSlot(self._counts, cell, touched, target.scale)
         if sample.type == SET:
-            values = self._sets.get(series)
-            if values is None:
-                values = self._sets[series] = DistinctValues(series)
-            return SetSlot(self._counts, values, self._touched_sets)
-        timer = self._timers.get(series)
-        if timer is None:
-            timer = self._timers[series] = Timer(series)
-        touched = self._touched_timers
+            if not isinstance(cell, DistinctValues):
+                cell = self._cells[series] = DistinctValues(series)
+            return SetSlot(self._counts, cell, touched)
+        if not isinstance(cell, Timer):
+            cell = self._cells[series] = Timer(series)
         if known is not None and known.role is Role.RTT:
             return RoundTripSlot(
                 self._counts,
                 self._gauges,
-                (timer, self._round_trips),
+                (cell, self._round_trips),
                 touched,
                 target.scale,
                 contact=sample.name,
                 firsts=self._firsts,
             )
         may_be_negative = sample.type != TIMER
-        return TimerSlot(
-            self._counts, timer, touched, target.scale, may_be_negative=may_be_negative
-        )
+        return TimerSlot(self._counts, cell, touched, target.scale, may_be_negative=may_be_negative)
 
     def forget(self, series: Series) -> None:
         """Drop the values of a series."""
-        self._sums.pop(series, None)
-        self._timers.pop(series, None)
-        self._sets.pop(series, None)
+        self._cells.pop(series, None)
 
-    def flush(self) -> Iterator[tuple[Series, dict[str, FieldValue]]]:
+    def flush(self) -> Iterator[tuple[Series, Mapping[str, FieldValue]]]:
         """Counters, timers and sets with values since the last flush, each with its fields."""
-        for total in self._touched_sums:
-            total.touched = False
-            yield total.series, {total.field: total.value}
-            total.value = 0.0
-        for timer in self._touched_timers:
-            timer.touched = False
-            yield timer.series, dict(timer.flush())
-        for values in self._touched_sets:
-            values.touched = False
-            yield values.series, {"count": values.flush()}
-        for touched in (self._touched_sums, self._touched_timers, self._touched_sets):
-            touched.clear()
+        for cell in self._touched:
+            cell.touched = False
+            yield cell.series, cell.flush()
+        self._touched.clear()

@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
@@ -37,28 +37,22 @@ _STOPPED: Final = "stopped"
 """Key of the mark of a clean stop, whose value is the kernel's counts of drops by socket."""
 
 
-class _Words(NamedTuple):
-    """Log messages for the first failure of a step, and for its recovery."""
-
-    begin: str
-    end: str
-
-
 _FAILURES: Final = {
-    "kernel": _Words(
+    "kernel": (
         "the kernel drops datagrams of StatsD, because the receive buffer is full; gauges may be"
         " wrong (docs/senders/statsd.md)",
         "the kernel drops no more datagrams of StatsD",
     ),
-    "memory": _Words(
+    "memory": (
         "what StatsD sends cannot be saved: it is held in this process alone, and a crash loses it",
         "what StatsD sends is saved again",
     ),
-    "unavailable": _Words(
+    "unavailable": (
         "the outbox takes no flush of StatsD: values are counted on, and stored later",
         "the outbox takes flushes of StatsD again",
     ),
 }
+"""Log messages for the first failure of a step, and for its recovery."""
 
 
 def mapping_of(settings: Settings) -> NameMapping:
@@ -291,10 +285,10 @@ class OpenStatsd(OpenIntake):
 
     def _tell(self, what: str, why: str | None) -> None:
         """Log the first failure of a step, or its recovery (`why` is None)."""
-        words = _FAILURES[what]
+        begun, ended = _FAILURES[what]
         if why is not None and what not in self._failing:
             self._failing.add(what)
-            log.error(words.begin, reason=what, why=why)
+            log.error(begun, reason=what, why=why)
         elif why is None and what in self._failing:
             self._failing.discard(what)
-            log.info(words.end, reason=what)
+            log.info(ended, reason=what)

@@ -22,7 +22,7 @@ from collector.intakes.statsd.names import (
     recognise,
     without_meter_suffix,
 )
-from collector.intakes.statsd.slots import Dropped, GaugeSlot, MeterSlot, Slot, SubscriptionSlot
+from collector.intakes.statsd.slots import Dropped, GaugeSlot, NotedSlot, Slot
 from collector.lines import FieldValue, label
 from collector.schema import LABEL_LENGTH, OTHER
 from collector.schema.live import (
@@ -95,11 +95,14 @@ class Resolver:
         if known is None and (plain := self._known(without_meter_suffix(name, sample.type))):
             sample = sample._replace(type=plain.type, name=plain.name.encode())
             slot, lasting = self._resolve(sample, plain.name, plain, now_ns)
-            return MeterSlot(self._counts, slot), lasting
+            return NotedSlot(self._count_renamed, slot), lasting
         slot, lasting = self._resolve(sample, name, known, now_ns)
         if known is not None and known.name == SUBSCRIPTION:
-            slot = SubscriptionSlot(self._gauges, slot)
+            slot = NotedSlot(self._gauges.channels_subscribed, slot)
         return slot, lasting
+
+    def _count_renamed(self, _now_ns: int) -> None:
+        self._counts.meter_support += 1
 
     def _known(self, known: Known | None) -> Known | None:
         """`known`, or None if it may be a dialplan's own name with a made-up prefix."""
@@ -231,7 +234,7 @@ class Resolver:
         stale, self._stale = self._stale, False
         return stale
 
-    def flush(self, now_ns: int) -> Iterator[tuple[Series, dict[str, FieldValue]]]:
+    def flush(self, now_ns: int) -> Iterator[tuple[Series, Mapping[str, FieldValue]]]:
         """Counters, timers and sets with values since the last flush, each with its fields."""
         self._flush += 1
         day = now_ns // _NS_PER_DAY

@@ -42,8 +42,8 @@ class DistinctValues:
         self._digests = set(kept)
         self._limit = kept[-1] + 1
 
-    def flush(self) -> float:
-        """The number of distinct values; the set is empty afterwards."""
+    def flush(self) -> dict[str, float]:
+        """The field `count`, the number of distinct values; the set is empty afterwards."""
         if self._limit < _SPACE and len(self._digests) > EXACT:
             self._trim()
         count = float(len(self._digests))
@@ -51,4 +51,4 @@ class DistinctValues:
             count = (EXACT - 1) * _SPACE / self._limit
         self._digests = set()
         self._limit = _SPACE
-        return count
+        return {"count": count}

@@ -6,6 +6,7 @@ The aggregator caches a slot for each name, so that a datagram costs two look-up
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from collector.intakes.series import Series
@@ -64,13 +65,22 @@ class Sum:
         self.value = 0.0
         self.touched = False
 
+    def flush(self) -> dict[str, float]:
+        """The field with the sum, which begins at 0 again."""
+        value, self.value = self.value, 0.0
+        return {self.field: value}
+
+
+Cell = Sum | Timer | DistinctValues
+"""Values of one series since the last flush; `touched` is whether there are any."""
+
 
 class CounterSlot:
     """Adds increments to a counter."""
 
     __slots__ = ("_counts", "_scale", "_sum", "_touched")
 
-    def __init__(self, counts: Counts, total: Sum, touched: list[Sum], scale: float) -> None:
+    def __init__(self, counts: Counts, total: Sum, touched: list[Cell], scale: float) -> None:
         self._counts = counts
         self._sum = total
         self._touched = touched
@@ -123,7 +133,7 @@ class TimerSlot:
         self,
         counts: Counts,
         timer: Timer,
-        touched: list[Timer],
+        touched: list[Cell],
         scale: float,
         *,
         may_be_negative: bool,
@@ -162,7 +172,7 @@ class RoundTripSlot:
         counts: Counts,
         gauges: Gauges,
         timers: tuple[Timer, ...],
-        touched: list[Timer],
+        touched: list[Cell],
         scale: float,
         *,
         contact: bytes,
@@ -206,9 +216,7 @@ class SetSlot:
 
     __slots__ = ("_counts", "_set", "_touched")
 
-    def __init__(
-        self, counts: Counts, values: DistinctValues, touched: list[DistinctValues]
-    ) -> None:
+    def __init__(self, counts: Counts, values: DistinctValues, touched: list[Cell]) -> None:
         self._counts = counts
         self._set = values
         self._touched = touched
@@ -223,31 +231,16 @@ class SetSlot:
             self._touched.append(values)
 
 
-class SubscriptionSlot:
-    """Records and passes on the meter of modules that subscribe to the channels' topic."""
+class NotedSlot:
+    """Calls a function with the time of each value, then passes the value on."""
 
-    __slots__ = ("_gauges", "_slot")
+    __slots__ = ("_note", "_slot")
 
-    def __init__(self, gauges: Gauges, slot: Slot) -> None:
-        self._gauges = gauges
+    def __init__(self, note: Callable[[int], None], slot: Slot) -> None:
+        self._note = note
         self._slot = slot
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
-        """Record the subscription and pass its value on."""
-        self._gauges.channels_subscribed(now_ns)
-        self._slot.take(value, now_ns, weight, rated=rated)
-
-
-class MeterSlot:
-    """Passes on a value of a metric that Asterisk's `meter_support=no` has renamed."""
-
-    __slots__ = ("_counts", "_slot")
-
-    def __init__(self, counts: Counts, slot: Slot) -> None:
-        self._counts = counts
-        self._slot = slot
-
-    def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
-        """Count the value and pass it on."""
-        self._counts.meter_support += 1
+        """Call the function and pass the value on."""
+        self._note(now_ns)
         self._slot.take(value, now_ns, weight, rated=rated)
