@@ -96,7 +96,7 @@ class Served:
                 times=PATIENT,
                 pauses=AT_ONCE,
             )
-            task = asyncio.create_task(self._follower.run())
+            task = asyncio.create_task(self._follower.client.run())
             try:
                 await self._asked(0)
                 yield self
@@ -174,7 +174,7 @@ class Served:
 
     async def _asked(self, rounds: int) -> None:
         async with asyncio.timeout(GUARD_S):
-            while self.rounds <= rounds or not self.follower.connected:  # noqa: ASYNC110
+            while self.rounds <= rounds or not self.follower.client.connected:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         self.follower.asks = False
         await self._settled()
@@ -182,5 +182,5 @@ class Served:
     async def _settled(self) -> None:
         """Wait until the follower has handled all that was sent."""
         async with asyncio.timeout(GUARD_S):
-            while self.follower.seen.received < self.server.sent:  # noqa: ASYNC110
+            while self.follower.client.seen.received < self.server.sent:  # noqa: ASYNC110
                 await asyncio.sleep(0)

@@ -6,37 +6,6 @@ import hashlib
 from enum import StrEnum
 from typing import Final
 
-STATE: Final = (
-    "CoreStatus",
-    "CoreShowChannels",
-    "QueueStatus",
-    "ConfbridgeListRooms",
-    "DeviceStateList",
-    "PJSIPShowContacts",
-    "PJSIPShowAors",
-    "PJSIPShowEndpoints",
-    "PJSIPShowRegistrationsOutbound",
-    "IAXpeerlist",
-    "IAXregistry",
-)
-"""Questions about the present state, in the order in which they are asked after a login."""
-
-POLLED: Final = (
-    "QueueStatus",
-    "DeviceStateList",
-    "PJSIPShowContacts",
-    "PJSIPShowAors",
-    "PJSIPShowEndpoints",
-    "PJSIPShowRegistrationsOutbound",
-    "IAXpeerlist",
-    "IAXregistry",
-)
-"""Questions that are repeated at an interval, because no event reports a lost IAX2 registration or
-the queues after a reload."""
-
-WITH_SECRETS: Final = frozenset({"PJSIPShowRegistrationsOutbound"})
-"""Questions whose answers contain passwords; asked on confidential connections only."""
-
 RIGHTS: Final = {
     "CoreStatus": "reporting",
     "CoreShowChannels": "reporting",
@@ -50,7 +19,18 @@ RIGHTS: Final = {
     "IAXpeerlist": "reporting",
     "IAXregistry": "reporting",
 }
-"""Class of `write` in manager.conf that each question needs; empty: none."""
+"""Class of `write` in manager.conf that each question about the state needs; empty: none."""
+
+STATE: Final = tuple(RIGHTS)
+"""Questions about the present state, in the order in which they are asked after a login."""
+
+_ASKED_ONCE: Final = frozenset({"CoreStatus", "CoreShowChannels", "ConfbridgeListRooms"})
+POLLED: Final = tuple(action for action in STATE if action not in _ASKED_ONCE)
+"""Questions that are repeated at an interval, because no event reports a lost IAX2 registration or
+the queues after a reload."""
+
+WITH_SECRETS: Final = frozenset({"PJSIPShowRegistrationsOutbound"})
+"""Questions whose answers contain passwords; asked on confidential connections only."""
 
 NEEDED: Final = frozenset({"reporting"})
 """Classes of `write` that the collector needs; the other classes are optional."""

@@ -49,6 +49,10 @@ _WORDS: Final = {
     End.CLOSED: "it closed the connection",
     End.SILENT: "it does not answer",
 }
+_WITHOUT_TLS: Final = (
+    "without TLS others on the way can read all of it; registrations are not asked for, since"
+    " Asterisk's answer has their passwords (`ami_tls = true`)"
+)
 
 Found = tuple[bool, str]
 """A finding: whether it is good, and its text."""
@@ -101,18 +105,10 @@ async def examine(
     except Lost as lost:
         detail = f" ({lost.detail})" if lost.detail else ""
         return [(False, f"{name}: {at}: {_WORDS[lost.end]}{detail}")]
-    found = [(True, f"{name}: logged in to {at}")]
-    found += ((good, f"{name}: {text}") for good, text in _reading(sink.events))
-    found += ((good, f"{name}: {text}") for good, text in _writing(listed))
+    found = [(True, f"logged in to {at}"), *_reading(sink.events), *_writing(listed)]
     if not confidential:
-        found.append(
-            (
-                True,
-                f"{name}: without TLS others on the way can read all of it; registrations are not"
-                " asked for, since Asterisk's answer has their passwords (`ami_tls = true`)",
-            )
-        )
-    return found
+        found.append((True, _WITHOUT_TLS))
+    return [(good, f"{name}: {text}") for good, text in found]
 
 
 async def _ask(

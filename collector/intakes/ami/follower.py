@@ -37,21 +37,7 @@ class Follower:
     ) -> None:
         self.asterisk = asterisk
         self._state, self._true_state, self._now_ns = state, true_state, now_ns
-        self._client = Client(asterisk.name, account, self, WANTED, times=times, pauses=pauses)
-
-    async def run(self) -> None:
-        """Keep the connection until cancelled."""
-        await self._client.run()
-
-    @property
-    def connected(self) -> bool:
-        """Whether the client is logged in."""
-        return self._client.connected
-
-    @property
-    def seen(self) -> Seen:
-        """Counts of the client since the last flush."""
-        return self._client.seen
+        self.client = Client(asterisk.name, account, self, WANTED, times=times, pauses=pauses)
 
     @property
     def stale(self) -> frozenset[str]:
@@ -78,7 +64,7 @@ class Follower:
 
     def flush(self, at_ns: int) -> tuple[list[Point], Seen]:
         """Points since the last flush, at the time `at_ns`, and the client's counts since then."""
-        seen = self._client.seen.take()
+        seen = self.client.seen.take()
         self._state.drops.update(seen.drops)
         points = [replace(point, time=at_ns) for point in self._state.flush(self._now_ns())]
         # The parts of the state count in the same object.

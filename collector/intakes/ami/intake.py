@@ -109,7 +109,9 @@ class AmiIntake(OpenIntake):
         )
         follower = Follower(asterisk, account, state, self._context.true_state, self._steady_ns)
         stack = AsyncExitStack()
-        await stack.enter_async_context(self._context.loop(f"ami-{asterisk.name}", follower.run))
+        await stack.enter_async_context(
+            self._context.loop(f"ami-{asterisk.name}", follower.client.run)
+        )
         return follower, stack
 
     async def _flush_for_ever(self) -> None:
@@ -152,7 +154,7 @@ class AmiIntake(OpenIntake):
 
     def _count(self, follower: Follower, seen: Seen) -> None:
         name, metrics = follower.asterisk.name, self._metrics
-        metrics.ami_connected.labels(name).set(follower.connected)
+        metrics.ami_connected.labels(name).set(follower.client.connected)
         metrics.ami_bytes.labels(name).inc(seen.received)
         seen.events[UNWANTED] += seen.unwanted
         for event, number in seen.events.items():

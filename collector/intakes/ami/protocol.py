@@ -10,7 +10,7 @@ nothing needs are never decoded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -141,12 +141,8 @@ class Splitter:
             del self._pending[: -len(END) + 1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """A wanted header: the bytes before its value, and its name."""
-
-    mark: bytes
-    name: str
+_Header = tuple[bytes, str]
+"""A wanted header: the bytes before its value, and its name."""
 
 
 class Reader:
@@ -158,13 +154,9 @@ class Reader:
 
     def __init__(self, wanted: Mapping[str, frozenset[str]], prefix: str) -> None:
         self._events: dict[bytes, tuple[str, tuple[_Header, ...]]] = {
-            event.encode(): (
-                event,
-                tuple(_header(name) for name in sorted(names)),
-            )
-            for event, names in wanted.items()
+            event.encode(): (event, _headers(sorted(names))) for event, names in wanted.items()
         }
-        self._head = tuple(_header(name) for name in _ANSWER)
+        self._head = _headers(_ANSWER)
         self._own = b"\r\nActionID: " + prefix.encode()
 
     def read(self, raw: bytes) -> Event | Item | Answer | Drop | None:
@@ -207,19 +199,19 @@ class Reader:
         return int(digits) if digits.isdigit() and len(digits) < _MAX_DIGITS else None
 
 
-def _header(name: str) -> _Header:
-    return _Header(f"\r\n{name}:".encode(), name)
+def _headers(names: Iterable[str]) -> tuple[_Header, ...]:
+    return tuple((f"\r\n{name}:".encode(), name) for name in names)
 
 
 def _message(raw: bytes, event: str, headers: tuple[_Header, ...]) -> Message:
     found = {}
-    for header in headers:
-        at = raw.find(header.mark)
+    for mark, name in headers:
+        at = raw.find(mark)
         if at >= 0:
-            begin = at + len(header.mark)
+            begin = at + len(mark)
             end = raw.find(b"\r\n", begin)
             value = raw[begin : min(end if end >= 0 else len(raw), begin + MAX_VALUE)]
-            found[header.name] = value.decode(errors="replace").strip(" ")
+            found[name] = value.decode(errors="replace").strip(" ")
     return Message(event, found)
 
 

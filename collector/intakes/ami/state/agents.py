@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -45,13 +44,6 @@ _STATES: Final = {
 while in use (7) as ringing."""
 
 
-@dataclass(slots=True)
-class _Counts:
-    answered: int = 0
-    unanswered: int = 0
-    talk_ns: int = 0
-
-
 class Agents:
     """Members of the queues of one Asterisk, by queue and interface."""
 
@@ -60,7 +52,7 @@ class Agents:
         self._drops = drops
         self._members: dict[str, dict[str, AgentState]] = {}
         self._held = 0
-        self._counts: dict[tuple[str, str], _Counts] = {}
+        self._counts: dict[tuple[str, str], Counter[str]] = {}
 
     def set(self, queue: str, interface: str, headers: Mapping[str, str]) -> None:
         """Set a member's state from the headers of an event or item."""
@@ -84,20 +76,13 @@ class Agents:
         self._members.clear()
         self._held = 0
 
-    def answered(self, queue: str, interface: str) -> None:
-        """Count a call of the queue that an agent takes."""
-        if (counts := self._named(queue, interface)) is not None:
-            counts.answered += 1
+    def count(self, queue: str, interface: str, name: str, number: int = 1) -> None:
+        """Add to a count of an agent: `answered`, `unanswered` or `talk_ns`.
 
-    def unanswered(self, queue: str, interface: str) -> None:
-        """Count a call of the queue that an agent did not answer."""
-        if (counts := self._named(queue, interface)) is not None:
-            counts.unanswered += 1
-
-    def talked(self, queue: str, interface: str, talk_ns: int) -> None:
-        """Add the length of an agent's finished talk, in ns."""
-        if (counts := self._named(queue, interface)) is not None:
-            counts.talk_ns += talk_ns
+        Agents that the operator has not named are not counted singly.
+        """
+        if interface in self._names:
+            self._counts.setdefault((queue, interface), Counter())[name] += number
 
     def states(self, queue: str) -> Counter[AgentState]:
         """Number of members of a queue in each state."""
@@ -116,31 +101,17 @@ class Agents:
                 fields = {"count": states[state], **common}
                 add(AGENTS.name, {**tags, "state": state.value}, fields)
         for interface, name in sorted(self._names.items()):
-            counted = self._counts.pop((queue, interface), None)
+            counts = self._counts.pop((queue, interface), None)
             current = self._members.get(queue, {}).get(interface) if now else None
-            if counted is not None or current is not None:
-                _add_named(add, {**tags, "agent": name}, counted or _Counts(), current, common)
-
-    def _named(self, queue: str, interface: str) -> _Counts | None:
-        """Counts of an agent; None if the operator has not named it."""
-        if interface not in self._names:
-            return None
-        return self._counts.setdefault((queue, interface), _Counts())
-
-
-def _add_named(
-    add: Add,
-    tags: Mapping[str, str],
-    counts: _Counts,
-    state: AgentState | None,
-    common: Mapping[str, int],
-) -> None:
-    fields: dict[str, int | float | str] = {
-        "answered": counts.answered,
-        "unanswered": counts.unanswered,
-        "talk_sum": counts.talk_ns / NS_PER_S,
-        **common,
-    }
-    if state is not None:
-        fields["status"] = state.value
-    add(AGENTS.name, tags, fields)
+            if counts is None and current is None:
+                continue
+            counts = counts or Counter()
+            own: dict[str, int | float | str] = {
+                "answered": counts["answered"],
+                "unanswered": counts["unanswered"],
+                "talk_sum": counts["talk_ns"] / NS_PER_S,
+                **common,
+            }
+            if current is not None:
+                own["status"] = current.value
+            add(AGENTS.name, {**tags, "agent": name}, own)

@@ -68,13 +68,17 @@ class Devices:
         self._registrations = Kind(_REGISTRATION_STATES, drops, "registrations")
         self._peers = Kind(_PEER_STATES, drops, "peers")
         self._iax2_registrations = Kind(_IAX2_REGISTRATION_STATES, drops, "registrations")
-        self._kinds = (
-            self._endpoints,
-            self._contacts,
-            self._registrations,
-            self._peers,
-            self._iax2_registrations,
-        )
+        # By measurement: kinds that StatsD counts too, and those of IAX2.
+        self._of_statsd = {
+            ENDPOINTS.name: self._endpoints,
+            PJSIP_CONTACTS.name: self._contacts,
+            PJSIP_REGISTRATIONS.name: self._registrations,
+        }
+        self._of_iax2 = {
+            IAX2_PEERS.name: self._peers,
+            IAX2_REGISTRATIONS.name: self._iax2_registrations,
+        }
+        self._kinds = (*self._of_statsd.values(), *self._of_iax2.values())
         # Contacts that registered, by state, as listed last in this connection.
         self._listed: dict[Key, str] | None = None
         # Contacts that had an event in this connection.
@@ -173,13 +177,7 @@ class Devices:
 
     def registrations_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """PJSIPShowRegistrationsOutbound."""
-        self._registrations.replace(
-            (
-                (item.headers.get("ClientUri", ""), item.headers.get("ServerUri", "")),
-                item.headers.get("Status", ""),
-            )
-            for item in items
-        )
+        _replace(self._registrations, items, ("ClientUri", "ServerUri"), "Status")
 
     def peers_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """IAXpeerlist: all IAX2 peers."""
@@ -190,13 +188,7 @@ class Devices:
 
     def iax2_registrations_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """IAXregistry: all IAX2 registrations."""
-        self._iax2_registrations.replace(
-            (
-                (item.headers.get("Username", ""), item.headers.get("Host", "")),
-                item.headers.get("State", ""),
-            )
-            for item in items
-        )
+        _replace(self._iax2_registrations, items, ("Username", "Host"), "State")
 
     def lost(self, now_ns: int) -> None:
         """The connection has ended."""
@@ -219,50 +211,35 @@ class Devices:
     def flush(self, now_ns: int, add: Add) -> None:
         """Add the points of a flush."""
         self._trunks.flush(add)
-        endpoints = self._all_endpoints()
-        for name, kind, counts, is_statsd in (
-            (ENDPOINTS.name, self._endpoints, endpoints, True),
-            (PJSIP_CONTACTS.name, self._contacts, self._contacts.counts(), True),
-            (PJSIP_REGISTRATIONS.name, self._registrations, self._registrations.counts(), True),
-            (IAX2_PEERS.name, self._peers, self._peers.counts(), False),
-            (
-                IAX2_REGISTRATIONS.name,
-                self._iax2_registrations,
-                self._iax2_registrations.counts(),
-                False,
-            ),
-        ):
+        for name, kind in self._of_statsd.items():
             knowledge = kind.knowledge
-            if not knowledge.is_known:
-                continue
-            if not knowledge.is_whole and (self._has_statsd and is_statsd):
-                continue
-            if not is_statsd and not knowledge.is_whole and not sum(counts.values()):
-                # Asterisk has no IAX2.
-                continue
-            for state, count in counts.items():
-                value = float(count) if is_statsd else count
-                add(name, {"state": state}, {"count": value, **knowledge.fields(now_ns)})
+            if knowledge.is_known and (knowledge.is_whole or not self._has_statsd):
+                for state, count in self._counts(kind).items():
+                    fields = {"count": float(count), **knowledge.fields(now_ns)}
+                    add(name, {"state": state}, fields)
+        for name, kind in self._of_iax2.items():
+            knowledge, counts = kind.knowledge, kind.counts()
+            # Unless something is listed or known, Asterisk has no IAX2.
+            if knowledge.is_known and (knowledge.is_whole or any(counts.values())):
+                for state, count in counts.items():
+                    add(name, {"state": state}, {"count": count, **knowledge.fields(now_ns)})
 
     def truth(self) -> Truth:
         """Gauges that StatsD has too, as far as they are certain."""
-        found: Truth = {}
-        for name, kind, counts in (
-            (ENDPOINTS.name, self._endpoints, self._all_endpoints()),
-            (PJSIP_CONTACTS.name, self._contacts, self._contacts.counts()),
-            (PJSIP_REGISTRATIONS.name, self._registrations, self._registrations.counts()),
-        ):
-            if kind.knowledge.is_known and kind.knowledge.is_whole:
-                for state, count in counts.items():
-                    found[(name, (("state", state),))] = float(count)
-        return found
+        return {
+            (name, (("state", state),)): float(count)
+            for name, kind in self._of_statsd.items()
+            if kind.knowledge.is_known and kind.knowledge.is_whole
+            for state, count in self._counts(kind).items()
+        }
 
-    def _all_endpoints(self) -> dict[str, int]:
-        """Number of endpoints by state: those of PJSIP, and the peers of IAX2."""
-        counts = self._endpoints.counts()
-        for state, count in self._peers.counts().items():
-            counts[_PEERS_ONLINE[state]] += count
-            counts[ALL] += count
+    def _counts(self, kind: Kind) -> dict[str, int]:
+        """Number of things by state; the endpoints are those of PJSIP and the peers of IAX2."""
+        counts = kind.counts()
+        if kind is self._endpoints:
+            for state, count in self._peers.counts().items():
+                counts[_PEERS_ONLINE[state]] += count
+                counts[ALL] += count
         return counts
 
     def _guess(self) -> None:
@@ -286,6 +263,14 @@ class Devices:
     def _set_trunk(self, endpoint: str, state: str) -> None:
         is_reachable = None if state == _UNKNOWN else state == _ONLINE
         self._trunks.set(endpoint, is_reachable=is_reachable)
+
+
+def _replace(kind: Kind, items: Sequence[Message], key: Sequence[str], state: str) -> None:
+    """Replace things by those of a list; `key` and `state` are the headers that hold them."""
+    kind.replace(
+        (tuple(item.headers.get(name, "") for name in key), item.headers.get(state, ""))
+        for item in items
+    )
 
 
 def _online(state: str) -> str:

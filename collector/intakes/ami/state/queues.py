@@ -8,7 +8,7 @@ have no event of their own, but for that of the key.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final
 
 from collector.intakes.ami.message import Message
@@ -29,6 +29,10 @@ _DECIDED_AFTER: Final = 2 * NS_PER_S
 _WAIT_ROUNDED: Final = 2 * NS_PER_S
 """Most by which a listed wait is too short: it is in whole seconds, and some time old."""
 
+_Headers = Mapping[str, str]
+_Handler = Callable[[Queue, _Headers, str, int], None]
+"""Handles an event: its queue, headers, the channel's Uniqueid ("" if it has none), and time."""
+
 
 class Queues:
     """Queues of one Asterisk."""
@@ -44,14 +48,32 @@ class Queues:
         self._was_listed = False
         self.knowledge = Knowledge()
         self.is_stale = False
+        self.handlers: Final[Mapping[str, _Handler]] = {
+            "QueueCallerJoin": self._join,
+            "QueueCallerLeave": self._leave,
+            "QueueCallerAbandon": self._abandon,
+            "AgentConnect": self._connect,
+            "AgentComplete": self._complete,
+            "AgentRingNoAnswer": self._no_answer,
+            "QueueMemberAdded": self._member,
+            "QueueMemberStatus": self._member,
+            "QueueMemberPause": self._member,
+            "QueueMemberRemoved": self._remove_member,
+        }
+        """The handler of each event, by name."""
 
     # Events
 
-    def join(self, message: Message, now_ns: int) -> None:
-        """QueueCallerJoin: a caller begins to wait."""
+    def take(self, message: Message, now_ns: int) -> None:
+        """Handle an event of a queue."""
         queue = self._queue(message)
-        name = message.headers.get("Uniqueid", "")
-        if queue is None or not name:
+        if queue is not None:
+            headers = message.headers
+            self.handlers[message.event](queue, headers, headers.get("Uniqueid", ""), now_ns)
+
+    def _join(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+        """QueueCallerJoin: a caller begins to wait."""
+        if not name:
             return
         queue.counts["entered"] += 1
         caller = queue.callers.get(name)
@@ -61,14 +83,10 @@ class Queues:
             caller = None
         if caller is None:
             self._hold(queue, name, Caller(now_ns, self._connection))
-        queue.count_waiting(message.headers, 1)
+        queue.count_waiting(headers, 1)
 
-    def leave(self, message: Message, now_ns: int) -> None:
+    def _leave(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
         """QueueCallerLeave: a caller stops waiting."""
-        queue = self._queue(message)
-        if queue is None:
-            return
-        name = message.headers.get("Uniqueid", "")
         caller = queue.callers.get(name)
         if caller is None:
             self._drops["unknown-caller"] += 1
@@ -77,17 +95,13 @@ class Queues:
             self._release(queue, name)
         elif caller.left_ns is None:
             caller.left_ns = now_ns
-        queue.count_waiting(message.headers, -1)
+        queue.count_waiting(headers, -1)
 
-    def abandon(self, message: Message, now_ns: int) -> None:
+    def _abandon(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
         """QueueCallerAbandon: a caller hung up while waiting; Leave follows."""
-        queue = self._queue(message)
-        if queue is None:
-            return
         queue.counts["abandoned"] += 1
-        if queue.is_within(message.headers):
+        if queue.is_within(headers):
             queue.counts["abandoned_within"] += 1
-        name = message.headers.get("Uniqueid", "")
         caller = queue.callers.get(name)
         if caller is None:
             return
@@ -97,16 +111,12 @@ class Queues:
         else:
             caller.has_given_up, caller.left_ns = True, now_ns
 
-    def connect(self, message: Message, now_ns: int) -> None:
+    def _connect(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
         """AgentConnect: a caller is connected to an agent."""
-        queue = self._queue(message)
-        if queue is None:
-            return
         queue.counts["answered"] += 1
-        if queue.is_within(message.headers):
+        if queue.is_within(headers):
             queue.counts["within"] += 1
-        self._agents.answered(queue.name, message.headers.get("Interface", ""))
-        name = message.headers.get("Uniqueid", "")
+        self._agents.count(queue.name, headers.get("Interface", ""), "answered")
         caller = queue.callers.get(name)
         if caller is None:
             caller = Caller(now_ns, self._connection)
@@ -116,41 +126,29 @@ class Queues:
         caller.left_ns = caller.left_ns or now_ns
         caller.answered_ns = now_ns
 
-    def complete(self, message: Message, now_ns: int) -> None:
+    def _complete(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
         """AgentComplete: a talk with an agent ends."""
-        queue = self._queue(message)
-        if queue is None:
-            return
         queue.counts["completed"] += 1
-        name = message.headers.get("Uniqueid", "")
         caller = queue.callers.get(name)
         if caller is None or caller.answered_ns is None:
             return
         talk = since(caller.answered_ns, now_ns)
         queue.talk.add(talk / NS_PER_S)
-        self._agents.talked(queue.name, message.headers.get("Interface", ""), talk)
+        self._agents.count(queue.name, headers.get("Interface", ""), "talk_ns", talk)
         self._release(queue, name)
 
-    def no_answer(self, message: Message, now_ns: int) -> None:
+    def _no_answer(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
         """AgentRingNoAnswer: an agent was called and did not answer."""
-        queue = self._queue(message)
-        if queue is None:
-            return
         queue.counts["unanswered"] += 1
-        self._agents.unanswered(queue.name, message.headers.get("Interface", ""))
+        self._agents.count(queue.name, headers.get("Interface", ""), "unanswered")
 
-    def member(self, message: Message, now_ns: int) -> None:
+    def _member(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
         """QueueMemberAdded, -Status, -Pause: an agent and its state now."""
-        queue = self._queue(message)
-        if queue is not None:
-            headers = message.headers
-            self._agents.set(queue.name, headers.get("Interface", ""), headers)
+        self._agents.set(queue.name, headers.get("Interface", ""), headers)
 
-    def remove_member(self, message: Message, now_ns: int) -> None:
+    def _remove_member(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
         """QueueMemberRemoved: an agent is taken out of a queue."""
-        queue = self._queue(message)
-        if queue is not None:
-            self._agents.remove(queue.name, message.headers.get("Interface", ""))
+        self._agents.remove(queue.name, headers.get("Interface", ""))
 
     def key(self, name: str, now_ns: int) -> None:
         """Record that a channel, by Uniqueid, sent a key."""

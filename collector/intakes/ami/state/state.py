@@ -174,12 +174,7 @@ class State:
 
     def _handle(self) -> Mapping[str, _Handler]:
         """The handler of each event, by name."""
-        calls, queues, rooms, devices = (
-            self._calls,
-            self._queues,
-            self._conferences,
-            self._devices,
-        )
+        calls, rooms, devices = self._calls, self._conferences, self._devices
         return {
             "Newchannel": calls.new_channel,
             "Newstate": calls.new_state,
@@ -187,16 +182,7 @@ class State:
             "DialEnd": calls.dial_end,
             "BridgeEnter": calls.bridge_enter,
             "Hangup": self._hangup,
-            "QueueCallerJoin": queues.join,
-            "QueueCallerLeave": queues.leave,
-            "QueueCallerAbandon": queues.abandon,
-            "AgentConnect": queues.connect,
-            "AgentComplete": queues.complete,
-            "AgentRingNoAnswer": queues.no_answer,
-            "QueueMemberAdded": queues.member,
-            "QueueMemberStatus": queues.member,
-            "QueueMemberPause": queues.member,
-            "QueueMemberRemoved": queues.remove_member,
+            **dict.fromkeys(self._queues.handlers, self._queues.take),
             "ConfbridgeStart": self._conference,
             "ConfbridgeEnd": self._conference,
             "ConfbridgeJoin": rooms.join,

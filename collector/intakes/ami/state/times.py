@@ -22,40 +22,32 @@ class Knowledge:
     """
 
     def __init__(self) -> None:
-        self._is_connected = False
-        self._is_whole = False
-        self._since: int | None = None
-
-    @property
-    def is_known(self) -> bool:
+        self.is_known = False
         """Whether anything is known."""
-        return self._is_connected
-
-    @property
-    def is_whole(self) -> bool:
+        self.is_whole = False
         """Whether the question was answered in full during this connection."""
-        return self._is_whole
+        self._since: int | None = None
 
     def complete(self) -> None:
         """Record that the question was answered in full."""
-        self._is_whole = True
+        self.is_whole = True
         self._since = None
 
     def asked(self, now_ns: int) -> None:
         """Record that all questions that can be answered are."""
-        self._is_connected = True
-        if not self._is_whole and self._since is None:
+        self.is_known = True
+        if not self.is_whole and self._since is None:
             self._since = now_ns
 
     def lose(self, now_ns: int) -> None:
         """Record that the connection ended: nothing is known until the next login."""
-        self._is_connected = False
-        self._is_whole = False
+        self.is_known = False
+        self.is_whole = False
         if self._since is None:
             self._since = now_ns
 
     def fields(self, now_ns: int) -> dict[str, int]:
         """The field `uncertain`, in s, if the values may be wrong."""
-        if self._is_whole or self._since is None:
+        if self.is_whole or self._since is None:
             return {}
         return {UNCERTAIN: since(self._since, now_ns) // NS_PER_S}

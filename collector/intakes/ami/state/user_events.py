@@ -19,6 +19,7 @@ from collector.intakes.ami.state.parse import finite
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.intakes.ami.state.times import NS_PER_S, since
+from collector.intakes.ami.state.wanted import PERSONAL
 from collector.lines import label
 from collector.schema.ami import USER_EVENTS
 
@@ -35,13 +36,6 @@ _TYPES: Final = (_COUNTER, _GAUGE, _TIMER)
 _NUMBER: Final = re.compile(r"\d(?:[ ()/.-]?\d){4}")
 """Five digits or more in a row, with the usual marks between: a telephone number, or an address."""
 _WORDS: Final = re.compile(r"[^\W_]+")
-_PERSONAL: Final = (
-    "CallerIDNum",
-    "CallerIDName",
-    "ConnectedLineNum",
-    "ConnectedLineName",
-    "AccountCode",
-)
 _NOBODY: Final = frozenset({"", "<unknown>", "unknown"})
 _LONG: Final = 4
 """Shortest personal value that is searched for inside words too."""
@@ -124,7 +118,7 @@ def _is_personal(headers: Mapping[str, str]) -> bool:
     words = set(_WORDS.findall(name))
     # The name of a channel is TECH/ENDPOINT-NUMBER; the endpoint may be a person.
     endpoint = headers.get("Channel", "").partition("/")[2].rpartition("-")[0]
-    for value in (*(headers.get(one, "") for one in _PERSONAL), endpoint):
+    for value in (*(headers.get(one, "") for one in PERSONAL), endpoint):
         value = value.casefold()  # noqa: PLW2901 - compared in one form
         if value in _NOBODY:
             continue

@@ -31,6 +31,15 @@ SECURITY_KINDS: Final = (
 )
 """Names of all events of the class `security`."""
 
+PERSONAL: Final = (
+    "CallerIDNum",
+    "CallerIDName",
+    "ConnectedLineNum",
+    "ConnectedLineName",
+    "AccountCode",
+)
+"""Headers of a UserEvent with numbers and names of its call."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventKind:
@@ -79,21 +88,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     ),
     "DTMFEnd": EventKind("dtmf", ("Uniqueid", "Direction")),
     # The call's own numbers and names are read to refuse metrics named after them.
-    "UserEvent": EventKind(
-        "user",
-        (
-            "UserEvent",
-            "Name",
-            "Value",
-            "Type",
-            "Channel",
-            "CallerIDNum",
-            "CallerIDName",
-            "ConnectedLineNum",
-            "ConnectedLineName",
-            "AccountCode",
-        ),
-    ),
+    "UserEvent": EventKind("user", ("UserEvent", "Name", "Value", "Type", "Channel", *PERSONAL)),
     **{kind: EventKind("security", ("Service",)) for kind in SECURITY_KINDS},
 }
 """Events, by name."""
