@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from collector.intakes.telemetrics.operations import TelemetricsRefused, TelemetricsStored
-from collector.operations import CSV, JSON, Answer, Operation, Parameter, get
+from collector.intakes.telemetrics.operations import TelemetricsStored, refused
+from collector.operations import CSV, JSON, Operation, Parameter, get
 
 GROUP: Final = "records"
 _NUMBER: Final = {"type": "integer", "minimum": 0}
@@ -44,14 +44,10 @@ _PARAMETERS: Final = (
 )
 
 
-def _refused(meaning: str, *headers: str) -> Answer:
-    return Answer(meaning, {JSON: TelemetricsRefused}, dict.fromkeys(headers, ""))
-
-
 _REFUSALS: Final = {
-    HTTPStatus.UNAUTHORIZED: _refused("`unauthorized`: no or another token", "WWW-Authenticate"),
-    HTTPStatus.FORBIDDEN: _refused("`forbidden`: no token is configured"),
-    HTTPStatus.SERVICE_UNAVAILABLE: _refused("`unavailable`: ask later", "Retry-After"),
+    HTTPStatus.UNAUTHORIZED: refused("`unauthorized`: no or another token", "WWW-Authenticate"),
+    HTTPStatus.FORBIDDEN: refused("`forbidden`: no token is configured"),
+    HTTPStatus.SERVICE_UNAVAILABLE: refused("`unavailable`: ask later", "Retry-After"),
 }
 
 
@@ -64,7 +60,7 @@ def record_operations() -> Iterator[Operation]:
         GROUP,
         {JSON: RecordsOfApi, CSV: None},
         parameters=_PARAMETERS,
-        more={HTTPStatus.BAD_REQUEST: _refused("`invalid-parameter`"), **_REFUSALS},
+        more={HTTPStatus.BAD_REQUEST: refused("`invalid-parameter`"), **_REFUSALS},
     )
     yield get(
         "/api/records/{id}/payload",
@@ -73,5 +69,5 @@ def record_operations() -> Iterator[Operation]:
         GROUP,
         {"application/octet-stream": None},
         parameters=(Parameter("id", "the record's id", _NUMBER, path=True),),
-        more={HTTPStatus.NOT_FOUND: _refused("`not-found`: no such record"), **_REFUSALS},
+        more={HTTPStatus.NOT_FOUND: refused("`not-found`: no such record"), **_REFUSALS},
     )

@@ -11,18 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Select,
-    cast,
-    create_engine,
-    delete,
-    event,
-    func,
-    select,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -84,11 +73,11 @@ class RecordsStore:
     def __init__(self, url: str, *, directory: Path) -> None:
         self._url, options = _parsed(url, directory)
         self._is_file = self._url.get_backend_name() == "sqlite"
-        self._engine = create_engine(
+        self._engine = sa.create_engine(
             self._url, pool_pre_ping=not self._is_file, connect_args=options, hide_parameters=True
         )
         if self._is_file:
-            event.listen(self._engine, "connect", _set_pragmas)
+            sa.event.listen(self._engine, "connect", _set_pragmas)
 
     def close(self) -> None:
         """Close all connections."""
@@ -102,7 +91,7 @@ class RecordsStore:
         try:
             with _MIGRATING, self._connected() as connection:
                 if not self._is_file:
-                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
                 migrate(connection)
         except RecordsRejected as error:
             # SQLite commits each statement by itself: two processes met in the middle.
@@ -111,7 +100,7 @@ class RecordsStore:
     def ping(self) -> None:
         """Check that the store answers."""
         with self._connected() as connection:
-            connection.execute(select(1))
+            connection.execute(sa.select(1))
 
     def add(self, records: Sequence[Record], findings: Sequence[Finding] = ()) -> None:
         """Store records and findings in one transaction; those already stored stay unchanged."""
@@ -122,7 +111,7 @@ class RecordsStore:
                     statement = insert(table).on_conflict_do_nothing(index_elements=["stamp"])
                     connection.execute(statement, [asdict(row) for row in rows])
 
-    def rows(self, query: Select[*tuple[Any, ...]]) -> list[Mapping[str, Any]]:
+    def rows(self, query: sa.Select[*tuple[Any, ...]]) -> list[Mapping[str, Any]]:
         """Return the rows of a query."""
         with self._connected() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
@@ -130,10 +119,10 @@ class RecordsStore:
     def replace_findings(self, findings: Sequence[Finding], *, of: Sequence[int]) -> None:
         """Replace the findings of the records with these stamps."""
         with self._connected() as connection:
-            connection.execute(delete(FINDINGS).where(FINDINGS.c.stamp.in_(of)))
+            connection.execute(sa.delete(FINDINGS).where(FINDINGS.c.stamp.in_(of)))
             # A record may have been purged or erased meanwhile.
             present = set(
-                connection.scalars(select(RECORDS.c.stamp).where(RECORDS.c.stamp.in_(of)))
+                connection.scalars(sa.select(RECORDS.c.stamp).where(RECORDS.c.stamp.in_(of)))
             )
             rows = [asdict(one) for one in findings if one.stamp in present]
             if rows:
@@ -141,14 +130,14 @@ class RecordsStore:
 
     def purge(self, *, before_ns: int) -> int:
         """Delete at most 500 records received before a time; return their number."""
-        old = select(RECORDS.c.id).where(RECORDS.c.stamp < before_ns).limit(_ROWS)
+        old = sa.select(RECORDS.c.id).where(RECORDS.c.stamp < before_ns).limit(_ROWS)
         return self._delete(RECORDS.c.id.in_(old))
 
     def by_day(self, *, before_ns: int) -> dict[date, int]:
         """Return the number of records received before a time, by UTC day."""
-        number = cast(RECORDS.c.stamp - RECORDS.c.stamp % _DAY_NS, BigInteger) // _DAY_NS
+        number = sa.cast(RECORDS.c.stamp - RECORDS.c.stamp % _DAY_NS, sa.BigInteger) // _DAY_NS
         query = (
-            select(number.label("day"), func.count().label("records"))
+            sa.select(number.label("day"), sa.func.count().label("records"))
             .where(RECORDS.c.stamp < before_ns)
             .group_by("day")
             .order_by("day")
@@ -158,13 +147,15 @@ class RecordsStore:
     def of_owner(self, owner: str) -> list[Mapping[str, Any]]:
         """Return all records of an owner without their payloads, oldest first."""
         columns = [column for column in RECORDS.c if column.name != "payload"]
-        size = func.length(RECORDS.c.payload).label("payload_bytes")
-        query = select(*columns, size).where(RECORDS.c.owner == owner).order_by(RECORDS.c.id)
+        size = sa.func.length(RECORDS.c.payload).label("payload_bytes")
+        query = sa.select(*columns, size).where(RECORDS.c.owner == owner).order_by(RECORDS.c.id)
         return self.rows(query)
 
     def count_of(self, owner: str, *, until_ns: int) -> int:
         """Return the number of an owner's records received up to a time."""
-        query = select(func.count()).where(RECORDS.c.owner == owner, RECORDS.c.stamp <= until_ns)
+        query = sa.select(sa.func.count()).where(
+            RECORDS.c.owner == owner, RECORDS.c.stamp <= until_ns
+        )
         with self._connected() as connection:
             return int(connection.scalar(query) or 0)
 
@@ -177,13 +168,17 @@ class RecordsStore:
 
     def contents(self) -> Contents:
         """Return the number of records and their size on disk."""
-        query = select(func.count(), func.min(RECORDS.c.stamp), func.max(RECORDS.c.stamp))
+        query = sa.select(
+            sa.func.count(), sa.func.min(RECORDS.c.stamp), sa.func.max(RECORDS.c.stamp)
+        )
         size = None
         with self._connected() as connection:
             count, oldest, newest = connection.execute(query).one()
             if not self._is_file:
-                sizes = [func.pg_total_relation_size(table.name) for table in (RECORDS, FINDINGS)]
-                size = sum(connection.execute(select(*sizes)).one())
+                sizes = [
+                    sa.func.pg_total_relation_size(table.name) for table in (RECORDS, FINDINGS)
+                ]
+                size = sum(connection.execute(sa.select(*sizes)).one())
         if self._is_file and (path := self._url.database):
             files = (Path(path), Path(f"{path}-wal"))
             size = sum(file.stat().st_size for file in files if file.exists())
@@ -191,26 +186,26 @@ class RecordsStore:
 
     def _delete(self, where: Any) -> int:  # noqa: ANN401 - SQLAlchemy's conditions have many types
         with self._connected() as connection:
-            return connection.execute(delete(RECORDS).where(where)).rowcount
+            return connection.execute(sa.delete(RECORDS).where(where)).rowcount
 
     def _forget_deleted(self) -> None:
         """Make the server free or overwrite deleted rows, as far as it can."""
         with _worded(), self._engine.connect() as connection:
             if self._is_file:
-                connection.execute(text("PRAGMA incremental_vacuum"))
-                connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+                connection.execute(sa.text("PRAGMA incremental_vacuum"))
+                connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
             else:
                 # The driver begins a transaction before each statement, and VACUUM allows none.
                 driver: Any = connection.connection.driver_connection
                 driver.rollback()
                 driver.autocommit = True
                 try:
-                    connection.execute(text("VACUUM records, findings"))
+                    connection.execute(sa.text("VACUUM records, findings"))
                 finally:
                     driver.autocommit = False
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def _connected(self) -> Iterator[sa.Connection]:
         """A connection in a transaction, which is committed at the end of the block."""
         with _worded(), self._engine.begin() as connection:
             try:

@@ -56,7 +56,7 @@ _BUILD: Final = re.compile(r"[-_a-zA-Z0-9.]+")
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Fields of a record that passed all checks; `payload` is bytes."""
+    """Fields of a `Record` that passed all checks; it adds the stamp and the owner."""
 
     record_format_version: int
     payload_format_version: int

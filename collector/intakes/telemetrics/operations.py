@@ -68,17 +68,18 @@ class TelemetricsRefused(BaseModel):
     reason: Reason
 
 
-def _refused(meaning: str, *headers: str) -> Answer:
+def refused(meaning: str, *headers: str) -> Answer:
+    """A refusal, described for OpenAPI; `headers` are names."""
     return Answer(meaning, {JSON: TelemetricsRefused}, dict.fromkeys(headers, ""))
 
 
 _ANSWERS: Final = {
     HTTPStatus.CREATED: Answer("the record is durable", {JSON: TelemetricsStored}),
-    HTTPStatus.BAD_REQUEST: _refused("`malformed-json` or `invalid-field`: do not send it again"),
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _refused("the payload is over the limit: `too-large`"),
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: _refused("the body is compressed: `unsupported-encoding`"),
-    HTTPStatus.TOO_MANY_REQUESTS: _refused("too many records: `rate-limited`", "Retry-After"),
-    HTTPStatus.SERVICE_UNAVAILABLE: _refused(
+    HTTPStatus.BAD_REQUEST: refused("`malformed-json` or `invalid-field`: do not send it again"),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: refused("the payload is over the limit: `too-large`"),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: refused("the body is compressed: `unsupported-encoding`"),
+    HTTPStatus.TOO_MANY_REQUESTS: refused("too many records: `rate-limited`", "Retry-After"),
+    HTTPStatus.SERVICE_UNAVAILABLE: refused(
         "nothing can be stored now: `unavailable`", "Retry-After"
     ),
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import asdict
+from typing import Any, Final
 
 from collector.intakes.telemetrics.fields import Checked
 from collector.lines import NS_PER_DAY, FieldValue, Stamper, label, line, tag_set
@@ -44,27 +45,12 @@ class RecordConverter:
     def record(self, checked: Checked, now_ns: int) -> Record:
         """The record of fields received at `now_ns` (UTC, ns since 1970), with a unique stamp."""
         owner = self.owner(checked.machine_id)
-        return Record(
-            stamp=self._stamper.take(now_ns, 1)[0],
-            owner=owner,
-            ts_capture=checked.ts_capture,
-            machine_id=checked.machine_id if self._keep_ids else owner,
-            machine_type=checked.machine_type,
-            arch=checked.arch,
-            build=checked.build,
-            classification=checked.classification,
-            severity=checked.severity,
-            kernel_version=checked.kernel_version,
-            record_format_version=checked.record_format_version,
-            payload_format_version=checked.payload_format_version,
-            system_name=checked.system_name,
-            board_name=checked.board_name,
-            bios_version=checked.bios_version,
-            cpu_model=checked.cpu_model,
-            event_id=checked.event_id,
-            external=checked.external,
-            payload=checked.payload,
-        )
+        own: dict[str, Any] = {
+            "stamp": self._stamper.take(now_ns, 1)[0],
+            "owner": owner,
+            "machine_id": checked.machine_id if self._keep_ids else owner,
+        }
+        return Record(**(asdict(checked) | own))
 
     def entries(self, record: Record, now_ns: int, changes: Changes) -> tuple[Entry, Entry]:
         """Entries of the record for the records store, and of its point for InfluxDB.

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from collector.settings import Settings
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -18,6 +20,15 @@ class Parsed:
     kind: str
     label: str
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+class FixedParser:
+    """Base of the parsers that need no settings."""
+
+    version = "1"
+
+    def __init__(self, _settings: Settings) -> None:
+        pass
 
 
 class PayloadParser(Protocol):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from collector.records.parsers import Parsed
+from collector.records.parsers import FixedParser, Parsed
 from collector.records.parsers.frames import shortened
-from collector.settings import Settings
 
 _CPU_BANK: Final = re.compile(r"\bCPU (?P<cpu>\d+)(?:[ :]+BANK (?P<bank>\d+))?", re.IGNORECASE)
 _BANK: Final = re.compile(r"\bBANK[: ]+(?P<bank>\d+)", re.IGNORECASE)
@@ -19,14 +18,10 @@ _ERROR: Final = re.compile(r"^ *((?:Un)?corrected error.*|MCA: .+)$", re.IGNOREC
 KIND: Final = "machine-check"
 
 
-class MachineCheck:
+class MachineCheck(FixedParser):
     """Extracts processor, bank and status; the label is bank and status."""
 
     prefixes = ("org.clearlinux/mce/",)
-    version = "1"
-
-    def __init__(self, _settings: Settings) -> None:
-        pass
 
     def parse(self, text: str) -> Parsed | None:
         """The first machine check of a payload."""

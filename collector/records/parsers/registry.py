@@ -76,24 +76,21 @@ class Parsers:
         """
         name = self.name_for(record.classification) or ""
         version = self._version(name)
-        if not name:
-            return Finding(record.stamp, name, version, NOTHING, "", "{}")
-        parser = self._parsers[name]
-        try:
-            parsed = parser.parse(_storable(text_of(record.payload)))
-            detail = "{}" if parsed is None else json.dumps(dict(parsed.detail))
-        except Exception as error:  # noqa: BLE001 - of any payload: the record stays as it is
-            self._metrics.payload_parsers.labels(name, "failed").inc()
-            self._sparing.info(
-                log, "a payload parser failed", reason=FAILED, parser=name, why=place(error)
-            )
-            return Finding(record.stamp, name, version, FAILED, type(error).__name__, "{}")
-        if parsed is None:
-            self._metrics.payload_parsers.labels(name, "nothing").inc()
-            return Finding(record.stamp, name, version, NOTHING, "", "{}")
-        self._metrics.payload_parsers.labels(name, "found").inc()
-        label = _storable(parsed.label)[:_LONGEST]
-        return Finding(record.stamp, name, version, parsed.kind, label, detail)
+        kind, label, detail = NOTHING, "", "{}"
+        if name:
+            try:
+                parsed = self._parsers[name].parse(_storable(text_of(record.payload)))
+                if parsed is not None:
+                    kind, label = parsed.kind, _storable(parsed.label)[:_LONGEST]
+                    detail = json.dumps(dict(parsed.detail))
+                outcome = "nothing" if parsed is None else "found"
+            except Exception as error:  # noqa: BLE001 - of any payload: the record stays as it is
+                kind, label, outcome = FAILED, type(error).__name__, "failed"
+                self._sparing.info(
+                    log, "a payload parser failed", reason=FAILED, parser=name, why=place(error)
+                )
+            self._metrics.payload_parsers.labels(name, outcome).inc()
+        return Finding(record.stamp, name, version, kind, label, detail)
 
 
 def _storable(text: str) -> str:

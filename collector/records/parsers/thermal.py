@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from collector.records.parsers import Parsed
+from collector.records.parsers import FixedParser, Parsed
 from collector.records.parsers.frames import shortened
-from collector.settings import Settings
 
 _PROCESSOR: Final = re.compile(r"\b(?:CPU|Processor|Core)[ #:]*(?P<number>\d+)", re.IGNORECASE)
 _COOLED: Final = re.compile(r"below trip|back to normal|normal temperature|disabled", re.IGNORECASE)
@@ -15,14 +14,10 @@ _HEATED: Final = re.compile(r"above|throttl|thermal|heated|exceed", re.IGNORECAS
 KIND: Final = "thermal"
 
 
-class Thermal:
+class Thermal(FixedParser):
     """Extracts the throttled processors; the label is `throttled` or `back to normal`."""
 
     prefixes = ("org.clearlinux/mce/thermal",)
-    version = "1"
-
-    def __init__(self, _settings: Settings) -> None:
-        pass
 
     def parse(self, text: str) -> Parsed | None:
         """The processors of a payload, and whether the last event is about heat or its end."""

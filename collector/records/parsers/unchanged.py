@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collector.records.parsers import Parsed
-from collector.settings import Settings
+from collector.records.parsers import FixedParser, Parsed
 
 
-class Unchanged:
+class Unchanged(FixedParser):
     """Finds nothing in payloads."""
 
     prefixes = ("",)
-    version = "1"
-
-    def __init__(self, _settings: Settings) -> None:
-        pass
 
     def parse(self, _text: str) -> Parsed | None:
         """Nothing."""

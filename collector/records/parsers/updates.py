@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from collector.records.parsers import Parsed
+from collector.records.parsers import FixedParser, Parsed
 from collector.records.parsers.frames import shortened
-from collector.settings import Settings
 
 _PAIR: Final = re.compile(r"^ *(?P<name>[a-z_]+) *= *(?P<value>.*)$", re.MULTILINE | re.IGNORECASE)
 _FROM: Final = ("current_version", "from_version", "from", "old_version")
@@ -16,14 +15,10 @@ _RESULT: Final = ("result", "ret", "status")
 KIND: Final = "update"
 
 
-class Updates:
+class Updates(FixedParser):
     """Parses lines of `name=value`; the label is `FROM -> TO`."""
 
     prefixes = ("org.clearlinux/swupd-client/",)
-    version = "1"
-
-    def __init__(self, _settings: Settings) -> None:
-        pass
 
     def parse(self, text: str) -> Parsed | None:
         """The versions of an update, its result (0 is success), and the other values."""

@@ -9,11 +9,9 @@ revision = "0001"
 down_revision = None
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-_TEXTS = ("machine_id", "machine_type", "arch", "build", "classification", "kernel_version")
-_MORE_TEXTS = ("system_name", "board_name", "bios_version", "cpu_model", "event_id")
 
 
-def _texts(names: tuple[str, ...]) -> list[sa.Column[str]]:
+def _texts(*names: str) -> list[sa.Column[str]]:
     return [sa.Column(name, sa.Text, nullable=False) for name in names]
 
 
@@ -25,11 +23,11 @@ def upgrade() -> None:
         sa.Column("stamp", sa.BigInteger, nullable=False, unique=True),
         sa.Column("owner", sa.Text, nullable=False),
         sa.Column("ts_capture", sa.BigInteger, nullable=False),
-        *_texts(_TEXTS),
+        *_texts("machine_id", "machine_type", "arch", "build", "classification", "kernel_version"),
         sa.Column("severity", sa.SmallInteger, nullable=False),
         sa.Column("record_format_version", sa.SmallInteger, nullable=False),
         sa.Column("payload_format_version", sa.Integer, nullable=False),
-        *_texts(_MORE_TEXTS),
+        *_texts("system_name", "board_name", "bios_version", "cpu_model", "event_id"),
         sa.Column("external", sa.Boolean, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
         sqlite_autoincrement=True,
@@ -43,7 +41,7 @@ def upgrade() -> None:
             sa.ForeignKey("records.stamp", ondelete="CASCADE"),
             primary_key=True,
         ),
-        *_texts(("parser", "version", "kind", "label", "detail")),
+        *_texts("parser", "version", "kind", "label", "detail"),
         if_not_exists=True,
     )
     for name, table, columns in (
