@@ -74,11 +74,6 @@ def escaped(text: str) -> str:
     return text
 
 
-def field_set(fields: Mapping[str, FieldValue]) -> str:
-    """The fields of a line, joined by commas."""
-    return ",".join([f"{_key(name)}={field_value(value)}" for name, value in fields.items()])
-
-
 def field_format(types: Mapping[str, type[int] | type[str]]) -> str:
     """A format string for a field set, for the `%` operator with the values in this order.
 
@@ -98,12 +93,9 @@ def line_format(measurement: str, types: Mapping[str, type[int] | type[str]]) ->
     return f"{_measurement(measurement)}%s {field_format(types)}%s %d"
 
 
-def line(measurement: str, tags: str, fields: Mapping[str, FieldValue] | str, time_ns: int) -> str:
-    """One line, without a newline. `tags` are from `tag_set`; there must be at least one field.
-
-    `fields` may be the result of `field_set`.
-    """
-    written = fields if isinstance(fields, str) else field_set(fields)
+def line(measurement: str, tags: str, fields: Mapping[str, FieldValue], time_ns: int) -> str:
+    """One line, without a newline. `tags` are from `tag_set`; there must be at least one field."""
+    written = ",".join([f"{_key(name)}={field_value(value)}" for name, value in fields.items()])
     return f"{_measurement(measurement)}{tags} {written} {time_ns}"
 
 
@@ -219,7 +211,7 @@ class ReportStamper(Stamper):
         self._lanes = tuple(lanes)
         self._marks: dict[int, int] = {}
         for stamp in used:
-            lane = _lane_of(stamp)
+            lane = _lane(stamp // _BLOCK)
             self._marks[lane] = max(self._marks.get(lane, 0), stamp - stamp % STEP_NS)
 
     @property
@@ -260,10 +252,6 @@ class ReportStamper(Stamper):
             if before > mark and before // NS_PER_DAY == now // NS_PER_DAY:
                 return before
         return start
-
-
-def _lane_of(stamp: int) -> int:
-    return _lane(stamp // _BLOCK)
 
 
 def _lane(block: int) -> int:
