@@ -76,7 +76,7 @@ class OpenIntake(Protocol):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Routes on the public address; none for a sender that does not use HTTP."""
-        return ()
+        return []
 
     def fast_handlers(self) -> Mapping[str, FastHandler]:
         """Handlers on the fast path, by the path of a POST; none if aiohttp handles all requests.
