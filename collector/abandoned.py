@@ -14,8 +14,9 @@ import structlog
 
 from collector.delivery import Deliveries, TargetsOf
 from collector.metrics import Metrics
-from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start
+from collector.outbox import FILE, OutboxFile, Queue, check_at_start
 from collector.outbox.delivering import DeliveryLock
+from collector.parts import outbox_of
 from collector.settings import Settings
 from collector.state import is_about_directory, locked
 
@@ -43,38 +44,32 @@ class Abandoned:
                 metrics = Metrics()
                 await asyncio.to_thread(check_at_start, directory / FILE, metrics)
                 if await asyncio.to_thread(_waiting, directory / FILE):
-                    await self._drain(directory / FILE, metrics)
+                    await self._drain(directory, metrics)
                 if await asyncio.to_thread(self._is_over, directory):
                     await asyncio.to_thread(_delete, directory)
                     return
                 await asyncio.sleep(_LOOK_S)
 
-    async def _drain(self, path: Path, metrics: Metrics) -> None:
-        outbox = Outbox(
-            path,
-            max_bytes=self._settings.outbox_max,
-            keep_seconds=self._settings.outbox_keep,
-            metrics=metrics,
-        )
-        waiting = (await outbox.stats()).waiting
-        targets = self._targets.of(metrics, records=waiting[Queue.RECORDS].reports > 0)
-        deliveries = Deliveries(outbox, targets, metrics, self._lock)
-        writing = [
-            asyncio.create_task(loop.run(), name="delivery of a former worker")
-            for loop in deliveries
-        ]
-        try:
-            while left := (await outbox.stats()).reports:
-                log.info("delivering the reports of a former worker", reports=left)
-                await asyncio.sleep(_DRAIN_LOOK_S)
-                for task in writing:
-                    if task.done():
-                        # Re-raises the error that ended the delivery.
-                        task.result()
-        finally:
-            deliveries.stop()
-            await asyncio.gather(*writing, return_exceptions=True)
-            await outbox.close()
+    async def _drain(self, directory: Path, metrics: Metrics) -> None:
+        async with outbox_of(self._settings, directory, metrics) as outbox:
+            waiting = (await outbox.stats()).waiting
+            targets = self._targets.of(metrics, records=waiting[Queue.RECORDS].reports > 0)
+            deliveries = Deliveries(outbox, targets, metrics, self._lock)
+            writing = [
+                asyncio.create_task(loop.run(), name="delivery of a former worker")
+                for loop in deliveries
+            ]
+            try:
+                while left := (await outbox.stats()).reports:
+                    log.info("delivering the reports of a former worker", reports=left)
+                    await asyncio.sleep(_DRAIN_LOOK_S)
+                    for task in writing:
+                        if task.done():
+                            # Re-raises the error that ended the delivery.
+                            task.result()
+            finally:
+                deliveries.stop()
+                await asyncio.gather(*writing, return_exceptions=True)
 
     def _is_over(self, directory: Path) -> bool:
         """Delete entries older than COLLECTOR_OUTBOX_KEEP; return whether nothing is left."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -100,11 +99,11 @@ class Clock:
         offset = now - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         by = offset - self._reading.offset_ns
         if abs(by) > TOLERANCE_NS:
-            self._reading = ClockReading(self._reading.boot, offset)
+            self._reading = reading = ClockReading(self._reading.boot, offset)
             self._redates = True
             self._woken.set()
             # Queued after all entries received before the step, and before all later ones.
-            noted = self._outbox.change(partial(_record_step, reading=self._reading, now_ns=now))
+            noted = self._outbox.change(lambda file: file.dating.step(reading, now_ns=now))
             noted.add_done_callback(_log_failure)
             log.error("the clock was set", reason="clock", by_s=round(by / 10**9))
         return now
@@ -201,10 +200,6 @@ def _log_redated(done: Iterable[Redated], metrics: Metrics) -> None:
                 reason="clock",
                 reports=redated.misdated,
             )
-
-
-def _record_step(file: OutboxFile, *, reading: ClockReading, now_ns: int) -> None:
-    file.dating.step(reading, now_ns=now_ns)
 
 
 def _apply_steps(file: OutboxFile, sent: Mapping[Queue, int]) -> list[Redated]:

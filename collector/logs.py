@@ -15,6 +15,7 @@ import structlog
 from collector.redaction import redacted
 
 _SPARING_S: Final = 60.0
+_PER_MINUTE: Final = 60
 _FOREIGN_ADDRESS = "Error handling request from %s"
 
 
@@ -58,12 +59,11 @@ def place(error: BaseException) -> str:
 class Sparing:
     """A rate limit for log lines that strangers cause, so that they cannot fill the disk.
 
-    It allows `per_minute` lines of each reason. The next line that is logged gives the number of
+    It allows 60 lines of each reason a minute. The next line that is logged gives the number of
     those that were suppressed, as `held_back`.
     """
 
-    def __init__(self, *, per_minute: int = 60) -> None:
-        self._per_minute = per_minute
+    def __init__(self) -> None:
         self._until = 0.0
         self._logged: Counter[str] = Counter()
         self._held: Counter[str] = Counter()
@@ -74,7 +74,7 @@ class Sparing:
         if now >= self._until:
             self._until = now + _SPARING_S
             self._logged.clear()
-        if self._logged[reason] >= self._per_minute:
+        if self._logged[reason] >= _PER_MINUTE:
             self._held[reason] += 1
             return
         self._logged[reason] += 1

@@ -18,6 +18,8 @@ from collector.settings import Settings
 from collector.state import PARTICIPANT, ROLLUP_LOCK, RollingLock, SharedLock, participant
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
     from collector.delivery import TargetsOf
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collector.intakes import Intake
     from collector.jetstream.participants import Duties
     from collector.metrics import Metrics
-    from collector.outbox import Outboxes
+    from collector.outbox import Outbox, Outboxes
     from collector.owners.elsewhere import Hops
     from collector.rollup.daily import Daily
     from collector.rollup.events import Events
@@ -184,6 +186,23 @@ async def participation(
 
 async def _rest() -> None:
     await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def outbox_of(settings: Settings, directory: Path, metrics: Metrics) -> AsyncIterator[Outbox]:
+    """Open the outbox of a worker's state directory, and close it at exit."""
+    from collector.outbox import FILE, Outbox
+
+    outbox = Outbox(
+        directory / FILE,
+        max_bytes=settings.outbox_max,
+        keep_seconds=settings.outbox_keep,
+        metrics=metrics,
+    )
+    try:
+        yield outbox
+    finally:
+        await outbox.close()
 
 
 def outboxes_of(whole: Settings) -> Outboxes:

@@ -104,7 +104,7 @@ class Records:
 
     def contents(self) -> Contents | None:
         """Return the number and size of the records; None if there is no store. Blocks."""
-        if not self._exists() or not self._is_made():
+        if not self._is_made():
             return None
         self.store.prepare()
         return self.store.contents()
@@ -127,9 +127,7 @@ class Records:
 
     def _exists(self) -> bool:
         """Whether there may be records; those of a disabled sender stay until they expire."""
-        settings = self._settings
-        has_url = bool(settings.records_url.get_secret_value())
-        return settings.telemetrics or has_url or (settings.state_dir / FILE).exists()
+        return self._settings.telemetrics or self._is_made()
 
     def close(self) -> None:
         """Close the store's connections, if it was opened."""

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 _CHECK_S: Final = 1.0
-_ROLLED: Final = "rolled"
-_ERASED: Final = "erased"
+ROLLED: Final = "rolled"
+"""Signal that a day was rolled up."""
+ERASED: Final = "erased"
+"""Signal that raw reports were erased."""
 
 
 class Signals:
@@ -26,21 +28,20 @@ class Signals:
         self._heard: dict[str, Callable[[], None]] = {}
         self._seen: dict[str, str] = {}
 
-    def on_rolled(self, changed: Callable[[], None]) -> None:
-        """Call `changed` whenever a day was rolled up, here or in another process."""
-        self._listen(_ROLLED, changed)
+    def listen(self, name: str, changed: Callable[[], None]) -> None:
+        """Call `changed` at each signal of this name, from here or from another process."""
+        self._heard[name] = changed
+        self._seen[name] = self._told(name)
 
-    def on_erased(self, changed: Callable[[], None]) -> None:
-        """Call `changed` whenever raw reports were erased, here or in another process."""
-        self._listen(_ERASED, changed)
-
-    def rolled(self) -> None:
-        """Tell that a day was rolled up here."""
-        self._tell(_ROLLED)
-
-    def erased(self) -> None:
-        """Tell that raw reports were erased here."""
-        self._tell(_ERASED)
+    def tell(self, name: str) -> None:
+        """Send a signal to all processes, this one included."""
+        if not self._alone:
+            # Within one tick of the disk's clock only the content shows a second change.
+            self._seen[name] = str(time.time_ns())
+            with contextlib.suppress(OSError):
+                self._path(name).write_text(self._seen[name])
+        if name in self._heard:
+            self._heard[name]()
 
     async def run(self) -> None:
         """Watch for notifications, until cancelled."""
@@ -50,19 +51,6 @@ class Signals:
                 if (at := self._told(name)) != self._seen[name]:
                     self._seen[name] = at
                     changed()
-
-    def _listen(self, name: str, changed: Callable[[], None]) -> None:
-        self._heard[name] = changed
-        self._seen[name] = self._told(name)
-
-    def _tell(self, name: str) -> None:
-        if not self._alone:
-            # Within one tick of the disk's clock only the content shows a second change.
-            self._seen[name] = str(time.time_ns())
-            with contextlib.suppress(OSError):
-                self._path(name).write_text(self._seen[name])
-        if name in self._heard:
-            self._heard[name]()
 
     def _told(self, name: str) -> str:
         try:

@@ -23,11 +23,11 @@ _PER_LIMIT: Final = 3
 _FIRST_SOCKET: Final = 3
 
 
-def passed_sockets(environment: Mapping[str, str] = os.environ) -> list[socket.socket]:
+def passed_sockets() -> list[socket.socket]:
     """The sockets that the service manager holds for this process; none if it holds none."""
-    if environment.get("LISTEN_PID") != str(os.getpid()):
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
-    count = int(environment.get("LISTEN_FDS", "0"))
+    count = int(os.environ.get("LISTEN_FDS", "0"))
     return [socket.socket(fileno=_FIRST_SOCKET + number) for number in range(count)]
 
 

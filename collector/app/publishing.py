@@ -17,6 +17,7 @@ from collector.public.site import reader_operations
 from collector.retention import prepare
 from collector.rollup.schedule import Schedule
 from collector.settings import Settings
+from collector.signals import ERASED, ROLLED
 from collector.state import PUBLISHER_LOCK, locked
 
 
@@ -28,7 +29,7 @@ async def publishing(base: Base) -> AsyncIterator[OpenPart]:
     """
     async with AsyncExitStack() as stack:
         series = PublicSeries(base.influx)
-        base.signals.on_rolled(series.forget)
+        base.signals.listen(ROLLED, series.forget)
         if base.worker.first:
             stack.enter_context(locked(base.whole.state_dir, file=PUBLISHER_LOCK))
             _, rolled = made_by(base.influx, retention(base.settings, base.intakes))
@@ -36,7 +37,7 @@ async def publishing(base: Base) -> AsyncIterator[OpenPart]:
                 base.daily,
                 reconciler_of(base.settings, base.published),
                 base.metrics,
-                changed=base.signals.rolled,
+                changed=partial(base.signals.tell, ROLLED),
                 others=other_days_of(base.settings, base.published),
                 lock=base.turns.lock,
                 make_database=partial(prepare, base.influx, rolled) if rolled else None,
@@ -47,7 +48,7 @@ async def publishing(base: Base) -> AsyncIterator[OpenPart]:
                 base.daily.forget(())
                 schedule.wake()
 
-            base.signals.on_erased(erased)
+            base.signals.listen(ERASED, erased)
             rollup = base.turns.lead(schedule.run)
             await stack.enter_async_context(base.supervisor.loop("rollup", rollup))
         yield OpenPart(series=series)

@@ -20,22 +20,30 @@ from collector.intakes.live import TrueState
 from collector.intakes.proof import prove
 from collector.memory import Memory
 from collector.operations import Operation
-from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start, read_at_start
+from collector.outbox import FILE, OutboxFile, Queue, check_at_start, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.operations import owner_operations
 from collector.owners.parts import Locks, Parts
 from collector.owners.routes import MyData
 from collector.owners.services import OwnerServices
 from collector.owners.texts import Terms
-from collector.parts import hops_of, made_by, outboxes_of, participation, retention, targets_of
+from collector.parts import (
+    hops_of,
+    made_by,
+    outbox_of,
+    outboxes_of,
+    participation,
+    retention,
+    targets_of,
+)
 from collector.privacy import Pseudonymiser
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
 from collector.record_api.operations import record_operations
 from collector.record_keeping import Records
 from collector.retention import prepare
 from collector.settings import Settings
+from collector.signals import ERASED
 from collector.state import PARTICIPANT, locked, pseudonym_key
-from collector.supervisor import Supervisor
 from collector.upgrade import migrate_outbox, migrate_outboxes
 from collector.worker import abandoned
 
@@ -58,13 +66,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             metrics,
             lambda file: (clock.record_start(file, metrics), _waits(file)),
         )
-        outbox = Outbox(
-            directory / FILE,
-            max_bytes=settings.outbox_max,
-            keep_seconds=settings.outbox_keep,
-            metrics=metrics,
-        )
-        stack.push_async_callback(outbox.close)
+        outbox = await stack.enter_async_context(outbox_of(settings, directory, metrics))
         machine_clock = clock.Clock(outbox, metrics, begun, instance=settings.instance)
         await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
         retentions = retention(settings, base.intakes)
@@ -85,7 +87,9 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
         await stack.enter_async_context(
             supervisor.loop("clock", partial(machine_clock.run, in_hand, deliveries.sent))
         )
-        await stack.enter_async_context(_delivering(deliveries, supervisor))
+        for one in deliveries:
+            loop = supervisor.loop(one.name, one.run, stop=deliveries.stop)
+            await stack.enter_async_context(loop)
 
         owners = OwnerServices(
             settings,
@@ -102,7 +106,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             ),
             choices=memory.choices.all(),
             layouts=layouts(base.intakes),
-            changed=base.signals.erased,
+            changed=partial(base.signals.tell, ERASED),
             first=worker.first,
         )
         await owners.open()
@@ -184,16 +188,6 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             ),
             reload=reload,
         )
-
-
-@asynccontextmanager
-async def _delivering(deliveries: Deliveries, supervisor: Supervisor) -> AsyncIterator[None]:
-    """Run the loops of delivery from entry to exit."""
-    async with AsyncExitStack() as stack:
-        for one in deliveries:
-            loop = supervisor.loop(one.name, one.run, stop=deliveries.stop)
-            await stack.enter_async_context(loop)
-        yield
 
 
 class _Waits(NamedTuple):

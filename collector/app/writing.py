@@ -27,7 +27,7 @@ from collector.orders import Cleared, ErasureOrder
 from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.clearing import Clearing
-from collector.parts import influx_of, made_by, outboxes_of, participation, retention
+from collector.parts import influx_of, made_by, outbox_of, outboxes_of, participation, retention
 from collector.privacy import ServerPseudonym
 from collector.record_keeping import Records
 from collector.retention import prepare
@@ -115,13 +115,7 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         metrics = Metrics()
         check_at_start(directory / FILE, metrics)
         read_at_start(directory / FILE, metrics, OutboxFile.last_id)
-        outbox = Outbox(
-            directory / FILE,
-            max_bytes=settings.outbox_max,
-            keep_seconds=settings.outbox_keep,
-            metrics=metrics,
-        )
-        stack.push_async_callback(outbox.close)
+        outbox = await stack.enter_async_context(outbox_of(settings, directory, metrics))
         supervisor = Supervisor(metrics)
         await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
         influx = await stack.enter_async_context(influx_of(settings, retry_ping=False))

@@ -34,7 +34,6 @@ commands = Commands(no_args_is_help=True, help="Show and erase what is held of a
 
 _PATIENCE_S: Final = 60.0
 _LOOK_S: Final = 0.2
-_EVER_NS: Final = 2**62
 
 
 _MACHINE: Final = "machine:"
@@ -68,18 +67,15 @@ All = Annotated[bool, typer.Option("--all", help="all that are queued")]
 def show(server: Uuid) -> None:
     """List the reports that are held of a server."""
     from collector.intakes import layouts
-    from collector.owners.holdings import Place, outbox_points, raw_rows, reports_of
+    from collector.owners.holdings import Holdings
     from collector.parts import outboxes_of
     from collector.schema import ASL_VERSION, ASTERISK_VERSION
 
     configured = load_settings()
     with worded_errors():
         name = _name(configured, server)
-        points = outbox_points(outboxes_of(configured).held(name).values())
-    rows = with_influx(
-        configured, lambda influx: raw_rows(influx, name, layouts(), until_ns=_EVER_NS)
-    )
-    reports = reports_of([*points, *((Place.RAW, point) for point in rows)], layouts())
+        outboxes = outboxes_of(configured)
+    reports = with_influx(configured, lambda influx: Holdings(influx, outboxes, layouts()).of(name))
     table = TextTable("received", "held in", "nodes", "Asterisk", "AllStarLink", "kernel")
     for report in reports:
         values: Iterable[object] = ("-",) * 3

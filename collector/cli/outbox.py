@@ -30,6 +30,11 @@ T = TypeVar("T")
 
 _LONGEST: Final = 2000
 
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILE]...", help="a path of an outbox set aside"),
+]
+
 commands = Commands(
     no_args_is_help=True, help="Inspect the outbox; replay, recover or drop reports."
 )
@@ -105,10 +110,7 @@ def replay(
     ]
 )
 def recover(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="a path of an outbox set aside"),
-    ] = None,
+    files: Files = None,
     every: Annotated[bool, typer.Option("--all", help="all outboxes that were set aside")] = False,
 ) -> None:
     """Recover intact reports from a damaged outbox into the one in use.
@@ -153,10 +155,7 @@ def recover(
     ]
 )
 def drop(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="a path of an outbox set aside"),
-    ] = None,
+    files: Files = None,
     dead: Annotated[bool, typer.Option("--dead", help="delete all dead letters")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:

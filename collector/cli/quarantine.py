@@ -26,11 +26,11 @@ from collector.cli.exit_codes import ExitCode
 from collector.cli.rollup_lock import DEFAULT_WAIT_S, RollupLock, Wait
 
 if TYPE_CHECKING:
+    from collector.influx.contents import Span
     from collector.quarantine.batch import Batch, Preview
     from collector.quarantine.pattern import Pattern
     from collector.quarantine.quarantine import Quarantine
     from collector.rollup.compute import DayResult
-    from collector.rollup.store import Span
     from collector.settings import Settings
 
 commands = Commands(

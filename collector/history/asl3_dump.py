@@ -94,6 +94,13 @@ class _Dump:
         before, self._current = self._current, next(self._tokens, _END)
         return before
 
+    def _within(self) -> _Token:
+        """Advance within a statement. Raises DumpError at the end of the file."""
+        token = self._next()
+        if token is _END:
+            raise DumpError("the dump ends within a statement: it is not whole")
+        return token
+
     def rows(self) -> Iterator[tuple[str, Row]]:
         while self._current is not _END:
             match self._next():
@@ -114,14 +121,8 @@ class _Dump:
                 while self._current is not _END and not self._current.is_word("DELIMITER"):
                     self._next()
                 self._next()
-            self._finish()
-
-    def _finish(self) -> None:
-        while self._current != _Token("mark", ";"):
-            if self._current is _END:
-                raise DumpError("the dump ends within a statement: it is not whole")
-            self._next()
-        self._next()
+            while self._within() != _Token("mark", ";"):
+                pass
 
     def _table(self) -> tuple[str, str]:
         """Parse the database and the name of a table; either may be quoted."""
@@ -160,9 +161,7 @@ class _Dump:
                 depth += 1
             elif token == _Token("mark", ")"):
                 depth -= 1
-            elif token is _END:
-                raise DumpError("the dump ends within a statement: it is not whole")
-            token = self._next()
+            token = self._within()
         return token.text
 
     def _insert(self) -> Iterator[tuple[str, Row]]:
@@ -204,9 +203,7 @@ class _Dump:
     def _values(self, table: str) -> Iterator[str | None]:
         while True:
             tokens: list[_Token] = []
-            while (token := self._next()).kind != "mark" or token.text not in ",)":
-                if token is _END:
-                    raise DumpError("the dump ends within a statement: it is not whole")
+            while (token := self._within()).kind != "mark" or token.text not in ",)":
                 tokens.append(token)
             yield _literal(tokens, table)
             if token.text == ")":

@@ -32,6 +32,7 @@ class ReceiverDuties:
         keep_seconds: int,
     ) -> None:
         self._clearing = Clearing(parts.outboxes, parts.locks.writing)
+        self._outboxes = parts.outboxes
         self._memory = parts.memory
         self._choices = choices
         self._erasures = erasures
@@ -74,7 +75,7 @@ class ReceiverDuties:
         news = [one for one in choices if await self._choices.learn(one) and one.out]
         if not news and not self._is_first:
             return
-        for server in await self._erasures.held():
+        for server in await asyncio.to_thread(self._outboxes.servers):
             if self._choices.opted_out(server):
                 await self._erasures.follow(server, until_ns=time.time_ns())
         self._is_first = False

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Final
 
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.lines import STEP_NS, Point, parse
@@ -21,6 +21,8 @@ _PREFIX: Final = 2
 
 InfluxDB may log its queries, and no log may hold a pseudonym, so the rest is compared here.
 """
+
+_EVER_NS: Final = 2**62
 
 
 class Place(StrEnum):
@@ -145,22 +147,6 @@ def _head_of(at: int, ordered: Sequence[int], heads: Mapping[int, Point], count:
     return head if rest == 0 and 0 < steps <= int(heads[head].fields.get(count, 0)) else None
 
 
-class RecordHoldings(Protocol):
-    """The records store, as far as owners are concerned. Methods block; they raise RecordsError."""
-
-    def of_owner(self, owner: ServerPseudonym) -> list[dict[str, Any]]:
-        """Return an owner's records without their payloads, oldest first."""
-        ...
-
-    def count_of(self, owner: ServerPseudonym, *, until_ns: int) -> int:
-        """Return the number of an owner's records received up to a time."""
-        ...
-
-    def erase(self, owner: ServerPseudonym, *, until_ns: int) -> None:
-        """Delete an owner's records received up to a time."""
-        ...
-
-
 class Holdings:
     """Finds the reports of a server in the measurements of `layouts`.
 
@@ -172,25 +158,23 @@ class Holdings:
         influx: Influx,
         outboxes: Outboxes,
         layouts: Sequence[ReportLayout],
-        records: RecordHoldings,
     ) -> None:
         self._influx = influx
-        self.outboxes = outboxes
+        self._outboxes = outboxes
         self.layouts = layouts
-        self.records = records
-        self.searching = asyncio.Lock()
+        self._searching = asyncio.Lock()
 
-    async def of(self, server: ServerPseudonym, *, until_ns: int) -> list[Report]:
+    async def of(self, server: ServerPseudonym) -> list[Report]:
         """Return all reports of a server, oldest first. Raises InfluxError, OutboxUnavailable."""
         # The outboxes first, so that a report delivered meanwhile is found twice and not missed.
-        held = await asyncio.to_thread(self.outboxes.held, server)
+        held = await asyncio.to_thread(self._outboxes.held, server)
         points = outbox_points(held.values())
-        rows = await self.raw(server, until_ns=until_ns)
+        rows = await self.raw(server, until_ns=_EVER_NS)
         return reports_of([*points, *((Place.RAW, point) for point in rows)], self.layouts)
 
     async def raw(self, server: ServerPseudonym, *, until_ns: int, from_ns: int = 0) -> list[Point]:
         """Return a server's raw points in a time span (ns, inclusive). Raises InfluxError."""
-        async with self.searching:
+        async with self._searching:
             return await raw_rows(
                 self._influx, server, self.layouts, until_ns=until_ns, from_ns=from_ns
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from collector.influx import Influx
 from collector.memory import Memory
@@ -11,8 +12,7 @@ from collector.metrics import Metrics
 from collector.outbox import Outboxes
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.elsewhere import Hops
-from collector.owners.holdings import RecordHoldings
-from collector.privacy import Pseudonymiser
+from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.rollup.daily import Daily
 
 
@@ -22,6 +22,22 @@ class Locks:
 
     writing: DeliveryLock
     rolling: AbstractAsyncContextManager[None]
+
+
+class RecordHoldings(Protocol):
+    """The records store, as far as owners are concerned. Methods block; they raise RecordsError."""
+
+    def of_owner(self, owner: ServerPseudonym) -> list[dict[str, Any]]:
+        """Return an owner's records without their payloads, oldest first."""
+        ...
+
+    def count_of(self, owner: ServerPseudonym, *, until_ns: int) -> int:
+        """Return the number of an owner's records received up to a time."""
+        ...
+
+    def erase(self, owner: ServerPseudonym, *, until_ns: int) -> None:
+        """Delete an owner's records received up to a time."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

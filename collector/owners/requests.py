@@ -60,7 +60,6 @@ class Erasures:
         known_everywhere_s: float,
         done: Callable[[], None],
     ) -> None:
-        self._outboxes = parts.outboxes
         self._metrics = parts.metrics
         self._stored = parts.memory.erasures
         self._eraser = eraser
@@ -74,10 +73,6 @@ class Erasures:
     def wake(self) -> None:
         """Make `run` look for requests at once, since the memory has changed."""
         self._woken.set()
-
-    async def open(self) -> None:
-        """Remove remains of rows that an earlier run deleted from outboxes."""
-        await asyncio.to_thread(self._outboxes.scrub)
 
     async def ask(self, server: ServerPseudonym, action: Action) -> Receipt | Later:
         """Request an erasure and wait for its receipt. Raises MemoryUnavailable if not stored."""
@@ -124,13 +119,6 @@ class Erasures:
             until_ns=until_ns,
         )
         self._woken.set()
-
-    async def held(self) -> dict[ServerPseudonym, int]:
-        """Return each server with a row in an outbox, and when its oldest was received, in ns.
-
-        Raises OutboxUnavailable.
-        """
-        return await asyncio.to_thread(self._outboxes.servers)
 
     async def run(self) -> None:
         """Do pending erasures, until cancelled."""

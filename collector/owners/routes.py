@@ -42,7 +42,6 @@ _MOST_WAITING: Final = 20
 _LOOK_S: Final = 4.0
 """Time limit of a search for an owner's data. Erasures have their own limit."""
 _RETRY_AFTER_S: Final = 60
-_EVER_NS: Final = 2**62
 
 _Act = Callable[[Proof], Awaitable[Answer | Refusal]]
 
@@ -137,8 +136,8 @@ class MyData:
 
     async def _show(self, who: Proof) -> Answer:
         async with asyncio.timeout(_LOOK_S):
-            reports = await self._owners.holdings.of(who.owner, until_ns=_EVER_NS)
-            records = await asyncio.to_thread(self._owners.holdings.records.of_owner, who.owner)
+            reports = await self._owners.holdings.of(who.owner)
+            records = await asyncio.to_thread(self._owners.records.of_owner, who.owner)
         proven = [report for report in reports if is_proven(report, who)]
         return texts.shown(reports, proven, who.nodes, self._terms, records)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from collector.lines import Stamper
@@ -38,11 +39,13 @@ class OwnerServices:
         first: bool = True,
     ) -> None:
         self._first = first
+        self._outboxes = parts.outboxes
         # Stamps continue after the newest choice, since the clock may have been set back.
         stamper = Stamper(
             instance=settings.instance, last=max((choice.at_ns for choice in choices), default=0)
         )
-        self.holdings = Holdings(parts.influx, parts.outboxes, layouts, parts.records)
+        self.holdings = Holdings(parts.influx, parts.outboxes, layouts)
+        self.records = parts.records
         self.choices = Choices(
             choices, parts.memory, parts.metrics, pseudonyms=parts.pseudonyms, stamper=stamper
         )
@@ -69,7 +72,8 @@ class OwnerServices:
     async def open(self) -> None:
         """Clean up after an earlier run."""
         if self._first:
-            await self.erasures.open()
+            # Remains of rows that an earlier run deleted.
+            await asyncio.to_thread(self._outboxes.scrub)
 
     async def run(self) -> None:
         """Run erasures and the exchange of choices, until cancelled."""

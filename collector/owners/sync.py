@@ -45,6 +45,7 @@ class Sync:
     ) -> None:
         self._influx = parts.influx
         self._memory = parts.memory
+        self._outboxes = parts.outboxes
         self._hops = parts.hops
         self._pseudonyms = parts.pseudonyms
         self._choices = choices
@@ -143,7 +144,7 @@ class Sync:
 
     async def _follow(self, out: set[OwnerMark], notices: Iterable[Notice]) -> None:
         """Request the erasure of what this collector's outboxes hold of these owners."""
-        held = await self._erasures.held()
+        held = await asyncio.to_thread(self._outboxes.servers)
         if not held:
             return
         until = dict.fromkeys(out, time.time_ns())

@@ -9,10 +9,10 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
+from collector.influx.contents import Span
 from collector.lines import FieldValue
 from collector.quarantine.pattern import Pattern
 from collector.rollup.cache import RawCount
-from collector.rollup.store import Span
 
 NS: Final = 10**9
 

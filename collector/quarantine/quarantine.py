@@ -16,6 +16,7 @@ import polars as pl
 
 from collector.days import day_of
 from collector.influx import Influx, InfluxError, Select, read, rows_of
+from collector.influx.contents import Span
 from collector.influx.frames import Rows, read_frame
 from collector.influx.writing import write_all
 from collector.lines import line, tag_set
@@ -30,7 +31,6 @@ from collector.rollup.daily import Daily
 from collector.rollup.inputs import first_complete_day, is_final
 from collector.rollup.raw import read_days
 from collector.rollup.reconcile import Reconciler
-from collector.rollup.store import Span
 from collector.schema import (
     NODE_REPORT,
     NODE_TAGS,

@@ -16,6 +16,7 @@ import polars as pl
 
 from collector.days import day_ns
 from collector.influx import Influx
+from collector.influx.contents import Span
 from collector.rollup.cache import Basis, FactsCache, RawCount, Replacement
 from collector.rollup.facts import DayFacts, DayTables, DayUnits
 from collector.rollup.hourly import Hour, expect, history_of, hours_of, stored_hours
@@ -33,7 +34,7 @@ from collector.rollup.points import (
 from collector.rollup.ranges import WHOLE, Plan, Range
 from collector.rollup.raw import opted_out_reports, read_rows, span_of
 from collector.rollup.spill import DayRows
-from collector.rollup.store import Change, Span, stored_points_each
+from collector.rollup.store import Change, stored_points_each
 from collector.rollup.windows import (
     Presence,
     WindowCounts,

@@ -18,6 +18,7 @@ import polars as pl
 
 from collector.days import day_ns, day_of
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
+from collector.influx.contents import Span
 from collector.influx.frames import Rows, read_frame
 from collector.lines import STEP_NS
 from collector.rollup.inputs import (
@@ -31,7 +32,7 @@ from collector.rollup.librenms_tables import ROWS, librenms_points
 from collector.rollup.points import Points
 from collector.rollup.raw import span_of
 from collector.rollup.schedule import RolledDay
-from collector.rollup.store import Span, store, stored_points
+from collector.rollup.store import store, stored_points
 from collector.schema import OWNER, Measurement
 from collector.schema.librenms import (
     DAILY_LIBRENMS,

@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from collector.rollup.store import Span
+from collector.influx.contents import Span
 
 _PSEUDONYMS: Final = 2**64
 _ROW_BYTES: Final = 192

@@ -10,12 +10,12 @@ from typing import Final
 
 from collector.days import day_ns, day_of
 from collector.influx import Influx, InfluxError, Select, Series, identifier, read, read_each
+from collector.influx.contents import Span
 from collector.influx.frames import read_frame
 from collector.rollup.cache import RawCount
 from collector.rollup.facts import Rows, columns
 from collector.rollup.ranges import Plan, slices
 from collector.rollup.spill import DayRows
-from collector.rollup.store import Span
 from collector.schema import (
     NODE_REPORT,
     OPTED_OUT_REPORT,

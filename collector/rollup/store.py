@@ -18,6 +18,7 @@ from collector.influx import (
     read_each,
     string,
 )
+from collector.influx.contents import Span
 from collector.influx.writing import write_all
 from collector.lines import line, tag_set
 from collector.rollup.points import Key, Points, Tags
@@ -25,18 +26,6 @@ from collector.schema import Measurement
 
 _MANY: Final = 50
 """If more points are to be removed, it is faster to delete and rewrite the span."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A half-open span of time: `start` <= time < `end`, in ns since 1970."""
-
-    start: int
-    end: int
-
-    def where(self) -> str:
-        """An InfluxQL condition that selects the span."""
-        return f"time >= {self.start} AND time < {self.end}"
 
 
 async def stored_points(influx: Influx, measurement: Measurement, span: Span) -> Points:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from collector.influx.contents import Span
 from collector.metrics import Metrics
 from collector.rollup.compute import Outcome
 from collector.rollup.points import Points, Tags
-from collector.rollup.store import Span, store, stored_points
+from collector.rollup.store import store, stored_points
 from collector.schema import DAILY_PACKAGES
 from tests.conftest import Databases
 from tests.fleets import EPOCH, Received, random_fleet

@@ -9,11 +9,11 @@ import pytest
 from collector.days import start_of
 from collector.events.event import outage
 from collector.events.stored import write_events
+from collector.influx.contents import Span
 from collector.months.report import last_day
 from collector.quarantine.pattern import Pattern
 from collector.quarantine.quarantine import Quarantine
 from collector.rollup.months import Months
-from collector.rollup.store import Span
 from collector.schema import DAILY, MEASUREMENTS, RAW
 from collector.schema.librenms import LIBRENMS_MEASUREMENTS
 from tests.conftest import Databases

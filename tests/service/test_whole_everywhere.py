@@ -19,6 +19,7 @@ from collector.backup.save import save
 from collector.history.asl3_raw import stored_reports
 from collector.history.asl3_rows import OldNode, OldReport, Skipped
 from collector.influx import CutShort, Influx, InfluxError, InfluxUnavailable
+from collector.influx.contents import Span
 from collector.metrics import Metrics
 from collector.owners.holdings import raw_rows
 from collector.privacy import ServerPseudonym
@@ -26,7 +27,6 @@ from collector.public.series import PublicSeries
 from collector.quarantine.pattern import Pattern
 from collector.quarantine.quarantine import Quarantine
 from collector.rollup.ranges import Plan
-from collector.rollup.store import Span
 from collector.rollup.verify import Verdict, verify
 from collector.schema import ASL_REPORT
 from tests.conftest import Databases, InfluxServer, StartServe

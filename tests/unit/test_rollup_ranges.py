@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.influx.contents import Span
 from collector.rollup.cache import FactsCache, RawCount
 from collector.rollup.facts import DayFacts, DayTables, Rows
 from collector.rollup.ranges import WHOLE, Plan, Range, plan, ranges_of, slices, split
 from collector.rollup.spill import DayRows
-from collector.rollup.store import Span
 from collector.schema import NODE_REPORT, SERVER_REPORT
 from tests.days import One, answer, node_rows, server_rows
 from tests.network import day_of
