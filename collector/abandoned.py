@@ -75,8 +75,9 @@ class Abandoned:
         """Delete entries older than COLLECTOR_OUTBOX_KEEP; return whether nothing is left."""
         with OutboxFile(directory / FILE) as file:
             before = time.time_ns() - self._settings.outbox_keep * 10**9
-            while file.prune(older_than_ns=before):
-                pass
+            after: int | None = 0
+            while after is not None:
+                after = file.prune(older_than_ns=before, after=after).next
             empty = file.oldest_ns() is None and not file.stats().dead_letters
         # An outbox that was set aside or recovered has a suffix.
         return empty and not list(directory.glob(f"{FILE}.*"))

@@ -39,6 +39,8 @@ _SPACE_CHECK_S: Final = 0.05
 _SPACE_CHECK_SHARE: Final = 32
 """Free space is last_check every `_SPACE_CHECK_S` seconds, or after 1/`_SPACE_CHECK_SHARE` of the
 smaller of COLLECTOR_OUTBOX_MAX and the reserve was written."""
+_ALL: Final = 2**63 - 1
+"""Time in ns since 1970 that every entry was received before."""
 
 T = TypeVar("T")
 
@@ -68,6 +70,7 @@ class Outbox:
         self._unavailable: str | None = None
         self._damage: str | None = None
         self._carried: list[Pending] = []
+        self._swept = 0
         self._file = OutboxFile(path)
         self._read_file = OutboxFile(path)
         self.arrived = {queue: asyncio.Event() for queue in Queue}
@@ -298,9 +301,11 @@ class Outbox:
             self._block(None)
 
     def _prune(self) -> None:
-        now = time.time_ns()
-        while self._file.prune(older_than_ns=now if self._is_full() else now - self._keep_ns):
+        before = time.time_ns() - self._keep_ns
+        while self._file.prune(older_than_ns=_ALL if self._is_full() else before).entries:
             pass
+        # Entries are old out of turn after the clock was set, or a dead letter was sent again.
+        self._swept = self._file.prune(older_than_ns=before, after=self._swept).next or 0
 
     def _set_metrics(self) -> None:
         found = self._file.stats()

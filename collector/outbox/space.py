@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from collector.outbox.connection import Connected
 from collector.outbox.errors import translated_errors
 from collector.outbox.queues import DELIVERED, FROM, Queue
 from collector.sqlite.search import holds
 
-_PRUNE_ROWS: Final = 2000
+_WINDOW: Final = 4000
+"""Entries looked at in one step, by number: a step must not hold up reports, however many entries
+are retained."""
 _MOST_VACUUM: Final = 256 << 20
 _KEPT: Final = {
     queue: (
@@ -30,11 +32,19 @@ _ALL_BEFORE: Final = {
 }
 _PRUNE: Final = {
     queue: (
-        f"DELETE FROM entries WHERE id IN ({kept} AND id <= {DELIVERED[queue]}"  # noqa: S608
-        f" AND received_ns < ? ORDER BY id LIMIT {_PRUNE_ROWS})"
+        f"DELETE FROM entries WHERE id IN ({kept} AND id > :after AND received_ns < :before"  # noqa: S608
+        f" AND id <= min({DELIVERED[queue]}, {_WINDOW} + max(:after,"
+        f" (SELECT pruned_id FROM cursors WHERE queue = '{queue}'))))"
     )
     for queue, kept in _KEPT.items()
 }
+
+
+class Pruned(NamedTuple):
+    """Number of entries that were deleted, and the number after which to look next; None: done."""
+
+    entries: int
+    next: int | None
 
 
 class Space(Connected):
@@ -46,17 +56,19 @@ class Space(Connected):
             pages = self.pragma("page_count") - self.pragma("freelist_count")
             return pages * self.pragma("page_size")
 
-    def prune(self, *, older_than_ns: int) -> int:
-        """Delete a chunk of each queue's delivered entries from before a time; return their number.
+    def prune(self, *, older_than_ns: int, after: int = 0) -> Pruned:
+        """Delete delivered entries from before a time among the first 4000 after number `after`.
 
-        Entries of one queue may stay while those of another, received later, are deleted.
+        That is of each queue, and by their numbers. Entries of one queue may stay while those of
+        another, received later, are deleted.
         """
-        dropped = 0
         with self.transaction():
-            dropped += self._database.execute(_PRUNE[Queue.INFLUX], (older_than_ns,)).rowcount
-            gone = self._database.execute(
-                f"{_PRUNE[Queue.RECORDS]} RETURNING id", (older_than_ns,)
-            ).fetchall()
+            begin, delivered = self._database.execute(
+                "SELECT max(min(pruned_id), ?), max(delivered_id) FROM cursors", (after,)
+            ).fetchone()
+            told = {"after": after, "before": older_than_ns}
+            dropped = self._database.execute(_PRUNE[Queue.INFLUX], told).rowcount
+            gone = self._database.execute(f"{_PRUNE[Queue.RECORDS]} RETURNING id", told).fetchall()
             if gone:
                 self._note_pruned(gone)
             if dropped := dropped + len(gone):
@@ -66,7 +78,8 @@ class Space(Connected):
         if dropped:
             with translated_errors():
                 self._database.execute("PRAGMA incremental_vacuum").fetchall()
-        return dropped
+        end = begin + _WINDOW
+        return Pruned(dropped, end if end < delivered else None)
 
     def _note_pruned(self, records: list[tuple[int]]) -> None:
         """Record the numbers of other queues: InfluxDB's waiting entries are counted by number."""

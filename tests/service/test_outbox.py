@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.lines import NS_PER_DAY
 from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, Outbox, OutboxFile, OutboxUnavailable
 from collector.privacy import ServerPseudonym
@@ -68,8 +69,8 @@ def test_delivered_entries_stay_for_replay_until_they_are_old(tmp_path: Path) ->
     with OutboxFile(tmp_path / FILE) as file:
         with file.transaction():
             file.acknowledge(file.read(max_lines=4), [])
-        assert file.prune(older_than_ns=time.time_ns() - 10**12) == 0
-        assert file.prune(older_than_ns=time.time_ns()) == 4
+        assert file.prune(older_than_ns=time.time_ns() - 10**12).entries == 0
+        assert file.prune(older_than_ns=time.time_ns()).entries == 4
         assert file.stats().reports == 6
 
 
@@ -170,10 +171,14 @@ async def test_close_commits_what_waits(tmp_path: Path) -> None:
         assert file.stats().reports == 100
 
 
-async def test_full_outbox_refuses_until_it_is_delivered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead_ns", [0, NS_PER_DAY], ids=["clock right", "clock was ahead"])
+async def test_full_outbox_refuses_until_it_is_delivered(tmp_path: Path, ahead_ns: int) -> None:
     metrics = Metrics()
     outbox = outbox_at(tmp_path / FILE, metrics, max_bytes=1 << 20)
-    waiting = [outbox.append(entry(number, size=10_000)) for number in range(90)]
+    at = time.time_ns() + ahead_ns
+    waiting = [
+        outbox.append(entry(number, size=10_000)._replace(received_ns=at)) for number in range(90)
+    ]
     await asyncio.gather(*waiting)
     while outbox.unavailable is None:
         # The last of them may already be refused.

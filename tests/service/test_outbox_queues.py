@@ -104,13 +104,13 @@ def test_what_one_target_has_is_pruned_while_another_is_away(tmp_path: Path) -> 
             file.append(*mixed(1, 2001))
             while deliver(file, there, most=400):
                 pass
-            assert file.prune(older_than_ns=10**6) == 1000
+            assert file.prune(older_than_ns=10**6).entries == 1000
             file.append(*mixed(2001, 2011))
             assert waiting(file) == {away: 1005, there: 5}
-            assert file.prune(older_than_ns=10**6) == 0
+            assert file.prune(older_than_ns=10**6).entries == 0
             assert len(deliver(file, away)) == 1005
             deliver(file, there)
-            assert file.prune(older_than_ns=10**6) == 1010
+            assert file.prune(older_than_ns=10**6).entries == 1010
             assert file.oldest_ns() is None
 
 
@@ -121,10 +121,29 @@ def test_entry_received_later_than_those_after_it_is_pruned_in_its_time(tmp_path
         file.append(point(5), record(6))
         for queue in Queue:
             deliver(file, queue)
-        assert file.prune(older_than_ns=50) == 4
-        assert file.prune(older_than_ns=50) == 0
-        assert file.prune(older_than_ns=200) == 2
+        assert file.prune(older_than_ns=50).entries == 4
+        assert file.prune(older_than_ns=50).entries == 0
+        assert file.prune(older_than_ns=200).entries == 2
         assert file.oldest_ns() is None
+
+
+def test_a_step_of_pruning_looks_at_4000_numbers_and_the_steps_reach_every_entry(
+    tmp_path: Path,
+) -> None:
+    young = 10**6
+    entries = [point(n) if n == 8500 else point(n, received_ns=young) for n in range(1, 9001)]
+    entries[8499:8501] = [point(8500), record(8501)]
+    with OutboxFile(tmp_path / FILE) as file:
+        file.append(*entries)
+        for queue in Queue:
+            deliver(file, queue)
+        found = []
+        after: int | None = 0
+        while after is not None:
+            found.append(file.prune(older_than_ns=young, after=after))
+            after = found[-1].next
+        assert found == [(0, 4000), (0, 8000), (2, None)]
+        assert file.stats().reports == 0
 
 
 def test_batch_of_records_is_bounded_in_bytes_but_holds_at_least_one(tmp_path: Path) -> None:
