@@ -34,6 +34,12 @@ def metrics() -> Metrics:
     return Metrics()
 
 
+@pytest.fixture(autouse=True)
+def no_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no supervisor that gives up end the process of the tests, a minute after its test."""
+    monkeypatch.setattr("collector.supervisor._LAST_RESORT_S", 365 * 86_400.0)
+
+
 async def test_loop_that_fails_is_counted_logged_by_its_place_and_started_again(
     metrics: Metrics,
 ) -> None:
