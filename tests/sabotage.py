@@ -6,8 +6,7 @@ import sys
 from functools import partial
 from typing import NoReturn
 
-from collector import app
-from collector.app import receiving
+from collector import app, outbox
 from collector.cli import cli
 from collector.delivery import Delivery
 from collector.outbox import Outbox
@@ -36,7 +35,7 @@ async def fail(_delivery: object) -> NoReturn:
 def main() -> None:
     """Serve with the failing part that the first argument names."""
     if sys.argv[1] == _OF_THE_OUTBOX:
-        receiving.Outbox = Frail  # type: ignore[attr-defined]
+        outbox.Outbox = Frail  # type: ignore[misc]
     else:
         hasty = Patience(first_s=0.1, most_s=0.2, give_up_s=1.0)
         app.Supervisor = partial(Supervisor, patience=hasty)  # type: ignore[attr-defined, assignment]
