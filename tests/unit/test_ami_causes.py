@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.causes import Cause, cause_of, outcome_of
 
 # Cause and TechCause as Asterisk sends them: the tags, and the outcome of a call and an attempt.
@@ -30,7 +31,7 @@ CAUSES = {
 @pytest.mark.parametrize("sent", CAUSES)
 def test_outcome_of_a_cause(sent: tuple[str, str]) -> None:
     tags, of_call, of_attempt = CAUSES[sent]
-    cause = cause_of({"Cause": sent[0], "TechCause": sent[1]})
+    cause = cause_of(Message("Hangup", {"Cause": sent[0], "TechCause": sent[1]}))
     assert cause == Cause(*tags)
     assert outcome_of(cause, is_caller=True) == of_call
     assert outcome_of(cause, is_caller=False) == of_attempt

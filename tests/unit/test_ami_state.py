@@ -8,6 +8,7 @@ from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state import Names, State
 from collector.intakes.ami.state.wanted import EVENTS
+from collector.intakes.series import Series
 from collector.schema import LIVE, MEASUREMENTS
 
 NS = 10**9
@@ -172,14 +173,14 @@ def test_truth_for_statsd_has_what_is_certain_and_the_announcers_channels() -> N
     assert pbx.state.truth() == {}
     pbx.asked()
     truth = pbx.state.truth()
-    assert truth[("channels", ())] == 5
-    assert truth[("pjsip_contacts", (("state", "Reachable"),))] == 1
-    assert truth[("pjsip_contacts", (("state", "Unreachable"),))] == 1
+    assert truth[Series("channels")] == 5
+    assert truth[Series("pjsip_contacts", (("state", "Reachable"),))] == 1
+    assert truth[Series("pjsip_contacts", (("state", "Unreachable"),))] == 1
     assert not [key for key in truth if key[0] == "endpoints"]
     # The conference ends, and with it its announcer.
     pbx.say("ConfbridgeEnd", Conference="1")
     assert pbx.state.stale
-    assert pbx.state.truth()[("channels", ())] == 3
+    assert pbx.state.truth()[Series("channels")] == 3
 
 
 def test_endpoints_count_those_of_pjsip_and_iax2() -> None:

@@ -170,7 +170,7 @@ class Connection:
         limit = self._times.connect
         await _within(limit, self._greeted.wait(), End.TIMEOUT)
         challenged = await _within(limit, self._ask("Challenge", AuthType="MD5"), End.TIMEOUT)
-        challenge = challenged.message.headers.get("Challenge")
+        challenge = challenged.message.get("Challenge")
         if challenged.refusal is None and challenge:
             proof = {"AuthType": "MD5", "Key": login_key(challenge, secret)}
         elif challenged.refusal is Refusal.SHUTTING_DOWN:
@@ -307,10 +307,10 @@ class Connection:
             self._seen.drops[Drop.FOREIGN] += 1
             return
         if isinstance(part, Answer):
-            text = part.message.headers.get("Message", "")
-            good = part.message.headers.get("Response") == "Success"
+            text = part.message.get("Message")
+            good = part.message.get("Response") == "Success"
             question.reply = Reply(part.message, part.raw, None if good else refusal_of(text))
-            if good and part.message.headers.get("EventList") == "start":
+            if good and part.message.get("EventList") == "start":
                 return
         elif not part.complete:
             if part.message is not None and len(question.items) < _MOST_ITEMS:

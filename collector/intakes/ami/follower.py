@@ -14,7 +14,6 @@ from collector.intakes.ami.message import Message
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.state import WANTED, State
 from collector.intakes.live import TrueState
-from collector.intakes.series import Series
 from collector.lines import Point
 
 UNWANTED: Final = "other"
@@ -55,8 +54,7 @@ class Follower:
     def asked(self) -> None:
         """Pass the true values of gauges to StatsD, now that the present state is known."""
         self._state.asked(self._now_ns())
-        values = {Series(*series): value for series, value in self._state.truth().items()}
-        self._true_state.truth(self.asterisk.name, values)
+        self._true_state.truth(self.asterisk.name, self._state.truth())
 
     def lost(self) -> None:
         """Record the start of a gap."""

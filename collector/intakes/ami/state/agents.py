@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.times import NS_PER_S
 from collector.schema.ami import AGENTS
@@ -54,17 +54,17 @@ class Agents:
         self._held = 0
         self._counts: dict[tuple[str, str], Counter[str]] = {}
 
-    def set(self, queue: str, interface: str, headers: Mapping[str, str]) -> None:
-        """Set a member's state from the headers of an event or item."""
+    def set(self, queue: str, interface: str, message: Message) -> None:
+        """Set a member's state from an event or item."""
         members = self._members.setdefault(queue, {})
         if interface not in members:
             if self._held >= MOST_MEMBERS or not interface:
                 self._drops["members"] += 1
                 return
             self._held += 1
-        status = whole(headers, "Status")
+        status = message.whole("Status")
         state = _STATES.get(-1 if status is None else status, AgentState.UNKNOWN)
-        members[interface] = AgentState.PAUSED if headers.get("Paused") == "1" else state
+        members[interface] = AgentState.PAUSED if message.get("Paused") == "1" else state
 
     def remove(self, queue: str, interface: str) -> None:
         """Remove a member from a queue."""

@@ -7,14 +7,13 @@ one of its channels enters a bridge, and ends with its last channel.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.causes import Cause, Outcome, cause_of, outcome_of
 from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.tally import IN, OUT, Call, Tally
 from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
@@ -70,14 +69,13 @@ class Calls:
 
     def new_channel(self, message: Message, now_ns: int) -> None:
         """Newchannel: a leg is created."""
-        headers = message.headers
-        name = headers.get("Uniqueid", "")
+        name = message.get("Uniqueid")
         if not name:
             self._drops["malformed"] += 1
             return
         channel = self._channels.get(name)
         if channel is None:
-            channel = self._add(name, headers)
+            channel = self._add(name, message)
             if channel is None:
                 return
             if len(channel.call.channels) == 1 and channel.call.began_ns is None:
@@ -85,19 +83,19 @@ class Calls:
         elif channel.call.began_ns is None and name == channel.call.first:
             # It was listed before its event came.
             self._tally.began(channel.call, now_ns)
-        if headers.get("ChannelState") == _UP:
+        if message.get("ChannelState") == _UP:
             self._up(name, channel, now_ns)
 
     def new_state(self, message: Message, now_ns: int) -> None:
         """Newstate: a leg rings, or is up."""
-        if message.headers.get("ChannelState") != _UP:
+        if message.get("ChannelState") != _UP:
             return
-        if (found := self._known(message.headers)) is not None:
+        if (found := self._known(message)) is not None:
             self._up(*found, now_ns)
 
     def dial_begin(self, message: Message, now_ns: int) -> None:
         """DialBegin: a leg is called."""
-        name = message.headers.get("DestUniqueid", "")
+        name = message.get("DestUniqueid")
         channel = self._channels.get(name)
         if channel is None:
             return
@@ -110,23 +108,23 @@ class Calls:
 
     def dial_end(self, message: Message, now_ns: int) -> None:
         """DialEnd: distinguishes a leg that the caller gave up from one that failed."""
-        if message.headers.get("DialStatus") == "CANCEL":
-            channel = self._channels.get(message.headers.get("DestUniqueid", ""))
+        if message.get("DialStatus") == "CANCEL":
+            channel = self._channels.get(message.get("DestUniqueid"))
             if channel is not None:
                 channel.is_cancelled = True
 
     def bridge_enter(self, message: Message, now_ns: int) -> None:
         """BridgeEnter: a leg begins to talk."""
-        if (found := self._known(message.headers)) is not None:
+        if (found := self._known(message)) is not None:
             self._tally.answered(found[1].call, now_ns)
 
     def hangup(self, message: Message, now_ns: int) -> None:
         """Hangup: a leg ends; a call ends with its last leg."""
-        found = self._known(message.headers)
+        found = self._known(message)
         if found is None:
             return
         name, channel = found
-        call, cause = channel.call, cause_of(message.headers)
+        call, cause = channel.call, cause_of(message)
         if channel.is_leg:
             self._end_attempt(channel, cause)
         if name == call.first:
@@ -144,7 +142,7 @@ class Calls:
 
     def reported(self, answer: Message) -> None:
         """CoreStatus: the number of all channels, including unlisted ones."""
-        self._reported = whole(answer.headers, "CoreCurrentCalls")
+        self._reported = answer.whole("CoreCurrentCalls")
 
     def listed(self, items: Sequence[Message], now_ns: int) -> None:
         """CoreShowChannels: the present channels."""
@@ -205,9 +203,9 @@ class Calls:
 
     # Parts
 
-    def _known(self, headers: Mapping[str, str]) -> tuple[str, _Channel] | None:
+    def _known(self, message: Message) -> tuple[str, _Channel] | None:
         """Name and channel of an event; None, and counted as dropped, if it is unknown."""
-        name = headers.get("Uniqueid", "")
+        name = message.get("Uniqueid")
         channel = self._channels.get(name)
         if channel is None:
             self._drops["unknown-channel"] += 1
@@ -215,23 +213,23 @@ class Calls:
             self.is_stale = self.is_stale or len(self._channels) < MOST_CHANNELS
             return None
         channel.seen = self._connection
-        linked, names = headers.get("Linkedid", ""), channel.call.names
+        linked, names = message.get("Linkedid"), channel.call.names
         if linked and linked not in self._calls and len(names) < _MOST_NAMES:
             # Calls were merged (a transfer): later legs come with the older call's Linkedid.
             names.add(linked)
             self._calls[linked] = channel.call
         return name, channel
 
-    def _add(self, name: str, headers: Mapping[str, str]) -> _Channel | None:
+    def _add(self, name: str, message: Message) -> _Channel | None:
         """Add a channel, and its call if new; None, and counted as dropped, over the limit."""
         if len(self._channels) >= MOST_CHANNELS:
             self._drops["channels"] += 1
             return None
-        linked = headers.get("Linkedid") or name
+        linked = message.get("Linkedid") or name
         call = self._calls.get(linked)
         if call is None:
             call = self._calls[linked] = Call(name, None, {linked})
-        technology = headers.get("Channel", "")
+        technology = message.get("Channel")
         trunk = self._names.trunk(technology)
         channel = _Channel(call, trunk, self._connection, technology.startswith(_LOCAL))
         call.channels.add(name)
@@ -242,25 +240,24 @@ class Calls:
 
     def _list(self, item: Message, now_ns: int) -> str:
         """Update a channel from the list; return its name, "" if there is no room for it."""
-        headers = item.headers
-        name = headers.get("Uniqueid", "")
+        name = item.get("Uniqueid")
         channel = self._channels.get(name)
-        if not name or (channel is None and not (channel := self._find(name, headers))):
+        if not name or (channel is None and not (channel := self._find(name, item))):
             return ""
         call = channel.call
         channel.seen, channel.missing_ns = self._connection, None
-        channel.is_up = channel.is_up or headers.get("ChannelState") == _UP
-        if headers.get("BridgeId") or (channel.is_up and name == call.first):
+        channel.is_up = channel.is_up or item.get("ChannelState") == _UP
+        if item.get("BridgeId") or (channel.is_up and name == call.first):
             # An answer that only the list shows was not seen, and is not counted.
             call.is_answered = True
         return name
 
-    def _find(self, name: str, headers: Mapping[str, str]) -> _Channel | None:
+    def _find(self, name: str, message: Message) -> _Channel | None:
         """Add a listed channel that was unknown because it began unseen."""
-        channel = self._add(name, headers)
+        channel = self._add(name, message)
         if channel is None:
             return None
-        call, is_first = channel.call, name == headers.get("Linkedid", "")
+        call, is_first = channel.call, name == message.get("Linkedid")
         if is_first:
             call.first = name
         channel.is_leg = not is_first and not channel.is_local

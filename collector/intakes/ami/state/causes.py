@@ -6,11 +6,10 @@ causes that Asterisk 22 gives for each outcome: docs/senders/asterisk-ami-measur
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.message import Message
 from collector.schema import NONE, OTHER
 
 _CAUSES: Final = 128
@@ -59,10 +58,10 @@ _GAVE_UP: Final = Cause("127")
 _OWN: Final = frozenset({"0", "16", "26"})
 
 
-def cause_of(headers: Mapping[str, str]) -> Cause:
-    """The cause in the headers of a Hangup."""
-    number = whole(headers, "Cause")
-    tech = whole(headers, "TechCause")
+def cause_of(message: Message) -> Cause:
+    """The cause in a Hangup."""
+    number = message.whole("Cause")
+    tech = message.whole("TechCause")
     return Cause(
         OTHER if number is None or number >= _CAUSES else str(number),
         str(tech) if tech is not None and tech in _SIP else NONE,

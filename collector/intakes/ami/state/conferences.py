@@ -9,7 +9,6 @@ from typing import Final
 
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.times import Knowledge
 from collector.schema.ami import CONFERENCES
@@ -48,14 +47,14 @@ class Conferences:
 
     def end(self, message: Message, now_ns: int) -> None:
         """ConfbridgeEnd: sent up to 1 s after the last person has left."""
-        room = self._rooms.pop(message.headers.get("Conference", ""), None)
+        room = self._rooms.pop(message.get("Conference"), None)
         if room is not None:
             self._people -= room.count
 
     def join(self, message: Message, now_ns: int) -> None:
         """ConfbridgeJoin."""
         self._joined += 1
-        room, name = self._room(message), message.headers.get("Uniqueid", "")
+        room, name = self._room(message), message.get("Uniqueid")
         if room is None or name in room.people:
             return
         if self._people >= MOST_PEOPLE:
@@ -66,11 +65,11 @@ class Conferences:
 
     def leave(self, message: Message, now_ns: int) -> None:
         """ConfbridgeLeave."""
-        room = self._rooms.get(message.headers.get("Conference", ""))
+        room = self._rooms.get(message.get("Conference"))
         if room is None:
             self._drops["unknown-conference"] += 1
             return
-        name = message.headers.get("Uniqueid", "")
+        name = message.get("Uniqueid")
         if name in room.people:
             room.people.remove(name)
         elif room.unnamed:
@@ -84,7 +83,7 @@ class Conferences:
         before, self._rooms = self._rooms, {}
         self._people = 0
         for item in items:
-            name, parties = item.headers.get("Conference", ""), whole(item.headers, "Parties") or 0
+            name, parties = item.get("Conference"), item.whole("Parties") or 0
             room = self._room(item)
             if room is None:
                 continue
@@ -126,7 +125,7 @@ class Conferences:
             add(CONFERENCES.name, {"conference": name}, {"present": room.count, **uncertain})
 
     def _room(self, message: Message) -> _Room | None:
-        name = message.headers.get("Conference", "")
+        name = message.get("Conference")
         room = self._rooms.get(name)
         if room is None and len(self._rooms) < MOST_ROOMS:
             room = self._rooms.setdefault(name, _Room())

@@ -25,7 +25,7 @@ class Security:
 
     def take(self, message: Message, now_ns: int) -> None:
         """Count an event of the class `security`."""
-        service = message.headers.get("Service", "")
+        service = message.get("Service")
         if service not in self._services:
             if len(self._services) < _MOST_SERVICES and _SERVICE.fullmatch(service):
                 self._services.add(service)
@@ -48,7 +48,7 @@ class Keys:
 
     def take(self, message: Message, now_ns: int) -> bool:
         """Count a DTMFEnd; return whether the key was received. SIP INFO has no DTMFBegin."""
-        way = _WAYS.get(message.headers.get("Direction", ""))
+        way = _WAYS.get(message.get("Direction"))
         if way is not None:
             self._counts[way] += 1
         return way == "received"

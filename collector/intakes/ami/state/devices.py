@@ -12,9 +12,9 @@ from typing import Final
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.kind import MOST_DEVICES, Key, Kind
 from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.trunks import Trunks
+from collector.intakes.series import Series
 from collector.schema import ALL, OTHER
 from collector.schema.ami import IAX2_PEERS, IAX2_REGISTRATIONS
 from collector.schema.live import ENDPOINTS, PJSIP_CONTACTS, PJSIP_REGISTRATIONS
@@ -50,8 +50,6 @@ _PEERS_ONLINE: Final = {
     "unknown": _UNKNOWN,
 }
 """State of an IAX2 peer as an endpoint, as Asterisk's StatsD counts it."""
-
-Truth = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 class Devices:
@@ -90,24 +88,23 @@ class Devices:
 
     def device(self, message: Message, now_ns: int) -> None:
         """DeviceStateChange: a device of any kind changes state; PJSIP's devices are endpoints."""
-        technology, _, name = message.headers.get("Device", "").partition("/")
-        state = message.headers.get("State", "")
+        technology, _, name = message.get("Device").partition("/")
+        state = message.get("State")
         if technology == _PJSIP and name:
             self._set_endpoint(name, state)
 
     def peer(self, message: Message, now_ns: int) -> None:
         """PeerStatus: an endpoint becomes reachable or unreachable."""
-        technology = message.headers.get("ChannelType", "")
-        _, _, name = message.headers.get("Peer", "").partition("/")
-        status = message.headers.get("PeerStatus", "")
+        technology = message.get("ChannelType")
+        _, _, name = message.get("Peer").partition("/")
+        status = message.get("PeerStatus")
         if technology == _IAX2 and name:
             self._set_peer(name, _peer_state(status))
 
     def contact(self, message: Message, now_ns: int) -> None:
         """ContactStatus: a contact is added, changes, or is removed."""
-        headers = message.headers
-        key = (headers.get("AOR", ""), headers.get("URI", ""))
-        status = headers.get("ContactStatus", "")
+        key = (message.get("AOR"), message.get("URI"))
+        status = message.get("ContactStatus")
         if status == _REMOVED:
             self._contacts.remove(key)
             self._told.discard(key)
@@ -118,9 +115,8 @@ class Devices:
 
     def registry(self, message: Message, now_ns: int) -> None:
         """Registry: the result of a registration with another server."""
-        headers = message.headers
-        technology, status = headers.get("ChannelType", ""), headers.get("Status", "")
-        key = (headers.get("Username", ""), headers.get("Domain", ""))
+        technology, status = message.get("ChannelType"), message.get("Status")
+        key = (message.get("Username"), message.get("Domain"))
         if technology == _PJSIP:
             self._registrations.set(key, status)
         elif technology == _IAX2:
@@ -131,10 +127,7 @@ class Devices:
     def contacts_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """PJSIPShowContacts: registered contacts with their states, without permanent ones."""
         self._listed = {
-            (_aor(item.headers.get("ObjectName", "")), item.headers.get("Uri", "")): (
-                item.headers.get("Status", "")
-            )
-            for item in items
+            (_aor(item.get("ObjectName")), item.get("Uri")): (item.get("Status")) for item in items
         }
         for key, status in self._listed.items():
             self._contacts.set(key, _contact_state(status))
@@ -143,8 +136,8 @@ class Devices:
         """PJSIPShowAors: all contacts; permanent ones without their state."""
         found: dict[Key, str] = {}
         for item in items:
-            is_qualified = bool(whole(item.headers, "QualifyFrequency"))
-            for contact in item.headers.get("Contacts", "").split(","):
+            is_qualified = bool(item.whole("QualifyFrequency"))
+            for contact in item.get("Contacts").split(","):
                 aor, mark, uri = contact.strip().partition("/")
                 key = (aor, uri)
                 if mark:
@@ -160,9 +153,9 @@ class Devices:
         endpoints: dict[Key, str] = {}
         self._guesses.clear()
         for item in items:
-            state = item.headers.get("DeviceState", "")
-            endpoints[(item.headers.get("ObjectName", ""),)] = _online(state)
-            contacts = item.headers.get("Contacts", "").strip(",").split(",")
+            state = item.get("DeviceState")
+            endpoints[(item.get("ObjectName"),)] = _online(state)
+            contacts = item.get("Contacts").strip(",").split(",")
             guess = _GUESSES.get(state.lower())
             if guess is not None and len(contacts) == 1 and len(self._guesses) < MOST_DEVICES:
                 aor, _, uri = contacts[0].partition("/")
@@ -183,8 +176,8 @@ class Devices:
         """IAXpeerlist: all IAX2 peers."""
         self._peers.replace(())
         for item in items:
-            name = item.headers.get("ObjectName", "")
-            self._set_peer(name, _peer_state(item.headers.get("Status", "")))
+            name = item.get("ObjectName")
+            self._set_peer(name, _peer_state(item.get("Status")))
 
     def iax2_registrations_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """IAXregistry: all IAX2 registrations."""
@@ -224,10 +217,10 @@ class Devices:
                 for state, count in counts.items():
                     add(name, {"state": state}, {"count": count, **knowledge.fields(now_ns)})
 
-    def truth(self) -> Truth:
+    def truth(self) -> dict[Series, float]:
         """Gauges that StatsD has too, as far as they are certain."""
         return {
-            (name, (("state", state),)): float(count)
+            Series.of(name, state=state): float(count)
             for name, kind in self._of_statsd.items()
             if kind.knowledge.is_known and kind.knowledge.is_whole
             for state, count in self._counts(kind).items()
@@ -267,10 +260,7 @@ class Devices:
 
 def _replace(kind: Kind, items: Sequence[Message], key: Sequence[str], state: str) -> None:
     """Replace things by those of a list; `key` and `state` are the headers that hold them."""
-    kind.replace(
-        (tuple(item.headers.get(name, "") for name in key), item.headers.get(state, ""))
-        for item in items
-    )
+    kind.replace((tuple(item.get(name) for name in key), item.get(state)) for item in items)
 
 
 def _online(state: str) -> str:

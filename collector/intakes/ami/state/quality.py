@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.parse import finite, whole
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.schema.ami import RTP
@@ -45,25 +43,24 @@ class Quality:
     def sent(self, message: Message, now_ns: int) -> None:
         """RTCPReceived: the far end reports what it received, and the round trip is known."""
         reports = self._take("sent", message)
-        rtt = finite(message.headers, "RTT")
+        rtt = message.finite("RTT")
         # The round trip of a channel's first report is 0, since it answers no earlier report.
         if reports is not None and rtt is not None and 0 < rtt <= _MOST_RTT:
             reports.rtt.add(rtt)
 
     def _take(self, direction: str, message: Message) -> _Reports | None:
-        headers: Mapping[str, str] = message.headers
-        lost = whole(headers, "Report0FractionLost")
+        lost = message.whole("Report0FractionLost")
         if lost is None or lost >= _FRACTION:
             # No packet has been received yet, so the report is empty.
             return None
-        key = (direction, self._names.trunk(headers.get("Channel", "")))
+        key = (direction, self._names.trunk(message.get("Channel")))
         reports = self._reports.setdefault(key, _Reports())
         reports.count += 1
         reports.loss.add(lost / _FRACTION)
-        jitter = whole(headers, "Report0IAJitter")
+        jitter = message.whole("Report0IAJitter")
         if jitter is not None and jitter <= _MOST_JITTER:
             reports.jitter.add(jitter / _CLOCK)
-        score = finite(headers, "MES")
+        score = message.finite("MES")
         if score is not None and 0 <= score <= _BEST_SCORE:
             reports.mes.add(score)
         return reports

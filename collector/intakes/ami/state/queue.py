@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.intakes.ami.state.parse import whole
+from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.spread import Spread
 from collector.intakes.ami.state.times import NS_PER_S, since
 
@@ -59,19 +58,19 @@ class Queue:
         """Callers who wait now."""
         return [one for one in self.callers.values() if one.left_ns is None]
 
-    def count_waiting(self, headers: Mapping[str, str], change: int) -> None:
+    def count_waiting(self, message: Message, change: int) -> None:
         """Set the number of waiting callers from an event; add `change` if the event lacks it."""
-        counted = whole(headers, "Count")
+        counted = message.whole("Count")
         if counted is None or counted > _MOST_WAITING:
             counted = max(0, self.waiting + change)
         self.waiting = counted
 
-    def is_within(self, headers: Mapping[str, str]) -> bool:
+    def is_within(self, message: Message) -> bool:
         """Whether a caller waited no longer than the service level, as Asterisk counts it.
 
         Uses Asterisk's own whole seconds, so that the share equals that of `queue show`.
         """
-        held, level = whole(headers, "HoldTime"), self.service_level
+        held, level = message.whole("HoldTime"), self.service_level
         return held is not None and level is not None and held <= level
 
     def take_counts(self) -> dict[str, int | float]:

@@ -14,7 +14,6 @@ from typing import Final
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.agents import Agents, AgentState
 from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.queue import Caller, Queue
 from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
@@ -29,9 +28,8 @@ _DECIDED_AFTER: Final = 2 * NS_PER_S
 _WAIT_ROUNDED: Final = 2 * NS_PER_S
 """Most by which a listed wait is too short: it is in whole seconds, and some time old."""
 
-_Headers = Mapping[str, str]
-_Handler = Callable[[Queue, _Headers, str, int], None]
-"""Handles an event: its queue, headers, the channel's Uniqueid ("" if it has none), and time."""
+_Handler = Callable[[Queue, Message, str, int], None]
+"""Handles an event: its queue, its message, the channel's Uniqueid ("": none), the time."""
 
 
 class Queues:
@@ -68,10 +66,9 @@ class Queues:
         """Handle an event of a queue."""
         queue = self._queue(message)
         if queue is not None:
-            headers = message.headers
-            self.handlers[message.event](queue, headers, headers.get("Uniqueid", ""), now_ns)
+            self.handlers[message.event](queue, message, message.get("Uniqueid"), now_ns)
 
-    def _join(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+    def _join(self, queue: Queue, message: Message, name: str, now_ns: int) -> None:
         """QueueCallerJoin: a caller begins to wait."""
         if not name:
             return
@@ -83,9 +80,9 @@ class Queues:
             caller = None
         if caller is None:
             self._hold(queue, name, Caller(now_ns, self._connection))
-        queue.count_waiting(headers, 1)
+        queue.count_waiting(message, 1)
 
-    def _leave(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+    def _leave(self, queue: Queue, message: Message, name: str, now_ns: int) -> None:
         """QueueCallerLeave: a caller stops waiting."""
         caller = queue.callers.get(name)
         if caller is None:
@@ -95,12 +92,12 @@ class Queues:
             self._release(queue, name)
         elif caller.left_ns is None:
             caller.left_ns = now_ns
-        queue.count_waiting(headers, -1)
+        queue.count_waiting(message, -1)
 
-    def _abandon(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+    def _abandon(self, queue: Queue, message: Message, name: str, now_ns: int) -> None:
         """QueueCallerAbandon: a caller hung up while waiting; Leave follows."""
         queue.counts["abandoned"] += 1
-        if queue.is_within(headers):
+        if queue.is_within(message):
             queue.counts["abandoned_within"] += 1
         caller = queue.callers.get(name)
         if caller is None:
@@ -111,12 +108,12 @@ class Queues:
         else:
             caller.has_given_up, caller.left_ns = True, now_ns
 
-    def _connect(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+    def _connect(self, queue: Queue, message: Message, name: str, now_ns: int) -> None:
         """AgentConnect: a caller is connected to an agent."""
         queue.counts["answered"] += 1
-        if queue.is_within(headers):
+        if queue.is_within(message):
             queue.counts["within"] += 1
-        self._agents.count(queue.name, headers.get("Interface", ""), "answered")
+        self._agents.count(queue.name, message.get("Interface"), "answered")
         caller = queue.callers.get(name)
         if caller is None:
             caller = Caller(now_ns, self._connection)
@@ -126,7 +123,7 @@ class Queues:
         caller.left_ns = caller.left_ns or now_ns
         caller.answered_ns = now_ns
 
-    def _complete(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+    def _complete(self, queue: Queue, message: Message, name: str, now_ns: int) -> None:
         """AgentComplete: a talk with an agent ends."""
         queue.counts["completed"] += 1
         caller = queue.callers.get(name)
@@ -134,21 +131,21 @@ class Queues:
             return
         talk = since(caller.answered_ns, now_ns)
         queue.talk.add(talk / NS_PER_S)
-        self._agents.count(queue.name, headers.get("Interface", ""), "talk_ns", talk)
+        self._agents.count(queue.name, message.get("Interface"), "talk_ns", talk)
         self._release(queue, name)
 
-    def _no_answer(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+    def _no_answer(self, queue: Queue, message: Message, name: str, now_ns: int) -> None:
         """AgentRingNoAnswer: an agent was called and did not answer."""
         queue.counts["unanswered"] += 1
-        self._agents.count(queue.name, headers.get("Interface", ""), "unanswered")
+        self._agents.count(queue.name, message.get("Interface"), "unanswered")
 
-    def _member(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+    def _member(self, queue: Queue, message: Message, name: str, now_ns: int) -> None:
         """QueueMemberAdded, -Status, -Pause: an agent and its state now."""
-        self._agents.set(queue.name, headers.get("Interface", ""), headers)
+        self._agents.set(queue.name, message.get("Interface"), message)
 
-    def _remove_member(self, queue: Queue, headers: _Headers, name: str, now_ns: int) -> None:
+    def _remove_member(self, queue: Queue, message: Message, name: str, now_ns: int) -> None:
         """QueueMemberRemoved: an agent is taken out of a queue."""
-        self._agents.remove(queue.name, headers.get("Interface", ""))
+        self._agents.remove(queue.name, message.get("Interface"))
 
     def key(self, name: str, now_ns: int) -> None:
         """Record that a channel, by Uniqueid, sent a key."""
@@ -165,7 +162,7 @@ class Queues:
     def listed(self, items: Sequence[Message], now_ns: int) -> None:
         """QueueStatus: all queues with their members, waiting callers and waits."""
         self._agents.clear()
-        self._drop_unless({item.headers.get("Queue", "") for item in items})
+        self._drop_unless({item.get("Queue") for item in items})
         waiting: dict[str, set[str]] = {}
         for item in items:
             found = self._queue(item)
@@ -174,12 +171,12 @@ class Queues:
             listed = waiting.setdefault(found.name, set())
             found.is_confirmed = True
             if item.event == "QueueParams":
-                found.service_level = whole(item.headers, "ServiceLevel")
+                found.service_level = item.whole("ServiceLevel")
             elif item.event == "QueueMember":
-                self._agents.set(found.name, item.headers.get("Location", ""), item.headers)
+                self._agents.set(found.name, item.get("Location"), item)
             elif item.event == "QueueEntry":
                 self._find(found, item, now_ns)
-                listed.add(item.headers.get("Uniqueid", ""))
+                listed.add(item.get("Uniqueid"))
         for name, queue in list(self._queues.items()):
             self._compare(queue, waiting.get(name, set()))
             if name not in waiting and not queue.callers and not queue.counts:
@@ -223,7 +220,7 @@ class Queues:
 
     def _queue(self, message: Message) -> Queue | None:
         """The queue of a message; None, counted as dropped, without a name or over the limit."""
-        name = message.headers.get("Queue", "")
+        name = message.get("Queue")
         queue = self._queues.get(name)
         if queue is not None:
             return queue
@@ -256,8 +253,8 @@ class Queues:
 
     def _find(self, queue: Queue, item: Message, now_ns: int) -> None:
         """Add or update a waiting caller from the list."""
-        name = item.headers.get("Uniqueid", "")
-        waited = (whole(item.headers, "Wait") or 0) * NS_PER_S
+        name = item.get("Uniqueid")
+        waited = (item.whole("Wait") or 0) * NS_PER_S
         caller = queue.callers.get(name)
         is_back = (
             caller is not None

@@ -11,14 +11,14 @@ from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.calls import Calls
 from collector.intakes.ami.state.conferences import Conferences
 from collector.intakes.ami.state.counts import Keys, Security
-from collector.intakes.ami.state.devices import Devices, Truth
+from collector.intakes.ami.state.devices import Devices
 from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.parse import whole
 from collector.intakes.ami.state.quality import Quality
 from collector.intakes.ami.state.queues import Queues
 from collector.intakes.ami.state.times import NS_PER_S, since
 from collector.intakes.ami.state.user_events import UserEvents
 from collector.intakes.ami.state.wanted import EVENTS, PRIVILEGE, SECURITY_KINDS
+from collector.intakes.series import Series
 from collector.lines import Point
 from collector.schema.ami import AMI_TRAFFIC
 from collector.schema.live import ASTERISK, CHANNELS
@@ -86,7 +86,7 @@ class State:
         if handler is None:
             self.drops["unknown-event"] += 1
             return
-        if EVENTS[message.event].privilege not in message.headers.get(PRIVILEGE, "").split(","):
+        if EVENTS[message.event].privilege not in message.get(PRIVILEGE).split(","):
             self.drops["forged"] += 1
             return
         self._events += 1
@@ -127,11 +127,11 @@ class State:
         for part in (self._conferences, self._calls, self._queues, self._devices):
             part.lost(now_ns)
 
-    def truth(self) -> Truth:
+    def truth(self) -> dict[Series, float]:
         """Certain values of the gauges that StatsD has too, by series."""
         found = self._devices.truth()
         if self._calls.knowledge.is_known and self._calls.knowledge.is_whole:
-            found[(CHANNELS.name, ())] = float(self._calls.channels)
+            found[Series(CHANNELS.name)] = float(self._calls.channels)
         return found
 
     def flush(self, now_ns: int) -> list[Point]:
@@ -218,7 +218,7 @@ class State:
 
     def _hangup(self, message: Message, now_ns: int) -> None:
         self._calls.hangup(message, now_ns)
-        self._queues.hangup(message.headers.get("Uniqueid", ""), now_ns)
+        self._queues.hangup(message.get("Uniqueid"), now_ns)
 
     def _conference(self, message: Message, now_ns: int) -> None:
         if message.event == "ConfbridgeStart":
@@ -230,23 +230,23 @@ class State:
         self._stale |= _OF_CHANNELS
 
     def _device(self, message: Message, now_ns: int) -> None:
-        if message.headers.get("Device", "").startswith(_ANNOUNCER):
+        if message.get("Device").startswith(_ANNOUNCER):
             self._stale |= _OF_CHANNELS
         else:
             self._devices.device(message, now_ns)
 
     def _key(self, message: Message, now_ns: int) -> None:
         if self._keys.take(message, now_ns):
-            self._queues.key(message.headers.get("Uniqueid", ""), now_ns)
+            self._queues.key(message.get("Uniqueid"), now_ns)
 
     def _reload(self, message: Message, now_ns: int) -> None:
         # Contacts, endpoints, queues and members may have come or gone without an event.
-        if message.headers.get("Status") == "0":
+        if message.get("Status") == "0":
             self._stale |= set(STATE)
 
     def _booted(self, message: Message, now_ns: int) -> None:
         """FullyBooted: after a login, or later if Asterisk was still starting."""
-        uptime = whole(message.headers, "Uptime")
+        uptime = message.whole("Uptime")
         if uptime is None or self._connected or self._lost_ns is None:
             return
         # Uptime is in whole seconds since a start, which was after the connection ended.

@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.parse import finite
 from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.intakes.ami.state.times import NS_PER_S, since
@@ -60,18 +58,17 @@ class UserEvents:
 
     def take(self, message: Message, now_ns: int) -> None:
         """UserEvent: adds the value of a `Metric`; other user events are ignored."""
-        headers = message.headers
-        if headers.get("UserEvent") != _METRIC:
+        if message.get("UserEvent") != _METRIC:
             return
-        kind = headers.get("Type", "").lower() or _COUNTER
-        value = finite(headers, "Value")
-        if not headers.get("Name") or value is None or kind not in _TYPES:
+        kind = message.get("Type").lower() or _COUNTER
+        value = message.finite("Value")
+        if not message.get("Name") or value is None or kind not in _TYPES:
             self._drops["user-event-malformed"] += 1
             return
-        if _is_personal(headers):
+        if _is_personal(message):
             self._drops["user-event-personal"] += 1
             return
-        name = label(headers["Name"])
+        name = label(message.get("Name"))
         if not self._admit(name, now_ns):
             self._drops["user-event-names"] += 1
             return
@@ -110,15 +107,15 @@ class UserEvents:
         self._metrics.clear()
 
 
-def _is_personal(headers: Mapping[str, str]) -> bool:
+def _is_personal(message: Message) -> bool:
     """Whether a metric's name holds a number, or a number or name of its own call."""
-    name = headers["Name"].casefold()
+    name = message.get("Name").casefold()
     if _NUMBER.search(name):
         return True
     words = set(_WORDS.findall(name))
     # The name of a channel is TECH/ENDPOINT-NUMBER; the endpoint may be a person.
-    endpoint = headers.get("Channel", "").partition("/")[2].rpartition("-")[0]
-    for value in (*(headers.get(one, "") for one in PERSONAL), endpoint):
+    endpoint = message.get("Channel").partition("/")[2].rpartition("-")[0]
+    for value in (*(message.get(one) for one in PERSONAL), endpoint):
         value = value.casefold()  # noqa: PLW2901 - compared in one form
         if value in _NOBODY:
             continue
