@@ -8,16 +8,13 @@ of https://github.com/librenms/librenms.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Final
 
-from collector.admission import Buckets, RateLimit
 from collector.intakes.intake import Intake, IntakeContext
-from collector.intakes.librenms.intake import LibreNMSIntake, Limits
+from collector.intakes.librenms.intake import LibreNMSIntake
 from collector.intakes.librenms.operations import operations
 from collector.intakes.librenms.points import NAME, ReportConverter
 from collector.intakes.librenms.report import LibreNMSReport
@@ -25,9 +22,6 @@ from collector.intakes.tag_sync import shared_budget
 from collector.operations import Operation
 from collector.schema.budgets import LIBRENMS_BUDGETS
 from collector.schema.librenms import LIBRENMS, LIBRENMS_CONTENT, LIBRENMS_LAYOUT, LIBRENMS_REPORT
-
-CLEARS_PER_HOUR: Final = 10
-"""Limit of requests to erase from one client address, as for owners of other senders."""
 
 
 class LibreNMS(Intake):
@@ -48,26 +42,14 @@ class LibreNMS(Intake):
     @asynccontextmanager
     async def open(self, context: IntakeContext) -> AsyncIterator[LibreNMSIntake]:
         """Accept reports until the context ends."""
-        settings = context.settings
-        budget, sync = shared_budget(
-            context, LIBRENMS_BUDGETS, retention_s=settings.retention_librenms
-        )
+        retention_s = context.settings.retention_librenms
+        budget, sync = shared_budget(context, LIBRENMS_BUDGETS, retention_s=retention_s)
         converter = ReportConverter(
             pseudonyms=context.pseudonyms,
             stamper=context.stamper,
             budget=budget,
             metrics=context.metrics,
         )
-        limits = settings.rate_limit
-        rates = Limits(
-            reports=RateLimit(per_hour=limits, secret=secrets.token_bytes(32)),
-            installs=Buckets(per_hour=settings.server_rate_limit if limits else 0),
-            clears=RateLimit(
-                per_hour=CLEARS_PER_HOUR if limits else 0, secret=secrets.token_bytes(32)
-            ),
-        )
         with ThreadPoolExecutor(1, "librenms") as parsing:
             async with context.loop("librenms-groups", sync.run):
-                yield LibreNMSIntake(
-                    converter, context, limits=rates, remember=sync.add, parsing=parsing
-                )
+                yield LibreNMSIntake(converter, context, remember=sync.add, parsing=parsing)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -65,6 +66,8 @@ MOST_BYTES: Final = 2 << 20
 """Largest body: an encoded report of some 10 000 devices with as many sysDescr."""
 _SMALL: Final = 64 << 10
 """Largest body that is parsed in the event loop, in a few ms."""
+_CLEARS_PER_HOUR: Final = 10
+"""Limit of requests to erase from one client address, as for owners of other senders."""
 _PATIENCE_S: Final = 20.0
 """Longest time until the reply to `clear.php`, in s; the client waits 30 s."""
 _LARGE: Final = 32
@@ -85,15 +88,6 @@ class Taken:
     ignored: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of reports from one address and of one install, and of requests to erase."""
-
-    reports: RateLimit
-    installs: Buckets
-    clears: RateLimit
-
-
 class LibreNMSIntake(OpenIntake):
     """Receives reports, and requests to erase them.
 
@@ -106,7 +100,6 @@ class LibreNMSIntake(OpenIntake):
         converter: ReportConverter,
         context: IntakeContext,
         *,
-        limits: Limits,
         remember: Callable[[Iterable[Change]], None],
         parsing: Executor,
     ) -> None:
@@ -117,7 +110,12 @@ class LibreNMSIntake(OpenIntake):
         self._clear_door = Door(
             trusted_proxies=settings.trusted_proxies, read_timeout_s=settings.read_timeout
         )
-        self._limits = limits
+        limit = settings.rate_limit
+        self._reports = RateLimit(per_hour=limit, secret=secrets.token_bytes(32))
+        self._installs = Buckets(per_hour=settings.server_rate_limit if limit else 0)
+        self._clears = RateLimit(
+            per_hour=_CLEARS_PER_HOUR if limit else 0, secret=secrets.token_bytes(32)
+        )
         self._remember = remember
         self._parsing = parsing
         self._metrics = context.metrics
@@ -180,7 +178,7 @@ class LibreNMSIntake(OpenIntake):
                 slot = self._slots.one(address, within_s=self._context.settings.read_timeout)
                 if not await stack.enter_async_context(slot):
                     return _BUSY
-            body = await _form(request, door, self._limits.reports)
+            body = await _form(request, door, self._reports)
             return body if isinstance(body, Refusal) else await self._take(body)
 
     async def _take(self, body: bytes) -> Taken | Refusal:
@@ -190,7 +188,7 @@ class LibreNMSIntake(OpenIntake):
             return report
         reading, now_ns = report.reading, self._context.clock()
         owner = self._converter.owner(reading.uuid)
-        if wait := self._limits.installs.wait(owner, now_ns / 10**9):
+        if wait := self._installs.wait(owner, now_ns / 10**9):
             return Refusal(Reason.RATE_LIMITED, "too many reports of one install", wait)
         for name in reading.ignored:
             self._metrics.ignored_values.labels(f"librenms-{name}").inc()
@@ -210,7 +208,7 @@ class LibreNMSIntake(OpenIntake):
 
     async def clear(self, request: web.Request) -> web.Response:
         """Handle `clear.php`; responds 200 only when nothing of the install is left."""
-        body = await _form(request, self._clear_door, self._limits.clears)
+        body = await _form(request, self._clear_door, self._clears)
         if isinstance(body, Refusal):
             return self._refused(body)
         given = text_field(body, "uuid")

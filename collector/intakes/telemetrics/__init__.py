@@ -7,12 +7,10 @@ https://github.com/clearlinux/telemetrics-client.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
-from collector.admission import Buckets, RateLimit
 from collector.intakes.intake import Intake, IntakeContext
 from collector.intakes.tag_sync import shared_budget
 from collector.intakes.telemetrics.intake import TelemetricsIntake
@@ -54,12 +52,5 @@ class Telemetrics(Intake):
             metrics=context.metrics,
             keep_ids=settings.telemetrics_keep_ids,
         )
-        limit = settings.rate_limit
         async with context.loop("telemetrics-tags", sync.run):
-            yield TelemetricsIntake(
-                converter,
-                context,
-                rate_limit=RateLimit(per_hour=limit, secret=secrets.token_bytes(32)),
-                machine_limit=Buckets(per_hour=settings.server_rate_limit if limit else 0),
-                remember=sync.add,
-            )
+            yield TelemetricsIntake(converter, context, remember=sync.add)

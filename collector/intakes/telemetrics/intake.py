@@ -17,6 +17,7 @@ Every refusal is `{"message": …, "reason": …}`. The client keeps a record th
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
@@ -64,8 +65,6 @@ class TelemetricsIntake(OpenIntake):
         converter: RecordConverter,
         context: IntakeContext,
         *,
-        rate_limit: RateLimit,
-        machine_limit: Buckets,
         remember: Callable[[Iterable[Change]], None],
     ) -> None:
         self._converter = converter
@@ -75,8 +74,10 @@ class TelemetricsIntake(OpenIntake):
         self._clock = context.clock
         self._opted_out = context.opted_out
         self._metrics = context.metrics
-        self._rate_limit = rate_limit
-        self._machine_limit = machine_limit
+        settings = context.settings
+        limit = settings.rate_limit
+        self._rate_limit = RateLimit(per_hour=limit, secret=secrets.token_bytes(32))
+        self._machine_limit = Buckets(per_hour=settings.server_rate_limit if limit else 0)
         self._remember = remember
         self._sparing = Sparing()
 
