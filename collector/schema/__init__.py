@@ -11,6 +11,7 @@ from collector.schema.kinds import counted as _count
 from collector.schema.kinds import text as _text
 from collector.schema.librenms import LIBRENMS, LIBRENMS_MEASUREMENTS
 from collector.schema.live import LIVE, STATSD_MEASUREMENTS
+from collector.schema.live import number as _number
 from collector.schema.telemetrics import TELEMETRICS_MEASUREMENTS
 
 # Names of this package's modules that other packages import from here.
@@ -50,17 +51,12 @@ REGISTRATION = Tag("registration", "how the node is registered: http, iax, both 
 SERVER_TAGS = (ASTERISK_VERSION, ASL_VERSION, DISTRO, RELEASE, ARCH)
 NODE_TAGS = (*SERVER_TAGS, CHANNEL, REGISTRATION)
 
-_UPTIME = Field(
-    "uptime", FieldType.INTEGER, "s", "time since Asterisk started; absent where unknown"
-)
-_RELOAD_AGE = Field(
-    "reload_age", FieldType.INTEGER, "s", "time since Asterisk's last reload; absent where unknown"
-)
+_UPTIME = _count("uptime", "s", "time since Asterisk started; absent where unknown")
+_RELOAD_AGE = _count("reload_age", "s", "time since Asterisk's last reload; absent where unknown")
 QUARANTINE = "quarantine"
 """The field that excludes a report from the published series."""
-_QUARANTINE = Field(
+_QUARANTINE = _count(
     QUARANTINE,
-    FieldType.INTEGER,
     "",
     "number of the batch in which an operator took it out of the series; 0 or absent: in it",
 )
@@ -265,15 +261,13 @@ HOURLY_USAGE = _daily(
     _count("nodes", "nodes", "distinct nodes in the hour"),
     _count("nodes_24h", "nodes", "distinct nodes in the 24 hours that end with this one"),
     _count("servers_24h", "servers", "distinct servers in the 24 hours that end with this one"),
-    Field(
+    _number(
         "expected_reports",
-        FieldType.FLOAT,
         "reports",
         "median of `reports` of the same hour in the last 7 days; absent under 3 of them",
     ),
-    Field(
+    _number(
         "expected_nodes_24h",
-        FieldType.FLOAT,
         "nodes",
         "median of `nodes_24h` of the same hour in the last 7 days; absent under 3 of them",
     ),

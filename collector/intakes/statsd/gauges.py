@@ -49,7 +49,7 @@ class Gauges:
         self._gauges: dict[Series, Gauge] = {}
         self._changed: list[Gauge] = []
         self._gone: list[Series] = []
-        self.gaps: Gaps[Gauge] = Gaps()
+        self.gaps = Gaps()
         self.starts = 0
         """Number of recognised starts of the Asterisk."""
         self.sure = False

@@ -6,9 +6,11 @@ recognised. The longest pause before those zeros separates the old process from 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final
+
+from collector.intakes.statsd.gauge import Gauge
 
 NS_PER_S: Final = 10**9
 PAUSE_NS: Final = 5_000_000
@@ -22,19 +24,16 @@ DOWN_ENDED_NS: Final = 15 * NS_PER_S
 _MOST_SPELLS: Final = 24
 
 
-G = TypeVar("G", bound=Hashable)
-
-
 @dataclass(slots=True)
-class _Spell(Generic[G]):
+class _Spell:
     """Datagrams without a pause between: the pause before, the start, and changes of endpoints."""
 
     pause: int
     start: int
-    changes: dict[G, float] = field(default_factory=dict)
+    changes: dict[Gauge, float] = field(default_factory=dict)
 
 
-class Gaps(Generic[G]):
+class Gaps:
     """Pauses of one Asterisk, and the endpoints that were added between them."""
 
     def __init__(self) -> None:
@@ -44,7 +43,7 @@ class Gaps(Generic[G]):
         """Longest pause in ns in which the Asterisk was not down."""
         self._longest_before = 0
         # Since the last start, or the last change of endpoints that no start makes.
-        self._spells: list[_Spell[G]] = [_Spell(0, 0)]
+        self._spells: list[_Spell] = [_Spell(0, 0)]
         # Since the last start: whether its endpoints were added, whether that was after its first
         # zero, the time of the last one, and whether more may follow.
         self._set_came = True
@@ -69,7 +68,7 @@ class Gaps(Generic[G]):
             merged = spells.pop(shortest)
             _add(spells[shortest - 1].changes, merged.changes)
 
-    def endpoint_change(self, gauge: G, delta: float, now_ns: int, *, is_total: bool) -> None:
+    def endpoint_change(self, gauge: Gauge, delta: float, now_ns: int, *, is_total: bool) -> None:
         """Record a change of a gauge of endpoints; `is_total`: it is the count of all."""
         spell = self._spells[-1]
         if delta < 0:
@@ -97,7 +96,7 @@ class Gaps(Generic[G]):
             self.longest = self._longest_before
         return longest.start - longest.pause
 
-    def started(self, now_ns: int) -> tuple[dict[G, float], bool]:
+    def started(self, now_ns: int) -> tuple[dict[Gauge, float], bool]:
         """Record the first zero of a start; return the endpoints that the start added before it.
 
         Also returns whether they are certain: all were added without a pause, or none were.
@@ -114,7 +113,7 @@ class Gaps(Generic[G]):
             first = max(candidates, key=lambda at: spells[at].pause)
         else:
             first = len(spells) if self._zeros_first else 0
-        added: dict[G, float] = {}
+        added: dict[Gauge, float] = {}
         kept = [spell.changes for spell in spells[first:] if spell.changes]
         for changes in kept:
             _add(added, changes)
@@ -126,6 +125,6 @@ class Gaps(Generic[G]):
         return added, is_clear
 
 
-def _add(changes: dict[G, float], more: Mapping[G, float]) -> None:
+def _add(changes: dict[Gauge, float], more: Mapping[Gauge, float]) -> None:
     for gauge, delta in more.items():
         changes[gauge] = changes.get(gauge, 0.0) + delta

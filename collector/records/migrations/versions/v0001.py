@@ -52,9 +52,3 @@ def upgrade() -> None:
         ("ix_findings_label", "findings", ["kind", "label"]),
     ):
         op.create_index(name, table, columns, if_not_exists=True)
-
-
-def downgrade() -> None:
-    """Drop the tables."""
-    op.drop_table("findings")
-    op.drop_table("records")
