@@ -76,9 +76,14 @@ class Wrk:
     def run(
         self, url: str, *, seconds: int, connections: int = 128, pause_ms: int | None = None
     ) -> Load:
-        """Post for so many seconds; with a pause, each connection waits so long between answers."""
+        """Post for so many seconds; with a pause, each connection waits so long after an answer.
+
+        That is on average: pauses are exponentially distributed, as between senders that know
+        nothing of each other. With equal ones all connections would soon send at the same time.
+        """
         script = self._directory / "load.lua"
-        pause = f"function delay() return {pause_ms} end" if pause_ms else ""
+        drawn = f"math.floor(0.5 - math.log(1 - math.random()) * {pause_ms})"
+        pause = f"function delay() return {drawn} end" if pause_ms else ""
         script.write_text(_SCRIPT.format(bodies=self._bodies, pause=pause))
         program, environment = _program()
         done = subprocess.run(

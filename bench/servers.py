@@ -63,8 +63,21 @@ def fetch(url: str) -> bytes:
 @contextlib.contextmanager
 def bare() -> Iterator[Serving]:
     """The server that only reads the body."""
+    with _module("bench.bare") as serving:
+        yield serving
+
+
+@contextlib.contextmanager
+def acknowledging() -> Iterator[Serving]:
+    """The server that acknowledges writes as InfluxDB does, and stores nothing."""
+    with _module("bench.acknowledging") as serving:
+        yield serving
+
+
+@contextlib.contextmanager
+def _module(name: str) -> Iterator[Serving]:
     with subprocess.Popen(
-        [sys.executable, "-m", "bench.bare"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         yield Serving(process.pid, f"http://127.0.0.1:{int(process.stdout.readline())}")

@@ -39,6 +39,8 @@ _SPACE_CHECK_S: Final = 0.05
 _SPACE_CHECK_SHARE: Final = 32
 """Free space is last_check every `_SPACE_CHECK_S` seconds, or after 1/`_SPACE_CHECK_SHARE` of the
 smaller of COLLECTOR_OUTBOX_MAX and the reserve was written."""
+_PART_LINES: Final = 500
+"""Most lines read at a time, but one entry always fits: about 0.4 ms."""
 _ALL: Final = 2**63 - 1
 """Time in ns since 1970 that every entry was received before."""
 
@@ -125,6 +127,22 @@ class Outbox:
 
         Together they have at most `max_lines` lines, except that one entry always fits.
         """
+        if queue is not Queue.INFLUX:
+            # Its batches are small: they are bounded in bytes.
+            return await self._part(max_lines, after, queue)
+        entries: list[Pending] = []
+        lines = 0
+        while lines < max_lines:
+            # The reading thread competes with reports for the GIL, so it stops after each part.
+            part = await self._part(min(_PART_LINES, max_lines - lines), after, queue)
+            lines += sum([entry.points for entry in part])
+            if not part or (entries and lines > max_lines):
+                break
+            entries += part
+            after = part[-1].id
+        return entries
+
+    async def _part(self, max_lines: int, after: int, queue: Queue) -> list[Pending]:
         # The thread looks the file up: a new file may have replaced it meanwhile.
         return await self._read(
             lambda: self._read_file.read(max_lines=max_lines, after=after, queue=queue)

@@ -194,6 +194,20 @@ async def test_full_outbox_refuses_until_it_is_delivered(tmp_path: Path, ahead_n
     await outbox.close()
 
 
+async def test_batch_read_in_parts_has_as_many_lines_as_asked_for_and_no_more(
+    tmp_path: Path,
+) -> None:
+    sizes = [300, 300, 600, 1, 299, 5000, 2, 998, 400]
+    put(tmp_path / FILE, *(entry(number, points=points) for number, points in enumerate(sizes)))
+    outbox = outbox_at(tmp_path / FILE, Metrics())
+    found, after = [], 0
+    while batch := await outbox.read(max_lines=1500, after=after):
+        found.append([one.points for one in batch])
+        after = batch[-1].id
+    await outbox.close()
+    assert found == [[300, 300, 600, 1, 299], [5000], [2, 998, 400]]
+
+
 async def test_depth_age_and_size_are_measured(tmp_path: Path) -> None:
     old = Entry(time.time_ns() - 60 * 10**9, SERVER, 1, b"m f=1i 1")
     put(tmp_path / FILE, old, entry(2))
