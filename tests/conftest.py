@@ -261,6 +261,18 @@ def state_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def brief_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector in this process looks for servers that are away only briefly when it stops."""
+    monkeypatch.setattr("collector.delivery.loop._DRAIN_S", 0.2)
+
+
+@pytest.fixture
+def brief_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of this process to an InfluxDB that is away are repeated once, and at once."""
+    monkeypatch.setattr("collector.influx.retry.PAUSES_S", (0.01,))
+
+
+@pytest.fixture
 def free_port() -> Callable[[], int]:
     """A function that returns another unused loopback port at each call."""
     return embedded.free_port
@@ -442,11 +454,12 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
         return collector
 
     yield start
-    for collector in started:
-        if collector.running:
-            # SIGTERM before SIGKILL, so that its coverage data is written.
-            collector.process.terminate()
-            try:
-                collector.process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                collector.kill()
+    running = [collector for collector in started if collector.running]
+    for collector in running:
+        # SIGTERM before SIGKILL, so that its coverage data is written.
+        collector.process.terminate()
+    for collector in running:
+        try:
+            collector.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            collector.kill()

@@ -247,6 +247,7 @@ async def test_report_held_is_shown_in_words_to_a_person(
     assert "wheels: 7" in words
 
 
+@pytest.mark.usefixtures("brief_stop")
 async def test_reports_come_back_from_a_damaged_outbox(
     settings: Settings, databases: Databases
 ) -> None:

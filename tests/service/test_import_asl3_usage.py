@@ -913,6 +913,7 @@ def test_instance_number_of_the_import_is_refused_to_a_collector(importer: Impor
     assert "COLLECTOR_INSTANCE=999" in output
 
 
+@pytest.mark.usefixtures("brief_retries")
 def test_influxdb_that_is_not_there_is_said(
     importer: Importer, free_port: Callable[[], int]
 ) -> None:

@@ -190,6 +190,7 @@ async def test_clear_answers_2xx_for_every_uuid_and_leaves_the_neighbours(
         assert len(rows(databases, "librenms_report")) == 1
 
 
+@pytest.mark.usefixtures("brief_stop")
 async def test_reports_come_back_from_a_damaged_outbox(
     settings: Settings, databases: Databases
 ) -> None:

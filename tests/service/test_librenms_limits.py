@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from pydantic import ByteSize
 
 from tests.conftest import Databases
@@ -26,6 +27,7 @@ async def sent(session: aiohttp.ClientSession, page: str, body: bytes) -> tuple[
         return response.status, await response.json()
 
 
+@pytest.mark.usefixtures("brief_stop")
 async def test_full_outbox_refuses_reports_and_takes_requests_to_erase(
     databases: Databases, state_dir: Path
 ) -> None:

@@ -179,6 +179,8 @@ def test_opt_out_holds_from_the_first_request_of_a_start_without_influxdb(
     answer = ask(again.url, headers=JSON)
     assert answer.status == 503
     assert answer.reason == "unavailable"
+    # Asked to stop, it would look for InfluxDB for ten seconds.
+    again.kill()
 
 
 def test_another_collector_drops_and_forgets_too(

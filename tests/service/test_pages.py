@@ -216,6 +216,7 @@ def test_late_day_is_said_to_be_late(databases: Databases) -> None:
         assert get(url, "/v1/freshness").json["late"] is True
 
 
+@pytest.mark.usefixtures("brief_retries")
 def test_database_that_has_gone_is_an_error_in_words(
     own_influx: embedded.EmbeddedInflux, own_databases: Databases
 ) -> None:

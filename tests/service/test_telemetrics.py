@@ -352,6 +352,7 @@ async def test_no_record_is_taken_unless_it_is_switched_on(settings: Settings) -
     assert {"get", "post"} <= paths["/"].keys()
 
 
+@pytest.mark.usefixtures("brief_stop")
 async def test_records_wait_while_one_store_is_away_and_the_other_gets_its_own(
     settings: Settings, databases: Databases, tmp_path: Path
 ) -> None:
@@ -395,6 +396,7 @@ async def asked(session: aiohttp.ClientSession, what: str, machine: str = MACHIN
         return await response.json()
 
 
+@pytest.mark.usefixtures("brief_stop")
 async def test_machine_sees_erases_and_stops_its_records_and_no_other_ones(
     settings: Settings, databases: Databases
 ) -> None:
@@ -440,6 +442,7 @@ async def test_machine_sees_erases_and_stops_its_records_and_no_other_ones(
     assert not [path for path in names if MACHINE.encode() in path.read_bytes()]
 
 
+@pytest.mark.usefixtures("brief_stop")
 async def test_records_come_back_from_a_damaged_outbox(settings: Settings, tmp_path: Path) -> None:
     away = Settings.model_validate(
         settings.model_dump()

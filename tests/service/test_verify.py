@@ -169,6 +169,7 @@ def test_a_wrong_span_is_refused_in_words(span: tuple[str, ...], words: str) -> 
     assert done.code == 2
 
 
+@pytest.mark.usefixtures("brief_retries")
 def test_without_influxdb_the_answer_is_a_sentence(state_dir: Path) -> None:
     environment = {
         "COLLECTOR_INFLUX_URL": "http://127.0.0.1:9",

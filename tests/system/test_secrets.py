@@ -94,9 +94,10 @@ def test_no_secret_is_where_others_may_look(
     assert leaks == []
 
 
+@pytest.mark.usefixtures("brief_retries")
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://127.0.0.1:1/x"])
 def test_no_secret_is_in_the_words_about_what_went_wrong(
-    serve: StartServe, state_dir: Path, url: str, monkeypatch: pytest.MonkeyPatch
+    serve: StartServe, state_dir: Path, url: str
 ) -> None:
     lay_key(state_dir)
     environment = {
@@ -112,8 +113,6 @@ def test_no_secret_is_in_the_words_about_what_went_wrong(
     time.sleep(1)
     collector.terminate()
     leaks = found_in(b"\n".join(answers), "an answer") + found_in(collector.log.read_bytes(), "log")
-    # Nothing comes back here: the commands need not wait for it long.
-    monkeypatch.setattr("collector.influx.retry.PAUSES_S", (0.01,))
     for arguments in (
         ("check",),
         ("rollup", "--from", "yesterday"),
