@@ -15,6 +15,8 @@ from tests.conftest import Databases
 from tests.prometheus import MISSING, Prometheus, is_here, running
 from tools.watch.expressions import Value, number, series
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 QUERIES_AT_ONCE = 400
 POINTS_AT_ONCE = 10_000
 

@@ -10,6 +10,8 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
 from collector.schema import LIVE
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import eventually, get, until
@@ -18,6 +20,8 @@ from tools.replay.ami_script import Script, script
 from tools.replay.ami_server import SECRET, AmiServer
 from tools.replay.captures import AMI, read_capture
 from tools.replay.pbx import PASSWORD, Pbx, headers
+
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
 
 MARKS = {
     b"127.0.0.": b"198.51.100.",

@@ -9,10 +9,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.sender import GUARD_S, encoded, eventually, get, metric, post, report
 from tests.service.delivery import delivering
 from tests.service.upstream import Answer, Upstream
+
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
 
 
 async def test_points_that_influxdb_refuses_are_set_aside_and_the_rest_delivered(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jsonschema_rs
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from tests.conftest import Databases, StartServe
 from tests.length import repeat
 from tests.librenms import report
 from tests.sender import encoded, get
+
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
 
 load_all_checks()
 

@@ -14,6 +14,8 @@ from collector.setting_types import Address
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import GUARD_S, encoded, eventually, report
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 BODY = encoded(report([2001]))
 IPV4, IPV6 = "127.0.0.1", "::1"
 

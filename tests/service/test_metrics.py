@@ -20,6 +20,8 @@ from collector.metrics import Metrics
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import encoded, eventually, get, post, report
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 DECLARED = {
     name: metric
     for name, metric in vars(Metrics()).items()

@@ -29,6 +29,8 @@ from tests.owners import (
 from tests.sender import GUARD_S, encoded, eventually, get, lay_key, metric, post, report
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 JSON = {"Accept": "application/json"}
 SAMPLES = sorted((Path(__file__).parent.parent / "cases" / "asl").glob("*.json"))
 

@@ -29,6 +29,8 @@ from tests.length import repeat
 from tests.sender import encoded, get, post, report
 from tests.unit.test_asl_conversion import converter
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 load_all_checks()
 
 

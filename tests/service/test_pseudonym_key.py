@@ -6,8 +6,12 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import Databases, StartServe
 from tests.sender import GUARD_S, encoded, eventually, post, report
+
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
 
 
 def test_serve_refuses_a_lost_key_until_a_new_one_is_meant(

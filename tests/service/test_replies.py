@@ -16,6 +16,8 @@ from tests.busy import measured
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import GUARD_S, Reply, encoded, eventually, get, metric, post, report, request
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 BODY = encoded(report([2001]))
 LIMIT = 64 << 10
 SLOW = 2.0

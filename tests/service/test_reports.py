@@ -21,6 +21,8 @@ from tests.oracle import DAY, HOUR
 from tests.sender import eventually, get
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 CASES = Path(__file__).parent.parent / "cases" / "asl3-usage"
 FIELDS = (
     *("nodes", "servers", "simpleusb", "usbradio", "dahdi", "voter"),

@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from collector.app.roles import PUBLISH, RECEIVE, ROLES, SERVE
 from collector.intakes import INTAKES
 from collector.metrics import Metrics
@@ -41,6 +43,8 @@ from tests.sender import (
     report,
     until,
 )
+
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
 
 READERS = ("/", "/es", "/v1/daily.json", "/v1/daily/nodes", "/badge/nodes.svg", "/method")
 

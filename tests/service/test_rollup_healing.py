@@ -20,6 +20,8 @@ from tests.network import Network, converter, differences, lines_of
 from tests.oracle import DAY, HOUR, Oracle, Said, Series, said
 from tests.safety import unsafe
 
+pytestmark = pytest.mark.no_cover  # the slow repetition of what other tests cover
+
 DAYS = 12
 NOW = (EPOCH + DAYS) * DAY + 2 * HOUR
 AFTER_ALL = range(EPOCH, EPOCH + DAYS)
@@ -58,7 +60,6 @@ def only_past(series: Series, now: int = NOW) -> Series:
     }
 
 
-@pytest.mark.no_cover  # the slow repetition of what other tests cover
 async def test_late_reports_change_every_number_that_depends_on_their_day(
     network: Network, state_dir: Path
 ) -> None:
@@ -95,7 +96,6 @@ async def test_a_node_erased_by_hand_is_in_no_number_after_the_next_look(
     assert not differences(only_past(network.series()), truth(without))
 
 
-@pytest.mark.no_cover  # the slow repetition of what other tests cover
 async def test_a_second_collector_that_is_a_day_late_makes_the_days_right(
     network: Network, tmp_path: Path, received: Received
 ) -> None:

@@ -20,6 +20,8 @@ from tools.simulation.__main__ import cli
 from tools.simulation.fleet import Fleet
 from tools.simulation.timeline import DAY
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 SERVERS = 110
 SEED = 5
 

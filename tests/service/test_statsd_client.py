@@ -13,6 +13,8 @@ from tests.conftest import Databases, StartServe
 from tests.sender import eventually, metric
 from tests.statsd import live, total
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 
 @contextmanager
 def client(port: int, *, buffered: bool) -> Iterator[DogStatsd]:

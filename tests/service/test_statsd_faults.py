@@ -32,6 +32,8 @@ from tests.conftest import Databases, MachineClock, Serve, StartServe
 from tests.sender import eventually, lay_key, metric
 from tests.statsd import Sender, gauges, live, total
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 
 @pytest.fixture
 def port(free_port: Callable[[], int]) -> int:

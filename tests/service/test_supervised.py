@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import Databases, StartServe
 from tests.sender import GUARD_S, encoded, eventually, get, metric, post, report
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 SABOTAGE = Path(__file__).parents[1] / "sabotage.py"
 
 

@@ -8,10 +8,14 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Databases, StartServe
 from tests.dates import last_final_day
 from tests.network import Network, lines_of
 from tests.owners import DAY, DAYS_BACK, body_of, midnight, start_world
+
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
 
 S = 10**9
 

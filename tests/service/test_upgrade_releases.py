@@ -26,6 +26,8 @@ from tests.sender import eventually, post, server_name
 from tests.statsd import Sender, gauges
 from tools import embedded
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 ROOT = Path(__file__).parents[2]
 DAY = 86_400 * 10**9
 each_release = pytest.mark.parametrize("release", releases(), ids=lambda one: one.directory.name)

@@ -26,6 +26,8 @@ from tests.sender import (
 )
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 FIRST = 100_000
 WIDE = {f"p{n:03}": "x" * 200 for n in range(200)}
 """Packages that make a report some 40 KiB large."""

@@ -15,6 +15,8 @@ from tests.owners import holding
 from tests.sender import Reply, eventually, lay_key, metric, post, server_name
 from tools.embedded import EmbeddedInflux
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 OWNER = server_name(UUID)
 NEIGHBOUR = server_name(uuid_of(1))
 DISTINCT = "WS-Only-Here-9000"

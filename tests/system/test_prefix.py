@@ -18,6 +18,8 @@ from tests.proxies import Proxy, nginx
 from tests.public_site import INTEGRATION_LINKS
 from tests.sender import encoded, report
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 CASE = Path(__file__).parents[1] / "cases/nginx-prefix.conf"
 PUBLIC = "https://repo.example.org/deep/er"
 REPORT = encoded(report([2001]))

@@ -20,6 +20,8 @@ from tests.conftest import Databases, StartServe, clean_environment
 from tests.sender import GUARD_S, KEY, encoded, eventually, get, lay_key, post, report
 from tools.embedded import free_port
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 USER, PASSWORD = "an-operator", "s3cret-of-influxdb"
 TOKEN = f"{USER}:{PASSWORD}"
 

@@ -34,6 +34,8 @@ from tests.sender import (
 )
 from tools.replay.ami_server import SECRET, USER, AmiServer
 
+pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
+
 WORKERS = {"COLLECTOR_WORKERS": "3"}
 
 

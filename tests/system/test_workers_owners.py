@@ -18,8 +18,11 @@ from tests.owners import OWN, OWNER, World, ask, body_of, uuid_of
 from tests.remains import contents
 from tests.sender import eventually, lay_key, metric, post, server_name
 
-# Each starts several processes, and the machine may be busy with others.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [
+    # Each starts several processes, and the machine may be busy with others.
+    pytest.mark.timeout(300),
+    pytest.mark.no_cover,  # what other tests cover, in whole processes
+]
 
 JSON = {"Accept": "application/json"}
 WORKERS = {"COLLECTOR_WORKERS": "2", "COLLECTOR_K_ANONYMITY": "1", "COLLECTOR_RATE_LIMIT": "0"}
