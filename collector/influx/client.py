@@ -14,7 +14,7 @@ import ssl
 import urllib.parse
 import zlib
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -153,9 +153,6 @@ class Influx:
         """The client of the server that holds a database of the schema."""
         return self if self._raw is None or database in PUBLISHED else self._raw
 
-    def _server(self, database: str | None) -> Influx:
-        return self if database is None else self.of(database)
-
     def servers(self) -> tuple[Influx, ...]:
         """The client of each server, that of the published series first."""
         return (self,) if self._raw is None else (self, self._raw)
@@ -270,11 +267,8 @@ class Influx:
 
         Raises NoDatabase, CutShort, InfluxUnavailable, InfluxError.
         """
-        async with self._request_query(database, statements, "application/json") as response:
-            try:
-                body = await response.read()
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise InfluxUnavailable(self._server(database).unreachable(error)) from error
+        async with self._response(database, statements, "application/json") as response:
+            body = await response.read()
         return parse_response(body)
 
     async def csv(self, database: str, *statements: str) -> AsyncIterator[bytes]:
@@ -283,17 +277,16 @@ class Influx:
         Each result with rows begins with a heading; an empty line separates two results. Raises
         InfluxUnavailable, InfluxError.
         """
-        async with self._request_query(database, statements, "application/csv") as response:
-            try:
-                async for piece in response.content.iter_chunked(1 << 20):
-                    yield piece
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise InfluxUnavailable(self.of(database).unreachable(error)) from error
+        async with self._response(database, statements, "application/csv") as response:
+            async for piece in response.content.iter_chunked(1 << 20):
+                yield piece
 
-    def _request_query(
+    @asynccontextmanager
+    async def _response(
         self, database: str | None, statements: Sequence[str], accept: str
-    ) -> _QueryRequest:
-        server = self._server(database)
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to a request to /query. Raises InfluxUnavailable while it is read too."""
+        server = self if database is None else self.of(database)
         # The server's row limit does not apply to chunked responses, and errors keep their text.
         form = {"q": "; ".join(statements), "epoch": "ns", "chunked": "true"}
         form["chunk_size"] = _CHUNK
@@ -304,7 +297,22 @@ class Influx:
             self.guard()
             encoded = urllib.parse.urlencode(form).encode()
             body = GuardedBody(encoded, self.guard, content_type=_FORM)
-        return _QueryRequest(server, body, accept)
+        try:
+            async with server.session.post(
+                f"{server.url}/query",
+                data=body,
+                # Compressing a day's rows costs InfluxDB more than sending them.
+                headers={"Accept": accept, "Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(total=_QUERY_S, sock_connect=_CONNECT_S),
+                allow_redirects=False,
+            ) as response:
+                if response.status == HTTPStatus.OK:
+                    yield response
+                    return
+                message = _message(await response.text(errors="replace"))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise InfluxUnavailable(server.unreachable(error)) from error
+        raise failure(message, response.status)
 
     async def delete(self, database: str, measurement: str, where: str) -> None:
         """Delete points of a measurement that `where` (InfluxQL) selects. Raises InfluxError."""
@@ -324,39 +332,6 @@ class Influx:
                 return version_of(response.status, response.headers, body, self.variables)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise InfluxUnavailable(self.unreachable(error)) from error
-
-
-class _QueryRequest:
-    """A request to /query; entering the context checks the status of the response."""
-
-    def __init__(self, server: Influx, body: dict[str, str] | GuardedBody, accept: str) -> None:
-        self._unreachable = server.unreachable
-        self._request = server.session.post(
-            f"{server.url}/query",
-            data=body,
-            # Compressing a day's rows costs InfluxDB more than sending them.
-            headers={"Accept": accept, "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=_QUERY_S, sock_connect=_CONNECT_S),
-            allow_redirects=False,
-        )
-
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        try:
-            response = await self._request.__aenter__()
-            if response.status == HTTPStatus.OK:
-                return response
-            message = _message(await response.text(errors="replace"))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise InfluxUnavailable(self._unreachable(error)) from error
-        raise failure(message, response.status)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._request.__aexit__(kind, error, trace)
 
 
 def _gzip(lines: bytes) -> bytes:

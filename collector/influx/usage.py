@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.days import day_ns, day_of
 from collector.influx.client import Influx
+from collector.influx.contents import Contents
 from collector.influx.errors import InfluxError, InfluxUnavailable
 from collector.influx.quoting import identifier
 from collector.influx.reading import Select, read
@@ -47,10 +48,11 @@ async def usage(influx: Influx, database: str) -> Usage:
 
 async def time_range(influx: Influx, database: str) -> tuple[int, int] | None:
     """The times (ns) of the oldest and newest point of a database; None if it is empty."""
-    found = []
+    contents = Contents(influx, database)
+    found: list[int] = []
     for measurement in MEASUREMENTS:
         if measurement.database == database:
-            found += await measurement_range(influx, database, measurement.name)
+            found += await contents.extent(measurement.name) or ()
     return (min(found), max(found)) if found else None
 
 
@@ -86,17 +88,6 @@ async def points_by_day(
             for time, count in series.values:
                 days[day_of(time)] = days.get(day_of(time), 0) + count
     return dict(sorted(days.items()))
-
-
-async def measurement_range(influx: Influx, database: str, measurement: str) -> list[int]:
-    """The times (ns) of the oldest and the newest point of a measurement; [] if it is empty."""
-    times = []
-    for order in ("ASC", "DESC"):
-        found = await read(
-            influx, Select(database, measurement, ["*"], more=f"ORDER BY time {order} LIMIT 1")
-        )
-        times += [int(series.values[0][0]) for series in found]
-    return times
 
 
 async def _disk_bytes(influx: Influx, database: str) -> int | None:

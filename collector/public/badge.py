@@ -12,8 +12,7 @@ from typing import Final, Literal
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field
 
-from collector.influx import InfluxError
-from collector.public.responses import SERIES_UNAVAILABLE, age_headers, cors_routes
+from collector.public.responses import age_headers, cors_routes
 from collector.public.series import PublicSeries, Snapshot
 
 LABEL: Final = "AllStarLink nodes"
@@ -88,10 +87,7 @@ class Badges:
         return await self._answer(badge_svg, "image/svg+xml")
 
     async def _answer(self, text: Callable[[Badge], str], kind: str) -> web.Response:
-        try:
-            snapshot = await self._series.snapshot()
-        except InfluxError:
-            return SERIES_UNAVAILABLE.response()
+        snapshot = await self._series.snapshot()
         headers = {
             hdrs.CACHE_CONTROL: f"public, max-age={_MAX_AGE_S}",
             **age_headers(snapshot.as_of),

@@ -61,9 +61,7 @@ def chart(
         return None
     weekly = days <= _MOST_WEEKLY
     marked = _mondays(first, last) if weekly else _month_starts(first, last)
-    step = _step(max(shown))
-    top = step * -(-max(shown) // step) or step
-    at = _Plot(first, days, top)
+    at = _Plot.of(max(shown), first, last)
     runs = _runs(upper, first, last)
     return Chart(
         first,
@@ -73,8 +71,8 @@ def chart(
         lower="".join(at.line(run) for run in _runs(lower, first, last)),
         upper_end=at.end(upper),
         lower_end=at.end(lower),
-        heights=tuple(Tick(100 * (1 - value / top), value) for value in range(0, top + 1, step)),
-        marks=tuple(Tick(100 * (day - first).days / days, day) for day in marked),
+        heights=at.heights(),
+        marks=at.marks(marked),
         weekly=weekly,
     )
 
@@ -96,23 +94,38 @@ def lines(counts: Sequence[Mapping[date, int]], first: date, last: date) -> Line
     shown = [each[day] for each in counts for day in each if first <= day <= last]
     if days < _FEWEST_DAYS - 1 or not shown:
         return None
-    step = _step(max(shown))
-    top = step * -(-max(shown) // step) or step
-    at = _Plot(first, days, top)
+    at = _Plot.of(max(shown), first, last)
     return Lines(
         first,
         last,
         paths=tuple("".join(map(at.line, _runs(each, first, last))) for each in counts),
-        heights=tuple(Tick(100 * (1 - value / top), value) for value in range(0, top + 1, step)),
-        marks=tuple(Tick(100 * (day - first).days / days, day) for day in _mondays(first, last)),
+        heights=at.heights(),
+        marks=at.marks(_mondays(first, last)),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
+    """The axes of a chart: its first day, its length in days, its grid of heights."""
+
     first: date
     days: int
+    step: int
     top: int
+
+    @classmethod
+    def of(cls, highest: int, first: date, last: date) -> _Plot:
+        step = _step(highest)
+        return cls(first, (last - first).days, step, step * -(-highest // step) or step)
+
+    def heights(self) -> tuple[Tick, ...]:
+        """The grid lines, from zero on."""
+        values = range(0, self.top + 1, self.step)
+        return tuple(Tick(100 * (1 - value / self.top), value) for value in values)
+
+    def marks(self, days: Sequence[date]) -> tuple[Tick, ...]:
+        """Marks of these days."""
+        return tuple(Tick(100 * (day - self.first).days / self.days, day) for day in days)
 
     def point(self, day: date, count: int) -> str:
         """Path coordinates of a count."""

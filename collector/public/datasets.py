@@ -7,6 +7,8 @@ numbers always give the same bytes.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
+from pydantic import BaseModel
 
 from collector.days import day_ns
 from collector.influx import Select, identifier, string
@@ -31,7 +34,6 @@ from collector.schema import (
 )
 
 LICENCE: Final = "CC0-1.0"
-LICENCE_URL: Final = "https://creativecommons.org/publicdomain/zero/1.0/"
 
 _FORMULA: Final = r"^[=+\-@\t\r]"
 """Matches text that a spreadsheet takes for a formula."""
@@ -139,9 +141,20 @@ UPGRADES: Final = Dataset("upgrades", DAILY_UPGRADES, ("from_version", "to_versi
 DATASETS: Final = (DAILY, NODES, SERVERS, PACKAGES, UPGRADES)
 
 
-def without_formula(text: str) -> str:
-    """A text for a cell of CSV, with an apostrophe before what a spreadsheet would run."""
-    return f"'{text}" if re.match(_FORMULA, text) else text
+def csv_of(model: type[BaseModel], rows: Iterable[BaseModel]) -> bytes:
+    """Rows of a model as CSV, with a header line of its fields; formulas as in `as_csv`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(model.model_fields)
+    for row in rows:
+        writer.writerow(map(_cell, row.model_dump(mode="json").values()))
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}" if isinstance(value, str) and re.match(_FORMULA, value) else value
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:

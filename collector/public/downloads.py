@@ -12,21 +12,16 @@ from aiohttp import hdrs, web
 
 from collector.influx import Influx, InfluxError
 from collector.problems import Reason, Refusal
-from collector.public.datasets import (
-    DATASETS,
-    LICENCE_URL,
-    Dataset,
-)
+from collector.public.datasets import DATASETS, Dataset
 from collector.public.download_bodies import Bodies, Wanted, gzipped, plain
 from collector.public.formats import Format
 from collector.public.parameters import DAY_PATTERN, no_such_parameter, parse_parameters
 from collector.public.responses import (
-    CORS_HEADERS,
     RESPONSE_TIMEOUT_S,
     SERIES_UNAVAILABLE,
     accepts_gzip,
-    age_headers,
     cors_routes,
+    download_headers,
     etag,
     is_not_modified,
 )
@@ -75,10 +70,7 @@ class Downloads:
         if isinstance(parameters, Refusal):
             return parameters.response()
         first, last, chosen = parameters
-        try:
-            snapshot = await self._series.snapshot()
-        except InfluxError:
-            return SERIES_UNAVAILABLE.response()
+        snapshot = await self._series.snapshot()
         days = [day for day in snapshot.days if first <= day.day <= last]
         ends = (days[0].day, days[-1].day) if days else (None, None)
         wanted = Wanted(dataset, Format.of(request), ends[0], ends[1], chosen, days)
@@ -93,10 +85,7 @@ class Downloads:
             day = date.fromisoformat(request.match_info["day"])
         except ValueError:
             return Refusal(Reason.NOT_FOUND, "there is no such day").response()
-        try:
-            snapshot = await self._series.snapshot()
-        except InfluxError:
-            return SERIES_UNAVAILABLE.response()
+        snapshot = await self._series.snapshot()
         days = [item for item in snapshot.days if item.day == day and item.final]
         if not days:
             return Refusal(Reason.NOT_FOUND, "this day is not complete, or has no data").response()
@@ -125,14 +114,7 @@ class Downloads:
             # The tables of an open day may change while its fields stay the same.
             "" if all(day.final for day in wanted.days) else snapshot.revision,
         )
-        headers: dict[str, str] = {
-            **CORS_HEADERS,
-            hdrs.ETAG: tag,
-            hdrs.CACHE_CONTROL: cache_control,
-            hdrs.VARY: "Accept, Accept-Encoding",
-            hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
-            **age_headers(snapshot.as_of),
-        }
+        headers = download_headers(tag, cache_control, "Accept, Accept-Encoding", snapshot.as_of)
         if is_not_modified(request, tag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if wanted.format is Format.CSV:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from datetime import date
 from http import HTTPStatus
@@ -13,20 +11,17 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field
 
 from collector.events.event import SOFTWARE, Event, Kind
-from collector.influx import InfluxError
-from collector.operations import CSV, JSON, Operation, Parameter, get
+from collector.operations import Operation, Parameter
 from collector.problems import Refusal
-from collector.public.datasets import LICENCE, LICENCE_URL, Dataset, without_formula
+from collector.public.datasets import LICENCE, Dataset, csv_of
 from collector.public.formats import Format
 from collector.public.language import Language
-from collector.public.operations import DATA, READ, SPAN, WRONG_PARAMETER
+from collector.public.operations import READ, SPAN, WRONG_PARAMETER, in_each_format
 from collector.public.parameters import parse_parameters
 from collector.public.responses import (
-    CORS_HEADERS,
-    SERIES_UNAVAILABLE,
     accepts_gzip,
-    age_headers,
     cors_routes,
+    download_headers,
     etag,
     gzipped,
     is_not_modified,
@@ -108,10 +103,7 @@ class EventRoutes:
         if isinstance(parameters, Refusal):
             return parameters.response()
         first, last, chosen = parameters
-        try:
-            snapshot = await self._series.snapshot()
-        except InfluxError:
-            return SERIES_UNAVAILABLE.response()
+        snapshot = await self._series.snapshot()
         kind = chosen.get(EVENTS.filters[0])
         rows = [
             _row(event)
@@ -119,15 +111,9 @@ class EventRoutes:
             if first <= event.day <= last and kind in (None, event.kind)
         ]
         form = Format.of(request)
-        body = _csv(rows) if form is Format.CSV else _json(rows)
-        headers = {
-            **CORS_HEADERS,
-            hdrs.ETAG: (tag := etag(body)),
-            hdrs.CACHE_CONTROL: _FIVE_MINUTES,
-            hdrs.VARY: "Accept, Accept-Encoding",
-            hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
-            **age_headers(snapshot.as_of),
-        }
+        body = csv_of(EventRow, rows) if form is Format.CSV else _json(rows)
+        tag = etag(body)
+        headers = download_headers(tag, _FIVE_MINUTES, "Accept, Accept-Encoding", snapshot.as_of)
         if is_not_modified(request, tag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if form is Format.CSV:
@@ -159,32 +145,14 @@ def _json(rows: Sequence[EventRow]) -> bytes:
     return EventDownload(rows=list(rows)).model_dump_json().encode() + b"\n"
 
 
-def _csv(rows: Sequence[EventRow]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(EventRow.model_fields)
-    for row in rows:
-        values = row.model_dump(mode="json").values()
-        writer.writerow(without_formula(v) if isinstance(v, str) else v for v in values)
-    return text.getvalue().encode()
-
-
 def event_operations() -> Iterator[Operation]:
     """OpenAPI operations of `/v1/events`."""
     kinds = {"type": "string", "enum": [kind.value for kind in Kind]}
     kind = Parameter(EVENTS.filters[0], "only events of this kind", kinds)
-    for suffix, media in (
-        ("", {JSON: EventDownload, CSV: None}),
-        (".json", {JSON: EventDownload}),
-        (".csv", {CSV: None}),
-    ):
-        yield get(
-            f"/v1/{EVENTS.path}{suffix}",
-            f"{EVENTS.name}{suffix.replace('.', '-')}",
-            "Events of days: new versions, outages of the intake, operators' notes",
-            DATA,
-            media,
-            parameters=(*SPAN, kind),
-            more=READ | {HTTPStatus.BAD_REQUEST: WRONG_PARAMETER},
-            variant_of=EVENTS.name if suffix else "",
-        )
+    yield from in_each_format(
+        EVENTS.path,
+        "Events of days: new versions, outages of the intake, operators' notes",
+        EventDownload,
+        parameters=(*SPAN, kind),
+        more=READ | {HTTPStatus.BAD_REQUEST: WRONG_PARAMETER},
+    )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
-from collector.influx import InfluxError
-from collector.public.datasets import LICENCE_URL
+from collector.public.datasets import csv_of
 from collector.public.formats import Format
-from collector.public.responses import SERIES_UNAVAILABLE, age_headers, cors_routes
+from collector.public.responses import LICENCE_LINK, age_headers, cors_routes
 from collector.public.series import PublicSeries, Snapshot
 
 _DUE_AFTER: Final = timedelta(hours=2)
@@ -68,29 +65,17 @@ class FreshnessRoutes:
 
     async def show(self, request: web.Request) -> web.Response:
         """Respond with the freshness now."""
-        try:
-            found = freshness(await self._series.snapshot(), datetime.now(UTC))
-        except InfluxError:
-            return SERIES_UNAVAILABLE.response()
+        found = freshness(await self._series.snapshot(), datetime.now(UTC))
         file_format = Format.of(request)
-        body = found.model_dump_json() + "\n" if file_format is Format.JSON else _csv(found)
+        is_csv = file_format is Format.CSV
         return web.Response(
-            text=body,
+            body=csv_of(Freshness, [found]) if is_csv else found.model_dump_json().encode() + b"\n",
             content_type=file_format.content_type,
-            charset="utf-8" if file_format is Format.CSV else None,
+            charset="utf-8" if is_csv else None,
             headers={
                 hdrs.CACHE_CONTROL: _CACHE_CONTROL,
                 hdrs.VARY: hdrs.ACCEPT,
-                hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
+                hdrs.LINK: LICENCE_LINK,
                 **age_headers(found.as_of),
             },
         )
-
-
-def _csv(found: Freshness) -> str:
-    values = found.model_dump(mode="json")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(values)
-    writer.writerow(str(v).lower() if isinstance(v, bool) else v for v in values.values())
-    return text.getvalue()

@@ -20,19 +20,19 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field
 
 from collector.days import day_ns
-from collector.influx import Influx, InfluxError, NoDatabase, Select, identifier, string
+from collector.influx import Influx, NoDatabase, Select, identifier, string
 from collector.influx.frames import TIME, Rows, read_frame
-from collector.operations import CSV, JSON, Operation, Parameter, get, problem
+from collector.operations import Operation, Parameter, problem
 from collector.problems import Reason, Refusal
-from collector.public.datasets import LICENCE, LICENCE_URL, Dataset, as_csv, as_json
+from collector.public.datasets import LICENCE, Dataset, as_csv, as_json
 from collector.public.formats import Format
-from collector.public.operations import DATA, NOT_MODIFIED, NOT_READABLE, SPAN
+from collector.public.operations import READ, SPAN, in_each_format
 from collector.public.parameters import parse_parameters
 from collector.public.responses import (
-    CORS_HEADERS,
     RESPONSE_TIMEOUT_S,
     SERIES_UNAVAILABLE,
     cors_routes,
+    download_headers,
     etag,
     is_not_modified,
 )
@@ -148,15 +148,9 @@ class LibreNMSDownloads:
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
                 body = await self._body(key, dataset, form, (first, last), chosen.get("group"))
-        except (InfluxError, TimeoutError):
+        except TimeoutError:
             return SERIES_UNAVAILABLE.response()
-        headers = {
-            **CORS_HEADERS,
-            hdrs.ETAG: body.tag,
-            hdrs.CACHE_CONTROL: f"public, max-age={_CACHE_S}",
-            hdrs.VARY: hdrs.ACCEPT,
-            hdrs.LINK: f'<{LICENCE_URL}>; rel="license"',
-        }
+        headers = download_headers(body.tag, f"public, max-age={_CACHE_S}", hdrs.ACCEPT)
         if is_not_modified(request, body.tag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         return web.Response(
@@ -230,9 +224,7 @@ def _written(frame: pl.DataFrame, dataset: Dataset, form: Format) -> bytes:
 
 def librenms_operations() -> Iterator[Operation]:
     """OpenAPI operations of both series."""
-    more = {
-        HTTPStatus.NOT_MODIFIED: NOT_MODIFIED,
-        HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE,
+    more = READ | {
         HTTPStatus.BAD_REQUEST: problem(
             "a parameter is unknown, has an invalid value, or the span is too long:"
             " `invalid-parameter`"
@@ -240,19 +232,10 @@ def librenms_operations() -> Iterator[Operation]:
     }
     group = Parameter("group", "one of LibreNMS's queries alone", {"type": "string"})
     for dataset, model in _MODELS.items():
-        parameters = (*SPAN, group) if dataset is TOTALS else SPAN
-        for suffix, media in (
-            ("", {JSON: model, CSV: None}),
-            (".json", {JSON: model}),
-            (".csv", {CSV: None}),
-        ):
-            yield get(
-                f"/v1/{dataset.path}{suffix}",
-                f"{dataset.name}{suffix.replace('.', '-')}",
-                _SUMMARIES[dataset],
-                DATA,
-                media,
-                parameters=parameters,
-                more=more,
-                variant_of=dataset.name if suffix else "",
-            )
+        yield from in_each_format(
+            dataset.path,
+            _SUMMARIES[dataset],
+            model,
+            parameters=(*SPAN, group) if dataset is TOTALS else SPAN,
+            more=more,
+        )

@@ -15,7 +15,7 @@ from collector.public.events import words
 from collector.public.language import Language
 from collector.public.overview import Kind as RowKind
 from collector.public.overview import ShareRow, shares
-from collector.public.rendering import value_label
+from collector.public.rendering import chart_alt, value_label
 from collector.schema import (
     ARCH,
     ASL_VERSION,
@@ -149,17 +149,7 @@ class MonthPage:
         return Drawn(
             drawn,
             (self._t("chart.nodes"), self._t("chart.servers")),
-            self._t(
-                "chart.alt",
-                first=self._lang.short_day(min(nodes)),
-                last=self._lang.short_day(max(nodes)),
-                nodes_first=self._n(nodes[min(nodes)]),
-                nodes_last=self._n(nodes[max(nodes)]),
-                nodes_low=self._n(min(nodes.values())),
-                nodes_high=self._n(max(nodes.values())),
-                servers_first=self._n(servers[min(servers)]),
-                servers_last=self._n(servers[max(servers)]),
-            ),
+            chart_alt(self._lang, min(nodes), max(nodes), [*nodes.values()], [*servers.values()]),
         )
 
     def version_chart(self) -> Drawn | None:
@@ -345,10 +335,9 @@ class MonthPage:
         return [self._t("month.briefly", name=name, list=", ".join(told))] if told else []
 
     def _intake(self) -> list[str]:
-        outages = [words(each.event, self._lang) for each in self._events(Kind.OUTAGE)]
         return [
-            f"{self._lang.short_day(each.day)}: {told}."
-            for each, told in zip(self._events(Kind.OUTAGE), outages, strict=True)
+            f"{self._lang.short_day(each.day)}: {words(each.event, self._lang)}."
+            for each in self._events(Kind.OUTAGE)
         ] or [self._t("month.no_outage")]
 
     def _events(self, kind: Kind) -> list[Happening]:

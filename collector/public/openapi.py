@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from collector.operations import FORM, JSON, Answer, Operation
-from collector.public.datasets import LICENCE_URL
+from collector.public.responses import LICENCE_URL
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 _TEXT_SCHEMA: Final = {"type": "string"}

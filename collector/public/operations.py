@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -63,12 +63,11 @@ SPAN: Final = (
     Parameter("from", "first day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
     Parameter("to", "last day, included; also `today` or `yesterday`", _A_DAY_OR_WORD),
 )
-NOT_MODIFIED: Final = Answer("the version in If-None-Match is current")
-NOT_READABLE: Final = problem("the series cannot be read now", "Retry-After")
-READ: Final = {
-    HTTPStatus.NOT_MODIFIED: NOT_MODIFIED,
-    HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE,
+_UNCHANGED: Final = {HTTPStatus.NOT_MODIFIED: Answer("the version in If-None-Match is current")}
+_UNREADABLE: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE: problem("the series cannot be read now", "Retry-After")
 }
+READ: Final = _UNCHANGED | _UNREADABLE
 WRONG_PARAMETER: Final = problem(
     "a parameter is unknown or has an invalid value: `invalid-parameter`"
 )
@@ -83,18 +82,20 @@ _PAGE_UNREADABLE: Final = {
 def data_operations() -> Iterator[Operation]:
     """Operations of the downloads and of `/v1/freshness`."""
     for dataset in DATASETS:
-        yield _span(dataset, "", dataset.name, {JSON: MODELS[dataset][1], CSV: None})
-        media: dict[Format, Media] = {
-            Format.JSON: {JSON: MODELS[dataset][1]},
-            Format.CSV: {CSV: None},
-        }
-        for item in Format:
-            yield _span(dataset, f".{item}", f"{dataset.name}-{item}", media[item])
+        summary, model = _SUMMARIES[dataset.path], MODELS[dataset][1]
+        yield from in_each_format(
+            dataset.path,
+            summary,
+            model,
+            parameters=(*SPAN, *_filters(dataset)),
+            more=READ | {HTTPStatus.BAD_REQUEST: WRONG_PARAMETER},
+        )
+        media: dict[Format, Media] = {Format.JSON: {JSON: model}, Format.CSV: {CSV: None}}
         for item in Format:
             yield get(
                 f"/v1/{dataset.path}/{{day}}.{item}",
                 f"{dataset.name}-day-{item}",
-                f"{_SUMMARIES[dataset.path]}: one complete day",
+                f"{summary}: one complete day",
                 DATA,
                 media[item],
                 parameters=(Parameter("day", "a complete day", _A_DAY, path=True),),
@@ -105,36 +106,40 @@ def data_operations() -> Iterator[Operation]:
                     HTTPStatus.NOT_FOUND: problem("the day is not complete, or has no data"),
                 },
             )
+    yield from in_each_format(
+        "freshness",
+        "Newest days and hours of the series, and whether a day is late",
+        Freshness,
+        more=_UNREADABLE,
+    )
+
+
+def in_each_format(
+    path: str,
+    summary: str,
+    model: type[BaseModel],
+    *,
+    parameters: tuple[Parameter, ...] = (),
+    more: Mapping[HTTPStatus, Answer],
+) -> Iterator[Operation]:
+    """Operations of a path below `/v1`: in the format that Accept names, as JSON, and as CSV."""
+    name = path.replace("/", "-")
     forms: dict[str, Media] = {
-        "": {JSON: Freshness, CSV: None},
-        ".json": {JSON: Freshness},
+        "": {JSON: model, CSV: None},
+        ".json": {JSON: model},
         ".csv": {CSV: None},
     }
-    for suffix, accepted in forms.items():
+    for suffix, media in forms.items():
         yield get(
-            f"/v1/freshness{suffix}",
-            f"freshness{suffix.replace('.', '-')}",
-            "Newest days and hours of the series, and whether a day is late",
+            f"/v1/{path}{suffix}",
+            f"{name}{suffix.replace('.', '-')}",
+            summary,
             DATA,
-            accepted,
-            variant_of="freshness" if suffix else "",
-            more={HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE},
+            media,
+            parameters=parameters,
+            more=more,
+            variant_of=name if suffix else "",
         )
-
-
-def _span(
-    dataset: Dataset, suffix: str, name: str, media: dict[str, type[BaseModel] | None]
-) -> Operation:
-    return get(
-        f"/v1/{dataset.path}{suffix}",
-        name,
-        _SUMMARIES[dataset.path],
-        DATA,
-        media,
-        parameters=(*SPAN, *_filters(dataset)),
-        more=READ | {HTTPStatus.BAD_REQUEST: WRONG_PARAMETER},
-        variant_of=dataset.name if suffix else "",
-    )
 
 
 def _filters(dataset: Dataset) -> Iterator[Parameter]:
@@ -148,82 +153,54 @@ def _filters(dataset: Dataset) -> Iterator[Parameter]:
 
 def other_operations() -> Iterator[Operation]:
     """Operations of badges, pages about the numbers and text reports."""
-    unreadable = {HTTPStatus.SERVICE_UNAVAILABLE: NOT_READABLE}
-    yield get(
-        "/badge/nodes.json",
-        "badge-json",
-        "Badge for shields.io",
-        BADGES,
-        {JSON: Badge},
-        more=unreadable,
-    )
-    yield get("/badge/nodes.svg", "badge-svg", "Badge as SVG", BADGES, {SVG: None}, more=unreadable)
+    for path, name, summary, kind, model in (
+        ("/badge/nodes.json", "badge-json", "Badge for shields.io", JSON, Badge),
+        ("/badge/nodes.svg", "badge-svg", "Badge as SVG", SVG, None),
+    ):
+        yield get(path, name, summary, BADGES, {kind: model}, more=_UNREADABLE)
     yield get(
         "/recompute.py",
         "recompute",
         "Script that computes a published day again from raw reports",
         PAGES,
         {PYTHON: None},
-        more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
+        more=_UNCHANGED,
     )
+    month = Parameter("month", "a month, as `2026-10`", _A_MONTH, path=True)
+    no_month = {HTTPStatus.NOT_FOUND: Answer("there is no page of this month", {HTML: None})}
     for code in LANGUAGES:
-        root = "" if code == DEFAULT else f"/{code}"
-        page = {HTTPStatus.NOT_MODIFIED: NOT_MODIFIED}
-        yield get(
-            root or "/",
-            f"home-{code}",
-            "The numbers as a page",
-            PAGES,
-            {HTML: None},
-            variant_of="" if code == DEFAULT else f"home-{DEFAULT}",
-            more=page | _PAGE_UNREADABLE,
+        shown = _PAGE_UNREADABLE
+        yield _page("", code, "The numbers as a page", name="home", more=shown)
+        yield _page("month", code, "The months that have a page", name="months", more=shown)
+        yield _page(
+            "month/feed.atom",
+            code,
+            "The newest months as an Atom feed",
+            name="months-feed",
+            kind=ATOM,
+            more=shown,
         )
-        for path, name, kind, summary in (
-            ("month", "months", HTML, "The months that have a page"),
-            ("month/feed.atom", "months-feed", ATOM, "The newest months as an Atom feed"),
-            ("month/{month}", "month", HTML, "A month in numbers, as it was at its end"),
-        ):
-            one = path.endswith("}")
-            yield get(
-                f"{root}/{path}",
-                f"{name}-{code}",
-                summary,
-                PAGES,
-                {kind: None},
-                parameters=(Parameter("month", "a month, as `2026-10`", _A_MONTH, path=True),)
-                if one
-                else (),
-                variant_of="" if code == DEFAULT else f"{name}-{DEFAULT}",
-                more=page
-                | _PAGE_UNREADABLE
-                | (
-                    {HTTPStatus.NOT_FOUND: Answer("there is no page of this month", {HTML: None})}
-                    if one
-                    else {}
-                ),
-            )
-        for name, summary in (
+        yield _page(
+            "month/{month}",
+            code,
+            "A month in numbers, as it was at its end",
+            name="month",
+            parameters=(month,),
+            more=shown | no_month,
+        )
+        for path, summary in (
             ("method", "The meaning of each number"),
             ("integrations", "How other programs read the numbers: copies to paste"),
             ("api", "This document as a page"),
         ):
-            yield _page(name, code, summary)
-    yield get(
-        "/reports/basic",
-        "report-basic",
-        "Numbers of the last complete day as text",
-        REPORTS,
-        {TEXT: None},
-        more=unreadable,
-    )
-    yield get(
-        "/reports/daily",
-        "report-daily",
-        "A row a day as text",
-        REPORTS,
-        {TEXT: None},
-        more=unreadable,
-    )
+            yield _page(path, code, summary)
+    for name, summary in (
+        ("basic", "Numbers of the last complete day as text"),
+        ("daily", "A row a day as text"),
+    ):
+        yield get(
+            f"/reports/{name}", f"report-{name}", summary, REPORTS, {TEXT: None}, more=_UNREADABLE
+        )
     yield Operation(
         "get",
         "/reports/dump",
@@ -236,29 +213,34 @@ def other_operations() -> Iterator[Operation]:
 
 def about_operations() -> Iterator[Operation]:
     """Operations of the OpenAPI document and of the pages for owners, which every role serves."""
-    yield get(
-        "/openapi.json",
-        "openapi",
-        "This document",
-        PAGES,
-        {JSON: None},
-        more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
-    )
+    yield get("/openapi.json", "openapi", "This document", PAGES, {JSON: None}, more=_UNCHANGED)
     for code in LANGUAGES:
-        for name, summary in (
+        for path, summary in (
             ("privacy", "What is stored, for how long, and what is never stored"),
             ("my-data", "How the owner of a server sees and erases its data"),
         ):
-            yield _page(name, code, summary)
+            yield _page(path, code, summary)
 
 
-def _page(name: str, code: str, summary: str) -> Operation:
+def _page(
+    path: str,
+    code: str,
+    summary: str,
+    *,
+    name: str = "",
+    kind: str = HTML,
+    parameters: tuple[Parameter, ...] = (),
+    more: dict[HTTPStatus, Answer] | None = None,
+) -> Operation:
+    """The operation of a page in a language; its name is its path unless `name` is another."""
+    name = name or path
     return get(
-        path_of(name, code),
+        path_of(path, code),
         f"{name}-{code}",
         summary,
         PAGES,
-        {HTML: None},
+        {kind: None},
+        parameters=parameters,
         variant_of="" if code == DEFAULT else f"{name}-{DEFAULT}",
-        more={HTTPStatus.NOT_MODIFIED: NOT_MODIFIED},
+        more=_UNCHANGED | (more or {}),
     )

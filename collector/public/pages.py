@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from markupsafe import Markup, escape
@@ -27,7 +27,7 @@ from collector.public.language import LANGUAGES, Language, language
 from collector.public.links import path_of
 from collector.public.month_pages import FEED
 from collector.public.overview import Overview, overview
-from collector.public.rendering import Renderer, value_label
+from collector.public.rendering import Renderer, chart_alt, value_label
 from collector.public.responses import age_headers
 from collector.public.series import PublicSeries, Snapshot
 from collector.settings import Settings
@@ -43,6 +43,8 @@ LONG_PAGES: Final = (*ABOUT_PAGES, "method", "integrations", "api")
 
 
 _Handler = Callable[[Language, web.Request], Awaitable[web.Response]]
+_Context = Callable[[Language], Mapping[str, Any]]
+"""Makes the values of a text's placeholders."""
 
 
 class Pages:
@@ -61,20 +63,25 @@ class Pages:
     ) -> None:
         self._renderer = renderer
         self._settings = settings
+        self._host = settings.public_url or ANY_HOST
         self._series = series
         self._operations = operations
         self._privacy = privacy
 
     def routes(self) -> list[web.RouteDef]:
         """Every page in every language."""
-        pages: dict[str, _Handler] = {"privacy": self.privacy, "my-data": self.my_data}
+        prose: dict[str, _Context] = {
+            "privacy": lambda lang: privacy_page_context(self._settings, lang, self._privacy),
+            "my-data": partial(my_data_context, self._settings),
+        }
+        pages: dict[str, _Handler] = {}
         if self._series is not None:
-            pages |= {
-                "": partial(self.home, self._series),
-                "method": self.method,
-                "integrations": self.integrations,
-                "api": self.api,
+            prose |= {
+                "method": partial(method_context, self._settings),
+                "integrations": lambda lang: integrations_context(self._host, lang, _today()),
             }
+            pages = {"": partial(self.home, self._series), "api": self.api}
+        pages |= {page: partial(self.prose, page, context) for page, context in prose.items()}
         return [
             web.get(path_of(page, code), partial(handler, language(code)))
             for code in LANGUAGES
@@ -101,7 +108,7 @@ class Pages:
         return response
 
     def _home(self, lang: Language, snapshot: Snapshot, shown: Overview, fresh: Freshness) -> str:
-        recent = fresh.last_final_day or datetime.now(UTC).date()
+        recent = fresh.last_final_day or _today()
         since = f"?from={recent - _EXAMPLE_DAYS}"
         downloads = [
             {"path": item.path, "short": "" if item is DATASETS[0] else since} for item in DATASETS
@@ -117,7 +124,7 @@ class Pages:
             open_day=snapshot.open_day,
             months=[month.first for month in snapshot.months[:-4:-1]],
             feed=path_of(FEED, lang.code),
-            alt=_chart_alt(shown, lang),
+            alt=_alt_of(shown, lang),
             # Leaves space for a label above the plot, and for the months below it.
             at=lambda percent: f"{6 + percent * 0.86:.2f}",
             words=lambda event: words(event, lang),
@@ -127,37 +134,11 @@ class Pages:
             downloads=[*downloads, *({"path": path, "short": ""} for path in _SMALL)],
         )
 
-    async def privacy(self, lang: Language, request: web.Request) -> web.Response:
-        """The privacy page, with the values of the settings and the enabled senders."""
-        values = privacy_page_context(self._settings, lang, self._privacy)
-        return self._prose(request, lang, "privacy", lambda: lang.html("privacy", values))
-
-    async def method(self, lang: Language, request: web.Request) -> web.Response:
-        """The page that explains each number, from the schema."""
-        values = method_context(self._settings, lang)
-        return self._prose(request, lang, "method", lambda: lang.html("method", values))
-
-    async def my_data(self, lang: Language, request: web.Request) -> web.Response:
-        """The page on what the owner of a server can do."""
-        values = my_data_context(self._settings, lang)
-        return self._prose(request, lang, "my-data", lambda: lang.html("my-data", values))
-
-    async def integrations(self, lang: Language, request: web.Request) -> web.Response:
-        """The page on other programs that read the numbers."""
-        today = datetime.now(UTC).date()
-        values = integrations_context(self._settings.public_url or ANY_HOST, lang, today)
-        return self._prose(
-            request, lang, "integrations", lambda: lang.html("integrations", values), today
-        )
-
-    def _prose(
-        self,
-        request: web.Request,
-        lang: Language,
-        page: str,
-        html: Callable[[], Markup],
-        source: object = None,
+    async def prose(
+        self, page: str, context: _Context, lang: Language, request: web.Request
     ) -> web.Response:
+        """A page of text, with the values of the settings and of the day in it."""
+
         def body() -> str:
             return self._renderer.rendered(
                 "prose.html",
@@ -165,14 +146,14 @@ class Pages:
                 lang,
                 title=lang.text(f"{page}.title"),
                 description=lang.text(f"{page}.description"),
-                body=html(),
+                body=lang.html(page, context(lang)),
             )
 
-        return self._renderer.respond(request, f"{page}-{lang.code}", source, body, _ONE_HOUR)
+        return self._renderer.respond(request, f"{page}-{lang.code}", _today(), body, _ONE_HOUR)
 
     async def api(self, lang: Language, request: web.Request) -> web.Response:
         """The page on the HTTP interface, made from the OpenAPI operations."""
-        today = datetime.now(UTC).date()
+        today = _today()
         body = partial(self._api, lang, today)
         return self._renderer.respond(request, f"api-{lang.code}", today, body, _ONE_HOUR)
 
@@ -195,29 +176,22 @@ class Pages:
             groups=groups,
             headings={dataset.name: dataset.heading() for dataset in DATASETS},
             code=code_markup,
-            host=self._settings.public_url or ANY_HOST,
+            host=self._host,
             raw=lang.duration(self._settings.retention_raw),
             example_from=today - _EXAMPLE_DAYS,
         )
 
 
-def _chart_alt(shown: Overview, lang: Language) -> str:
-    """Text alternative of the chart."""
+def _alt_of(shown: Overview, lang: Language) -> str:
     if shown.chart is None:
         return ""
     nodes = [day.fields["nodes"] for day in shown.charted]
     servers = [day.fields.get("servers", 0) for day in shown.charted]
-    return lang.text(
-        "chart.alt",
-        first=lang.short_day(shown.chart.first),
-        last=lang.short_day(shown.chart.last),
-        nodes_first=lang.number(nodes[0]),
-        nodes_last=lang.number(nodes[-1]),
-        nodes_low=lang.number(min(nodes)),
-        nodes_high=lang.number(max(nodes)),
-        servers_first=lang.number(servers[0]),
-        servers_last=lang.number(servers[-1]),
-    )
+    return chart_alt(lang, shown.chart.first, shown.chart.last, nodes, servers)
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def code_markup(text: str) -> Markup:

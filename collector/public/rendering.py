@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -171,6 +172,23 @@ def value_label(lang: Language, dimension: str, row: ShareRow) -> str:
         case Kind.VALUE if dimension == CHANNEL.name:
             return _CHANNEL_NAMES.get(row.value, row.value)
     return row.value
+
+
+def chart_alt(
+    lang: Language, first: date, last: date, nodes: Sequence[int], servers: Sequence[int]
+) -> str:
+    """Text alternative of a chart of nodes and servers, with their counts by day."""
+    return lang.text(
+        "chart.alt",
+        first=lang.short_day(first),
+        last=lang.short_day(last),
+        nodes_first=lang.number(nodes[0]),
+        nodes_last=lang.number(nodes[-1]),
+        nodes_low=lang.number(min(nodes)),
+        nodes_high=lang.number(max(nodes)),
+        servers_first=lang.number(servers[0]),
+        servers_last=lang.number(servers[-1]),
+    )
 
 
 def _minified(style: str) -> str:

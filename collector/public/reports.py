@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -97,28 +98,10 @@ class Reports:
     def routes(self) -> list[web.RouteDef]:
         """`/reports/basic`, `/reports/daily`, and `/reports/dump`, which is gone."""
         return [
-            web.get("/reports/basic", self.basic),
-            web.get("/reports/daily", self.daily),
+            web.get("/reports/basic", partial(self._show, self._basic)),
+            web.get("/reports/daily", partial(self._show, self._all_days)),
             web.get("/reports/dump", self.dump),
         ]
-
-    async def basic(self, _request: web.Request) -> web.Response:
-        """Headline numbers and two tables."""
-        snapshot = await self._snapshot()
-        if isinstance(snapshot, Refusal):
-            return snapshot.response()
-        return _text(basic_text(snapshot), snapshot)
-
-    async def daily(self, _request: web.Request) -> web.Response:
-        """A row for each day."""
-        snapshot = await self._snapshot()
-        if isinstance(snapshot, Refusal):
-            return snapshot.response()
-        made, text = self._daily
-        if made != snapshot.revision:
-            text = await asyncio.to_thread(daily_text, snapshot.days)
-            self._daily = (snapshot.revision, text)
-        return _text(text, snapshot)
 
     async def dump(self, _request: web.Request) -> web.Response:
         """410: the report showed which server runs which nodes."""
@@ -127,14 +110,27 @@ class Reports:
             "this report listed node numbers beside server identities; it is no longer made",
         ).response()
 
-    async def _snapshot(self) -> Snapshot | Refusal:
+    async def _show(
+        self, text: Callable[[Snapshot], Awaitable[str]], _request: web.Request
+    ) -> web.Response:
         try:
-            return await self._series.snapshot()
+            snapshot = await self._series.snapshot()
         except InfluxError:
-            return Refusal(Reason.UNAVAILABLE, "the series cannot be read now", _RETRY_AFTER_S)
+            reason = "the series cannot be read now"
+            return Refusal(Reason.UNAVAILABLE, reason, _RETRY_AFTER_S).response()
+        return web.Response(
+            text=await text(snapshot),
+            content_type="text/plain",
+            charset="utf-8",
+            headers=age_headers(snapshot.as_of),
+        )
 
+    async def _basic(self, snapshot: Snapshot) -> str:
+        return basic_text(snapshot)
 
-def _text(text: str, snapshot: Snapshot) -> web.Response:
-    return web.Response(
-        text=text, content_type="text/plain", charset="utf-8", headers=age_headers(snapshot.as_of)
-    )
+    async def _all_days(self, snapshot: Snapshot) -> str:
+        made, text = self._daily
+        if made != snapshot.revision:
+            text = await asyncio.to_thread(daily_text, snapshot.days)
+            self._daily = (snapshot.revision, text)
+        return text

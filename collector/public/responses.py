@@ -12,10 +12,15 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from collector.influx import InfluxError
 from collector.problems import Reason, Refusal
 
 _RETRY_AFTER_S: Final = 60
 _GZIP: Final = 16 + zlib.MAX_WBITS
+
+LICENCE_URL: Final = "https://creativecommons.org/publicdomain/zero/1.0/"
+
+LICENCE_LINK: Final = f'<{LICENCE_URL}>; rel="license"'
 
 RESPONSE_TIMEOUT_S: Final = 4.5
 """A response begins within this time, or it is 503, even if InfluxDB hangs."""
@@ -49,6 +54,20 @@ def age_headers(as_of: datetime | None) -> dict[str, str]:
     return {hdrs.LAST_MODIFIED: read_at, hdrs.CACHE_CONTROL: "no-cache"}
 
 
+def download_headers(
+    tag: str, cache_control: str, vary: str, as_of: datetime | None = None
+) -> dict[str, str]:
+    """Headers of a download with an entity tag; `as_of` is as in `age_headers`."""
+    return {
+        **CORS_HEADERS,
+        hdrs.ETAG: tag,
+        hdrs.CACHE_CONTROL: cache_control,
+        hdrs.VARY: vary,
+        hdrs.LINK: LICENCE_LINK,
+        **age_headers(as_of),
+    }
+
+
 def is_not_modified(request: web.Request, tag: str) -> bool:
     """Whether the client has this version already (If-None-Match, RFC 9110, 13.1.2)."""
     sent = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
@@ -72,7 +91,10 @@ def gzipped(body: bytes) -> bytes:
 
 
 def cors_routes(routes: Iterable[tuple[str, Handler]]) -> list[web.RouteDef]:
-    """GET routes that pages of any origin may read, each with its CORS preflight."""
+    """GET routes that pages of any origin may read, each with its CORS preflight.
+
+    A handler that cannot read the series (InfluxError) responds with 503.
+    """
     found = []
     for path, handler in routes:
         found += [web.get(path, _with_cors(handler)), web.options(path, _preflight)]
@@ -81,7 +103,10 @@ def cors_routes(routes: Iterable[tuple[str, Handler]]) -> list[web.RouteDef]:
 
 def _with_cors(handler: Handler) -> Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
-        response = await handler(request)
+        try:
+            response = await handler(request)
+        except InfluxError:
+            response = SERIES_UNAVAILABLE.response()
         # A streamed response has sent its headers, with these, already.
         if not response.prepared:
             response.headers.update(CORS_HEADERS)

@@ -44,10 +44,11 @@ async def first_complete_day(influx: Influx, now: datetime, retention_s: int) ->
 
     Raises InfluxError.
     """
-    return _first_complete(await oldest_day(influx), now, retention_s)
+    return first_complete(await oldest_day(influx), now, retention_s)
 
 
-def _first_complete(oldest: date | None, now: datetime, retention_s: int) -> date | None:
+def first_complete(oldest: date | None, now: datetime, retention_s: int) -> date | None:
+    """The first day from `oldest` on whose raw data is complete; None if there is none at all."""
     # The retention alone is not enough: raising it does not bring expired data back.
     while oldest is not None and may_have_expired(oldest, now, retention_s):
         oldest += _ONE_DAY
@@ -200,7 +201,7 @@ async def read_inputs(
         read_days(influx, first, day),
         first_own_day(influx),
     )
-    complete_from = _first_complete(raw.oldest, now, retention_s) or now.date()
+    complete_from = first_complete(raw.oldest, now, retention_s) or now.date()
     # If no earlier day is stored, nothing has expired: the series begins with the oldest raw day.
     if first < complete_from and (own is None or own >= complete_from):
         complete_from = first - _ONE_DAY

@@ -16,7 +16,7 @@ from typing import Final
 
 import polars as pl
 
-from collector.days import day_ns, day_of
+from collector.days import day_ns
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.influx.contents import Span
 from collector.influx.frames import Rows, read_frame
@@ -24,13 +24,14 @@ from collector.lines import STEP_NS
 from collector.rollup.inputs import (
     StoredDay,
     complete_days,
+    first_complete,
     is_final,
     may_have_expired,
     stored_days,
 )
 from collector.rollup.librenms_tables import ROWS, librenms_points
 from collector.rollup.points import Points
-from collector.rollup.raw import span_of
+from collector.rollup.raw import by_day, counting, first_day, span_of
 from collector.rollup.schedule import RolledDay
 from collector.rollup.store import store, stored_points
 from collector.schema import OWNER, Measurement
@@ -103,27 +104,16 @@ class LibreNMSDays:
             )
         except NoDatabase:
             return None
-        if not found:
-            return None
-        oldest = day_of(found[0].values[0][0])
-        while may_have_expired(oldest, now, self._retention_s):
-            oldest += _ONE_DAY
-        return oldest if oldest <= now.date() else None
+        oldest = first_complete(first_day(found), now, self._retention_s)
+        return oldest if oldest is not None and oldest <= now.date() else None
 
     async def counts(self, first: date, last: date) -> dict[date, int]:
         """The number of reports of each day that has any. Raises InfluxError."""
-        select = Select(
-            LIBRENMS,
-            LIBRENMS_REPORT.name,
-            [f"count({OWNER})"],
-            span_of(first, last).where(),
-            "GROUP BY time(1d) fill(none)",
-        )
         try:
-            found = await read(self._influx, select)
+            found = await read(self._influx, counting(LIBRENMS_REPORT, OWNER, first, last))
         except NoDatabase:
             return {}
-        return {day_of(time): count for series in found for time, count in series.values if count}
+        return by_day(found)
 
     async def roll(self, day: date, now: datetime, *, force: bool = False) -> RolledDay:
         """Compute a day from all of its reports and store it; repeating it changes nothing.

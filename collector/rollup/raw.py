@@ -57,22 +57,22 @@ async def read_days(influx: Influx, first: date, last: date) -> RawDays:
         read_each(
             influx,
             [
-                _counting(SERVER_REPORT, "server", first, last),
-                _counting(SERVER_REPORT, QUARANTINE, first, last, where=QUARANTINED),
-                _counting(SERVER_REPORT, "imported", first, last),
+                counting(SERVER_REPORT, "server", first, last),
+                counting(SERVER_REPORT, QUARANTINE, first, last, where=QUARANTINED),
+                counting(SERVER_REPORT, "imported", first, last),
                 _OLDEST,
             ],
         ),
         read_each(
             influx,
             [
-                _counting(NODE_REPORT, "node", first, last),
-                _counting(NODE_REPORT, QUARANTINE, first, last, where=QUARANTINED),
+                counting(NODE_REPORT, "node", first, last),
+                counting(NODE_REPORT, QUARANTINE, first, last, where=QUARANTINED),
             ],
         ),
     )
-    reports, out, imported = (_by_day(series) for series in servers[:3])
-    node_reports, nodes_out = (_by_day(series) for series in nodes)
+    reports, out, imported = (by_day(series) for series in servers[:3])
+    node_reports, nodes_out = (by_day(series) for series in nodes)
     found = {
         day: RawCount(
             reports.get(day, 0) - out.get(day, 0),
@@ -99,13 +99,13 @@ def first_day(found: Sequence[Series]) -> date | None:
     return day_of(found[0].values[0][0]) if found else None
 
 
-def _counting(
+def counting(
     measurement: Measurement, field: str, first: date, last: date, *, where: str = ""
 ) -> Select:
-    """The number of rows of each day that have a field."""
+    """Select the number of rows of each day that have a field."""
     condition = f" AND {where}" if where else ""
     return Select(
-        RAW,
+        measurement.database,
         measurement.name,
         [f"count({identifier(field)})"],
         span_of(first, last).where() + condition,
@@ -113,14 +113,15 @@ def _counting(
     )
 
 
-def _by_day(found: Sequence[Series]) -> dict[date, int]:
+def by_day(found: Sequence[Series]) -> dict[date, int]:
+    """The number of each day that has any, of a result of `counting`."""
     return {day_of(time): count for series in found for time, count in series.values if count}
 
 
 async def opted_out_reports(influx: Influx, day: date) -> int:
     """The number of reports of a day that were dropped for an opt-out. Raises InfluxError."""
-    found = await read(influx, _counting(OPTED_OUT_REPORT, "reports", day, day))
-    return _by_day(found).get(day, 0)
+    found = await read(influx, counting(OPTED_OUT_REPORT, "reports", day, day))
+    return by_day(found).get(day, 0)
 
 
 async def read_rows(
@@ -156,8 +157,8 @@ async def _read_rows(
 ) -> None:
     # Few days have such rows, and an additional column slows down every read.
     if marked is None:
-        some = _counting(measurement, QUARANTINE, day, day, where=QUARANTINED)
-        marked = bool(_by_day(await read(influx, some)))
+        some = counting(measurement, QUARANTINE, day, day, where=QUARANTINED)
+        marked = bool(by_day(await read(influx, some)))
     names = [*columns(measurement), *([QUARANTINE] if marked else [])]
     for span, count in await _slices(influx, measurement, day, rows.plan, least):
         select = Select.rows(measurement, names, span.where())
