@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import resource
@@ -14,7 +15,11 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import uvloop
+
 from bench.report import middle, record, table
+from collector.app import spare_collections
+from collector.cli import GARBAGE_THRESHOLD
 from collector.days import day_ns
 from collector.influx import Influx, Written
 from collector.influx.databases import ensure
@@ -89,7 +94,7 @@ def stream_with_curl(url: str, day: date) -> float:
             [
                 *("curl", "-sS", "-o", "/dev/null", "-H", "Accept: application/csv"),
                 *("--data-urlencode", f"q={query}"),
-                *("-d", f"db={RAW}&epoch=ns&chunked=true&chunk_size=20000"),
+                *("-d", f"db={RAW}&epoch=ns&chunked=true&chunk_size=5000"),
                 f"{url}/query",
             ],
             check=True,
@@ -119,8 +124,9 @@ async def main() -> None:
             )
         )
     text = (
-        "A UTC day of so many reports, of a node each, rolled up and stored, against InfluxDB"
-        " streaming the same rows to curl, in turn; medians.\n\n"
+        "A UTC day of so many reports, of a node each, rolled up and stored by a process that runs"
+        " as a collector does, against InfluxDB streaming the same rows to curl, in turn;"
+        " medians.\n\n"
         + table(("reports", "runs", "curl, s", "rollup, s", "ratio", "largest memory, MiB"), rows)
     )
     record("rollup", "Rollup", text)
@@ -155,4 +161,7 @@ async def measure(reports: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(measure(int(sys.argv[1])))))
+    # As in a collector that serves.
+    gc.set_threshold(*GARBAGE_THRESHOLD)
+    spare_collections()
+    print(json.dumps(uvloop.run(measure(int(sys.argv[1])))))

@@ -32,7 +32,7 @@ from collector.cli import (
 )
 from collector.cli.commands import Commands
 
-_GARBAGE_THRESHOLD: Final = (20_000, 20, 50)
+GARBAGE_THRESHOLD: Final = (20_000, 20, 50)
 """Thresholds of Python's garbage collector, its three generations.
 
 Modules live as long as the process, and the objects of a report until its reply: at Python's
@@ -155,7 +155,7 @@ cli.add_typer(tags.commands, name="tags")
 
 def main() -> None:
     """Run the command that the arguments name; no secret is printed, whatever goes wrong."""
-    gc.set_threshold(*_GARBAGE_THRESHOLD)
+    gc.set_threshold(*GARBAGE_THRESHOLD)
     redaction.hide_in_addresses(*sys.argv[1:])
     redaction.redact_streams()
     cli(prog_name="collector")

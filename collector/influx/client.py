@@ -36,7 +36,7 @@ _CONNECT_S: Final = 5
 _WRITE_S: Final = 30
 _QUERY_S: Final = 600
 _PING_BYTES: Final = 4096
-_CHUNK: Final = "20000"
+_CHUNK: Final = "5000"
 """Rows in one chunk of a response."""
 _DROPPED: Final = re.compile(r"dropped=(\d+)")
 _FORM: Final = "application/x-www-form-urlencoded"

@@ -50,7 +50,7 @@ class Rows:
 
     def frame(self) -> pl.DataFrame:
         """All rows so far, in order."""
-        return pl.concat([self._parse(b""), *self._frames])
+        return pl.concat(self._frames) if self._frames else self._parse(b"")
 
     def _parse(self, csv: bytes) -> pl.DataFrame:
         rows = (
