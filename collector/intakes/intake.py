@@ -85,9 +85,12 @@ class OpenIntake(Protocol):
         """
         return {}
 
-    def identify(self, body: bytes) -> Proof | Refusal:
-        """The proof of ownership in a body, parsed like a report; nothing of it is stored."""
-        ...
+    def identify(self, body: bytes) -> Proof | Refusal | None:
+        """The proof of ownership in a body, parsed like a report; nothing of it is stored.
+
+        None for senders that have no owners.
+        """
+        return None
 
 
 class Intake(ABC):

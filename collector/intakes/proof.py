@@ -22,16 +22,20 @@ class Proof:
     nodes: Mapping[NodePseudonym, int] = field(default_factory=dict)
 
 
-def prove(readers: Sequence[Callable[[bytes], Proof | Refusal]], body: bytes) -> Proof | Refusal:
+def prove(
+    readers: Sequence[Callable[[bytes], Proof | Refusal | None]], body: bytes
+) -> Proof | Refusal:
     """The proof from the first reader that accepts a body.
 
     If none does, the most specific refusal: one that is not `malformed-json`, if there is any.
     """
-    refused = Refusal(Reason.INVALID_FIELD, "no intake is enabled on this collector")
-    for number, reader in enumerate(readers):
+    refused: Refusal | None = None
+    for reader in readers:
         found = reader(body)
         if isinstance(found, Proof):
             return found
-        if not number or refused.reason is Reason.MALFORMED_JSON:
+        if found is not None and (refused is None or refused.reason is Reason.MALFORMED_JSON):
             refused = found
-    return refused
+    return refused or Refusal(
+        Reason.INVALID_FIELD, "no intake that has owners is enabled on this collector"
+    )

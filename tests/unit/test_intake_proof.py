@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
 from collector.intakes.proof import Proof, prove
 from collector.privacy import ServerPseudonym
 from collector.problems import Reason, Refusal
@@ -20,7 +25,16 @@ def test_refusal_is_of_the_reader_that_got_furthest() -> None:
     assert prove([lambda _body: WRONG_FIELD, lambda _body: NO_JSON], b"{}") is WRONG_FIELD
 
 
-def test_body_is_refused_where_no_sender_is_switched_on() -> None:
-    found = prove([], b"{}")
+def test_sender_without_owners_says_nothing_of_a_body() -> None:
+    for refusal in (NO_JSON, WRONG_FIELD):
+        said = partial(lambda refusal, _body: refusal, refusal)
+        assert prove([lambda _body: None, said, lambda _body: None], b"{}") is refusal
+
+
+@pytest.mark.parametrize("readers", [[], [lambda _body: None]], ids=["none", "without owners"])
+def test_body_is_refused_where_no_sender_with_owners_is_switched_on(
+    readers: list[Callable[[bytes], None]],
+) -> None:
+    found = prove(readers, b"{}")
     assert isinstance(found, Refusal)
     assert found.reason is Reason.INVALID_FIELD

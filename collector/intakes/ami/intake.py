@@ -21,11 +21,9 @@ from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.state import Names, State
 from collector.intakes.intake import IntakeContext, OpenIntake
-from collector.intakes.proof import Proof
 from collector.lines import Point
 from collector.logs import place
 from collector.outbox import OutboxUnavailable
-from collector.problems import Reason, Refusal
 from collector.settings import SettingsError
 
 log = structlog.get_logger("collector.ami")
@@ -50,10 +48,6 @@ class AmiIntake(OpenIntake):
         self._steady_ns = steady_clock(context.clock)
         self._again = asyncio.Event()
         self._followed: dict[str, tuple[Follower, AsyncExitStack]] = {}
-
-    def identify(self, body: bytes) -> Proof | Refusal:
-        """Refuse: live values of an Asterisk belong to the operator and have no owner."""
-        return Refusal(Reason.MALFORMED_JSON, "AMI has no owners")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

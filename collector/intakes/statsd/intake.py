@@ -14,7 +14,6 @@ import structlog
 from collector.asterisks import asterisks
 from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.intakes.live import NS_PER_S, entries, grid, until_next
-from collector.intakes.proof import Proof
 from collector.intakes.series import Series
 from collector.intakes.statsd.figures import Figures
 from collector.intakes.statsd.mapping import MappingError, NameMapping, read, shipped
@@ -23,7 +22,6 @@ from collector.intakes.statsd.station import Stations
 from collector.lines import Point
 from collector.memory import Flushed, MemoryUnavailable
 from collector.outbox import Entry, OutboxUnavailable
-from collector.problems import Reason, Refusal
 from collector.settings import Settings, SettingsError, variable
 
 NAME: Final = "statsd"
@@ -89,10 +87,6 @@ class OpenStatsd(OpenIntake):
         self._failing: set[str] = set()
         self._figures = Figures(context.metrics, stations)
         self.readers: Sequence[Datagrams] = ()
-
-    def identify(self, body: bytes) -> Proof | Refusal:
-        """Refuse: StatsD has no request bodies, and live values have no owner."""
-        return Refusal(Reason.MALFORMED_JSON, "StatsD has no owners")
 
     async def restore(self) -> None:
         """Restore the state of an earlier process, stopped or killed. Raises MemoryUnavailable."""
