@@ -12,11 +12,11 @@ from typing import Final
 
 from aiohttp import web
 
-from collector.influx import Influx, InfluxError
+from collector.influx import Influx
 from collector.months.report import MonthReport
 from collector.months.stored import read_report
 from collector.operations import ATOM
-from collector.public.language import LANGUAGES, Language, language
+from collector.public.language import Language
 from collector.public.links import path_of, reference
 from collector.public.month import MonthPage
 from collector.public.rendering import Renderer, value_label
@@ -46,22 +46,13 @@ class MonthPages:
 
     def routes(self) -> list[web.RouteDef]:
         """The index, the feed and the months, in every language."""
-        found = []
-        for code in LANGUAGES:
-            lang = language(code)
-            found += [
-                web.get(path_of(MONTHS, code), partial(self.index, lang)),
-                web.get(path_of(FEED, code), partial(self.feed, lang)),
-                web.get(path_of(f"{MONTHS}/{{month}}", code), partial(self.month, lang)),
-            ]
-        return found
+        return self._renderer.routes(
+            {MONTHS: self.index, FEED: self.feed, f"{MONTHS}/{{month}}": self.month}
+        )
 
     async def index(self, lang: Language, request: web.Request) -> web.Response:
         """All months that have a page, newest first."""
-        try:
-            snapshot = await self._series.snapshot()
-        except InfluxError:
-            return self._renderer.unreadable(lang)
+        snapshot = await self._series.snapshot()
 
         def body() -> str:
             return self._renderer.rendered(
@@ -83,12 +74,9 @@ class MonthPages:
     async def month(self, lang: Language, request: web.Request) -> web.Response:
         """The page of one month, or 404 and the reason."""
         first = _month_of(request.match_info["month"])
-        try:
-            snapshot = await self._series.snapshot()
-            known = months(snapshot)
-            report = await self._report(snapshot, first) if first in known else None
-        except InfluxError:
-            return self._renderer.unreadable(lang)
+        snapshot = await self._series.snapshot()
+        known = months(snapshot)
+        report = await self._report(snapshot, first) if first in known else None
         if first is None or report is None:
             return self._renderer.not_found(
                 lang,
@@ -132,12 +120,9 @@ class MonthPages:
 
     async def feed(self, lang: Language, request: web.Request) -> web.Response:
         """The newest months as an Atom feed."""
-        try:
-            snapshot = await self._series.snapshot()
-            newest = months(snapshot)[: -_MOST_ENTRIES - 1 : -1]
-            found = [await self._report(snapshot, first) for first in newest]
-        except InfluxError:
-            return self._renderer.unreadable(lang)
+        snapshot = await self._series.snapshot()
+        newest = months(snapshot)[: -_MOST_ENTRIES - 1 : -1]
+        found = [await self._report(snapshot, first) for first in newest]
         reports = [report for report in found if report is not None]
         response = self._renderer.respond(
             request,

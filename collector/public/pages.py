@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -10,7 +10,6 @@ from typing import Any, Final
 from aiohttp import web
 from markupsafe import Markup, escape
 
-from collector.influx import InfluxError
 from collector.operations import Operation
 from collector.privacy_section import PrivacySection
 from collector.public.contexts import (
@@ -23,11 +22,11 @@ from collector.public.contexts import (
 from collector.public.datasets import DATASETS
 from collector.public.events import EVENTS, words
 from collector.public.freshness import Freshness, freshness
-from collector.public.language import LANGUAGES, Language, language
+from collector.public.language import Language
 from collector.public.links import path_of
 from collector.public.month_pages import FEED
 from collector.public.overview import Overview, overview
-from collector.public.rendering import Renderer, chart_alt, value_label
+from collector.public.rendering import PageHandler, Renderer, chart_alt, value_label
 from collector.public.responses import age_headers
 from collector.public.series import PublicSeries, Snapshot
 from collector.settings import Settings
@@ -42,7 +41,6 @@ ABOUT_PAGES: Final = ("privacy", "my-data")
 LONG_PAGES: Final = (*ABOUT_PAGES, "method", "integrations", "api")
 
 
-_Handler = Callable[[Language, web.Request], Awaitable[web.Response]]
 _Context = Callable[[Language], Mapping[str, Any]]
 """Makes the values of a text's placeholders."""
 
@@ -74,7 +72,7 @@ class Pages:
             "privacy": lambda lang: privacy_page_context(self._settings, lang, self._privacy),
             "my-data": partial(my_data_context, self._settings),
         }
-        pages: dict[str, _Handler] = {}
+        pages: dict[str, PageHandler] = {}
         if self._series is not None:
             prose |= {
                 "method": partial(method_context, self._settings),
@@ -82,20 +80,13 @@ class Pages:
             }
             pages = {"": partial(self.home, self._series), "api": self.api}
         pages |= {page: partial(self.prose, page, context) for page, context in prose.items()}
-        return [
-            web.get(path_of(page, code), partial(handler, language(code)))
-            for code in LANGUAGES
-            for page, handler in pages.items()
-        ]
+        return self._renderer.routes(pages)
 
     async def home(
         self, series: PublicSeries, lang: Language, request: web.Request
     ) -> web.Response:
         """The home page with the numbers."""
-        try:
-            snapshot = await series.snapshot()
-        except InfluxError:
-            return self._renderer.unreadable(lang)
+        snapshot = await series.snapshot()
         fresh = freshness(snapshot, datetime.now(UTC))
 
         def body() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from collector.influx import InfluxError
 from collector.operations import HTML
 from collector.public.headers import page_policy
 from collector.public.language import LANGUAGES, Language, language
@@ -36,6 +37,9 @@ _CHANNEL_NAMES: Final = {
     "voter": "Voter",
     "usrp": "USRP",
 }
+
+
+PageHandler = Callable[[Language, web.Request], Awaitable[web.Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,22 @@ class Renderer:
         self._style = _minified(self._source("style.css"))
         self._policy = page_policy(self._style)
         self._cached_pages: dict[str, _CachedPage] = {}
+
+    def routes(self, pages: Mapping[str, PageHandler]) -> list[web.RouteDef]:
+        """The routes of pages, by path, in every language; 503 if the series cannot be read."""
+        return [
+            web.get(path_of(page, code), partial(self._readable, handler, language(code)))
+            for code in LANGUAGES
+            for page, handler in pages.items()
+        ]
+
+    async def _readable(
+        self, handler: PageHandler, lang: Language, request: web.Request
+    ) -> web.Response:
+        try:
+            return await handler(lang, request)
+        except InfluxError:
+            return self._unreadable(lang)
 
     def rendered(self, template: str, page: str, lang: Language, **values: Any) -> str:  # noqa: ANN401 - a template takes anything
         """The text of a template; `page` is the path of the page without its language."""
@@ -131,7 +151,7 @@ class Renderer:
             },
         )
 
-    def unreadable(self, lang: Language) -> web.Response:
+    def _unreadable(self, lang: Language) -> web.Response:
         """Respond with 503: the series cannot be read now."""
         text = self.rendered(
             "unreadable.html",
