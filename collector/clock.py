@@ -23,6 +23,7 @@ from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxFile, OutboxUnavailable, Queue
 from collector.outbox.dating import ClockReading, Redated
 from collector.outbox.delivering import DeliveryLock
+from collector.supervisor import wait_at_most
 
 log = structlog.get_logger("collector.clock")
 
@@ -154,11 +155,7 @@ class Clock:
                     reason="clock",
                     why=str(error),
                 )
-            try:
-                async with asyncio.timeout(_LOOK_S):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+            await wait_at_most(_LOOK_S, self._woken)
 
     async def _look(self, lock: DeliveryLock, sent: Callable[[], Mapping[Queue, int]]) -> None:
         self.holds()

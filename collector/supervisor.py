@@ -39,6 +39,13 @@ async def together(*loops: Coroutine[Any, Any, None]) -> None:
             group.create_task(loop)
 
 
+async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
+    """Wait until an event is set, or until the time is over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 def stop_event() -> asyncio.Event:
     """Return an event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
@@ -166,9 +173,7 @@ class Supervisor:
                 if vital and now - since >= self._patience.give_up_s:
                     self._break(f"loop {name} keeps failing")
                 self._failing.add(name)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await ending.wait()
+                await wait_at_most(pause, ending)
                 self._failing.discard(name)
             else:
                 return

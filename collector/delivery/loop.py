@@ -16,6 +16,7 @@ from collector.delivery.target import Blocked, Packed, Target
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending, Queue
 from collector.outbox.delivering import DeliveryLock
+from collector.supervisor import wait_at_most
 
 log = structlog.get_logger("collector.delivery")
 
@@ -244,8 +245,4 @@ class Delivery(Generic[Packed]):
         if self._stopping.is_set():
             await asyncio.sleep(min(seconds, 0.2, max(0.0, self._deadline - time.monotonic())))
             return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
+        await wait_at_most(seconds, self._stopping)

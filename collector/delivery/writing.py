@@ -36,6 +36,7 @@ from collector.outbox import (
 from collector.outbox.delivering import DeliveryLock
 from collector.privacy import ServerPseudonym
 from collector.schema import NODE_REPORT, QUARANTINE, SERVER_REPORT
+from collector.supervisor import wait_at_most
 
 log = structlog.get_logger("collector.delivery")
 
@@ -253,9 +254,7 @@ class Writing(Generic[Packed]):
                 await self._puller.give_back(held, delay_s=delay_s)
 
     async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+        await wait_at_most(seconds, self._stopping)
 
 
 def _said(obstacle: BaseException) -> tuple[str, str]:

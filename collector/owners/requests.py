@@ -21,6 +21,7 @@ from collector.owners.erasure_records import Receipt
 from collector.owners.parts import Parts
 from collector.privacy import ServerPseudonym
 from collector.sqlite.errors import StoreUnavailable
+from collector.supervisor import wait_at_most
 
 log = structlog.get_logger("collector.owners")
 
@@ -125,9 +126,7 @@ class Erasures:
         while True:
             self._woken.clear()
             pause = _LOOK_S if await self.once() else _RETRY_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
+            await wait_at_most(pause, self._woken)
 
     async def once(self) -> bool:
         """Do all pending erasures once; return False if one failed.

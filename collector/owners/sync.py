@@ -7,7 +7,6 @@ mark can be traced to an owner only with the pseudonym key and the owner's UUID.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -27,6 +26,7 @@ from collector.privacy import OwnerMark
 from collector.schema import ERASURE_NOTICE, OWNER_CHOICE, OWNERS, Measurement
 from collector.sqlite.errors import StoreUnavailable
 from collector.state import NotHeld
+from collector.supervisor import wait_at_most
 
 log = structlog.get_logger("collector.owners")
 
@@ -65,9 +65,7 @@ class Sync:
         while True:
             self._woken.clear()
             pause = _EVERY_S if await self._try_once() else _RETRY_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
+            await wait_at_most(pause, self._woken)
 
     async def _try_once(self) -> bool:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -22,6 +21,7 @@ from collector.rollup.daily import Daily
 from collector.rollup.reconcile import Reconciler
 from collector.sqlite.errors import StoreUnavailable
 from collector.state import NotHeld
+from collector.supervisor import wait_at_most
 
 log = structlog.get_logger("collector.rollup")
 
@@ -179,9 +179,7 @@ class Schedule:
                 again = failures.next()
                 if again is not None:
                     due = min(due, max(again, now + _RETRY))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, (due - self._clock()).total_seconds())):
-                    await self._woken.wait()
+            await wait_at_most(max(0.0, (due - self._clock()).total_seconds()), self._woken)
 
     def wake(self) -> None:
         """Start the next run at once, because raw reports have changed."""

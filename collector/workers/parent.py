@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import signal
 import time
@@ -16,15 +15,14 @@ import structlog
 
 from collector import app
 from collector.app.roles import Role
-from collector.health import Health, private_site
 from collector.intakes.statsd.sockets import bound as bound_statsd
 from collector.intakes.statsd.sockets import placed
-from collector.listen import accept, bind, listening
+from collector.listen import accept, bind
 from collector.metrics import Metrics
 from collector.setting_types import Address
 from collector.settings import Settings, SettingsError
 from collector.state import locked
-from collector.supervisor import CannotWork, stop_event
+from collector.supervisor import CannotWork, stop_event, wait_at_most
 from collector.systemd import Notifier, passed_sockets
 from collector.workers.metrics import metrics_page
 from collector.workers.process import START_S, WorkerProcess
@@ -74,9 +72,7 @@ async def _until(stop: asyncio.Event, workers: Sequence[WorkerProcess]) -> None:
     """Wait until `stop` is set. Raises CannotWork if no worker has run for ten minutes."""
     served = time.monotonic()
     while not stop.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CHECK_S):
-                await stop.wait()
+        await wait_at_most(_CHECK_S, stop)
         if any(worker.ready.is_set() for worker in workers):
             served = time.monotonic()
         elif time.monotonic() - served > _NONE_S:
@@ -107,15 +103,10 @@ async def running(settings: Settings, role: Role) -> AsyncIterator[list[WorkerPr
         # other that does not start is tried again, like one that has ended.
         for worker in workers:
             await stack.enter_async_context(_started(worker, needed=worker.number == 0))
-        health: Health = AllHealth(workers)
         own = Metrics()
+        page = metrics_page(figures, own)
         at = await stack.enter_async_context(
-            listening(
-                private_site(metrics_page(figures, own), health),
-                settings.metrics_listen,
-                app.listener_of(settings, own, "metrics"),
-                drain_s=0,
-            )
+            app.serving_privately(settings, own, page, AllHealth(workers))
         )
         public = Address(settings.listen.host, bound[0][0].getsockname()[1])
         log.info(
