@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collector.delivery import TargetsOf
     from collector.delivery.records import RecordsTarget
     from collector.intakes import Intake
-    from collector.jetstream.participants import Duties
+    from collector.jetstream.duties import Duties
     from collector.metrics import Metrics
     from collector.outbox import Outbox, Outboxes
     from collector.owners.elsewhere import Hops

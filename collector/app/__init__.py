@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -127,6 +127,18 @@ def listener_of(settings: Settings, metrics: Metrics, name: str) -> Listener:
     return Listener(limits, metrics, name=name)
 
 
+def serving_privately(
+    settings: Settings, metrics: Metrics, page: Handler, health: Health
+) -> AbstractAsyncContextManager[Address]:
+    """Serve the private address; `page` is its /metrics, `metrics` counts its connections."""
+    return listening(
+        private_site(page, health),
+        settings.metrics_listen,
+        listener_of(settings, metrics, "metrics"),
+        drain_s=0,
+    )
+
+
 def public_site(
     settings: Settings,
     parts: Sequence[OpenPart],
@@ -162,14 +174,13 @@ async def running(
     """
     settings = worker.settings(whole)
     async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
         metrics = Metrics()
         metrics.role.labels(role.name).set(1)
         supervisor = Supervisor(metrics)
-        influx = await stack.enter_async_context(influx_of(settings, retry_ping=False))
-        whose = await stack.enter_async_context(turns(whole, role.name, metrics))
-        published = await stack.enter_async_context(
-            influx_of(settings, retry_ping=False, guard=whose.check)
-        )
+        influx = await enter(influx_of(settings, retry_ping=False))
+        whose = await enter(turns(whole, role.name, metrics))
+        published = await enter(influx_of(settings, retry_ping=False, guard=whose.check))
         signals = Signals(whole.state_dir, alone=role is SERVE and worker.of == 1)
         base = Base(
             settings,
@@ -185,36 +196,24 @@ async def running(
             signals,
             role.name,
         )
-        parts = [await stack.enter_async_context(part.open(base)) for part in role.parts]
-        await stack.enter_async_context(supervisor.loop("signals", signals.run))
+        parts = [await enter(part.open(base)) for part in role.parts]
+        await enter(supervisor.loop("signals", signals.run))
         series = next((part.series for part in parts if part.series is not None), None)
         site = site_of(settings, influx, series, intakes, role=role)
         health = OwnHealth(parts, supervisor)
         elsewhere = role.elsewhere(settings, metrics)
-        at = Running(
-            public=await stack.enter_async_context(
-                listening(
-                    public_site(settings, parts, site, elsewhere),
-                    settings.listen,
-                    listener_of(settings, metrics, "public"),
-                    bound=worker.listening,
-                )
-            ),
-            metrics=None
-            if worker.of > 1
-            else await stack.enter_async_context(
-                listening(
-                    private_site(metrics_page(metrics), health),
-                    settings.metrics_listen,
-                    listener_of(settings, metrics, "metrics"),
-                    drain_s=0,
-                )
-            ),
-            health=health,
-            refresh=metrics.refresh,
-            parts=parts,
-            supervisor=supervisor,
+        public = await enter(
+            listening(
+                public_site(settings, parts, site, elsewhere),
+                settings.listen,
+                listener_of(settings, metrics, "public"),
+                bound=worker.listening,
+            )
         )
+        own = None
+        if worker.of == 1:
+            own = await enter(serving_privately(settings, metrics, metrics_page(metrics), health))
+        at = Running(public, own, health, metrics.refresh, parts, supervisor)
         log.info(
             "serving",
             role=role.name,

@@ -26,12 +26,11 @@ async def following(base: Base) -> AsyncIterator[OpenPart]:
     notices = Notices(base.influx, keep_seconds=settings.retention_raw)
     follower = Follower(notices, Facts(base.daily, base.turns.lock))
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(loop("nodelist", nodelist.run, vital=False))
-        await stack.enter_async_context(loop("erasures", follower.run, vital=False))
-        orders = await stack.enter_async_context(
-            participation(base.whole, PUBLISHER_PARTICIPANT, PUBLISHER, follower)
-        )
-        await stack.enter_async_context(loop("orders", orders, vital=False))
+        enter = stack.enter_async_context
+        await enter(loop("nodelist", nodelist.run, vital=False))
+        await enter(loop("erasures", follower.run, vital=False))
+        orders = await enter(participation(base.whole, PUBLISHER_PARTICIPANT, PUBLISHER, follower))
+        await enter(loop("orders", orders, vital=False))
         yield OpenPart()
 
 

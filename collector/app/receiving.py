@@ -58,6 +58,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
     settings, whole, worker = base.settings, base.whole, base.worker
     metrics, supervisor = base.metrics, base.supervisor
     async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
         directory = stack.enter_context(locked(settings.state_dir))
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir))
         memory = _memory(base, directory)
@@ -66,14 +67,14 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             metrics,
             lambda file: (clock.record_start(file, metrics), _waits(file)),
         )
-        outbox = await stack.enter_async_context(outbox_of(settings, directory, metrics))
+        outbox = await enter(outbox_of(settings, directory, metrics))
         machine_clock = clock.Clock(outbox, metrics, begun, instance=settings.instance)
-        await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
+        await enter(supervisor.thread("outbox", lambda: outbox.alive))
         retentions = retention(settings, base.intakes)
         in_hand = DeliveryLock(whole.state_dir)
         records = stack.enter_context(closing(Records(whole)))
         delivered, _ = made_by(base.influx, retentions)
-        targets = await stack.enter_async_context(
+        targets = await enter(
             targets_of(whole, base.influx, partial(prepare, base.influx, delivered), records.target)
         )
         deliveries = Deliveries(
@@ -84,12 +85,9 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             holds=machine_clock.holds,
             sent=begun.sent,
         )
-        await stack.enter_async_context(
-            supervisor.loop("clock", partial(machine_clock.run, in_hand, deliveries.sent))
-        )
+        await enter(supervisor.loop("clock", partial(machine_clock.run, in_hand, deliveries.sent)))
         for one in deliveries:
-            loop = supervisor.loop(one.name, one.run, stop=deliveries.stop)
-            await stack.enter_async_context(loop)
+            await enter(supervisor.loop(one.name, one.run, stop=deliveries.stop))
 
         owners = OwnerServices(
             settings,
@@ -102,7 +100,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
                 metrics,
                 Locks(in_hand, base.turns.lock),
                 records,
-                await stack.enter_async_context(hops_of(whole)),
+                await enter(hops_of(whole)),
             ),
             choices=memory.choices.all(),
             layouts=layouts(base.intakes),
@@ -110,12 +108,10 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             first=worker.first,
         )
         await owners.open()
-        await stack.enter_async_context(supervisor.loop("my-data", owners.run))
+        await enter(supervisor.loop("my-data", owners.run))
         if worker.first:
-            orders = await stack.enter_async_context(
-                participation(whole, PARTICIPANT, base.role, owners.duties)
-            )
-            await stack.enter_async_context(supervisor.loop("orders", orders, vital=False))
+            orders = await enter(participation(whole, PARTICIPANT, base.role, owners.duties))
+            await enter(supervisor.loop("orders", orders, vital=False))
             expiry = Expiry(
                 whole.state_dir,
                 metrics,
@@ -124,11 +120,11 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
                 retentions=retentions,
             )
             for name, work in (("expiry", expiry.run), *records.chores(metrics)):
-                await stack.enter_async_context(supervisor.loop(name, work, vital=False))
+                await enter(supervisor.loop(name, work, vital=False))
             former = Abandoned(settings, targets, in_hand)
             for left in abandoned(whole.state_dir, worker.of):
                 finish = partial(former.finish, left)
-                await stack.enter_async_context(supervisor.loop("abandoned", finish, vital=False))
+                await enter(supervisor.loop("abandoned", finish, vital=False))
 
         reloads: list[Callable[[], None]] = []
 
@@ -160,9 +156,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             erase=owners.erase,
         )
         opened = [
-            await stack.enter_async_context(intake.open(context))
-            for intake in base.intakes
-            if intake.is_on(settings)
+            await enter(intake.open(context)) for intake in base.intakes if intake.is_on(settings)
         ]
         my_data = MyData(
             owners,

@@ -1,4 +1,4 @@
-"""Whose turn it is to compute: the lock of the rollup, and the lease of the publisher at work.
+"""The lock of the rollup and the lease of the publisher at work, which decide who computes.
 
 Without COLLECTOR_NATS_URL the lock is a file of the state directory, and every publisher is at
 work. With it, machines share both through NATS.

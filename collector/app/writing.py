@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,23 +12,22 @@ from typing import Any, Final
 
 import structlog
 
-from collector.app import listener_of, metrics_page, spare_collections
+from collector.app import OwnHealth, metrics_page, serving_privately, spare_collections
+from collector.app.part import OpenPart
 from collector.delivery import Deliveries, Targets
 from collector.delivery.writing import Writing
-from collector.health import private_site
+from collector.health import Health
 from collector.jetstream.board import Board
 from collector.jetstream.connection import Connection, NatsUnavailable, connection
+from collector.jetstream.duties import Duties, FindOrder
 from collector.jetstream.pulling import Puller
 from collector.jetstream.stream import ensure, look
-from collector.listen import listening
-from collector.memory import Choice
 from collector.metrics import Metrics
 from collector.orders import Cleared, ErasureOrder
-from collector.outbox import FILE, Outbox, OutboxFile, Queue, check_at_start, read_at_start
+from collector.outbox import FILE, OutboxFile, Queue, check_at_start, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.clearing import Clearing
 from collector.parts import influx_of, made_by, outbox_of, outboxes_of, participation, retention
-from collector.privacy import ServerPseudonym
 from collector.record_keeping import Records
 from collector.retention import prepare
 from collector.setting_types import Address
@@ -42,27 +41,7 @@ log = structlog.get_logger("collector.app")
 _LOOK_S: Final = 5.0
 
 
-class WriterHealth:
-    """The health of a writer, which is ready while it stores or waits for messages."""
-
-    def __init__(
-        self, loops: Sequence[Writing[Any]], outbox: Outbox, supervisor: Supervisor
-    ) -> None:
-        self._loops = loops
-        self._outbox = outbox
-        self._supervisor = supervisor
-
-    def gone(self) -> list[str]:
-        """Names of the loops that wait for a restart, and `outbox` if its thread has ended."""
-        return [*self._supervisor.failing, *([] if self._outbox.alive else ["outbox"])]
-
-    def unavailable(self) -> str | None:
-        """The reason why messages stay in the stream, or None."""
-        stopped = [f"{one.name}: {one.obstacle}" for one in self._loops if one.obstacle]
-        return "; ".join(stopped) or None
-
-
-class WriterDuties:
+class WriterDuties(Duties):
     """Carries out orders of owners in a writer, which has dead letters only; see `Duties`."""
 
     def __init__(self, clearing: Clearing, lock: DeliveryLock) -> None:
@@ -72,7 +51,7 @@ class WriterDuties:
     async def erase(
         self,
         _orders: Sequence[ErasureOrder],
-        find: Callable[[ServerPseudonym], ErasureOrder | None],
+        find: FindOrder,
     ) -> Mapping[ErasureOrder, Cleared]:
         """Wait until no batch from before the orders is in hand, then delete dead letters."""
         await self.settle()
@@ -83,23 +62,13 @@ class WriterDuties:
         async with self._lock.alone():
             pass
 
-    async def choose(self, _choices: Sequence[Choice]) -> None:
-        """Do nothing: there is no intake."""
-
-    async def notice(self) -> None:
-        """Do nothing: nothing is rolled up here."""
-
-    async def erase_again(self, *_: object) -> bool:
-        """Leave it to a receiver."""
-        return False
-
 
 @dataclass(frozen=True, slots=True)
 class RunningWriter:
     """A running writer: the address of its metrics, its health, and its supervisor."""
 
     metrics: Address
-    health: WriterHealth
+    health: Health
     supervisor: Supervisor
 
 
@@ -111,14 +80,15 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
     `collector outbox retry` has queued again. Raises StateError, OutboxUnavailable, OSError.
     """
     async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
         directory = stack.enter_context(locked(settings.state_dir))
         metrics = Metrics()
         check_at_start(directory / FILE, metrics)
         read_at_start(directory / FILE, metrics, OutboxFile.last_id)
-        outbox = await stack.enter_async_context(outbox_of(settings, directory, metrics))
+        outbox = await enter(outbox_of(settings, directory, metrics))
         supervisor = Supervisor(metrics)
-        await stack.enter_async_context(supervisor.thread("outbox", lambda: outbox.alive))
-        influx = await stack.enter_async_context(influx_of(settings, retry_ping=False))
+        await enter(supervisor.thread("outbox", lambda: outbox.alive))
+        influx = await enter(influx_of(settings, retry_ping=False))
         records = stack.enter_context(closing(Records(settings)))
         delivered, _ = made_by(influx, retention(settings))
         targets = Targets(influx, partial(prepare, influx, delivered), records.target)
@@ -126,11 +96,8 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         in_hand = DeliveryLock(settings.state_dir)
         again = Deliveries(outbox, targets.of(metrics, records=wants_records), metrics, in_hand)
         for one in again:
-            loop = supervisor.loop(one.name, one.run, stop=again.stop)
-            await stack.enter_async_context(loop)
-        to = await stack.enter_async_context(
-            connection(settings, name=f"collector write {settings.instance}")
-        )
+            await enter(supervisor.loop(one.name, one.run, stop=again.stop))
+        to = await enter(connection(settings, name=f"collector write {settings.instance}"))
         loops = [
             Writing(
                 Puller(to, settings.nats_stream, queue),
@@ -146,30 +113,28 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         outboxes = outboxes_of(settings)
         # Remains of rows that an earlier run deleted.
         await asyncio.to_thread(outboxes.scrub)
-        orders = await stack.enter_async_context(
-            participation(
-                settings, PARTICIPANT, "write", WriterDuties(Clearing(outboxes, in_hand), in_hand)
-            )
-        )
-        await stack.enter_async_context(supervisor.loop("orders", orders, vital=False))
+        duties = WriterDuties(Clearing(outboxes, in_hand), in_hand)
+        orders = await enter(participation(settings, PARTICIPANT, "write", duties))
+        await enter(supervisor.loop("orders", orders, vital=False))
         watch = partial(_watch, to, settings, metrics)
-        await stack.enter_async_context(supervisor.loop("stream", watch, vital=False))
+        await enter(supervisor.loop("stream", watch, vital=False))
         for writer in loops:
-            loop = supervisor.loop(writer.name, writer.run, stop=partial(_stop, loops))
-            await stack.enter_async_context(loop)
-        health = WriterHealth(loops, outbox, supervisor)
-        address = await stack.enter_async_context(
-            listening(
-                private_site(metrics_page(metrics), health),
-                settings.metrics_listen,
-                listener_of(settings, metrics, "metrics"),
-                drain_s=0,
-            )
+            await enter(supervisor.loop(writer.name, writer.run, stop=partial(_stop, loops)))
+        part = OpenPart(
+            gone=lambda: [] if outbox.alive else ["outbox"],
+            unavailable=partial(_obstacles, loops),
         )
+        health = OwnHealth([part], supervisor)
+        address = await enter(serving_privately(settings, metrics, metrics_page(metrics), health))
         log.info("serving", role="write", metrics=str(address), stream=settings.nats_stream)
         async with Notifier().serving(lambda: supervisor.broken is None):
             yield RunningWriter(address, health, supervisor)
         log.info("stopping", role="write")
+
+
+def _obstacles(loops: Sequence[Writing[Any]]) -> str | None:
+    """Return why messages stay in the stream, or None."""
+    return "; ".join(f"{one.name}: {one.obstacle}" for one in loops if one.obstacle) or None
 
 
 def _stop(loops: Sequence[Writing[Any]]) -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import structlog
 
 from collector.influx import InfluxError
 from collector.jetstream.board import Board
+from collector.jetstream.duties import Duties
 from collector.jetstream.orders import ORDERS, Book, read_late
 from collector.jetstream.sealing import Keeper, Keys
-from collector.memory import Choice
-from collector.orders import Cleared, ErasureOrder, OrdersUnavailable, Participant, digest_of
-from collector.privacy import ServerPseudonym
+from collector.orders import Cleared, OrdersUnavailable, Participant, digest_of
 from collector.sqlite.errors import StoreUnavailable
 from collector.state import NotHeld
 
@@ -39,43 +37,6 @@ class Seen(NamedTuple):
 
     participant: Participant
     at: datetime
-
-
-FindOrder = Callable[[ServerPseudonym], ErasureOrder | None]
-"""Finds the order by which a server's reports are erased."""
-
-
-class Duties(Protocol):
-    """The work of a participant; each call is safe to repeat.
-
-    Every method raises StoreUnavailable, InfluxError, NotHeld, OSError or OrdersUnavailable: then
-    it is called again.
-    """
-
-    async def erase(
-        self, orders: Sequence[ErasureOrder], find: FindOrder
-    ) -> Mapping[ErasureOrder, Cleared]:
-        """Delete the rows of all servers for which `find` finds one of the orders.
-
-        Returns the counts.
-        """
-        ...
-
-    async def choose(self, choices: Sequence[Choice]) -> None:
-        """Let owners' choices apply here."""
-        ...
-
-    async def notice(self) -> None:
-        """Carry out the notices that are in InfluxDB."""
-        ...
-
-    async def settle(self) -> None:
-        """Return when nothing is being stored by what was known before."""
-        ...
-
-    async def erase_again(self, server: ServerPseudonym, until_ns: int) -> bool:
-        """Have reports that a writer stored too late erased; return whether that is done here."""
-        ...
 
 
 async def participants(board: Board) -> list[Seen]:

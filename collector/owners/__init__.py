@@ -4,5 +4,5 @@ The proof of ownership is a report's body. The intake turns it into a pseudonym,
 gets here. `holdings` finds an owner's reports, `erasure` erases them, `requests` is the queue of
 erasures, `choices` the opt-out choices, `sync` exchanges both with other collectors of the same
 InfluxDB. `routes` serves the HTTP requests, `operations` describes them for OpenAPI, `texts` has
-the replies; `services` joins all parts.
+the replies; `services` joins them, and `parts` has what they use of the collector.
 """

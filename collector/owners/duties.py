@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from collector.jetstream.duties import Duties, FindOrder
 from collector.memory import Choice, Notice
 from collector.orders import Cleared, ErasureOrder
 from collector.owners.choices import Choices
@@ -15,7 +16,7 @@ from collector.owners.requests import Erasures
 from collector.privacy import ServerPseudonym
 
 
-class ReceiverDuties:
+class ReceiverDuties(Duties):
     """Carries out orders in the state directory of a receiver; see `Duties`.
 
     Orders are remembered for `keep_seconds`, so that the recovery of a damaged outbox leaves out
@@ -43,7 +44,7 @@ class ReceiverDuties:
     async def erase(
         self,
         orders: Sequence[ErasureOrder],
-        find: Callable[[ServerPseudonym], ErasureOrder | None],
+        find: FindOrder,
     ) -> Mapping[ErasureOrder, Cleared]:
         """Delete the rows of servers that have an order from all outboxes; return the counts.
 
@@ -79,9 +80,6 @@ class ReceiverDuties:
             if self._choices.opted_out(server):
                 await self._erasures.follow(server, until_ns=time.time_ns())
         self._is_first = False
-
-    async def settle(self) -> None:
-        """Do nothing: what is published is marked by writers."""
 
     async def erase_again(self, server: ServerPseudonym, until_ns: int) -> bool:
         """Request the erasure of a server's reports up to a time. Raises MemoryUnavailable."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
+
+from pydantic import TypeAdapter
 
 from collector.orders import Elsewhere
 from collector.outbox import Held
@@ -37,11 +38,7 @@ class Receipt:
     @classmethod
     def read(cls, text: str) -> Receipt:
         """Read a receipt from the JSON of `written`."""
-        said: dict[str, Any] = json.loads(text)
-        elsewhere = said.pop("elsewhere", None)
-        if elsewhere is not None:
-            said["elsewhere"] = Elsewhere.read(elsewhere)
-        return cls(**(said | {name: tuple(said[name]) for name in ("days", "final_days")}))
+        return TypeAdapter(cls).validate_json(text)
 
     def data(self) -> dict[str, Any]:
         """Return the receipt as an object for JSON, without `elsewhere` if that is None."""
@@ -57,10 +54,6 @@ class Receipt:
 
 ErasedByDay = dict[str, tuple[int, int]]
 """Totals of erased reports and node reports by day (ISO)."""
-
-
-def _erased(said: Mapping[str, Any]) -> ErasedByDay:
-    return {day: (int(a), int(b)) for day, (a, b) in said.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +75,7 @@ class Plan:
     @classmethod
     def read(cls, text: str) -> Plan:
         """Read a plan from the JSON of `written`."""
-        said = json.loads(text)
-        others = {name: _erased(days) for name, days in said.get("others", {}).items()}
-        days = tuple(said["days"])
-        return cls(said["reports"], said["node_reports"], days, _erased(said["erased"]), others)
+        return TypeAdapter(cls).validate_json(text)
 
     def of(self, series: Measurement) -> ErasedByDay:
         """The totals of the final days of a series."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date
 from typing import Final
@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 
 from collector.influx import Influx, InfluxError, NoDatabase, Select, read, rows_of
-from collector.memory import Choice, Notice
-from collector.orders import Cleared, ErasureOrder
+from collector.jetstream.duties import Duties
+from collector.memory import Notice
 from collector.privacy import OwnerMark
 from collector.rollup.daily import Daily
 from collector.schema import ERASURE_NOTICE, OWNERS, Measurement
@@ -75,7 +75,7 @@ class Facts:
             self._daily.forget([date.fromisoformat(day) for day in notice.days.split(",") if day])
 
 
-class Follower:
+class Follower(Duties):
     """Deletes the cached facts of erased days, in a process that erases nothing itself."""
 
     def __init__(self, notices: Notices, facts: Facts) -> None:
@@ -103,20 +103,6 @@ class Follower:
             if found:
                 await self._facts.forget(found)
                 self._notices.mark_seen(found)
-
-    async def erase(self, *_: object) -> Mapping[ErasureOrder, Cleared]:
-        """Do nothing: there is no outbox."""
-        return {}
-
-    async def choose(self, _choices: Sequence[Choice]) -> None:
-        """Do nothing: there is no intake."""
-
-    async def settle(self) -> None:
-        """Do nothing: nothing is stored on its way here."""
-
-    async def erase_again(self, *_: object) -> bool:
-        """Leave it to a receiver."""
-        return False
 
 
 async def points(
