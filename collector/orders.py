@@ -144,20 +144,6 @@ class Elsewhere:
     carried_out: tuple[str, ...] = ()
     not_yet: Mapping[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def read(cls, said: Mapping[str, Any]) -> Self:
-        """Read a result from the object of `written`."""
-        return cls(
-            int(said["stream"]),
-            {name: Cleared(**counts) for name, counts in said["cleared"].items()},
-            tuple(said["carried_out"]),
-            dict(said["not_yet"]),
-        )
-
-    def written(self) -> dict[str, Any]:
-        """Return the result as an object for JSON."""
-        return asdict(self)
-
     @property
     def rows(self) -> int:
         """The number of rows and messages that were deleted elsewhere."""

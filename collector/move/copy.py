@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from collector.days import NS_PER_S, day_ns, day_of, month_after, months
@@ -32,6 +32,7 @@ class Totals:
     written: int = 0
 
 
+@dataclass(slots=True, eq=False)
 class Copy:
     """Makes a database of the target equal to the source's, from the time `oldest_ns` on.
 
@@ -40,84 +41,74 @@ class Copy:
     erasure, are deleted.
     """
 
-    def __init__(
-        self,
-        database: str,
-        source: Contents,
-        target: Contents,
-        journal: Journal,
-        *,
-        oldest_ns: int | None,
-        progress: Progress,
-    ) -> None:
-        self._database = database
-        self._source = source
-        self._target = target
-        self._journal = journal
-        self._oldest_ns = oldest_ns
-        self._progress = progress
-        self.totals = Totals()
+    database: str
+    source: Contents
+    target: Contents
+    journal: Journal
+    oldest_ns: int | None
+    progress: Progress
+    totals: Totals = field(default_factory=Totals, init=False)
 
     async def run(self) -> Totals:
         """Copy all measurements. Raises MoveError, InfluxError."""
-        held = set(await self._source.measurements())
-        for measurement in sorted(held | self._journal.measurements(self._database)):
+        held = set(await self.source.measurements())
+        for measurement in sorted(held | self.journal.measurements(self.database)):
             for span in await self._spans(measurement):
-                self._progress(f"{self._database}.{measurement}", span)
+                self.progress(f"{self.database}.{measurement}", span)
                 await self._span(measurement, span)
         return self.totals
 
     async def _spans(self, measurement: str) -> list[Span]:
         """Spans that together have all points of the source, and all that were copied before."""
-        known = self._journal.spans(self._database, measurement)
+        known = self.journal.spans(self.database, measurement)
         times = [time for span in known for time in (span.start, span.end - 1)]
-        times += await self._source.extent(measurement) or ()
+        times += await self.source.extent(measurement) or ()
         if not times:
             return []
-        oldest = min(times) if self._oldest_ns is None else max(min(times), self._oldest_ns)
-        wide = self._database in {DAILY, OWNERS}
+        oldest = min(times) if self.oldest_ns is None else max(min(times), self.oldest_ns)
+        wide = self.database in {DAILY, OWNERS}
         parts = _months(oldest, max(times)) if wide else _days(oldest, max(times))
-        if self._oldest_ns is None:
+        if self.oldest_ns is None:
             return list(parts)
         return [Span(max(span.start, oldest), span.end) for span in parts]
 
     async def _span(self, measurement: str, span: Span) -> None:
-        counts = await self._source.count(measurement, span)
+        counts = await self.source.count(measurement, span)
         if max(counts.values(), default=0) > MOST_POINTS and span.end - span.start > 1:
             for half in span.halves():
                 await self._span(measurement, half)
             return
-        known = self._journal.copied(self._database, measurement, span)
-        points, values = await self._source.read(measurement, span) if counts else ({}, counts)
+        known = self.journal.copied(self.database, measurement, span)
+        points, values = await self.source.read(measurement, span) if counts else ({}, counts)
         wanted = copied_of(points)
         self.totals.points += wanted.points
         if wanted == known:
             return
-        stored = await self._target.count(measurement, span)
+        stored = await self.target.count(measurement, span)
         if known is None and not stored and not points:
             return
         missing = await self._prepared(measurement, span, points) if stored else points
-        await self._target.write(missing)
+        await self.target.write(missing)
         self.totals.written += sum(map(len, missing.values()))
-        counted = await self._target.count(measurement, span)
+        counted = await self.target.count(measurement, span)
         if counted != values:
             raise MoveError(
-                f"{self._database}.{measurement}, {day_of(span.start)}: the target counts"
+                f"{self.database}.{measurement}, {day_of(span.start)}: the target counts"
                 f" {dict(counted)} where {dict(values)} were written; is anything else writing to"
                 " it? Run the move again"
             )
-        self._journal.add(self._database, measurement, span, wanted)
+        self.journal.add(self.database, measurement, span, wanted)
 
     async def _prepared(self, measurement: str, span: Span, wanted: Points) -> Points:
         """Delete at the target what the source does not have; return what is to be written."""
-        stored, _ = await self._target.read(measurement, span)
+        stored, _ = await self.target.read(measurement, span)
         missing = {}
         for time in sorted(stored.keys() | wanted.keys()):
             there, lines = stored.get(time, []), wanted.get(time, [])
             if there == lines:
                 continue
             if set(there) - set(lines):
-                await self._target.remove(measurement, f"time = {time}")
+                await self.target.remove(measurement, f"time = {time}")
             if lines:
                 missing[time] = lines
         return missing

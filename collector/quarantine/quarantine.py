@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -52,6 +52,7 @@ _COLUMNS: Final = {
 _NUMBERS: Final = frozenset(("uptime", "reload_age", QUARANTINE))
 
 
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """Batches in one InfluxDB. Every method raises InfluxError.
 
@@ -61,22 +62,13 @@ class Quarantine:
     InfluxDB yet; without servers, none any more. It raises OrdersUnavailable.
     """
 
-    def __init__(
-        self,
-        influx: Influx,
-        daily: Daily,
-        reconciler: Reconciler,
-        *,
-        retention_s: int,
-        discount: Callable[[Values, Values], object] | None = None,
-        on_way: OnWay | None = None,
-    ) -> None:
-        self._influx = influx
-        self._daily = daily
-        self._reconciler = reconciler
-        self._retention_s = retention_s
-        self._discount = discount
-        self._on_way = on_way
+    influx: Influx
+    daily: Daily
+    reconciler: Reconciler
+    _: KW_ONLY
+    retention_s: int
+    discount: Callable[[Values, Values], object] | None = None
+    on_way: OnWay | None = None
 
     async def preview(self, pattern: Pattern, span: Span, now: datetime) -> Preview:
         """Contents of the batch that `add` would make.
@@ -133,15 +125,15 @@ class Quarantine:
             if batch.pattern is None:
                 raise QuarantineError("a planned batch has lost its pattern")
             picked = await self._pick(batch.pattern, batch.span, batch=batch.number)
-            if self._on_way is not None:
+            if self.on_way is not None:
                 servers = {*picked.reports["server"].unique(), *batch.pattern.servers}
                 await self._tell(batch, sorted(servers))
                 # What was stored meanwhile.
                 picked = await self._pick(batch.pattern, batch.span, batch=batch.number)
             await self._mark(picked, batch.number)
-            if self._discount is not None:
-                values = await values_of(self._influx, picked)
-                await asyncio.to_thread(self._discount, values.suspect, values.gone)
+            if self.discount is not None:
+                values = await values_of(self.influx, picked)
+                await asyncio.to_thread(self.discount, values.suspect, values.gone)
             done = replace(
                 batch,
                 state=State.IN_FORCE,
@@ -164,25 +156,25 @@ class Quarantine:
 
     async def _tell(self, batch: Batch, servers: Sequence[str]) -> None:
         """Have the batch's reports on their way marked, as far as they were received before it."""
-        if self._on_way is not None:
+        if self.on_way is not None:
             span = (batch.span.start, min(batch.span.end, (batch.number + 1) * NS))
-            await self._on_way(batch.number, span, [ServerPseudonym(one) for one in servers])
+            await self.on_way(batch.number, span, [ServerPseudonym(one) for one in servers])
 
     async def batches(self) -> list[Batch]:
         """All batches within raw retention, oldest first."""
-        found = await read(self._influx, Select.rows(QUARANTINE_BATCH))
+        found = await read(self.influx, Select.rows(QUARANTINE_BATCH))
         return [Batch.read(row) for row in rows_of(found)]
 
     async def _check(self, span: Span, now: datetime) -> None:
         first, last = day_of(span.start), day_of(span.end - 1)
         if last > now.date():
             raise QuarantineError("the span ends in the future")
-        oldest = await first_complete_day(self._influx, now, self._retention_s)
+        oldest = await first_complete_day(self.influx, now, self.retention_s)
         if oldest is None or first < oldest:
             raise QuarantineError(
                 f"raw reports of {first} may have begun to expire: the day is left as published"
             )
-        raw = await read_days(self._influx, first, last)
+        raw = await read_days(self.influx, first, last)
         if imported := raw.imported:
             raise QuarantineError(
                 f"{min(imported)} was imported from an older server and is left unchanged"
@@ -190,7 +182,7 @@ class Quarantine:
         await self._check_erasures(span, now)
 
     async def _check_erasures(self, span: Span, now: datetime) -> None:
-        if erasing := await self._daily.erasing(now) & set(_days(span)):
+        if erasing := await self.daily.erasing(now) & set(_days(span)):
             raise QuarantineError(
                 f"an erasure of reports of {min(erasing)} is not done yet, and the day is left"
                 " unchanged until it is; try again then"
@@ -198,10 +190,10 @@ class Quarantine:
 
     async def _compute(self, days: Sequence[date], now: datetime) -> list[DayResult]:
         # Raw counts do not change between two batches of the same size, so caches are cleared.
-        self._daily.forget(days)
+        self.daily.forget(days)
         results, failed = await self._roll(days, now, force=True)
         # Windows of later days reach back to these; days that fail stay due for the collector.
-        after = [day for day in await self._reconciler.due(now) if day not in days]
+        after = [day for day in await self.reconciler.due(now) if day not in days]
         more, _ = await self._roll(after, now, force=False)
         if failed:
             left = ", ".join(day.isoformat() for day in failed)
@@ -219,7 +211,7 @@ class Quarantine:
         failed: dict[date, str] = {}
         for day in days:
             try:
-                results.append(await self._daily.roll(day, now, force=force))
+                results.append(await self.daily.roll(day, now, force=force))
             except InfluxError as error:
                 failed[day] = str(error)
             # An error in one day must not prevent the others from being computed.
@@ -249,7 +241,7 @@ class Quarantine:
         days = [day_of(row["day"] * 86_400 * NS) for row in rows]
         counts: Mapping[date, RawCount] = {}
         if days:
-            counts = (await read_days(self._influx, days[0], days[-1])).counts
+            counts = (await read_days(self.influx, days[0], days[-1])).counts
         return Preview(
             [
                 Day(
@@ -273,7 +265,7 @@ class Quarantine:
         names = [*_COLUMNS[measurement.name], QUARANTINE]
         types = {name: pl.Int64() if name in _NUMBERS else pl.String() for name in names}
         select = Select.rows(measurement, names, span.where())
-        return (await read_frame(self._influx, select, lambda: Rows(types))).sort("time")
+        return (await read_frame(self.influx, select, lambda: Rows(types))).sort("time")
 
     async def _mark(self, picked: Picked, number: int) -> None:
         lines: list[str] = []
@@ -289,7 +281,7 @@ class Quarantine:
         await self._write([line(QUARANTINE_BATCH.name, "", fields, batch.number * NS)])
 
     async def _write(self, lines: Sequence[str]) -> None:
-        await write_all(self._influx, RAW, "the quarantine", lines)
+        await write_all(self.influx, RAW, "the quarantine", lines)
 
 
 def _days(span: Span) -> list[date]:
