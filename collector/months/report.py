@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -56,23 +55,6 @@ class Upgrade(_Frozen):
     nodes: int
 
 
-class Happening(_Frozen):
-    """An event of the month; the fields are those of `collector.events.event.Event`."""
-
-    day: date
-    kind: Kind
-    subject: str
-    item: str
-    text: str
-    hours: int = 0
-    expected: int = 0
-
-    @property
-    def event(self) -> Event:
-        """The event."""
-        return Event(**self.model_dump())
-
-
 class MonthReport(_Frozen):
     """The report of the month that begins on `first`.
 
@@ -103,7 +85,7 @@ class MonthReport(_Frozen):
     lines: dict[str, list[int | None]]
     upgraded: int
     upgrades: list[Upgrade]
-    events: list[Happening]
+    events: list[Event]
 
     @property
     def last(self) -> date:
@@ -207,7 +189,7 @@ def compose(
             for (origin, target), nodes in named[:_MOST_UPGRADES]
         ],
         events=[
-            Happening(**asdict(event))
+            event
             for event in sorted(events)
             if first <= event.day <= days[-1] and event.kind is not Kind.PACKAGE
         ][:_MOST_EVENTS],

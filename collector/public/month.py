@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from statistics import median_low
 from typing import Final
 
-from collector.events.event import Kind
-from collector.months.report import Change, Happening, MonthReport
+from collector.events.event import Event, Kind
+from collector.months.report import Change, MonthReport
 from collector.public.charts import Lines, lines
 from collector.public.events import words
 from collector.public.language import Language
@@ -127,7 +127,7 @@ class MonthPage:
         if brief:
             found.append(Section("platforms", self._t("month.platforms"), tuple(brief)))
         found.append(Section("intake", self._t("month.intake"), tuple(self._intake())))
-        notes = [words(each.event, self._lang) for each in self._events(Kind.NOTE)]
+        notes = [words(each, self._lang) for each in self._events(Kind.NOTE)]
         if notes:
             found.append(Section("notes", self._t("month.notes"), tuple(notes)))
         return found
@@ -336,11 +336,11 @@ class MonthPage:
 
     def _intake(self) -> list[str]:
         return [
-            f"{self._lang.short_day(each.day)}: {words(each.event, self._lang)}."
+            f"{self._lang.short_day(each.day)}: {words(each, self._lang)}."
             for each in self._events(Kind.OUTAGE)
         ] or [self._t("month.no_outage")]
 
-    def _events(self, kind: Kind) -> list[Happening]:
+    def _events(self, kind: Kind) -> list[Event]:
         return [each for each in self.report.events if each.kind is kind]
 
     def _listed(self, names: Sequence[str]) -> str:
