@@ -329,14 +329,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
-        if 0 < self.retention_daily < self.retention_raw:
-            raise ValueError(
-                f"{PREFIX}RETENTION_DAILY: must be 0 or at least {PREFIX}RETENTION_RAW"
-            )
-        if self.librenms and 0 < self.retention_daily < self.retention_librenms:
-            raise ValueError(
-                f"{PREFIX}RETENTION_DAILY: must be 0 or at least {PREFIX}RETENTION_LIBRENMS"
-            )
+        sources = {"RETENTION_RAW": self.retention_raw}
+        if self.librenms:
+            sources["RETENTION_LIBRENMS"] = self.retention_librenms
+        for name, seconds in sources.items():
+            if 0 < self.retention_daily < seconds:
+                raise ValueError(f"{PREFIX}RETENTION_DAILY: must be 0 or at least {PREFIX}{name}")
         if self.nats_replicas % 2 == 0:
             # An even number survives no more failures than the odd one below it.
             raise ValueError(f"{PREFIX}NATS_REPLICAS: must be 1, 3 or 5")

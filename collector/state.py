@@ -213,14 +213,20 @@ def check_usable(directory: Path) -> None:
 def _version(directory: Path) -> int:
     """Return the version of a state directory; 1 if no file gives it. Raises StateError."""
     try:
-        return int((directory / _VERSION_FILE).read_text(encoding="ascii"))
-    except FileNotFoundError:
-        return 1
-    except OSError as error:
-        raise StateError(f"{directory / _VERSION_FILE}: {error.strerror}") from error
+        return int(_read(directory / _VERSION_FILE))
     except ValueError:
-        # The file is damaged. Each data file has a version of its own, which decides.
+        # The file is missing or damaged. Each data file has a version of its own, which decides.
         return 1
+
+
+def _read(path: Path) -> str:
+    """Return the text of a file of one line; empty if there is none. Raises StateError."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}") from error
 
 
 def _write_version(directory: Path) -> None:
@@ -281,7 +287,8 @@ def pseudonym_key(path: Path, directory: Path, *, new: bool = False) -> bytes:
     made, or holds no key.
     """
     key = read_key(path) if path.exists() else None
-    known = _known_fingerprint(directory)
+    # Empty in a new directory, and in one of an earlier version.
+    known = _read(directory / _FINGERPRINT)
     if not new:
         if key is None and known:
             raise KeyLost(
@@ -303,16 +310,6 @@ def pseudonym_key(path: Path, directory: Path, *, new: bool = False) -> bytes:
 def fingerprint(key: bytes) -> str:
     """Return a digest that identifies a key and reveals neither it nor pseudonyms."""
     return hashlib.blake2b(key, digest_size=16, person=b"collector-print").hexdigest()
-
-
-def _known_fingerprint(directory: Path) -> str:
-    """Return the stored fingerprint; empty in a new directory or one of an earlier version."""
-    try:
-        return (directory / _FINGERPRINT).read_text(encoding="ascii", errors="replace").strip()
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise StateError(f"{directory / _FINGERPRINT}: {error.strerror}") from error
 
 
 def _new_key(path: Path) -> bytes:

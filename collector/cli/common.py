@@ -40,10 +40,10 @@ def warn(words: str) -> None:
     err.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
-def fail(words: str) -> NoReturn:
-    """Print an error to standard error and exit with status 1."""
+def fail(words: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
+    """Print an error to standard error and exit with a status."""
     warn(words)
-    raise typer.Exit(ExitCode.FAILED)
+    raise typer.Exit(code)
 
 
 class TextTable(Table):
@@ -149,8 +149,7 @@ def load_settings(*, as_owner: bool = True) -> settings.Settings:
     try:
         configured = settings.load()
     except settings.SettingsError as error:
-        warn(str(error))
-        raise typer.Exit(ExitCode.WRONG_SETTING) from None
+        fail(str(error), ExitCode.WRONG_SETTING)
     if as_owner:
         _become_owner(configured)
     logs.configure(form=configured.log_format, level=configured.log_level)

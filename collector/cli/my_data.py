@@ -91,9 +91,7 @@ def show(server: Uuid) -> None:
 @commands.command(examples=["collector my-data erase 0d1ad5b0-6c3b-4c1e-8f5a-3b9d1d8c7e21"])
 def erase(server: Uuid) -> None:
     """Erase all raw reports of a server, and print a receipt."""
-    from collector.memory import Action
-
-    _request(server, Action.ERASE)
+    _request(server, "erase")
 
 
 @commands.command(
@@ -101,9 +99,7 @@ def erase(server: Uuid) -> None:
 )
 def opt_out(server: Uuid) -> None:
     """Erase all raw reports of a server, and drop what it sends from now on."""
-    from collector.memory import Action
-
-    _request(server, Action.OPT_OUT)
+    _request(server, "opt-out")
 
 
 @commands.command(
@@ -111,9 +107,7 @@ def opt_out(server: Uuid) -> None:
 )
 def opt_in(server: Uuid) -> None:
     """End an opt-out."""
-    from collector.memory import Action
-
-    _request(server, Action.OPT_IN)
+    _request(server, "opt-in")
 
 
 @commands.command(examples=["collector my-data queue"])
@@ -184,13 +178,15 @@ def _chosen(memory: Memory, numbers: list[int] | None, everything: bool) -> list
     return numbers or [one.id for one in memory.erasures.all(State.QUEUED)]
 
 
-def _request(server: str, action: Action) -> None:
+def _request(server: str, word: str) -> None:
+    from collector.memory import Action
     from collector.owners.erasure_records import Receipt
     from collector.state import StateInUse, locked
 
     configured = load_settings()
     with worded_errors():
         name = _name(configured, server)
+        action = Action(word)
         memory = _memory()
         number = memory.erasures.ask(name, action, time.time_ns())
         try:

@@ -120,8 +120,7 @@ def _provision_stream(configured: Settings) -> None:
     try:
         check_installed(configured)
     except SettingsError as error:
-        warn(str(error))
-        raise typer.Exit(ExitCode.WRONG_SETTING) from None
+        fail(str(error), ExitCode.WRONG_SETTING)
     from collector.jetstream.board import Board
     from collector.jetstream.connection import NatsUnavailable, connection
     from collector.jetstream.stream import adapt, ensure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collector.cli.common import load_settings, say, warn, worded_errors
+from collector.cli.common import fail, load_settings, say, warn, worded_errors
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -75,8 +75,10 @@ def write() -> None:
 
     configured = load_settings()
     if not configured.nats_url:
-        warn("COLLECTOR_NATS_URL is not set: there is no stream to write from")
-        raise typer.Exit(ExitCode.WRONG_SETTING)
+        fail(
+            "COLLECTOR_NATS_URL is not set: there is no stream to write from",
+            ExitCode.WRONG_SETTING,
+        )
     _checked(configured)
     with worded_errors():
         from collector.app.writing import write as run
@@ -134,8 +136,7 @@ def _checked(configured: Settings) -> Settings:
     try:
         check_files(configured)
     except SettingsError as error:
-        warn(str(error))
-        raise typer.Exit(ExitCode.WRONG_SETTING) from None
+        fail(str(error), ExitCode.WRONG_SETTING)
 
     async def look() -> None:
         async with asyncio.timeout(_LOOK_S), influx_of(configured, retry_ping=False) as influx:
@@ -145,8 +146,7 @@ def _checked(configured: Settings) -> Settings:
         try:
             await server.ping()
         except NotSupported as error:
-            warn(f"{server.variables}_URL={server.url}: {error}")
-            raise typer.Exit(ExitCode.WRONG_SETTING) from None
+            fail(f"{server.variables}_URL={server.url}: {error}", ExitCode.WRONG_SETTING)
         except InfluxError:
             pass
 
@@ -163,19 +163,18 @@ def _require_key(configured: Settings, *, new: bool) -> None:
     with worded_errors():
         prepare(configured.state_dir)
         if not new and not configured.key_file.exists() and _has_reports(configured):
-            warn(
+            fail(
                 f"the pseudonym key {configured.key_file} is missing, though there are reports that"
                 " were taken under one: under a new key every server and node would be counted"
                 " twice. Copy the key from the collector that took them, or its backup. Where it is"
-                " lost for good, `collector serve --new-pseudonym-key` begins with a new one"
+                " lost for good, `collector serve --new-pseudonym-key` begins with a new one",
+                ExitCode.WRONG_SETTING,
             )
-            raise typer.Exit(ExitCode.WRONG_SETTING)
         try:
             for directory in directories(configured.state_dir):
                 pseudonym_key(configured.key_file, directory, new=new)
         except KeyLost as error:
-            warn(str(error))
-            raise typer.Exit(ExitCode.WRONG_SETTING) from None
+            fail(str(error), ExitCode.WRONG_SETTING)
 
 
 def _has_reports(configured: Settings) -> bool:

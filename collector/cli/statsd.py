@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collector.cli.commands import Commands
-from collector.cli.common import TextTable, fail, load_settings, out, say, warn
+from collector.cli.common import TextTable, fail, load_settings, out, say
 from collector.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def _mapping(configured: Settings, file: Path | None) -> NameMapping:
     try:
         return mapping_of(configured.model_copy(update=chosen))
     except SettingsError as error:
-        warn(str(error))
-        raise typer.Exit(ExitCode.WRONG_SETTING) from None
+        fail(str(error), ExitCode.WRONG_SETTING)
 
 
 def _print_lines(found: Iterable[Iterable[Point]]) -> None:
