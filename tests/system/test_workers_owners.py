@@ -144,7 +144,10 @@ def test_with_fewer_workers_wishes_are_kept_and_leftovers_are_erased_and_go(
     assert ask(world.url, "/erase", headers=JSON).json == {"status": "delayed"}
     assert ask(world.url, "/opt-out", body_of(1), headers=JSON).json == {"status": "delayed"}
     assert ask(world.url, "/erase", body_of(2), headers=JSON).json == {"status": "queued"}
-    world.collector.terminate()
+    # Asked to stop, it would look for InfluxDB for ten seconds.
+    workers = world.collector.workers().values()
+    world.collector.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
     fewer = {**world.collector.environment, **databases.environment, "COLLECTOR_WORKERS": "1"}
     world = World(databases, serve(fewer))
