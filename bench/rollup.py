@@ -22,6 +22,7 @@ from collector.app import spare_collections
 from collector.cli import GARBAGE_THRESHOLD
 from collector.days import day_ns
 from collector.influx import Influx, Written
+from collector.influx.client import CHUNK_ROWS
 from collector.influx.databases import ensure
 from collector.lines import line, tag_set
 from collector.rollup.cache import FactsCache
@@ -94,7 +95,7 @@ def stream_with_curl(url: str, day: date) -> float:
             [
                 *("curl", "-sS", "-o", "/dev/null", "-H", "Accept: application/csv"),
                 *("--data-urlencode", f"q={query}"),
-                *("-d", f"db={RAW}&epoch=ns&chunked=true&chunk_size=5000"),
+                *("-d", f"db={RAW}&epoch=ns&chunked=true&chunk_size={CHUNK_ROWS}"),
                 f"{url}/query",
             ],
             check=True,
@@ -145,6 +146,8 @@ async def measure(reports: int) -> dict[str, float]:
             await seed(influx, reports, day - timedelta(days=1), 1)
             await seed(influx, reports, day, 2)
             for _ in range(SIZES[reports]):
+                # A collector has one cache for all days; that of the round before is garbage.
+                gc.collect()
                 cache = FactsCache(Path(directory) / "state", k=5)
                 daily = Daily(influx, k=5, retention_s=0, cache=cache)
                 await daily.roll(day - timedelta(days=1), datetime.now(UTC))

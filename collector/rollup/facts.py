@@ -192,24 +192,9 @@ def _published_build(value: str) -> str:
 
 def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
     """Compute the facts of a day from its `node_report` and `server_report` rows (see `Rows`)."""
-    nodes, servers, node_hours, server_hours = pl.collect_all(
-        [
-            _units(node_rows, "node"),
-            _units(server_rows, "server"),
-            _by_hour(node_rows, "node_reports"),
-            _by_hour(server_rows, "reports"),
-        ]
-    )
-    node_profiles, server_profiles, kernels, uptimes, package_sets = pl.collect_all(
-        [
-            _profiles(node_rows, nodes, NODE_DIMENSIONS),
-            *(
-                _profiles(server_rows, servers, names)
-                for names in (SERVER_DIMENSIONS, (KERNEL,), (UPTIME,), (_PACKAGES,))
-            ),
-        ]
-    )
     version = node_rows[ASL_VERSION.name]
+    nodes = _units(node_rows, "node")
+    servers = _units(server_rows, "server")
     units = DayUnits(
         nodes=nodes.select(
             "node",
@@ -223,21 +208,20 @@ def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
     tables = DayTables(
         nodes=nodes.height,
         servers=servers.height,
-        node_profiles=node_profiles,
-        server_profiles=server_profiles,
-        kernels=_by_series(kernels),
-        uptimes=uptimes,
-        package_sets=package_sets,
-        hourly=server_hours.lazy()
-        .join(node_hours.lazy(), on="hour", how="full", coalesce=True)
+        node_profiles=_profiles(node_rows, nodes, NODE_DIMENSIONS),
+        server_profiles=_profiles(server_rows, servers, SERVER_DIMENSIONS),
+        kernels=_by_series(_profiles(server_rows, servers, (KERNEL,))),
+        uptimes=_profiles(server_rows, servers, (UPTIME,)),
+        package_sets=_profiles(server_rows, servers, (_PACKAGES,)),
+        hourly=_by_hour(server_rows, "reports")
+        .join(_by_hour(node_rows, "node_reports"), on="hour", how="full", coalesce=True)
         .fill_null(0)
-        .sort("hour")
-        .collect(),
+        .sort("hour"),
     )
     return DayFacts(units, tables)
 
 
-def _units(rows: pl.DataFrame, unit: str) -> pl.LazyFrame:
+def _units(rows: pl.DataFrame, unit: str) -> pl.DataFrame:
     """One row for each node or server: `hours`, the number of `rows`, the `first` and `last` row.
 
     `first` and `last` are row numbers: looking tags up by them is faster than grouping them.
@@ -255,33 +239,29 @@ def _units(rows: pl.DataFrame, unit: str) -> pl.LazyFrame:
             pl.col("row").min().alias("first"),
             pl.col("row").max().alias("last"),
         )
-    )
-
-
-def _moves(rows: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
-    repeated = (
-        rows.lazy()
-        .select("node", pl.col(ASL_VERSION.name).alias("to"))
-        .join(
-            nodes.lazy().filter(pl.col("rows") > 1).select("node"),
-            on="node",
-            how="semi",
-            maintain_order="left",
-        )
-    )
-    return (
-        repeated.with_columns(
-            pl.col("to").shift().over("node").alias("from"),
-            pl.col("to").first().over("node").alias("begun"),
-        )
-        .filter((pl.col("from") != pl.col("to")) & (pl.col("to") != pl.col("begun")))
-        .select("node", "from", "to")
-        .unique(["node", "to"], keep="first", maintain_order=True)
         .collect()
     )
 
 
-def _profiles(rows: pl.DataFrame, units: pl.DataFrame, names: tuple[str, ...]) -> pl.LazyFrame:
+def _moves(rows: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
+    repeated = rows.select("node", pl.col(ASL_VERSION.name).alias("to")).join(
+        nodes.filter(pl.col("rows") > 1).select("node"),
+        on="node",
+        how="semi",
+        maintain_order="left",
+    )
+    moved = repeated.with_columns(
+        pl.col("to").shift().over("node").alias("from"),
+        pl.col("to").first().over("node").alias("begun"),
+    )
+    return (
+        moved.filter((pl.col("from") != pl.col("to")) & (pl.col("to") != pl.col("begun")))
+        .select("node", "from", "to")
+        .unique(["node", "to"], keep="first", maintain_order=True)
+    )
+
+
+def _profiles(rows: pl.DataFrame, units: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     """Count the units by their tags; tables are summed over these few rows, not over all units."""
     return (
         rows.select(names)[units["last"]]
@@ -289,6 +269,7 @@ def _profiles(rows: pl.DataFrame, units: pl.DataFrame, names: tuple[str, ...]) -
         .group_by(names)
         .agg(pl.len().cast(pl.Int64).alias("count"))
         .with_columns(pl.col(pl.Categorical).cast(pl.String))
+        .collect()
     )
 
 
@@ -296,9 +277,11 @@ def _by_series(kernels: pl.DataFrame) -> pl.DataFrame:
     """The servers by series of their kernel, made from those by its release."""
     series = {release: kernel_series(release) for release in kernels[KERNEL]}
     return (
-        kernels.lazy().group_by(pl.col(KERNEL).replace(series)).agg(pl.col("count").sum()).collect()
+        kernels.with_columns(pl.col(KERNEL).replace(series))
+        .group_by(KERNEL)
+        .agg(pl.col("count").sum())
     )
 
 
-def _by_hour(rows: pl.DataFrame, name: str) -> pl.LazyFrame:
-    return rows.lazy().group_by("hour").agg(pl.len().cast(pl.Int64).alias(name))
+def _by_hour(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    return rows.lazy().group_by("hour").agg(pl.len().cast(pl.Int64).alias(name)).collect()

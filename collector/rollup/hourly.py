@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
@@ -18,8 +18,6 @@ _COUNTS: Final = dict.fromkeys(("reports", "nodes", "nodes_24h", "servers_24h"))
 _EXPECTED: Final = ("expected_reports", "expected_nodes_24h")
 _MISSED_FROM: Final = 5
 """If at least this many reports were expected, an hour without any is a fault, not chance."""
-_NO_NODES: Final = pl.DataFrame(schema={"node": pl.UInt64(), "hours": pl.UInt32()})
-_NO_SERVERS: Final = pl.DataFrame(schema={"server": pl.UInt64(), "hours": pl.UInt32()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,46 +46,43 @@ def hours_of(before: DayUnits | None, day: DayFacts | None, count: int) -> list[
 
     `before` are the units of the previous day; None stands for a day without reports.
     """
-    if day is None:
-        day_nodes, day_servers, reports = _NO_NODES, _NO_SERVERS, {}
-    else:
-        day_nodes, day_servers = day.units.nodes, day.units.servers
-        reports = dict(day.tables.hourly.select("hour", "reports").iter_rows())
-    eve_nodes, eve_servers = (
-        (_NO_NODES, _NO_SERVERS) if before is None else (before.nodes, before.servers)
-    )
-    alone = day_nodes.select(
-        (pl.col("hours") & 2**hour != 0).sum().alias(str(hour)) for hour in range(HOURS)
-    ).row(0)
-    counts = zip(
-        alone,
-        _over_24_hours(eve_nodes, day_nodes, "node"),
-        _over_24_hours(eve_servers, day_servers, "server"),
-        strict=True,
-    )
-    return [Hour(reports.get(hour, 0), *found) for hour, found in enumerate(counts)][:count]
-
-
-def _over_24_hours(eve: pl.DataFrame, day: pl.DataFrame, unit: str) -> list[int]:
-    """The units of two days that were seen in the 24 hours that end with each hour of the second.
-
-    Those are the units that were seen after that hour on the first day, or up to it on the second.
-    """
-    last = 31 - pl.col("hours").bitwise_leading_zeros().cast(pl.Int64)
-    first = pl.col("hours").bitwise_trailing_zeros().cast(pl.Int64)
-    both = (
-        eve.lazy()
-        .select(unit, last.alias("last"))
-        .join(day.lazy().select(unit, first.alias("first")), on=unit, how="full", coalesce=True)
-        .group_by(pl.col("last").fill_null(-1), pl.col("first").fill_null(HOURS))
-        .len()
-        .collect()
-        .rows()
-    )
+    reports = dict(day.tables.hourly.select("hour", "reports").iter_rows()) if day else {}
+    days = (before, day.units if day else None)
+    nodes = _two_days([units.nodes if units else None for units in days], "node")
+    servers = _two_days([units.servers if units else None for units in days], "server")
+    last = range(HOURS, HOURS + count)
+    alone = _seen(nodes, [(hour, hour) for hour in last])
+    around = [(hour - HOURS + 1, hour) for hour in last]
     return [
-        sum(number for last, first, number in both if last > hour or first <= hour)
-        for hour in range(HOURS)
+        Hour(reports.get(hour, 0), *found)
+        for hour, found in enumerate(
+            zip(alone, _seen(nodes, around), _seen(servers, around), strict=True)
+        )
     ]
+
+
+def _two_days(days: list[pl.DataFrame | None], unit: str) -> pl.DataFrame:
+    """Count the units (`len`) by the hours in which they were seen, over two days.
+
+    In the bit mask `hours`, bits 0..23 are the first day, bits 24..47 the second.
+    """
+    schema = {unit: pl.UInt64(), "hours": pl.UInt64()}
+    parts = [
+        frame.lazy().select(unit, pl.col("hours").cast(pl.UInt64) * 2**shift)
+        for shift, frame in zip((0, HOURS), days, strict=True)
+        if frame is not None
+    ]
+    both = pl.concat([pl.LazyFrame(schema=schema), *parts])
+    return both.group_by(unit).agg(pl.col("hours").bitwise_or()).group_by("hours").len().collect()
+
+
+def _seen(units: pl.DataFrame, windows: Sequence[tuple[int, int]]) -> list[int]:
+    """Count the units that were seen in each window, given by its first and last hour (0..47)."""
+    seen = [(pl.col("hours") & (2 ** (last + 1) - 2**first)) != 0 for first, last in windows]
+    counts = units.select(
+        pl.col("len").filter(each).sum().alias(str(number)) for number, each in enumerate(seen)
+    )
+    return [int(count) for count in counts.row(0)] if windows else []
 
 
 def expect(hour: Hour, history: list[Hour]) -> Hour:

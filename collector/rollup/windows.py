@@ -72,7 +72,7 @@ def advance(before: Presence, day: DayUnits | None) -> Presence:
     """The presence one day later; `day` holds that day's facts, None if there were no reports."""
     nodes, servers = _aged(before.nodes), _aged(before.servers)
     if day is None:
-        return Presence(*pl.collect_all([nodes, servers, _older(before.earlier.lazy())]))
+        return Presence(nodes.collect(), servers.collect(), _older(before.earlier))
     today = pl.lit(_TODAY, pl.UInt32).alias("today")
     nodes = nodes.join(
         day.nodes.lazy().select("node", today, "last"), on="node", how="full", coalesce=True
@@ -82,13 +82,9 @@ def advance(before: Presence, day: DayUnits | None) -> Presence:
     )
     days = pl.col("days").fill_null(0) | pl.col("today").fill_null(0)
     return Presence(
-        *pl.collect_all(
-            [
-                nodes.select("node", days, pl.coalesce("last", "version").alias("version")),
-                servers.select("server", days),
-                _earlier(before, day),
-            ]
-        )
+        nodes.select("node", days, pl.coalesce("last", "version").alias("version")).collect(),
+        servers.select("server", days).collect(),
+        _earlier(before, day),
     )
 
 
@@ -97,11 +93,11 @@ def _aged(presence: pl.DataFrame) -> pl.LazyFrame:
     return presence.lazy().with_columns(older.alias("days")).filter(pl.col("days") != 0)
 
 
-def _older(earlier: pl.LazyFrame) -> pl.LazyFrame:
+def _older(earlier: pl.DataFrame) -> pl.DataFrame:
     return earlier.with_columns(pl.col("age") + 1).filter(pl.col("age") < _MONTH_DAYS)
 
 
-def _earlier(before: Presence, day: DayUnits) -> pl.LazyFrame:
+def _earlier(before: Presence, day: DayUnits) -> pl.DataFrame:
     """The frame `earlier` of a presence after a day with these facts."""
     today = day.nodes.lazy().filter(pl.col("first") != pl.col("last"))
     moved = day.moves.lazy().join(day.nodes.lazy().select("node", "last"), on="node")
@@ -114,14 +110,14 @@ def _earlier(before: Presence, day: DayUnits) -> pl.LazyFrame:
     # The lowest set bit is the last day on which the node was seen.
     seen = pl.col("days").bitwise_trailing_zeros().cast(pl.UInt32).alias("age")
     found = [
-        _older(before.earlier.lazy()),
-        _older(left.select("node", "version", seen)),
+        _older(before.earlier).lazy(),
+        _older(left.select("node", "version", seen).collect()).lazy(),
         today.select("node", pl.col("first").alias("version"), now),
         moved.filter(pl.col("to") != pl.col("last")).select(
             "node", pl.col("to").alias("version"), now
         ),
     ]
-    return pl.concat(found).group_by("node", "version").agg(pl.col("age").min())
+    return pl.concat(found).group_by("node", "version").agg(pl.col("age").min()).collect()
 
 
 def window_counts(presence: Presence) -> WindowCounts:
