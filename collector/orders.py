@@ -17,7 +17,7 @@ from collector.privacy import OwnerMark, ServerPseudonym
 SALT_LENGTH = 16
 """Length of the digests' key in bytes; the key is made together with the stream of orders."""
 PUBLISHER: Final = "publish"
-"""Role of participants that hold no reports on their way."""
+"""Name of the role, and of its command, that publishes and holds no reports on their way."""
 
 
 class OrdersUnavailable(Exception):

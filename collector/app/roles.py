@@ -21,6 +21,7 @@ from collector.intakes import INTAKES, Intake
 from collector.logs import Sparing
 from collector.metrics import Metrics
 from collector.operations import Operation
+from collector.orders import PUBLISHER
 from collector.problems import Refusal
 from collector.public.responses import Handler
 from collector.settings import Settings
@@ -62,7 +63,7 @@ class Role:
 
 SERVE: Final = Role("serve", (RECEIVING, PUBLISHING))
 RECEIVE: Final = Role("receive", (RECEIVING,))
-PUBLISH: Final = Role("publish", (FOLLOWING, PUBLISHING))
+PUBLISH: Final = Role(PUBLISHER, (FOLLOWING, PUBLISHING))
 ROLES: Final = {role.name: role for role in (SERVE, RECEIVE, PUBLISH)}
 
 

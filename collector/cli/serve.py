@@ -12,6 +12,7 @@ import typer
 
 from collector.cli.common import fail, load_settings, say, warn, worded_errors
 from collector.cli.exit_codes import ExitCode
+from collector.orders import PUBLISHER
 
 if TYPE_CHECKING:
     from collector.settings import Settings
@@ -62,7 +63,7 @@ def publish() -> None:
         )
         configured = configured.model_copy(update={"nodelist_url": ""})
     # One process does all of its work.
-    _run("publish", configured.model_copy(update={"workers": 1}))
+    _run(PUBLISHER, configured.model_copy(update={"workers": 1}))
 
 
 def write() -> None:

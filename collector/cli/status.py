@@ -12,6 +12,7 @@ from rich.text import Text
 
 from collector.cli.common import load_settings, out
 from collector.cli.exit_codes import ExitCode
+from collector.orders import PUBLISHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,7 @@ def _collector(found: Status) -> Text:
         return Text(f"does not run: {process.why}", _BAD)
     if process.why:
         return Text(f"runs{workers}, but is not well: {process.why}", _BAD)
-    does = "publishes, takes no reports" if process.role == "publish" else "takes reports"
+    does = "publishes, takes no reports" if process.role == PUBLISHER else "takes reports"
     return Text(f"runs{workers}, {does}", _GOOD)
 
 

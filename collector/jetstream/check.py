@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -36,20 +37,26 @@ async def examine(settings: Settings) -> list[Told]:
     if any(one.good for one in told):
         async with connection(settings, name="collector check", patience_s=_PATIENCE_S) as to:
             try:
-                told += await _stream(to, settings)
-                told += await _orders(to, settings)
+                told += [one async for one in _stream(to, settings)]
+                told += [one async for one in _orders(to, settings)]
             except NatsUnavailable as error:
-                told.append(Told(False, f"JetStream: {error}"))
+                told.append(_bad(f"JetStream: {error}"))
     told += await asyncio.gather(*(_monitored(settings, url) for url in settings.nats_monitor_url))
     if not settings.nats_monitor_url:
-        told.append(
-            Told(
-                True,
-                "NATS's sync_interval and free space are not looked at: COLLECTOR_NATS_MONITOR_URL"
-                " names no monitoring address",
-            )
+        words = (
+            "NATS's sync_interval and free space are not looked at: COLLECTOR_NATS_MONITOR_URL"
+            " names no monitoring address"
         )
+        told.append(_good(words))
     return told
+
+
+def _good(text: str) -> Told:
+    return Told(True, text)
+
+
+def _bad(text: str) -> Told:
+    return Told(False, text)
 
 
 async def _server(settings: Settings, url: str) -> Told:
@@ -59,37 +66,33 @@ async def _server(settings: Settings, url: str) -> Told:
         try:
             version = (await to.client()).connected_server_version
         except NatsUnavailable as error:
-            return Told(False, f"{error} (reports wait in the outboxes meanwhile)")
-    return Told(True, f"NATS {version} answers at {url}")
+            return _bad(f"{error} (reports wait in the outboxes meanwhile)")
+    return _good(f"NATS {version} answers at {url}")
 
 
-async def _stream(to: Connection, settings: Settings) -> list[Told]:
+async def _stream(to: Connection, settings: Settings) -> AsyncIterator[Told]:
     jetstream = await to.jetstream()
     found = await look(jetstream, settings)
     name = settings.nats_stream
     if found.stream is None:
-        told = [
-            Told(
-                True,
-                f"stream {name} is not there yet: receivers and writers make it, or `collector"
-                " provision`",
-            )
-        ]
+        yield _good(
+            f"stream {name} is not there yet: receivers and writers make it, or `collector"
+            " provision`"
+        )
     else:
-        told = [*_state(found.stream, name), *_consumers(found)]
-        told += [
-            Told(False, f"{one}; `collector provision` changes it")
-            if not one.fixed
-            else Told(False, f"{one}, which no server changes: delete the stream when it is empty")
-            for one in differences(found, settings)
-        ]
-    if settings.nats_replicas == 1:
-        told.append(
-            Told(
-                False,
-                "COLLECTOR_NATS_REPLICAS=1: each report is on one server alone; when its disk is"
-                " lost, only `collector outbox replay` brings back what no writer had stored",
+        for told in (*_state(found.stream, name), *_consumers(found)):
+            yield told
+        for one in differences(found, settings):
+            remedy = (
+                ", which no server changes: delete the stream when it is empty"
+                if one.fixed
+                else "; `collector provision` changes it"
             )
+            yield _bad(f"{one}{remedy}")
+    if settings.nats_replicas == 1:
+        yield _bad(
+            "COLLECTOR_NATS_REPLICAS=1: each report is on one server alone; when its disk is"
+            " lost, only `collector outbox replay` brings back what no writer had stored"
         )
     try:
         account = await jetstream.account_info()
@@ -98,86 +101,63 @@ async def _stream(to: Connection, settings: Settings) -> list[Told]:
     limit = account.limits.max_storage
     needed = int(settings.nats_stream_max) * settings.nats_replicas
     if found.stream is None and 0 <= limit < needed:
-        told.append(
-            Told(
-                False,
-                f"the account may store {limit >> 20} MiB, and the stream needs {needed >> 20} MiB"
-                " with its replicas: lower COLLECTOR_NATS_STREAM_MAX, or raise that limit",
-            )
+        yield _bad(
+            f"the account may store {limit >> 20} MiB, and the stream needs {needed >> 20} MiB"
+            " with its replicas: lower COLLECTOR_NATS_STREAM_MAX, or raise that limit"
         )
-    return told
 
 
-async def _orders(to: Connection, settings: Settings) -> list[Told]:
+async def _orders(to: Connection, settings: Settings) -> AsyncIterator[Told]:
     """Check that all participants have carried out owners' orders, but those of the last minute."""
     board = Board(to, settings)
     replicas = await board.replicas()
-    told = []
     if replicas not in {None, settings.nats_replicas}:
-        told.append(
-            Told(
-                False,
-                f"stream {board.name}, which has owners' orders and the keys of messages, is on"
-                f" {replicas} servers, wanted {settings.nats_replicas}; `collector provision`"
-                " changes it",
-            )
+        yield _bad(
+            f"stream {board.name}, which has owners' orders and the keys of messages, is on"
+            f" {replicas} servers, wanted {settings.nats_replicas}; `collector provision`"
+            " changes it"
         )
-    return told + [
-        Told(
-            False,
+    for one in await behind(board, for_s=ORDER_S):
+        yield _bad(
             f"{one.name} on {one.host} has not carried out {one.orders} orders of owners (erasures,"
             f" opt-outs) since {one.since:%Y-%m-%d %H:%M} UTC; last heard of at"
             f" {one.at:%Y-%m-%d %H:%M}: start it, or, if its files are gone for good,"
-            f" `collector my-data forget {one.name}`",
+            f" `collector my-data forget {one.name}`"
         )
-        for one in await behind(board, for_s=ORDER_S)
-    ]
 
 
-def _state(stream: StreamInfo, name: str) -> list[Told]:
+def _state(stream: StreamInfo, name: str) -> Iterator[Told]:
     """Check how full a stream is, and whether its replicas are current."""
     most, used = stream.config.max_bytes or 0, stream.state.bytes
     text = f"stream {name} holds {stream.state.messages} messages, {used >> 20} MiB"
-    told = [Told(True, text)]
     if most > 0 and used > _FULL * most:
-        told = [
-            Told(
-                False,
-                f"{text} of {most >> 20} MiB: when it is full, reports wait in the outboxes; see"
-                " that `collector write` makes progress",
-            )
-        ]
+        yield _bad(
+            f"{text} of {most >> 20} MiB: when it is full, reports wait in the outboxes; see"
+            " that `collector write` makes progress"
+        )
+    else:
+        yield _good(text)
     cluster = stream.cluster
     behind = [one.name for one in (cluster.replicas if cluster else None) or () if not one.current]
     if behind:
-        told.append(
-            Told(
-                False,
-                f"stream {name}: the replicas on {', '.join(map(str, behind))} are behind or away;"
-                " one more server lost may stop the stream",
-            )
+        yield _bad(
+            f"stream {name}: the replicas on {', '.join(map(str, behind))} are behind or away;"
+            " one more server lost may stop the stream"
         )
-    return told
 
 
-def _consumers(found: Found) -> list[Told]:
-    told = []
+def _consumers(found: Found) -> Iterator[Told]:
     for queue in Queue:
         info = found.consumers.get(queue)
         if info is None:
-            words = f"consumer {consumer(queue)} is missing: `collector provision` makes it"
-            told.append(Told(False, words))
+            yield _bad(f"consumer {consumer(queue)} is missing: `collector provision` makes it")
             continue
         waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
         if waiting and not info.num_waiting and not info.num_ack_pending:
-            told.append(
-                Told(
-                    False,
-                    f"{waiting} messages wait for {queue} and nobody pulls them: start `collector"
-                    " write`, for records with the settings of their sender",
-                )
+            yield _bad(
+                f"{waiting} messages wait for {queue} and nobody pulls them: start `collector"
+                " write`, for records with the settings of their sender"
             )
-    return told
 
 
 async def _monitored(settings: Settings, url: str) -> Told:
@@ -193,20 +173,16 @@ async def _monitored(settings: Settings, url: str) -> Told:
         most, used = int(config["max_storage"]), int(said["storage"])
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
         words = str(error) or "no answer"
-        return Told(False, f"NATS's monitoring at {url} does not tell of JetStream: {words}")
+        return _bad(f"NATS's monitoring at {url} does not tell of JetStream: {words}")
     if most and used > _FULL * most:
-        return Told(
-            False, f"{url}: JetStream uses {used >> 20} of {most >> 20} MiB: give it more room"
-        )
-    synced = "after each message" if config.get("sync_always") else f"{format_duration(interval)}"
+        return _bad(f"{url}: JetStream uses {used >> 20} of {most >> 20} MiB: give it more room")
+    synced = "after each message" if config.get("sync_always") else format_duration(interval)
     if settings.nats_replicas == 1 and not config.get("sync_always"):
-        return Told(
-            False,
+        return _bad(
             f"{url}: sync_interval is {synced} and each report is on one server: its power cut"
-            " loses what it acknowledged since; set `sync_interval: always`, or 3 replicas",
+            " loses what it acknowledged since; set `sync_interval: always`, or 3 replicas"
         )
-    return Told(
-        True,
+    return _good(
         f"{url}: sync_interval is {synced}; if most servers lose power at once, replay the"
-        " outboxes from before it",
+        " outboxes from before it"
     )

@@ -96,7 +96,8 @@ class Connection:
             raise
         self._why = ""
         self._is_up = True
-        log.info("connected to NATS", server=_place(client))
+        url = client.connected_url
+        log.info("connected to NATS", server=url.netloc if url is not None else "")
         return client
 
     def _words(self, error: BaseException) -> str:
@@ -159,8 +160,3 @@ def _options(settings: Settings) -> dict[str, Any]:
             context.load_verify_locations(settings.nats_ca_file)
         found["tls"] = context
     return found
-
-
-def _place(client: Client | None) -> str:
-    url = client.connected_url if client is not None else None
-    return "" if url is None else url.netloc

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -108,13 +109,11 @@ async def salt_of(board: Board) -> bytes:
         found = await board.last(_SALT)
         if found is not None and len(found.value) == SALT_LENGTH:
             return found.value
-        try:
-            salt = os.urandom(SALT_LENGTH)
+        salt = os.urandom(SALT_LENGTH)
+        # In a conflict another process has made it.
+        with suppress(Conflict):
             await board.put(_SALT, salt, last=found.revision if found is not None else 0)
-        except Conflict:
-            # Another process has made it.
-            continue
-        return salt
+            return salt
 
 
 async def order_erasure(board: Board, order: ErasureOrder) -> int:
@@ -126,10 +125,8 @@ async def order_erasure(board: Board, order: ErasureOrder) -> int:
     while True:
         found = await board.last(key)
         written = order.after(None if found is None else _erasure(found)).written()
-        try:
+        with suppress(Conflict):
             return await board.put(key, written, last=found.revision if found is not None else 0)
-        except Conflict:
-            continue
 
 
 async def order_quarantine(
@@ -161,11 +158,9 @@ async def tell_choice(board: Board, choice: Choice) -> None:
         if earlier is not None and earlier.at_ns >= choice.at_ns:
             return
         said = json.dumps({"out": choice.out, "at_ns": choice.at_ns}).encode()
-        try:
+        with suppress(Conflict):
             await board.put(key, said, last=found.revision if found is not None else 0)
-        except Conflict:
-            continue
-        return
+            return
 
 
 async def tell_late(board: Board, keys: Keys, salt: bytes, report: LateReport) -> None:

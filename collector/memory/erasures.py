@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import astuple
 from datetime import date
 from typing import Final
 
@@ -144,18 +145,12 @@ class ErasuresTable(Table):
     @operation
     def release(self, database: sqlite3.Connection, numbers: Iterable[int]) -> int:
         """Accept queued erasures; return how many of the numbers were queued."""
-        return database.executemany(
-            "UPDATE erasures SET state = 'accepted' WHERE id = ? AND state = 'queued'",
-            [(number,) for number in numbers],
-        ).rowcount
+        return _change_queued(database, "UPDATE erasures SET state = 'accepted'", numbers)
 
     @operation
     def drop(self, database: sqlite3.Connection, numbers: Iterable[int]) -> int:
         """Delete queued erasures; return how many of the numbers were queued."""
-        return database.executemany(
-            "DELETE FROM erasures WHERE id = ? AND state = 'queued'",
-            [(number,) for number in numbers],
-        ).rowcount
+        return _change_queued(database, "DELETE FROM erasures", numbers)
 
     @operation
     def forget_receipts(self, database: sqlite3.Connection, *, asked_before_ns: int) -> None:
@@ -208,15 +203,7 @@ def import_legacy(
             database.execute(
                 "INSERT INTO erasures (asked_ns, server, action, state, until_ns, found, plan)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    one.asked_ns,
-                    one.server,
-                    one.action.value,
-                    one.state.value,
-                    one.until_ns,
-                    one.found,
-                    one.plan,
-                ),
+                astuple(one)[1:8],
             )
     _add_notices(database, notices)
     _remember(database, erased)
@@ -245,6 +232,12 @@ def _ask(
         # Asking again starts another try.
         database.execute("UPDATE erasures SET delayed = 0 WHERE id = ?", found)
     return int(found[0])
+
+
+def _change_queued(database: sqlite3.Connection, change: str, numbers: Iterable[int]) -> int:
+    return database.executemany(
+        f"{change} WHERE id = ? AND state = 'queued'", [(number,) for number in numbers]
+    ).rowcount
 
 
 def _add_notices(database: sqlite3.Connection, notices: Iterable[Notice]) -> None:

@@ -7,7 +7,6 @@ replaced while other processes run. SQLite deletes its log with the last connect
 from __future__ import annotations
 
 import functools
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -22,7 +21,7 @@ from collector.memory import layout
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
 from collector.memory.salvage import Rows, salvaged
 from collector.sqlite.errors import raised_as
-from collector.sqlite.lock import DirectoryLock, exclusive
+from collector.sqlite.lock import DirectoryLock, exclusive, sync
 from collector.sqlite.search import holds
 
 log = structlog.get_logger("collector.memory")
@@ -174,11 +173,7 @@ class Store:
         fresh = _fresh(self.path)
         if fresh.exists() and not self.path.exists():
             fresh.replace(self.path)
-        handle = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(self.path.parent)
 
 
 class Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -21,7 +21,7 @@ from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, translated
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.rows import Entry, Pending
 from collector.sqlite.carve import log_is_damaged
-from collector.sqlite.lock import exclusive
+from collector.sqlite.lock import exclusive, sync
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
@@ -40,8 +40,7 @@ _FORM: Final = "%Y%m%dT%H%M%S.%fZ"
 
 def set_aside(directory: Path) -> list[Path]:
     """List the damaged outboxes in a state directory that are not yet recovered, oldest first."""
-    found = [path for path in directory.glob(f"{FILE}.damaged-*") if path.suffix != _CARRIED]
-    return sorted({path.with_name(path.name.removesuffix("-wal")) for path in found})
+    return _outboxes(directory.glob(f"{FILE}.damaged-*"))
 
 
 def aside_name(path: Path) -> Path:
@@ -142,11 +141,7 @@ def _finish(path: Path) -> None:
         if _log_of(path).exists() and (asides := set_aside(path.parent)):
             _replace(_log_of(path), _log_of(asides[-1]))
         _replace(fresh / FILE, path)
-        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(path.parent)
     if fresh.exists():
         shutil.rmtree(fresh)
 
@@ -212,14 +207,13 @@ def mark_recovered(aside: Path) -> Path:
 
 def all_set_aside(directory: Path) -> list[Path]:
     """List the outboxes of a directory that were set aside, recovered ones included."""
-    found = [*directory.glob(f"{FILE}.damaged-*"), *directory.glob(f"{FILE}{_RECOVERED}*")]
-    return sorted(
-        {
-            path.with_name(path.name.removesuffix("-wal"))
-            for path in found
-            if path.suffix != _CARRIED
-        }
-    )
+    return sorted([*set_aside(directory), *_outboxes(directory.glob(f"{FILE}{_RECOVERED}*"))])
+
+
+def _outboxes(paths: Iterable[Path]) -> list[Path]:
+    """Return the outboxes that files belong to, also if only their logs are among them."""
+    found = {path.with_name(path.name.removesuffix("-wal")) for path in paths}
+    return sorted(path for path in found if path.suffix != _CARRIED)
 
 
 def set_aside_at(aside: Path) -> int:

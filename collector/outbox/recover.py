@@ -10,9 +10,8 @@ from typing import Final
 from collector.outbox.aside import carried_numbers, check_recoverable
 from collector.outbox.errors import OutboxUnavailable
 from collector.outbox.file import OutboxFile
-from collector.outbox.queues import Queue
 from collector.outbox.rows import DeadLetter, Entry, Pending
-from collector.outbox.salvage import Delivered, Given, InRecords, Number, Pruned, reports
+from collector.outbox.salvage import Broken, Counters, reports
 from collector.privacy import OwnerMark, ServerPseudonym
 
 _CHUNK: Final = 500
@@ -54,13 +53,11 @@ def recover(
     check_recoverable(aside)
     rows, broken = _RecoveredRows(file, max_bytes), set[int]()
     rows.seen |= {(Pending, id_) for id_ in carried_numbers(aside)}
-    counters = _Counters()
+    counters = Counters()
     left_out = 0
     try:
-        for row in reports(aside):
-            if isinstance(row, Number):
-                counters.note(row)
-            elif not isinstance(row, Pending | DeadLetter):
+        for row in reports(aside, counters):
+            if isinstance(row, Broken):
                 broken.add(row.id)
             elif row.server and row.received_ns <= erased.get(mark(row.server), 0):
                 left_out += 1
@@ -79,44 +76,6 @@ def recover(
         erased=left_out,
         counted=counters.are_whole,
     )
-
-
-class _Counters:
-    """The numbers that a damaged outbox gave to its entries, as far as they are found."""
-
-    def __init__(self) -> None:
-        self._given: int | None = None
-        self._delivered: dict[Queue, int] = {}
-        self._pruned: set[int] = set()
-        self._in_records: set[int] = set()
-
-    @property
-    def are_whole(self) -> bool:
-        return self._given is not None and Queue.INFLUX in self._delivered
-
-    def note(self, number: Number) -> None:
-        match number:
-            case Given(id_):
-                self._given = id_
-            case Delivered(queue, id_):
-                self._delivered[queue] = id_
-            case Pruned(id_):
-                self._pruned.add(id_)
-            case InRecords(id_):
-                self._in_records.add(id_)
-
-    def missing(self, found: set[int]) -> int:
-        """Return how many undelivered entries are not among `found`.
-
-        A number after InfluxDB's cursor counts as undelivered unless it is known to be pruned; an
-        earlier one only if the index of the records store has it.
-        """
-        delivered = self._delivered.get(Queue.INFLUX, min(found, default=1) - 1)
-        last = self._given if self._given is not None else max(found, default=0)
-        waiting = sum(delivered < id_ <= last for id_ in found | self._pruned)
-        from_id = self._delivered.get(Queue.RECORDS, delivered)
-        records = {id_ for id_ in self._in_records - found if from_id < id_ <= delivered}
-        return max(0, last - delivered - waiting) + len(records)
 
 
 class _RecoveredRows:

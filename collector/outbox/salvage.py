@@ -42,36 +42,36 @@ class Broken:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Highest number that was given to a report."""
+@dataclass(slots=True)
+class Counters:
+    """The numbers that a damaged outbox gave to its reports, as far as they are found.
 
-    id: int
+    `given` is the highest, `delivered` the last delivered one by queue. `pruned` are those of
+    reports that were delivered and deleted, `in_records` those in the queue of the records store.
+    """
 
+    given: int | None = None
+    delivered: dict[Queue, int] = field(default_factory=dict)
+    pruned: set[int] = field(default_factory=set)
+    in_records: set[int] = field(default_factory=set)
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Number of the last report of a queue that was delivered."""
+    @property
+    def are_whole(self) -> bool:
+        """Whether the file's own counters were found."""
+        return self.given is not None and Queue.INFLUX in self.delivered
 
-    queue: Queue
-    id: int
+    def missing(self, found: set[int]) -> int:
+        """Return how many undelivered reports are not among `found`.
 
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """Number of a report that was delivered and deleted."""
-
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class InRecords:
-    """Number of a report in the queue of the records store."""
-
-    id: int
-
-
-Number = Given | Delivered | Pruned | InRecords
+        A number after InfluxDB's cursor counts as undelivered unless it is known to be pruned; an
+        earlier one only if the index of the records store has it.
+        """
+        delivered = self.delivered.get(Queue.INFLUX, min(found, default=1) - 1)
+        last = self.given if self.given is not None else max(found, default=0)
+        waiting = sum(delivered < id_ <= last for id_ in found | self.pruned)
+        from_id = self.delivered.get(Queue.RECORDS, delivered)
+        records = {id_ for id_ in self.in_records - found if from_id < id_ <= delivered}
+        return max(0, last - delivered - waiting) + len(records)
 
 
 def other_content(path: Path) -> OtherContent:
@@ -105,8 +105,8 @@ def _legacy(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, .
     return None
 
 
-def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Number]:
-    """Yield the reports and dead letters of a damaged outbox, in no order, and their numbers.
+def reports(path: Path, counters: Counters) -> Iterator[Pending | DeadLetter | Broken]:
+    """Yield the reports and dead letters of a damaged outbox, in no order; fill in `counters`.
 
     Raises OSError if the file cannot be read at all.
     """
@@ -124,16 +124,16 @@ def reports(path: Path) -> Iterator[Pending | DeadLetter | Broken | Number]:
                     letter = DeadLetter(number, at, owner, line, reason, aside, *map(str, rest))
                     yield letter if _may_be_sent(letter) else Broken(number)
                 case ("entries", int(last)) if number:
-                    yield Given(last)
+                    counters.given = last
                 case (str(queue), int(last), int(), int()) if queue in set(Queue):
-                    yield Delivered(Queue(queue), last)
+                    counters.delivered[Queue(queue)] = last
                 # Up to version 3 there was one queue.
                 case (None, int(last)) if number == 1:
-                    yield Delivered(Queue.INFLUX, last)
+                    counters.delivered[Queue.INFLUX] = last
                 case (None,) if number:
-                    yield Pruned(number)
+                    counters.pruned.add(number)
                 case (int(one), int(same)) if not number and one == same:
-                    yield InRecords(one)
+                    counters.in_records.add(one)
 
 
 def _may_be_sent(row: Pending | DeadLetter) -> bool:
