@@ -53,7 +53,7 @@ class Abandoned:
     async def _drain(self, directory: Path, metrics: Metrics) -> None:
         async with outbox_of(self._settings, directory, metrics) as outbox:
             waiting = (await outbox.stats()).waiting
-            targets = self._targets.of(metrics, records=waiting[Queue.RECORDS].reports > 0)
+            targets = self._targets(metrics, records=waiting[Queue.RECORDS].reports > 0)
             deliveries = Deliveries(outbox, targets, metrics, self._lock)
             writing = [
                 asyncio.create_task(loop.run(), name="delivery of a former worker")

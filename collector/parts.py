@@ -134,17 +134,17 @@ async def targets_of(
     make_databases: Callable[[], Awaitable[object]],
     make_records: Callable[[Metrics], RecordsTarget],
 ) -> AsyncIterator[TargetsOf]:
-    """The targets of outboxes: JetStream if COLLECTOR_NATS_URL is set, else as in `Targets`."""
-    from collector.delivery import Targets
+    """The targets of outboxes: JetStream if COLLECTOR_NATS_URL is set, else `store_targets`."""
+    from collector.delivery import store_targets
 
     if not settings.nats_url:
-        yield Targets(influx, make_databases, make_records)
+        yield partial(store_targets, influx, make_databases, make_records)
         return
-    from collector.delivery.jetstream import JetStreamTargets
+    from collector.delivery.jetstream import jetstream_targets
     from collector.jetstream.connection import connection
 
     async with connection(settings, name=f"collector {settings.instance}") as to:
-        yield JetStreamTargets(to, settings)
+        yield partial(jetstream_targets, to, settings)
 
 
 @asynccontextmanager

@@ -79,7 +79,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
         )
         deliveries = Deliveries(
             outbox,
-            targets.of(metrics, records=settings.telemetrics or waits.records),
+            targets(metrics, records=settings.telemetrics or waits.records),
             metrics,
             in_hand,
             holds=machine_clock.holds,

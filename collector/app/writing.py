@@ -14,7 +14,7 @@ import structlog
 
 from collector.app import OwnHealth, metrics_page, serving_privately, spare_collections
 from collector.app.part import OpenPart
-from collector.delivery import Deliveries, Targets
+from collector.delivery import Deliveries, store_targets
 from collector.delivery.writing import Writing
 from collector.health import Health
 from collector.jetstream.board import Board
@@ -91,10 +91,11 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         influx = await enter(influx_of(settings, retry_ping=False))
         records = stack.enter_context(closing(Records(settings)))
         delivered, _ = made_by(influx, retention(settings))
-        targets = Targets(influx, partial(prepare, influx, delivered), records.target)
+        make = partial(prepare, influx, delivered)
+        targets = partial(store_targets, influx, make, records.target)
         wants_records = settings.telemetrics or bool(settings.records_url.get_secret_value())
         in_hand = DeliveryLock(settings.state_dir)
-        again = Deliveries(outbox, targets.of(metrics, records=wants_records), metrics, in_hand)
+        again = Deliveries(outbox, targets(metrics, records=wants_records), metrics, in_hand)
         for one in again:
             await enter(supervisor.loop(one.name, one.run, stop=again.stop))
         to = await enter(connection(settings, name=f"collector write {settings.instance}"))
@@ -108,7 +109,7 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
                 metrics,
                 queue=queue,
             )
-            for queue, target in targets.of(metrics, records=wants_records).items()
+            for queue, target in targets(metrics, records=wants_records).items()
         ]
         outboxes = outboxes_of(settings)
         # Remains of rows that an earlier run deleted.

@@ -9,7 +9,7 @@ from collector.delivery.deliveries import Deliveries
 from collector.delivery.influx import InfluxTarget
 from collector.delivery.loop import Delivery
 from collector.delivery.target import Blocked, Dead, Target
-from collector.delivery.targets import Targets, TargetsOf
+from collector.delivery.targets import TargetsOf, store_targets
 
 __all__ = [
     "Blocked",
@@ -18,6 +18,6 @@ __all__ = [
     "Delivery",
     "InfluxTarget",
     "Target",
-    "Targets",
     "TargetsOf",
+    "store_targets",
 ]

@@ -163,17 +163,9 @@ def _sealed(messages: Sequence[Message], key: Key) -> list[Message]:
     return [Message(to, f"{id_}.{key.number}", seal(key, body)) for to, id_, body in messages]
 
 
-class JetStreamTargets:
-    """Creates the targets of outboxes that deliver to JetStream, over one connection."""
-
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        self._connection = connection
-        self._settings = settings
-
-    def of(self, metrics: Metrics, *, records: bool) -> dict[Queue, Target[Any]]:
-        """Return the target of each queue; that of the records store only if it is wanted."""
-        queues = Queue if records else (Queue.INFLUX,)
-        return {
-            queue: JetStreamTarget(self._connection, self._settings, metrics, queue)
-            for queue in queues
-        }
+def jetstream_targets(
+    connection: Connection, settings: Settings, metrics: Metrics, *, records: bool
+) -> dict[Queue, Target[Any]]:
+    """Return the target of each queue; that of the records store only if it is wanted."""
+    queues = Queue if records else (Queue.INFLUX,)
+    return {queue: JetStreamTarget(connection, settings, metrics, queue) for queue in queues}
