@@ -1,4 +1,4 @@
-"""A small disk that a test can fill."""
+"""A small disk that a test can fill, and the files that are open on a disk."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
+
+
+def open_files(directory: Path) -> list[Path]:
+    """The files that this process has open in a directory."""
+    found = []
+    for file in Path("/proc/self/fd").iterdir():
+        # The listing itself is closed by now.
+        with contextlib.suppress(FileNotFoundError):
+            if file.readlink().is_relative_to(directory):
+                found.append(file)
+    return found

@@ -32,7 +32,7 @@ from collector.rollup.points import (
     window_fields,
 )
 from collector.rollup.ranges import WHOLE, Plan, Range
-from collector.rollup.raw import opted_out_reports, read_rows, span_of
+from collector.rollup.raw import opted_out_reports, read_rows, reading_together, span_of
 from collector.rollup.spill import DayRows
 from collector.rollup.store import Change, stored_points_each
 from collector.rollup.windows import (
@@ -200,26 +200,27 @@ class Computer:
         day = inputs.day
         count = inputs.counts.get(day, RawCount())
         with DayRows(self._planned(inputs), self._cache.directory) as rows:
-            dropped, _ = await asyncio.gather(
-                opted_out_reports(self._influx, day),
-                read_rows(self._influx, day, rows, count, marked=inputs.quarantined),
-            )
+            async with reading_together() as reading:
+                dropped = reading.create_task(opted_out_reports(self._influx, day))
+                reading.create_task(
+                    read_rows(self._influx, day, rows, count, marked=inputs.quarantined)
+                )
             # Rows may have arrived since they were counted.
             found = RawCount(rows.reports, rows.node_reports)
-            sums = DaySums(inputs, now, dropped, inputs.basis(found))
+            sums = DaySums(inputs, now, dropped.result(), inputs.basis(found))
             sums.is_empty = found.reports == 0 and not inputs.own_days_before
             parts = [] if sums.is_empty else [*rows.ranges]
             for part in parts[:-1]:
                 await self._add(sums, rows, part, saving)
             # InfluxDB answers while the last range is computed. Not earlier, since another process
             # may store the day meanwhile.
-            reading = asyncio.ensure_future(self._read_stored(sums))
+            stored = asyncio.ensure_future(self._read_stored(sums))
             try:
                 for part in parts[-1:]:
                     await self._add(sums, rows, part, saving)
             finally:
-                await asyncio.wait([reading])
-            reading.result()
+                await asyncio.wait([stored])
+            stored.result()
         return sums
 
     async def _read_stored(self, sums: DaySums) -> None:

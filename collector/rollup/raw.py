@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -124,6 +125,16 @@ async def opted_out_reports(influx: Influx, day: date) -> int:
     return by_day(found).get(day, 0)
 
 
+@asynccontextmanager
+async def reading_together() -> AsyncIterator[asyncio.TaskGroup]:
+    """A group of reads that all end when one fails. Raises the first InfluxError or OSError."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except* (InfluxError, OSError) as failed:
+        raise failed.exceptions[0] from None
+
+
 async def read_rows(
     influx: Influx,
     day: date,
@@ -138,13 +149,10 @@ async def read_rows(
     quarantine; without them InfluxDB is asked again.
     """
     reports, node_reports = (None, None) if least is None else astuple(least)
-    try:
-        # InfluxDB uses one core for each query.
-        async with asyncio.TaskGroup() as reading:
-            reading.create_task(_read_rows(influx, NODE_REPORT, day, rows, node_reports, marked))
-            reading.create_task(_read_rows(influx, SERVER_REPORT, day, rows, reports, marked))
-    except* (InfluxError, OSError) as failed:
-        raise failed.exceptions[0] from None
+    # InfluxDB uses one core for each query.
+    async with reading_together() as reading:
+        reading.create_task(_read_rows(influx, NODE_REPORT, day, rows, node_reports, marked))
+        reading.create_task(_read_rows(influx, SERVER_REPORT, day, rows, reports, marked))
 
 
 async def _read_rows(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
@@ -21,7 +22,8 @@ from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
 class DayRows:
     """Rows of both raw measurements of a day; a context manager, as it may open files.
 
-    Rows must be added in order of time. Methods raise OSError if the disk is full or fails.
+    Rows must be added in order of time; those added after the end are given up. Methods raise
+    OSError if the disk is full or fails.
     """
 
     def __init__(self, plan: Plan, directory: Path) -> None:
@@ -71,6 +73,9 @@ class _Pieces:
         self._ranges = ranges
         self._directory = directory
         self._file: IO[bytes] | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+        """A thread may still add rows while its task, which was cancelled, closes."""
         self._held: dict[int, list[pl.DataFrame]] = {}
         self._written: dict[int, list[tuple[int, int]]] = {}
         """Start and length of the pieces of each range in the file."""
@@ -78,10 +83,13 @@ class _Pieces:
     def add(self, rows: pl.DataFrame) -> None:
         self.height += rows.height
         for number, part in split(rows, columns(self._measurement)[0], self._ranges).items():
-            if self._ranges == 1:
-                self._held.setdefault(number, []).append(part)
-            else:
-                self._write(number, part)
+            with self._lock:
+                if self._closed:
+                    return
+                if self._ranges == 1:
+                    self._held.setdefault(number, []).append(part)
+                else:
+                    self._write(number, part)
 
     def _write(self, number: int, part: pl.DataFrame) -> None:
         if self._file is None:
@@ -103,6 +111,8 @@ class _Pieces:
         return pl.concat(pieces) if pieces else Rows(self._measurement).frame()
 
     def close(self) -> None:
-        self._held.clear()
-        if self._file is not None:
-            self._file.close()
+        with self._lock:
+            self._closed = True
+            self._held.clear()
+            if self._file is not None:
+                self._file.close()

@@ -31,6 +31,7 @@ from collector.rollup.verify import Verdict, verify
 from collector.schema import ASL_REPORT
 from tests.conftest import Databases, InfluxServer, StartServe
 from tests.cut_short import CuttingProxy
+from tests.disks import open_files
 from tests.network import Network, Rollup, day_of, influx_of
 from tests.owners import (
     DAY,
@@ -133,6 +134,9 @@ async def test_day_of_which_one_slice_is_cut_is_not_stored(behind: Behind) -> No
     assert behind.proxy.cuts
     assert await asyncio.to_thread(behind.network.found, "daily_usage") == {}
     assert [*(rollup.state / "rollup").iterdir()] == []
+    # No read goes on after the error.
+    await asyncio.sleep(0.2)
+    assert open_files(rollup.state) == []
     behind.proxy.cutting = False
     await rollup.roll([behind.last_day], behind.midnight + DAY // 2)
     stored = await asyncio.to_thread(behind.network.found, "daily_usage")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from collector.rollup.ranges import WHOLE, Plan, Range, plan, ranges_of, slices,
 from collector.rollup.spill import DayRows
 from collector.schema import NODE_REPORT, SERVER_REPORT
 from tests.days import One, answer, node_rows, server_rows
+from tests.disks import open_files
 from tests.network import day_of
 
 GIB = 1 << 30
@@ -140,27 +140,26 @@ def test_facts_of_all_ranges_together_are_those_of_the_day(ranges: int, tmp_path
             assert rows_of(together) == rows_of(getattr(whole.units, name))
 
 
-def opened(directory: Path) -> list[Path]:
-    """The files that this process has open in a directory."""
-    found = []
-    for file in Path("/proc/self/fd").iterdir():
-        # The listing itself is closed by now.
-        with contextlib.suppress(FileNotFoundError):
-            if file.readlink().is_relative_to(directory):
-                found.append(file)
-    return found
-
-
 def test_spilled_rows_have_no_name_and_nobody_else_may_read_them(tmp_path: Path) -> None:
     directory = tmp_path / "rollup"
     reports = random_day(1)
     with DayRows(Plan(3), directory) as rows:
         text = answer(NODE_REPORT, node_rows(reports))
         rows.add(NODE_REPORT, Rows(NODE_REPORT).add(text).frame())
-        files = [file.stat() for file in opened(directory)]
+        files = [file.stat() for file in open_files(directory)]
         assert list(directory.iterdir()) == []
         assert [(file.st_nlink, file.st_mode & 0o077) for file in files] == [(0, 0)]
         assert directory.stat().st_mode & 0o077 == 0
+
+
+def test_rows_added_after_the_end_are_given_up_and_open_no_file(tmp_path: Path) -> None:
+    """As by a thread whose task was cancelled."""
+    for ranges in (1, 3):
+        with DayRows(Plan(ranges), tmp_path) as rows:
+            pass
+        text = answer(NODE_REPORT, node_rows(random_day(1)))
+        rows.add(NODE_REPORT, Rows(NODE_REPORT).add(text).frame())
+        assert open_files(tmp_path) == []
 
 
 @pytest.mark.parametrize(("stored", "asked"), [(1, 3), (3, 1), (3, 7), (7, 3), (5, 5)])
