@@ -54,7 +54,14 @@ class FaultyProxy:
                 await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls).start()
                 yield self
             finally:
+                connections = [] if runner.server is None else runner.server.connections
+                transports = [one.transport for one in connections if one.transport is not None]
                 await runner.cleanup()
+                # With TLS, a connection is closed once its client agrees, and one that has ended or
+                # is busy does not: the socket would be left to the garbage collector.
+                for transport in transports:
+                    transport.abort()
+                await asyncio.sleep(0)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
