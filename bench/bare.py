@@ -16,10 +16,10 @@ async def _receive(request: web.Request) -> web.Response:
     return web.Response(body=_ANSWER, content_type="application/json")
 
 
-async def main() -> None:
-    """Serve on a free port, said on standard output, until standard input ends."""
+async def serve(*routes: web.RouteDef) -> None:
+    """Serve routes on a free port, printed to standard output, until standard input ends."""
     application = web.Application()
-    application.add_routes([web.post("/usage", _receive)])
+    application.add_routes(routes)
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -29,4 +29,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(serve(web.post("/usage", _receive)))
