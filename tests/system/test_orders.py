@@ -13,6 +13,7 @@ import pytest
 from collector.jetstream.board import Board
 from collector.jetstream.connection import connection
 from collector.jetstream.participants import behind
+from collector.memory import Memory, State
 from collector.outbox import FILE, Entry, OutboxFile
 from collector.privacy import ServerPseudonym
 from collector.schema import RAW
@@ -125,6 +126,10 @@ def test_after_an_erasure_no_hop_has_a_byte_of_the_pseudonym(cluster: Cluster) -
     eventually(lambda: cluster.raw_of(NEIGHBOUR) == 5)
     eventually(lambda: not cluster.behind())
     assert cluster.raw_of(OWNER) == 0
+    # A receiver that carries out the order of another one looks for rows in InfluxDB, too.
+    receivers = [Memory(cluster.state(f"receive-{number}")) for number in (1, 2)]
+    pending = (State.ACCEPTED, State.PLANNED)
+    eventually(lambda: not any(memory.erasures.all(*pending) for memory in receivers))
     for process in (first, second, writer, publisher):
         assert process.terminate() == 0
     logs = [process.log for process in (first, second, writer, publisher)]
