@@ -31,6 +31,7 @@ from collector.days import day_of
 from collector.influx import Influx
 from collector.influx.databases import retentions
 from collector.schema import DAILY
+from collector.sqlite.lock import sync
 
 _TRIES: Final = 3
 _ADDRESS: Final = re.compile(r"(\w+://)(?:[^/\s]*@)?([^?#\s]*)(\?\S*)?")
@@ -76,7 +77,7 @@ def _created(directory: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    _sync(directory.parent)
+    sync(directory.parent)
 
 
 async def _fill(
@@ -118,7 +119,7 @@ async def _fill(
         files=files,
     )
     _write(draft / MANIFEST_FILE, (manifest.model_dump_json(indent=2) + "\n").encode())
-    _sync(draft)
+    sync(draft)
     return manifest
 
 
@@ -147,14 +148,6 @@ def _write(path: Path, content: bytes) -> File:
         os.fsync(file.fileno())
     # The checksum is that of the file on disk.
     return describe(path)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _as_env(settings: Mapping[str, str]) -> str:

@@ -37,7 +37,7 @@ _RESERVE_BYTES: Final = 64 << 20
 _HOUSEKEEPING_S: Final = 5.0
 _SPACE_CHECK_S: Final = 0.05
 _SPACE_CHECK_SHARE: Final = 32
-"""Free space is last_check every `_SPACE_CHECK_S` seconds, or after 1/`_SPACE_CHECK_SHARE` of the
+"""Free space is checked every `_SPACE_CHECK_S` seconds, or after 1/`_SPACE_CHECK_SHARE` of the
 smaller of COLLECTOR_OUTBOX_MAX and the reserve was written."""
 _PART_LINES: Final = 500
 """Most lines read at a time, but one entry always fits: about 0.4 ms."""
