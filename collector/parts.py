@@ -20,12 +20,11 @@ from collector.state import PARTICIPANT, ROLLUP_LOCK, RollingLock, SharedLock, p
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import polars as pl
-
     from collector.delivery import TargetsOf
     from collector.delivery.records import RecordsTarget
     from collector.intakes import Intake
     from collector.jetstream.duties import Duties
+    from collector.lazy import pl
     from collector.metrics import Metrics
     from collector.outbox import Outbox, Outboxes
     from collector.owners.elsewhere import Hops

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final, Self
-
-import polars as pl
+from typing import Final, Self, TypeAlias
 
 from collector.influx.client import Influx
 from collector.influx.errors import InfluxError
 from collector.influx.reading import Select, stream_csv
 from collector.influx.retry import retrying
+from collector.lazy import FRAMES, load, pl
 
 TIME: Final = "time"
 _LEADING: Final = ("name", "tags", TIME)
 """Columns that precede the requested ones."""
 _PIECE: Final = 8 << 20
 
-Shape = Callable[[pl.LazyFrame], pl.LazyFrame]
+Shape: TypeAlias = "Callable[[pl.LazyFrame], pl.LazyFrame]"
 
 
 class Rows:
@@ -82,6 +81,7 @@ async def read_frame(
             return _read_frame(influx, select, parser())
         return _read_frame(influx, replace(select, counted=""), parser(), known)
 
+    await load(FRAMES)
     return await retrying(attempt)
 
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-import polars as pl
 from pydantic import BaseModel
 
 from collector.days import day_ns
 from collector.influx import Select, identifier, string
 from collector.influx.frames import Rows
+from collector.lazy import pl
 from collector.public.definitions import MEASURES
 from collector.public.series import UsageDay
 from collector.schema import (

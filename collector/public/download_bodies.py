@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-import polars as pl
-
 from collector.days import months
 from collector.influx import Influx
 from collector.influx.frames import read_frame
+from collector.lazy import pl
 from collector.public.cache import PieceCache
 from collector.public.compression import Gzip, Piece
 from collector.public.datasets import LICENCE, Dataset, as_csv, as_json

@@ -6,19 +6,20 @@ the long ones. To add a language, add its folder and its code to `LANGUAGES`.
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from babel.dates import format_date
-from babel.numbers import format_decimal, format_percent
-from jinja2 import Environment, StrictUndefined
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from markupsafe import Markup, escape
+
+from collector.lazy import PAGES, dates, jinja2, load, markdown_it, numbers
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 LANGUAGES: Final = ("en", "es")
 """Codes of the languages; the first is used for paths without a code."""
@@ -54,7 +55,7 @@ class Language:
 
     def number(self, value: float) -> str:
         """A number with separators: `1,726`."""
-        return format_decimal(value, locale=self._locale)
+        return numbers.format_decimal(value, locale=self._locale)
 
     def signed(self, value: int) -> str:
         """A change: `+3`, `±0`, or with a true minus sign."""
@@ -63,23 +64,25 @@ class Language:
 
     def percent(self, share: float) -> str:
         """A fraction of 1 as a percentage with one decimal."""
-        return format_percent(share, format="#,##0.0\N{NO-BREAK SPACE}%", locale=self._locale)
+        return numbers.format_percent(
+            share, format="#,##0.0\N{NO-BREAK SPACE}%", locale=self._locale
+        )
 
     def day(self, day: date) -> str:
         """A date with the day of the week."""
-        return format_date(day, self._texts["format.day"], locale=self._locale)
+        return dates.format_date(day, self._texts["format.day"], locale=self._locale)
 
     def short_day(self, day: date) -> str:
         """A date without the day of the week."""
-        return format_date(day, self._texts["format.short_day"], locale=self._locale)
+        return dates.format_date(day, self._texts["format.short_day"], locale=self._locale)
 
     def month(self, day: date) -> str:
         """The month and year of a date."""
-        return format_date(day, self._texts["format.month"], locale=self._locale)
+        return dates.format_date(day, self._texts["format.month"], locale=self._locale)
 
     def month_name(self, day: date) -> str:
         """The abbreviated month of a date, for a chart's axis."""
-        return format_date(day, "MMM", locale=self._locale).rstrip(".")
+        return dates.format_date(day, "MMM", locale=self._locale).rstrip(".")
 
     def axis_day(self, day: date) -> str:
         """An abbreviated date, for a chart's axis."""
@@ -111,11 +114,11 @@ class Language:
 
         Raises jinja2.UndefinedError for a placeholder without a value.
         """
-        return _PLAIN.from_string(template).render({**values, "duration": self.duration})
+        return _plain().from_string(template).render({**values, "duration": self.duration})
 
     def html(self, name: str, values: Mapping[str, Any]) -> Markup:
         """The same as HTML; HTML in the values is escaped."""
-        return Markup(_MARKDOWN.render(self.markdown(name, values)))  # noqa: S704 - `html` is off
+        return Markup(_markdown().render(self.markdown(name, values)))  # noqa: S704 - `html` is off
 
 
 @cache
@@ -124,6 +127,12 @@ def language(code: str) -> Language:
     if code not in LANGUAGES:
         raise KeyError(code)
     return Language(code)
+
+
+async def load_languages() -> None:
+    """Load all languages, and the libraries that render pages, in a thread."""
+    await load(PAGES)
+    await asyncio.to_thread(lambda: [language(code) for code in LANGUAGES])
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -136,16 +145,20 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return texts
 
 
-_PLAIN: Final = Environment(
-    undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701 - it fills Markdown; HTML is made afterwards, with `html` off
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+@cache
+def _plain() -> jinja2.Environment:
+    return jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        # It fills Markdown; HTML is made afterwards, with `html` off.
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
 
 
-def _markdown() -> MarkdownIt:
+@cache
+def _markdown() -> markdown_it.MarkdownIt:
     """A Markdown renderer whose tables and code blocks scroll by themselves, by keyboard too."""
 
     def table_open(*_: object) -> str:
@@ -157,11 +170,8 @@ def _markdown() -> MarkdownIt:
     def code_block(_: object, tokens: Sequence[Token], index: int, *__: object) -> str:
         return f'<pre tabindex="0"><code>{escape(tokens[index].content)}</code></pre>\n'
 
-    made = MarkdownIt("commonmark", {"html": False}).enable("table")
+    made = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table")
     for rule in (table_open, table_close, code_block):
         made.add_render_rule(rule.__name__, rule)
     made.add_render_rule("fence", code_block)
     return made
-
-
-_MARKDOWN: Final = _markdown()

@@ -15,13 +15,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Final, NamedTuple
 
-import polars as pl
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field
 
 from collector.days import day_ns
 from collector.influx import Influx, NoDatabase, Select, identifier, string
 from collector.influx.frames import TIME, Rows, read_frame
+from collector.lazy import FRAMES, load, pl
 from collector.operations import Operation, Parameter, problem
 from collector.problems import Reason, Refusal
 from collector.public.datasets import LICENCE, Dataset, as_csv, as_json
@@ -187,6 +187,7 @@ class LibreNMSDownloads:
         where = f"time >= {day_ns(first)} AND time < {day_ns(last + timedelta(days=1))}"
         if group is not None:
             where += f' AND "group" = {string(group)}'
+        await load(FRAMES)
         types: dict[str, pl.DataType] = dict.fromkeys(fields, pl.Int64())
         # InfluxDB's CSV has a column `name` of its own, the measurement's.
         aliases = {name: f"{name}_" for name in dataset.columns}

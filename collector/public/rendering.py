@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 from http import HTTPStatus
+from importlib import resources
 from typing import Any, Final
 
 from aiohttp import hdrs, web
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from collector.influx import InfluxError
+from collector.lazy import jinja2
 from collector.operations import HTML
 from collector.public.headers import page_policy
-from collector.public.language import LANGUAGES, Language, language
+from collector.public.language import LANGUAGES, Language, language, load_languages
 from collector.public.links import path_of, reference
 from collector.public.overview import Kind, ShareRow
 from collector.public.responses import (
@@ -61,28 +62,37 @@ class Renderer:
     def __init__(self, origin: str, menu: Sequence[str] = MENU) -> None:
         self._origin = origin
         self._menu = menu
-        self._templates = Environment(
-            loader=PackageLoader("collector.public"),
-            undefined=StrictUndefined,
+        style = resources.files("collector.public") / "templates" / "style.css"
+        self._style = _minified(style.read_text("utf-8"))
+        self._policy = page_policy(self._style)
+        self._cached_pages: dict[str, _CachedPage] = {}
+        self._is_loaded = False
+
+    @cached_property
+    def _templates(self) -> jinja2.Environment:
+        return jinja2.Environment(
+            loader=jinja2.PackageLoader("collector.public"),
+            undefined=jinja2.StrictUndefined,
             autoescape=True,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._style = _minified(self._source("style.css"))
-        self._policy = page_policy(self._style)
-        self._cached_pages: dict[str, _CachedPage] = {}
 
     def routes(self, pages: Mapping[str, PageHandler]) -> list[web.RouteDef]:
         """The routes of pages, by path, in every language; 503 if the series cannot be read."""
         return [
-            web.get(path_of(page, code), partial(self._readable, handler, language(code)))
+            web.get(path_of(page, code), partial(self._readable, handler, code))
             for code in LANGUAGES
             for page, handler in pages.items()
         ]
 
     async def _readable(
-        self, handler: PageHandler, lang: Language, request: web.Request
+        self, handler: PageHandler, code: str, request: web.Request
     ) -> web.Response:
+        if not self._is_loaded:
+            await load_languages()
+            self._is_loaded = True
+        lang = language(code)
         try:
             return await handler(lang, request)
         except InfluxError:
@@ -170,12 +180,6 @@ class Renderer:
                 hdrs.CACHE_CONTROL: "no-store",
             },
         )
-
-    def _source(self, name: str) -> str:
-        loader = self._templates.loader
-        if loader is None:
-            raise TypeError("the templates have no loader")
-        return loader.get_source(self._templates, name)[0]
 
 
 def value_label(lang: Language, dimension: str, row: ShareRow) -> str:

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Final
 
-import polars as pl
-
 from collector.days import NS_PER_S, day_of
 from collector.events.event import Event
 from collector.events.stored import read_events
 from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, read, rows_of
 from collector.influx.frames import Rows, read_frame
+from collector.lazy import pl
 from collector.months.stored import StoredMonth, stored_months
 from collector.schema import ALL, DAILY, DAILY_NODES, DAILY_USAGE, HOURLY_USAGE
 
@@ -135,9 +134,10 @@ class PublicSeries:
     async def _read(self) -> Snapshot:
         # InfluxDB writes CSV in a third less time than JSON.
         names = [field.name for field in DAILY_USAGE.fields]
-        counts = dict.fromkeys(names, pl.Int64())
         frame = await read_frame(
-            self._influx, Select.rows(DAILY_USAGE, names), lambda: Rows(counts)
+            self._influx,
+            Select.rows(DAILY_USAGE, names),
+            lambda: Rows(dict.fromkeys(names, pl.Int64())),
         )
         days = await asyncio.to_thread(_days, frame)
         # An imported day has headline numbers, but no tables.

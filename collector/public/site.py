@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from importlib import resources
 from importlib.metadata import version
@@ -65,7 +67,6 @@ class Site:
         self._influx = influx
         self._series = series
         self.operations = [*operations, *about_operations()]
-        self._document = json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
         self._script = (resources.files("collector.public") / "recompute.py").read_bytes()
         self._renderer = Renderer(settings.public_url, menu=ABOUT_PAGES if series is None else MENU)
         self._pages = Pages(self._renderer, settings, series, self.operations, privacy)
@@ -115,8 +116,14 @@ class Site:
             server=self._settings.public_url,
         )
 
+    @cached_property
+    def _document(self) -> bytes:
+        return json.dumps(self.openapi(), separators=(",", ":")).encode() + b"\n"
+
     async def _openapi(self, request: web.Request) -> web.Response:
-        return _unchanging(request, self._document, "application/json")
+        # Made at the first request and in a thread, since most processes are never asked for it.
+        body = await asyncio.to_thread(lambda: self._document)
+        return _unchanging(request, body, "application/json")
 
     async def _recompute(self, request: web.Request) -> web.Response:
         return _unchanging(request, self._script, "text/x-python")

@@ -10,8 +10,7 @@ from collections.abc import Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
-import polars as pl
-
+from collector.lazy import pl
 from collector.lines import NS_PER_DAY
 from collector.schema import NODE_TAGS, QUARANTINE, SERVER_TAGS
 from collector.suspicion import LONGEST_UPTIME_S

@@ -12,13 +12,12 @@ from dataclasses import KW_ONLY, dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
-import polars as pl
-
 from collector.days import day_of
 from collector.influx import Influx, InfluxError, Select, read, rows_of
 from collector.influx.contents import Span
 from collector.influx.frames import Rows, read_frame
 from collector.influx.writing import write_all
+from collector.lazy import pl
 from collector.lines import line, tag_set
 from collector.logs import place
 from collector.privacy import ServerPseudonym

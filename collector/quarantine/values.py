@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
 
-import polars as pl
-
 from collector.influx import Influx, Select, read
 from collector.influx.quoting import identifier
+from collector.lazy import pl
 from collector.quarantine.pattern import Picked
 from collector.schema import (
     NODE_REPORT,

@@ -17,10 +17,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Self
 
-import polars as pl
 import structlog
-from polars.exceptions import PolarsError
 
+from collector.lazy import pl
 from collector.rollup.facts import DayUnits
 from collector.rollup.ranges import WHOLE, Range
 
@@ -104,7 +103,7 @@ class FactsCache:
             LookupError,
             AttributeError,
             ArithmeticError,
-            PolarsError,
+            pl.exceptions.PolarsError,
         ) as error:
             log.warning("cached facts are damaged", day=day.isoformat(), error=type(error).__name__)
             return None
@@ -243,7 +242,7 @@ class Replacement:
     def _logged(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, PolarsError) as error:
+        except (OSError, pl.exceptions.PolarsError) as error:
             self._failed = True
             log.warning(
                 "facts cannot be cached", day=self._day.isoformat(), error=type(error).__name__

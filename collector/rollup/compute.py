@@ -12,11 +12,10 @@ from functools import reduce
 from operator import add
 from typing import Final
 
-import polars as pl
-
 from collector.days import day_ns
 from collector.influx import Influx
 from collector.influx.contents import Span
+from collector.lazy import FRAMES, load, pl
 from collector.rollup.cache import Basis, FactsCache, RawCount, Replacement
 from collector.rollup.facts import DayFacts, DayTables, DayUnits
 from collector.rollup.hourly import Hour, expect, history_of, hours_of, stored_hours
@@ -197,6 +196,7 @@ class Computer:
 
         `saving` takes the day's units. Raises InfluxError, OSError.
         """
+        await load(FRAMES)
         day = inputs.day
         count = inputs.counts.get(day, RawCount())
         with DayRows(self._planned(inputs), self._cache.directory) as rows:

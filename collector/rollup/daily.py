@@ -9,9 +9,8 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
 
-import polars as pl
-
 from collector.influx import Influx
+from collector.lazy import pl
 from collector.rollup.cache import Basis, FactsCache, RawCount, Replacement
 from collector.rollup.compute import (
     ComputedDay,

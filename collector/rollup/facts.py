@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-import polars as pl
-
 from collector.builds import build_name
 from collector.influx import frames
+from collector.lazy import pl
 from collector.rollup.labels import kernel_series, published_label
 from collector.schema import (
     ASL_VERSION,

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
-import polars as pl
-
+from collector.lazy import pl
 from collector.lines import NS_PER_DAY, FieldValue
 from collector.rollup.facts import HOURS, DayFacts, DayUnits
 from collector.rollup.lookback import HISTORY_DAYS

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-import polars as pl
-
 from collector.days import day_ns
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.influx.contents import Span
 from collector.influx.frames import Rows, read_frame
+from collector.lazy import FRAMES, load, pl
 from collector.lines import STEP_NS
 from collector.rollup.inputs import (
     StoredDay,
@@ -29,7 +28,7 @@ from collector.rollup.inputs import (
     may_have_expired,
     stored_days,
 )
-from collector.rollup.librenms_tables import ROWS, librenms_points
+from collector.rollup.librenms_tables import columns, librenms_points
 from collector.rollup.points import Points
 from collector.rollup.raw import by_day, counting, first_day, span_of
 from collector.rollup.schedule import RolledDay
@@ -46,9 +45,6 @@ from collector.schema.librenms import (
 _ONE_DAY: Final = timedelta(days=1)
 _LEAST_RATIO: Final = 0.8
 """A final day may drop to this ratio of its stored reports without `force`."""
-_TOTALS: Final = pl.List(
-    pl.Struct({"g": pl.String(), "n": pl.String(), "v": pl.String(), "t": pl.Int64()})
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +179,14 @@ class LibreNMSDays:
 
     async def _read(self, day: date, *, whole: bool) -> _Read:
         """Read a day's reports, with their content if `whole`. Raises InfluxError."""
+        await load(FRAMES)
         where = span_of(day, day).where()
         heads = await read(self._influx, Select.rows(LIBRENMS_REPORT, (OWNER, "points"), where))
         # In order of time, so that the last report of an install replaces its earlier ones.
         rows = sorted(rows_of(heads), key=lambda row: int(row["time"]))
         last = {row[OWNER]: (int(row["time"]), int(row["points"] or 0)) for row in rows}
         if not whole:
-            return _Read(len(rows), sorted(last), pl.DataFrame(schema=dict(ROWS)))
+            return _Read(len(rows), sorted(last), pl.DataFrame(schema=columns()))
         types = {OWNER: pl.String(), "totals": pl.String()}
         parts = await read_frame(
             self._influx,
@@ -202,11 +199,14 @@ class LibreNMSDays:
 
 
 def _rows_of_last(parts: pl.DataFrame, last: Mapping[str, tuple[int, int]]) -> pl.DataFrame:
-    """The rows (`librenms_tables.ROWS`) of the last report of each install."""
+    """The rows (`librenms_tables.columns`) of the last report of each install."""
     spans = pl.DataFrame(
         [(install, at, at + points * STEP_NS) for install, (at, points) in last.items()],
         schema={OWNER: pl.String(), "at": pl.Int64(), "until": pl.Int64()},
         orient="row",
+    )
+    totals = pl.List(
+        pl.Struct({"g": pl.String(), "n": pl.String(), "v": pl.String(), "t": pl.Int64()})
     )
     return (
         parts.join(spans, on=OWNER)
@@ -217,7 +217,7 @@ def _rows_of_last(parts: pl.DataFrame, last: Mapping[str, tuple[int, int]]) -> p
         )
         .select(
             pl.col(OWNER).alias("install"),
-            pl.col("totals").str.json_decode(_TOTALS).alias("rows"),
+            pl.col("totals").str.json_decode(totals).alias("rows"),
         )
         .explode("rows")
         .filter(pl.col("rows").struct.field("t").is_not_null())

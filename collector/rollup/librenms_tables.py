@@ -13,8 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import polars as pl
-
+from collector.lazy import pl
 from collector.lines import FieldValue
 from collector.privacy import is_safe
 from collector.rollup.labels import one_name, published_label
@@ -22,16 +21,6 @@ from collector.rollup.points import Points
 from collector.schema import ALL, FINAL, OTHER, UNKNOWN
 from collector.schema.librenms import DEVICES, PORTS, VALUES_BUDGET
 from collector.tag_budget import servers_needed
-
-ROWS: Final = {
-    "install": pl.String(),
-    "group": pl.String(),
-    "name": pl.String(),
-    "value": pl.String(),
-    "total": pl.Int64(),
-}
-"""Columns of a day's rows: the last report of each install, `name` and `value` null where the group
-has no column."""
 
 _VERSION_NAMES: Final = ("version", "release")
 """Columns of groups that count each install by one value."""
@@ -44,14 +33,22 @@ almost every install unique."""
 _KEY: Final = ["group", "name", "value"]
 
 
+def columns() -> dict[str, pl.DataType]:
+    """The columns of a day's rows: the last report of each install.
+
+    `name` and `value` are null where the group has no column.
+    """
+    return dict.fromkeys(("install", "group", "name", "value"), pl.String()) | {"total": pl.Int64()}
+
+
 def librenms_points(
     rows: pl.DataFrame, everyone: Sequence[str], time: int, *, reports: int, k: int, final: bool
 ) -> tuple[Points, Points]:
     """`daily_librenms` and `daily_librenms_totals` of a day that starts at `time` (ns).
 
-    `rows` have the columns `ROWS`, `everyone` are the day's installs, `reports` their reports. Of a
-    day that is not final only these two numbers are published: two sums of it, read before and
-    after one report, would reveal that report's totals.
+    `rows` have the columns of `columns`, `everyone` are the day's installs, `reports` their
+    reports. Of a day that is not final only these two numbers are published: two sums of it, read
+    before and after one report, would reveal that report's totals.
     """
     installs = len(everyone)
     fields: dict[str, FieldValue] = {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
-
+from collector.lazy import pl
 from collector.nodelist import FILE, load
 from collector.privacy import Pseudonymiser
 from collector.schema import FIRST_PUBLIC_NODE

@@ -9,8 +9,7 @@ from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Final
 
-import polars as pl
-
+from collector.lazy import pl
 from collector.lines import NS_PER_DAY, FieldValue
 from collector.privacy import suppress_line
 from collector.rollup.facts import DayTables

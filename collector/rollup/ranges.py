@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import polars as pl
-
 from collector.influx.contents import Span
+from collector.lazy import pl
 
 _PSEUDONYMS: Final = 2**64
 _ROW_BYTES: Final = 192

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
 
-import polars as pl
-
+from collector.lazy import pl
 from collector.rollup.facts import DayFacts, Rows, columns, gather
 from collector.rollup.ranges import Plan, Range, ranges_of, split
 from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement

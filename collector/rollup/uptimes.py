@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import polars as pl
-
+from collector.lazy import pl
 from collector.schema import UNKNOWN, UPTIMES
 
 _DAY_H: Final = 24

@@ -11,8 +11,7 @@ from collections import Counter
 from dataclasses import astuple, dataclass
 from typing import Final
 
-import polars as pl
-
+from collector.lazy import pl
 from collector.rollup.facts import DayUnits
 from collector.rollup.labels import one_name
 from collector.rollup.lookback import PRESENCE_DAYS
@@ -27,10 +26,6 @@ _MONTH_DAYS: Final = 30
 
 _LINE_END: Final = "\n"
 """Separator of versions; labels never contain it."""
-
-_NODES: Final = {"node": pl.UInt64(), "days": pl.UInt32(), "version": pl.Categorical()}
-_SERVERS: Final = {"server": pl.UInt64(), "days": pl.UInt32()}
-_EARLIER: Final = {"node": pl.UInt64(), "version": pl.Categorical(), "age": pl.UInt32()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,12 @@ class WindowCounts:
 
 def empty_presence() -> Presence:
     """A presence without nodes and servers, for the time before the first day."""
-    return Presence(*(pl.DataFrame(schema=schema) for schema in (_NODES, _SERVERS, _EARLIER)))
+    unsigned, version = pl.UInt32(), pl.Categorical()
+    return Presence(
+        pl.DataFrame(schema={"node": pl.UInt64(), "days": unsigned, "version": version}),
+        pl.DataFrame(schema={"server": pl.UInt64(), "days": unsigned}),
+        pl.DataFrame(schema={"node": pl.UInt64(), "version": version, "age": unsigned}),
+    )
 
 
 def advance(before: Presence, day: DayUnits | None) -> Presence:

@@ -30,6 +30,21 @@ SLOW_TO_LOAD = {
     "structlog",
     "uvloop",
 }
+NEEDED_LATER = {"babel", "influxdb_client", "jinja2", "markdown_it", "nats", "polars", "sqlalchemy"}
+"""What a process that serves needs for its first day, page or order, or never."""
+SERVED = """
+import asyncio, json, sys
+from collector.app import running
+from collector.app.roles import ROLES
+from collector.settings import load
+from collector.worker import Worker
+
+async def serve():
+    async with running(load(), Worker(int(sys.argv[2]), 2), role=ROLES[sys.argv[1]]):
+        print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+
+asyncio.run(serve())
+"""
 LOADED = """
 import json, sys
 from collector.cli import cli
@@ -79,15 +94,35 @@ def test_a_command_loads_no_slow_library_that_it_does_without(tmp_path: Path) ->
     assert refused[2] <= {settings, log}
 
 
-def ran(lines: list[list[str]], state: Path | None = None) -> list[tuple[list[str], int, set[str]]]:
-    """Run commands in one new process: each with its exit code, and the slow modules loaded."""
+def test_a_process_that_serves_loads_no_library_before_it_is_used(tmp_path: Path) -> None:
+    for role, number in (("serve", 0), ("receive", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", SERVED, role, str(number)],
+            env=environment(tmp_path / f"{role}-{number}"),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (modules,) = (json.loads(each) for each in done.stderr.splitlines() if each[0] == "[")
+        assert "collector.app" in modules
+        assert not NEEDED_LATER.intersection(modules), role
+
+
+def environment(state: Path | None) -> dict[str, str]:
+    """Return an environment with a state directory, and with an InfluxDB that never answers."""
     settings = {name: value for name, value in os.environ.items() if "COLLECTOR" not in name}
     settings["COLLECTOR_INFLUX_URL"] = "http://127.0.0.1:1"
+    settings["COLLECTOR_LISTEN"] = settings["COLLECTOR_METRICS_LISTEN"] = "127.0.0.1:0"
     if state is not None:
         settings["COLLECTOR_STATE_DIR"] = str(state)
+    return settings
+
+
+def ran(lines: list[list[str]], state: Path | None = None) -> list[tuple[list[str], int, set[str]]]:
+    """Run commands in one new process: each with its exit code, and the slow modules loaded."""
     done = subprocess.run(
         [sys.executable, "-c", LOADED, json.dumps(lines)],
-        env=settings,
+        env=environment(state),
         cwd=state and state.parent,
         capture_output=True,
         text=True,

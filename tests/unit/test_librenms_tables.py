@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.rollup.librenms_tables import ROWS, librenms_points
+from collector.rollup.librenms_tables import columns, librenms_points
 from collector.schema.librenms import GROUPS, VALUES_BUDGET
 from tests.librenms import REPORT, expected
 
@@ -23,7 +23,7 @@ def computed(
     rows: list[Row], everyone: list[str], k: int, *, reports: int = 0
 ) -> tuple[dict[str, Any], dict[str, Table]]:
     """The day's numbers, and the fields of each row by group, column and value."""
-    frame = pl.DataFrame(rows, schema=dict(ROWS), orient="row")
+    frame = pl.DataFrame(rows, schema=columns(), orient="row")
     numbers, totals = librenms_points(frame, everyone, DAY, reports=reports, k=k, final=True)
     tables: dict[str, Table] = {}
     for (time, tags), fields in totals.items():
