@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 
 from collector.clock_bounds import TOLERANCE_NS, is_wrong
@@ -46,50 +47,54 @@ class Finding:
 
     good: bool
     text: str
-    area: Area = Area.STATE
+    area: Area
+
+
+Told = tuple[bool, str]
+"""The first two fields of a finding."""
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """Run all checks; they change nothing."""
-    found = {
-        Area.STATE: _state(settings),
+    found: dict[Area, Iterable[Told]] = {
+        Area.STATE: list(_state(settings)),
         Area.INFLUX: await _influx(settings),
         Area.NATS: await _nats(settings),
-        Area.RECORDS: await asyncio.to_thread(_records, settings),
+        Area.RECORDS: await asyncio.to_thread(lambda: list(_records(settings))),
         Area.STATSD: _statsd(settings),
         Area.ASTERISK: await _asterisks(settings),
     }
-    return [replace(one, area=area) for area, findings in found.items() for one in findings]
+    return [Finding(good, text, area) for area, told in found.items() for good, text in told]
 
 
-def _statsd(settings: Settings) -> list[Finding]:
+def _statsd(settings: Settings) -> Iterable[Told]:
     """Check StatsD's settings and sockets, if it is enabled."""
     if not settings.statsd_listen:
-        return []
+        return ()
     # The intakes take longer to import than all other checks take.
     from collector.intakes.statsd.check import examine  # noqa: PLC0415
 
-    return [Finding(one.good, one.text) for one in examine(settings)]
+    return examine(settings)
 
 
-async def _nats(settings: Settings) -> list[Finding]:
+async def _nats(settings: Settings) -> Iterable[Told]:
     """Check the servers of NATS and the stream, if reports go through it."""
     try:
         check_installed(settings)
     except SettingsError as error:
-        return [Finding(False, str(error))]
+        return [(False, str(error))]
     if not settings.nats_url:
-        return []
+        return ()
     # The library is an extra that need not be installed.
-    from collector.jetstream.check import examine as examine_nats  # noqa: PLC0415
+    from collector.jetstream.check import examine  # noqa: PLC0415
 
-    return [Finding(one.good, one.text) for one in await examine_nats(settings)]
+    return await examine(settings)
 
 
-def _records(settings: Settings) -> list[Finding]:
+def _records(settings: Settings) -> Iterator[Told]:
     """Check that the records store answers, if a sender of records is enabled."""
     if not settings.telemetrics:
-        return []
+        return
     # The library behind it is slow to load.
     from collector.record_keeping import Records  # noqa: PLC0415
 
@@ -97,11 +102,15 @@ def _records(settings: Settings) -> list[Finding]:
         with closing(Records(settings)) as records:
             answers = records.ping()
     except StoreUnavailable as error:
-        words = f"records store: {error}; see COLLECTOR_RECORDS_URL (records wait in the outbox)"
-        return [Finding(False, words)]
-    if not answers:
-        return [Finding(True, "records store: not there yet; `collector serve` makes it")]
-    return [Finding(True, "the records store answers")]
+        yield (
+            False,
+            f"records store: {error}; see COLLECTOR_RECORDS_URL (records wait in the outbox)",
+        )
+        return
+    if answers:
+        yield True, "the records store answers"
+    else:
+        yield True, "records store: not there yet; `collector serve` makes it"
 
 
 def databases_of(settings: Settings) -> tuple[str, ...]:
@@ -112,15 +121,16 @@ def databases_of(settings: Settings) -> tuple[str, ...]:
     return (RAW, DAILY, OWNERS, *live, *librenms, *records)
 
 
-def _state(settings: Settings) -> list[Finding]:
+def _state(settings: Settings) -> Iterator[Told]:
     directory = settings.state_dir
     if not directory.exists():
-        return [_missing(directory)]
+        yield _missing(directory)
+        return
     try:
         check_usable(directory)
         found = [peek(path) for own in directories(directory) if (path := own / FILE).exists()]
-        findings = [
-            Finding(
+        usable = [
+            (
                 True,
                 f"state directory {directory}: writable; outbox holds"
                 f" {sum(one.reports for one in found)} undelivered reports",
@@ -130,41 +140,38 @@ def _state(settings: Settings) -> list[Finding]:
             _clock(max((one.newest_ns for one in found), default=0)),
         ]
     except (StateError, OutboxUnavailable, OSError) as error:
-        return [Finding(False, f"state directory: {error}")]
+        yield False, f"state directory: {error}"
+        return
+    yield from usable
     if dead := sum(one.dead_letters for one in found):
-        findings.append(Finding(False, f"{dead} dead letters: look with `collector outbox dead`"))
-    if asides := [aside for own in directories(settings.state_dir) for aside in set_aside(own)]:
-        findings.append(
-            Finding(
-                False,
-                f"{len(asides)} damaged outboxes are set aside: recover their reports with"
-                " `collector outbox recover --all`",
-            )
+        yield False, f"{dead} dead letters: look with `collector outbox dead`"
+    if asides := [aside for own in directories(directory) for aside in set_aside(own)]:
+        yield (
+            False,
+            f"{len(asides)} damaged outboxes are set aside: recover their reports with"
+            " `collector outbox recover --all`",
         )
-    return findings
 
 
-def _missing(directory: Path) -> Finding:
+def _missing(directory: Path) -> Told:
     """Check whether a missing state directory can be created."""
     above = next(path for path in directory.absolute().parents if path.exists())
     if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
-        return Finding(
-            True, f"state directory {directory}: not there yet; `collector serve` makes it"
-        )
-    return Finding(False, f"state directory {directory}: cannot be made in {above}")
+        return True, f"state directory {directory}: not there yet; `collector serve` makes it"
+    return False, f"state directory {directory}: cannot be made in {above}"
 
 
-def _key(path: Path) -> list[Finding]:
+def _key(path: Path) -> Iterator[Told]:
     """Check the pseudonym key. Raises StateError if it cannot be used."""
     if not path.exists():
-        return [Finding(True, f"{path}: no pseudonym key yet; `collector serve` makes it")]
+        yield True, f"{path}: no pseudonym key yet; `collector serve` makes it"
+        return
     read_key(path)
     if path.stat().st_mode & 0o077:
-        return [Finding(False, f"{path} can be read by others: chmod 600 it")]
-    return []
+        yield False, f"{path} can be read by others: chmod 600 it"
 
 
-def _foreign(directory: Path) -> list[Finding]:
+def _foreign(directory: Path) -> Iterator[Told]:
     """Find files of other users than the directory's owner, as root made in earlier versions."""
     owner = directory.stat().st_uid
     foreign = sorted(
@@ -172,98 +179,87 @@ def _foreign(directory: Path) -> list[Finding]:
         for path in directory.rglob("*")
         if path.lstat().st_uid != owner
     )
-    if not foreign:
-        return []
-    return [
-        Finding(
+    if foreign:
+        yield (
             False,
             f"{len(foreign)} files in {directory} belong to another user than the directory, the"
             f" first is {foreign[0]}: the collector may not be able to use or erase them; give them"
             f" back with `chown -R --reference={directory} {directory}`",
         )
-    ]
 
 
-def _clock(newest_ns: int) -> Finding:
+def _clock(newest_ns: int) -> Told:
     """Check the clock against `newest_ns`, the time of the newest report in the outbox."""
     now = time.time_ns()
     reading = f"the clock says {datetime.fromtimestamp(now // 10**9, UTC).isoformat()}"
     if is_wrong(now):
-        return Finding(
+        return (
             False,
             f"{reading}, which cannot be right: set it (see `timedatectl`); reports received"
             " meanwhile wait in the outbox, and their times are corrected then",
         )
     lead = newest_ns - now
     if lead > TOLERANCE_NS:
-        return Finding(
+        return (
             False,
             f"{reading}; the outbox holds reports of {lead // 10**9} s after that: the clock was"
             " ahead then, or is behind now (see `timedatectl`)",
         )
-    return Finding(True, reading)
+    return True, reading
 
 
-async def _asterisks(settings: Settings) -> list[Finding]:
+async def _asterisks(settings: Settings) -> Iterable[Told]:
     """Log in to the manager interface of each Asterisk, and say what is missing there."""
     if not settings.asterisk_file:
-        return []
+        return ()
     # Without a file of Asterisks the check needs no intakes, which are slow to load.
     from collector.asterisks import asterisks  # noqa: PLC0415
-    from collector.intakes.ami.examine import examine as examine_ami  # noqa: PLC0415
+    from collector.intakes.ami.examine import examine  # noqa: PLC0415
 
     try:
         found = asterisks(settings)
     except SettingsError as error:
-        return [Finding(False, line) for line in str(error).splitlines()]
-    tried = await asyncio.gather(*(examine_ami(one, one.ami) for one in found if one.ami))
-    return [Finding(good, text) for each in tried for good, text in each]
+        return [(False, line) for line in str(error).splitlines()]
+    return chain(*await asyncio.gather(*(examine(one, one.ami) for one in found if one.ami)))
 
 
-async def _influx(settings: Settings) -> list[Finding]:
+async def _influx(settings: Settings) -> Iterable[Told]:
     async with influx_of(settings) as influx:
         placed = influx.by_server(databases_of(settings))
-        tried = await asyncio.gather(*(_server(server, held) for server, held in placed.items()))
-        left = [
-            finding
-            for server, held in influx.by_server(DATABASES).items()
-            for finding in await _left_behind(server, sorted({*DATABASES} - {*held}))
-        ]
-    return [*(finding for findings in tried for finding in findings), *left]
+        told = await asyncio.gather(*(_server(*each) for each in placed.items()))
+        for server, held in influx.by_server(DATABASES).items():
+            told.append(await _left_behind(server, sorted({*DATABASES} - {*held})))
+    return chain(*told)
 
 
-async def _left_behind(influx: Influx, elsewhere: list[str]) -> list[Finding]:
+async def _left_behind(influx: Influx, elsewhere: list[str]) -> list[Told]:
     """Find databases that belong on the other server, as a move leaves them."""
     try:
         there = await retentions_at(influx, elsewhere) if elsewhere else {}
     except InfluxError:
         return []
     names = [influx.name(one) for one, seconds in there.items() if seconds is not None]
-    if not names:
-        return []
-    return [
-        Finding(
-            False,
-            f"InfluxDB at {influx.url} holds {', '.join(names)} too, which the settings place on"
-            " another one: owners' erasures do not reach it there. Delete it when the other has all"
-            " of it (docs/operations.md)",
-        )
-    ]
+    words = (
+        f"InfluxDB at {influx.url} holds {', '.join(names)} too, which the settings place on"
+        " another one: owners' erasures do not reach it there. Delete it when the other has all"
+        " of it (docs/operations.md)"
+    )
+    return [(False, words)] if names else []
 
 
-async def _server(influx: Influx, databases: Sequence[str]) -> list[Finding]:
+async def _server(influx: Influx, databases: Sequence[str]) -> list[Told]:
     """Check one server and the databases that belong on it."""
     try:
         version = await influx.ping()
-        findings = [Finding(True, f"InfluxDB {version} answers at {influx.url}")]
-        if speaks_v2(version) and (missing := await _set_up(influx)):
-            return [*findings, missing]
+        told = [(True, f"InfluxDB {version} answers at {influx.url}")]
+        if speaks_v2(version) and (missing := await _missing_setup(influx)):
+            return [*told, (False, missing)]
         kept_s = await _retentions(influx, databases)
         for database in databases:
-            findings.append(await _database(influx, database, kept_s.get(database)))
-            findings += await _default_policy(influx, database)
+            told.append(await _database(influx, database, kept_s.get(database)))
+            told += await _default_policy(influx, database)
     except NotSupported as error:
-        return [Finding(False, f"InfluxDB at {influx.url}: {error}")]
+        return [(False, f"InfluxDB at {influx.url}: {error}")]
     except InfluxUnavailable as error:
         words = await diagnose(influx.url, error, influx.variables)
         remedy = "" if ":" in words else f"; start it or set {influx.variables}_URL"
@@ -272,26 +268,24 @@ async def _server(influx: Influx, databases: Sequence[str]) -> list[Finding]:
             if RAW in databases
             else "reports are taken in and stored meanwhile; days are published when it answers"
         )
-        return [Finding(False, f"InfluxDB at {influx.url}: {words}{remedy} ({meanwhile})")]
-    return findings
+        return [(False, f"InfluxDB at {influx.url}: {words}{remedy} ({meanwhile})")]
+    return told
 
 
-async def _set_up(influx: Influx) -> Finding | None:
-    """Check that an InfluxDB 2 has been set up and that there is a token; None if so."""
+async def _missing_setup(influx: Influx) -> str:
+    """Say what an InfluxDB 2 lacks: its set-up, or a token for it; empty if it has both."""
     if await awaits_setup(influx):
-        return Finding(
-            False,
+        return (
             f"InfluxDB at {influx.url} has not been set up yet: run `influx setup` (or open its"
             " page, or start its container with DOCKER_INFLUXDB_INIT_MODE=setup), then"
-            " `collector provision` with the token that it gives",
+            " `collector provision` with the token that it gives"
         )
-    if not influx.token:
-        return Finding(
-            False,
-            f"InfluxDB 2 requires a token: set {influx.variables}_TOKEN or"
-            f" {influx.variables}_TOKEN_FILE; `collector provision` makes one",
-        )
-    return None
+    if influx.token:
+        return ""
+    return (
+        f"InfluxDB 2 requires a token: set {influx.variables}_TOKEN or"
+        f" {influx.variables}_TOKEN_FILE; `collector provision` makes one"
+    )
 
 
 async def _retentions(influx: Influx, databases: Sequence[str]) -> Mapping[str, int | None]:
@@ -304,36 +298,32 @@ async def _retentions(influx: Influx, databases: Sequence[str]) -> Mapping[str, 
         return {}
 
 
-async def _database(influx: Influx, database: str, seconds: int | None) -> Finding:
-    name = influx.name(database)
+async def _database(influx: Influx, database: str, seconds: int | None) -> Told:
+    name, variables = influx.name(database), influx.variables
     try:
         await influx.query(database, "SHOW MEASUREMENTS LIMIT 1")
     except NoDatabase:
         if seconds is None:
-            return Finding(
+            return (
                 True,
                 f"{name} is not there yet, or not shown to this token: `collector serve` makes it"
                 " at its start if the token may, `collector provision` with an administrator's",
             )
-        return Finding(
+        return (
             False,
-            f"bucket {name} is there, but this token may not read it: check"
-            f" {influx.variables}_TOKEN",
+            f"bucket {name} is there, but this token may not read it: check {variables}_TOKEN",
         )
     except InfluxUnavailable:
         raise
     except InfluxError as error:
-        return Finding(
-            False,
-            f"database {name}: {error}; check {influx.variables}_TOKEN and {influx.variables}_ORG",
-        )
-    return Finding(True, f"database {name} can be read")
+        return False, f"database {name}: {error}; check {variables}_TOKEN and {variables}_ORG"
+    return True, f"database {name} can be read"
 
 
-async def _default_policy(influx: Influx, database: str) -> list[Finding]:
+async def _default_policy(influx: Influx, database: str) -> list[Told]:
     try:
         held = await influx.policies.of(database)
     except NoDatabase:
         return []
     words = "" if held is None else held.default_warning(influx.name(database))
-    return [Finding(False, words)] if words else []
+    return [(False, words)] if words else []

@@ -1,4 +1,4 @@
-"""Line chart of daily counts, as coordinates that the template draws. Pure.
+"""Line charts of daily counts, as coordinates that the templates draw. Pure.
 
 Coordinates are per thousand of the plot's width and height: the plot stretches to any screen while
 its text keeps its size.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Final
+
+from collector.days import months
 
 _SIZE: Final = 1000
 _STEPS: Final = (1, 2, 2.5, 5, 10)
@@ -30,77 +32,43 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Two lines over days, the upper with an area under it; all three are SVG paths.
+    """Lines over days, one for each of several counts, as SVG paths; `area` is under the first.
 
-    `upper_end` and `lower_end` are the heights at which the lines end, in per cent from the top.
-    `marks` are the first days of months or, if `weekly`, Mondays.
+    `ends` are the heights at which the lines end, in per cent from the top. `marks` are the first
+    days of months or, if `weekly`, Mondays.
     """
 
     first: date
     last: date
+    paths: tuple[str, ...]
     area: str
-    upper: str
-    lower: str
-    upper_end: float
-    lower_end: float
+    ends: tuple[float, ...]
     heights: tuple[Tick, ...]
     marks: tuple[Tick, ...]
     weekly: bool
 
 
-def chart(
-    upper: Mapping[date, int], lower: Mapping[date, int], first: date, last: date
-) -> Chart | None:
-    """The chart of two counts from `first` to `last`; None for fewer than two days.
+def chart(counts: Sequence[Mapping[date, int]], first: date, last: date) -> Chart | None:
+    """The chart of several counts; None for fewer than two days, or without a count.
 
     A day without a count is a gap in the line.
     """
     days = (last - first).days
-    shown = [upper[day] for day in upper if first <= day <= last]
-    if days < _FEWEST_DAYS - 1 or len(shown) < _FEWEST_DAYS:
-        return None
-    weekly = days <= _MOST_WEEKLY
-    marked = _mondays(first, last) if weekly else _month_starts(first, last)
-    at = _Plot.of(max(shown), first, last)
-    runs = _runs(upper, first, last)
-    return Chart(
-        first,
-        last,
-        area="".join(at.area(run) for run in runs if len(run) > 1),
-        upper="".join(at.line(run) for run in runs),
-        lower="".join(at.line(run) for run in _runs(lower, first, last)),
-        upper_end=at.end(upper),
-        lower_end=at.end(lower),
-        heights=at.heights(),
-        marks=at.marks(marked),
-        weekly=weekly,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Several lines over days, as SVG paths; `marks` are Mondays."""
-
-    first: date
-    last: date
-    paths: tuple[str, ...]
-    heights: tuple[Tick, ...]
-    marks: tuple[Tick, ...]
-
-
-def lines(counts: Sequence[Mapping[date, int]], first: date, last: date) -> Lines | None:
-    """The lines of several counts; None for fewer than two days, or without a count."""
-    days = (last - first).days
     shown = [each[day] for each in counts for day in each if first <= day <= last]
     if days < _FEWEST_DAYS - 1 or not shown:
         return None
+    weekly = days <= _MOST_WEEKLY
     at = _Plot.of(max(shown), first, last)
-    return Lines(
+    runs = [_runs(each, first, last) for each in counts]
+    return Chart(
         first,
         last,
-        paths=tuple("".join(map(at.line, _runs(each, first, last))) for each in counts),
+        paths=tuple("".join(map(at.line, each)) for each in runs),
+        area="".join(at.area(run) for run in runs[0] if len(run) > 1),
+        ends=tuple(map(at.end, counts)),
         heights=at.heights(),
-        marks=at.marks(_mondays(first, last)),
+        marks=at.marks(_mondays(first, last) if weekly else _month_starts(first, last)),
+        weekly=weekly,
     )
 
 
@@ -176,9 +144,4 @@ def _mondays(first: date, last: date) -> list[date]:
 
 
 def _month_starts(first: date, last: date) -> list[date]:
-    found = []
-    month = first if first.day == 1 else (first.replace(day=1) + timedelta(days=32)).replace(day=1)
-    while month <= last:
-        found.append(month)
-        month = (month + timedelta(days=32)).replace(day=1)
-    return found
+    return [begin for begin, _ in months(first, last) if begin.day == 1]

@@ -96,26 +96,19 @@ class Definition:
         return f"{self.measurement}.{self.name}"
 
 
-def _window(measurement: str, name: str) -> str:
-    if measurement == HOURLY_USAGE.name:
-        return _HOURLY_WINDOWS.get(name, "1h")
-    return _WINDOWS.get(name, "1d")
-
-
-def _protection(measurement: str, name: str) -> str:
-    suppressed = measurement in _SUPPRESSED
-    return SUPPRESSED if suppressed or name in _SUPPRESSED_FIELDS else EXACT
-
-
 DEFINITIONS: Final = tuple(
     Definition(
         measurement.name,
         field.name,
         field.unit,
         field.meaning,
-        _window(measurement.name, field.name),
+        _HOURLY_WINDOWS.get(field.name, "1h")
+        if measurement is HOURLY_USAGE
+        else _WINDOWS.get(field.name, "1d"),
         _OF.get(measurement.name, {}).get(field.name, ""),
-        _protection(measurement.name, field.name),
+        SUPPRESSED
+        if measurement.name in _SUPPRESSED or field.name in _SUPPRESSED_FIELDS
+        else EXACT,
     )
     for measurement in MEASUREMENTS
     if measurement.database == DAILY

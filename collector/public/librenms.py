@@ -144,10 +144,9 @@ class LibreNMSDownloads:
                 Reason.INVALID_PARAMETER, f"`from` and `to` may span at most {most} days here"
             ).response()
         form = Format.of(request)
-        key = (dataset.path, form, first, last, chosen.get("group"))
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                body = await self._body(key, dataset, form, (first, last), chosen.get("group"))
+                body = await self._body(dataset, form, first, last, chosen.get("group"))
         except TimeoutError:
             return SERIES_UNAVAILABLE.response()
         headers = download_headers(body.tag, f"public, max-age={_CACHE_S}", hdrs.ACCEPT)
@@ -158,18 +157,14 @@ class LibreNMSDownloads:
         )
 
     async def _body(
-        self,
-        key: tuple[object, ...],
-        dataset: Dataset,
-        form: Format,
-        span: tuple[date, date],
-        group: str | None,
+        self, dataset: Dataset, form: Format, first: date, last: date, group: str | None
     ) -> _Body:
+        key = (dataset.path, form, first, last, group)
         async with self._reading:
             cached = self._bodies.get(key)
             if cached is not None and time.monotonic() - cached.made < _CACHE_S:
                 return cached
-            frame = await self._read(dataset, *span, group)
+            frame = await self._read(dataset, first, last, group)
             content = await asyncio.to_thread(_written, frame, dataset, form)
             body = _Body(time.monotonic(), etag(content), content)
             self._bodies[key] = body

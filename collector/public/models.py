@@ -18,7 +18,6 @@ from collector.schema import (
     VALUE,
     WITHIN,
     WITHIN_VALUE,
-    Tag,
 )
 
 _PACKAGE, _VERSION, _ = DAILY_PACKAGES.tags
@@ -47,43 +46,39 @@ class DailyRow(Row):
     imported: bool = Field(description="whether the day came from an older server's database")
 
 
-def _tag(tag: Tag) -> str:
-    return tag.meaning
-
-
 class TableRow(Row):
     """One count by a property, in the whole network or within one value of another property."""
 
     dimension: str = Field(
-        description=_tag(DIMENSION), json_schema_extra={"enum": list(NODE_DIMENSIONS)}
+        description=DIMENSION.meaning, json_schema_extra={"enum": list(NODE_DIMENSIONS)}
     )
     within: str = Field(
-        description=_tag(WITHIN), json_schema_extra={"enum": [ALL, *NODE_DIMENSIONS]}
+        description=WITHIN.meaning, json_schema_extra={"enum": [ALL, *NODE_DIMENSIONS]}
     )
-    within_value: str = Field(description=_tag(WITHIN_VALUE))
-    value: str = Field(description=_tag(VALUE))
+    within_value: str = Field(description=WITHIN_VALUE.meaning)
+    value: str = Field(description=VALUE.meaning)
 
 
 class ServerRow(TableRow):
     """One count of servers by a property, which may be one of servers alone."""
 
     dimension: str = Field(
-        description=_tag(DIMENSION), json_schema_extra={"enum": list(SERVERS.dimensions)}
+        description=DIMENSION.meaning, json_schema_extra={"enum": list(SERVERS.dimensions)}
     )
 
 
 class PackageRow(Row):
     """Number of servers with a version of a package."""
 
-    package: str = Field(description=_tag(_PACKAGE))
-    version: str = Field(description=_tag(_VERSION))
+    package: str = Field(description=_PACKAGE.meaning)
+    version: str = Field(description=_VERSION.meaning)
 
 
 class UpgradeRow(Row):
     """Number of nodes that changed from one AllStarLink version to another."""
 
-    from_version: str = Field(description=_tag(_FROM_VERSION))
-    to_version: str = Field(description=_tag(_TO_VERSION))
+    from_version: str = Field(description=_FROM_VERSION.meaning)
+    to_version: str = Field(description=_TO_VERSION.meaning)
 
 
 class Download(BaseModel):

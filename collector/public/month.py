@@ -10,7 +10,7 @@ from typing import Final
 
 from collector.events.event import Event, Kind
 from collector.months.report import Change, MonthReport
-from collector.public.charts import Lines, lines
+from collector.public.charts import Chart, chart
 from collector.public.events import words
 from collector.public.language import Language
 from collector.public.overview import Kind as RowKind
@@ -64,9 +64,9 @@ class ChangedRow:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A chart: its lines, the names of the lines, and its text alternative."""
+    """A chart, the names of its lines, and its text alternative."""
 
-    lines: Lines
+    chart: Chart
     names: tuple[str, ...]
     alt: str
 
@@ -143,7 +143,7 @@ class MonthPage:
     def node_chart(self) -> Drawn | None:
         """Nodes and servers of each day."""
         nodes, servers = self._by_day(self.report.nodes), self._by_day(self.report.servers)
-        drawn = lines((nodes, servers), self.report.first, self.report.last)
+        drawn = chart((nodes, servers), self.report.first, self.report.last)
         if drawn is None or not servers:
             return None
         return Drawn(
@@ -156,7 +156,7 @@ class MonthPage:
         """Nodes of the most frequent AllStarLink versions, on each day."""
         counts = {name: self._by_day(line) for name, line in self.report.lines.items()}
         counts = {name: days for name, days in counts.items() if days}
-        drawn = lines(tuple(counts.values()), self.report.first, self.report.last)
+        drawn = chart(tuple(counts.values()), self.report.first, self.report.last)
         if drawn is None:
             return None
         told = [

@@ -6,12 +6,13 @@ Format of the feed: Atom, RFC 4287.
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Final
 
 from aiohttp import web
 
+from collector.days import month_after
 from collector.influx import Influx
 from collector.months.report import MonthReport
 from collector.months.stored import read_report
@@ -19,8 +20,7 @@ from collector.operations import ATOM
 from collector.public.language import Language
 from collector.public.links import path_of, reference
 from collector.public.month import MonthPage
-from collector.public.rendering import Renderer, value_label
-from collector.public.responses import age_headers
+from collector.public.rendering import Renderer
 from collector.public.series import PublicSeries, Snapshot
 
 MONTHS: Final = "month"
@@ -65,11 +65,10 @@ class MonthPages:
                 feed=path_of(FEED, lang.code),
             )
 
-        response = self._renderer.respond(
-            request, f"months-{lang.code}", snapshot.months, body, _FIVE_MINUTES
+        name, as_of = f"months-{lang.code}", snapshot.as_of
+        return self._renderer.respond(
+            request, name, snapshot.months, body, _FIVE_MINUTES, as_of=as_of
         )
-        response.headers.update(age_headers(snapshot.as_of))
-        return response
 
     async def month(self, lang: Language, request: web.Request) -> web.Response:
         """The page of one month, or 404 and the reason."""
@@ -111,9 +110,6 @@ class MonthPages:
             bars_alt=page.bars_alt(bars) if bars else "",
             before=neighbours[0],
             after=neighbours[1],
-            # Leaves space for a label above the plot, and for the days below it.
-            at=lambda percent: f"{6 + percent * 0.86:.2f}",
-            label=partial(value_label, lang),
             k=self._k,
             feed=path_of(FEED, lang.code),
         )
@@ -124,16 +120,15 @@ class MonthPages:
         newest = months(snapshot)[: -_MOST_ENTRIES - 1 : -1]
         found = [await self._report(snapshot, first) for first in newest]
         reports = [report for report in found if report is not None]
-        response = self._renderer.respond(
+        return self._renderer.respond(
             request,
             f"feed-{lang.code}",
             reports,
             partial(self._feed, lang, reports),
             _FIVE_MINUTES,
             kind=ATOM,
+            as_of=snapshot.as_of,
         )
-        response.headers.update(age_headers(snapshot.as_of))
-        return response
 
     def _feed(self, lang: Language, reports: list[MonthReport]) -> str:
         at = path_of(FEED, lang.code)
@@ -195,7 +190,7 @@ def _why(lang: Language, first: date | None, snapshot: Snapshot, now: datetime) 
     name = lang.month(first)
     if first > now.date():
         return lang.text("month.future", month=name)
-    following = (first + timedelta(days=32)).replace(day=1)
+    following = month_after(first)
     if now.date() < following:
         return lang.text("month.open", month=name, day=lang.short_day(following))
     if any(day.final and first <= day.day < following for day in snapshot.days):

@@ -115,7 +115,9 @@ def overview(snapshot: Snapshot) -> Overview:
         last = snapshot.last_final.day
         first = max(last - timedelta(days=_CHART_DAYS - 1), min(complete))
         charted = [complete[item] for item in sorted(complete) if first <= item <= last]
-        drawn = chart(_counts(charted, "nodes"), _counts(charted, "servers"), first, last)
+        if len(charted) > 1:
+            lines = (_counts(charted, "nodes"), _counts(charted, "servers"))
+            drawn = chart(lines, first, last)
     figures = {figure.name: figure for figure in _figures(day, complete)} if day else {}
     return Overview(
         day=day,

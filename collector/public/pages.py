@@ -26,8 +26,7 @@ from collector.public.language import Language
 from collector.public.links import path_of
 from collector.public.month_pages import FEED
 from collector.public.overview import Overview, overview
-from collector.public.rendering import PageHandler, Renderer, chart_alt, value_label
-from collector.public.responses import age_headers
+from collector.public.rendering import PageHandler, Renderer, chart_alt
 from collector.public.series import PublicSeries, Snapshot
 from collector.settings import Settings
 
@@ -92,11 +91,10 @@ class Pages:
         def body() -> str:
             return self._home(lang, snapshot, overview(snapshot), fresh)
 
-        response = self._renderer.respond(
-            request, f"home-{lang.code}", (snapshot.revision, fresh), body, _ONE_MINUTE
+        source = (snapshot.revision, fresh)
+        return self._renderer.respond(
+            request, f"home-{lang.code}", source, body, _ONE_MINUTE, as_of=snapshot.as_of
         )
-        response.headers.update(age_headers(snapshot.as_of))
-        return response
 
     def _home(self, lang: Language, snapshot: Snapshot, shown: Overview, fresh: Freshness) -> str:
         recent = fresh.last_final_day or _today()
@@ -116,10 +114,7 @@ class Pages:
             months=[month.first for month in snapshot.months[:-4:-1]],
             feed=path_of(FEED, lang.code),
             alt=_alt_of(shown, lang),
-            # Leaves space for a label above the plot, and for the months below it.
-            at=lambda percent: f"{6 + percent * 0.86:.2f}",
             words=lambda event: words(event, lang),
-            label=partial(value_label, lang),
             k=self._settings.k_anonymity,
             grafana=self._settings.grafana_url,
             downloads=[*downloads, *({"path": path, "short": ""} for path in _SMALL)],

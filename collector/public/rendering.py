@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property, partial
 from http import HTTPStatus
 from importlib import resources
@@ -23,6 +23,7 @@ from collector.public.overview import Kind, ShareRow
 from collector.public.responses import (
     SERIES_UNAVAILABLE,
     accepts_gzip,
+    age_headers,
     etag,
     gzipped,
     is_not_modified,
@@ -63,7 +64,7 @@ class Renderer:
         self._origin = origin
         self._menu = menu
         style = resources.files("collector.public") / "templates" / "style.css"
-        self._style = _minified(style.read_text("utf-8"))
+        self._style = "".join(map(str.strip, style.read_text("utf-8").splitlines()))
         self._policy = page_policy(self._style)
         self._cached_pages: dict[str, _CachedPage] = {}
         self._is_loaded = False
@@ -112,6 +113,9 @@ class Renderer:
             style=Markup(self._style),  # noqa: S704 - our own file
             t=lang.text,
             n=lang.number,
+            label=partial(value_label, lang),
+            # Leaves space for a label above the plot of a chart, and for the days below it.
+            at=lambda percent: f"{6 + percent * 0.86:.2f}",
             **values,
         )
 
@@ -124,8 +128,12 @@ class Renderer:
         cache_control: str,
         *,
         kind: str = HTML,
+        as_of: datetime | None = None,
     ) -> web.Response:
-        """Respond with a page, rendered again only if its source has changed."""
+        """Respond with a page, rendered again only if its source has changed.
+
+        `as_of` is as in `age_headers`.
+        """
         cached = self._cached_pages.get(name)
         if cached is None or cached.source != source:
             text = body().encode()
@@ -135,6 +143,7 @@ class Renderer:
             hdrs.CACHE_CONTROL: cache_control,
             hdrs.VARY: hdrs.ACCEPT_ENCODING,
             "Content-Security-Policy": self._policy,
+            **age_headers(as_of),
         }
         if is_not_modified(request, cached.tag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
@@ -213,7 +222,3 @@ def chart_alt(
         servers_first=lang.number(servers[0]),
         servers_last=lang.number(servers[-1]),
     )
-
-
-def _minified(style: str) -> str:
-    return "".join(line.strip() for line in style.splitlines())

@@ -142,7 +142,7 @@ def test_missing_days_are_counted_and_leave_a_gap_in_the_line() -> None:
     assert "2 days of the month are missing." in told(found)
     chart = MonthPage(found, language("en")).node_chart()
     assert chart is not None
-    assert all(path.count("M") == 2 for path in chart.lines.paths)
+    assert all(path.count("M") == 2 for path in chart.chart.paths)
 
 
 def test_a_month_of_one_day_has_no_change_and_no_chart() -> None:

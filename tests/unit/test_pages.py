@@ -238,18 +238,18 @@ def test_chart_of_a_year_leaves_older_days_out() -> None:
 
 def test_missing_day_is_a_gap_in_the_line() -> None:
     counts = {TODAY + timedelta(days=n): 10 for n in (0, 1, 3, 5, 6)}
-    drawn = chart(counts, {}, TODAY, TODAY + timedelta(days=6))
+    drawn = chart((counts, {}), TODAY, TODAY + timedelta(days=6))
     assert drawn is not None
-    assert drawn.upper.count("M") == 3
-    assert "h0" in drawn.upper
+    assert drawn.paths[0].count("M") == 3
+    assert "h0" in drawn.paths[0]
     assert drawn.area.count("M") == 2
-    assert drawn.lower == ""
+    assert drawn.paths[1] == ""
 
 
 @given(st.integers(0, 10_000_000))
 def test_axis_has_few_round_lines_from_zero(highest: int) -> None:
     counts = {TODAY: 0, TODAY + timedelta(days=1): highest}
-    drawn = chart(counts, {}, TODAY, TODAY + timedelta(days=1))
+    drawn = chart((counts, {}), TODAY, TODAY + timedelta(days=1))
     assert drawn is not None
     values = [int(str(tick.value)) for tick in drawn.heights]
     assert values[0] == 0
@@ -260,12 +260,12 @@ def test_axis_has_few_round_lines_from_zero(highest: int) -> None:
 
 
 def test_one_day_is_no_chart() -> None:
-    assert chart({TODAY: 3}, {}, TODAY, TODAY) is None
+    assert chart(({TODAY: 3}, {}), TODAY, TODAY) is None
 
 
 def test_months_of_a_long_chart_are_marked_where_they_begin() -> None:
     first, last = date(2026, 10, 22), date(2027, 1, 30)
-    drawn = chart({first: 1, last: 2}, {}, first, last)
+    drawn = chart(({first: 1, last: 2}, {}), first, last)
     assert drawn is not None
     assert not drawn.weekly
     assert [tick.value for tick in drawn.marks] == [
@@ -283,7 +283,7 @@ def test_weeks_of_a_short_chart_are_marked_on_mondays(
     first: date, mondays: tuple[int, ...]
 ) -> None:
     last = date(2026, 11, 23)
-    drawn = chart({first: 1, last: 2}, {}, first, last)
+    drawn = chart(({first: 1, last: 2}, {}), first, last)
     assert drawn is not None
     assert drawn.weekly
     assert [tick.value for tick in drawn.marks] == [date(2026, 11, day) for day in mondays]
