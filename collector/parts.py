@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collector.delivery.records import RecordsTarget
     from collector.intakes import Intake
     from collector.jetstream.duties import Duties
+    from collector.jetstream.hops import Hops
     from collector.lazy import pl
     from collector.metrics import Metrics
     from collector.outbox import Outbox, Outboxes
-    from collector.owners.elsewhere import Hops
     from collector.rollup.daily import Daily
     from collector.rollup.events import Events
     from collector.rollup.librenms import LibreNMSDays
@@ -149,10 +149,10 @@ async def targets_of(
 @asynccontextmanager
 async def hops_of(whole: Settings) -> AsyncIterator[Hops]:
     """Erasure outside of a state directory, which is in other processes and in JetStream."""
-    from collector.owners.elsewhere import NoHops
+    from collector.jetstream.hops import Hops
 
     if not whole.nats_url:
-        yield NoHops()
+        yield Hops()
         return
     from collector.jetstream.erasing import jetstream_hops
 

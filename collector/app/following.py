@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 from collector.app.part import Base, OpenPart, Part
 from collector.nodelist import NodeList
 from collector.orders import PUBLISHER
-from collector.owners.notices import Facts, Follower, Notices
+from collector.owners.notices import Follower, Notices, forget_facts
 from collector.parts import participation
 from collector.state import PUBLISHER_PARTICIPANT
 
@@ -24,7 +25,7 @@ async def following(base: Base) -> AsyncIterator[OpenPart]:
     settings, loop = base.settings, base.supervisor.loop
     nodelist = NodeList(settings.nodelist_url, directory=base.whole.state_dir, metrics=base.metrics)
     notices = Notices(base.influx, keep_seconds=settings.retention_raw)
-    follower = Follower(notices, Facts(base.daily, base.turns.lock))
+    follower = Follower(notices, partial(forget_facts, base.daily, base.turns.lock))
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         await enter(loop("nodelist", nodelist.run, vital=False))

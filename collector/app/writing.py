@@ -24,9 +24,16 @@ from collector.jetstream.pulling import Puller
 from collector.jetstream.stream import ensure, look
 from collector.metrics import Metrics
 from collector.orders import Cleared, ErasureOrder
-from collector.outbox import FILE, OutboxFile, Queue, check_at_start, read_at_start
+from collector.outbox import (
+    FILE,
+    Outboxes,
+    OutboxFile,
+    Queue,
+    check_at_start,
+    read_at_start,
+)
 from collector.outbox.delivering import DeliveryLock
-from collector.owners.clearing import Clearing
+from collector.owners.clearing import clear
 from collector.parts import influx_of, made_by, outbox_of, outboxes_of, participation, retention
 from collector.record_keeping import Records
 from collector.retention import prepare
@@ -44,8 +51,8 @@ _LOOK_S: Final = 5.0
 class WriterDuties(Duties):
     """Carries out orders of owners in a writer, which has dead letters only; see `Duties`."""
 
-    def __init__(self, clearing: Clearing, lock: DeliveryLock) -> None:
-        self._clearing = clearing
+    def __init__(self, outboxes: Outboxes, lock: DeliveryLock) -> None:
+        self._outboxes = outboxes
         self._lock = lock
 
     async def erase(
@@ -55,7 +62,7 @@ class WriterDuties(Duties):
     ) -> Mapping[ErasureOrder, Cleared]:
         """Wait until no batch from before the orders is in hand, then delete dead letters."""
         await self.settle()
-        return await self._clearing.erase(find)
+        return await clear(self._outboxes, self._lock, find)
 
     async def settle(self) -> None:
         """Wait until no batch is in hand that was begun before."""
@@ -114,7 +121,7 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         outboxes = outboxes_of(settings)
         # Remains of rows that an earlier run deleted.
         await asyncio.to_thread(outboxes.scrub)
-        duties = WriterDuties(Clearing(outboxes, in_hand), in_hand)
+        duties = WriterDuties(outboxes, in_hand)
         orders = await enter(participation(settings, PARTICIPANT, "write", duties))
         await enter(supervisor.loop("orders", orders, vital=False))
         watch = partial(_watch, to, settings, metrics)

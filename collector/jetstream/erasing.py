@@ -14,6 +14,7 @@ from nats.js.errors import APIError, NotFoundError
 from collector.jetstream import sealing
 from collector.jetstream.board import Board
 from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
+from collector.jetstream.hops import Hops
 from collector.jetstream.message import NotAnEntry, decode
 from collector.jetstream.naming import range_subjects
 from collector.jetstream.orders import (
@@ -38,7 +39,7 @@ SILENT: Final = timedelta(seconds=4 * HEARTBEAT_S)
 """A participant that has stated nothing for this long is not waited for."""
 
 
-class JetStreamHops:
+class JetStreamHops(Hops):
     """Erases what other processes and the stream hold. `own` is the own id among participants.
 
     Each method raises NatsUnavailable.

@@ -180,12 +180,7 @@ class Table:
     """Base class of a group of tables. Each method decorated with `operation` is a transaction."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @property
-    def store(self) -> Store:
-        """File that holds the tables."""
-        return self._store
+        self.store = store
 
 
 S = TypeVar("S", bound=Table)

@@ -21,15 +21,7 @@ class DeadLetters(Space):
         self._database.execute(
             f"INSERT INTO dead_letters ({_LETTER})"  # noqa: S608 - a constant
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                letter.received_ns,
-                letter.server or "",
-                letter.line,
-                letter.reason,
-                letter.set_aside_ns,
-                letter.target,
-                letter.sender,
-            ),
+            (letter.received_ns, letter.server or "", *letter[3:]),
         )
 
     def has_dead_letter(self, letter: DeadLetter) -> bool:

@@ -44,8 +44,7 @@ class Pending(NamedTuple):
     sender: str = ASL
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(NamedTuple):
     """A line that its target refused for good, and the target's reason. Times: ns since 1970."""
 
     id: int

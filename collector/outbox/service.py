@@ -23,7 +23,7 @@ from collector.outbox.aside import (
 )
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 from collector.outbox.file import OutboxFile
-from collector.outbox.jobs import Acknowledge, Append, Change, Job, do, entries_of
+from collector.outbox.jobs import Append, Change, Job, do, entries_of
 from collector.outbox.queues import Queue, queue_of
 from collector.outbox.rows import Entry, Pending, Stats
 from collector.outbox.space import disk, disk_is_short
@@ -106,7 +106,7 @@ class Outbox:
 
         If a replay was started meanwhile this changes nothing: `read` returns the batch again.
         """
-        return self._submit(Acknowledge(batch, dead, self._loop.create_future()))
+        return self.change(lambda file: file.acknowledge(batch, dead))
 
     def change(self, work: Callable[[OutboxFile], None]) -> asyncio.Future[None]:
         """Call `work` with the file in a transaction, after all jobs submitted before.

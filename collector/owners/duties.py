@@ -10,7 +10,7 @@ from collector.jetstream.duties import Duties, FindOrder
 from collector.memory import Choice, Notice
 from collector.orders import Cleared, ErasureOrder
 from collector.owners.choices import Choices
-from collector.owners.clearing import Clearing
+from collector.owners.clearing import clear
 from collector.owners.parts import Parts
 from collector.owners.requests import Erasures
 from collector.privacy import ServerPseudonym
@@ -32,8 +32,8 @@ class ReceiverDuties(Duties):
         *,
         keep_seconds: int,
     ) -> None:
-        self._clearing = Clearing(parts.outboxes, parts.locks.writing)
         self._outboxes = parts.outboxes
+        self._lock = parts.locks.writing
         self._memory = parts.memory
         self._choices = choices
         self._erasures = erasures
@@ -63,7 +63,7 @@ class ReceiverDuties(Duties):
                 found.append(server)
             return order
 
-        done = await self._clearing.erase(noting)
+        done = await clear(self._outboxes, self._lock, noting)
         for server in found:
             await asyncio.to_thread(self._memory.tags.forget_server, server)
         return done

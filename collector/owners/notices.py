@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date
 from typing import Final
@@ -58,29 +58,26 @@ class Notices:
         self._seen |= {notice.at_ns for notice in notices}
 
 
-class Facts:
-    """The rollup's cached facts; `rolling` is the lock under which the rollup writes them."""
+async def forget_facts(
+    daily: Daily, rolling: AbstractAsyncContextManager[None], notices: Iterable[Notice]
+) -> None:
+    """Delete the rollup's cached facts of the days of notices. Raises NotHeld, OSError.
 
-    def __init__(self, daily: Daily, rolling: AbstractAsyncContextManager[None]) -> None:
-        self._daily = daily
-        self._rolling = rolling
-
-    async def forget(self, notices: Sequence[Notice]) -> None:
-        """Delete the facts of the days of notices. Raises NotHeld, OSError."""
-        async with self._rolling:
-            await asyncio.to_thread(self._forget, notices)
-
-    def _forget(self, notices: Iterable[Notice]) -> None:
-        for notice in notices:
-            self._daily.forget([date.fromisoformat(day) for day in notice.days.split(",") if day])
+    `rolling` is the lock under which the rollup writes them.
+    """
+    days = [day for notice in notices for day in notice.days.split(",") if day]
+    async with rolling:
+        await asyncio.to_thread(daily.forget, list(map(date.fromisoformat, days)))
 
 
 class Follower(Duties):
     """Deletes the cached facts of erased days, in a process that erases nothing itself."""
 
-    def __init__(self, notices: Notices, facts: Facts) -> None:
+    def __init__(
+        self, notices: Notices, forget: Callable[[Iterable[Notice]], Awaitable[None]]
+    ) -> None:
         self._notices = notices
-        self._facts = facts
+        self._forget = forget
         self._alone = asyncio.Lock()
 
     async def run(self) -> None:
@@ -101,7 +98,7 @@ class Follower(Duties):
                 # No receiver has delivered anything yet.
                 return
             if found:
-                await self._facts.forget(found)
+                await self._forget(found)
                 self._notices.mark_seen(found)
 
 

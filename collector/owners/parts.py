@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from collector.influx import Influx
+from collector.jetstream.hops import Hops
 from collector.memory import Memory
 from collector.metrics import Metrics
 from collector.outbox import Outboxes
 from collector.outbox.delivering import DeliveryLock
-from collector.owners.elsewhere import Hops
 from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.rollup.daily import Daily
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,7 +20,7 @@ from collector.lines import line
 from collector.memory import Choice, Notice
 from collector.orders import OrdersUnavailable
 from collector.owners.choices import Choices
-from collector.owners.notices import Facts, Notices, delete_points, points
+from collector.owners.notices import Notices, delete_points, forget_facts, points
 from collector.owners.parts import Parts
 from collector.owners.requests import Erasures
 from collector.privacy import OwnerMark
@@ -50,7 +51,7 @@ class Sync:
         self._pseudonyms = parts.pseudonyms
         self._choices = choices
         self._erasures = erasures
-        self._facts = Facts(parts.daily, parts.locks.rolling)
+        self._forget = partial(forget_facts, parts.daily, parts.locks.rolling)
         self._notices = Notices(parts.influx, keep_seconds=keep_seconds)
         self._newly_out: set[OwnerMark] = set()
         self._failures = 0
@@ -101,7 +102,7 @@ class Sync:
         if self._newly_out or fresh:
             await self._follow(self._newly_out, fresh)
             self._newly_out.clear()
-            await self._facts.forget(fresh)
+            await self._forget(fresh)
         self._notices.mark_seen(fresh)
 
     async def publish(self) -> None:

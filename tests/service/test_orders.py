@@ -41,7 +41,6 @@ from collector.metrics import Metrics
 from collector.orders import Cleared, ErasureOrder, Participant, digest_of
 from collector.outbox import FILE, Entry, Outbox, Outboxes, OutboxFile, Pending, Queue
 from collector.outbox.delivering import DeliveryLock
-from collector.owners.clearing import Clearing
 from collector.privacy import OwnerMark, ServerPseudonym
 from collector.settings import Settings
 from tests.command import command
@@ -78,7 +77,7 @@ class Place:
         self.directory.mkdir()
         self.lock = DeliveryLock(self.directory)
         outboxes = Outboxes(lambda: [self.directory])
-        duties = WriterDuties(Clearing(outboxes, self.lock), self.lock)
+        duties = WriterDuties(outboxes, self.lock)
         me = Participant(f"write-{self.directory.name}", "write", "alpha")
         self.participation = Participation(self.board, me, duties)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from collector.app.roles import PUBLISH, RECEIVE, ROLES, SERVE
 from collector.intakes import INTAKES
 from collector.metrics import Metrics
-from collector.owners.notices import Facts, Follower, Notices
+from collector.owners.notices import Follower, Notices, forget_facts
 from collector.schema import OWNERS
 from collector.settings import Settings
 from tests.command import command
@@ -186,7 +187,8 @@ async def test_a_publisher_forgets_the_facts_of_days_on_which_a_receiver_has_era
             f'erasure_notice owner="a",days="{day}" {at}\n'
             f'erasure_notice owner="b",days="{day}" {at - 2 * DAY}',
         )
-        task = asyncio.create_task(Follower(notices, Facts(rollup.daily(), asyncio.Lock())).run())
+        forget = partial(forget_facts, rollup.daily(), asyncio.Lock())
+        task = asyncio.create_task(Follower(notices, forget).run())
         # The expired notice is deleted, the other is handled.
         async with asyncio.timeout(GUARD_S):
             while await notices.unseen():  # noqa: ASYNC110 - it is read from InfluxDB
