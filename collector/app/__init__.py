@@ -16,14 +16,12 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from collector.app.part import Base, OpenPart
 from collector.app.roles import SERVE, Role
 from collector.app.turns import turns
-from collector.asterisks import asterisks
 from collector.connections import Listener
 from collector.fast_path import FAST_PATH, FastPath
 from collector.guard import Limits
 from collector.health import Handler, Health, private_site
 from collector.influx import Influx
 from collector.intakes import INTAKES, Intake
-from collector.intakes.statsd.intake import mapping_of
 from collector.intakes.statsd.sockets import placed
 from collector.jetstream.extra import check_installed
 from collector.listen import listening
@@ -92,8 +90,14 @@ class OwnHealth:
 
 def check_files(settings: Settings) -> None:
     """Check the files and the extra that settings need. Raises SettingsError if one is wrong."""
-    asterisks(settings)
-    mapping_of(settings)
+    if settings.asterisk_file:
+        from collector.asterisks import asterisks
+
+        asterisks(settings)
+    if settings.statsd_mapping:
+        from collector.intakes.statsd.intake import mapping_of
+
+        mapping_of(settings)
     check_installed(settings)
 
 

@@ -38,7 +38,6 @@ from collector.parts import (
 )
 from collector.privacy import Pseudonymiser
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
-from collector.record_api.operations import record_operations
 from collector.record_keeping import Records
 from collector.retention import prepare
 from collector.settings import Settings
@@ -208,10 +207,12 @@ def _memory(base: Base, directory: Path) -> Memory:
 
 def _operations(settings: Settings, intakes: Sequence[Intake]) -> Iterator[Operation]:
     on = [intake for intake in intakes if intake.is_on(settings)]
-    yield from owner_operations([model for intake in on for model in intake.proofs])
+    yield from owner_operations([model for intake in on for model in intake.proofs()])
     for intake in on:
         yield from intake.operations()
     if settings.telemetrics:
+        from collector.record_api.operations import record_operations
+
         yield from record_operations()
 
 

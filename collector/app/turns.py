@@ -53,7 +53,7 @@ async def turns(whole: Settings, role: str, metrics: Metrics) -> AsyncIterator[T
             yield Turns(lock, lock.check, lambda work: work)
             return
         # Without NATS its library is not needed, and need not be installed.
-        from collector.jetstream.leases import publisher_lease  # noqa: PLC0415
+        from collector.jetstream.leases import publisher_lease
 
         keeper = await stack.enter_async_context(publisher_lease(whole, role))
 

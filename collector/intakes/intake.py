@@ -97,6 +97,7 @@ class Intake(ABC):
     """One kind of sender. Instances have no state; `open` returns a running intake.
 
     A subclass is defined in the `__init__` of its package, where the privacy section's texts are.
+    Its methods import the rest of the package, which a collector without this sender never loads.
     """
 
     name: ClassVar[str]
@@ -105,8 +106,6 @@ class Intake(ABC):
     """Measurements of the sender's points, each with its database."""
     reports: ClassVar[Sequence[ReportLayout]] = ()
     """Layouts of the reports that have an owner, used to find and erase them."""
-    proofs: ClassVar[Sequence[type[BaseModel]]] = ()
-    """Models of the bodies that prove ownership."""
     switch: ClassVar[str]
     """Name of the setting that enables the intake unless it is empty or false."""
     retentions: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -123,6 +122,10 @@ class Intake(ABC):
         return {
             database: getattr(settings, setting) for database, setting in self.retentions.items()
         }
+
+    def proofs(self) -> Sequence[type[BaseModel]]:
+        """Models of the bodies that prove ownership."""
+        return ()
 
     def operations(self) -> Iterable[Operation]:
         """OpenAPI descriptions of the routes; none for senders that do not use HTTP."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from http import HTTPStatus
 from importlib import resources
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import hdrs, web
 
@@ -22,7 +22,6 @@ from collector.public.events import EventRoutes, event_operations
 from collector.public.freshness import FreshnessRoutes
 from collector.public.headers import Prepared, public_headers
 from collector.public.language import LANGUAGES
-from collector.public.librenms import LibreNMSDownloads, librenms_operations
 from collector.public.links import moved_to, path_of
 from collector.public.month_pages import MONTHS, MonthPages
 from collector.public.openapi import document
@@ -42,8 +41,18 @@ def reader_operations(settings: Settings) -> Iterator[Operation]:
     yield from data_operations()
     yield from event_operations()
     if settings.librenms:
+        from collector.public.librenms import librenms_operations
+
         yield from librenms_operations()
     yield from other_operations()
+
+
+class Routes(Protocol):
+    """A part of the site with routes of its own."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes of the part."""
+        ...
 
 
 class Site:
@@ -83,15 +92,18 @@ class Site:
     def _reader_routes(self, series: PublicSeries) -> list[web.RouteDef]:
         settings, influx = self._settings, self._influx
         origin, k = settings.public_url, settings.k_anonymity
-        parts = (
+        parts: list[Routes] = [
             MonthPages(self._renderer, influx, series, origin=origin, k=k),
             Downloads(influx, series, retention_s=settings.retention_raw, k=k),
             FreshnessRoutes(series),
             EventRoutes(series),
             Badges(series),
             Reports(series),
-            *((LibreNMSDownloads(influx),) if settings.librenms else ()),
-        )
+        ]
+        if settings.librenms:
+            from collector.public.librenms import LibreNMSDownloads
+
+            parts.append(LibreNMSDownloads(influx))
         return [
             *(route for part in parts for route in part.routes()),
             *cors_routes([("/recompute.py", self._recompute)]),

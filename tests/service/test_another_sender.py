@@ -123,7 +123,6 @@ class Toys(Intake):
     name = "toys"
     measurements = (TOY_REPORT,)
     reports = (ReportLayout(TOY_REPORT),)
-    proofs = (Toy,)
 
     def is_on(self, settings: Settings) -> bool:
         return True
@@ -135,6 +134,9 @@ class Toys(Intake):
         return PrivacySection(
             {"en": "## Toys of {{ host }}\n\nKept {{ toys }}.\n"}, {"toys": "30 d"}
         )
+
+    def proofs(self) -> Sequence[type[BaseModel]]:
+        return (Toy,)
 
     def operations(self) -> Iterable[Operation]:
         answers = {200: Answer("it is durable", {JSON: None})}

@@ -30,8 +30,22 @@ SLOW_TO_LOAD = {
     "structlog",
     "uvloop",
 }
-NEEDED_LATER = {"babel", "influxdb_client", "jinja2", "markdown_it", "nats", "polars", "sqlalchemy"}
-"""What a process that serves needs for its first day, page or order, or never."""
+NEEDED_LATER = {
+    "babel",
+    "collector.asterisks",
+    "collector.intakes.ami.intake",
+    "collector.intakes.librenms.intake",
+    "collector.intakes.statsd.intake",
+    "collector.intakes.telemetrics.intake",
+    "influxdb_client",
+    "jinja2",
+    "markdown_it",
+    "nats",
+    "polars",
+    "sqlalchemy",
+    "yaml",
+}
+"""What a process that serves needs for its first day or page, or for a sender that is off."""
 SERVED = """
 import asyncio, json, sys
 from collector.app import running

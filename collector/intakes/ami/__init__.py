@@ -11,11 +11,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
-from collector.intakes.ami.intake import NAME, AmiIntake
 from collector.intakes.intake import Intake, IntakeContext
 from collector.schema import LIVE
 from collector.schema.ami import AMI_MEASUREMENTS
+
+if TYPE_CHECKING:
+    from collector.intakes.ami.intake import AmiIntake
+
+NAME: Final = "ami"
 
 
 class Ami(Intake):
@@ -30,6 +35,8 @@ class Ami(Intake):
     @asynccontextmanager
     async def open(self, context: IntakeContext) -> AsyncIterator[AmiIntake]:
         """Follow the Asterisks, in the first worker, until the context ends."""
+        from collector.intakes.ami.intake import AmiIntake
+
         intake = AmiIntake(context)
         if not context.is_first:
             yield intake

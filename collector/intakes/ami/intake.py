@@ -16,6 +16,7 @@ import structlog
 
 from collector.asterisks import AmiAccount, Asterisk, asterisks
 from collector.intakes import live
+from collector.intakes.ami import NAME
 from collector.intakes.ami.follower import UNWANTED, Follower
 from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
@@ -28,7 +29,6 @@ from collector.settings import SettingsError
 
 log = structlog.get_logger("collector.ami")
 
-NAME: Final = "ami"
 _UNAVAILABLE: Final = "unavailable"
 """Label of points dropped because the outbox was unavailable."""
 

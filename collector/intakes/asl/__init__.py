@@ -8,8 +8,10 @@ The client's source: https://github.com/AllStarLink (package asl3, script asl-te
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+
+from pydantic import BaseModel
 
 from collector.admission import Buckets, RateLimit
 from collector.intakes.asl.intake import NAME, AslIntake
@@ -31,8 +33,11 @@ class Asl(Intake):
     name = NAME
     measurements = (NODE_REPORT, SERVER_REPORT, QUARANTINE_BATCH)
     reports = (ASL_REPORT,)
-    proofs = (Report,)
     switch = "asl"
+
+    def proofs(self) -> Sequence[type[BaseModel]]:
+        """The model of a report."""
+        return (Report,)
 
     def operations(self) -> Iterable[Operation]:
         """OpenAPI descriptions of the routes."""

@@ -8,20 +8,24 @@ of https://github.com/librenms/librenms.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from pydantic import BaseModel
 
 from collector.intakes.intake import Intake, IntakeContext
-from collector.intakes.librenms.intake import LibreNMSIntake
-from collector.intakes.librenms.operations import operations
-from collector.intakes.librenms.points import NAME, ReportConverter
-from collector.intakes.librenms.report import LibreNMSReport
 from collector.intakes.tag_sync import shared_budget
 from collector.operations import Operation
 from collector.schema.budgets import LIBRENMS_BUDGETS
 from collector.schema.librenms import LIBRENMS, LIBRENMS_CONTENT, LIBRENMS_LAYOUT, LIBRENMS_REPORT
+
+if TYPE_CHECKING:
+    from collector.intakes.librenms.intake import LibreNMSIntake
+
+NAME: Final = "librenms"
 
 
 class LibreNMS(Intake):
@@ -30,18 +34,28 @@ class LibreNMS(Intake):
     name = NAME
     measurements = (LIBRENMS_REPORT, LIBRENMS_CONTENT)
     reports = (LIBRENMS_LAYOUT,)
-    proofs = (LibreNMSReport,)
     switch = "librenms"
     retentions = MappingProxyType({LIBRENMS: "retention_librenms"})
     privacy_values = MappingProxyType({"librenms": "retention_librenms"})
 
+    def proofs(self) -> Sequence[type[BaseModel]]:
+        """The model of a report."""
+        from collector.intakes.librenms.report import LibreNMSReport
+
+        return (LibreNMSReport,)
+
     def operations(self) -> Iterable[Operation]:
         """OpenAPI descriptions of the routes."""
+        from collector.intakes.librenms.operations import operations
+
         return operations()
 
     @asynccontextmanager
     async def open(self, context: IntakeContext) -> AsyncIterator[LibreNMSIntake]:
         """Accept reports until the context ends."""
+        from collector.intakes.librenms.intake import LibreNMSIntake
+        from collector.intakes.librenms.points import ReportConverter
+
         retention_s = context.settings.retention_librenms
         budget, sync = shared_budget(context, LIBRENMS_BUDGETS, retention_s=retention_s)
         converter = ReportConverter(

@@ -41,10 +41,10 @@ from aiohttp import hdrs, web
 from collector.admission import Buckets, RateLimit
 from collector.intakes.door import Door
 from collector.intakes.intake import IntakeContext, OpenIntake
+from collector.intakes.librenms import NAME
 from collector.intakes.librenms.form import text_field
 from collector.intakes.librenms.operations import PREFIXES
 from collector.intakes.librenms.points import (
-    NAME,
     Prepared,
     ReportConverter,
     prepare,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
+from collector.intakes.librenms import NAME
 from collector.intakes.librenms.report import Pair, Reading, Total, read
 from collector.lines import NS_PER_DAY, FieldValue, Stamper, line
 from collector.metrics import Metrics
@@ -25,7 +26,6 @@ from collector.schema.librenms import (
 )
 from collector.tag_budget import Changes, TagBudget
 
-NAME: Final = "librenms"
 _KNOWN: Final = frozenset((*GROUPS, *EARLIER_GROUPS))
 _MOST_BYTES: Final = 48_000
 """Largest JSON text of one point, in bytes: InfluxDB's string fields end at 64 KiB."""

@@ -11,12 +11,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from collector.asterisks import asterisks
 from collector.intakes.intake import Intake, IntakeContext
-from collector.intakes.statsd.intake import NAME, OpenStatsd, mapping_of
 from collector.intakes.statsd.sockets import (
     BUFFER_BYTES,
     Bound,
@@ -25,9 +24,13 @@ from collector.intakes.statsd.sockets import (
     buffer_bytes,
     receiving,
 )
-from collector.intakes.statsd.station import Stations
 from collector.schema import LIVE
 from collector.schema.live import STATSD_MEASUREMENTS
+
+if TYPE_CHECKING:
+    from collector.intakes.statsd.intake import OpenStatsd
+
+NAME: Final = "statsd"
 
 log = structlog.get_logger("collector.statsd")
 
@@ -47,6 +50,10 @@ class Statsd(Intake):
 
         Raises SettingsError, MemoryUnavailable, and OSError for an address that cannot be used.
         """
+        from collector.asterisks import asterisks
+        from collector.intakes.statsd.intake import OpenStatsd, mapping_of
+        from collector.intakes.statsd.station import Stations
+
         settings = context.settings
         stations = Stations(
             asterisks(settings),

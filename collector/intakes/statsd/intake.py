@@ -15,6 +15,7 @@ from collector.asterisks import asterisks
 from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.intakes.live import NS_PER_S, entries, grid, until_next
 from collector.intakes.series import Series
+from collector.intakes.statsd import NAME
 from collector.intakes.statsd.figures import Figures
 from collector.intakes.statsd.mapping import MappingError, NameMapping, read, shipped
 from collector.intakes.statsd.sockets import Datagrams
@@ -23,8 +24,6 @@ from collector.lines import Point
 from collector.memory import Flushed, MemoryUnavailable
 from collector.outbox import Entry, OutboxUnavailable
 from collector.settings import Settings, SettingsError, variable
-
-NAME: Final = "statsd"
 
 log = structlog.get_logger("collector.statsd")
 

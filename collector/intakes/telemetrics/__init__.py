@@ -7,18 +7,23 @@ https://github.com/clearlinux/telemetrics-client.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from pydantic import BaseModel
 
 from collector.intakes.intake import Intake, IntakeContext
 from collector.intakes.tag_sync import shared_budget
-from collector.intakes.telemetrics.intake import TelemetricsIntake
-from collector.intakes.telemetrics.operations import TelemetricsRecord, operations
-from collector.intakes.telemetrics.points import NAME, RecordConverter
 from collector.operations import Operation
 from collector.schema.budgets import TELEMETRICS_BUDGETS
 from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_LAYOUT, TELEMETRICS_MEASUREMENTS
+
+if TYPE_CHECKING:
+    from collector.intakes.telemetrics.intake import TelemetricsIntake
+
+NAME: Final = "telemetrics"
 
 
 class Telemetrics(Intake):
@@ -27,20 +32,30 @@ class Telemetrics(Intake):
     name = NAME
     measurements = TELEMETRICS_MEASUREMENTS
     reports = (TELEMETRICS_LAYOUT,)
-    proofs = (TelemetricsRecord,)
     switch = "telemetrics"
     retentions = MappingProxyType({TELEMETRICS: "retention_records"})
     privacy_values = MappingProxyType(
         {"records": "retention_records", "keep_ids": "telemetrics_keep_ids"}
     )
 
+    def proofs(self) -> Sequence[type[BaseModel]]:
+        """The model of a record."""
+        from collector.intakes.telemetrics.operations import TelemetricsRecord
+
+        return (TelemetricsRecord,)
+
     def operations(self) -> Iterable[Operation]:
         """OpenAPI descriptions of the routes."""
+        from collector.intakes.telemetrics.operations import operations
+
         return operations()
 
     @asynccontextmanager
     async def open(self, context: IntakeContext) -> AsyncIterator[TelemetricsIntake]:
         """Accept records until the context ends."""
+        from collector.intakes.telemetrics.intake import TelemetricsIntake
+        from collector.intakes.telemetrics.points import RecordConverter
+
         settings = context.settings
         budget, sync = shared_budget(
             context, TELEMETRICS_BUDGETS, retention_s=settings.retention_records

@@ -29,6 +29,7 @@ from aiohttp import hdrs, web
 from collector.admission import Buckets, RateLimit
 from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.intakes.proof import Proof
+from collector.intakes.telemetrics import NAME
 from collector.intakes.telemetrics.fields import (
     MOST_PAYLOAD,
     TID,
@@ -38,7 +39,7 @@ from collector.intakes.telemetrics.fields import (
     is_machine_id,
     named,
 )
-from collector.intakes.telemetrics.points import NAME, RecordConverter
+from collector.intakes.telemetrics.points import RecordConverter
 from collector.logs import Sparing
 from collector.outbox import OutboxUnavailable
 from collector.problems import RETRY_AFTER_S, Reason, Refusal

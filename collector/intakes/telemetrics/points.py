@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
+from collector.intakes.telemetrics import NAME
 from collector.intakes.telemetrics.fields import Checked
 from collector.lines import NS_PER_DAY, FieldValue, Stamper, label, line, tag_set
 from collector.metrics import Metrics
@@ -16,8 +17,6 @@ from collector.schema import OWNER, RECORDS
 from collector.schema.budgets import telemetrics_budget
 from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_RECORD
 from collector.tag_budget import Changes, TagBudget
-
-NAME: Final = "telemetrics"
 
 
 class RecordConverter:
