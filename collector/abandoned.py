@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from collector.delivery import Deliveries, TargetsOf
+from collector.delivery import TargetsOf, deliveries, stop_all
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile, Queue, check_at_start
 from collector.outbox.delivering import DeliveryLock
@@ -54,10 +54,10 @@ class Abandoned:
         async with outbox_of(self._settings, directory, metrics) as outbox:
             waiting = (await outbox.stats()).waiting
             targets = self._targets(metrics, records=waiting[Queue.RECORDS].reports > 0)
-            deliveries = Deliveries(outbox, targets, metrics, self._lock)
+            loops = deliveries(outbox, targets, metrics, self._lock)
             writing = [
                 asyncio.create_task(loop.run(), name="delivery of a former worker")
-                for loop in deliveries
+                for loop in loops
             ]
             try:
                 while left := (await outbox.stats()).reports:
@@ -68,7 +68,7 @@ class Abandoned:
                             # Re-raises the error that ended the delivery.
                             task.result()
             finally:
-                deliveries.stop()
+                stop_all(loops)
                 await asyncio.gather(*writing, return_exceptions=True)
 
     def _is_over(self, directory: Path) -> bool:

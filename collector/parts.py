@@ -140,9 +140,9 @@ async def targets_of(
         yield partial(store_targets, influx, make_databases, make_records)
         return
     from collector.delivery.jetstream import jetstream_targets
-    from collector.jetstream.connection import connection
+    from collector.jetstream.connection import Connection
 
-    async with connection(settings, name=f"collector {settings.instance}") as to:
+    async with Connection(settings, name=f"collector {settings.instance}") as to:
         yield partial(jetstream_targets, to, settings)
 
 
@@ -174,11 +174,11 @@ async def participation(
         yield _rest
         return
     from collector.jetstream.board import Board
-    from collector.jetstream.connection import connection
+    from collector.jetstream.connection import Connection
     from collector.jetstream.participants import Participation
     from collector.orders import Participant
 
-    async with connection(whole, name=f"collector {role} orders {whole.instance}") as to:
+    async with Connection(whole, name=f"collector {role} orders {whole.instance}") as to:
         me = Participant(f"{role}-{participant(whole.state_dir, file)}", role, gethostname())
         yield Participation(Board(to, whole), me, duties).run
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.jetstream.connection import connection
+from collector.jetstream.connection import Connection
 from collector.jetstream.message import encode
 from collector.jetstream.naming import message_id, subject
 from collector.jetstream.publishing import Message, Publisher
@@ -76,7 +76,7 @@ class Hops:
 
     async def put_messages(self, messages: Iterable[Message]) -> None:
         """Publish messages to the stream, which is made if it is missing."""
-        async with connection(self.settings, name="test") as to:
+        async with Connection(self.settings, name="test") as to:
             await make_queues(to, self.settings)
             await published(Publisher(to, STREAM), list(messages))
 

@@ -72,20 +72,20 @@ def metrics_page(metrics: Metrics) -> Handler:
     return handler
 
 
+@dataclass(frozen=True, slots=True)
 class OwnHealth:
     """The health of this process."""
 
-    def __init__(self, parts: Sequence[OpenPart], supervisor: Supervisor) -> None:
-        self._parts = parts
-        self._supervisor = supervisor
+    parts: Sequence[OpenPart]
+    supervisor: Supervisor
 
     def gone(self) -> list[str]:
         """Names of the loops that wait for a restart, and of threads that have ended."""
-        return [*self._supervisor.failing, *(name for part in self._parts for name in part.gone())]
+        return [*self.supervisor.failing, *(name for part in self.parts for name in part.gone())]
 
     def unavailable(self) -> str | None:
         """The reason why a part refuses its senders, or None."""
-        return next((why for part in self._parts if (why := part.unavailable())), None)
+        return next((why for part in self.parts if (why := part.unavailable())), None)
 
 
 def check_files(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from collector import clock
 from collector.abandoned import Abandoned
 from collector.app.part import Base, OpenPart, Part
-from collector.delivery import Deliveries
+from collector.delivery import deliveries, stop_all
 from collector.expiry import Expiry
 from collector.intakes import Intake, IntakeContext, layouts
 from collector.intakes.door import Door
@@ -76,7 +76,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
         targets = await enter(
             targets_of(whole, base.influx, partial(prepare, base.influx, delivered), records.target)
         )
-        deliveries = Deliveries(
+        loops = deliveries(
             outbox,
             targets(metrics, records=settings.telemetrics or waits.records),
             metrics,
@@ -84,9 +84,13 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             holds=machine_clock.holds,
             sent=begun.sent,
         )
-        await enter(supervisor.loop("clock", partial(machine_clock.run, in_hand, deliveries.sent)))
-        for one in deliveries:
-            await enter(supervisor.loop(one.name, one.run, stop=deliveries.stop))
+
+        def sent() -> dict[Queue, int]:
+            return {one.queue: one.sent_id for one in loops}
+
+        await enter(supervisor.loop("clock", partial(machine_clock.run, in_hand, sent)))
+        for one in loops:
+            await enter(supervisor.loop(one.name, one.run, stop=partial(stop_all, loops)))
 
         owners = OwnerServices(
             settings,

@@ -14,11 +14,11 @@ import structlog
 
 from collector.app import OwnHealth, metrics_page, serving_privately, spare_collections
 from collector.app.part import OpenPart
-from collector.delivery import Deliveries, store_targets
+from collector.delivery import deliveries, stop_all, store_targets
 from collector.delivery.writing import Writing
 from collector.health import Health
 from collector.jetstream.board import Board
-from collector.jetstream.connection import Connection, NatsUnavailable, connection
+from collector.jetstream.connection import Connection, NatsUnavailable
 from collector.jetstream.duties import Duties, FindOrder
 from collector.jetstream.pulling import Puller
 from collector.jetstream.stream import ensure, look
@@ -48,25 +48,23 @@ log = structlog.get_logger("collector.app")
 _LOOK_S: Final = 5.0
 
 
+@dataclass(frozen=True)
 class WriterDuties(Duties):
     """Carries out orders of owners in a writer, which has dead letters only; see `Duties`."""
 
-    def __init__(self, outboxes: Outboxes, lock: DeliveryLock) -> None:
-        self._outboxes = outboxes
-        self._lock = lock
+    outboxes: Outboxes
+    lock: DeliveryLock
 
     async def erase(
-        self,
-        _orders: Sequence[ErasureOrder],
-        find: FindOrder,
+        self, _orders: Sequence[ErasureOrder], find: FindOrder
     ) -> Mapping[ErasureOrder, Cleared]:
         """Wait until no batch from before the orders is in hand, then delete dead letters."""
         await self.settle()
-        return await clear(self._outboxes, self._lock, find)
+        return await clear(self.outboxes, self.lock, find)
 
     async def settle(self) -> None:
         """Wait until no batch is in hand that was begun before."""
-        async with self._lock.alone():
+        async with self.lock.alone():
             pass
 
 
@@ -102,10 +100,10 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         targets = partial(store_targets, influx, make, records.target)
         wants_records = settings.telemetrics or bool(settings.records_url.get_secret_value())
         in_hand = DeliveryLock(settings.state_dir)
-        again = Deliveries(outbox, targets(metrics, records=wants_records), metrics, in_hand)
+        again = deliveries(outbox, targets(metrics, records=wants_records), metrics, in_hand)
         for one in again:
-            await enter(supervisor.loop(one.name, one.run, stop=again.stop))
-        to = await enter(connection(settings, name=f"collector write {settings.instance}"))
+            await enter(supervisor.loop(one.name, one.run, stop=partial(stop_all, again)))
+        to = await enter(Connection(settings, name=f"collector write {settings.instance}"))
         loops = [
             Writing(
                 Puller(to, settings.nats_stream, queue),
@@ -127,7 +125,7 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         watch = partial(_watch, to, settings, metrics)
         await enter(supervisor.loop("stream", watch, vital=False))
         for writer in loops:
-            await enter(supervisor.loop(writer.name, writer.run, stop=partial(_stop, loops)))
+            await enter(supervisor.loop(writer.name, writer.run, stop=partial(stop_all, loops)))
         part = OpenPart(
             gone=lambda: [] if outbox.alive else ["outbox"],
             unavailable=partial(_obstacles, loops),
@@ -143,12 +141,6 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
 def _obstacles(loops: Sequence[Writing[Any]]) -> str | None:
     """Return why messages stay in the stream, or None."""
     return "; ".join(f"{one.name}: {one.obstacle}" for one in loops if one.obstacle) or None
-
-
-def _stop(loops: Sequence[Writing[Any]]) -> None:
-    """Make all loops end at the same time."""
-    for one in loops:
-        one.stop()
 
 
 async def _watch(to: Connection, settings: Settings, metrics: Metrics) -> None:

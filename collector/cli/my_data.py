@@ -159,11 +159,11 @@ def forget(
 
 async def _forget(configured: Settings, name: str) -> bool:
     from collector.jetstream.board import Board
-    from collector.jetstream.connection import connection
+    from collector.jetstream.connection import Connection
     from collector.jetstream.participants import forget as forgotten
     from collector.orders import OrdersUnavailable
 
-    async with connection(configured, name="collector my-data") as to:
+    async with Connection(configured, name="collector my-data") as to:
         try:
             return await forgotten(Board(to, configured), name)
         except OrdersUnavailable as error:

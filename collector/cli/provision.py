@@ -122,11 +122,11 @@ def _provision_stream(configured: Settings) -> None:
     except SettingsError as error:
         fail(str(error), ExitCode.WRONG_SETTING)
     from collector.jetstream.board import Board
-    from collector.jetstream.connection import NatsUnavailable, connection
+    from collector.jetstream.connection import Connection, NatsUnavailable
     from collector.jetstream.stream import adapt, ensure
 
     async def make() -> None:
-        async with connection(configured, name="collector provision") as to:
+        async with Connection(configured, name="collector provision") as to:
             jetstream = await to.jetstream()
             for made in await ensure(jetstream, configured):
                 say(f"made {made}")

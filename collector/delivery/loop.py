@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from typing import Final, Generic, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
 import structlog
 
@@ -17,6 +18,9 @@ from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending, Queue
 from collector.outbox.delivering import DeliveryLock
 from collector.supervisor import wait_at_most
+
+if TYPE_CHECKING:
+    from collector.delivery.writing import Writing
 
 log = structlog.get_logger("collector.delivery")
 
@@ -33,6 +37,7 @@ _NOTED_AHEAD: Final = 1000
 _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 30.0
 _DRAIN_S: Final = 10.0
+_NONE_SENT: Final[Mapping[Queue, int]] = MappingProxyType({})
 
 
 class _Batch(NamedTuple, Generic[Packed]):
@@ -67,7 +72,7 @@ class Delivery(Generic[Packed]):
         sent_id: int = 0,
     ) -> None:
         self._outbox = outbox
-        self._queue = queue
+        self.queue = queue
         self.name = "delivery" if queue is Queue.INFLUX else f"delivery-{queue}"
         self._arrived = outbox.arrived[queue]
         self._target = target
@@ -92,7 +97,7 @@ class Delivery(Generic[Packed]):
         except TimeoutError:
             log.warning(
                 "stopped while a target was silent; the outbox keeps what is left",
-                target=self._queue,
+                target=self.queue,
             )
         finally:
             self._limit = None
@@ -139,7 +144,7 @@ class Delivery(Generic[Packed]):
     async def _has_entries(self) -> bool:
         """Return whether entries wait, or the outbox does not say."""
         try:
-            return bool(await self._outbox.read(max_lines=1, queue=self._queue))
+            return bool(await self._outbox.read(max_lines=1, queue=self.queue))
         except (OutboxUnavailable, OSError):
             return True
 
@@ -191,7 +196,7 @@ class Delivery(Generic[Packed]):
 
     async def _batch(self, *, after: int) -> _Batch[Packed] | None:
         """Read and pack the next batch after number `after`; None if there are no entries."""
-        entries = await self._outbox.read(max_lines=_BATCH_LINES, after=after, queue=self._queue)
+        entries = await self._outbox.read(max_lines=_BATCH_LINES, after=after, queue=self.queue)
         if not entries:
             return None
         packed = await self._target.pack(entries)
@@ -212,13 +217,13 @@ class Delivery(Generic[Packed]):
             raise
         self.sent_id = max(self.sent_id, last)
         acknowledged = self._outbox.acknowledge(batch.entries, dead)
-        self._metrics.writer_lines.labels(self._queue, "written").inc(batch.lines - len(dead))
+        self._metrics.writer_lines.labels(self.queue, "written").inc(batch.lines - len(dead))
         if dead:
-            self._metrics.writer_lines.labels(self._queue, "dead-letter").inc(len(dead))
+            self._metrics.writer_lines.labels(self.queue, "dead-letter").inc(len(dead))
             log.error(
                 "lines set aside",
                 reason="dead-letter",
-                target=self._queue,
+                target=self.queue,
                 lines=len(dead),
                 why=without_pseudonyms(dead[0].reason),
             )
@@ -227,7 +232,7 @@ class Delivery(Generic[Packed]):
 
     async def _note_sent(self, number: int) -> None:
         """Record in the outbox that entries up to a number may be sent."""
-        await self._outbox.change(lambda file: file.dating.note_sent(self._queue, number))
+        await self._outbox.change(lambda file: file.dating.note_sent(self.queue, number))
         self._noted_id = number
 
     async def _next_arrival(self) -> None:
@@ -246,3 +251,31 @@ class Delivery(Generic[Packed]):
             await asyncio.sleep(min(seconds, 0.2, max(0.0, self._deadline - time.monotonic())))
             return
         await wait_at_most(seconds, self._stopping)
+
+
+def deliveries(
+    outbox: Outbox,
+    targets: Mapping[Queue, Target[Any]],
+    metrics: Metrics,
+    lock: DeliveryLock,
+    *,
+    holds: Callable[[], str | None] = lambda: None,
+    sent: Mapping[Queue, int] = _NONE_SENT,
+) -> list[Delivery[Any]]:
+    """Return the delivery loops of an outbox, one a target; each waits and retries independently.
+
+    `lock` and `holds` are as in `Delivery`; `sent` are the highest numbers, by queue, that an
+    earlier process may have sent.
+    """
+    return [
+        Delivery(
+            outbox, target, metrics, lock, queue=queue, holds=holds, sent_id=sent.get(queue, 0)
+        )
+        for queue, target in targets.items()
+    ]
+
+
+def stop_all(loops: Iterable[Delivery[Any] | Writing[Any]]) -> None:
+    """Make loops handle what they have in hand and return, all at the same time."""
+    for one in loops:
+        one.stop()

@@ -86,6 +86,7 @@ class Writing(Generic[Packed]):
         self._metrics = metrics
         self._queue = queue
         self._stopping = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
         self._held: list[Delivered] = []
         """Messages that are neither acknowledged nor given back."""
         self._progress = Progress(
@@ -102,6 +103,8 @@ class Writing(Generic[Packed]):
 
     def stop(self) -> None:
         """Make `run` store the batch in hand and return, within 10 s."""
+        if self._limit is not None and not self._stopping.is_set():
+            self._limit.reschedule(asyncio.get_running_loop().time() + _STOP_S)
         self._stopping.set()
 
     async def run(self) -> None:
@@ -122,7 +125,7 @@ class Writing(Generic[Packed]):
                     jitter=random.random(),  # noqa: S311 - jitter is no secret
                 )
                 asked = obstacle.retry_after if isinstance(obstacle, Blocked) else None
-                await self._pause(min(asked or wait, _BACKOFF_MOST_S))
+                await wait_at_most(min(asked or wait, _BACKOFF_MOST_S), self._stopping)
             else:
                 attempt = 0
 
@@ -134,7 +137,8 @@ class Writing(Generic[Packed]):
             while batch and not self._stopping.is_set():
                 following = asyncio.create_task(self._pull())
                 try:
-                    await self._store(batch)
+                    async with self._lock.delivering():
+                        await self._store(batch)
                     batch = await following
                 finally:
                     # Its messages are among those held, and so are given back.
@@ -154,10 +158,6 @@ class Writing(Generic[Packed]):
 
         Raises Blocked, NatsUnavailable, OutboxUnavailable, OSError.
         """
-        async with self._lock.delivering():
-            await self._store_in_turn(batch)
-
-    async def _store_in_turn(self, batch: Sequence[Delivered]) -> None:
         entries: list[Pending] = []
         letters: list[DeadLetter] = []
         await self._book.refresh()
@@ -174,8 +174,7 @@ class Writing(Generic[Packed]):
         lines = sum(entry.points for entry in entries)
         if entries:
             packed = await self._target.pack(entries)
-            async with self._limit():
-                letters += map(_letter, await self._target.store(packed))
+            letters += map(_letter, await self._stored(packed))
         if letters:
             await self._outbox.change(partial(_put, letters))
             log.error(
@@ -210,23 +209,16 @@ class Writing(Generic[Packed]):
             await tell_late(self._board, self._keys, self._book.salt, LateReport(server, until))
             log.warning("erased reports were stored too late: they are erased again")
 
-    @asynccontextmanager
-    async def _limit(self) -> AsyncIterator[None]:
-        """Bound a store after `stop`: it may take 10 s more. Raises Blocked."""
-
-        async def watch(limit: asyncio.Timeout) -> None:
-            await self._stopping.wait()
-            limit.reschedule(asyncio.get_running_loop().time() + _STOP_S)
-
+    async def _stored(self, packed: Packed) -> Sequence[Dead]:
+        """Store a packed batch, which after `stop` may take 10 s more. Raises Blocked."""
+        limit_s = _STOP_S if self._stopping.is_set() else None
         try:
-            async with asyncio.timeout(None) as limit:
-                watching = asyncio.create_task(watch(limit))
-                try:
-                    yield
-                finally:
-                    watching.cancel()
+            async with asyncio.timeout(limit_s) as self._limit:
+                return await self._target.store(packed)
         except TimeoutError as error:
             raise Blocked("unavailable", "the target is silent while this process ends") from error
+        finally:
+            self._limit = None
 
     @asynccontextmanager
     async def _heartbeat(self) -> AsyncIterator[None]:
@@ -252,9 +244,6 @@ class Writing(Generic[Packed]):
         if held:
             with contextlib.suppress(NatsUnavailable):
                 await self._puller.give_back(held, delay_s=delay_s)
-
-    async def _pause(self, seconds: float) -> None:
-        await wait_at_most(seconds, self._stopping)
 
 
 def _said(obstacle: BaseException) -> tuple[str, str]:

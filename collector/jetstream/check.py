@@ -10,7 +10,7 @@ import aiohttp
 from nats.js.api import StreamInfo
 
 from collector.jetstream.board import Board
-from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
+from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable
 from collector.jetstream.naming import consumer
 from collector.jetstream.participants import ORDER_S, behind
 from collector.jetstream.stream import Found, differences, look
@@ -35,7 +35,7 @@ async def examine(settings: Settings) -> list[Told]:
     """Run all checks; they change nothing."""
     told = list(await asyncio.gather(*(_server(settings, url) for url in settings.nats_url)))
     if any(one.good for one in told):
-        async with connection(settings, name="collector check", patience_s=_PATIENCE_S) as to:
+        async with Connection(settings, name="collector check", patience_s=_PATIENCE_S) as to:
             try:
                 told += [one async for one in _stream(to, settings)]
                 told += [one async for one in _orders(to, settings)]
@@ -62,7 +62,7 @@ def _bad(text: str) -> Told:
 async def _server(settings: Settings, url: str) -> Told:
     """Connect to one server."""
     alone = settings.model_copy(update={"nats_url": [url]})
-    async with connection(alone, name="collector check", patience_s=_PATIENCE_S) as to:
+    async with Connection(alone, name="collector check", patience_s=_PATIENCE_S) as to:
         try:
             version = (await to.client()).connected_server_version
         except NatsUnavailable as error:

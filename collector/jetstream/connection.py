@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
 from nats import errors
@@ -39,7 +37,8 @@ class Connection:
 
     Each failure ends the client, and a new one is made when it is needed. The library's own
     reconnecting is off: it can't always be cancelled, and holds what is sent meanwhile in memory.
-    `patience_s` is the longest wait for a connected client.
+    Leaving the context closes the connection, which is first made when it is needed. `name` is
+    shown by the servers' monitoring; `patience_s` is the longest wait for a connected client.
     """
 
     def __init__(self, settings: Settings, *, name: str, patience_s: float = _CONNECT_S) -> None:
@@ -50,6 +49,14 @@ class Connection:
         self._connecting = asyncio.Lock()
         self._why = ""
         self._is_up = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._is_up = False
+        if self._client is not None:
+            await _closed(self._client)
 
     async def client(self) -> Client:
         """Return a connected client. Raises NatsUnavailable if there is none in time."""
@@ -67,12 +74,6 @@ class Connection:
         """Return JetStream's interface of a connected client. Raises NatsUnavailable."""
         timeout = min(_REQUEST_S, self._patience_s)
         return (await self.client()).jetstream(timeout=timeout)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        self._is_up = False
-        if self._client is not None:
-            await _closed(self._client)
 
     async def _connect(self) -> Client | None:
         """Connect to any of the servers; None, after a pause, if none can be connected to."""
@@ -118,21 +119,6 @@ async def _closed(client: Client) -> None:
     with contextlib.suppress(*FAILURES):
         async with asyncio.timeout(_CLOSE_S):
             await client.close()
-
-
-@asynccontextmanager
-async def connection(
-    settings: Settings, *, name: str, patience_s: float = _CONNECT_S
-) -> AsyncIterator[Connection]:
-    """Provide a connection that is closed at exit; it is first made when it is needed.
-
-    `name` is shown by the servers' monitoring; `patience_s` is as in `Connection`.
-    """
-    opened = Connection(settings, name=name, patience_s=patience_s)
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from collector.jetstream import sealing
 from collector.jetstream.board import Board
-from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
+from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable
 from collector.jetstream.hops import Hops
 from collector.jetstream.message import NotAnEntry, decode
 from collector.jetstream.naming import range_subjects
@@ -159,5 +159,5 @@ class JetStreamHops(Hops):
 @asynccontextmanager
 async def jetstream_hops(settings: Settings, own: str) -> AsyncIterator[JetStreamHops]:
     """Provide the erasure beyond the state directory whose participant has the id `own`."""
-    async with connection(settings, name=f"collector erasures {settings.instance}") as to:
+    async with Connection(settings, name=f"collector erasures {settings.instance}") as to:
         yield JetStreamHops(to, settings, own)

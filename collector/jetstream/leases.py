@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable, connection
+from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable
 from collector.lease import Entry, Lease, Put, Read, Rest, Terms
 from collector.settings import Settings
 from collector.state import LockBusy, NotHeld, RollingLock, SharedLock
@@ -273,7 +273,7 @@ async def rollup_lock(
     settings: Settings, file: SharedLock, work: str, *, pause_s: float
 ) -> AsyncIterator[LeasedLock]:
     """Provide the lock of the rollup of all machines; `work` says who uses it."""
-    async with connection(settings, name=f"{ROLLUP}-lock") as opened:
+    async with Connection(settings, name=f"{ROLLUP}-lock") as opened:
         bucket = Bucket(opened, settings)
         yield LeasedLock(file, bucket, own_name(work), ttl_s=settings.lease, pause_s=pause_s)
 
@@ -281,7 +281,7 @@ async def rollup_lock(
 @asynccontextmanager
 async def publisher_lease(settings: Settings, work: str) -> AsyncIterator[Keeper]:
     """Provide the lease of the publisher at work, which is released at exit."""
-    async with connection(settings, name=f"{PUBLISHER}-lease") as opened:
+    async with Connection(settings, name=f"{PUBLISHER}-lease") as opened:
         terms = Terms(settings.lease, min(_LOOK_S, settings.lease / 10))
         keeper = Keeper(Bucket(opened, settings), PUBLISHER, own_name(work), terms)
         try:

@@ -95,10 +95,10 @@ async def _behind(settings: Settings) -> list[str] | None:
     if not settings.nats_url:
         return None
     from collector.jetstream.board import Board  # noqa: PLC0415 - an extra, which may be missing
-    from collector.jetstream.connection import connection  # noqa: PLC0415
+    from collector.jetstream.connection import Connection  # noqa: PLC0415
     from collector.jetstream.participants import ORDER_S, behind  # noqa: PLC0415
 
-    async with connection(settings, name="collector status", patience_s=_PATIENCE_S) as to:
+    async with Connection(settings, name="collector status", patience_s=_PATIENCE_S) as to:
         try:
             return [
                 f"{one.name} on {one.host}"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from nats.js.errors import NotFoundError
 
-from collector.jetstream.connection import Connection, NatsUnavailable, connection
+from collector.jetstream.connection import Connection, NatsUnavailable
 from collector.jetstream.publishing import Message, NotStored, Publisher
 from collector.jetstream.pulling import Puller
 from collector.outbox import Queue
@@ -33,7 +33,7 @@ def messages(first: int, last: int, *, size: int = 10) -> list[Message]:
 @pytest.fixture
 async def to_server(nats_server: NatsServer) -> AsyncIterator[Connection]:
     """A connection to a server that has a stream."""
-    async with connection(settings_for(nats_server), name="test") as opened:
+    async with Connection(settings_for(nats_server), name="test") as opened:
         yield opened
 
 
@@ -104,7 +104,7 @@ async def test_connection_comes_back_after_its_server_was_killed(
 
 async def test_missing_server_is_named(nats_server: NatsServer) -> None:
     nats_server.kill()
-    async with connection(settings_for(nats_server), name="test", patience_s=0.5) as away:
+    async with Connection(settings_for(nats_server), name="test", patience_s=0.5) as away:
         with pytest.raises(NatsUnavailable, match=f"127.0.0.1:{nats_server.port}"):
             await away.client()
 
@@ -118,11 +118,11 @@ async def test_login_is_by_token_or_by_user_and_password(nats_server: NatsServer
         nats_server.options = [option]
         nats_server.start()
         settings = settings_for(nats_server)
-        async with connection(
+        async with Connection(
             Settings(nats_url=settings.nats_url, nats_token=right), name="test"
         ) as allowed:
             assert (await allowed.client()).is_connected
-        async with connection(
+        async with Connection(
             Settings(nats_url=settings.nats_url, nats_token=wrong), name="test", patience_s=2
         ) as denied:
             # The server closes at once, and a reset may come before its words: it is asked again.
@@ -135,7 +135,7 @@ async def test_login_is_by_token_or_by_user_and_password(nats_server: NatsServer
 
 
 async def test_three_servers_hold_a_stream_together(nats_cluster: NatsCluster) -> None:
-    async with connection(settings_for(nats_cluster), name="test") as to:
+    async with Connection(settings_for(nats_cluster), name="test") as to:
         await make_stream(to, num_replicas=3)
         publisher = Publisher(to, STREAM)
         await published(publisher, messages(0, 100))
@@ -154,7 +154,7 @@ async def test_message_larger_than_a_batch_is_pulled_alone(nats_server: NatsServ
     nats_server.options = ["max_payload: 33554432"]
     nats_server.start()
     settings = settings_for(nats_server).model_copy(update={"nats_stream_max": 64 << 20})
-    async with connection(settings, name="test") as to:
+    async with Connection(settings, name="test") as to:
         await make_queues(to, settings)
         large = Message(f"{STREAM}.influx.a.00", "large", bytes(17 << 20))
         await published(Publisher(to, STREAM), [*messages(0, 3), large, *messages(3, 6)])
@@ -177,7 +177,7 @@ async def test_puller_without_a_consumer_says_so(to_server: Connection) -> None:
 
 async def test_what_is_given_back_is_delivered_again(nats_server: NatsServer) -> None:
     settings = settings_for(nats_server).model_copy(update={"nats_stream_max": 1 << 20})
-    async with connection(settings, name="test") as to:
+    async with Connection(settings, name="test") as to:
         await make_queues(to, settings)
         await published(Publisher(to, STREAM), messages(0, 5))
         puller = Puller(to, STREAM, Queue.INFLUX)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collector.jetstream.check import Told, examine
-from collector.jetstream.connection import connection
+from collector.jetstream.connection import Connection
 from collector.jetstream.publishing import Message, Publisher
 from collector.settings import Settings
 from tests.command import Done, command
@@ -33,7 +33,7 @@ async def checked(settings: Settings) -> tuple[str, str]:
 
 
 async def make(settings: Settings, *bodies: bytes) -> None:
-    async with connection(settings, name="test") as to:
+    async with Connection(settings, name="test") as to:
         await make_queues(to, settings)
         subject = f"{STREAM}.influx.usage_raw.none"
         found = [Message(subject, str(n), body) for n, body in enumerate(bodies)]
@@ -125,7 +125,7 @@ def test_provision_tells_what_no_server_changes(
     settings = settings_for(nats_server)
 
     async def foreign() -> None:
-        async with connection(settings, name="test") as to:
+        async with Connection(settings, name="test") as to:
             jetstream = await to.jetstream()
             await jetstream.add_stream(name=STREAM, subjects=[f"{STREAM}.>"], max_bytes=1 << 20)
 

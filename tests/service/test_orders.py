@@ -18,7 +18,7 @@ from collector.delivery.jetstream import JetStreamTarget
 from collector.delivery.writing import Writing, marked
 from collector.jetstream import check, erasing, sealing
 from collector.jetstream.board import Board, Conflict
-from collector.jetstream.connection import Connection, NatsUnavailable, connection
+from collector.jetstream.connection import Connection, NatsUnavailable
 from collector.jetstream.erasing import JetStreamHops
 from collector.jetstream.message import NotAnEntry, encode
 from collector.jetstream.naming import message_id, range_of, subject
@@ -141,7 +141,7 @@ async def nats(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
     monkeypatch.setattr("collector.jetstream.connection._REQUEST_S", GUARD_S)
     monkeypatch.setattr("collector.jetstream.publishing._ACK_S", GUARD_S)
     settings = Settings(nats_url=[nats_server.url], nats_replicas=1)
-    async with connection(settings, name="test", patience_s=GUARD_S) as to:
+    async with Connection(settings, name="test", patience_s=GUARD_S) as to:
         yield Nats(to, settings)
 
 
@@ -424,7 +424,7 @@ async def test_orders_are_given_again_after_all_are_lost(
         await board.put("salt", b"", last=0)
     await board.erase(10_000)
     nats_server.kill()
-    async with connection(nats.settings, name="test", patience_s=0.2) as to:
+    async with Connection(nats.settings, name="test", patience_s=0.2) as to:
         away = Nats(to, nats.settings)
         there = away.board()
         for asked in (
@@ -492,7 +492,7 @@ def test_choices_and_late_reports_reach_every_receiver(
     eventually(lambda: raw_of(databases, OWNER) >= 1)
 
     async def tell() -> None:
-        async with connection(hops.settings, name="test", patience_s=GUARD_S) as to:
+        async with Connection(hops.settings, name="test", patience_s=GUARD_S) as to:
             board = Board(to, hops.settings)
             report = LateReport(ServerPseudonym(OWNER), time.time_ns())
             await tell_late(board, Keys(board), await salt_of(board), report)

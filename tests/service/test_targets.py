@@ -19,7 +19,7 @@ from collector.delivery.jetstream import JetStreamTarget
 from collector.delivery.records import RecordsTarget
 from collector.influx import Influx
 from collector.influx.databases import ensure
-from collector.jetstream.connection import Connection, connection
+from collector.jetstream.connection import Connection
 from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, Outbox, OutboxFile, Queue
 from collector.outbox.delivering import DeliveryLock
@@ -196,7 +196,7 @@ async def jetstream_place(directory: Path, queue: Queue = Queue.INFLUX) -> Async
     server.start()
     settings = Settings(nats_url=[server.url], nats_replicas=1)
     try:
-        async with connection(settings, name="test", patience_s=1) as to:
+        async with Connection(settings, name="test", patience_s=1) as to:
             yield JetStreamPlace(server, to, settings, queue)
     finally:
         server.kill()

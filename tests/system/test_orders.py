@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from collector.jetstream.board import Board
-from collector.jetstream.connection import connection
+from collector.jetstream.connection import Connection
 from collector.jetstream.participants import behind
 from collector.memory import Memory, State
 from collector.outbox import FILE, Entry, OutboxFile
@@ -70,7 +70,7 @@ class Cluster:
 
         async def look() -> list[str]:
             settings = Settings(nats_url=self.nats.urls.split(","), nats_replicas=3)
-            async with connection(settings, name="test") as to:
+            async with Connection(settings, name="test") as to:
                 found = await answered(lambda: behind(Board(to, settings)))
                 return [one.name for one in found]
 
