@@ -18,6 +18,7 @@ from collector.intakes.ami.ends import End, Lost
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.sink import Sink
 from collector.intakes.ami.state import WANTED
 from tests.certificates import self_signed
 from tests.sender import until
@@ -29,11 +30,12 @@ QUICK = Times(connect=5, booted=0.05, again=0.05, quiet=60, answer=5, poll=60, l
 AT_ONCE = Pauses(first=0.001, most=0.01, refused=0.001, refused_most=0.01)
 
 
-class Notes:
+class Notes(Sink):
     """A sink that keeps all that it is told."""
 
+    stale: frozenset[str] = frozenset()
+
     def __init__(self) -> None:
-        self.stale: frozenset[str] = frozenset()
         self.events: list[Message] = []
         self.answers: list[tuple[str, Sequence[Message]]] = []
         self.rounds = 0

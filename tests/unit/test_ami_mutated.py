@@ -6,7 +6,8 @@ import os
 import random
 from collections.abc import Iterator
 
-from collector.intakes.ami.protocol import Drop, Event, Item, Reader, Splitter
+from collector.intakes.ami.message import Message
+from collector.intakes.ami.protocol import Drop, Item, Reader, Splitter
 from collector.intakes.ami.state import WANTED, State
 from collector.lines import line, parse, tag_set
 from collector.schema import MEASUREMENTS
@@ -80,7 +81,7 @@ def test_no_change_to_a_session_raises_or_stores_what_is_no_line() -> None:
         now += chance.randrange(10**8)
         for raw in splitter.feed(message):
             match reader.read(raw):
-                case Event(told):
+                case Message() as told:
                     state.take(told, now)
                     taken += 1
                 case Item(_, told, _) if told is not None:

@@ -25,7 +25,6 @@ from collector.intakes.ami.message import Message
 from collector.intakes.ami.protocol import (
     Answer,
     Drop,
-    Event,
     Item,
     NotAmi,
     Reader,
@@ -287,11 +286,11 @@ class Connection:
     def _take(self, raw: bytes) -> None:
         parsed = self._messages.read(raw)
         match parsed:
-            case Event(message):
-                self._seen.events[message.event] += 1
-                if message.event == BOOTED:
+            case Message():
+                self._seen.events[parsed.event] += 1
+                if parsed.event == BOOTED:
                     self._booted.set()
-                self._tell(self._sink.event, message)
+                self._tell(self._sink.event, parsed)
             case None:
                 self._seen.unwanted += 1
             case Drop():

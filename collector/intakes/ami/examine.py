@@ -7,7 +7,7 @@ and causes no refusal, which Asterisk would report as an attack.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from collector.asterisks import AmiAccount, Asterisk
@@ -17,6 +17,7 @@ from collector.intakes.ami.dial import dial
 from collector.intakes.ami.ends import End, Lost
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.sink import Sink
 from collector.intakes.ami.state import CLASSES
 
 _OWN_LOGIN: Final = "SuccessfulAuth"
@@ -58,10 +59,8 @@ Found = tuple[bool, str]
 """A finding: whether it is good, and its text."""
 
 
-class _Listening:
-    """A sink that records the names of the events received."""
-
-    stale: frozenset[str] = frozenset()
+class _Listening(Sink):
+    """Records the names of the events received; answers about the state are not asked for."""
 
     def __init__(self) -> None:
         self.events: set[str] = set()
@@ -71,15 +70,6 @@ class _Listening:
         self.events.add(message.event)
         if _TELLING.keys() <= self.events:
             self.told.set()
-
-    def answer(self, action: str, answer: Message, items: Sequence[Message]) -> None:
-        """Ignored: no question about the state is asked."""
-
-    def asked(self) -> None:
-        """Nothing is asked about the state."""
-
-    def lost(self) -> None:
-        """Each connection is tried once."""
 
 
 async def examine(

@@ -12,6 +12,7 @@ from collector.intakes.ami.client import Client, Pauses
 from collector.intakes.ami.connection import Times
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.seen import Seen
+from collector.intakes.ami.sink import Sink
 from collector.intakes.ami.state import WANTED, State
 from collector.intakes.live import TrueState
 from collector.lines import Point
@@ -20,7 +21,7 @@ UNWANTED: Final = "other"
 """Label of all events that are not read."""
 
 
-class Follower:
+class Follower(Sink):
     """Follows one Asterisk. `now_ns` is a monotonic clock in ns since 1970, for all times."""
 
     def __init__(

@@ -120,6 +120,7 @@ class AmiIntake(OpenIntake):
                 await self._flush([follower for follower, _ in self._followed.values()], at)
 
     async def _flush(self, followers: Sequence[Follower], at_ns: int) -> None:
+        """Append points to the outbox; if it takes none, they are dropped and counted."""
         points: list[Point] = []
         for follower in followers:
             try:
@@ -131,16 +132,8 @@ class AmiIntake(OpenIntake):
             else:
                 points += found
                 self._count(follower, seen)
-        await self._store(points)
-
-    async def _store(self, points: Sequence[Point]) -> None:
-        """Append points to the outbox; if it takes none, they are dropped and counted."""
-        entries = live.entries(
-            points,
-            sender=NAME,
-            received_ns=self._context.clock(),
-            instance=self._context.settings.instance,
-        )
+        now_ns, instance = self._context.clock(), self._context.settings.instance
+        entries = live.entries(points, sender=NAME, received_ns=now_ns, instance=instance)
         try:
             await self._context.outbox.append(*entries)
         except OutboxUnavailable:

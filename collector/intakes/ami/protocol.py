@@ -50,13 +50,6 @@ class Drop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """A wanted event."""
-
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
 class Item:
     """An item of a list that this connection asked for; None if not wanted, or after the last."""
 
@@ -159,7 +152,7 @@ class Reader:
         self._head = _headers(_ANSWER)
         self._own = b"\r\nActionID: " + prefix.encode()
 
-    def read(self, raw: bytes) -> Event | Item | Answer | Drop | None:
+    def read(self, raw: bytes) -> Message | Item | Answer | Drop | None:
         """Parse a message of the splitter; return None for an event that is not wanted."""
         raw = raw.lstrip(b"\r\n")
         if raw.startswith(b"Event: "):
@@ -168,7 +161,7 @@ class Reader:
             return self._answer(raw)
         return Drop.MALFORMED
 
-    def _event(self, raw: bytes) -> Event | Item | Drop | None:
+    def _event(self, raw: bytes) -> Message | Item | Drop | None:
         end = raw.find(b"\r\n")
         name = raw[7:end] if end > 0 else raw[7:]
         known = self._events.get(name)
@@ -178,7 +171,7 @@ class Reader:
                 return None
             if b"\r\nPrivilege: " not in raw:
                 return Drop.NO_PRIVILEGE
-            return Event(_message(raw, *known))
+            return _message(raw, *known)
         if b"\r\nEventList: Complete" in raw:
             return Item(number, None, complete=True)
         return Item(number, None if known is None else _message(raw, *known), complete=False)

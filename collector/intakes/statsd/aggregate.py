@@ -76,9 +76,7 @@ class Aggregator:
         self._colon_prefixes: dict[bytes, None] = {}
         self._told = Counts()
         self._told_dropped = 0
-        self._saved_heard = 0
-        self._saved_sure = False
-        self._saved_prefixes = 0
+        self._saved = self._facts()
 
     def take(self, datagram: bytes, now_ns: int) -> None:
         """Aggregate a datagram of one or several lines, or one line of a stream."""
@@ -129,7 +127,7 @@ class Aggregator:
         if sample.type != SET and b":" in sample.name:
             self._note_colon(sample.name)
         slot, lasting = self._resolver.resolve(sample, now_ns)
-        if self._resolver.stale():
+        if self._gauges.stale:
             self._forget_slots()
         self._refusals += not lasting
         if len(sample.name) > _CACHED_NAME:
@@ -160,6 +158,7 @@ class Aggregator:
         self._tagged.clear()
         self._refused.clear()
         self._names = 0
+        self._gauges.stale = False
 
     def lost(self, now_ns: int) -> None:
         """Mark all gauges as uncertain because datagrams were lost, as by the kernel."""
@@ -193,7 +192,6 @@ class Aggregator:
         self._refusals = 0
         points = list(self._points(now_ns))
         if self._gauges.stale:
-            self._gauges.stale = False
             self._forget_slots()
         return points
 
@@ -247,17 +245,18 @@ class Aggregator:
         }
         for series, place in self._resolver.saved().items():
             changed[_key(_PLACE, series)] = place
-        if self._gaps.heard != self._saved_heard:
-            self._saved_heard = self._gaps.heard
-            changed[_HEARD] = f"{self._saved_heard} {self._gaps.longest}"
-        if self._gauges.sure != self._saved_sure:
-            self._saved_sure = self._gauges.sure
-            changed[_SURE] = str(int(self._saved_sure))
-        prefixes = self._resolver.prefixes
-        if len(prefixes) != self._saved_prefixes:
-            self._saved_prefixes = len(prefixes)
-            changed[_PREFIXES] = json.dumps(sorted(prefixes))
+        facts = self._facts()
+        changed |= {key: text for key, text in facts.items() if text != self._saved.get(key)}
+        self._saved = facts
         return changed
+
+    def _facts(self) -> dict[str, str]:
+        """Saved state other than gauges and places: opaque text by key."""
+        return {
+            _HEARD: f"{self._gaps.heard} {self._gaps.longest}",
+            _SURE: str(int(self._gauges.sure)),
+            _PREFIXES: json.dumps(sorted(self._resolver.prefixes)),
+        }
 
     def restore(self, saved: Mapping[str, str], now_ns: int, *, lost: bool = True) -> None:
         """Restore the state that the memory saved, before the first datagram.
@@ -278,9 +277,11 @@ class Aggregator:
                 elif kind == _PLACE:
                     places[series] = int(text)
         self._resolver.restore(places)
-        sure = self._saved_sure = saved.get(_SURE) == "1"
         self._gaps.longest = longest
-        self._gauges.restore(gauges, heard, sure=sure, lost_until_ns=now_ns if lost else 0)
+        self._gauges.restore(
+            gauges, heard, sure=saved.get(_SURE) == "1", lost_until_ns=now_ns if lost else 0
+        )
+        self._saved = {}
         # The mapping may be another one than when they were saved.
         self._resolver.remap(self._resolver.mapping, heard)
 

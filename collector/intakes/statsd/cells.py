@@ -51,17 +51,11 @@ class Cells:
         if not isinstance(cell, Timer):
             cell = self._cells[series] = Timer(series)
         if known is not None and known.role is Role.RTT:
+            timers = (cell, self._round_trips)
             return RoundTripSlot(
-                self._counts,
-                self._gauges,
-                (cell, self._round_trips),
-                touched,
-                target.scale,
-                contact=sample.name,
-                firsts=self._firsts,
+                self._counts, self._gauges, timers, touched, target.scale, sample.name, self._firsts
             )
-        may_be_negative = sample.type != TIMER
-        return TimerSlot(self._counts, cell, touched, target.scale, may_be_negative=may_be_negative)
+        return TimerSlot(self._counts, cell, touched, target.scale, sample.type != TIMER)
 
     def forget(self, series: Series) -> None:
         """Drop the values of a series."""

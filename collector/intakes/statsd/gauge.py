@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from collector.intakes.series import Series
 from collector.intakes.statsd.names import Role
 
 
+@dataclass(eq=False, slots=True)
 class Gauge:
     """A gauge and its certainty.
 
@@ -18,28 +20,20 @@ class Gauge:
     no rule can match it.
     """
 
-    __slots__ = (
-        "changed", "field", "heard", "is_set", "name", "role", "series", "set_to_0", "signed",
-        "since", "stored", "tags", "total", "value",
-    )  # fmt: skip
-
-    def __init__(
-        self, series: Series, field: str, role: Role, *, total: bool = False, stored: bool = True
-    ) -> None:
-        self.series = series
-        self.field = field
-        self.role = role
-        self.total = total
-        self.stored = stored
-        self.name = ""
-        self.tags: tuple[tuple[str, str], ...] = ()
-        self.value = 0.0
-        self.since = 0
-        self.is_set = False
-        self.signed = False
-        self.heard = 0
-        self.set_to_0 = 0
-        self.changed = False
+    series: Series
+    field: str
+    role: Role
+    total: bool = False
+    stored: bool = True
+    name: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    value: float = 0.0
+    since: int = 0
+    is_set: bool = False
+    signed: bool = False
+    heard: int = 0
+    set_to_0: int = 0
+    changed: bool = False
 
     def saved(self) -> str:
         """Its state as text, for the memory."""

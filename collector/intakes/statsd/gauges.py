@@ -55,7 +55,7 @@ class Gauges:
         self.sure = False
         """Whether a start of the Asterisk has been seen and nothing has been lost since."""
         self.stale = False
-        """Whether a gauge was dropped to which a slot may still refer."""
+        """Whether names must be resolved again, since a slot may refer to a dropped series."""
         self._zeroed: set[Gauge] = set()
         self._last_zero = 0
         self._endpoints: dict[Series, Gauge] = {}

@@ -78,7 +78,6 @@ class Resolver:
         self.mapping = mapping
         self.prefixes: set[str] = {""}
         """Prefixes that this Asterisk certainly uses."""
-        self._stale = False
         self._counts = counts
         self._gauges = gauges
         self._budget = SeriesBudget()
@@ -113,7 +112,7 @@ class Resolver:
         if len(self.prefixes) < MOST_PREFIXES:
             self.prefixes.add(known.prefix)
             # Until now names with this prefix counted as a dialplan's.
-            self._stale = True
+            self._gauges.stale = True
         return known
 
     def _resolve(
@@ -227,12 +226,7 @@ class Resolver:
         self._types.pop(series, None)
         self._cells.forget(series)
         self._gauges.forget(series)
-        self._stale = True
-
-    def stale(self) -> bool:
-        """Whether slots returned earlier may be wrong, so that all must be resolved again."""
-        stale, self._stale = self._stale, False
-        return stale
+        self._gauges.stale = True
 
     def flush(self, now_ns: int) -> Iterator[tuple[Series, Mapping[str, FieldValue]]]:
         """Counters, timers and sets with values since the last flush, each with its fields."""

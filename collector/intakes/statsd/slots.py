@@ -7,6 +7,7 @@ The aggregator caches a slot for each name, so that a datagram costs two look-up
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from collector.intakes.series import Series
@@ -40,30 +41,26 @@ class Slot(Protocol):
         ...
 
 
+@dataclass(eq=False, slots=True)
 class Dropped:
     """Counts values that are not stored."""
 
-    __slots__ = ("_counts", "_reason")
-
-    def __init__(self, counts: Counts, reason: Drop) -> None:
-        self._counts = counts
-        self._reason = reason
+    counts: Counts
+    reason: Drop
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
         """Count the value."""
-        self._counts.drops[self._reason] += 1
+        self.counts.drops[self.reason] += 1
 
 
+@dataclass(eq=False, slots=True)
 class Sum:
     """The sum of a counter's increments since the last flush."""
 
-    __slots__ = ("field", "series", "touched", "value")
-
-    def __init__(self, series: Series, field: str) -> None:
-        self.series = series
-        self.field = field
-        self.value = 0.0
-        self.touched = False
+    series: Series
+    field: str
+    value: float = 0.0
+    touched: bool = False
 
     def flush(self) -> dict[str, float]:
         """The field with the sum, which begins at 0 again."""
@@ -75,89 +72,76 @@ Cell = Sum | Timer | DistinctValues
 """Values of one series since the last flush; `touched` is whether there are any."""
 
 
+@dataclass(eq=False, slots=True)
 class CounterSlot:
     """Adds increments to a counter."""
 
-    __slots__ = ("_counts", "_scale", "_sum", "_touched")
-
-    def __init__(self, counts: Counts, total: Sum, touched: list[Cell], scale: float) -> None:
-        self._counts = counts
-        self._sum = total
-        self._touched = touched
-        self._scale = scale
+    counts: Counts
+    total: Sum
+    touched: list[Cell]
+    scale: float
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
         """Add an increment."""
         increment = numeric(value)
         if increment is None:
-            self._counts.drops[Drop.BAD_VALUE] += 1
+            self.counts.drops[Drop.BAD_VALUE] += 1
             return
-        self._counts.samples += 1
-        total = self._sum
-        total.value += increment * weight * self._scale
+        self.counts.samples += 1
+        total = self.total
+        total.value += increment * weight * self.scale
         if not total.touched:
             total.touched = True
-            self._touched.append(total)
+            self.touched.append(total)
 
 
+@dataclass(eq=False, slots=True)
 class GaugeSlot:
     """Sets a gauge, or changes it if the value has a sign."""
 
-    __slots__ = ("_counts", "_gauge", "_gauges", "_scale")
-
-    def __init__(self, counts: Counts, gauges: Gauges, gauge: Gauge, scale: float) -> None:
-        self._counts = counts
-        self._gauges = gauges
-        self._gauge = gauge
-        self._scale = scale
+    counts: Counts
+    gauges: Gauges
+    gauge: Gauge
+    scale: float
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
         """Set or change the gauge."""
         given = numeric(value)
         if given is None:
-            self._counts.drops[Drop.BAD_VALUE] += 1
+            self.counts.drops[Drop.BAD_VALUE] += 1
             return
-        self._counts.samples += 1
+        self.counts.samples += 1
         if value[0] in b"+-":
-            self._gauges.change(self._gauge, given * self._scale, now_ns, rated=rated)
+            self.gauges.change(self.gauge, given * self.scale, now_ns, rated=rated)
         else:
-            self._gauges.set(self._gauge, given * self._scale, now_ns)
+            self.gauges.set(self.gauge, given * self.scale, now_ns)
 
 
+@dataclass(eq=False, slots=True)
 class TimerSlot:
     """Adds values to a timer; `may_be_negative` for histograms and distributions."""
 
-    __slots__ = ("_counts", "_may_be_negative", "_scale", "_timer", "_touched")
-
-    def __init__(
-        self,
-        counts: Counts,
-        timer: Timer,
-        touched: list[Cell],
-        scale: float,
-        *,
-        may_be_negative: bool,
-    ) -> None:
-        self._counts = counts
-        self._timer = timer
-        self._touched = touched
-        self._scale = scale
-        self._may_be_negative = may_be_negative
+    counts: Counts
+    timer: Timer
+    touched: list[Cell]
+    scale: float
+    may_be_negative: bool
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
         """Add a value."""
         given = numeric(value)
-        if given is None or (given < 0 and not self._may_be_negative):
-            self._counts.drops[Drop.BAD_VALUE if given is None else Drop.NEGATIVE_TIME] += 1
+        if given is None or (given < 0 and not self.may_be_negative):
+            self.counts.drops[Drop.BAD_VALUE if given is None else Drop.NEGATIVE_TIME] += 1
             return
-        self._counts.samples += 1
-        timer = self._timer
-        timer.add(given * self._scale, weight)
+        self.counts.samples += 1
+        timer = self.timer
+        timer.add(given * self.scale, weight)
         if not timer.touched:
             timer.touched = True
-            self._touched.append(timer)
+            self.touched.append(timer)
 
 
+@dataclass(eq=False, slots=True)
 class RoundTripSlot:
     """Adds the round trips of one contact to timers: -1 is no answer, the first is left out.
 
@@ -165,82 +149,65 @@ class RoundTripSlot:
     contacts to the number of the last start whose first round trip was left out.
     """
 
-    __slots__ = ("_contact", "_counts", "_firsts", "_gauges", "_scale", "_timers", "_touched")
-
-    def __init__(
-        self,
-        counts: Counts,
-        gauges: Gauges,
-        timers: tuple[Timer, ...],
-        touched: list[Cell],
-        scale: float,
-        *,
-        contact: bytes,
-        firsts: dict[bytes, int],
-    ) -> None:
-        self._counts = counts
-        self._gauges = gauges
-        self._timers = timers
-        self._touched = touched
-        self._scale = scale
-        self._contact = contact
-        self._firsts = firsts
+    counts: Counts
+    gauges: Gauges
+    timers: tuple[Timer, ...]
+    touched: list[Cell]
+    scale: float
+    contact: bytes
+    firsts: dict[bytes, int]
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
         """Take a round trip in ms, or -1."""
         given = numeric(value)
         if given is None or (given < 0 and given != -1):
-            self._counts.drops[Drop.BAD_VALUE if given is None else Drop.NEGATIVE_TIME] += 1
+            self.counts.drops[Drop.BAD_VALUE if given is None else Drop.NEGATIVE_TIME] += 1
             return
-        self._counts.samples += 1
-        starts = self._gauges.starts
-        is_first = given >= 0 and bool(starts) and self._firsts.get(self._contact) != starts
+        self.counts.samples += 1
+        starts = self.gauges.starts
+        is_first = given >= 0 and bool(starts) and self.firsts.get(self.contact) != starts
         if is_first:
-            if len(self._firsts) >= MOST_CONTACTS:
-                self._firsts.clear()
-            self._firsts[self._contact] = starts
-        for timer in self._timers:
+            if len(self.firsts) >= MOST_CONTACTS:
+                self.firsts.clear()
+            self.firsts[self.contact] = starts
+        for timer in self.timers:
             if given < 0:
                 timer.unreachable += 1
             elif is_first:
                 timer.first += 1
             else:
-                timer.add(given * self._scale, weight)
+                timer.add(given * self.scale, weight)
             if not timer.touched:
                 timer.touched = True
-                self._touched.append(timer)
+                self.touched.append(timer)
 
 
+@dataclass(eq=False, slots=True)
 class SetSlot:
     """Adds values to a set."""
 
-    __slots__ = ("_counts", "_set", "_touched")
-
-    def __init__(self, counts: Counts, values: DistinctValues, touched: list[Cell]) -> None:
-        self._counts = counts
-        self._set = values
-        self._touched = touched
+    counts: Counts
+    values: DistinctValues
+    touched: list[Cell]
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
         """Add a value, any text."""
-        self._counts.samples += 1
-        values = self._set
+        self.counts.samples += 1
+        values = self.values
         values.add(value)
         if not values.touched:
             values.touched = True
-            self._touched.append(values)
+            self.touched.append(values)
 
 
+@dataclass(eq=False, slots=True)
 class NotedSlot:
     """Calls a function with the time of each value, then passes the value on."""
 
-    __slots__ = ("_note", "_slot")
-
-    def __init__(self, note: Callable[[int], None], slot: Slot) -> None:
-        self._note = note
-        self._slot = slot
+    note: Callable[[int], None]
+    slot: Slot
 
     def take(self, value: bytes, now_ns: int, weight: float = 1.0, *, rated: bool = False) -> None:
         """Call the function and pass the value on."""
-        self._note(now_ns)
-        self._slot.take(value, now_ns, weight, rated=rated)
+        self.note(now_ns)
+        self.slot.take(value, now_ns, weight, rated=rated)
