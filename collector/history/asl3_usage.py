@@ -15,7 +15,13 @@ from typing import Any, Final, Self, TypeVar
 
 from collector.days import day_ns, day_of
 from collector.history.asl3_dump import Row
-from collector.history.asl3_raw import DayReports, SecondStamper, imported_lines, stored_reports
+from collector.history.asl3_raw import (
+    DayReports,
+    SecondStamper,
+    imported_lines,
+    stored_reports,
+    time_of,
+)
 from collector.history.asl3_rows import (
     IMPORTED,
     Gap,
@@ -30,8 +36,8 @@ from collector.history.asl3_rows import (
 )
 from collector.influx import Influx, NoDatabase, Select, read, rows_of
 from collector.influx.writing import write_all
-from collector.intakes.asl.points import Accepted, ListedNodes, ReportConverter
-from collector.lines import NS_PER_DAY, line
+from collector.intakes.asl.points import ListedNodes, ReportConverter
+from collector.lines import line
 from collector.metrics import Metrics
 from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
@@ -41,9 +47,7 @@ from collector.tag_budget import TagBudget
 
 T = TypeVar("T")
 
-_NS: Final = 10**9
-_STEP: Final = 1000
-_SLOTS: Final = _NS // _STEP
+_DAY_S: Final = 86_400
 _EXPIRY_MARGIN: Final = timedelta(hours=1)
 """Points that expire within this time are skipped: they could expire before they are written."""
 _BATCH: Final = 500
@@ -223,7 +227,7 @@ class Import:
                 valid.append(node)
         day, there = -1, DayReports()
         for report in old_reports(valid):
-            if (new := report.second * _NS // NS_PER_DAY) != day:
+            if (new := report.second // _DAY_S) != day:
                 day, there = new, await stored_reports(self._influx, new)
                 for stored in there.imported.values():
                     self._stamper.hold(stored.time_ns, stored.nodes + 1)
@@ -238,15 +242,11 @@ class Import:
         if self._opted_out(server):
             plan.skipped_nodes[Skipped.OPTED_OUT] += rows
             return
-        # The position within the second must be the same in each run.
-        spread = int(server, 16) % _SLOTS * _STEP
-        understood = self._converter.of(report.body(), report.second * _NS + spread)
+        understood = self._converter.of(report.body(), time_of(report, server))
         if isinstance(understood, Refusal):
             plan.skipped_nodes[understood.reason.value] += rows
             return
         plan.skipped_nodes.update(understood.ignored)
-        if not isinstance(understood, Accepted):
-            return
         plan.reports.append(understood.entry)
         plan.nodes += understood.nodes
         plan.gaps.update(gap for node in report.nodes for gap in node.gaps)

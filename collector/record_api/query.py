@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, or_
 
@@ -25,42 +24,11 @@ LONGEST_BACK_S: Final = 30 * _DAY_S
 _NS: Final = 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A reader's filters; None for those not given. `within_s` is the time since reception."""
+class Query(NamedTuple):
+    """A reader's filters as a condition of SQL, and the most records wanted."""
 
-    classification: str | None
-    severity: int | None
-    machine_id: str | None
-    build: str | None
-    from_id: int | None
-    ts_capture: int | None
-    within_s: int
+    where: ColumnElement[bool]
     limit: int
-
-    def conditions(self, now_ns: int, pseudonym: Callable[[str], str]) -> ColumnElement[bool]:
-        """The SQL condition of these filters at a time (ns since 1970).
-
-        `pseudonym` returns the pseudonym of a machine's id: a machine is found by its id or by its
-        pseudonym, whichever the store holds.
-        """
-        columns = RECORDS.c
-        wanted: list[Any] = [columns.stamp > now_ns - self.within_s * _NS]
-        for column, value in (
-            (columns.classification, self.classification),
-            (columns.severity, self.severity),
-            (columns.build, self.build),
-        ):
-            if value is not None:
-                wanted.append(column == value)
-        if self.machine_id is not None:
-            owners = (self.machine_id, pseudonym(self.machine_id))
-            wanted.append(or_(columns.machine_id == self.machine_id, columns.owner.in_(owners)))
-        if self.from_id is not None:
-            wanted.append(columns.id >= self.from_id)
-        if self.ts_capture is not None:
-            wanted.append(columns.ts_capture > self.ts_capture)
-        return and_(*wanted)
 
 
 _CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
@@ -76,26 +44,43 @@ _CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
 }
 
 
-def parse(given: Mapping[str, str]) -> Query | Refusal:
-    """The filters in the parameters of a URL."""
+def _wrong(given: Mapping[str, str]) -> Refusal | None:
     for name, value in given.items():
         if name not in _CHECKS:
             return Refusal(Reason.INVALID_PARAMETER, "there is no such filter")
         if not _CHECKS[name](value):
             return Refusal(Reason.INVALID_PARAMETER, f"{name} value is invalid")
+    return None
+
+
+def parse(
+    given: Mapping[str, str], now_ns: int, pseudonym: Callable[[str], str]
+) -> Query | Refusal:
+    """The filters in the parameters of a URL, at a time in ns since 1970.
+
+    `pseudonym` returns the pseudonym of a machine's id: a machine is found by its id or by its
+    pseudonym, whichever the store holds.
+    """
+    if (wrong := _wrong(given)) is not None:
+        return wrong
+    columns = RECORDS.c
     numbers = {name: int(value) for name, value in given.items() if value.isdigit()}
-    within = numbers.get("created_in_sec", LONGEST_BACK_S)
+    within_s = numbers.get("created_in_sec", LONGEST_BACK_S)
     if "created_in_days" in numbers:
-        within = numbers["created_in_days"] * _DAY_S
-    build = given.get("build")
-    return Query(
-        classification=given.get("classification"),
-        severity=numbers.get("severity"),
-        machine_id=given.get("machine_id"),
+        within_s = numbers["created_in_days"] * _DAY_S
+    wanted = [columns.stamp > now_ns - min(within_s, LONGEST_BACK_S) * _NS]
+    if "classification" in given:
+        wanted.append(columns.classification == given["classification"])
+    if "severity" in numbers:
+        wanted.append(columns.severity == numbers["severity"])
+    if "build" in given:
         # As it is stored: os-release puts quotes around it.
-        build=None if build is None else build.replace('"', "").replace("'", ""),
-        from_id=numbers.get("from_id"),
-        ts_capture=numbers.get("ts_capture"),
-        within_s=min(within, LONGEST_BACK_S),
-        limit=numbers.get("limit", MOST_RECORDS),
-    )
+        wanted.append(columns.build == given["build"].replace('"', "").replace("'", ""))
+    if (machine_id := given.get("machine_id")) is not None:
+        owners = (machine_id, pseudonym(machine_id))
+        wanted.append(or_(columns.machine_id == machine_id, columns.owner.in_(owners)))
+    if "from_id" in numbers:
+        wanted.append(columns.id >= numbers["from_id"])
+    if "ts_capture" in numbers:
+        wanted.append(columns.ts_capture > numbers["ts_capture"])
+    return Query(and_(*wanted), numbers.get("limit", MOST_RECORDS))

@@ -88,7 +88,9 @@ class RecordsApi:
 
     async def records(self, request: web.Request) -> web.StreamResponse:
         """Answer with the records that the filters select."""
-        query = self._refusal(request) or parse(request.query)
+        query = self._refusal(request) or parse(
+            request.query, time.time_ns(), self._pseudonyms.machine
+        )
         if isinstance(query, Refusal):
             return _refused(query)
         pages = self._pages(query)
@@ -142,11 +144,10 @@ class RecordsApi:
 
     async def _pages(self, query: Query) -> AsyncIterator[Page]:
         """Yield records in pages of some MiB, newest first. Raises RecordsError."""
-        where = query.conditions(time.time_ns(), self._pseudonyms.machine)
         left, size = query.limit, _FIRST_PAGE
         before: int | None = None
         while left:
-            page = select(RECORDS).where(where).order_by(RECORDS.c.id.desc())
+            page = select(RECORDS).where(query.where).order_by(RECORDS.c.id.desc())
             if before is not None:
                 page = page.where(RECORDS.c.id < before)
             rows = await self._read(page.limit(min(size, left)))

@@ -7,9 +7,9 @@ exceptions. Imports of SQLAlchemy are slow: only `tables`, `store` and the migra
 
 from typing import Final
 
-from collector.records.record import Record
+from collector.records.record import Checked, Record
 
 FILE: Final = "records.sqlite3"
 """Name of the store's SQLite file in the state directory."""
 
-__all__ = ["FILE", "Record"]
+__all__ = ["FILE", "Checked", "Record"]

@@ -14,16 +14,9 @@ _ENCODED: Final = "payload_base64"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One record: its fields as sent, cleaned and checked.
+class Checked:
+    """Fields of a record as sent, cleaned and checked. `ts_capture` is in s since 1970."""
 
-    `stamp` is the time of reception in ns since 1970, unique among all collectors of a store, so it
-    is the record's key. `owner` is the pseudonym of the machine; `machine_id` is the same, or the
-    id as sent if the operator keeps ids. `ts_capture` is in s since 1970.
-    """
-
-    stamp: int
-    owner: str
     ts_capture: int
     machine_id: str
     machine_type: str
@@ -41,6 +34,19 @@ class Record:
     event_id: str
     external: bool
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Checked):
+    """A record to be stored.
+
+    `stamp` is the time of reception in ns since 1970, unique among all collectors of a store, so it
+    is the record's key. `owner` is the pseudonym of the machine; `machine_id` is the same, or the
+    id as sent if the operator keeps ids.
+    """
+
+    stamp: int
+    owner: str
 
     @property
     def ts_reception(self) -> int:

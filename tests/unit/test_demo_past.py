@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from collector.intakes.librenms.points import Prepared, prepare
-from collector.intakes.telemetrics.fields import TID, Checked, check, from_json
+from collector.intakes.telemetrics.fields import TID, check, from_json
+from collector.records import Checked
 from collector.schema.librenms import GROUPS
 from tests.unit.test_dashboards import telegraf
 from tools.dashboards.asked import Span

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any, Final
@@ -28,16 +29,13 @@ def json_field(body: bytes, name: str) -> Any:  # noqa: ANN401 - JSON is anythin
     text = body.decode("utf-8", "replace").strip(_SPACE)
     if text.startswith("{"):
         return _whole(text)
-    for raw in _raw_values(text, name):
-        if raw.startswith("{"):
-            try:
-                value, end = _DECODER.raw_decode(raw)
-            except _NO_JSON:
-                # An encoded form with an unencoded brace.
-                break
+    raw = _raw_value(text, name) or ""
+    if raw.startswith("{"):
+        # An encoded form may have an unencoded brace.
+        with suppress(*_NO_JSON):
+            value, end = _DECODER.raw_decode(raw)
             if not (rest := raw[end:].strip(_SPACE)) or rest.startswith("&"):
                 return value
-            break
     return _whole(text_field(body, name) or "")
 
 
@@ -53,9 +51,10 @@ def text_field(body: bytes, name: str) -> str | None:
         return value if isinstance(value, str) else None
     if text.startswith("--"):
         return _part(body, name)
-    for raw in _raw_values(text, name):
-        return unquote_plus(raw.partition("&")[0], errors="replace").strip(_SPACE)
-    return None
+    raw = _raw_value(text, name)
+    if raw is None:
+        return None
+    return unquote_plus(raw.partition("&")[0], errors="replace").strip(_SPACE)
 
 
 def _whole(text: str) -> Any:  # noqa: ANN401 - JSON is anything
@@ -65,10 +64,10 @@ def _whole(text: str) -> Any:  # noqa: ANN401 - JSON is anything
         raise ValueError("no JSON") from error
 
 
-def _raw_values(text: str, name: str) -> list[str]:
-    """The text after the field's name and `=`, up to the form's end; at most one."""
+def _raw_value(text: str, name: str) -> str | None:
+    """The text after the field's name and `=`, up to the form's end; None if there is none."""
     found = re.search(rf"(?:^|&){re.escape(name)}=[{_SPACE}]*", text)
-    return [] if found is None else [text[found.end() :]]
+    return None if found is None else text[found.end() :]
 
 
 def _part(body: bytes, name: str) -> str | None:

@@ -52,35 +52,24 @@ _CLEARED: Final = {
 }
 
 
+_PAGES: Final = (
+    ("log", "Accept an install's report, as LibreNMS sends it", _LOGGED, LibreNMSReport, "data"),
+    ("clear", "Erase all that is stored of an install", _CLEARED, LibreNMSClear, "uuid"),
+)
+
+
 def operations() -> Iterator[Operation]:
     """`log.php` and `clear.php`, by POST and GET, at the root and under `/librenms`."""
-    for page, summary, answers, body, field in (
-        (
-            "log",
-            "Accept an install's report, as LibreNMS sends it",
-            _LOGGED,
-            LibreNMSReport,
-            "data",
-        ),
-        ("clear", "Erase all that is stored of an install", _CLEARED, LibreNMSClear, "uuid"),
-    ):
-        by_status = {int(status): answer for status, answer in answers.items()}
+    for page, summary, answers, body, field in _PAGES:
+        query = Parameter(field, f"the form's field `{field}`", {"type": "string"})
         for prefix in PREFIXES:
-            for method in ("post", "get"):
-                name = f"librenms-{page}" + (f"-{method}" if method == "get" else "")
-                name += "-prefixed" if prefix else ""
-                posts = method == "post"
-                yield Operation(
-                    method,
-                    f"{prefix}/{page}.php",
-                    name,
-                    summary,
-                    REPORTING,
-                    by_status,
-                    parameters=()
-                    if posts
-                    else (Parameter(field, f"the form's field `{field}`", {"type": "string"}),),
-                    bodies=(body,) if posts else (),
-                    form=field if posts else "",
-                    variant_of="" if name == f"librenms-{page}" else f"librenms-{page}",
-                )
+            path, name = f"{prefix}/{page}.php", f"librenms-{page}"
+            suffix = "-prefixed" if prefix else ""
+            common = (summary, REPORTING, {int(status): one for status, one in answers.items()})
+            of = name if prefix else ""
+            yield Operation(
+                "post", path, name + suffix, *common, bodies=(body,), form=field, variant_of=of
+            )
+            yield Operation(
+                "get", path, f"{name}-get{suffix}", *common, parameters=(query,), variant_of=name
+            )

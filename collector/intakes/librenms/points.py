@@ -53,6 +53,7 @@ def prepare(body: bytes) -> Prepared | Refusal:
     return Prepared(reading, rows, _arrays(map(_pair, reading.pairs)))
 
 
+@dataclass(frozen=True, kw_only=True)
 class ReportConverter:
     """Converts parsed reports to entries.
 
@@ -60,22 +61,14 @@ class ReportConverter:
     budgets (docs/decisions/0073-tag-budgets.md).
     """
 
-    def __init__(
-        self,
-        *,
-        pseudonyms: Pseudonymiser,
-        stamper: Stamper,
-        budget: TagBudget,
-        metrics: Metrics,
-    ) -> None:
-        self._pseudonyms = pseudonyms
-        self._stamper = stamper
-        self._budget = budget
-        self._metrics = metrics
+    pseudonyms: Pseudonymiser
+    stamper: Stamper
+    budget: TagBudget
+    metrics: Metrics
 
     def owner(self, uuid: str) -> ServerPseudonym:
         """The pseudonym of an install, by its UUID in lower case."""
-        return self._pseudonyms.server(uuid)
+        return self.pseudonyms.server(uuid)
 
     def entry(self, report: Prepared, now_ns: int, changes: Changes) -> Entry:
         """The entry of a report received at `now_ns` (UTC, ns since 1970).
@@ -94,7 +87,7 @@ class ReportConverter:
             | ({} if pairs_text is None else {"pairs": pairs_text})
             for totals_text, pairs_text in zip_longest(totals, report.pairs)
         ]
-        stamps = self._stamper.take(now_ns, len(parts) + 1)
+        stamps = self.stamper.take(now_ns, len(parts) + 1)
         head: dict[str, FieldValue] = {
             OWNER: owner,
             "points": len(parts),
@@ -113,9 +106,9 @@ class ReportConverter:
     def _group(self, name: str, owner: ServerPseudonym, day: int, changes: Changes) -> str:
         if name in _KNOWN:
             return name
-        group = self._budget.admit(LIBRENMS_GROUP, name, owner, day, changes)
+        group = self.budget.admit(LIBRENMS_GROUP, name, owner, day, changes)
         if group != name:
-            self._metrics.over_budget.labels(LIBRENMS_GROUP).inc()
+            self.metrics.over_budget.labels(LIBRENMS_GROUP).inc()
         return group
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from collector.problems import Reason, Refusal
+from collector.records import Checked
 
 TID: Final = "x_telemetry_tid"
 _EXTERNAL: Final = "x_clr_external"
@@ -52,29 +52,6 @@ _KERNEL: Final = re.compile(r"[0-9]+\.[0-9]+\..*")
 _EVENT: Final = re.compile(r"[0-9a-f]{32}")
 _CLEAR_BUILD: Final = re.compile(r"[0-9]+")
 _BUILD: Final = re.compile(r"[-_a-zA-Z0-9.]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """Fields of a `Record` that passed all checks; it adds the stamp and the owner."""
-
-    record_format_version: int
-    payload_format_version: int
-    severity: int
-    ts_capture: int
-    classification: str
-    machine_id: str
-    machine_type: str
-    arch: str
-    build: str
-    kernel_version: str
-    system_name: str
-    board_name: str
-    bios_version: str
-    cpu_model: str
-    event_id: str
-    external: bool
-    payload: bytes
 
 
 def named(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -33,7 +33,6 @@ from collector.intakes.telemetrics import NAME
 from collector.intakes.telemetrics.fields import (
     MOST_PAYLOAD,
     TID,
-    Checked,
     check,
     from_json,
     is_machine_id,
@@ -43,7 +42,7 @@ from collector.intakes.telemetrics.points import RecordConverter
 from collector.logs import Sparing
 from collector.outbox import OutboxUnavailable
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
-from collector.records.record import Record, answer
+from collector.records.record import Checked, answer
 from collector.tag_budget import Change, Changes
 
 log = structlog.get_logger("collector.intakes.telemetrics")
@@ -68,14 +67,14 @@ class TelemetricsIntake(OpenIntake):
         *,
         remember: Callable[[Iterable[Change]], None],
     ) -> None:
+        settings = context.settings
         self._converter = converter
-        self._tid = context.settings.telemetrics_tid
+        self._tid = settings.telemetrics_tid
         self._outbox = context.outbox
         self._door = context.door
         self._clock = context.clock
         self._opted_out = context.opted_out
         self._metrics = context.metrics
-        settings = context.settings
         limit = settings.rate_limit
         self._rate_limit = RateLimit(per_hour=limit, secret=secrets.token_bytes(32))
         self._machine_limit = Buckets(per_hour=settings.server_rate_limit if limit else 0)
@@ -121,19 +120,15 @@ class TelemetricsIntake(OpenIntake):
         if self._opted_out(owner):
             self._metrics.reports.labels(NAME, "opted-out").inc()
         else:
+            changes: Changes = []
             try:
-                await self._store(record, now_ns)
+                await self._outbox.append(*self._converter.entries(record, now_ns, changes))
             except OutboxUnavailable as error:
                 return Refusal(Reason.UNAVAILABLE, str(error), RETRY_AFTER_S)
+            self._remember(changes)
             self._metrics.reports.labels(NAME, "accepted").inc()
         # The sender gets its own id back, whatever is stored.
         return answer(record) | {"machine_id": checked.machine_id}
-
-    async def _store(self, record: Record, now_ns: int) -> None:
-        changes: Changes = []
-        await self._outbox.append(*self._converter.entries(record, now_ns, changes))
-        if changes:
-            self._remember(changes)
 
     def _checked(self, request: web.Request, body: bytes) -> Checked | Refusal:
         """The fields of a request in either form, checked."""

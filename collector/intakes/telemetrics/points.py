@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from collector.intakes.telemetrics import NAME
-from collector.intakes.telemetrics.fields import Checked
 from collector.lines import NS_PER_DAY, FieldValue, Stamper, label, line, tag_set
 from collector.metrics import Metrics
 from collector.outbox import Entry
 from collector.privacy import Pseudonymiser, ServerPseudonym
-from collector.records import Record
+from collector.records import Checked, Record
 from collector.schema import OWNER, RECORDS
 from collector.schema.budgets import telemetrics_budget
 from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_RECORD
 from collector.tag_budget import Changes, TagBudget
 
 
+@dataclass(frozen=True, kw_only=True)
 class RecordConverter:
     """Converts records; with `keep_ids` they hold the machine's id as sent, else its pseudonym."""
 
-    def __init__(
-        self,
-        *,
-        pseudonyms: Pseudonymiser,
-        stamper: Stamper,
-        budget: TagBudget,
-        metrics: Metrics,
-        keep_ids: bool,
-    ) -> None:
-        self._pseudonyms = pseudonyms
-        self._stamper = stamper
-        self._budget = budget
-        self._metrics = metrics
-        self._keep_ids = keep_ids
+    pseudonyms: Pseudonymiser
+    stamper: Stamper
+    budget: TagBudget
+    metrics: Metrics
+    keep_ids: bool
 
     def owner(self, machine_id: str) -> ServerPseudonym:
         """The pseudonym of a machine."""
-        return self._pseudonyms.machine(machine_id)
+        return self.pseudonyms.machine(machine_id)
 
     def record(self, checked: Checked, now_ns: int) -> Record:
         """The record of fields received at `now_ns` (UTC, ns since 1970), with a unique stamp."""
         owner = self.owner(checked.machine_id)
         own: dict[str, Any] = {
-            "stamp": self._stamper.take(now_ns, 1)[0],
+            "stamp": self.stamper.take(now_ns, 1)[0],
             "owner": owner,
-            "machine_id": checked.machine_id if self._keep_ids else owner,
+            "machine_id": checked.machine_id if self.keep_ids else owner,
         }
         return Record(**(asdict(checked) | own))
 
@@ -89,7 +80,7 @@ class RecordConverter:
         for name, value in tags.items():
             budget = telemetrics_budget(name)
             cleaned = label(value)
-            admitted[name] = self._budget.admit(budget, cleaned, owner, day, changes)
+            admitted[name] = self.budget.admit(budget, cleaned, owner, day, changes)
             if admitted[name] != cleaned:
-                self._metrics.over_budget.labels(budget).inc()
+                self.metrics.over_budget.labels(budget).inc()
         return admitted
