@@ -19,7 +19,6 @@ import uvloop
 
 from bench.report import middle, record, table
 from collector.app import spare_collections
-from collector.cli import GARBAGE_THRESHOLD
 from collector.days import day_ns
 from collector.influx import Influx, Written
 from collector.influx.client import CHUNK_ROWS
@@ -165,6 +164,5 @@ async def measure(reports: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     # As in a collector that serves.
-    gc.set_threshold(*GARBAGE_THRESHOLD)
     spare_collections()
     print(json.dumps(uvloop.run(measure(int(sys.argv[1])))))

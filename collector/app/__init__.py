@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -38,6 +39,13 @@ from collector.systemd import Notifier, passed_sockets
 from collector.worker import ONLY_WORKER, Worker
 
 log = structlog.get_logger("collector.app")
+
+GARBAGE_THRESHOLD: Final = (20_000, 20, 50)
+"""Thresholds of Python's garbage collector, its three generations, in a process that serves.
+
+The objects of a report live until its reply: at Python's threshold of 700, collections would find
+nearly all in use.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +242,11 @@ async def running(
 def spare_collections() -> None:
     """Exclude what exists from Python's garbage collections, in a process that serves.
 
-    Objects that exist once it serves live as long as the process.
+    Objects that exist once it serves live as long as the process. A collection before would stop it
+    for 45 ms and find next to nothing.
     """
-    gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLD)
 
 
 async def serve(settings: Settings, role: Role = SERVE) -> None:
