@@ -158,4 +158,4 @@ def main() -> None:
     gc.set_threshold(*_GARBAGE_THRESHOLD)
     redaction.hide_in_addresses(*sys.argv[1:])
     redaction.redact_streams()
-    cli(prog_name="collector")
+    cli.only(sys.argv[1:])(prog_name="collector")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, Final, TypeVar
 
 import typer
@@ -36,6 +37,16 @@ class Commands(typer.Typer):
             return function
 
         return register
+
+    def only(self, arguments: Sequence[str]) -> Commands:
+        """The same with no command or group but that of the first argument, if there is one.
+
+        Typer makes the parameters of every command before it runs one, which takes 15 ms.
+        """
+        one = copy(self)
+        one.registered_commands = [c for c in one.registered_commands if c.name in arguments[:1]]
+        one.registered_groups = [g for g in one.registered_groups if g.name in arguments[:1]]
+        return one if one.registered_commands or one.registered_groups else self
 
 
 def examples_in(epilog: str | None) -> list[str]:
