@@ -168,7 +168,11 @@ class Clock:
             return
         done: list[Redated] = []
         async with lock.alone():
-            await self._outbox.change(lambda file: done.extend(_apply_steps(file, sent())))
+            await self._outbox.change(
+                lambda file: done.extend(
+                    file.dating.apply(now_ns=time.time_ns(), known_sent=sent())
+                )
+            )
         self._redates = await self._outbox.ask(lambda file: file.dating.has_steps())
         _log_redated(done, self._metrics)
 
@@ -197,10 +201,6 @@ def _log_redated(done: Iterable[Redated], metrics: Metrics) -> None:
                 reason="clock",
                 reports=redated.misdated,
             )
-
-
-def _apply_steps(file: OutboxFile, sent: Mapping[Queue, int]) -> list[Redated]:
-    return file.dating.apply(now_ns=time.time_ns(), known_sent=sent)
 
 
 def _log_failure(done: asyncio.Future[None]) -> None:

@@ -61,7 +61,7 @@ class Expiry:
         self._state_dir = state_dir
         self._metrics = metrics
         self._retention_ns = retention_s * 10**9
-        self._retentions = dict(retentions or {})
+        self._retentions = {name: s * 10**9 for name, s in (retentions or {}).items() if s}
         self._keep_ns = min(keep_s, retention_s) * 10**9
         self._warned_ns = 0
 
@@ -92,11 +92,6 @@ class Expiry:
                 first=_spoken(min(soon)),
             )
 
-    def _retention_of(self, target: str) -> int:
-        """Retention of a dead letter of a database, in ns."""
-        seconds = self._retentions.get(target, 0)
-        return seconds * 10**9 if seconds else self._retention_ns
-
     def _dead_letters(self, path: Path, now_ns: int) -> list[int]:
         """Delete an outbox's expired dead letters; return when those due within a week expire."""
         if not path.exists():
@@ -105,7 +100,8 @@ class Expiry:
             with OutboxFile(path) as file:
                 ends = {
                     letter.id: max(
-                        letter.received_ns + self._retention_of(letter.target),
+                        letter.received_ns
+                        + self._retentions.get(letter.target, self._retention_ns),
                         letter.set_aside_ns + _LEAST_NS,
                     )
                     for letter in file.dead_letters()

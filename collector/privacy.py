@@ -8,6 +8,7 @@ k. *Secondary* suppression hides further cells, because a line's total less its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
@@ -24,6 +25,11 @@ KEY_LENGTH = 32
 _DIGEST_SIZE = 8
 
 RowKey = TypeVar("RowKey", str, tuple[str, str])
+
+
+def is_pseudonym(text: str) -> bool:
+    """Whether a text has the form of a pseudonym or an owner mark."""
+    return re.fullmatch(r"[0-9a-f]{16}", text) is not None
 
 
 class Pseudonymiser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -69,79 +70,65 @@ def options(
     """Options before the command."""
 
 
-cli.command(
-    "serve",
-    examples=[
+_COMMANDS: Final[Sequence[tuple[str, Callable[..., None], *tuple[str, ...]]]] = (
+    (
+        "serve",
+        serve.serve,
         "collector serve",
         "COLLECTOR_INFLUX_URL=http://influx.lan:8086 collector serve",
-    ],
-)(serve.serve)
-cli.command(
-    "receive",
-    examples=[
-        "collector receive",
-        "COLLECTOR_WORKERS=4 collector receive",
-    ],
-)(serve.receive)
-cli.command(
-    "publish",
-    examples=[
+    ),
+    ("receive", serve.receive, "collector receive", "COLLECTOR_WORKERS=4 collector receive"),
+    (
+        "publish",
+        serve.publish,
         "collector publish",
         "COLLECTOR_LISTEN=127.0.0.1:16082 collector publish",
-    ],
-)(serve.publish)
-cli.command(
-    "write",
-    examples=[
-        "COLLECTOR_NATS_URL=nats://n1:4222,nats://n2:4222 collector write",
-    ],
-)(serve.write)
-cli.command("worker", hidden=True)(serve.worker)
-cli.command("check", examples=["collector check"])(serve.check)
-cli.command("status", examples=["collector status", "collector status --json"])(status.status)
-cli.command("doctor", examples=["collector doctor", "collector doctor --json"])(status.doctor)
-cli.command(
-    "rollup",
-    examples=[
+    ),
+    ("write", serve.write, "COLLECTOR_NATS_URL=nats://n1:4222,nats://n2:4222 collector write"),
+    ("check", serve.check, "collector check"),
+    ("status", status.status, "collector status", "collector status --json"),
+    ("doctor", status.doctor, "collector doctor", "collector doctor --json"),
+    (
+        "rollup",
+        rollup.rollup,
         "collector rollup --from yesterday",
         "collector rollup --from 2026-11-01 --to yesterday --resume",
-    ],
-)(rollup.rollup)
-cli.command(
-    "verify",
-    examples=[
+    ),
+    (
+        "verify",
+        rollup.verify_,
         "collector verify --from 2026-11-01 --to yesterday",
         "collector verify --from 2026-11-01 --to yesterday --repair",
-    ],
-)(rollup.verify_)
-cli.command(
-    "backup",
-    examples=[
+    ),
+    (
+        "backup",
+        backup.backup,
         "collector backup /var/backups/usage-2026-11-25",
         "collector backup --with-key /root/usage-with-key",
-    ],
-)(backup.backup)
-cli.command(
-    "restore",
-    examples=[
+    ),
+    (
+        "restore",
+        backup.restore,
         "collector restore --dry-run /var/backups/usage-2026-11-25",
         "collector restore /var/backups/usage-2026-11-25",
-    ],
-)(backup.restore)
-cli.command(
-    "move",
-    examples=[
+    ),
+    (
+        "move",
+        move.move,
         "collector move --to http://new:8086 --token-file token --org usage",
         "collector move --to http://new:8086 --token-file token --org usage --switch",
-    ],
-)(move.move)
-cli.command(
-    "provision",
-    examples=[
+    ),
+    (
+        "provision",
+        provision.provision,
         "collector provision --tokens-dir /etc/collector/tokens",
         "collector provision --tokens-dir /etc/collector/tokens --rotate --finish",
-    ],
-)(provision.provision)
+    ),
+)
+"""Name, function and examples of each command that is in no group."""
+for name, function, *examples in _COMMANDS:
+    cli.command(name, examples=examples)(function)
+cli.command("worker", hidden=True)(serve.worker)
 cli.add_typer(event.commands, name="event")
 cli.add_typer(import_.commands, name="import")
 cli.add_typer(librenms.commands, name="librenms")

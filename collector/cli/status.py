@@ -17,7 +17,7 @@ from collector.orders import PUBLISHER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collector.status.report import Finding, InfluxDB, Status
+    from collector.status.report import InfluxDB, Status
 
 Json = Annotated[
     bool, typer.Option("--json", help="print JSON instead; docs/reference.md has its form")
@@ -70,14 +70,10 @@ def doctor(as_json: Json = False) -> None:
         for one in sorted(found.findings, key=lambda one: not one.good):
             table.add_row(Text("ok", _GOOD) if one.good else Text("WRONG", _BAD), Text(one.text))
             if not one.good:
-                table.add_row("", Text(f"Do: {_advice(one)}"))
+                more = f" (docs/runbook.md, {one.runbook})" if one.runbook else ""
+                table.add_row("", Text(f"Do: {one.do}{more}."))
         out.print(table)
     raise typer.Exit(ExitCode.DONE if found.good else ExitCode.FAILED)
-
-
-def _advice(found: Finding) -> str:
-    more = f" (docs/runbook.md, {found.runbook})" if found.runbook else ""
-    return f"{found.do}{more}."
 
 
 def _rows(found: Status) -> Iterator[tuple[str, Text]]:

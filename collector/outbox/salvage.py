@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any, Final
 from collector.lines import parse
 from collector.outbox.queues import Queue
 from collector.outbox.rows import ASL, DeadLetter, Pending, is_whole
-from collector.privacy import ServerPseudonym
+from collector.privacy import ServerPseudonym, is_pseudonym
 from collector.schema import NODE_REPORT, SERVER_REPORT, FieldType
-from collector.sqlite.carve import Carved, Types, Value, shape
+from collector.sqlite.carve import Carved, Value, shape
 
-_PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
 _ENTRY: Final = {"nitib", "nitibi", "nitibn", "nitibitt"}
-_DEAD_LETTER: Final = {"nitbti", "nitbtitt"}
-_NUMBERS: Final = {"ti", "tiii", "ni", "n", "ii"}
+_REPORT: Final = _ENTRY | {"nitbti", "nitbtitt"} | {"ti", "tiii", "ni", "n", "ii"}
+"""Shapes of rows of entries, of dead letters, and of the outbox's numbers."""
 _TYPES: Final = {FieldType.INTEGER: int, FieldType.FLOAT: float, FieldType.STRING: str}
 _RAW: Final = {measurement.name: measurement for measurement in (NODE_REPORT, SERVER_REPORT)}
 
@@ -91,14 +89,14 @@ def other_content(path: Path) -> OtherContent:
 def _legacy(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
     """Return the earlier version's table that a row belongs to, and its columns, or None."""
     match values:
-        case (str(owner), "opt-out" | "opt-in", int(), int()) if _is_name(owner):
+        case (str(owner), "opt-out" | "opt-in", int(), int()) if is_pseudonym(owner):
             return "owner_choices", values
         case (None, int(), str(server), str(), str(), int(), str(), str()):
-            if not server or _is_name(server):
+            if not server or is_pseudonym(server):
                 return "erasures", (number, *values[1:])
-        case (None, str(owner), str()) if _is_name(owner):
+        case (None, str(owner), str()) if is_pseudonym(owner):
             return "erasure_notices", (number, *values[1:])
-        case (str(owner), int()) if not number and _is_name(owner):
+        case (str(owner), int()) if not number and is_pseudonym(owner):
             return "erased", values
         case (str(), str(), int()):
             return "tag_values", values
@@ -111,7 +109,7 @@ def reports(path: Path, counters: Counters) -> Iterator[Pending | DeadLetter | B
     Raises OSError if the file cannot be read at all.
     """
     with Carved(path) as carved:
-        for number, values in carved.rows(_may_be_report):
+        for number, values in carved.rows(lambda types: shape(types) in _REPORT):
             match values:
                 case (None, int(at), str(server), int(points), bytes(lines), *rest):
                     sum_, *whence = rest or (None,)
@@ -165,13 +163,5 @@ def _is_ours(line: str) -> bool:
         point.tags.keys() <= {tag.name for tag in measurement.tags}
         and point.fields.keys() <= fields.keys()
         and all(type(value) is fields[name] for name, value in point.fields.items())
-        and _is_name(str(point.fields.get("server")))
+        and is_pseudonym(str(point.fields.get("server")))
     )
-
-
-def _may_be_report(types: Types) -> bool:
-    return shape(types) in {*_ENTRY, *_DEAD_LETTER, *_NUMBERS}
-
-
-def _is_name(text: str) -> bool:
-    return _PSEUDONYM.fullmatch(text) is not None

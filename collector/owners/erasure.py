@@ -106,7 +106,10 @@ class Eraser:
             asked = await self._begin(asked, rows)
         plan = Plan.read(asked.plan)
         await self._delete_raw(asked, plan, rows)
-        await self._tell_final_days(plan)
+        # Final days stay as published, and say how many of their reports were erased.
+        for series in self._series:
+            if erased := plan.of(series):
+                await self._store_erased(series, erased)
         found = OutboxCounts.read(asked.found)
         receipt = Receipt(
             plan.reports,
@@ -225,15 +228,13 @@ class Eraser:
                         # Refused and nothing deleted: the rollup need not spare these days.
                         await asyncio.to_thread(self._erasures.reset, asked.id)
                     raise
-            rows = await self._left(asked, plan)
+            first_ns = day_ns(date.fromisoformat(plan.days[0]))
+            until_ns = asked.until_ns
+            rows = await self._holdings.raw(asked.server, from_ns=first_ns, until_ns=until_ns)
             fresh = False
             if not rows:
                 return
         raise InfluxError("deleted reports are still there")
-
-    async def _left(self, asked: ErasureRequest, plan: Plan) -> list[Point]:
-        first = day_ns(date.fromisoformat(plan.days[0]))
-        return await self._holdings.raw(asked.server, from_ns=first, until_ns=asked.until_ns)
 
     async def _delete(self, rows: Sequence[Point]) -> None:
         """Delete points by time and all tags, so that no point of another owner is deleted."""
@@ -246,12 +247,6 @@ class Eraser:
             )
         for database, wanted in statements.items():
             await self._influx.query(database, *wanted)
-
-    async def _tell_final_days(self, plan: Plan) -> None:
-        """Store on final days, whose numbers stay as published, how many reports were erased."""
-        for series in self._series:
-            if erased := plan.of(series):
-                await self._store_erased(series, erased)
 
     async def _store_erased(self, series: Measurement, erased: ErasedByDay) -> None:
         days = {date.fromisoformat(day): numbers for day, numbers in erased.items()}

@@ -6,6 +6,7 @@ JSON format: https://shields.io/badges/endpoint-badge
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import Final, Literal
 
@@ -66,30 +67,23 @@ def _width(text: str) -> int:
     return round(len(text) * _LETTER) + _PADDING
 
 
-class Badges:
-    """The routes of the badges."""
+def badge_routes(series: PublicSeries) -> list[web.RouteDef]:
+    """`/badge/nodes.json` and `/badge/nodes.svg`."""
+    return cors_routes(
+        [
+            ("/badge/nodes.json", partial(_show, series, _json, "application/json")),
+            ("/badge/nodes.svg", partial(_show, series, badge_svg, "image/svg+xml")),
+        ]
+    )
 
-    def __init__(self, series: PublicSeries) -> None:
-        self._series = series
 
-    def routes(self) -> list[web.RouteDef]:
-        """`/badge/nodes.json` and `/badge/nodes.svg`."""
-        return cors_routes([("/badge/nodes.json", self.json), ("/badge/nodes.svg", self.svg)])
+def _json(shown: Badge) -> str:
+    return shown.model_dump_json(by_alias=True) + "\n"
 
-    async def json(self, _request: web.Request) -> web.Response:
-        """The badge as JSON."""
-        return await self._answer(
-            lambda shown: shown.model_dump_json(by_alias=True) + "\n", "application/json"
-        )
 
-    async def svg(self, _request: web.Request) -> web.Response:
-        """The badge as SVG."""
-        return await self._answer(badge_svg, "image/svg+xml")
-
-    async def _answer(self, text: Callable[[Badge], str], kind: str) -> web.Response:
-        snapshot = await self._series.snapshot()
-        headers = {
-            hdrs.CACHE_CONTROL: f"public, max-age={_MAX_AGE_S}",
-            **age_headers(snapshot.as_of),
-        }
-        return web.Response(text=text(badge(snapshot)), content_type=kind, headers=headers)
+async def _show(
+    series: PublicSeries, text: Callable[[Badge], str], kind: str, _request: web.Request
+) -> web.Response:
+    snapshot = await series.snapshot()
+    headers = {hdrs.CACHE_CONTROL: f"public, max-age={_MAX_AGE_S}", **age_headers(snapshot.as_of)}
+    return web.Response(text=text(badge(snapshot)), content_type=kind, headers=headers)

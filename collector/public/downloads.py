@@ -19,10 +19,12 @@ from collector.public.parameters import DAY_PATTERN, no_such_parameter, parse_pa
 from collector.public.responses import (
     RESPONSE_TIMEOUT_S,
     SERIES_UNAVAILABLE,
+    Handler,
     accepts_gzip,
     cors_routes,
     download_headers,
     etag,
+    in_formats,
     is_not_modified,
 )
 from collector.public.series import PublicSeries, Snapshot
@@ -50,18 +52,13 @@ class Downloads:
 
     def routes(self) -> list[web.RouteDef]:
         """For each series: a route for a span of days, and one for a single complete day."""
-        return cors_routes(
-            route
-            for dataset in DATASETS
-            for route in (
-                (f"/v1/{dataset.path}", partial(self.span, dataset)),
-                (f"/v1/{dataset.path}.{{format:json|csv}}", partial(self.span, dataset)),
-                (
-                    f"/v1/{dataset.path}/{{day:{DAY_PATTERN}}}.{{format:json|csv}}",
-                    partial(self.whole_day, dataset),
-                ),
-            )
-        )
+        routes: list[tuple[str, Handler]] = []
+        for dataset in DATASETS:
+            path = f"/v1/{dataset.path}"
+            routes += in_formats(path, partial(self.span, dataset))
+            day = f"{path}/{{day:{DAY_PATTERN}}}.{{format:json|csv}}"
+            routes.append((day, partial(self.whole_day, dataset)))
+        return cors_routes(routes)
 
     async def span(self, dataset: Dataset, request: web.Request) -> web.StreamResponse:
         """Rows from `from` to `to`, both included; all rows without them."""

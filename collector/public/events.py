@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import partial
 from http import HTTPStatus
 from typing import Final, Literal
 
@@ -24,6 +25,7 @@ from collector.public.responses import (
     download_headers,
     etag,
     gzipped,
+    in_formats,
     is_not_modified,
 )
 from collector.public.series import PublicSeries
@@ -85,48 +87,41 @@ class EventDownload(BaseModel):
     rows: list[EventRow]
 
 
-class EventRoutes:
-    """The routes of `/v1/events`."""
+def event_routes(series: PublicSeries) -> list[web.RouteDef]:
+    """The routes of `/v1/events`, with the format in the path or in Accept."""
+    return cors_routes(in_formats(f"/v1/{EVENTS.path}", partial(_span, series)))
 
-    def __init__(self, series: PublicSeries) -> None:
-        self._series = series
 
-    def routes(self) -> list[web.RouteDef]:
-        """`/v1/events`, with the format in the path or in Accept."""
-        return cors_routes(
-            (f"/v1/{EVENTS.path}{suffix}", self.span) for suffix in ("", ".{format:json|csv}")
-        )
-
-    async def span(self, request: web.Request) -> web.Response:
-        """The events from `from` to `to`, both included; all of them without these."""
-        parameters = parse_parameters(EVENTS, request.query)
-        if isinstance(parameters, Refusal):
-            return parameters.response()
-        first, last, chosen = parameters
-        snapshot = await self._series.snapshot()
-        kind = chosen.get(EVENTS.filters[0])
-        rows = [
-            _row(event)
-            for event in snapshot.events
-            if first <= event.day <= last and kind in (None, event.kind)
-        ]
-        form = Format.of(request)
-        body = csv_of(EventRow, rows) if form is Format.CSV else _json(rows)
-        tag = etag(body)
-        headers = download_headers(tag, _FIVE_MINUTES, "Accept, Accept-Encoding", snapshot.as_of)
-        if is_not_modified(request, tag):
-            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-        if form is Format.CSV:
-            headers[hdrs.CONTENT_DISPOSITION] = 'attachment; filename="allstarlink-events.csv"'
-        if accepts_gzip(request):
-            headers[hdrs.CONTENT_ENCODING] = "gzip"
-            body = gzipped(body)
-        return web.Response(
-            body=body,
-            content_type=form.content_type,
-            charset="utf-8" if form is Format.CSV else None,
-            headers=headers,
-        )
+async def _span(series: PublicSeries, request: web.Request) -> web.Response:
+    """The events from `from` to `to`, both included; all of them without these."""
+    parameters = parse_parameters(EVENTS, request.query)
+    if isinstance(parameters, Refusal):
+        return parameters.response()
+    first, last, chosen = parameters
+    snapshot = await series.snapshot()
+    kind = chosen.get(EVENTS.filters[0])
+    rows = [
+        _row(event)
+        for event in snapshot.events
+        if first <= event.day <= last and kind in (None, event.kind)
+    ]
+    form = Format.of(request)
+    body = csv_of(EventRow, rows) if form is Format.CSV else _json(rows)
+    tag = etag(body)
+    headers = download_headers(tag, _FIVE_MINUTES, "Accept, Accept-Encoding", snapshot.as_of)
+    if is_not_modified(request, tag):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if form is Format.CSV:
+        headers[hdrs.CONTENT_DISPOSITION] = 'attachment; filename="allstarlink-events.csv"'
+    if accepts_gzip(request):
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+        body = gzipped(body)
+    return web.Response(
+        body=body,
+        content_type=form.content_type,
+        charset="utf-8" if form is Format.CSV else None,
+        headers=headers,
+    )
 
 
 def _row(event: Event) -> EventRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from collector.public.datasets import csv_of
 from collector.public.formats import Format
-from collector.public.responses import LICENCE_LINK, age_headers, cors_routes
+from collector.public.responses import LICENCE_LINK, age_headers, cors_routes, in_formats
 from collector.public.series import PublicSeries, Snapshot
 
 _DUE_AFTER: Final = timedelta(hours=2)
@@ -51,31 +52,24 @@ def freshness(snapshot: Snapshot, now: datetime) -> Freshness:
     )
 
 
-class FreshnessRoutes:
-    """The routes of `/v1/freshness`."""
+def freshness_routes(series: PublicSeries) -> list[web.RouteDef]:
+    """The routes of `/v1/freshness`, with the format in the path or in Accept."""
+    return cors_routes(in_formats("/v1/freshness", partial(_show, series)))
 
-    def __init__(self, series: PublicSeries) -> None:
-        self._series = series
 
-    def routes(self) -> list[web.RouteDef]:
-        """`/v1/freshness`, with the format in the path or in Accept."""
-        return cors_routes(
-            [("/v1/freshness", self.show), ("/v1/freshness.{format:json|csv}", self.show)]
-        )
-
-    async def show(self, request: web.Request) -> web.Response:
-        """Respond with the freshness now."""
-        found = freshness(await self._series.snapshot(), datetime.now(UTC))
-        file_format = Format.of(request)
-        is_csv = file_format is Format.CSV
-        return web.Response(
-            body=csv_of(Freshness, [found]) if is_csv else found.model_dump_json().encode() + b"\n",
-            content_type=file_format.content_type,
-            charset="utf-8" if is_csv else None,
-            headers={
-                hdrs.CACHE_CONTROL: _CACHE_CONTROL,
-                hdrs.VARY: hdrs.ACCEPT,
-                hdrs.LINK: LICENCE_LINK,
-                **age_headers(found.as_of),
-            },
-        )
+async def _show(series: PublicSeries, request: web.Request) -> web.Response:
+    """Respond with the freshness now."""
+    found = freshness(await series.snapshot(), datetime.now(UTC))
+    file_format = Format.of(request)
+    is_csv = file_format is Format.CSV
+    return web.Response(
+        body=csv_of(Freshness, [found]) if is_csv else found.model_dump_json().encode() + b"\n",
+        content_type=file_format.content_type,
+        charset="utf-8" if is_csv else None,
+        headers={
+            hdrs.CACHE_CONTROL: _CACHE_CONTROL,
+            hdrs.VARY: hdrs.ACCEPT,
+            hdrs.LINK: LICENCE_LINK,
+            **age_headers(found.as_of),
+        },
+    )

@@ -34,6 +34,7 @@ from collector.public.responses import (
     cors_routes,
     download_headers,
     etag,
+    in_formats,
     is_not_modified,
 )
 from collector.schema import FINAL
@@ -125,9 +126,9 @@ class LibreNMSDownloads:
     def routes(self) -> list[web.RouteDef]:
         """Both series, in the format that the path or Accept names."""
         return cors_routes(
-            (f"/v1/{dataset.path}{suffix}", partial(self.span, dataset))
+            route
             for dataset in (NUMBERS, TOTALS)
-            for suffix in ("", ".{format:json|csv}")
+            for route in in_formats(f"/v1/{dataset.path}", partial(self.span, dataset))
         )
 
     async def span(self, dataset: Dataset, request: web.Request) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -72,10 +72,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
             str(status): _answer(answer) for status, answer in sorted(operation.answers.items())
         },
     }
-    if operation.bodies:
+    if schemas := [_schema(model, JSON) for model in operation.bodies]:
         described["requestBody"] = {
             "required": True,
-            "content": {JSON: {"schema": _any_of(operation.bodies)}},
+            "content": {JSON: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}},
         }
         if operation.form:
             described["requestBody"]["content"][FORM] = {
@@ -86,11 +86,6 @@ def _operation(operation: Operation) -> dict[str, Any]:
                 }
             }
     return described
-
-
-def _any_of(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    schemas = [_schema(model, JSON) for model in models]
-    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

@@ -101,6 +101,11 @@ def cors_routes(routes: Iterable[tuple[str, Handler]]) -> list[web.RouteDef]:
     return found
 
 
+def in_formats(path: str, handler: Handler) -> list[tuple[str, Handler]]:
+    """Routes of a download, whose format is in the path or in Accept."""
+    return [(path, handler), (f"{path}.{{format:json|csv}}", handler)]
+
+
 def _with_cors(handler: Handler) -> Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
         try:

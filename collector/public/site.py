@@ -9,17 +9,17 @@ from functools import cached_property
 from http import HTTPStatus
 from importlib import resources
 from importlib.metadata import version
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
 from collector.influx import Influx
 from collector.operations import Operation
 from collector.privacy_section import PrivacySection
-from collector.public.badge import Badges
+from collector.public.badge import badge_routes
 from collector.public.downloads import Downloads
-from collector.public.events import EventRoutes, event_operations
-from collector.public.freshness import FreshnessRoutes
+from collector.public.events import event_operations, event_routes
+from collector.public.freshness import freshness_routes
 from collector.public.headers import Prepared, public_headers
 from collector.public.language import LANGUAGES
 from collector.public.links import moved_to, path_of
@@ -45,14 +45,6 @@ def reader_operations(settings: Settings) -> Iterator[Operation]:
 
         yield from librenms_operations()
     yield from other_operations()
-
-
-class Routes(Protocol):
-    """A part of the site with routes of its own."""
-
-    def routes(self) -> list[web.RouteDef]:
-        """All routes of the part."""
-        ...
 
 
 class Site:
@@ -92,23 +84,24 @@ class Site:
     def _reader_routes(self, series: PublicSeries) -> list[web.RouteDef]:
         settings, influx = self._settings, self._influx
         origin, k = settings.public_url, settings.k_anonymity
-        parts: list[Routes] = [
-            MonthPages(self._renderer, influx, series, origin=origin, k=k),
-            Downloads(influx, series, retention_s=settings.retention_raw, k=k),
-            FreshnessRoutes(series),
-            EventRoutes(series),
-            Badges(series),
-            Reports(series),
-        ]
-        if settings.librenms:
-            from collector.public.librenms import LibreNMSDownloads
-
-            parts.append(LibreNMSDownloads(influx))
         return [
-            *(route for part in parts for route in part.routes()),
+            *MonthPages(self._renderer, influx, series, origin=origin, k=k).routes(),
+            *Downloads(influx, series, retention_s=settings.retention_raw, k=k).routes(),
+            *freshness_routes(series),
+            *event_routes(series),
+            *badge_routes(series),
+            *Reports(series).routes(),
+            *self._librenms_routes(),
             *cors_routes([("/recompute.py", self._recompute)]),
             *(web.get(old, moved_to(new)) for old, new in _old_addresses().items()),
         ]
+
+    def _librenms_routes(self) -> list[web.RouteDef]:
+        if not self._settings.librenms:
+            return []
+        from collector.public.librenms import LibreNMSDownloads
+
+        return LibreNMSDownloads(self._influx).routes()
 
     @property
     def headers(self) -> Prepared:
