@@ -39,6 +39,17 @@ async def together(*loops: Coroutine[Any, Any, None]) -> None:
             group.create_task(loop)
 
 
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a coroutine in the background; exit cancels it, and waits until it has ended."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
     """Wait until an event is set, or until the time is over."""
     with suppress(TimeoutError):

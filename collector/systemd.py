@@ -16,6 +16,8 @@ from typing import Final
 
 import structlog
 
+from collector.supervisor import beside
+
 log = structlog.get_logger("collector.systemd")
 
 _PER_LIMIT: Final = 3
@@ -61,13 +63,11 @@ class Notifier:
     @asynccontextmanager
     async def serving(self, alive: Callable[[], bool]) -> AsyncIterator[None]:
         """Send READY at entry and STOPPING at exit; in between, keep-alives while `alive()`."""
-        watched = asyncio.create_task(self._watch(alive), name="watchdog")
-        self.tell("READY=1")
         try:
-            yield
+            async with beside(self._watch(alive)):
+                self.tell("READY=1")
+                yield
         finally:
-            watched.cancel()
-            await asyncio.gather(watched, return_exceptions=True)
             self.tell("STOPPING=1")
 
     async def _watch(self, alive: Callable[[], bool]) -> None:

@@ -215,6 +215,9 @@ def _expected() -> tuple[type[Exception], ...]:
     for module, error in (
         ("collector.backup.manifest", "BackupError"),
         ("collector.events.notes", "NoteError"),
+        ("collector.history.asl3_dump", "DumpError"),
+        ("collector.history.asl3_live", "DatabaseError"),
+        ("collector.history.asl3_rows", "TableError"),
         ("collector.influx", "InfluxError"),
         ("collector.orders", "OrdersUnavailable"),
         ("collector.quarantine.batch", "QuarantineError"),

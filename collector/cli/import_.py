@@ -99,10 +99,8 @@ def asl3_usage(
     ] = False,
 ) -> None:
     """Import an ASL3-Usage database: its days as daily series, its nodes' last reports as raw."""
-    from collector.history.asl3_dump import DumpError
-    from collector.history.asl3_live import TABLES, DatabaseError, live_rows
+    from collector.history.asl3_live import TABLES, live_rows
     from collector.history.asl3_raw import INSTANCE
-    from collector.history.asl3_rows import TableError
     from collector.history.asl3_usage import SourceTables
 
     if bool(dsn) + (dump is not None) + (web_ini is not None) > 1:
@@ -113,11 +111,9 @@ def asl3_usage(
     if dump is not None and dump != _STDIN and (not dump.exists() or dump.is_dir()):
         raise typer.BadParameter(f"file {str(dump)!r} does not exist", param_hint="--dump")
     doubts: list[str] = []
-    try:
+    with worded_errors():
         # As root, who alone may read the file; the settings lead to another user.
         source = None if dump is not None else _source(dsn, web_ini, password_file)
-    except DatabaseError as error:
-        fail(str(error))
     zone = time_zone or (UTC if dump is not None or dsn else _zone_of_machine())
     configured = load_settings()
     if configured.instance == INSTANCE:
@@ -126,15 +122,12 @@ def asl3_usage(
             " another number, or the two may overwrite each other"
         )
     with worded_errors():
-        try:
-            if source is not None:
-                data = SourceTables.of(live_rows(source), zone)
-            else:
-                with _opened(dump or _STDIN) as opened:
-                    data = SourceTables.of(opened.rows(TABLES), zone)
-                    doubts = opened.doubts
-        except (DatabaseError, DumpError, TableError) as error:
-            fail(str(error))
+        if source is not None:
+            data = SourceTables.of(live_rows(source), zone)
+        else:
+            with _opened(dump or _STDIN) as opened:
+                data = SourceTables.of(opened.rows(TABLES), zone)
+                doubts = opened.doubts
         for doubt in doubts:
             warn(f"The dump may be incomplete: {doubt}.")
         if doubts and apply and not yes:

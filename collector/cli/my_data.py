@@ -152,7 +152,9 @@ def forget(
     configured = load_settings()
     if not configured.nats_url:
         fail("COLLECTOR_NATS_URL is not set: no other process carries out orders")
-    if not asyncio.run(_forget(configured, name)):
+    with worded_errors():
+        known = asyncio.run(_forget(configured, name))
+    if not known:
         fail(f"there is no {name}")
     say(f"{name} is forgotten")
 
@@ -161,13 +163,9 @@ async def _forget(configured: Settings, name: str) -> bool:
     from collector.jetstream.board import Board
     from collector.jetstream.connection import Connection
     from collector.jetstream.participants import forget as forgotten
-    from collector.orders import OrdersUnavailable
 
     async with Connection(configured, name="collector my-data") as to:
-        try:
-            return await forgotten(Board(to, configured), name)
-        except OrdersUnavailable as error:
-            fail(str(error))
+        return await forgotten(Board(to, configured), name)
 
 
 def _chosen(memory: Memory, numbers: list[int] | None, everything: bool) -> list[int]:

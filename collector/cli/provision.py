@@ -122,7 +122,7 @@ def _provision_stream(configured: Settings) -> None:
     except SettingsError as error:
         fail(str(error), ExitCode.WRONG_SETTING)
     from collector.jetstream.board import Board
-    from collector.jetstream.connection import Connection, NatsUnavailable
+    from collector.jetstream.connection import Connection
     from collector.jetstream.stream import adapt, ensure
 
     async def make() -> None:
@@ -137,7 +137,5 @@ def _provision_stream(configured: Settings) -> None:
                 warn(f"{one}, which no server changes: delete the stream when it is empty")
             await Board(to, configured).adapt()
 
-    try:
+    with worded_errors():
         asyncio.run(make())
-    except NatsUnavailable as error:
-        fail(str(error))

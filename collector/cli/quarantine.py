@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -41,25 +40,17 @@ _SHOWN = 20
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A moment (UTC); `is_day` tells that only a date was given."""
-
-    at: datetime
-    is_day: bool
-
-
-def a_time(text: str) -> Moment:
-    """Parse a date, or `YYYY-MM-DDTHH:MM` in UTC."""
+def a_time(text: str) -> date:
+    """Parse a date, or `YYYY-MM-DDTHH:MM` in UTC, which gives a datetime."""
     if "T" not in text:
-        return Moment(datetime.combine(a_day(text), time(), UTC), True)
+        return a_day(text)
     try:
         at = datetime.fromisoformat(text.removesuffix("Z"))
     except ValueError:
         raise typer.BadParameter("must be a date, or YYYY-MM-DDTHH:MM in UTC") from None
     if at.tzinfo is not None:
         raise typer.BadParameter("must be in UTC, without an offset")
-    return Moment(at.replace(tzinfo=UTC), False)
+    return at.replace(tzinfo=UTC)
 
 
 def a_tag(text: str) -> tuple[str, str]:
@@ -71,11 +62,11 @@ def a_tag(text: str) -> tuple[str, str]:
 
 
 From = Annotated[
-    Moment,
+    date,
     typer.Option("--from", parser=a_time, metavar="TIME", help="a date, or YYYY-MM-DDTHH:MM"),
 ]
 To = Annotated[
-    Moment,
+    date,
     typer.Option("--to", parser=a_time, metavar="TIME", help="a date, included, or a moment"),
 ]
 Tags = Annotated[
@@ -315,11 +306,15 @@ def _pattern(
         raise typer.BadParameter(str(error)) from None
 
 
-def _span(from_: Moment, to: Moment) -> Span:
+def _span(from_: date, to: date) -> Span:
+    """The span from a day or a moment on; a day at its end is included."""
+    from collector.days import start_of
     from collector.quarantine.batch import QuarantineError, span_between
 
+    start = from_ if isinstance(from_, datetime) else start_of(from_)
+    end = to if isinstance(to, datetime) else start_of(to) + timedelta(days=1)
     try:
-        return span_between(from_.at, to.at + timedelta(days=1) if to.is_day else to.at)
+        return span_between(start, end)
     except QuarantineError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
 

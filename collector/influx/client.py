@@ -207,7 +207,7 @@ class Influx:
         if self.of(database)._is_local:  # noqa: SLF001 - a client of the same class
             return lines
         # It takes some ms, during which the event loop must not be blocked.
-        return await asyncio.to_thread(_gzip, lines)
+        return await asyncio.to_thread(zlib.compress, lines, 1, _GZIP)
 
     async def write_packed(self, database: str, body: bytes) -> WriteResult:
         """Write a body returned by `packed`. Never raises."""
@@ -327,11 +327,6 @@ class Influx:
                 return version_of(response.status, response.headers, body, self.variables)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise InfluxUnavailable(self.unreachable(error)) from error
-
-
-def _gzip(lines: bytes) -> bytes:
-    packer = zlib.compressobj(1, wbits=_GZIP)
-    return packer.compress(lines) + packer.flush()
 
 
 def _is_loopback(url: str) -> bool:

@@ -124,23 +124,14 @@ class LiveTable(Table):
         """Change states, empty the journal, and store the flush until the outbox has it."""
         database.execute("DELETE FROM journal")
         database.execute("DELETE FROM flushes")
+        rows = [(name, *state) for name, texts in changed.items() for state in texts.items()]
         database.executemany(
             "INSERT OR REPLACE INTO states VALUES (?, ?, ?)",
-            [
-                (asterisk, key, text)
-                for asterisk, texts in changed.items()
-                for key, text in texts.items()
-                if text is not None
-            ],
+            [row for row in rows if row[2] is not None],
         )
         database.executemany(
             "DELETE FROM states WHERE asterisk = ? AND key = ?",
-            [
-                (asterisk, key)
-                for asterisk, texts in changed.items()
-                for key, text in texts.items()
-                if text is None
-            ],
+            [row[:2] for row in rows if row[2] is None],
         )
         database.executemany(
             "INSERT INTO flushes (received_ns, points, lines, target, sender)"

@@ -21,7 +21,7 @@ from collector.memory import layout
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
 from collector.memory.salvage import Rows, salvaged
 from collector.sqlite.errors import raised_as
-from collector.sqlite.lock import DirectoryLock, exclusive, sync
+from collector.sqlite.lock import DirectoryLock, sync
 from collector.sqlite.search import holds
 
 log = structlog.get_logger("collector.memory")
@@ -106,7 +106,7 @@ class Store:
         Does nothing if another process has just done so. Raises MemoryUnavailable.
         """
         directory = self.path.parent
-        with _named(), exclusive(directory):
+        with _named(), DirectoryLock(directory, exclusive=True):
             if self._is_whole():
                 return
             fresh, draft = _fresh(self.path), self.path.with_name(f"{self.path.name}.draft")
@@ -141,14 +141,9 @@ class Store:
             },
         )
 
-    @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _held(self) -> DirectoryLock:
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        lock = DirectoryLock(self.path.parent)
-        try:
-            yield
-        finally:
-            lock.release()
+        return DirectoryLock(self.path.parent)
 
     def _is_whole(self) -> bool:
         try:

@@ -76,13 +76,9 @@ class TagsTable(Table):
         for tag, values in said.items():
             named = [(tag, value) for value in values]
             lost = [(tag, value) for value in gone.get(tag, ())]
-            freed += (
-                database.executemany(
-                    "DELETE FROM tag_values WHERE tag = ? AND value = ?", lost
-                ).rowcount
-                if lost
-                else 0
-            )
+            freed += database.executemany(
+                "DELETE FROM tag_values WHERE tag = ? AND value = ?", lost
+            ).rowcount
             database.executemany(
                 "UPDATE tag_values SET firm = 0 WHERE tag = ? AND value = ?", named
             )

@@ -24,25 +24,18 @@ class Connected:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._closed = False
-        with translated_errors():
+        with translated_errors(), contextlib.ExitStack() as stack:
+            stack.enter_context(DirectoryLock(path.parent))
             # SQLite gives its log and index files the mode of the database file.
-            self._lock = DirectoryLock(path.parent)
-            try:
-                path.touch(mode=0o600)
-                self._database = sqlite3.connect(
-                    path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-                )
-            except BaseException:
-                self._lock.release()
-                raise
-            try:
-                layout.prepare(self._database, path)
-                self._identity = _identity(path)
-                self.dating = DatingTables(self._database)
-            except BaseException:
-                self.close()
-                raise
+            path.touch(mode=0o600)
+            self._database = sqlite3.connect(
+                path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            stack.callback(self._database.close)
+            layout.prepare(self._database, path)
+            self._identity = _identity(path)
+            self.dating = DatingTables(self._database)
+            self._opened = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -51,11 +44,8 @@ class Connected:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._database.close()
-        if not self._closed:
-            self._closed = True
-            self._lock.release()
+        """Close the connection; a second call does nothing."""
+        self._opened.close()
 
     @property
     def in_place(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -98,7 +98,7 @@ class Reports:
     def routes(self) -> list[web.RouteDef]:
         """`/reports/basic`, `/reports/daily`, and `/reports/dump`, which is gone."""
         return [
-            web.get("/reports/basic", partial(self._show, self._basic)),
+            web.get("/reports/basic", partial(self._show, basic_text)),
             web.get("/reports/daily", partial(self._show, self._all_days)),
             web.get("/reports/dump", self.dump),
         ]
@@ -110,27 +110,22 @@ class Reports:
             "this report listed node numbers beside server identities; it is no longer made",
         ).response()
 
-    async def _show(
-        self, text: Callable[[Snapshot], Awaitable[str]], _request: web.Request
-    ) -> web.Response:
+    async def _show(self, text: Callable[[Snapshot], str], _request: web.Request) -> web.Response:
         try:
             snapshot = await self._series.snapshot()
         except InfluxError:
             reason = "the series cannot be read now"
             return Refusal(Reason.UNAVAILABLE, reason, _RETRY_AFTER_S).response()
         return web.Response(
-            text=await text(snapshot),
+            text=await asyncio.to_thread(text, snapshot),
             content_type="text/plain",
             charset="utf-8",
             headers=age_headers(snapshot.as_of),
         )
 
-    async def _basic(self, snapshot: Snapshot) -> str:
-        return basic_text(snapshot)
-
-    async def _all_days(self, snapshot: Snapshot) -> str:
+    def _all_days(self, snapshot: Snapshot) -> str:
         made, text = self._daily
         if made != snapshot.revision:
-            text = await asyncio.to_thread(daily_text, snapshot.days)
+            text = daily_text(snapshot.days)
             self._daily = (snapshot.revision, text)
         return text

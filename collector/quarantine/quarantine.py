@@ -237,22 +237,14 @@ class Quarantine:
 
     async def _preview(self, picked: Picked, now: datetime) -> Preview:
         rows = picked.days().rows(named=True)
-        days = [day_of(row["day"] * 86_400 * NS) for row in rows]
+        taken = {day_of(row.pop("day") * 86_400 * NS): row for row in rows}
         counts: Mapping[date, RawCount] = {}
-        if days:
-            counts = (await read_days(self.influx, days[0], days[-1])).counts
+        if taken:
+            counts = (await read_days(self.influx, min(taken), max(taken))).counts
         return Preview(
             [
-                Day(
-                    day,
-                    counts.get(day, RawCount()),
-                    row["reports"],
-                    row["servers"],
-                    row["node_reports"],
-                    row["nodes"],
-                    is_final(day, now),
-                )
-                for day, row in zip(days, rows, strict=True)
+                Day(day, counts.get(day, RawCount()), **row, final=is_final(day, now))
+                for day, row in taken.items()
             ],
             [
                 (str(s), int(r), int(n))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -36,27 +37,23 @@ class Carved:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
         log = Path(f"{path}-wal")
-        try:
-            self._log = log.open("rb") if log.exists() else None
-        except OSError:
-            self._file.close()
-            raise
-        self._size = self._page_size()
-        self._newest = self._logged()
-        length = path.stat().st_size
-        self.count = max([-(-length // self._size), *self._newest])
-        """Number of pages."""
-        self._free = self._free_pages()
+        with ExitStack() as stack:
+            self._file = stack.enter_context(path.open("rb"))
+            self._log = stack.enter_context(log.open("rb")) if log.exists() else None
+            self._size = self._page_size()
+            self._newest = self._logged()
+            length = path.stat().st_size
+            self.count = max([-(-length // self._size), *self._newest])
+            """Number of pages."""
+            self._free = self._free_pages()
+            self._opened = stack.pop_all()
 
     def __enter__(self) -> Carved:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._file.close()
-        if self._log is not None:
-            self._log.close()
+        self._opened.close()
 
     def rows(
         self, wanted: Callable[[Types], bool] = lambda _types: True

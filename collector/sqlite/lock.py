@@ -10,10 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from collector.sqlite.errors import StoreUnavailable
 
@@ -22,10 +20,10 @@ _PAUSE_S: Final = 0.02
 
 
 class DirectoryLock:
-    """The lock of a directory, shared or `exclusive`, held from construction to `release`.
+    """The lock of a directory, shared or `exclusive`, held from construction to exit.
 
-    Raises StoreUnavailable if it cannot be had within 15 s, OSError if the directory cannot be
-    opened.
+    While it is held exclusively, no process has the file open. Raises StoreUnavailable if it cannot
+    be had within 15 s, OSError if the directory cannot be opened.
     """
 
     def __init__(self, directory: Path, *, exclusive: bool = False) -> None:
@@ -37,7 +35,7 @@ class DirectoryLock:
                 fcntl.flock(self._handle, how)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    self.release()
+                    os.close(self._handle)
                     raise StoreUnavailable(
                         f"another command is at work on the files in {directory}"
                     ) from None
@@ -45,8 +43,10 @@ class DirectoryLock:
             else:
                 return
 
-    def release(self) -> None:
-        """Release the lock."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         os.close(self._handle)
 
 
@@ -57,16 +57,3 @@ def sync(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Hold the exclusive lock: meanwhile no process has the file open.
-
-    Raises as DirectoryLock does.
-    """
-    lock = DirectoryLock(directory, exclusive=True)
-    try:
-        yield
-    finally:
-        lock.release()

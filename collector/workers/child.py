@@ -12,7 +12,7 @@ from typing import Final
 from collector import app
 from collector.app.roles import Role
 from collector.settings import Settings
-from collector.supervisor import stop_event
+from collector.supervisor import beside, stop_event
 from collector.worker import Worker
 
 _REPORT_S: Final = 1.0
@@ -29,12 +29,8 @@ async def work(settings: Settings, worker: Worker, health_fd: int, role: Role) -
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     async with app.running(settings, worker, role=role) as at:
         app.spare_collections()
-        reporting = asyncio.create_task(_report_health(health_fd, at))
-        try:
+        async with beside(_report_health(health_fd, at)):
             await at.supervisor.wait(stop)
-        finally:
-            reporting.cancel()
-            await asyncio.gather(reporting, return_exceptions=True)
 
 
 async def _report_health(pipe: int, at: app.Running) -> None:

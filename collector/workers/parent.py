@@ -22,7 +22,7 @@ from collector.metrics import Metrics
 from collector.setting_types import Address
 from collector.settings import Settings, SettingsError
 from collector.state import locked
-from collector.supervisor import CannotWork, stop_event, wait_at_most
+from collector.supervisor import CannotWork, beside, stop_event, wait_at_most
 from collector.systemd import Notifier, passed_sockets
 from collector.workers.metrics import metrics_page
 from collector.workers.process import START_S, WorkerProcess
@@ -61,12 +61,8 @@ async def serve(settings: Settings, role: Role) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again.set)
     async with running(settings, role) as workers:
         app.spare_collections()
-        renewing = asyncio.create_task(_renew(workers, again, settings))
-        try:
+        async with beside(_renew(workers, again, settings)):
             await _until(stop, workers)
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
 
 
 async def _until(stop: asyncio.Event, workers: Sequence[WorkerProcess]) -> None:
