@@ -96,18 +96,14 @@ class Supervisor:
         self._metrics = metrics
         self._patience = patience or Patience()
         self._failing: set[str] = set()
-        self._broken: str | None = None
+        self.broken: str | None = None
+        """The reason why the process can no longer work, or None."""
         self._has_broken = asyncio.Event()
 
     @property
     def failing(self) -> list[str]:
         """Names of the loops that have failed and wait for a restart."""
         return sorted(self._failing)
-
-    @property
-    def broken(self) -> str | None:
-        """The reason why the process can no longer work, or None."""
-        return self._broken
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Wait until `stop` is set. Raises CannotWork once the process can no longer work."""
@@ -118,12 +114,12 @@ class Supervisor:
             for one in waiting:
                 one.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-        if self._broken is not None and not stop.is_set():
+        if self.broken is not None and not stop.is_set():
             # The failed part may block the shutdown as well.
             timer = threading.Timer(_LAST_RESORT_S, os._exit, [1])
             timer.daemon = True
             timer.start()
-            raise CannotWork(f"{self._broken}: this process ends, to be started again")
+            raise CannotWork(f"{self.broken}: this process ends, to be started again")
 
     @asynccontextmanager
     async def loop(
@@ -190,7 +186,7 @@ class Supervisor:
                 return
 
     def _break(self, why: str) -> None:
-        if self._broken is None:
+        if self.broken is None:
             log.error("this process can do no more work", why=why)
-            self._broken = why
+            self.broken = why
             self._has_broken.set()

@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -31,32 +31,21 @@ class DeliveryLock:
     @asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:
         """Hold the shared lock, from reading entries to acknowledging them. Raises OSError."""
-        gate = await _taken(self._gate, fcntl.LOCK_SH)
-        try:
-            lock = await _taken(self._lock, fcntl.LOCK_SH)
-        finally:
-            os.close(gate)
-        try:
+        async with AsyncExitStack() as stack:
+            async with _locked(self._gate, fcntl.LOCK_SH):
+                await stack.enter_async_context(_locked(self._lock, fcntl.LOCK_SH))
             yield
-        finally:
-            os.close(lock)
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """Hold the exclusive lock: meanwhile no loop delivers an entry. Raises OSError."""
-        gate = await _taken(self._gate, fcntl.LOCK_EX)
-        try:
-            lock = await _taken(self._lock, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                os.close(lock)
-        finally:
-            os.close(gate)
+        async with _locked(self._gate, fcntl.LOCK_EX), _locked(self._lock, fcntl.LOCK_EX):
+            yield
 
 
-async def _taken(path: Path, how: int) -> int:
-    """Lock a file and return its descriptor; closing that releases the lock."""
+@asynccontextmanager
+async def _locked(path: Path, how: int) -> AsyncIterator[None]:
+    """Hold a lock on a file."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
@@ -66,7 +55,7 @@ async def _taken(path: Path, how: int) -> int:
                 # A thread blocked in flock(2) could not be cancelled.
                 await asyncio.sleep(_POLL_S)
             else:
-                return handle
-    except BaseException:
+                break
+        yield
+    finally:
         os.close(handle)
-        raise

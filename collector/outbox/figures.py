@@ -55,25 +55,25 @@ class Figures(Space):
     def newest_ns(self) -> int:
         """Return the newest timestamp that an earlier run may have given, in ns; 0 for none."""
         # Not only of the last entry, which may be a retried dead letter with an old timestamp.
-        with translated_errors():
-            rows = self._database.execute(_STAMPED).fetchall()
-        with decoding_errors():
-            return max((int(lines.rpartition(b" ")[2]) for (lines,) in rows), default=0)
+        return max(self._stamps(), default=0)
 
     def used_stamps(self) -> list[int]:
         """Return timestamps that a new process must not give again, in ns since 1970.
 
         They are the first and the last of each recent report, and those given ahead of the clock.
         """
+        return self._stamps() + self.dating.marks()
+
+    def _stamps(self) -> list[int]:
+        """Return the first and the last timestamp of each recent entry, in ns."""
         with translated_errors():
             rows = self._database.execute(_STAMPED).fetchall()
         with decoding_errors():
-            stamps = [
+            return [
                 int(line.rpartition(b" ")[2])
                 for (lines,) in rows
                 for line in (lines.partition(b"\n")[0], lines)
             ]
-        return stamps + self.dating.marks()
 
     def oldest_ns(self) -> int | None:
         """Return the time of the oldest retained entry, in ns; None if there is none."""

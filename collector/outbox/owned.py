@@ -25,14 +25,11 @@ class Owned(DeadLetters):
                 f"SELECT {PENDING} FROM entries WHERE server = ? ORDER BY id",  # noqa: S608
                 (server,),
             ).fetchall()
-        entries = [Pending(*row) for row in rows]
-        waiting = [one for one in entries if one.id > delivered[queue_of(one.target)]]
-        numbers = {one.id for one in waiting}
-        return Held(
-            tuple(waiting),
-            tuple(one for one in entries if one.id not in numbers),
-            tuple(letter for letter in self.dead_letters() if letter.server == server),
-        )
+        entries: dict[bool, list[Pending]] = {True: [], False: []}
+        for one in map(Pending._make, rows):
+            entries[one.id > delivered[queue_of(one.target)]].append(one)
+        dead = tuple(letter for letter in self.dead_letters() if letter.server == server)
+        return Held(tuple(entries[True]), tuple(entries[False]), dead)
 
     def servers(self) -> dict[ServerPseudonym, int]:
         """Return each server that has rows here, and when its oldest was received, in ns."""

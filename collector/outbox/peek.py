@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,21 +66,14 @@ def peek(path: Path) -> Peeked:
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     log_file, index = Path(f"{path}-wal"), Path(f"{path}-shm")
-    if not log_file.exists() or not log_file.stat().st_size:
-        with closing(_connected(f"{path.absolute().as_uri()}?mode=ro&immutable=1")) as database:
-            yield database
-    elif index.exists():
-        with closing(_connected(f"{path.absolute().as_uri()}?mode=ro")) as database:
-            yield database
-    else:
-        # SQLite makes a missing index when it reads a log, so read a copy.
-        with tempfile.TemporaryDirectory() as directory:
-            copy = Path(directory) / path.name
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with ExitStack() as stack:
+        if not log_file.exists() or not log_file.stat().st_size:
+            uri += "&immutable=1"
+        elif not index.exists():
+            # SQLite makes a missing index when it reads a log, so read a copy.
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name
             shutil.copyfile(path, copy)
             shutil.copyfile(log_file, f"{copy}-wal")
-            with closing(_connected(copy.as_uri())) as database:
-                yield database
-
-
-def _connected(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=30)
+            uri = copy.as_uri()
+        yield stack.enter_context(closing(sqlite3.connect(uri, uri=True, timeout=30)))

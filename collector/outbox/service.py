@@ -69,7 +69,8 @@ class Outbox:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job | _Wake | None] = queue.SimpleQueue()
-        self._unavailable: str | None = None
+        self.unavailable: str | None = None
+        """Reason why reports are refused now, or None. The intake asks before it reads a body."""
         self._damage: str | None = None
         self._carried: list[Pending] = []
         self._swept = 0
@@ -84,11 +85,6 @@ class Outbox:
         self._housekeep()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
-
-    @property
-    def unavailable(self) -> str | None:
-        """Reason why reports are refused now, or None. The intake asks before it reads a body."""
-        return self._unavailable
 
     @property
     def alive(self) -> bool:
@@ -190,7 +186,7 @@ class Outbox:
             due = now - last_housekeeping > _HOUSEKEEPING_S
             if (
                 not due
-                and self._unavailable is None
+                and self.unavailable is None
                 and (now - last_check > _SPACE_CHECK_S or written > most)
             ):
                 due, last_check, written = self._space_is_short(), now, 0
@@ -209,9 +205,9 @@ class Outbox:
 
     def _commit(self, jobs: list[Job]) -> int:
         """Do jobs in one commit and return how many bytes of lines were added."""
-        if self._unavailable is not None:
+        if self.unavailable is not None:
             refused = [job for job in jobs if isinstance(job, Append)]
-            self._answer(refused, OutboxUnavailable(self._unavailable))
+            self._answer(refused, OutboxUnavailable(self.unavailable))
             jobs = [job for job in jobs if not isinstance(job, Append)]
         if not jobs:
             return 0
@@ -308,7 +304,7 @@ class Outbox:
             raise OutboxDamaged(why)
         self._prune()
         self._count_set_aside()
-        if self._unavailable is not None:
+        if self.unavailable is not None:
             self._file.probe()
         self._set_metrics()
         if self._file.used() > self._max_bytes:
@@ -345,10 +341,10 @@ class Outbox:
             self._metrics.outboxes_set_aside.set(len(set_aside(self._path.parent)))
 
     def _block(self, why: str | None) -> None:
-        if why != self._unavailable:
+        if why != self.unavailable:
             if why is None:
                 log.info("outbox accepts reports again")
             else:
                 log.error("outbox refuses reports", reason="unavailable", why=why)
-        self._unavailable = why
+        self.unavailable = why
         self._metrics.outbox_accepting.set(why is None)

@@ -20,19 +20,15 @@ class PieceCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._size = 0
+        self.size = 0
+        """Bytes in use."""
         self._revision = ""
         self._pieces: OrderedDict[Hashable, Piece] = OrderedDict()
-
-    @property
-    def size(self) -> int:
-        """Bytes in use."""
-        return self._size
 
     def get(self, revision: str, key: Hashable) -> Piece | None:
         """The cached piece of this revision. Drops all pieces of any other revision."""
         if revision != self._revision:
-            self._revision, self._size = revision, 0
+            self._revision, self.size = revision, 0
             self._pieces.clear()
         piece = self._pieces.get(key)
         if piece is not None:
@@ -45,7 +41,7 @@ class PieceCache:
         if revision != self._revision or key in self._pieces or size > self._max_bytes:
             return
         self._pieces[key] = piece
-        self._size += size
-        while self._size > self._max_bytes:
+        self.size += size
+        while self.size > self._max_bytes:
             _, evicted = self._pieces.popitem(last=False)
-            self._size -= len(evicted.blocks) + _ENTRY_OVERHEAD
+            self.size -= len(evicted.blocks) + _ENTRY_OVERHEAD

@@ -220,14 +220,9 @@ def _rows_of_last(parts: pl.DataFrame, last: Mapping[str, tuple[int, int]]) -> p
             pl.col("totals").str.json_decode(totals).alias("rows"),
         )
         .explode("rows")
-        .filter(pl.col("rows").struct.field("t").is_not_null())
-        .select(
-            "install",
-            pl.col("rows").struct.field("g").alias("group"),
-            pl.col("rows").struct.field("n").alias("name"),
-            pl.col("rows").struct.field("v").alias("value"),
-            pl.col("rows").struct.field("t").alias("total"),
-        )
+        .unnest("rows")
+        .filter(pl.col("t").is_not_null())
+        .rename({"g": "group", "n": "name", "v": "value", "t": "total"})
     )
 
 
