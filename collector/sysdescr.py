@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -26,6 +27,10 @@ from collector.schema.librenms import LIBRENMS_CONTENT, LIBRENMS_REPORT
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of text that a spreadsheet takes for a formula."""
+
+
+Pair = tuple[str, str, str]
+"""Operating system, sysObjectID and sysDescr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,7 @@ async def search(influx: Influx, first: date, last: date, wanted: Wanted) -> lis
         at = int(row["time"])
         newest[row[OWNER]] = max(newest.get(row[OWNER], (0, 0)), (at, int(row["points"] or 0)))
     # A day at a time, to bound memory; most installs have reported on the last one.
-    devices: dict[tuple[str, str, str], int] = {}
-    having: dict[tuple[str, str, str], int] = {}
+    devices, having = Counter[Pair](), Counter[Pair]()
     for day in sorted({day_of(at) for at, _ in newest.values()}):
         found = await read(
             influx, Select.rows(LIBRENMS_CONTENT, (OWNER, "pairs"), span_of(day, day).where())
@@ -97,19 +101,18 @@ def _is_of(time: int, head: tuple[int, int] | None) -> bool:
 def _add(
     rows: Iterable[Mapping[str, Any]],
     wanted: Wanted,
-    devices: dict[tuple[str, str, str], int],
-    having: dict[tuple[str, str, str], int],
+    devices: Counter[Pair],
+    having: Counter[Pair],
 ) -> None:
     """Add the pairs of installs' reports."""
-    said: dict[tuple[str, str, str], set[str]] = {}
+    said: dict[Pair, set[str]] = {}
     for row in rows:
         for one in json.loads(row["pairs"]):
             pair = (one["os"], one["oid"], cleaned(one["descr"]))
             if wanted.accepts(*pair):
-                devices[pair] = devices.get(pair, 0) + one["count"]
+                devices[pair] += one["count"]
                 said.setdefault(pair, set()).add(row[OWNER])
-    for pair, installs in said.items():
-        having[pair] = having.get(pair, 0) + len(installs)
+    having.update({pair: len(installs) for pair, installs in said.items()})
 
 
 def _is_under(oid: str, prefix: str) -> bool:

@@ -23,7 +23,7 @@ import aiohttp
 
 from collector.influx.credentials import authorization
 from collector.influx.diagnosis import VARIABLES, unreachable, version_of
-from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase, failure
+from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase, failure, passes
 from collector.influx.guarded import Guard, GuardedBody, allowed
 from collector.influx.policies import Policies
 from collector.influx.quoting import identifier
@@ -338,10 +338,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _refusal(status: int, message: str, retry_after: str | None) -> WriteResult:
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.REQUEST_TIMEOUT,
-    ):
+    if passes(status):
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
         return Unavailable(f"InfluxDB answers {status}: {message}", seconds)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

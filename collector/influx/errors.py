@@ -52,9 +52,12 @@ def failure(words: str, status: int | None = None) -> InfluxError:
         return CutShort(text)
     if any(part in words for part in _ABSENT):
         return NoDatabase(text)
-    if status is not None and (
-        status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
-    ):
-        return InfluxUnavailable(text)
-    return InfluxError(text)
+    return InfluxUnavailable(text) if status is not None and passes(status) else InfluxError(text)
+
+
+def passes(status: int) -> bool:
+    """Whether an HTTP status is that of a failure that passes."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.REQUEST_TIMEOUT,
+    )

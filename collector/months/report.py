@@ -102,29 +102,13 @@ class MonthReport(_Frozen):
         """Days after the first complete one that are not complete, or not there."""
         return (self.last - self.begin).days + 1 - self.days
 
-    def day(self, counts: Sequence[int | None], day: date) -> int:
-        """The count of a complete day; 0 if it has none."""
-        return counts[(day - self.first).days] or 0
+    def nodes_on(self, day: date) -> int:
+        """Nodes of a complete day; 0 if it has none."""
+        return self.nodes[(day - self.first).days] or 0
 
-    @property
-    def nodes_begin(self) -> int:
-        """Nodes of the first complete day."""
-        return self.day(self.nodes, self.begin)
-
-    @property
-    def nodes_end(self) -> int:
-        """Nodes of the last complete day."""
-        return self.day(self.nodes, self.end)
-
-    @property
-    def servers_begin(self) -> int:
-        """Servers of the first complete day."""
-        return self.day(self.servers, self.begin)
-
-    @property
-    def servers_end(self) -> int:
-        """Servers of the last complete day."""
-        return self.day(self.servers, self.end)
+    def servers_on(self, day: date) -> int:
+        """Servers of a complete day; 0 if it has none."""
+        return self.servers[(day - self.first).days] or 0
 
 
 def last_day(first: date) -> date:

@@ -57,8 +57,8 @@ async def write_reports(influx: Influx, reports: Iterable[MonthReport]) -> None:
             {
                 "report": report.model_dump_json(),
                 "days": report.days,
-                "nodes": report.nodes_end,
-                "servers": report.servers_end,
+                "nodes": report.nodes_on(report.end),
+                "servers": report.servers_on(report.end),
             },
             day_ns(report.last),
         )

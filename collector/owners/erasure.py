@@ -43,14 +43,8 @@ class Eraser:
         self._erasures = parts.memory.erasures
         self._holdings = holdings
         self._stamper = stamper
-        self._heads = {layout.head.name for layout in holdings.layouts}
-        self._database = {
-            measurement.name: measurement.database
-            for layout in holdings.layouts
-            for measurement in layout.measurements
-        }
-        self._series_of = {
-            measurement.name: layout.days
+        self._layouts = {
+            measurement.name: layout
             for layout in holdings.layouts
             for measurement in layout.measurements
         }
@@ -182,7 +176,7 @@ class Eraser:
             [
                 point
                 for point in rows
-                if self._series_of.get(point.measurement) is series
+                if self._layouts[point.measurement].days is series
                 and not point.fields.get(QUARANTINE)
             ]
         )
@@ -206,7 +200,8 @@ class Eraser:
         reports: Counter[date] = Counter()
         parts: Counter[date] = Counter()
         for point in rows:
-            counted = reports if point.measurement in self._heads else parts
+            head = self._layouts[point.measurement].head
+            counted = reports if point.measurement == head.name else parts
             counted[day_of(point.time)] += 1
         return reports, parts
 
@@ -242,7 +237,8 @@ class Eraser:
         for point in rows:
             conditions = [f"{identifier(k)} = {string(v)}" for k, v in point.tags.items()]
             where = " AND ".join([f"time = {point.time}", *conditions])
-            statements.setdefault(self._database[point.measurement], []).append(
+            database = self._layouts[point.measurement].head.database
+            statements.setdefault(database, []).append(
                 f"DELETE FROM {identifier(point.measurement)} WHERE {where}"
             )
         for database, wanted in statements.items():

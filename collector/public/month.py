@@ -88,12 +88,13 @@ class MonthPage:
     def lead(self) -> list[str]:
         """The first sentences: the last day, and what has changed since the first."""
         report, lang = self.report, self._lang
+        nodes, servers = report.nodes_on(report.end), report.servers_on(report.end)
         found = [
             self._t(
                 "month.lead",
                 end=lang.short_day(report.end),
-                nodes=self._n(report.nodes_end),
-                servers=self._n(report.servers_end),
+                nodes=self._n(nodes),
+                servers=self._n(servers),
             )
         ]
         if report.begin < report.end:
@@ -101,8 +102,8 @@ class MonthPage:
                 self._t(
                     "month.change",
                     begin=lang.short_day(report.begin),
-                    nodes=lang.signed(report.nodes_end - report.nodes_begin),
-                    servers=lang.signed(report.servers_end - report.servers_begin),
+                    nodes=lang.signed(nodes - report.nodes_on(report.begin)),
+                    servers=lang.signed(servers - report.servers_on(report.begin)),
                 )
             )
         return found

@@ -230,9 +230,9 @@ async def _rows(influx: Influx, measurement: Measurement, count: int) -> list[Ro
 def _outbox(settings: Settings) -> tuple[Outbox, datetime | None]:
     """The outboxes of all workers, and when the newest report was received."""
     limit = int(settings.outbox_max)
-    made = Outbox(waiting={}, bytes=0, limit_bytes=limit, dead_letters=0, set_aside=0)
+    empty = Outbox(waiting={}, bytes=0, limit_bytes=limit, dead_letters=0, set_aside=0)
     if not settings.state_dir.exists():
-        return made, None
+        return empty, None
     try:
         own = directories(settings.state_dir)
         found = [peek(path) for one in own if (path := one / FILE).exists()]
@@ -244,7 +244,7 @@ def _outbox(settings: Settings) -> tuple[Outbox, datetime | None]:
         )
         aside = sum(len(set_aside(one)) for one in own)
     except (OutboxUnavailable, OSError) as error:
-        return made.model_copy(update={"problem": str(error)}), None
+        return empty.model_copy(update={"problem": str(error)}), None
     waiting: Counter[str] = Counter()
     refusals: Counter[str] = Counter()
     for one in found:
@@ -253,15 +253,14 @@ def _outbox(settings: Settings) -> tuple[Outbox, datetime | None]:
     now_ns = datetime.now(UTC).timestamp() * 10**9
     oldest = min((one.oldest_ns for one in found if one.oldest_ns), default=None)
     newest = max((one.newest_ns for one in found), default=0)
-    return made.model_copy(
-        update={
-            "waiting": dict(waiting),
-            "oldest_age_s": None if oldest is None else max(0, int((now_ns - oldest) // 10**9)),
-            "bytes": size,
-            "dead_letters": refusals.total(),
-            "refusals": dict(refusals),
-            "set_aside": aside,
-        }
+    return Outbox(
+        waiting=dict(waiting),
+        oldest_age_s=None if oldest is None else max(0, int((now_ns - oldest) // 10**9)),
+        bytes=size,
+        limit_bytes=limit,
+        dead_letters=refusals.total(),
+        refusals=dict(refusals),
+        set_aside=aside,
     ), _moment(newest) if newest else None
 
 
