@@ -89,7 +89,7 @@ class Expiry:
                 " reports; see `collector outbox dead`, `retry` and `recover`",
                 reason="expiring",
                 count=len(soon),
-                first=_spoken(min(soon)),
+                first=datetime.fromtimestamp(min(soon) / 1e9, UTC).isoformat(timespec="seconds"),
             )
 
     def _dead_letters(self, path: Path, now_ns: int) -> list[int]:
@@ -150,7 +150,3 @@ class Expiry:
                 count=count,
                 where=where,
             )
-
-
-def _spoken(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="seconds")

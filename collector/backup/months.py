@@ -47,12 +47,7 @@ class DailySeries:
 
     async def extent(self) -> tuple[int, int] | None:
         """The times (ns) of the oldest and the newest point; None if there is none."""
-        times = [
-            time
-            for name in await self._contents.measurements()
-            for time in await self._contents.extent(name) or ()
-        ]
-        return (min(times), max(times)) if times else None
+        return await self._contents.extent(*await self._contents.measurements())
 
     async def read(self, month: date) -> tuple[Points, Values]:
         """Read a month's points and count their values. Raises InfluxError."""

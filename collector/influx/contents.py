@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import product
 
 from collector.influx.client import Influx
 from collector.influx.errors import InfluxError
@@ -58,10 +59,10 @@ class Contents:
         found = await self._influx.query(self._database, "SHOW MEASUREMENTS")
         return sorted(row[0] for series in found for row in series.values)
 
-    async def extent(self, measurement: str) -> tuple[int, int] | None:
-        """The times of the oldest and the newest point of a measurement; None without a point."""
+    async def extent(self, *measurements: str) -> tuple[int, int] | None:
+        """The times of the oldest and the newest point of measurements; None without a point."""
         times = []
-        for order in ("ASC", "DESC"):
+        for measurement, order in product(measurements, ("ASC", "DESC")):
             more = f"ORDER BY time {order} LIMIT 1"
             found = await read(self._influx, self._select(measurement, ["*"], more=more))
             times += [int(series.values[0][0]) for series in found]

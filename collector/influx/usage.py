@@ -48,12 +48,8 @@ async def usage(influx: Influx, database: str) -> Usage:
 
 async def time_range(influx: Influx, database: str) -> tuple[int, int] | None:
     """The times (ns) of the oldest and newest point of a database; None if it is empty."""
-    contents = Contents(influx, database)
-    found: list[int] = []
-    for measurement in MEASUREMENTS:
-        if measurement.database == database:
-            found += await contents.extent(measurement.name) or ()
-    return (min(found), max(found)) if found else None
+    names = (one.name for one in MEASUREMENTS if one.database == database)
+    return await Contents(influx, database).extent(*names)
 
 
 async def count(influx: Influx, measurement: Measurement, where: str = "") -> int:

@@ -67,7 +67,3 @@ class Memory(Table):
         choices.keep(database, unsynced_choices, synced=False)
         erasures.import_legacy(database, asked, notices, erased)
         tags.admit(database, values)
-
-    def scrub(self, *traces: bytes) -> bool:
-        """Remove remains of deleted rows; return whether the disk is free of these strings."""
-        return self.store.scrub(*traces)

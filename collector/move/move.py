@@ -70,7 +70,7 @@ async def _check(target: Influx, kept: Mapping[str, int], *, strangers: bool) ->
                 " lost. Lengthen the retention there, or delete the empty database: it is made anew"
             )
         contents = Contents(target, database)
-        if strangers and any([await contents.extent(one) for one in await contents.measurements()]):
+        if strangers and await contents.extent(*await contents.measurements()):
             raise MoveError(
                 f"{name} at {target.url} holds points that this move has not written; they would be"
                 " replaced. Delete that database, or use --overwrite if they may go"

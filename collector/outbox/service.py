@@ -112,9 +112,17 @@ class Outbox:
         return self._submit(Change(work, self._loop.create_future()))
 
     async def ask(self, question: Callable[[OutboxFile], T]) -> T:
-        """Return the result of `question`, called with a connection for reading only."""
-        # The thread looks the file up, as in `read`.
-        return await self._read(lambda: question(self._read_file))
+        """Return the result of `question`, called with a connection for reading only.
+
+        It runs in the reading thread; damage that it finds is handled.
+        """
+        try:
+            # The thread looks the file up: a new file may have replaced it meanwhile.
+            return await self._loop.run_in_executor(self._reader, lambda: question(self._read_file))
+        except OutboxDamaged as error:
+            self._damage = str(error)
+            self._jobs.put(_Wake.NOW)
+            raise
 
     async def read(
         self, *, max_lines: int, after: int = 0, queue: Queue = Queue.INFLUX
@@ -139,24 +147,11 @@ class Outbox:
         return entries
 
     async def _part(self, max_lines: int, after: int, queue: Queue) -> list[Pending]:
-        # The thread looks the file up: a new file may have replaced it meanwhile.
-        return await self._read(
-            lambda: self._read_file.read(max_lines=max_lines, after=after, queue=queue)
-        )
+        return await self.ask(lambda file: file.read(max_lines=max_lines, after=after, queue=queue))
 
     async def stats(self) -> Stats:
         """Return the outbox's statistics."""
-        # The thread looks the file up, as in `read`.
-        return await self._read(lambda: self._read_file.stats())  # noqa: PLW0108 - see above
-
-    async def _read(self, work: Callable[[], T]) -> T:
-        """Return the result of `work`, run in the reading thread; damage found there is handled."""
-        try:
-            return await self._loop.run_in_executor(self._reader, work)
-        except OutboxDamaged as error:
-            self._damage = str(error)
-            self._jobs.put(_Wake.NOW)
-            raise
+        return await self.ask(OutboxFile.stats)
 
     async def close(self) -> None:
         """Commit all submitted jobs, then close the file."""

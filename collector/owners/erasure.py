@@ -273,7 +273,7 @@ class Eraser:
             self._erasures.finish, asked, receipt=receipt.written(), notice=notice
         )
         try:
-            clean &= await asyncio.to_thread(self._parts.memory.scrub, trace)
+            clean &= await asyncio.to_thread(self._parts.memory.store.scrub, trace)
         except StoreUnavailable:
             # The erasure is done and its receipt stored, so this is no failure.
             clean = False

@@ -18,22 +18,19 @@ _NAMES: Final = ("influx_url", "influx_raw_url", "public_url", "grafana_url", "n
 
 async def certificates(settings: Settings) -> list[Certificate]:
     """The certificate of each https:// address, one an address. It raises nothing."""
+    published, raw = influx_servers(settings)
+    ca_files = {"influx_url": published.ca_file, "influx_raw_url": raw.ca_file}
     found: dict[str, tuple[str, str]] = {}
     for name in _NAMES:
         parts = urllib.parse.urlsplit(str(getattr(settings, name)))
         if parts.scheme == "https" and parts.hostname:
             address = f"{parts.hostname}:{parts.port or 443}"
-            found.setdefault(address, (name, _ca_file(settings, name)))
+            found.setdefault(address, (name, ca_files.get(name, "")))
     return list(
         await asyncio.gather(
             *(_certificate(name, address, ca) for address, (name, ca) in found.items())
         )
     )
-
-
-def _ca_file(settings: Settings, name: str) -> str:
-    published, raw = influx_servers(settings)
-    return {"influx_url": published.ca_file, "influx_raw_url": raw.ca_file}.get(name, "")
 
 
 async def _certificate(name: str, address: str, ca_file: str) -> Certificate:

@@ -115,7 +115,7 @@ def test_erasure_goes_from_its_request_to_a_receipt_without_its_pseudonym(memory
     assert memory.erasures.notices() == [Notice(OWNER, 9, "2026-01-01")]
     memory.erasures.remove_notice(Notice(OWNER, 9, ""))
     assert memory.erasures.notices() == []
-    assert memory.scrub(SERVER.encode())
+    assert memory.store.scrub(SERVER.encode())
     assert SERVER.encode() not in path_in(memory.store.path.parents[1]).read_bytes()
 
 
