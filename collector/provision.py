@@ -132,10 +132,11 @@ async def _issue_token(influx: Influx, role: Role, directory: Path, *, rotate: b
         except OSError:
             await asyncio.to_thread(tokens.remove, token_id)
             raise
-    removed = 0
+    others = set[str]()
     if not good:
-        removed = await asyncio.to_thread(tokens.remove_others, role, but=token_id)
-    outcome = Outcome.REPLACED if held or removed else Outcome.MADE
+        others = {*await asyncio.to_thread(tokens.ids, role)} - {token_id}
+        await asyncio.to_thread(tokens.remove, *others)
+    outcome = Outcome.REPLACED if held or others else Outcome.MADE
     return _issued(role, file, token, outcome)
 
 

@@ -57,6 +57,17 @@ async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
             await event.wait()
 
 
+async def any_of(*events: asyncio.Event, at_most_s: float | None = None) -> None:
+    """Wait until one of the events is set, or until the time is over."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=at_most_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
 def stop_event() -> asyncio.Event:
     """Return an event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
@@ -107,13 +118,7 @@ class Supervisor:
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Wait until `stop` is set. Raises CannotWork once the process can no longer work."""
-        waiting = [asyncio.ensure_future(event.wait()) for event in (stop, self._has_broken)]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waiting:
-                one.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+        await any_of(stop, self._has_broken)
         if self.broken is not None and not stop.is_set():
             # The failed part may block the shutdown as well.
             timer = threading.Timer(_LAST_RESORT_S, os._exit, [1])

@@ -7,14 +7,13 @@ which is idempotent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from collector.memory import Action, Choice, ErasureRequest, Memory, Notice, State
 from collector.outbox import FILE, OutboxDamaged, OutboxFile, check_at_start
+from collector.outbox.layout import LEGACY
 from collector.outbox.legacy import Legacy
 from collector.privacy import OwnerMark, ServerPseudonym
 from collector.state import StateError, StateInUse, locked
@@ -76,28 +75,25 @@ def _has_legacy(path: Path) -> bool:
 
 
 def _import_legacy(rows: Legacy, memory: Memory) -> None:
+    found = {table: rows.get(table, ()) for table in LEGACY}
     choices: dict[bool, list[Choice]] = {True: [], False: []}
-    for owner, said, at, synced in _of(rows, "owner_choices"):
+    for owner, said, at, synced in found["owner_choices"]:
         choices[bool(synced)].append(Choice(OwnerMark(owner), said == "opt-out", at))
     memory.import_legacy(
         synced_choices=choices[True],
         unsynced_choices=choices[False],
         asked=[
             ErasureRequest(number, at, ServerPseudonym(server), Action(action), State(state), *rest)
-            for number, at, server, action, state, *rest in _of(rows, "erasures")
+            for number, at, server, action, state, *rest in found["erasures"]
             # A finished erasure has only a receipt, for a client that no longer waits.
             if state != State.DONE
         ],
         notices=[
-            Notice(OwnerMark(owner), at, days) for at, owner, days in _of(rows, "erasure_notices")
+            Notice(OwnerMark(owner), at, days) for at, owner, days in found["erasure_notices"]
         ],
-        erased=[Notice(OwnerMark(owner), at, "") for owner, at in _of(rows, "erased")],
-        values=[TagValue(*row) for row in _of(rows, "tag_values")],
+        erased=[Notice(OwnerMark(owner), at, "") for owner, at in found["erased"]],
+        values=[TagValue(*row) for row in found["tag_values"]],
     )
-
-
-def _of(rows: Legacy, table: str) -> Iterable[tuple[Any, ...]]:
-    return rows.get(table, ())
 
 
 def migrated(state_dir: Path) -> Memory:

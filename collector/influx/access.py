@@ -119,18 +119,11 @@ class Tokens:
             )
             return str(made.id), str(made.token)
 
-    def remove_others(self, role: Role, *, but: str) -> int:
-        """Delete all tokens of a role except the one with the id `but`; return their number."""
+    def remove(self, *ids: str) -> None:
+        """Delete the tokens with these ids."""
         with api(self._influx, "remove tokens") as client:
-            old = [found for found in self._of(client, role) if found.id != but]
-            for found in old:
-                client.authorizations_api().delete_authorization(found)
-            return len(old)
-
-    def remove(self, token_id: str) -> None:
-        """Delete a token."""
-        with api(self._influx, "remove tokens") as client:
-            client.authorizations_api().delete_authorization(token_id)
+            for one in ids:
+                client.authorizations_api().delete_authorization(one)
 
     def ids(self, role: Role) -> list[str]:
         """The ids of all tokens of a role."""

@@ -318,7 +318,7 @@ class MonthPage:
         return [self._t("month.upgrades", number=number, list=", ".join(told))]
 
     def _briefly(self, dimension: str, change: Change) -> list[str]:
-        """The two most frequent values of a property, with their shares and changes."""
+        """The most frequent values of a property, with their shares and changes."""
         total = sum(change.after.values())
         moved = _moved(change)
         most = sorted(change.after.keys() - {OTHER}, key=lambda v: (-change.after[v], v))

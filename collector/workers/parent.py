@@ -22,7 +22,7 @@ from collector.metrics import Metrics
 from collector.setting_types import Address
 from collector.settings import Settings, SettingsError
 from collector.state import locked
-from collector.supervisor import CannotWork, beside, stop_event, wait_at_most
+from collector.supervisor import CannotWork, any_of, beside, stop_event, wait_at_most
 from collector.systemd import Notifier, passed_sockets
 from collector.workers.metrics import metrics_page
 from collector.workers.process import START_S, WorkerProcess
@@ -121,17 +121,11 @@ async def running(settings: Settings, role: Role) -> AsyncIterator[list[WorkerPr
 @asynccontextmanager
 async def _started(worker: WorkerProcess, *, needed: bool) -> AsyncIterator[None]:
     """Run a worker from entry to exit. Raises CannotWork if it is `needed` and does not start."""
-    task = asyncio.create_task(worker.run(), name=f"worker {worker.number}")
-    events = [asyncio.create_task(event.wait()) for event in (worker.ready, worker.failed)]
-    try:
-        await asyncio.wait(events, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+    async with beside(worker.run()):
+        await any_of(worker.ready, worker.failed, at_most_s=START_S)
         if needed and not worker.ready.is_set():
             raise CannotWork(f"worker {worker.number} did not start; the log says why")
         yield
-    finally:
-        for waiting in (*events, task):
-            waiting.cancel()
-        await asyncio.gather(*events, task, return_exceptions=True)
 
 
 async def _renew(workers: list[WorkerProcess], again: asyncio.Event, settings: Settings) -> None:
