@@ -19,7 +19,7 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -38,6 +38,7 @@ from pydantic import (
     ValidationError,
 )
 
+from collector.asterisk_names import Names
 from collector.lines import label
 from collector.redaction import hide
 from collector.setting_types import (
@@ -76,19 +77,13 @@ class Asterisk:
 
     `statsd_from` are the networks that its datagrams come from, `statsd_sockets` the paths of unix
     sockets that only it writes to; `ami` is None if the collector does not log in.
-
-    `trunks`, `agents` and `conferences` map Asterisk's own names to names that the operator gives.
-    Asterisk's names are technology and endpoint as in a channel's name (`PJSIP/provider`), the
-    interface of a queue's member (`PJSIP/alice`), and a conference's name or number.
     """
 
     name: str
     statsd_from: tuple[Network, ...] = ()
     statsd_sockets: tuple[str, ...] = ()
     ami: AmiAccount | None = None
-    trunks: Mapping[str, str] = field(default_factory=dict)
-    agents: Mapping[str, str] = field(default_factory=dict)
-    conferences: Mapping[str, str] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
 
 
 Source = Network | str
@@ -204,9 +199,7 @@ def _asterisk(name: str, table: object, directory: Path) -> Asterisk:
         tuple(one for one in sources if not isinstance(one, str)),
         tuple(one for one in sources if isinstance(one, str)),
         _account(parsed, directory),
-        parsed.ami_trunks,
-        parsed.ami_agents,
-        parsed.ami_conferences,
+        Names(parsed.ami_trunks, parsed.ami_agents, parsed.ami_conferences),
     )
 
 

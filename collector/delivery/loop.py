@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 import structlog
 
 from collector.backoff import backoff
-from collector.delivery.progress import Progress, without_pseudonyms
+from collector.delivery.progress import Progress
 from collector.delivery.target import Blocked, Packed, Target
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending, Queue
@@ -220,13 +220,7 @@ class Delivery(Generic[Packed]):
         self._metrics.writer_lines.labels(self.queue, "written").inc(batch.lines - len(dead))
         if dead:
             self._metrics.writer_lines.labels(self.queue, "dead-letter").inc(len(dead))
-            log.error(
-                "lines set aside",
-                reason="dead-letter",
-                target=self.queue,
-                lines=len(dead),
-                why=without_pseudonyms(dead[0].reason),
-            )
+            self._progress.set_aside(len(dead), dead[0].reason)
         self._progress.made()
         return acknowledged
 

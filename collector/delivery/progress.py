@@ -58,6 +58,11 @@ class Progress:
         if self._clear():
             log.info("progress to the target again", target=self._queue)
 
+    def set_aside(self, lines: int, why: str) -> None:
+        """Log lines that the target refuses for good, with one line's error text."""
+        why = without_pseudonyms(why)
+        log.error("lines set aside", reason="dead-letter", target=self._queue, lines=lines, why=why)
+
     @property
     def reason(self) -> str | None:
         """The word of what stops the loop now, or None."""

@@ -14,7 +14,7 @@ from typing import Final, Generic
 import structlog
 
 from collector.backoff import backoff
-from collector.delivery.progress import Progress, without_pseudonyms
+from collector.delivery.progress import Progress
 from collector.delivery.target import Blocked, Dead, Packed, Target
 from collector.jetstream.board import Board
 from collector.jetstream.connection import NatsUnavailable
@@ -177,13 +177,7 @@ class Writing(Generic[Packed]):
             letters += map(_letter, await self._stored(packed))
         if letters:
             await self._outbox.change(partial(_put, letters))
-            log.error(
-                "lines set aside",
-                reason="dead-letter",
-                target=self._queue,
-                lines=len(letters),
-                why=without_pseudonyms(letters[0].reason),
-            )
+            self._progress.set_aside(len(letters), letters[0].reason)
         await self._tell_late(entries)
         await self._puller.acknowledge(batch)
         stored = set(map(id, batch))

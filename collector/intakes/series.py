@@ -1,8 +1,12 @@
-"""The identity of a live series: its measurement and tags. Pure."""
+"""Live series: their identity, and the type of functions that add a point of one. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+Add = Callable[[str, Mapping[str, str], Mapping[str, int | float | str]], None]
+"""Adds a point: measurement, tags without `asterisk`, fields."""
 
 
 class Series(NamedTuple):

@@ -69,9 +69,9 @@ def test_file_gives_names_of_trunks_agents_and_conferences(tmp_path: Path) -> No
         1000 = "team"
         """,
     )
-    assert found.trunks == {"PJSIP/one": "provider", "PJSIP/two": "provider"}
-    assert found.agents == {"PJSIP/alice": "desk 1"}
-    assert found.conferences == {"1000": "team"}
+    assert found.names.trunks == {"PJSIP/one": "provider", "PJSIP/two": "provider"}
+    assert found.names.agents == {"PJSIP/alice": "desk 1"}
+    assert found.names.conferences == {"1000": "team"}
 
 
 def test_every_table_of_an_asterisk_in_the_docs_is_accepted(tmp_path: Path) -> None:

@@ -595,7 +595,7 @@ def test_the_example_of_the_file_of_asterisks_is_accepted(tmp_path: Path) -> Non
     found = asterisks(Settings(asterisk_file=str(tmp_path / "asterisk.toml")))
     assert [each.name for each in found] == ["office", "branch"]
     assert found[0].ami is not None
-    assert found[0].trunks == {"PJSIP/provider": "provider"}
+    assert found[0].names.trunks == {"PJSIP/provider": "provider"}
 
 
 def test_the_unit_of_a_role_is_that_of_serve_but_for_its_role() -> None:

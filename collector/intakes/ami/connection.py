@@ -166,9 +166,8 @@ class Connection:
 
     async def login(self, user: str, secret: str) -> None:
         """Log in by MD5 challenge, or by the secret if none is offered and nobody can read it."""
-        limit = self._times.connect
-        await _within(limit, self._greeted.wait(), End.TIMEOUT)
-        challenged = await _within(limit, self._ask("Challenge", AuthType="MD5"), End.TIMEOUT)
+        await self._in_time(self._greeted.wait())
+        challenged = await self._in_time(self._ask("Challenge", AuthType="MD5"))
         challenge = challenged.message.get("Challenge")
         if challenged.refusal is None and challenge:
             proof = {"AuthType": "MD5", "Key": login_key(challenge, secret)}
@@ -179,11 +178,19 @@ class Connection:
         else:
             raise Lost(End.NO_CHALLENGE)
         asking = self._ask("Login", Username=user, **proof, Events=",".join(sorted(CLASSES)))
-        answer = await _within(limit, asking, End.TIMEOUT)
+        answer = await self._in_time(asking)
         if answer.refusal is Refusal.SHUTTING_DOWN:
             raise Lost(End.SHUTTING_DOWN)
         if answer.refusal is not None:
             raise Lost(End.LOGIN_REFUSED)
+
+    async def _in_time(self, waiting: Awaitable[T]) -> T:
+        """Await a step of the login. Raises Lost if it takes too long."""
+        try:
+            async with asyncio.timeout(self._times.connect):
+                return await waiting
+        except TimeoutError:
+            raise Lost(End.TIMEOUT) from None
 
     async def booted(self) -> None:
         """Wait until Asterisk has started all of its modules."""
@@ -342,12 +349,3 @@ class Connection:
         except Exception as error:  # noqa: BLE001
             self._seen.drops[Drop.FAILED] += 1
             self._failures.info(log, "a message was dropped", reason=Drop.FAILED, why=place(error))
-
-
-async def _within(seconds: float, waiting: Awaitable[T], end: End) -> T:
-    """Await `waiting`; after `seconds`, raise Lost with the reason `end`."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await waiting
-    except TimeoutError:
-        raise Lost(end) from None

@@ -20,7 +20,7 @@ from collector.intakes.ami import NAME
 from collector.intakes.ami.follower import UNWANTED, Follower
 from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
-from collector.intakes.ami.state import Names, State
+from collector.intakes.ami.state import State
 from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.lines import Point
 from collector.logs import place
@@ -98,7 +98,7 @@ class AmiIntake(OpenIntake):
         statsd = bool(asterisk.statsd_from or asterisk.statsd_sockets)
         state = State(
             asterisk.name,
-            Names(asterisk.trunks, asterisk.agents, asterisk.conferences),
+            asterisk.names,
             has_statsd=statsd and bool(self._context.settings.statsd_listen),
         )
         follower = Follower(asterisk, account, state, self._context.true_state, self._steady_ns)

@@ -68,8 +68,12 @@ _PACKAGES_SCHEMA: Final = {
 }
 
 Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
+Label = Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)]
+Seconds = Annotated[Text, WithJsonSchema(_SECONDS_SCHEMA)]
 Named = dict[Annotated[str, Field(max_length=_MOST_TEXT)], Text] | None
-Number = Annotated[int, Field(strict=True)]
+Registered = Annotated[
+    list[Annotated[int, Field(strict=True)]] | None, WithJsonSchema(_REGISTERED_SCHEMA)
+]
 Node = Annotated[int, Field(strict=True, ge=0, le=LAST_NODE)]
 
 
@@ -87,22 +91,18 @@ class Report(BaseModel):
         WithJsonSchema({"type": "string", "pattern": rf"^[ \t\r\n]*{_UUID}[ \t\r\n]*$"}),
     ]
     nodes: Annotated[list[Node], Field(max_length=MOST_NODES), WithJsonSchema(_NODES_SCHEMA)]
-    nodes_http: Annotated[
-        list[Number] | None, Field(alias="nodes-reg-http"), WithJsonSchema(_REGISTERED_SCHEMA)
-    ] = None
-    nodes_iax: Annotated[
-        list[Number] | None, Field(alias="nodes-reg-iax"), WithJsonSchema(_REGISTERED_SCHEMA)
-    ] = None
-    channels: Annotated[Named, Field(alias="nodes-channels"), WithJsonSchema(_CHANNELS_SCHEMA)] = (
-        None
+    nodes_http: Registered = Field(None, alias="nodes-reg-http")
+    nodes_iax: Registered = Field(None, alias="nodes-reg-iax")
+    channels: Annotated[Named, WithJsonSchema(_CHANNELS_SCHEMA)] = Field(
+        None, alias="nodes-channels"
     )
-    ast_ver: Annotated[Text, Field(alias="ast-ver"), WithJsonSchema(_TEXT_SCHEMA)] = None
-    uptime: Annotated[Text, WithJsonSchema(_SECONDS_SCHEMA)] = None
-    reload_time: Annotated[Text, Field(alias="reload-time"), WithJsonSchema(_SECONDS_SCHEMA)] = None
-    distro: Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)] = None
-    release: Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)] = None
-    kernel: Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)] = None
-    arch: Annotated[Text, WithJsonSchema(_TEXT_SCHEMA)] = None
+    ast_ver: Label = Field(None, alias="ast-ver")
+    uptime: Seconds = None
+    reload_time: Seconds = Field(None, alias="reload-time")
+    distro: Label = None
+    release: Label = None
+    kernel: Label = None
+    arch: Label = None
     packages: Annotated[
         Named,
         Field(alias="pkgs", max_length=_MOST_PACKAGES),

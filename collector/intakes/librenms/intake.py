@@ -31,7 +31,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -45,7 +44,6 @@ from collector.intakes.librenms import NAME
 from collector.intakes.librenms.form import text_field
 from collector.intakes.librenms.operations import PREFIXES
 from collector.intakes.librenms.points import (
-    Prepared,
     ReportConverter,
     prepare,
     versions_text,
@@ -54,7 +52,7 @@ from collector.intakes.librenms.report import read, uuid_of
 from collector.intakes.librenms.slots import Slots
 from collector.intakes.proof import Proof
 from collector.logs import Sparing
-from collector.outbox import Entry, OutboxUnavailable
+from collector.outbox import OutboxUnavailable
 from collector.privacy import ServerPseudonym
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
 from collector.sqlite.errors import StoreUnavailable
@@ -76,16 +74,6 @@ _BUSY: Final = Refusal(
     Reason.UNAVAILABLE, "too many large reports arrive at this moment", RETRY_AFTER_S
 )
 _NO_UUID: Final = Refusal(Reason.INVALID_FIELD, "uuid: is missing")
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """An accepted report. `entry` is None if its owner has opted out."""
-
-    entry: Entry | None
-    groups: int
-    pairs: int
-    ignored: Mapping[str, int]
 
 
 class LibreNMSIntake(OpenIntake):
@@ -157,20 +145,10 @@ class LibreNMSIntake(OpenIntake):
         self._metrics.request_seconds.observe(time.perf_counter() - begun)
         if isinstance(outcome, Refusal):
             return self._refused(outcome)
-        word = "opted-out" if outcome.entry is None else "accepted"
-        self._metrics.reports.labels(NAME, word).inc()
-        return _reply(
-            HTTPStatus.OK,
-            {
-                "status": "accepted",
-                "groups": outcome.groups,
-                "pairs": outcome.pairs,
-                "ignored": dict(outcome.ignored),
-            },
-        )
+        return _reply(HTTPStatus.OK, outcome)
 
-    async def _outcome(self, request: web.Request) -> Taken | Refusal:
-        """The outcome of a request; a large body waits for a slot before it is read."""
+    async def _outcome(self, request: web.Request) -> dict[str, Any] | Refusal:
+        """The reply to a request, or its refusal; a large body waits for a slot to be read."""
         door, length = self._context.door, request.content_length
         async with AsyncExitStack() as stack:
             if request.can_read_body and (length is None or length > _SMALL):
@@ -181,9 +159,13 @@ class LibreNMSIntake(OpenIntake):
             body = await _form(request, door, self._reports)
             return body if isinstance(body, Refusal) else await self._take(body)
 
-    async def _take(self, body: bytes) -> Taken | Refusal:
+    async def _take(self, body: bytes) -> dict[str, Any] | Refusal:
         """Parse a report and make it durable, or drop it if its owner has opted out."""
-        report = prepare(body) if len(body) <= _SMALL else await self._prepared(body)
+        if len(body) <= _SMALL:
+            report = prepare(body)
+        else:
+            loop = asyncio.get_running_loop()
+            report = await loop.run_in_executor(self._parsing, prepare, body)
         if isinstance(report, Refusal):
             return report
         reading, now_ns = report.reading, self._context.clock()
@@ -193,7 +175,8 @@ class LibreNMSIntake(OpenIntake):
         for name in reading.ignored:
             self._metrics.ignored_values.labels(f"librenms-{name}").inc()
         if self._context.opted_out(owner):
-            return Taken(None, 0, 0, {**reading.ignored, "opted-out": 1})
+            self._metrics.reports.labels(NAME, "opted-out").inc()
+            return _accepted(0, 0, {**reading.ignored, "opted-out": 1})
         changes: Changes = []
         entry = self._converter.entry(report, now_ns, changes)
         try:
@@ -201,10 +184,8 @@ class LibreNMSIntake(OpenIntake):
         except OutboxUnavailable as error:
             return Refusal(Reason.UNAVAILABLE, str(error), RETRY_AFTER_S)
         self._remember(changes)
-        return Taken(entry, len(reading.groups), len(reading.pairs), reading.ignored)
-
-    async def _prepared(self, body: bytes) -> Prepared | Refusal:
-        return await asyncio.get_running_loop().run_in_executor(self._parsing, prepare, body)
+        self._metrics.reports.labels(NAME, "accepted").inc()
+        return _accepted(len(reading.groups), len(reading.pairs), dict(reading.ignored))
 
     async def clear(self, request: web.Request) -> web.Response:
         """Handle `clear.php`; responds 200 only when nothing of the install is left."""
@@ -247,6 +228,10 @@ async def _form(request: web.Request, door: Door, limit: RateLimit) -> bytes | R
         refused = door.refusal(request.headers, request.remote or "", limit)
         return refused or request.rel_url.raw_query_string.encode()
     return await door.body(request, limit, max_bytes=MOST_BYTES)
+
+
+def _accepted(groups: int, pairs: int, ignored: dict[str, int]) -> dict[str, Any]:
+    return {"status": "accepted", "groups": groups, "pairs": pairs, "ignored": ignored}
 
 
 def _reply(status: HTTPStatus, said: Mapping[str, Any]) -> web.Response:

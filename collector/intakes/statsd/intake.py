@@ -94,10 +94,7 @@ class OpenStatsd(OpenIntake):
         # The mark of a clean stop goes with the Asterisks that are no longer in the file.
         await asyncio.to_thread(live.forget, but=[one.name for one in self._stations.all])
         lost = not self._goes_on(saved.states.get(_NOBODY, {}).get(_STOPPED))
-        self._waiting = [
-            Entry(one.received_ns, None, one.points, one.lines, one.target, one.sender)
-            for one in saved.flushes
-        ]
+        self._waiting = [Entry(one.received_ns, None, *one[1:]) for one in saved.flushes]
         await self._deliver()
         last: dict[str, int] = {}
         stations = {station.name: station for station in self._stations.all}
@@ -233,10 +230,7 @@ class OpenStatsd(OpenIntake):
         ):
             self._waiting.append(entry)
             await asyncio.sleep(0)
-        held = [
-            Flushed(one.received_ns, one.points, one.lines, one.target, one.sender)
-            for one in self._waiting
-        ]
+        held = [Flushed(one.received_ns, *one[2:]) for one in self._waiting]
         try:
             await asyncio.to_thread(self._context.memory.live.flush, self._changed, held)
         except MemoryUnavailable as error:

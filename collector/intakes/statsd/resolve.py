@@ -8,7 +8,6 @@ from typing import Final
 
 from collector.intakes.series import Series
 from collector.intakes.statsd.budget import SeriesBudget
-from collector.intakes.statsd.cells import Cells
 from collector.intakes.statsd.drops import Counts, Drop, Ignored
 from collector.intakes.statsd.gauge import Gauge
 from collector.intakes.statsd.gauges import Gauges
@@ -22,7 +21,7 @@ from collector.intakes.statsd.names import (
     recognise,
     without_meter_suffix,
 )
-from collector.intakes.statsd.slots import Dropped, GaugeSlot, NotedSlot, Slot
+from collector.intakes.statsd.slots import Cells, Dropped, GaugeSlot, NotedSlot, Slot
 from collector.lines import FieldValue, label
 from collector.schema import LABEL_LENGTH, OTHER
 from collector.schema.live import (

@@ -4,7 +4,7 @@ Times are those at which messages arrived, since Asterisk's own are whole second
 bounded; what exceeds a bound is counted in `State.drops`.
 """
 
-from collector.intakes.ami.state.names import Names
+from collector.asterisk_names import Names
 from collector.intakes.ami.state.state import State
 from collector.intakes.ami.state.wanted import CLASSES, RESPONSE, WANTED
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.times import NS_PER_S
+from collector.intakes.series import Add
 from collector.schema.ami import AGENTS
 
 MOST_MEMBERS: Final = 5_000

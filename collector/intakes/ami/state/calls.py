@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.causes import Cause, Outcome, cause_of, outcome_of
-from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.tally import IN, OUT, Call, Tally
 from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
+from collector.intakes.series import Add
 from collector.schema import NONE, OTHER
 
 MOST_CHANNELS: Final = 20_000

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.times import Knowledge
+from collector.intakes.series import Add
 from collector.schema.ami import CONFERENCES
 
 MOST_ROOMS: Final = 2_000

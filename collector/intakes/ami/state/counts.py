@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Final
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.points import Add
+from collector.intakes.series import Add
 from collector.schema import OTHER
 from collector.schema.ami import DTMF, SECURITY
 

@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.kind import MOST_DEVICES, Key, Kind
-from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.trunks import Trunks
-from collector.intakes.series import Series
+from collector.intakes.series import Add, Series
 from collector.schema import ALL, OTHER
 from collector.schema.ami import IAX2_PEERS, IAX2_REGISTRATIONS
 from collector.schema.live import ENDPOINTS, PJSIP_CONTACTS, PJSIP_REGISTRATIONS

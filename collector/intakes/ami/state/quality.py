@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
+from collector.intakes.series import Add
 from collector.schema.ami import RTP
 
 _FRACTION: Final = 256

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.agents import Agents, AgentState
-from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.queue import Caller, Queue
 from collector.intakes.ami.state.times import NS_PER_S, Knowledge, since
+from collector.intakes.series import Add
 from collector.lines import label
 from collector.schema.ami import QUEUES
 

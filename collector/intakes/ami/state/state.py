@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.calls import Calls
 from collector.intakes.ami.state.conferences import Conferences
 from collector.intakes.ami.state.counts import Keys, Security
 from collector.intakes.ami.state.devices import Devices
-from collector.intakes.ami.state.names import Names
 from collector.intakes.ami.state.quality import Quality
 from collector.intakes.ami.state.queues import Queues
 from collector.intakes.ami.state.times import NS_PER_S, since

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector.intakes.ami.state.causes import Cause, Outcome
-from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.intakes.ami.state.times import NS_PER_S, since
+from collector.intakes.series import Add
 from collector.schema import NONE, OTHER, UNKNOWN
 from collector.schema.ami import CALLS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from collector.intakes.ami.state.names import Names
-from collector.intakes.ami.state.points import Add
+from collector.asterisk_names import Names
+from collector.intakes.series import Add
 from collector.schema.ami import TRUNKS
 
 

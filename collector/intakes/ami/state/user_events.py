@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state.points import Add
 from collector.intakes.ami.state.spread import Spread
 from collector.intakes.ami.state.times import NS_PER_S, since
 from collector.intakes.ami.state.wanted import PERSONAL
+from collector.intakes.series import Add
 from collector.lines import label
 from collector.schema.ami import USER_EVENTS
 

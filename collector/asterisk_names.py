@@ -21,8 +21,8 @@ class Names:
     """Names that the operator gives, by Asterisk's own names.
 
     `trunks`: by technology and endpoint, as in the name of a channel: `PJSIP/provider`, `DAHDI/i1`.
-    `agents`: by interface of a queue's member, `PJSIP/alice`. `conferences`: by name of the
-    conference.
+    `agents`: by interface of a queue's member, `PJSIP/alice`. `conferences`: by a conference's name
+    or number.
     """
 
     trunks: Mapping[str, str] = field(default_factory=dict)
