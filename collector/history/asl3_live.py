@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -39,8 +39,8 @@ class Dsn:
     user: str
     database: str
     password: str = field(default="", repr=False)
-    unix_socket: str = ""
-    ssl_ca: str = ""
+    unix_socket: str | None = None
+    ssl_ca: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -121,13 +121,7 @@ def live_rows(dsn: Dsn) -> Iterator[tuple[str, Row]]:
 
 def _connect(dsn: Dsn) -> pymysql.Connection[SSCursor]:
     return pymysql.connect(
-        host=dsn.host,
-        port=dsn.port,
-        user=dsn.user,
-        password=dsn.password,
-        database=dsn.database,
-        unix_socket=dsn.unix_socket or None,
-        ssl_ca=dsn.ssl_ca or None,
+        **asdict(dsn),
         charset="utf8mb4",
         cursorclass=SSCursor,
         # Encoders only: values stay text, as in a dump, since Python has no zero dates.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import aiohttp
 from nats.js.api import StreamInfo
@@ -24,17 +24,14 @@ _FULL: Final = 0.8
 _NS: Final = 10**9
 
 
-class Told(NamedTuple):
-    """Result of one check; `text` gives the state, or the problem and its remedy."""
-
-    good: bool
-    text: str
+Told = tuple[bool, str]
+"""Result of one check: whether it is good, and the state, or the problem and its remedy."""
 
 
 async def examine(settings: Settings) -> list[Told]:
     """Run all checks; they change nothing."""
     told = list(await asyncio.gather(*(_server(settings, url) for url in settings.nats_url)))
-    if any(one.good for one in told):
+    if any(good for good, _ in told):
         async with Connection(settings, name="collector check", patience_s=_PATIENCE_S) as to:
             try:
                 told += [one async for one in _stream(to, settings)]
@@ -52,11 +49,11 @@ async def examine(settings: Settings) -> list[Told]:
 
 
 def _good(text: str) -> Told:
-    return Told(True, text)
+    return True, text
 
 
 def _bad(text: str) -> Told:
-    return Told(False, text)
+    return False, text
 
 
 async def _server(settings: Settings, url: str) -> Told:

@@ -28,8 +28,8 @@ def settings_for(server: NatsServer, **values: object) -> Settings:
 async def checked(settings: Settings) -> tuple[str, str]:
     """What a check finds good, and what it finds wrong."""
     told: list[Told] = await examine(settings)
-    good = "\n".join(one.text for one in told if one.good)
-    return good, "\n".join(one.text for one in told if not one.good)
+    good, bad = ("\n".join(text for one, text in told if one is said) for said in (True, False))
+    return good, bad
 
 
 async def make(settings: Settings, *bodies: bytes) -> None:

@@ -209,7 +209,7 @@ async def test_an_erasure_names_who_has_carried_it_out_and_who_has_not(
     assert await nats.held() == [(NEAR, BEFORE), (MINE, AFTER)]
     assert here.servers() == {NEAR}
     monkeypatch.setattr(check, "ORDER_S", 0.0)
-    wrong = [one.text for one in await check.examine(nats.settings) if not one.good]
+    wrong = [text for good, text in await check.examine(nats.settings) if not good]
     assert any("write-b on alpha has not carried out 1 orders of owners" in one for one in wrong)
     # When it is back it does so first.
     await away.participation.step()
@@ -450,7 +450,7 @@ async def test_a_board_of_fewer_replicas_is_used_and_named_by_the_check(nats: Na
     settings = nats.settings.model_copy(update={"nats_replicas": 3})
     wanted = Board(nats.to, settings)
     await wanted.put("x", b"y")
-    wrong = [one.text for one in await check.examine(settings) if not one.good]
+    wrong = [text for good, text in await check.examine(settings) if not good]
     assert any("stream usage-orders" in one and "1 servers, wanted 3" in one for one in wrong)
     # There are no three servers.
     with pytest.raises(NatsUnavailable):

@@ -35,6 +35,7 @@ from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.sink import Sink
 from collector.intakes.ami.state.wanted import CLASSES
 from collector.logs import Sparing, place
+from collector.supervisor import wait_at_most
 
 log = structlog.get_logger("collector.ami")
 
@@ -194,9 +195,7 @@ class Connection:
 
     async def booted(self) -> None:
         """Wait until Asterisk has started all of its modules."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._times.booted):
-                await self._booted.wait()
+        await wait_at_most(self._times.booted, self._booted)
         # Without the class `system` no FullyBooted comes.
         while not self._booted.is_set() and "CoreStatus" not in self._unanswerable:
             answer = await self._answer(self._ask("CoreStatus"))

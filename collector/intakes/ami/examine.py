@@ -19,6 +19,7 @@ from collector.intakes.ami.message import Message
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.sink import Sink
 from collector.intakes.ami.state import CLASSES
+from collector.supervisor import wait_at_most
 
 _OWN_LOGIN: Final = "SuccessfulAuth"
 """Security event of a login; every client with the class `security` gets it, this one too."""
@@ -105,12 +106,8 @@ async def _ask(
     connection: Connection, account: AmiAccount, sink: _Listening, times: Times
 ) -> frozenset[str] | None:
     await connection.login(account.user, account.secret.get_secret_value())
-    try:
-        async with asyncio.timeout(times.booted):
-            await sink.told.wait()
-    except TimeoutError:
-        # A class is missing, or Asterisk is still starting: the events received tell which.
-        pass
+    # Without it a class is missing, or Asterisk is still starting: the events received tell which.
+    await wait_at_most(times.booted, sink.told)
     return await connection.allowed()
 
 

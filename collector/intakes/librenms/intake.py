@@ -1,25 +1,7 @@
 """Request handlers of LibreNMS's intake: `log.php` and `clear.php`.
 
-Replies of `log.php`:
-
-| status | reason | when |
-|---|---|---|
-| 200 | | the report is durable; or its install's owner has opted out, and nothing is stored |
-| 400 | malformed-json | the field `data` is missing, or holds no JSON object |
-| 400 | invalid-field | `uuid` is missing or no UUID; `data` is missing or has no group |
-| 408, 413, 415, 429, 503 | | as for every sender; 429 also for an install's reports |
-
-Replies of `clear.php`, which must be 2xx, else the client keeps its UUID and asks again:
-
-| status | reason | when |
-|---|---|---|
-| 200 | | erased: nothing of the install is stored, known or not |
-| 202 | | remembered: InfluxDB cannot do it now, or an operator has to release it |
-| 400 | invalid-field | there is no field `uuid` |
-| 408, 413, 415, 503 | | as for every sender |
-| 429 | rate-limited | too many from one address: it erases more than its own |
-
-The client reads neither body.
+docs/senders/librenms.md lists the replies. Those of `clear.php` must be 2xx, else the client keeps
+its UUID and asks again. The client reads neither body.
 """
 
 from __future__ import annotations

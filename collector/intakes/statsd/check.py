@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from collector.asterisks import asterisks
 from collector.intakes.statsd.intake import mapping_of
@@ -15,12 +14,8 @@ from collector.intakes.statsd.sockets import BUFFER_BYTES, bound, buffer_bytes
 from collector.setting_types import Endpoint
 from collector.settings import Settings, SettingsError
 
-
-class Found(NamedTuple):
-    """The result of a check, in words."""
-
-    good: bool
-    text: str
+Found = tuple[bool, str]
+"""The result of a check: whether it is good, and its text."""
 
 
 def examine(settings: Settings) -> Iterator[Found]:
@@ -31,9 +26,9 @@ def examine(settings: Settings) -> Iterator[Found]:
     try:
         mapping_of(settings)
     except SettingsError as error:
-        yield from (Found(False, line) for line in str(error).splitlines())
+        yield from ((False, line) for line in str(error).splitlines())
     else:
-        yield Found(True, "the mapping of StatsD can be read")
+        yield True, "the mapping of StatsD can be read"
     with suppress(SettingsError):
         yield from _sources(settings)
     for endpoint in settings.statsd_listen:
@@ -48,13 +43,13 @@ def _sources(settings: Settings) -> Iterator[Found]:
     for asterisk in asterisks(settings):
         for path in asterisk.statsd_sockets:
             if path not in paths:
-                yield Found(
+                yield (
                     False,
                     f"[{asterisk.name}] sends to unix:{path}, which COLLECTOR_STATSD_LISTEN does"
                     " not name",
                 )
         if asterisk.statsd_from and len(paths) == len(settings.statsd_listen):
-            yield Found(
+            yield (
                 False,
                 f"[{asterisk.name}] sends from an address, but COLLECTOR_STATSD_LISTEN names unix"
                 " sockets alone",
@@ -73,15 +68,13 @@ def _address(endpoint: Endpoint) -> Iterator[Found]:
             ]
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            yield Found(
-                True, f"StatsD at {endpoint}: in use, by a running collector or another program"
-            )
+            yield (True, f"StatsD at {endpoint}: in use, by a running collector or another program")
         else:
-            yield Found(False, f"StatsD at {endpoint}: {error.strerror or error}")
+            yield False, f"StatsD at {endpoint}: {error.strerror or error}"
         return
-    yield Found(True, f"StatsD at {endpoint}: can be listened on")
+    yield True, f"StatsD at {endpoint}: can be listened on"
     if min(sizes, default=BUFFER_BYTES) < BUFFER_BYTES:
-        yield Found(
+        yield (
             False,
             f"StatsD at {endpoint}: the kernel gives a receive buffer of {min(sizes)} bytes, and a"
             f" burst over it is dropped: `sysctl -w net.core.rmem_max={BUFFER_BYTES // 2}`",
@@ -92,11 +85,11 @@ def _path(path: str) -> Found:
     """Check that a unix socket can be created; an existing one belongs to a collector."""
     there, directory = Path(path), Path(path).parent
     if there.is_socket():
-        return Found(True, f"StatsD at unix:{path}: the socket is there")
+        return True, f"StatsD at unix:{path}: the socket is there"
     if there.exists():
-        return Found(False, f"StatsD at unix:{path}: is a file, and no socket")
+        return False, f"StatsD at unix:{path}: is a file, and no socket"
     if not directory.is_dir():
-        return Found(False, f"StatsD at unix:{path}: there is no directory {directory}")
+        return False, f"StatsD at unix:{path}: there is no directory {directory}"
     if not os.access(directory, os.W_OK | os.X_OK):
-        return Found(False, f"StatsD at unix:{path}: no socket may be made in {directory}")
-    return Found(True, f"StatsD at unix:{path}: can be listened on")
+        return False, f"StatsD at unix:{path}: no socket may be made in {directory}"
+    return True, f"StatsD at unix:{path}: can be listened on"

@@ -199,7 +199,8 @@ class Gauges:
         """Handle a gauge of PJSIP set to 0, which Asterisk does to each of them at each start."""
         passed = now_ns - self._last_zero
         again = passed > ONE_START_NS or (gauge in self._zeroed and passed >= SHORTEST_LIFE_NS)
-        if gauge.role is Role.CONTACTS and (again or not self._zeroed_contacts()):
+        is_first = all(other.role is not Role.CONTACTS for other in self._zeroed)
+        if gauge.role is Role.CONTACTS and (again or is_first):
             self._start(now_ns)
             self._zeroed = set()
         elif again:
@@ -209,9 +210,6 @@ class Gauges:
             self._zeroed = set()
         self._zeroed.add(gauge)
         self._last_zero = now_ns
-
-    def _zeroed_contacts(self) -> bool:
-        return any(gauge.role is Role.CONTACTS for gauge in self._zeroed)
 
     def _start(self, now_ns: int) -> None:
         """Reset gauges at a start of Asterisk, or mark those that may outlive it."""

@@ -1,17 +1,7 @@
 """Request handlers of telemetrics-client's intake.
 
-Replies:
-
-| status | reason | when |
-|---|---|---|
-| 201 | | the record is durable, and returned; or its machine has opted out, and nothing is stored |
-| 400 | malformed-json | the content type is JSON, but the body is not a JSON object |
-| 400 | invalid-field | a field is missing or wrong; X-Telemetry-TID differs from the setting |
-| 413 | too-large | the payload is over 300 KiB |
-| 408, 415, 429, 503 | | as for every sender; 429 also for one machine's records |
-
-Every refusal is `{"message": …, "reason": …}`. The client keeps a record that was not answered
-201, and sends it again later.
+docs/senders/telemetrics.md lists the replies. Every refusal is `{"message": …, "reason": …}`. The
+client keeps a record that was not answered 201, and sends it again later.
 """
 
 from __future__ import annotations
