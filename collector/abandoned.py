@@ -12,7 +12,8 @@ from typing import Final
 
 import structlog
 
-from collector.delivery import TargetsOf, deliveries, stop_all
+from collector.delivery.loop import deliveries, stop_all
+from collector.delivery.targets import TargetsOf
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile, Queue, check_at_start
 from collector.outbox.delivering import DeliveryLock

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state import RESPONSE, WANTED, Names, State
+from collector.intakes.ami.state.state import State
+from collector.intakes.ami.state.wanted import RESPONSE, WANTED
 from collector.lines import Point
 from tools.replay.captures import Capture, Remark, Way
 

@@ -13,12 +13,13 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
+from collector.asterisk_names import Names
 from collector.asterisks import AmiAccount, Asterisk
 from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.client import Pauses
 from collector.intakes.ami.connection import Times
 from collector.intakes.ami.follower import Follower
-from collector.intakes.ami.state import Names, State
+from collector.intakes.ami.state.state import State
 from collector.intakes.live import TrueState
 from collector.intakes.series import Series
 from tests.ami_answers import fresh, later

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from collector import app, outbox
 from collector.cli import cli
-from collector.delivery import Delivery
+from collector.delivery.loop import Delivery
 from collector.outbox import Outbox
 from collector.supervisor import Patience, Supervisor
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from collector import clock
 from collector.abandoned import Abandoned
 from collector.app.part import Base, OpenPart, Part
-from collector.delivery import deliveries, stop_all
+from collector.delivery.loop import deliveries, stop_all
 from collector.expiry import Expiry
 from collector.intakes import Intake, IntakeContext, layouts
 from collector.intakes.door import Door

@@ -4,20 +4,3 @@
 `targets` creates the targets of a collector. `loop` delivers each queue of an outbox to its target.
 `writing` stores what JetStream holds.
 """
-
-from collector.delivery.influx import InfluxTarget
-from collector.delivery.loop import Delivery, deliveries, stop_all
-from collector.delivery.target import Blocked, Dead, Target
-from collector.delivery.targets import TargetsOf, store_targets
-
-__all__ = [
-    "Blocked",
-    "Dead",
-    "Delivery",
-    "InfluxTarget",
-    "Target",
-    "TargetsOf",
-    "deliveries",
-    "stop_all",
-    "store_targets",
-]

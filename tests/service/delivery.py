@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collector.delivery import Delivery, InfluxTarget
+from collector.delivery.influx import InfluxTarget
+from collector.delivery.loop import Delivery
 from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.metrics import Metrics

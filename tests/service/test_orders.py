@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from collector.app.writing import WriterDuties
-from collector.delivery import Blocked, Dead
 from collector.delivery.jetstream import JetStreamTarget
+from collector.delivery.target import Blocked, Dead
 from collector.delivery.writing import Writing, marked
 from collector.jetstream import check, erasing, sealing
 from collector.jetstream.board import Board, Conflict

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 import pytest
 from sqlalchemy import select
 
-from collector.delivery import Blocked, Delivery, InfluxTarget, Target
+from collector.delivery.influx import InfluxTarget
 from collector.delivery.jetstream import JetStreamTarget
+from collector.delivery.loop import Delivery
 from collector.delivery.records import RecordsTarget
+from collector.delivery.target import Blocked, Target
 from collector.influx import Influx
 from collector.influx.databases import ensure
 from collector.jetstream.connection import Connection

@@ -19,7 +19,7 @@ from collector.intakes.ami.message import Message
 from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.sink import Sink
-from collector.intakes.ami.state import WANTED
+from collector.intakes.ami.state.wanted import WANTED
 from tests.certificates import self_signed
 from tests.sender import until
 from tools.replay.ami_server import SECRET, USER, AmiServer, event

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state import WANTED, Names, State
 from collector.intakes.ami.state.agents import MOST_MEMBERS
 from collector.intakes.ami.state.calls import MOST_CHANNELS
 from collector.intakes.ami.state.conferences import MOST_PEOPLE, MOST_ROOMS
 from collector.intakes.ami.state.kind import MOST_DEVICES
 from collector.intakes.ami.state.queues import MOST_CALLERS, MOST_QUEUES
 from collector.intakes.ami.state.spread import KEPT, Spread
+from collector.intakes.ami.state.state import State
 from collector.intakes.ami.state.user_events import MOST_NAMES
-from collector.intakes.ami.state.wanted import EVENTS, ITEMS
+from collector.intakes.ami.state.wanted import EVENTS, ITEMS, WANTED
 from collector.lines import Point, line, tag_set
 from collector.schema import MEASUREMENTS, FieldType
 from collector.schema.ami import AMI_MEASUREMENTS

@@ -15,7 +15,7 @@ import pytest
 from collector.intakes.ami import Ami
 from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.intake import steady_clock
-from collector.intakes.ami.state import State
+from collector.intakes.ami.state.state import State
 from collector.intakes.intake import IntakeContext
 from collector.intakes.live import TrueState
 from collector.lines import Point, parse

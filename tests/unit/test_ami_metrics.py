@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state import State
+from collector.intakes.ami.state.state import State
 from collector.intakes.ami.state.user_events import MOST_NAMES
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.protocol import Drop, Item, Reader, Splitter
-from collector.intakes.ami.state import WANTED, State
+from collector.intakes.ami.state.state import State
+from collector.intakes.ami.state.wanted import WANTED
 from collector.lines import line, parse, tag_set
 from collector.schema import MEASUREMENTS
 from tools.replay.ami_script import script

@@ -6,7 +6,8 @@ import random
 from collections import Counter
 from typing import Any
 
-from collector.intakes.ami.state import Names, State
+from collector.asterisk_names import Names
+from collector.intakes.ami.state.state import State
 from collector.lines import Point
 from tests.ami_world import NS, QUEUES, TRUNKS, World, close, nearest_rank
 from tests.length import LONG

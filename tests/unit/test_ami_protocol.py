@@ -18,7 +18,7 @@ from collector.intakes.ami.protocol import (
     Splitter,
     actions_listed,
 )
-from collector.intakes.ami.state import WANTED
+from collector.intakes.ami.state.wanted import WANTED
 from tools.replay.ami_server import BANNER, event
 from tools.replay.captures import AMI, read_capture
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.actions import STATE
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state import Names, State
+from collector.intakes.ami.state.state import State
 from collector.intakes.ami.state.wanted import EVENTS
 from collector.intakes.series import Series
 from collector.schema import LIVE, MEASUREMENTS

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collector.asterisk_names import Names
 from collector.intakes.ami.message import Message
-from collector.intakes.ami.state import Names, State
+from collector.intakes.ami.state.state import State
 from tests.ami_replay import replay
 from tools.replay.captures import AMI, read_capture
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.intakes.ami.state import Names
+from collector.asterisk_names import Names
 from tests.ami_answers import fresh, later
 from tests.ami_claims import Claim, Unchecked
 from tests.ami_replay import NS, START_NS, Replay, Stored, replay

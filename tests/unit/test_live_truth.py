@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from collector.intakes.ami.state import State
+from collector.intakes.ami.state.state import State
 from collector.intakes.series import Series
 from collector.intakes.statsd.aggregate import Aggregator
 from collector.intakes.statsd.mapping import shipped

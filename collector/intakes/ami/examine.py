@@ -18,7 +18,7 @@ from collector.intakes.ami.ends import End, Lost
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.sink import Sink
-from collector.intakes.ami.state import CLASSES
+from collector.intakes.ami.state.wanted import CLASSES
 from collector.supervisor import wait_at_most
 
 _OWN_LOGIN: Final = "SuccessfulAuth"

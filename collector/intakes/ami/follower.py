@@ -13,7 +13,8 @@ from collector.intakes.ami.connection import Times
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.seen import Seen
 from collector.intakes.ami.sink import Sink
-from collector.intakes.ami.state import WANTED, State
+from collector.intakes.ami.state.state import State
+from collector.intakes.ami.state.wanted import WANTED
 from collector.intakes.live import TrueState
 from collector.lines import Point
 

@@ -20,7 +20,7 @@ from collector.intakes.ami import NAME
 from collector.intakes.ami.follower import UNWANTED, Follower
 from collector.intakes.ami.protocol import Drop
 from collector.intakes.ami.seen import Seen
-from collector.intakes.ami.state import State
+from collector.intakes.ami.state.state import State
 from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.lines import Point
 from collector.logs import place

@@ -22,7 +22,7 @@ from collector.intakes.statsd.names import (
     without_meter_suffix,
 )
 from collector.intakes.statsd.slots import Cells, Dropped, GaugeSlot, NotedSlot, Slot
-from collector.lines import FieldValue, label
+from collector.lines import NS_PER_DAY, FieldValue, label
 from collector.schema import LABEL_LENGTH, OTHER
 from collector.schema.live import (
     ASTERISK,
@@ -36,7 +36,6 @@ from collector.schema.live import (
 
 MOST_PREFIXES: Final = 16
 """Most prefixes of one Asterisk that are recognised."""
-_NS_PER_DAY: Final = 86_400 * 10**9
 _DIGEST: Final = 8
 
 _TYPES: Final[Mapping[bytes, MetricType]] = {
@@ -182,7 +181,7 @@ class Resolver:
         gauge.stored = bool(series.measurement)
         self._places[gauge.series] = None
         if gauge.stored:
-            day = gauge.heard // _NS_PER_DAY
+            day = gauge.heard // NS_PER_DAY
             self._budget.hold(series, day)
             self._places[series] = str(day)
         self._gauges.move(gauge, series)
@@ -211,7 +210,7 @@ class Resolver:
         return Series.of(target.measurement, **tags)
 
     def _admit(self, series: Series, now_ns: int) -> bool:
-        day = now_ns // _NS_PER_DAY
+        day = now_ns // NS_PER_DAY
         place = self._budget.admit(series, day, self._flush)
         if isinstance(place, Series):
             self._drop(place)
@@ -230,11 +229,11 @@ class Resolver:
     def flush(self, now_ns: int) -> Iterator[tuple[Series, Mapping[str, FieldValue]]]:
         """Counters, timers and sets with values since the last flush, each with its fields."""
         self._flush += 1
-        day = now_ns // _NS_PER_DAY
+        day = now_ns // NS_PER_DAY
         if day != self._day:
             self._day = day
             for gauge in self._gauges:
-                self._seen(gauge.series, gauge.heard // _NS_PER_DAY)
+                self._seen(gauge.series, gauge.heard // NS_PER_DAY)
         for series, fields in self._cells.flush():
             self._seen(series, day)
             yield series, fields
