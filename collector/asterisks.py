@@ -41,14 +41,7 @@ from pydantic import (
 from collector.asterisk_names import Names
 from collector.lines import label
 from collector.redaction import hide
-from collector.setting_types import (
-    Address,
-    Certificates,
-    Endpoint,
-    Listen,
-    Network,
-    parse_endpoint,
-)
+from collector.setting_types import Address, Certificates, Endpoint, Listen, Network, parse_endpoint
 from collector.settings import Settings, SettingsError, variable
 
 DEFAULT: Final = "default"

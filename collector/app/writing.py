@@ -25,14 +25,7 @@ from collector.jetstream.pulling import Puller
 from collector.jetstream.stream import ensure, look
 from collector.metrics import Metrics
 from collector.orders import Cleared, ErasureOrder
-from collector.outbox import (
-    FILE,
-    Outboxes,
-    OutboxFile,
-    Queue,
-    check_at_start,
-    read_at_start,
-)
+from collector.outbox import FILE, Outboxes, OutboxFile, Queue, check_at_start, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.clearing import clear
 from collector.parts import influx_of, made_by, outbox_of, outboxes_of, participation, retention
@@ -128,8 +121,7 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
         for writer in loops:
             await enter(supervisor.loop(writer.name, writer.run, stop=partial(stop_all, loops)))
         part = OpenPart(
-            gone=lambda: [] if outbox.alive else ["outbox"],
-            unavailable=partial(_obstacles, loops),
+            gone=lambda: [] if outbox.alive else ["outbox"], unavailable=partial(_obstacles, loops)
         )
         health = OwnHealth([part], supervisor)
         address = await enter(serving_privately(settings, metrics, metrics_page(metrics), health))

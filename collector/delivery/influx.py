@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -36,6 +37,7 @@ class _Request(NamedTuple):
     body: bytes
 
 
+@dataclass(eq=False)
 class InfluxTarget:
     """Stores entries in InfluxDB.
 
@@ -43,17 +45,14 @@ class InfluxTarget:
     denied write.
     """
 
-    def __init__(
-        self, influx: Influx, metrics: Metrics, make_databases: Callable[[], Awaitable[object]]
-    ) -> None:
-        self._influx = influx
-        self._metrics = metrics
-        self._make_databases = make_databases
-        self._prepared = False
-        self._silent: Influx | None = None
-        """The server that did not answer the last write."""
-        self._sent = False
-        """Whether a request of the current batch has reached InfluxDB."""
+    influx: Influx
+    metrics: Metrics
+    make_databases: Callable[[], Awaitable[object]]
+    _prepared: bool = field(default=False, init=False)
+    _silent: Influx | None = field(default=None, init=False)
+    """The server that did not answer the last write."""
+    _sent: bool = field(default=False, init=False)
+    """Whether a request of the current batch has reached InfluxDB."""
 
     async def prepare(self) -> None:
         """Create the databases if that is not done yet; after a failure, ping InfluxDB first.
@@ -66,7 +65,7 @@ class InfluxTarget:
                 self._silent = None
             if self._prepared:
                 return
-            await self._make_databases()
+            await self.make_databases()
         except InfluxUnavailable as error:
             raise Blocked("unavailable", str(error), sent=False) from error
         except InfluxError as error:
@@ -82,7 +81,7 @@ class InfluxTarget:
             sorted(entries, key=attrgetter("target")), attrgetter("target")
         ):
             rows = list(alike)
-            body = await self._influx.packed(database, b"\n".join([entry.lines for entry in rows]))
+            body = await self.influx.packed(database, b"\n".join([entry.lines for entry in rows]))
             requests.append(_Request(database, rows, body))
         return requests
 
@@ -110,7 +109,7 @@ class InfluxTarget:
             case Written():
                 return []
             case Unavailable(reason, retry_after, sent):
-                self._silent = self._influx.of(database)
+                self._silent = self.influx.of(database)
                 raise Blocked("unavailable", reason, retry_after, sent=sent or self._sent)
             case Denied(status, reason):
                 # The database may have been dropped.
@@ -123,15 +122,15 @@ class InfluxTarget:
         middle = len(lines) // 2
         dead: list[Dead] = []
         for half in (lines[:middle], lines[middle:]):
-            body = await self._influx.packed(database, b"\n".join([line for _, line in half]))
+            body = await self.influx.packed(database, b"\n".join([line for _, line in half]))
             dead += await self._isolate(database, half, await self._write(database, body))
         return dead
 
     async def _write(self, database: str, body: bytes) -> WriteResult:
         begun = time.perf_counter()
-        result = await self._influx.write_packed(database, body)
-        self._metrics.writer_seconds.labels(Queue.INFLUX).observe(time.perf_counter() - begun)
-        self._metrics.writer_requests.labels(Queue.INFLUX, type(result).__name__.lower()).inc()
+        result = await self.influx.write_packed(database, body)
+        self.metrics.writer_seconds.labels(Queue.INFLUX).observe(time.perf_counter() - begun)
+        self.metrics.writer_requests.labels(Queue.INFLUX, type(result).__name__.lower()).inc()
         if not isinstance(result, Unavailable) or result.sent:
             self._sent = True
         return result

@@ -44,12 +44,7 @@ class Progress:
         """Note that the loop makes no progress, with one word and the target's error text."""
         if self._reason != reason:
             self._clear()
-            log.error(
-                self._words,
-                target=self._queue,
-                reason=reason,
-                why=without_pseudonyms(words),
-            )
+            log.error(self._words, target=self._queue, reason=reason, why=without_pseudonyms(words))
         self._reason = reason
         self._metrics.writer_blocked.labels(self._queue, reason).set(1)
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from collector.delivery.target import Blocked, Dead
 from collector.metrics import Metrics
 from collector.outbox import Pending, Queue
-from collector.records.errors import (
-    RecordsDenied,
-    RecordsError,
-    RecordsRejected,
-)
+from collector.records.errors import RecordsDenied, RecordsError, RecordsRejected
 from collector.records.record import Record, from_line
 from collector.records.store import Finding, RecordsStore
 
@@ -35,23 +33,20 @@ class _Packed(NamedTuple):
     dead: list[Dead]
 
 
+@dataclass(eq=False)
 class RecordsTarget:
     """Stores entries as records, each once, because a record's stamp is its key.
 
     `find` returns the finding of a record, or None.
     """
 
-    def __init__(
-        self,
-        store: RecordsStore,
-        metrics: Metrics,
-        find: Callable[[Record], Finding | None] = lambda _record: None,
-    ) -> None:
-        self._store = store
-        self._metrics = metrics
-        self._find = find
-        self._prepared = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="records-write")
+    records: RecordsStore
+    metrics: Metrics
+    find: Callable[[Record], Finding | None] = lambda _record: None
+    _prepared: bool = field(default=False, init=False)
+    _thread: Executor = field(
+        default_factory=partial(ThreadPoolExecutor, 1, "records-write"), init=False
+    )
 
     async def prepare(self) -> None:
         """Migrate the tables to the newest version; after a failure, check that the store answers.
@@ -61,7 +56,7 @@ class RecordsTarget:
         if self._prepared:
             return
         try:
-            await self._run(self._store.prepare)
+            await self._run(self.records.prepare)
         except RecordsError as error:
             raise _blocked(error, sent=False) from error
         self._prepared = True
@@ -78,7 +73,7 @@ class RecordsTarget:
             except ValueError as error:
                 packed.dead.append(Dead(entry, entry.lines, str(error)))
             else:
-                packed.rows.append(_Row(entry, record, self._find(record)))
+                packed.rows.append(_Row(entry, record, self.find(record)))
         return packed
 
     async def store(self, packed: _Packed) -> Sequence[Dead]:
@@ -92,7 +87,7 @@ class RecordsTarget:
         begun = time.perf_counter()
         found = [row.found for row in rows if row.found is not None]
         try:
-            await self._run(lambda: self._store.add([row.record for row in rows], found))
+            await self._run(lambda: self.records.add([row.record for row in rows], found))
         except RecordsRejected as error:
             self._count("rejected", begun)
             if len(rows) == 1:
@@ -108,8 +103,8 @@ class RecordsTarget:
         return [*await self._stored(rows[:middle]), *await self._stored(rows[middle:])]
 
     def _count(self, outcome: str, begun: float) -> None:
-        self._metrics.writer_seconds.labels(Queue.RECORDS).observe(time.perf_counter() - begun)
-        self._metrics.writer_requests.labels(Queue.RECORDS, outcome).inc()
+        self.metrics.writer_seconds.labels(Queue.RECORDS).observe(time.perf_counter() - begun)
+        self.metrics.writer_requests.labels(Queue.RECORDS, outcome).inc()
 
     async def _run(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -80,10 +80,7 @@ class Connection:
         client = Client()
         try:
             await client.connect(
-                self._servers,
-                error_cb=self._failed,
-                closed_cb=self._ended,
-                **self._options,
+                self._servers, error_cb=self._failed, closed_cb=self._ended, **self._options
             )
         except FAILURES as error:
             if not isinstance(error, errors.NoServersError):

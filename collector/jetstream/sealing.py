@@ -15,12 +15,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import structlog
-from nacl.bindings import (
-    crypto_aead_xchacha20poly1305_ietf_decrypt as decrypted,
-)
-from nacl.bindings import (
-    crypto_aead_xchacha20poly1305_ietf_encrypt as encrypted,
-)
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as decrypted
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypted
 from nacl.exceptions import CryptoError
 from nats.js.errors import NotFoundError
 

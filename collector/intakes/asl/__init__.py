@@ -66,10 +66,7 @@ class Asl(Intake):
         )
         rate_limit = RateLimit(per_hour=settings.rate_limit, secret=secrets.token_bytes(32))
         metrics.follow(metrics.rate_limited_addresses, lambda: len(rate_limit))
-        async with (
-            context.loop("nodelist", nodelist.run),
-            context.loop("tags", sync.run),
-        ):
+        async with context.loop("nodelist", nodelist.run), context.loop("tags", sync.run):
             yield AslIntake(
                 converter,
                 opted_out=context.opted_out,

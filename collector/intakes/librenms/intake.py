@@ -25,11 +25,7 @@ from collector.intakes.intake import IntakeContext, OpenIntake
 from collector.intakes.librenms import NAME
 from collector.intakes.librenms.form import text_field
 from collector.intakes.librenms.operations import PREFIXES
-from collector.intakes.librenms.points import (
-    ReportConverter,
-    prepare,
-    versions_text,
-)
+from collector.intakes.librenms.points import ReportConverter, prepare, versions_text
 from collector.intakes.librenms.report import read, uuid_of
 from collector.intakes.librenms.slots import Slots
 from collector.intakes.proof import Proof

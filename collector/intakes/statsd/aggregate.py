@@ -15,14 +15,7 @@ from typing import Final
 from collector.intakes.series import Series
 from collector.intakes.statsd.drops import Counts, Drop
 from collector.intakes.statsd.gauges import Gauges
-from collector.intakes.statsd.line import (
-    MOST_SAMPLES,
-    SET,
-    TYPES,
-    Sample,
-    lines,
-    parse,
-)
+from collector.intakes.statsd.line import MOST_SAMPLES, SET, TYPES, Sample, lines, parse
 from collector.intakes.statsd.mapping import NameMapping
 from collector.intakes.statsd.names import PREFIX_MAX
 from collector.intakes.statsd.resolve import Resolver
