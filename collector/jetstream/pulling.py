@@ -58,11 +58,8 @@ class Puller:
         self._ended.clear()
         self._refusal = ""
         self._request = f"{self._inbox}.{next(self._numbers)}"
-        asked: dict[str, int] = {"batch": _BATCH, "expires": int(_EXPIRES_S * 1e9)}
-        if self._alone:
-            asked["batch"] = 1
-        else:
-            asked["max_bytes"] = _BATCH_BYTES
+        batch = {"batch": 1} if self._alone else {"batch": _BATCH, "max_bytes": _BATCH_BYTES}
+        asked = batch | {"expires": int(_EXPIRES_S * 1e9)}
         try:
             async with asyncio.timeout(_EXPIRES_S + _GRACE_S):
                 await client.publish(self._next, json.dumps(asked).encode(), reply=self._request)

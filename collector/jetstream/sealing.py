@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -131,11 +132,9 @@ async def replace(board: Board, keys: Mapping[int, Key]) -> None:
     """
     if len(keys) >= _MOST_KEYS:
         return
-    try:
+    # In a conflict another process has just made it.
+    with suppress(Conflict):
         await board.put(f"{_KEYS}.{max(keys, default=0) + 1}", os.urandom(_KEY_LENGTH), last=0)
-    except Conflict:
-        # Another process has just made it.
-        return
 
 
 class Keeper:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -96,19 +97,14 @@ def wanted_consumer(settings: Settings, queue: Queue) -> ConsumerConfig:
 
 async def look(jetstream: JetStreamContext, settings: Settings) -> Found:
     """Return what there is. Raises NatsUnavailable."""
+    name, consumers = settings.nats_stream, {}
     try:
-        try:
-            stream = await jetstream.stream_info(settings.nats_stream)
-        except NotFoundError:
-            return Found(None, {})
-        consumers = {}
+        stream = await jetstream.stream_info(name)
         for queue in Queue:
-            try:
-                consumers[queue] = await jetstream.consumer_info(
-                    settings.nats_stream, consumer(queue)
-                )
-            except NotFoundError:
-                continue
+            with suppress(NotFoundError):
+                consumers[queue] = await jetstream.consumer_info(name, consumer(queue))
+    except NotFoundError:
+        return Found(None, {})
     except FAILURES as error:
         raise NatsUnavailable(_words(error)) from error
     return Found(stream, consumers)

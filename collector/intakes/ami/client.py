@@ -46,11 +46,9 @@ class Pauses:
 
     def after(self, failures: int, end: End, jitter: float = 1.0) -> float:
         """The pause in s after `failures` (from 1) failures in a row; see `backoff`."""
-        first, most = (
-            (self.refused, self.refused_most)
-            if end is End.LOGIN_REFUSED
-            else (self.first, self.most)
-        )
+        first, most = self.first, self.most
+        if end is End.LOGIN_REFUSED:
+            first, most = self.refused, self.refused_most
         return backoff(failures, first_s=first, most_s=most, jitter=jitter)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
-import stat
 import struct
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -176,20 +176,11 @@ def _bind_path(path: str, kind: socket.SocketKind) -> socket.socket:
 
 def _is_left_behind(path: str, kind: socket.SocketKind) -> bool:
     """Whether a path is a socket that no process has open."""
-    try:
-        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
-            return False
-    except FileNotFoundError:
+    if Path(path).is_symlink() or not Path(path).is_socket():
         return False
     with socket.socket(socket.AF_UNIX, kind) as asking:
-        try:
-            asking.connect(path)
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            # A socket of the other kind, which some process has open.
-            return False
-    return False
+        # A socket of the other kind, which some process has open, gives another error.
+        return asking.connect_ex(path) == errno.ECONNREFUSED
 
 
 def _widen(one: socket.socket) -> None:

@@ -126,7 +126,7 @@ class Devices:
     def contacts_listed(self, items: Sequence[Message], now_ns: int) -> None:
         """PJSIPShowContacts: registered contacts with their states, without permanent ones."""
         self._listed = {
-            (_aor(item.get("ObjectName")), item.get("Uri")): (item.get("Status")) for item in items
+            (_aor(item.get("ObjectName")), item.get("Uri")): item.get("Status") for item in items
         }
         for key, status in self._listed.items():
             self._contacts.set(key, _contact_state(status))

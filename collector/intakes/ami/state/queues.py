@@ -256,12 +256,11 @@ class Queues:
         name = item.get("Uniqueid")
         waited = (item.whole("Wait") or 0) * NS_PER_S
         caller = queue.callers.get(name)
-        is_back = (
+        if (
             caller is not None
             and caller.seen < self._connection
-            and (since(caller.joined_ns, now_ns) > waited + _WAIT_ROUNDED)
-        )
-        if caller is not None and is_back:
+            and since(caller.joined_ns, now_ns) > waited + _WAIT_ROUNDED
+        ):
             # It left and came again while the connection was away.
             self._leave_unseen(queue, name, caller)
             caller = None
