@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
 from collector.app.part import Base, OpenPart, Part
-from collector.intakes import Intake
-from collector.operations import Operation
 from collector.parts import made_by, other_days_of, reconciler_of, retention
 from collector.problems import Reason, Refusal
 from collector.public.series import PublicSeries
@@ -54,10 +52,6 @@ async def publishing(base: Base) -> AsyncIterator[OpenPart]:
         yield OpenPart(series=series)
 
 
-def _operations(settings: Settings, _intakes: Sequence[Intake]) -> Iterator[Operation]:
-    return reader_operations(settings)
-
-
 def _elsewhere(settings: Settings) -> Refusal:
     at = settings.public_url or "the address of `collector publish`"
     return Refusal(
@@ -66,4 +60,6 @@ def _elsewhere(settings: Settings) -> Refusal:
     )
 
 
-PUBLISHING: Final = Part("publishing", publishing, _operations, _elsewhere)
+PUBLISHING: Final = Part(
+    "publishing", publishing, lambda settings, _: reader_operations(settings), _elsewhere
+)

@@ -52,15 +52,9 @@ class Recompute:
         if versions == self._clean:
             return 0
         self._store.prepare()
-        count = self._chunk()
-        if not count:
-            self._clean = versions
-        return count
-
-    def _chunk(self) -> int:
         current = [
             and_(FINDINGS.c.parser == name, FINDINGS.c.version == version)
-            for name, version in self._parsers.versions().items()
+            for name, version in versions.items()
         ]
         outdated = (
             select(RECORDS)
@@ -72,4 +66,6 @@ class Recompute:
         records = [from_row(row) for row in self._store.rows(outdated)]
         found = [self._parsers.find(record) for record in records]
         self._store.replace_findings(found, of=[record.stamp for record in records])
+        if not records:
+            self._clean = versions
         return len(records)

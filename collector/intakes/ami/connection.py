@@ -18,7 +18,6 @@ from collector.intakes.ami.actions import (
     Refusal,
     action_bytes,
     login_key,
-    refusal_of,
 )
 from collector.intakes.ami.ends import End, Lost
 from collector.intakes.ami.message import Message
@@ -71,22 +70,13 @@ class Times:
     look_most: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A complete answer: its first message, parsed and as bytes, and the kind of refusal if any."""
-
-    message: Message
-    raw: bytes
-    refusal: Refusal | None
-
-
 @dataclass(slots=True)
 class _Question:
     """An action that was sent, and its answer so far."""
 
     action: str
-    future: asyncio.Future[Reply]
-    reply: Reply | None = None
+    future: asyncio.Future[Answer]
+    answer: Answer | None = None
     items: list[Message] = field(default_factory=list)
 
 
@@ -256,13 +246,13 @@ class Connection:
             self._confidential or action not in WITH_SECRETS
         )
 
-    def _ask(self, action: str, **headers: str) -> asyncio.Future[Reply]:
+    def _ask(self, action: str, **headers: str) -> asyncio.Future[Answer]:
         """Send an action; return the future of its complete answer."""
         data, answer = self._question(action, **headers)
         self._writer.write(data)
         return answer
 
-    def _question(self, action: str, **headers: str) -> tuple[bytes, asyncio.Future[Reply]]:
+    def _question(self, action: str, **headers: str) -> tuple[bytes, asyncio.Future[Answer]]:
         """Register an action about to be sent; return its bytes and the future of its answer."""
         self._sent += 1
         question = _Question(action, self._loop.create_future())
@@ -312,10 +302,8 @@ class Connection:
             self._seen.drops[Drop.FOREIGN] += 1
             return
         if isinstance(part, Answer):
-            text = part.message.get("Message")
-            good = part.message.get("Response") == "Success"
-            question.reply = Reply(part.message, part.raw, None if good else refusal_of(text))
-            if good and part.message.get("EventList") == "start":
+            question.answer = part
+            if part.refusal is None and part.message.get("EventList") == "start":
                 return
         elif not part.complete:
             if part.message is not None and len(question.items) < _MOST_ITEMS:
@@ -324,17 +312,17 @@ class Connection:
                 self._seen.drops[Drop.LIST_TOO_LONG] += 1
             return
         del self._questions[part.number]
-        if question.reply is not None:
-            self._finish(question, question.reply)
+        if question.answer is not None:
+            self._finish(question, question.answer)
 
-    def _finish(self, question: _Question, reply: Reply) -> None:
+    def _finish(self, question: _Question, answer: Answer) -> None:
         if question.action in STATE:
-            if reply.refusal in {None, Refusal.NONE}:
-                self._tell(self._sink.answer, question.action, reply.message, question.items)
-            elif reply.refusal in {Refusal.DENIED, Refusal.UNKNOWN} and self._booted.is_set():
+            if answer.refusal in {None, Refusal.NONE}:
+                self._tell(self._sink.answer, question.action, answer.message, question.items)
+            elif answer.refusal in {Refusal.DENIED, Refusal.UNKNOWN} and self._booted.is_set():
                 self._cannot_ask({question.action})
         if not question.future.done():
-            question.future.set_result(reply)
+            question.future.set_result(answer)
 
     def _cannot_ask(self, actions: set[str]) -> None:
         """Stop asking refused questions: each try is a security event of the Asterisk."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from collector.intakes.ami.actions import Refusal, refusal_of
 from collector.intakes.ami.message import Message
 from collector.intakes.ami.state.wanted import RESPONSE
 
@@ -65,6 +66,12 @@ class Answer:
     number: int
     message: Message
     raw: bytes
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The kind of error that it tells; None if it tells none."""
+        good = self.message.get("Response") == "Success"
+        return None if good else refusal_of(self.message.get("Message"))
 
 
 class NotAmi(Exception):

@@ -59,11 +59,8 @@ class TelemetricsIntake(OpenIntake):
     ) -> None:
         settings = context.settings
         self._converter = converter
+        self._context = context
         self._tid = settings.telemetrics_tid
-        self._outbox = context.outbox
-        self._door = context.door
-        self._clock = context.clock
-        self._opted_out = context.opted_out
         self._metrics = context.metrics
         limit = settings.rate_limit
         self._rate_limit = RateLimit(per_hour=limit, secret=secrets.token_bytes(32))
@@ -96,23 +93,23 @@ class TelemetricsIntake(OpenIntake):
 
     async def _taken(self, request: web.Request) -> dict[str, Any] | Refusal:
         """The reply to a request whose record is durable, or the refusal."""
-        body = await self._door.body(request, self._rate_limit, max_bytes=MOST_BYTES)
+        body = await self._context.door.body(request, self._rate_limit, max_bytes=MOST_BYTES)
         if isinstance(body, Refusal):
             return body
         checked = self._checked(request, body)
         if isinstance(checked, Refusal):
             return checked
         owner = self._converter.owner(checked.machine_id)
-        now_ns = self._clock()
+        now_ns = self._context.clock()
         if wait := self._machine_limit.wait(owner, now_ns / 10**9):
             return Refusal(Reason.RATE_LIMITED, "too many records of one machine", wait)
         record = self._converter.record(checked, now_ns)
-        if self._opted_out(owner):
+        if self._context.opted_out(owner):
             self._metrics.reports.labels(NAME, "opted-out").inc()
         else:
             changes: Changes = []
             try:
-                await self._outbox.append(*self._converter.entries(record, now_ns, changes))
+                await self._context.outbox.append(*self._converter.entries(record, now_ns, changes))
             except OutboxUnavailable as error:
                 return Refusal(Reason.UNAVAILABLE, str(error), RETRY_AFTER_S)
             self._remember(changes)
