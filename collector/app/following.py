@@ -1,4 +1,4 @@
-"""The part that does for a publisher what a receiver in the same process would do.
+"""The part of a publisher that does what a receiver in the same process would do.
 
 It keeps the node list up to date, carries out orders of other processes, and deletes the rollup's
 cached facts of days on which a receiver has erased reports.

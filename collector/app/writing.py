@@ -133,7 +133,8 @@ async def writing(settings: Settings) -> AsyncIterator[RunningWriter]:
 
 def _obstacles(loops: Sequence[Writing[Any]]) -> str | None:
     """Return why messages stay in the stream, or None."""
-    return "; ".join(f"{one.name}: {one.obstacle}" for one in loops if one.obstacle) or None
+    obstacles = [(one.name, one.progress.reason) for one in loops if one.progress.reason]
+    return "; ".join(f"{name}: {reason}" for name, reason in obstacles) or None
 
 
 async def _watch(to: Connection, settings: Settings, metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""Whether a loop makes progress: one metric a reason, and log lines when that changes."""
+"""Progress of a loop: a metric for each reason that may stop it, and log lines on a change."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ class Progress:
         self._metrics = metrics
         self._queue = queue
         self._words = words
-        self._reason: str | None = None
+        self.reason: str | None = None
+        """The word of what stops the loop now, or None."""
         for reason in reasons:
             metrics.writer_blocked.labels(queue, reason).set(0)
 
     def blocked(self, reason: str, words: str) -> None:
         """Note that the loop makes no progress, with one word and the target's error text."""
-        if self._reason != reason:
+        if self.reason != reason:
             self._clear()
             log.error(self._words, target=self._queue, reason=reason, why=without_pseudonyms(words))
-        self._reason = reason
+        self.reason = reason
         self._metrics.writer_blocked.labels(self._queue, reason).set(1)
 
     def made(self) -> None:
@@ -58,13 +59,8 @@ class Progress:
         why = without_pseudonyms(why)
         log.error("lines set aside", reason="dead-letter", target=self._queue, lines=lines, why=why)
 
-    @property
-    def reason(self) -> str | None:
-        """The word of what stops the loop now, or None."""
-        return self._reason
-
     def _clear(self) -> bool:
-        was, self._reason = self._reason, None
+        was, self.reason = self.reason, None
         if was is not None:
             self._metrics.writer_blocked.labels(self._queue, was).set(0)
         return was is not None

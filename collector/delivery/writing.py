@@ -89,17 +89,12 @@ class Writing(Generic[Packed]):
         self._limit: asyncio.Timeout | None = None
         self._held: list[Delivered] = []
         """Messages that are neither acknowledged nor given back."""
-        self._progress = Progress(
+        self.progress = Progress(
             metrics,
             queue,
             *("denied", "unavailable", "outbox", "stream"),
             words="no progress to a target; reports wait in the stream",
         )
-
-    @property
-    def obstacle(self) -> str | None:
-        """The word of what stops the loop now, or None."""
-        return self._progress.reason
 
     def stop(self) -> None:
         """Make `run` store the batch in hand and return, within 10 s."""
@@ -116,7 +111,7 @@ class Writing(Generic[Packed]):
                 await self._write_while_there_is()
             except (Blocked, NatsUnavailable, OutboxUnavailable, OSError) as obstacle:
                 attempt += 1
-                self._progress.blocked(*_said(obstacle))
+                self.progress.blocked(*_said(obstacle))
                 await self._give_back(_AGAIN_S)
                 wait = backoff(
                     attempt,
@@ -132,7 +127,7 @@ class Writing(Generic[Packed]):
     async def _write_while_there_is(self) -> None:
         """Store batches until none comes or `stop` is called; pulls one while another is stored."""
         batch = await self._pull()
-        self._progress.made()
+        self.progress.made()
         async with self._heartbeat():
             while batch and not self._stopping.is_set():
                 following = asyncio.create_task(self._pull())
@@ -177,14 +172,14 @@ class Writing(Generic[Packed]):
             letters += map(_letter, await self._stored(packed))
         if letters:
             await self._outbox.change(partial(_put, letters))
-            self._progress.set_aside(len(letters), letters[0].reason)
+            self.progress.set_aside(len(letters), letters[0].reason)
         await self._tell_late(entries)
         await self._puller.acknowledge(batch)
         stored = set(map(id, batch))
         self._held = [message for message in self._held if id(message) not in stored]
         self._metrics.writer_lines.labels(self._queue, "dead-letter").inc(len(letters))
         self._metrics.writer_lines.labels(self._queue, "written").inc(max(0, lines - len(letters)))
-        self._progress.made()
+        self.progress.made()
 
     def _marked(self, entry: Entry) -> Entry:
         """Return an entry with the mark of its batch, if it is in quarantine."""

@@ -32,7 +32,7 @@ class Duties:
         """Carry out the notices that are in InfluxDB."""
 
     async def settle(self) -> None:
-        """Return when nothing is being stored by what was known before."""
+        """Wait until all storing that began before this call has ended."""
 
     async def erase_again(self, _server: ServerPseudonym, _until_ns: int) -> bool:
         """Have reports that a writer stored too late erased; return whether that is done here."""

@@ -83,9 +83,9 @@ class Keys:
         return self._keys[max(self._keys)]
 
     def counts(self) -> bool:
-        """Return whether what is sealed with the newest key may be taken as delivered now.
+        """Return whether the acknowledgement of a message sealed with the newest key counts now.
 
-        Otherwise the key may be destroyed already: the message must be sent again.
+        If not, the key may be destroyed already, and the message must be sent again.
         """
         return now() - self._read_at < VALID_S
 
@@ -154,7 +154,7 @@ class Keeper:
         """Number of the stream's last message when senders had ceased to use a replaced key."""
 
     async def look(self) -> None:
-        """Do what is due. Raises NatsUnavailable."""
+        """Replace the newest key if it is old; destroy what is replaced. Raises NatsUnavailable."""
         keys = await read(self._board)
         newest = max(keys, default=0)
         if newest != self._newest:

@@ -48,11 +48,6 @@ class Record(Checked):
     stamp: int
     owner: str
 
-    @property
-    def ts_reception(self) -> int:
-        """Time of reception, in s since 1970."""
-        return self.stamp // _NS
-
     def line(self) -> bytes:
         """The record as one line that ends with its stamp, as every line of the outbox does."""
         fields = asdict(self)
@@ -112,7 +107,7 @@ def answer(record: Record, *, number: int | None = None) -> dict[str, Any]:
         "record_format_version": record.record_format_version,
         "severity": record.severity,
         "ts_capture": spoken(record.ts_capture),
-        "ts_reception": spoken(record.ts_reception),
+        "ts_reception": spoken(record.stamp // _NS),
         "system_name": record.system_name,
         "payload_format_version": record.payload_format_version,
         "board_name": record.board_name,
