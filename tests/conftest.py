@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -25,7 +24,8 @@ import pytest
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
 
-from tests import length
+from tests import length, preloaded
+from tests.preloaded import Process
 from tools import embedded
 
 length.set_up_hypothesis()
@@ -42,6 +42,12 @@ pytest_plugins = [
     "tests.new_day",
     "tests.uncovered",
 ]
+
+
+def pytest_unconfigure() -> None:
+    """End the process that forks collectors, after the last test."""
+    preloaded.stop()
+
 
 URL = "TEST_INFLUX_URL"
 TOKEN = "TEST_INFLUX_TOKEN"
@@ -284,7 +290,7 @@ class Serve:
 
     environment: dict[str, str]
     log: Path
-    process: subprocess.Popen[bytes]
+    process: Process
 
     @property
     def url(self) -> str:
@@ -372,6 +378,17 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("COLLECTOR_")}
 
 
+def start_collector(
+    environment: Mapping[str, str], log: Path, *, role: str = "serve", under: Sequence[str] = ()
+) -> Serve:
+    """Start a collector with these settings, in the directory of its log."""
+    with log.open("wb") as output:
+        process = preloaded.collector(
+            [role], {**clean_environment(), **environment}, log.parent, output, under=under
+        )
+    return Serve({**environment}, log, process)
+
+
 @dataclass(frozen=True)
 class MachineClock:
     """A settable clock for processes with this environment, made by Debian's libfaketime."""
@@ -438,16 +455,7 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
             **settings,
         }
         log = tmp_path / f"serve-{len(started)}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*under, sys.executable, "-m", "collector", role],
-                env=clean_environment() | chosen,
-                cwd=tmp_path,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        collector = Serve(chosen, log, process)
+        collector = start_collector(chosen, log, role=role, under=under)
         started.append(collector)
         if ready:
             collector.wait_ready()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import resource
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import Databases, InfluxServer, Serve, clean_environment
+from tests.conftest import Databases, InfluxServer, Serve, start_collector
 from tools import embedded
 
 WAIT_S = 3
@@ -54,16 +52,7 @@ def victim(
         "COLLECTOR_READ_TIMEOUT": f"{WAIT_S}s",
     }
     log = directory / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "collector", "serve"],
-            env=clean_environment() | environment,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    running = Serve(environment, log, process)
+    running = start_collector(environment, log)
     try:
         running.wait_ready()
         yield running

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import Databases, InfluxServer, Serve, clean_environment
+from tests.conftest import Databases, InfluxServer, Serve, start_collector
 from tests.sender import lay_key
 from tools import embedded
 
@@ -38,16 +36,7 @@ def collector(
         "COLLECTOR_STATE_DIR": str(directory / "state"),
     }
     log = directory / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "collector", "serve"],
-            env=clean_environment() | environment,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    running = Serve(environment, log, process)
+    running = start_collector(environment, log)
     try:
         running.wait_ready()
         yield running

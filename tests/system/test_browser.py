@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -16,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-from tests.conftest import Databases, InfluxServer, Serve, clean_environment
+from tests.conftest import Databases, InfluxServer, Serve, start_collector
 from tests.dates import last_final_day
 from tests.public_site import INTEGRATION_LINKS, run_collector
 from tests.sender import eventually, get
@@ -60,16 +58,7 @@ def collector(
     fleet = ("--servers", "120", "--days", "36")
     run_collector(environment, directory / "state", "--history", *fleet, module="tools.simulation")
     log = directory / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "collector", "serve"],
-            env=clean_environment() | environment,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    running = Serve(environment, log, process)
+    running = start_collector(environment, log)
     try:
         running.wait_ready()
         run_collector(
