@@ -16,6 +16,7 @@ from typing import Self
 import aiohttp
 from aiohttp import web
 
+from tests.servers import stop
 from tools.embedded import free_port
 
 GZIP = 16 + zlib.MAX_WBITS
@@ -54,14 +55,7 @@ class FaultyProxy:
                 await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls).start()
                 yield self
             finally:
-                connections = [] if runner.server is None else runner.server.connections
-                transports = [one.transport for one in connections if one.transport is not None]
-                await runner.cleanup()
-                # With TLS, a connection is closed once its client agrees, and one that has ended or
-                # is busy does not: the socket would be left to the garbage collector.
-                for transport in transports:
-                    transport.abort()
-                await asyncio.sleep(0)
+                await stop(runner)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

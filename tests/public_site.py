@@ -20,6 +20,7 @@ from collector.public import downloads, librenms
 from collector.public.links import mounted
 from collector.public.series import PublicSeries
 from collector.settings import Settings
+from tests import servers
 from tests.conftest import Databases, clean_environment
 from tests.sender import GUARD_S, Reply
 from tests.uncovered import FOR_CHILDREN
@@ -93,7 +94,7 @@ def served(
                 ready.set()
                 await stop.wait()
             finally:
-                await runner.cleanup()
+                await servers.stop(runner)
 
     def run() -> None:
         # At its end transports that are closing are closed, unlike with a mere loop.

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.faulty import Fault, FaultyProxy, at_random, slow
 from tests.sender import GUARD_S
+from tests.servers import stop
 from tools.embedded import free_port
 
 LINE = b"m f=1 1"
@@ -37,7 +38,7 @@ async def target() -> AsyncIterator[tuple[str, list[int]]]:
     try:
         yield f"http://127.0.0.1:{port}", got
     finally:
-        await runner.cleanup()
+        await stop(runner)
 
 
 async def in_pieces(body: bytes) -> AsyncIterator[bytes]:

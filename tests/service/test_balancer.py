@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from tests.sender import GUARD_S, until
+from tests.servers import stop
 from tools.cluster.members import CONFIGURATION, Balancer, MemberError, find_haproxy
 from tools.embedded import free_port
 
@@ -51,7 +52,7 @@ class Receiver:
 
     async def stop(self) -> None:
         if self.runner is not None:
-            await self.runner.cleanup()
+            await stop(self.runner)
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         self.got += await request.read() == BODY

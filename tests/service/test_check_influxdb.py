@@ -19,6 +19,7 @@ from tests.conftest import Databases, StartServe
 from tests.cut_short import CuttingProxy
 from tests.influx_two import ORG, InfluxTwo
 from tests.sender import encoded, eventually, post, report, until
+from tests.servers import stop
 from tests.service.test_check import run
 from tools.embedded import EmbeddedInflux
 
@@ -52,7 +53,7 @@ async def serving(application: web.Application) -> AsyncIterator[str]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
-        await runner.cleanup()
+        await stop(runner)
 
 
 async def test_self_signed_certificate_is_named_and_trusted_by_the_setting(

@@ -20,6 +20,7 @@ from collector.influx.retry import PAUSES_S, retrying
 from tests.command import command
 from tests.conftest import Databases
 from tests.network import influx_of
+from tests.servers import stop
 
 LINE = b"server_report,arch=x nodes=1i 10"
 ASKED = Select("usage_raw", "server_report", ["nodes"], counted="nodes")
@@ -45,7 +46,7 @@ class Failing:
                 await web.TCPSite(runner, "127.0.0.1", 0).start()
                 yield f"http://127.0.0.1:{runner.addresses[0][1]}"
             finally:
-                await runner.cleanup()
+                await stop(runner)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

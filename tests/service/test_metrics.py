@@ -19,6 +19,7 @@ import collector as collector_package
 from collector.metrics import Metrics
 from tests.conftest import Databases, Serve, StartServe
 from tests.sender import encoded, eventually, get, post, report
+from tests.servers import stop
 
 pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
 
@@ -85,7 +86,7 @@ async def serving_list() -> AsyncIterator[str]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/list"
     finally:
-        await runner.cleanup()
+        await stop(runner)
 
 
 async def test_every_metric_of_a_healthy_day_moves(databases: Databases, serve: StartServe) -> None:

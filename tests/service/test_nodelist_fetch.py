@@ -15,6 +15,7 @@ from collector.metrics import Metrics
 from collector.nodelist import NodeList
 from tests.conftest import Databases, StartServe
 from tests.sender import encoded, eventually, metric, post, report, until
+from tests.servers import stop
 
 TEXT = "".join(f"{node}|CALL|Hub|Town\n" for node in range(2000, 2100))
 STAMP = "Sat, 01 Nov 2025 00:00:00 GMT"
@@ -56,7 +57,7 @@ class ListServer:
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/list"
             yield self
         finally:
-            await runner.cleanup()
+            await stop(runner)
 
 
 @pytest.fixture

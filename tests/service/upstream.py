@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from tests.sender import GUARD_S, until
+from tests.servers import stop
 
 GZIP = 16 + zlib.MAX_WBITS
 
@@ -83,7 +84,7 @@ class Upstream:
             self.port = runner.addresses[0][1]
             yield self
         finally:
-            await runner.cleanup()
+            await stop(runner)
 
     def _answer_to(self, lines: tuple[str, ...]) -> Answer:
         if self.script:
