@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
@@ -53,6 +54,7 @@ class _Batch(NamedTuple, Generic[Packed]):
         return self.lines >= _BATCH_LINES // 2
 
 
+@dataclass(eq=False)
 class Delivery(Generic[Packed]):
     """Delivers a queue of an outbox to its target; holds `lock` from reading a batch to its end.
 
@@ -60,34 +62,25 @@ class Delivery(Generic[Packed]):
     that an earlier process may have sent.
     """
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        target: Target[Packed],
-        metrics: Metrics,
-        lock: DeliveryLock,
-        *,
-        queue: Queue = Queue.INFLUX,
-        holds: Callable[[], str | None] = lambda: None,
-        sent_id: int = 0,
-    ) -> None:
-        self._outbox = outbox
-        self.queue = queue
-        self.name = "delivery" if queue is Queue.INFLUX else f"delivery-{queue}"
-        self._arrived = outbox.arrived[queue]
-        self._target = target
-        self._metrics = metrics
-        self._lock = lock
-        self._holds = holds
-        self.sent_id = sent_id
-        """Highest number of an entry that may have been sent, whether or not it was stored."""
-        self._noted_id = sent_id
+    outbox: Outbox
+    target: Target[Packed]
+    metrics: Metrics
+    lock: DeliveryLock
+    _: KW_ONLY
+    queue: Queue = Queue.INFLUX
+    holds: Callable[[], str | None] = lambda: None
+    sent_id: int = 0
+    """Highest number of an entry that may have been sent, whether or not it was stored."""
+
+    def __post_init__(self) -> None:
+        self.name = "delivery" if self.queue is Queue.INFLUX else f"delivery-{self.queue}"
+        self._arrived = self.outbox.arrived[self.queue]
+        self._noted_id = self.sent_id
         self._stopping = asyncio.Event()
         self._deadline = float("inf")
         self._limit: asyncio.Timeout | None = None
-        self._progress = Progress(
-            metrics, queue, "denied", "unavailable", "full", "outbox", "clock"
-        )
+        reasons = ("denied", "unavailable", "full", "outbox", "clock")
+        self._progress = Progress(self.metrics, self.queue, *reasons)
 
     async def run(self) -> None:
         """Deliver until `stop` is called, then drain the outbox for at most 10 s."""
@@ -107,7 +100,7 @@ class Delivery(Generic[Packed]):
         while time.monotonic() < self._deadline:
             try:
                 self._wait_for_clock()
-                await self._target.prepare()
+                await self.target.prepare()
                 delivered = await self._deliver()
             except Blocked as obstacle:
                 attempt += 1
@@ -144,20 +137,20 @@ class Delivery(Generic[Packed]):
     async def _has_entries(self) -> bool:
         """Return whether entries wait, or the outbox does not say."""
         try:
-            return bool(await self._outbox.read(max_lines=1, queue=self.queue))
+            return bool(await self.outbox.read(max_lines=1, queue=self.queue))
         except (OutboxUnavailable, OSError):
             return True
 
     def _wait_for_clock(self) -> None:
         """Raise Blocked while the clock is wrong."""
-        if (why := self._holds()) is not None:
+        if (why := self.holds()) is not None:
             raise Blocked("clock", why, _CLOCK_S)
 
     async def _deliver(self) -> bool:
         """Deliver some batches; return False if there are none. Raises Blocked."""
         self._arrived.clear()
         try:
-            async with self._lock.delivering():
+            async with self.lock.delivering():
                 last = await self._deliver_in_turn()
         except (OutboxUnavailable, OSError) as error:
             raise Blocked("outbox", str(error)) from error
@@ -196,10 +189,10 @@ class Delivery(Generic[Packed]):
 
     async def _batch(self, *, after: int) -> _Batch[Packed] | None:
         """Read and pack the next batch after number `after`; None if there are no entries."""
-        entries = await self._outbox.read(max_lines=_BATCH_LINES, after=after, queue=self.queue)
+        entries = await self.outbox.read(max_lines=_BATCH_LINES, after=after, queue=self.queue)
         if not entries:
             return None
-        packed = await self._target.pack(entries)
+        packed = await self.target.pack(entries)
         return _Batch(entries, packed, sum([entry.points for entry in entries]))
 
     async def _store(self, batch: _Batch[Packed]) -> asyncio.Future[None]:
@@ -208,7 +201,7 @@ class Delivery(Generic[Packed]):
         if last > self._noted_id:
             await self._note_sent(last + _NOTED_AHEAD)
         try:
-            dead = await self._target.store(batch.packed)
+            dead = await self.target.store(batch.packed)
         except Blocked as obstacle:
             if obstacle.sent:
                 self.sent_id = max(self.sent_id, last)
@@ -216,17 +209,17 @@ class Delivery(Generic[Packed]):
                 await self._note_sent(self.sent_id)
             raise
         self.sent_id = max(self.sent_id, last)
-        acknowledged = self._outbox.acknowledge(batch.entries, dead)
-        self._metrics.writer_lines.labels(self.queue, "written").inc(batch.lines - len(dead))
+        acknowledged = self.outbox.acknowledge(batch.entries, dead)
+        self.metrics.writer_lines.labels(self.queue, "written").inc(batch.lines - len(dead))
         if dead:
-            self._metrics.writer_lines.labels(self.queue, "dead-letter").inc(len(dead))
+            self.metrics.writer_lines.labels(self.queue, "dead-letter").inc(len(dead))
             self._progress.set_aside(len(dead), dead[0].reason)
         self._progress.made()
         return acknowledged
 
     async def _note_sent(self, number: int) -> None:
         """Record in the outbox that entries up to a number may be sent."""
-        await self._outbox.change(lambda file: file.dating.note_sent(self.queue, number))
+        await self.outbox.change(lambda file: file.dating.note_sent(self.queue, number))
         self._noted_id = number
 
     async def _next_arrival(self) -> None:

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Final, Generic
 
@@ -55,6 +56,7 @@ _UNKNOWN: Final = "unknown"
 """Sender of a dead letter that is no entry."""
 
 
+@dataclass(eq=False)
 class Writing(Generic[Packed]):
     """Stores a queue's messages in its target; any number of processes do so at the same time.
 
@@ -64,37 +66,25 @@ class Writing(Generic[Packed]):
     is held from the look at the orders to the acknowledgement.
     """
 
-    def __init__(
-        self,
-        puller: Puller,
-        target: Target[Packed],
-        outbox: Outbox,
-        board: Board,
-        lock: DeliveryLock,
-        metrics: Metrics,
-        *,
-        queue: Queue,
-    ) -> None:
-        self.name = f"write-{queue}"
-        self._board = board
-        self._book = Book(board)
-        self._keys = Keys(board)
-        self._lock = lock
-        self._puller = puller
-        self._target = target
-        self._outbox = outbox
-        self._metrics = metrics
-        self._queue = queue
+    puller: Puller
+    target: Target[Packed]
+    outbox: Outbox
+    board: Board
+    lock: DeliveryLock
+    metrics: Metrics
+    _: KW_ONLY
+    queue: Queue
+
+    def __post_init__(self) -> None:
+        self.name = f"write-{self.queue}"
+        self._book, self._keys = Book(self.board), Keys(self.board)
         self._stopping = asyncio.Event()
         self._limit: asyncio.Timeout | None = None
         self._held: list[Delivered] = []
         """Messages that are neither acknowledged nor given back."""
-        self.progress = Progress(
-            metrics,
-            queue,
-            *("denied", "unavailable", "outbox", "stream"),
-            words="no progress to a target; reports wait in the stream",
-        )
+        words = "no progress to a target; reports wait in the stream"
+        reasons = ("denied", "unavailable", "outbox", "stream")
+        self.progress = Progress(self.metrics, self.queue, *reasons, words=words)
 
     def stop(self) -> None:
         """Make `run` store the batch in hand and return, within 10 s."""
@@ -107,7 +97,7 @@ class Writing(Generic[Packed]):
         attempt = 0
         while not self._stopping.is_set():
             try:
-                await self._target.prepare()
+                await self.target.prepare()
                 await self._write_while_there_is()
             except (Blocked, NatsUnavailable, OutboxUnavailable, OSError) as obstacle:
                 attempt += 1
@@ -132,7 +122,7 @@ class Writing(Generic[Packed]):
             while batch and not self._stopping.is_set():
                 following = asyncio.create_task(self._pull())
                 try:
-                    async with self._lock.delivering():
+                    async with self.lock.delivering():
                         await self._store(batch)
                     batch = await following
                 finally:
@@ -142,10 +132,10 @@ class Writing(Generic[Packed]):
         await self._give_back(0.0)
 
     async def _pull(self) -> list[Delivered]:
-        messages = await self._puller.pull()
+        messages = await self.puller.pull()
         self._held += messages
         again = sum(message.metadata.num_delivered > 1 for message in messages)
-        self._metrics.stream_redelivered.labels(self._queue).inc(again)
+        self.metrics.stream_redelivered.labels(self.queue).inc(again)
         return messages
 
     async def _store(self, batch: Sequence[Delivered]) -> None:
@@ -163,22 +153,22 @@ class Writing(Generic[Packed]):
                 letters.append(_letter_of(message, str(error)))
                 continue
             if self._book.erased(entry.server, entry.received_ns):
-                self._metrics.writer_erased.labels(self._queue).inc()
+                self.metrics.writer_erased.labels(self.queue).inc()
             else:
                 entries.append(Pending(len(entries) + 1, *self._marked(entry)))
         lines = sum(entry.points for entry in entries)
         if entries:
-            packed = await self._target.pack(entries)
+            packed = await self.target.pack(entries)
             letters += map(_letter, await self._stored(packed))
         if letters:
-            await self._outbox.change(partial(_put, letters))
+            await self.outbox.change(partial(_put, letters))
             self.progress.set_aside(len(letters), letters[0].reason)
         await self._tell_late(entries)
-        await self._puller.acknowledge(batch)
+        await self.puller.acknowledge(batch)
         stored = set(map(id, batch))
         self._held = [message for message in self._held if id(message) not in stored]
-        self._metrics.writer_lines.labels(self._queue, "dead-letter").inc(len(letters))
-        self._metrics.writer_lines.labels(self._queue, "written").inc(max(0, lines - len(letters)))
+        self.metrics.writer_lines.labels(self.queue, "dead-letter").inc(len(letters))
+        self.metrics.writer_lines.labels(self.queue, "written").inc(max(0, lines - len(letters)))
         self.progress.made()
 
     def _marked(self, entry: Entry) -> Entry:
@@ -195,7 +185,7 @@ class Writing(Generic[Packed]):
             if entry.server and self._book.erased(entry.server, entry.received_ns):
                 late[entry.server] = max(entry.received_ns, late.get(entry.server, 0))
         for server, until in late.items():
-            await tell_late(self._board, self._keys, self._book.salt, LateReport(server, until))
+            await tell_late(self.board, self._keys, self._book.salt, LateReport(server, until))
             log.warning("erased reports were stored too late: they are erased again")
 
     async def _stored(self, packed: Packed) -> Sequence[Dead]:
@@ -203,7 +193,7 @@ class Writing(Generic[Packed]):
         limit_s = _STOP_S if self._stopping.is_set() else None
         try:
             async with asyncio.timeout(limit_s) as self._limit:
-                return await self._target.store(packed)
+                return await self.target.store(packed)
         except TimeoutError as error:
             raise Blocked("unavailable", "the target is silent while this process ends") from error
         finally:
@@ -218,7 +208,7 @@ class Writing(Generic[Packed]):
                 await asyncio.sleep(_HEARTBEAT_S)
                 # Without it JetStream delivers them again, which does no harm.
                 with contextlib.suppress(NatsUnavailable):
-                    await self._puller.in_progress(list(self._held))
+                    await self.puller.in_progress(list(self._held))
 
         beating = asyncio.create_task(beat())
         try:
@@ -232,7 +222,7 @@ class Writing(Generic[Packed]):
         held, self._held = self._held, []
         if held:
             with contextlib.suppress(NatsUnavailable):
-                await self._puller.give_back(held, delay_s=delay_s)
+                await self.puller.give_back(held, delay_s=delay_s)
 
 
 def _said(obstacle: BaseException) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final, Self, TypeVar
 
@@ -112,6 +112,7 @@ class Plan:
         return len(self.days) + len(self.reports)
 
 
+@dataclass(eq=False)
 class Import:
     """Imports an older server's history into one InfluxDB, as of `now` (UTC).
 
@@ -119,32 +120,25 @@ class Import:
     count; `opted_out` returns whether the owner of a server has opted out.
     """
 
-    def __init__(
-        self,
-        influx: Influx,
-        *,
-        pseudonyms: Pseudonymiser,
-        budget: TagBudget,
-        listed: ListedNodes,
-        k: int,
-        retention: dict[str, int],
-        now: datetime,
-        opted_out: Callable[[ServerPseudonym], bool] = lambda _: False,
-    ) -> None:
-        self._influx = influx
-        self._pseudonyms = pseudonyms
+    influx: Influx
+    _: KW_ONLY
+    pseudonyms: Pseudonymiser
+    budget: TagBudget
+    listed: ListedNodes
+    k: int
+    retention: dict[str, int]
+    now: datetime
+    opted_out: Callable[[ServerPseudonym], bool] = lambda _: False
+
+    def __post_init__(self) -> None:
         self._stamper = SecondStamper()
         self._converter = ReportConverter(
-            pseudonyms=pseudonyms,
+            pseudonyms=self.pseudonyms,
             stamper=self._stamper,
-            budget=budget,
-            nodelist=listed,
+            budget=self.budget,
+            nodelist=self.listed,
             metrics=Metrics(),
         )
-        self._opted_out = opted_out
-        self._k = k
-        self._retention = retention
-        self._now = now
 
     async def plan(self, data: SourceTables) -> Plan:
         """Make the plan; writes nothing. Raises InfluxError."""
@@ -162,12 +156,12 @@ class Import:
         for batch in _batches(days):
             for day in (day for day in batch if day in plan.changed):
                 # InfluxDB cannot delete a field: the point is deleted and rewritten.
-                await self._influx.delete(DAILY, DAILY_USAGE.name, f"time = {day_ns(day)}")
+                await self.influx.delete(DAILY, DAILY_USAGE.name, f"time = {day_ns(day)}")
             lines = [line(DAILY_USAGE.name, "", plan.days[day], day_ns(day)) for day in batch]
-            await write_all(self._influx, DAILY, DAILY, lines)
+            await write_all(self.influx, DAILY, DAILY, lines)
             advance(len(batch))
         for reports in _batches(plan.reports):
-            await write_all(self._influx, RAW, RAW, [imported_lines(entry) for entry in reports])
+            await write_all(self.influx, RAW, RAW, [imported_lines(entry) for entry in reports])
             advance(len(reports))
 
     async def _plan_days(self, plan: Plan, days: list[OldDay]) -> None:
@@ -180,13 +174,13 @@ class Import:
         ours = await self._days_with_own_reports(found[0].day, found[-1].day)
         for old in found:
             there = stored.get(old.day)
-            if old.day >= self._now.date():
+            if old.day >= self.now.date():
                 plan.skipped_days[Skipped.NOT_ENDED] += 1
             elif self._expires(DAILY, datetime.combine(old.day, datetime.min.time(), UTC)):
                 plan.skipped_days[Skipped.EXPIRED] += 1
             elif old.day in ours or (there is not None and there.get(IMPORTED) != 1):
                 plan.own_days.append(old.day)
-            elif there == (wanted := old.fields(self._k)):
+            elif there == (wanted := old.fields(self.k)):
                 plan.unchanged.append(old.day)
             else:
                 plan.days[old.day] = wanted
@@ -228,18 +222,18 @@ class Import:
         day, there = -1, DayReports()
         for report in old_reports(valid):
             if (new := report.second // _DAY_S) != day:
-                day, there = new, await stored_reports(self._influx, new)
+                day, there = new, await stored_reports(self.influx, new)
                 for stored in there.imported.values():
                     self._stamper.hold(stored.time_ns, stored.nodes + 1)
             self._plan_report(plan, report, there)
 
     def _plan_report(self, plan: Plan, report: OldReport, there: DayReports) -> None:
         rows = len(report.nodes)
-        server = self._pseudonyms.server(report.uuid)
+        server = self.pseudonyms.server(report.uuid)
         if (why := there.skip_reason(server, report)) is not None:
             plan.skipped_nodes[why] += rows
             return
-        if self._opted_out(server):
+        if self.opted_out(server):
             plan.skipped_nodes[Skipped.OPTED_OUT] += rows
             return
         understood = self._converter.of(report.body(), time_of(report, server))
@@ -253,18 +247,18 @@ class Import:
 
     def _time_reason(self, node: OldNode) -> Skipped | None:
         written = datetime.fromtimestamp(node.written_s, UTC)
-        if written > self._now:
+        if written > self.now:
             return Skipped.IN_THE_FUTURE
         return Skipped.EXPIRED if self._expires(RAW, written) else None
 
     def _expires(self, database: str, moment: datetime) -> bool:
-        seconds = self._retention[database]
-        return seconds > 0 and moment < self._now - timedelta(seconds=seconds) + _EXPIRY_MARGIN
+        seconds = self.retention[database]
+        return seconds > 0 and moment < self.now - timedelta(seconds=seconds) + _EXPIRY_MARGIN
 
     async def _rows(self, select: Select) -> list[dict[str, Any]]:
         """Read rows by column; [] if the database does not exist yet."""
         try:
-            return rows_of(await read(self._influx, select))
+            return rows_of(await read(self.influx, select))
         except NoDatabase:
             return []
 

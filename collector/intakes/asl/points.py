@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 import pydantic_core
@@ -81,30 +81,22 @@ class Read(NamedTuple):
     body: int
 
 
+@dataclass(eq=False, kw_only=True)
 class ReportConverter:
     """Converts bodies of reports to outbox entries with pseudonymous lines."""
 
-    def __init__(
-        self,
-        *,
-        pseudonyms: Pseudonymiser,
-        stamper: Stamper,
-        budget: TagBudget,
-        nodelist: ListedNodes,
-        server_limit: Buckets | None = None,
-        suspicions: Suspicions | None = None,
-        metrics: Metrics,
-        max_nodes: int = MOST_NODES,
-    ) -> None:
-        self._pseudonyms = pseudonyms
-        self._stamper = stamper
-        self._tags = Tags(budget, metrics)
-        self._nodelist = nodelist
-        self._server_limit = Buckets(per_hour=0) if server_limit is None else server_limit
-        self._max_nodes = max_nodes
-        self._suspicions = suspicions
-        self._metrics = metrics
-        self._suspicious = {kind: metrics.suspicions.labels(kind.value) for kind in Kind}
+    pseudonyms: Pseudonymiser
+    stamper: Stamper
+    budget: TagBudget
+    nodelist: ListedNodes
+    server_limit: Buckets = field(default_factory=lambda: Buckets(per_hour=0))
+    suspicions: Suspicions | None = None
+    metrics: Metrics
+    max_nodes: int = MOST_NODES
+
+    def __post_init__(self) -> None:
+        self._tags = Tags(self.budget, self.metrics)
+        self._suspicious = {kind: self.metrics.suspicions.labels(kind.value) for kind in Kind}
 
     def of(self, body: bytes, now_ns: int) -> Accepted | Refusal:
         """Convert a body received at `now_ns` (UTC, ns since 1970)."""
@@ -123,12 +115,12 @@ class ReportConverter:
         if found.out_of_range:
             ignored["out-of-range"] = found.out_of_range
         for reason, count in ignored.items():
-            self._metrics.nodes.labels(reason).inc(count)
+            self.metrics.nodes.labels(reason).inc(count)
         if not nodes:
             return Refusal(Reason.NO_PUBLIC_NODES, "the report has no public node")
         # Python's hash has a new key in each process.
         alike = hash(body.replace(report.uuid.encode(), b"", 1))
-        server = self._pseudonyms.server(report.uuid.lower())
+        server = self.pseudonyms.server(report.uuid.lower())
         return Read(report, server, nodes, ignored, alike)
 
     def admit(
@@ -138,11 +130,11 @@ class ReportConverter:
 
         It is refused if its server has sent too many, and dropped if its owner has opted out.
         """
-        if wait := self._server_limit.wait(read.server, now_ns / 10**9):
+        if wait := self.server_limit.wait(read.server, now_ns / 10**9):
             return Refusal(Reason.RATE_LIMITED, "too many reports of one server", wait)
         if not opted_out(read.server):
             return self._accept(read, now_ns)
-        self._metrics.nodes.labels("opted-out").inc(len(read.nodes))
+        self.metrics.nodes.labels("opted-out").inc(len(read.nodes))
         return OptedOut(_dropped(now_ns), read.ignored | {"opted-out": len(read.nodes)})
 
     def _accept(self, read: Read, now_ns: int) -> Accepted:
@@ -157,21 +149,21 @@ class ReportConverter:
             return found
         report = found.report
         return Proof(
-            self._pseudonyms.server(report.uuid.lower()),
+            self.pseudonyms.server(report.uuid.lower()),
             {"kernel": label(report.kernel or ""), "packages": _packages(report)},
-            {self._pseudonyms.node(number): number for number in report.nodes},
+            {self.pseudonyms.node(number): number for number in report.nodes},
         )
 
     def _parse(self, body: bytes) -> Reading | Refusal:
         found = read(body)
         if isinstance(found, Refusal):
             return found
-        if len(found.report.nodes) > self._max_nodes:
-            return Refusal(Reason.INVALID_FIELD, f"nodes: at most {self._max_nodes} are taken")
+        if len(found.report.nodes) > self.max_nodes:
+            return Refusal(Reason.INVALID_FIELD, f"nodes: at most {self.max_nodes} are taken")
         for repair in found.repairs:
-            self._metrics.repaired.labels(repair.value).inc()
+            self.metrics.repaired.labels(repair.value).inc()
         for name in found.ignored:
-            self._metrics.ignored_values.labels(name).inc()
+            self.metrics.ignored_values.labels(name).inc()
         return found
 
     def _public_nodes(self, numbers: list[int]) -> tuple[list[int], dict[str, int]]:
@@ -182,7 +174,7 @@ class ReportConverter:
                 why = "private"
             elif number in nodes:
                 why = "duplicate"
-            elif not self._nodelist.lists(number):
+            elif not self.nodelist.lists(number):
                 why = "unlisted"
             else:
                 nodes[number] = None
@@ -192,7 +184,7 @@ class ReportConverter:
 
     def _entry(self, read: Read, now_ns: int, changes: Changes) -> Entry:
         report, server, nodes = read.report, read.server, read.nodes
-        stamps = self._stamper.take(now_ns, len(nodes) + 1)
+        stamps = self.stamper.take(now_ns, len(nodes) + 1)
         day = stamps[0] // NS_PER_DAY
         said = (report.ast_ver, report.distro, report.release, report.arch)
         platform = self._tags.platform(said, server, day, changes)
@@ -209,7 +201,7 @@ class ReportConverter:
         texts = _TEXTS % (kernel, packages)
         lines = [_SERVER_LINE % (platform.server.text, server, *counts, ages + texts, stamps[0])]
         channels = report.channels or {}
-        names = [self._pseudonyms.node(node) for node in nodes]
+        names = [self.pseudonyms.node(node) for node in nodes]
         for node, name, stamp in zip(nodes, names, stamps[1:], strict=True):
             tags = self._tags.node(
                 platform,
@@ -219,15 +211,15 @@ class ReportConverter:
                 changes,
             )
             lines.append(_NODE_LINE % (tags, name, server, ages, stamp))
-        if self._suspicions is not None:
-            for kind in self._suspicions.of(day, server, names, read.body, uptime, reload_age):
+        if self.suspicions is not None:
+            for kind in self.suspicions.of(day, server, names, read.body, uptime, reload_age):
                 self._suspicious[kind].inc()
         return Entry(now_ns, server, len(lines), "\n".join(lines).encode())
 
     def _seconds(self, name: str, text: str | None) -> int | None:
         found = seconds(text)
         if found is None and text and not text.isspace():
-            self._metrics.ignored_values.labels(name).inc()
+            self.metrics.ignored_values.labels(name).inc()
         return found
 
 
