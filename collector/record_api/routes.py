@@ -1,13 +1,6 @@
 """Request handlers of the records API.
 
-| status | reason | when |
-|---|---|---|
-| 200 | | the records, newest first |
-| 400 | invalid-parameter | a filter is unknown, wrong or over-long |
-| 401 | unauthorized | the bearer token is missing or wrong |
-| 403 | forbidden | COLLECTOR_API_TOKEN is not set: nobody may read |
-| 404 | not-found | no record has this id |
-| 503 | unavailable | the records store cannot be read now |
+docs/senders/telemetrics.md lists the replies.
 
 Records are read and written page by page, so that memory does not grow with their number. If the
 store fails in the middle, the connection is cut, so that no partial answer looks complete.
