@@ -113,7 +113,8 @@ def live_rows(dsn: Dsn) -> Iterator[tuple[str, Row]]:
                 for values in cursor:
                     yield table, dict(zip(columns, map(_text, values), strict=True))
     except (pymysql.MySQLError, OSError) as error:
-        raise DatabaseError(f"the database cannot be read: {_words(error)}") from error
+        words = error.args[-1] if error.args else type(error).__name__
+        raise DatabaseError(f"the database cannot be read: {words}") from error
     except RuntimeError as error:
         # PyMySQL raises this if an authentication method needs a missing package.
         raise DatabaseError(f"the login to the database failed: {error}") from error
@@ -135,7 +136,3 @@ def _text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _words(error: Exception) -> str:
-    return str(error.args[-1]) if error.args else type(error).__name__

@@ -13,6 +13,7 @@ from collector.intakes.telemetrics.fields import (
     is_machine_id,
     is_number,
     is_severity,
+    unquoted,
 )
 from collector.problems import Reason, Refusal
 from collector.records.tables import RECORDS
@@ -74,8 +75,7 @@ def parse(
     if "severity" in numbers:
         wanted.append(columns.severity == numbers["severity"])
     if "build" in given:
-        # As it is stored: os-release puts quotes around it.
-        wanted.append(columns.build == given["build"].replace('"', "").replace("'", ""))
+        wanted.append(columns.build == unquoted(given["build"]))
     if (machine_id := given.get("machine_id")) is not None:
         owners = (machine_id, pseudonym(machine_id))
         wanted.append(or_(columns.machine_id == machine_id, columns.owner.in_(owners)))

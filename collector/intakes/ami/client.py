@@ -89,7 +89,13 @@ class Client:
             steady = loop.time() - self._logged_in_at >= self._pauses.steady
             failures = 1 if steady else failures + 1
             self.seen.ends[end] += 1
-            self._tell(end)
+            if end is not self._told:
+                self._told = end
+                log.warning(
+                    "no connection to an Asterisk's manager interface; trying again",
+                    asterisk=self._name,
+                    reason=end.value,
+                )
             jitter = random.random()  # noqa: S311 - no secret
             await asyncio.sleep(self._pauses.after(failures, end, jitter))
 
@@ -131,12 +137,3 @@ class Client:
         log.info("logged in to an Asterisk's manager interface", asterisk=self._name)
         await connection.booted()
         await connection.follow()
-
-    def _tell(self, end: End) -> None:
-        if end is not self._told:
-            self._told = end
-            log.warning(
-                "no connection to an Asterisk's manager interface; trying again",
-                asterisk=self._name,
-                reason=end.value,
-            )

@@ -86,7 +86,7 @@ def check(fields: Mapping[str, str], payload: bytes, *, tid: str) -> Checked | R
 
     `tid` is the X-Telemetry-TID that a record must have.
     """
-    system, build = (_unquoted(fields.get(name, "")) for name in ("system_name", "build"))
+    system, build = (unquoted(fields.get(name, "")) for name in ("system_name", "build"))
     wrong = _wrong_fields(fields, tid) or _wrong_build(system, build)
     if wrong is not None:
         return wrong
@@ -206,7 +206,8 @@ _CHECKS: Final[tuple[tuple[str, Callable[[str], bool], str], ...]] = (
 )
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
+    """A text without quotes, which os-release has around values."""
     return text.replace('"', "").replace("'", "")
 
 

@@ -7,7 +7,7 @@ write it; `???` is a function without symbols.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 _FRAME: Final = re.compile(r"#\d+ (?P<function>.+?) - \[(?P<module>[^\]]{0,200})\]")
@@ -35,7 +35,7 @@ class Frame(NamedTuple):
 def first_backtrace(text: str) -> list[Frame]:
     """The frames of the first backtrace, the crashing thread's, innermost first; at most 500."""
     frames: list[Frame] = []
-    for line in _lines(text):
+    for line in map(str.strip, text.splitlines()):
         if (found := _FRAME.match(line)) is not None:
             frames.append(Frame(found["function"].removesuffix("()"), found["module"]))
         elif _NO_SYMBOLS.match(line):
@@ -45,10 +45,6 @@ def first_backtrace(text: str) -> list[Frame]:
         if len(frames) == MOST_FRAMES:
             break
     return frames
-
-
-def _lines(text: str) -> Iterator[str]:
-    return (line.strip() for line in text.splitlines())
 
 
 def shortened(text: str) -> str:

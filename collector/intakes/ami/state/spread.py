@@ -46,14 +46,11 @@ class Spread:
         self.most = max(self.most, value)
         if len(self._kept) < KEPT:
             self._kept.append(value)
-        else:
-            self._replace(value)
-
-    def _replace(self, value: float) -> None:
-        """Replace a random value of the sample, so that all values are equally likely in it."""
+            return
         if self._chance is None:
             # Made here because few flushes need it. The sample affects only percentiles' ranks.
             self._chance = random.Random(0)  # noqa: S311
+        # All values are equally likely to be in the sample.
         if (at := self._chance.randrange(self.count)) < KEPT:
             self._kept[at] = value
 
