@@ -81,33 +81,29 @@ class NotAmi(Exception):
 class Splitter:
     """Splits a connection's bytes into messages; buffers at most `MAX_MESSAGE` bytes and one read.
 
-    A longer message is skipped and counted in `too_long`. `greeted` is whether the banner was read.
+    A longer message is skipped and counted in `too_long`. `greeted` is whether the banner was read,
+    `pending` what was read of an incomplete message.
     """
 
     def __init__(self) -> None:
-        self._pending = bytearray()
+        self.pending = bytearray()
         self.greeted = False
         self._skipping = False
         self.too_long = 0
 
-    @property
-    def held(self) -> int:
-        """Number of buffered bytes of an incomplete message."""
-        return len(self._pending)
-
     def feed(self, data: bytes) -> list[bytes]:
         """Messages that `data` completes, without their empty lines. Raises NotAmi."""
-        looked = max(0, len(self._pending) - len(END) + 1)
-        self._pending += data
+        looked = max(0, len(self.pending) - len(END) + 1)
+        self.pending += data
         if not self.greeted:
             if not self._banner():
                 return []
             looked = 0
-        if self._pending.find(END, looked) < 0:
+        if self.pending.find(END, looked) < 0:
             self._shorten()
             return []
-        *whole, rest = bytes(self._pending).split(END)
-        self._pending = bytearray(rest)
+        *whole, rest = bytes(self.pending).split(END)
+        self.pending = bytearray(rest)
         if self._skipping:
             self._skipping = False
             del whole[0]
@@ -118,27 +114,27 @@ class Splitter:
 
     def _banner(self) -> bool:
         """Remove the banner from the buffer; return whether it was complete. Raises NotAmi."""
-        end = self._pending.find(b"\r\n")
-        if end > _MAX_BANNER or (end < 0 and len(self._pending) > _MAX_BANNER):
+        end = self.pending.find(b"\r\n")
+        if end > _MAX_BANNER or (end < 0 and len(self.pending) > _MAX_BANNER):
             raise NotAmi
-        begun = self._pending[: len(_BANNER)]
+        begun = self.pending[: len(_BANNER)]
         if not _BANNER.startswith(begun):
             raise NotAmi
         if end < 0:
             return False
         if begun != _BANNER:
             raise NotAmi
-        del self._pending[: end + 2]
+        del self.pending[: end + 2]
         self.greeted = True
         return True
 
     def _shorten(self) -> None:
         """Discard an overlong incomplete message but its last bytes: its end may begin there."""
-        if not self._skipping and len(self._pending) > MAX_MESSAGE:
+        if not self._skipping and len(self.pending) > MAX_MESSAGE:
             self._skipping = True
             self.too_long += 1
         if self._skipping:
-            del self._pending[: -len(END) + 1]
+            del self.pending[: -len(END) + 1]
 
 
 _Header = tuple[bytes, str]
