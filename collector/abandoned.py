@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,13 +28,13 @@ _DRAIN_LOOK_S: Final = 1.0
 _LOOK_S: Final = 5.0
 
 
+@dataclass(slots=True, eq=False)
 class Abandoned:
     """Finishes abandoned outboxes: delivers them to `targets`. `lock` is the delivery lock."""
 
-    def __init__(self, settings: Settings, targets: TargetsOf, lock: DeliveryLock) -> None:
-        self._settings = settings
-        self._targets = targets
-        self._lock = lock
+    settings: Settings
+    targets: TargetsOf
+    lock: DeliveryLock
 
     async def finish(self, directory: Path) -> None:
         """Deliver the entries in a directory, wait until their retention is over, then delete it.
@@ -52,10 +53,10 @@ class Abandoned:
                 await asyncio.sleep(_LOOK_S)
 
     async def _drain(self, directory: Path, metrics: Metrics) -> None:
-        async with outbox_of(self._settings, directory, metrics) as outbox:
+        async with outbox_of(self.settings, directory, metrics) as outbox:
             waiting = (await outbox.stats()).waiting
-            targets = self._targets(metrics, records=waiting[Queue.RECORDS].reports > 0)
-            loops = deliveries(outbox, targets, metrics, self._lock)
+            targets = self.targets(metrics, records=waiting[Queue.RECORDS].reports > 0)
+            loops = deliveries(outbox, targets, metrics, self.lock)
             writing = [
                 asyncio.create_task(loop.run(), name="delivery of a former worker")
                 for loop in loops
@@ -75,7 +76,7 @@ class Abandoned:
     def _is_over(self, directory: Path) -> bool:
         """Delete entries older than COLLECTOR_OUTBOX_KEEP; return whether nothing is left."""
         with OutboxFile(directory / FILE) as file:
-            before = time.time_ns() - self._settings.outbox_keep * 10**9
+            before = time.time_ns() - self.settings.outbox_keep * 10**9
             after: int | None = 0
             while after is not None:
                 after = file.prune(older_than_ns=before, after=after).next

@@ -45,35 +45,29 @@ class Comparison:
         return sorted({day_of(time).isoformat() for _, time in self.conflicts})
 
 
+@dataclass(slots=True, eq=False)
 class Restore:
     """Restores one backup, whose files have been checked by `read_manifest`."""
 
-    def __init__(
-        self,
-        influx: Influx,
-        directory: Path,
-        manifest: Manifest,
-        progress: Progress,
-    ) -> None:
-        self._series = DailySeries(influx)
-        self._directory = directory
-        self._manifest = manifest
-        self._progress = progress
+    influx: Influx
+    directory: Path
+    manifest: Manifest
+    progress: Progress
 
     async def compare(self) -> Comparison:
         """Compare the backup with InfluxDB; writes nothing. Raises InfluxError, BackupError."""
-        missing = 0
+        series, missing = DailySeries(self.influx), 0
         conflicts: list[Moment] = []
-        for month in self._manifest.months:
+        for month in self.manifest.months:
             wanted = self._read(month)
-            stored, _ = await self._series.read(_month(wanted))
+            stored, _ = await series.read(_month(wanted))
             for moment, lines in wanted.items():
                 found = set(stored.get(moment, []))
                 if found - set(lines):
                     conflicts.append(moment)
                 elif found != set(lines):
                     missing += 1
-            self._progress(f"compared {month.file}", 2 * len(self._manifest.months))
+            self.progress(f"compared {month.file}", 2 * len(self.manifest.months))
         return Comparison(missing, sorted(conflicts))
 
     async def write(self, comparison: Comparison) -> None:
@@ -81,24 +75,24 @@ class Restore:
 
         Days that are not in the backup are not changed. Raises BackupError, InfluxError.
         """
-        replaced = set(comparison.conflicts)
-        for month in self._manifest.months:
+        series, replaced = DailySeries(self.influx), set(comparison.conflicts)
+        for month in self.manifest.months:
             wanted = self._read(month)
             for moment in sorted(replaced & wanted.keys()):
-                await self._series.remove(moment)
-            await self._series.write(wanted)
-            stored, _ = await self._series.read(_month(wanted))
+                await series.remove(moment)
+            await series.write(wanted)
+            stored, _ = await series.read(_month(wanted))
             wrong = [moment for moment in wanted if stored.get(moment) != wanted[moment]]
             if wrong:
                 raise BackupError(
                     f"{month.file}: {len(wrong)} of {len(wanted)} times differ in InfluxDB from"
                     " the backup; is its retention shorter than the backup?"
                 )
-            self._progress(f"restored {month.file}", 2 * len(self._manifest.months))
+            self.progress(f"restored {month.file}", 2 * len(self.manifest.months))
 
     def _read(self, month: MonthFile) -> Points:
         points: Points = {}
-        text = gzip.decompress((self._directory / month.file).read_bytes()).decode()
+        text = gzip.decompress((self.directory / month.file).read_bytes()).decode()
         for line in text.removesuffix("\n").split("\n"):
             found = _LINE.fullmatch(line)
             if found is None:

@@ -15,7 +15,7 @@ import urllib.parse
 import zlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
 from typing import Final, Self
 
@@ -85,6 +85,8 @@ class Denied:
 WriteResult = Written | Rejected | TooLarge | Unavailable | Denied
 
 
+# Without a `repr`, which would show the token.
+@dataclass(eq=False, repr=False)
 class Influx:
     """Client for one InfluxDB, an async context manager that keeps connections alive.
 
@@ -97,31 +99,22 @@ class Influx:
     go to the server of their database. `variables` begins the names of the settings of this server.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str = "",
-        org: str = "",
-        prefix: str = "",
-        ca_file: str = "",
-        retry_ping: bool = False,
-        raw: Influx | None = None,
-        variables: str = VARIABLES,
-    ) -> None:
-        self.url = url
-        self.org = org
-        self.token = token
-        self.ca_file = ca_file
-        self._prefix = prefix
-        self._retries_ping = retry_ping
+    url: str
+    _: KW_ONLY
+    token: str = ""
+    org: str = ""
+    prefix: str = ""
+    ca_file: str = ""
+    retry_ping: bool = False
+    raw: Influx | None = None
+    variables: str = VARIABLES
+    _session: aiohttp.ClientSession | None = field(default=None, init=False)
+    _opened: AsyncExitStack = field(default_factory=AsyncExitStack, init=False)
+
+    def __post_init__(self) -> None:
         self.guard: Guard = allowed
         """It is called before each write and deletion, and again when its request is sent."""
-        self._is_local = _is_loopback(url)
-        self._session: aiohttp.ClientSession | None = None
-        self._opened = AsyncExitStack()
-        self._raw = raw
-        self.variables = variables
+        self._is_local = _is_loopback(self.url)
         self.policies = Policies(self)
 
     async def __aenter__(self) -> Self:
@@ -136,8 +129,8 @@ class Influx:
                     cookie_jar=aiohttp.DummyCookieJar(),
                 )
             )
-            if self._raw is not None:
-                await stack.enter_async_context(self._raw)
+            if self.raw is not None:
+                await stack.enter_async_context(self.raw)
             self._opened = stack.pop_all()
         return self
 
@@ -146,11 +139,11 @@ class Influx:
 
     def of(self, database: str) -> Influx:
         """The client of the server that holds a database of the schema."""
-        return self if self._raw is None or database in PUBLISHED else self._raw
+        return self if self.raw is None or database in PUBLISHED else self.raw
 
     def servers(self) -> tuple[Influx, ...]:
         """The client of each server, that of the published series first."""
-        return (self,) if self._raw is None else (self, self._raw)
+        return (self,) if self.raw is None else (self, self.raw)
 
     def by_server(self, databases: Iterable[str]) -> dict[Influx, list[str]]:
         """The databases of each server that holds some of them."""
@@ -182,7 +175,7 @@ class Influx:
 
     def name(self, database: str) -> str:
         """The name in InfluxDB of a database of the schema, with the prefix."""
-        return self._prefix + database
+        return self.prefix + database
 
     async def source(self, database: str, measurement: str, *, everywhere: bool = False) -> str:
         """The FROM clause for a measurement, with its retention policy on InfluxDB 1.x.
@@ -318,7 +311,7 @@ class Influx:
 
         Raises InfluxUnavailable if it cannot be reached, NotSupported for version 3 and later.
         """
-        return await (retrying(self._ping) if self._retries_ping else self._ping())
+        return await (retrying(self._ping) if self.retry_ping else self._ping())
 
     async def _ping(self) -> str:
         try:

@@ -6,7 +6,7 @@ Measurements that the schema does not name are included.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import product
 
 from collector.influx.client import Influx
@@ -43,20 +43,21 @@ class Span:
         return Span(self.start, middle), Span(middle, self.end)
 
 
+@dataclass(slots=True, eq=False)
 class Contents:
     """All measurements of a database of one InfluxDB.
 
     `everywhere` reads the points of all retention policies of InfluxDB 1.x.
     """
 
-    def __init__(self, influx: Influx, database: str, *, everywhere: bool = False) -> None:
-        self._influx = influx
-        self._database = database
-        self._everywhere = everywhere
+    influx: Influx
+    database: str
+    _: KW_ONLY
+    everywhere: bool = False
 
     async def measurements(self) -> list[str]:
         """The names of the measurements. Raises NoDatabase, InfluxError."""
-        found = await self._influx.query(self._database, "SHOW MEASUREMENTS")
+        found = await self.influx.query(self.database, "SHOW MEASUREMENTS")
         return sorted(row[0] for series in found for row in series.values)
 
     async def extent(self, *measurements: str) -> tuple[int, int] | None:
@@ -64,7 +65,7 @@ class Contents:
         times = []
         for measurement, order in product(measurements, ("ASC", "DESC")):
             more = f"ORDER BY time {order} LIMIT 1"
-            found = await read(self._influx, self._select(measurement, ["*"], more=more))
+            found = await read(self.influx, self._select(measurement, ["*"], more=more))
             times += [int(series.values[0][0]) for series in found]
         return (min(times), max(times)) if times else None
 
@@ -75,7 +76,7 @@ class Contents:
         select = self._select(measurement, ["*"], span, "GROUP BY *", counted=counted)
         points: Points = {}
         values: Values = Counter()
-        for series in await read(self._influx, select):
+        for series in await read(self.influx, select):
             tags = tag_set({key: value for key, value in series.tags.items() if value})
             for row in series.rows():
                 time = int(row.pop("time"))
@@ -94,7 +95,7 @@ class Contents:
         """Let InfluxDB count the values of a span. Raises InfluxError."""
         values: Values = Counter()
         select = self._select(measurement, ["count(*)"], span)
-        for series in await read(self._influx, select):
+        for series in await read(self.influx, select):
             for column, number in zip(series.columns[1:], series.values[0][1:], strict=True):
                 values[column.removeprefix("count_")] += number or 0
         return +values
@@ -102,11 +103,11 @@ class Contents:
     async def write(self, points: Points) -> None:
         """Write points. Raises InfluxError if InfluxDB does not store all of them."""
         lines = [one for time in sorted(points) for one in points[time]]
-        await write_all(self._influx, self._database, f"points of {self._database}", lines)
+        await write_all(self.influx, self.database, f"points of {self.database}", lines)
 
     async def remove(self, measurement: str, where: str) -> None:
         """Delete the points of a measurement that a condition selects. Raises InfluxError."""
-        await self._influx.delete(self._database, measurement, where)
+        await self.influx.delete(self.database, measurement, where)
 
     def _select(
         self,
@@ -117,12 +118,12 @@ class Contents:
         counted: str = "",
     ) -> Select:
         where = "" if span is None else span.where()
-        return Select(self._database, measurement, columns, where, more, counted, self._everywhere)
+        return Select(self.database, measurement, columns, where, more, counted, self.everywhere)
 
     async def _types(self, measurement: str) -> dict[str, str]:
         """Read the type of each field, since JSON does not distinguish 5 from 5.0."""
         select = f"SHOW FIELD KEYS FROM {identifier(measurement)}"
-        found = await self._influx.query(self._database, select)
+        found = await self.influx.query(self.database, select)
         pairs = [(row[0], row[1]) for series in found for row in series.values]
         types = dict(pairs)
         if twice := sorted({key for key, kind in pairs if types[key] != kind}):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, InitVar, dataclass
 
 import structlog
 
@@ -22,22 +23,18 @@ KNOWN_EVERYWHERE_S = 0.5
 _LOOK_ANYWAY_S = 5.0
 
 
+@dataclass(eq=False)
 class Choices:
     """The choices known to this process; `stored` are those in the memory at its start."""
 
-    def __init__(
-        self,
-        stored: list[Choice],
-        memory: Memory,
-        metrics: Metrics,
-        *,
-        pseudonyms: Pseudonymiser,
-        stamper: Stamper,
-    ) -> None:
-        self._memory = memory
-        self._metrics = metrics
-        self._pseudonyms = pseudonyms
-        self._stamper = stamper
+    stored: InitVar[list[Choice]]
+    memory: Memory
+    metrics: Metrics
+    _: KW_ONLY
+    pseudonyms: Pseudonymiser
+    stamper: Stamper
+
+    def __post_init__(self, stored: list[Choice]) -> None:
         self._latest: dict[OwnerMark, Choice] = {}
         self._out: set[OwnerMark] = set()
         self.unsynced = False
@@ -46,18 +43,18 @@ class Choices:
 
     def opted_out(self, server: ServerPseudonym) -> bool:
         """Return whether a server's reports must be dropped."""
-        return bool(self._out) and self._pseudonyms.mark(server) in self._out
+        return bool(self._out) and self.pseudonyms.mark(server) in self._out
 
     def of(self, server: ServerPseudonym) -> Choice | None:
         """Return the latest choice of a server's owner, if there is one."""
-        return self._latest.get(self._pseudonyms.mark(server))
+        return self._latest.get(self.pseudonyms.mark(server))
 
     async def choose(self, server: ServerPseudonym, *, out: bool) -> None:
         """Store an owner's choice. Raises MemoryUnavailable."""
         if not out and not self.opted_out(server):
             return
-        stamp = self._stamper.take(time.time_ns(), 1)[0]
-        await self._store(Choice(self._pseudonyms.mark(server), out, stamp), synced=False)
+        stamp = self.stamper.take(time.time_ns(), 1)[0]
+        await self._store(Choice(self.pseudonyms.mark(server), out, stamp), synced=False)
 
     async def learn(self, choice: Choice) -> bool:
         """Store another collector's choice unless a later one is known; return whether it was new.
@@ -77,7 +74,7 @@ class Choices:
         """
         known = list(self._latest.values())
         stored = {
-            choice.owner: choice for choice in await asyncio.to_thread(self._memory.choices.all)
+            choice.owner: choice for choice in await asyncio.to_thread(self.memory.choices.all)
         }
         self._take(stored.values())
         lost = [
@@ -85,9 +82,9 @@ class Choices:
             for choice in known
             if choice.owner not in stored or stored[choice.owner].at_ns < choice.at_ns
         ]
-        self.unsynced = bool(await asyncio.to_thread(self._memory.choices.all, unsynced=True))
+        self.unsynced = bool(await asyncio.to_thread(self.memory.choices.all, unsynced=True))
         if lost:
-            await asyncio.to_thread(self._memory.choices.keep, *lost, synced=False)
+            await asyncio.to_thread(self.memory.choices.keep, *lost, synced=False)
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """Refresh after each change of the memory, then call `changed`; until cancelled."""
@@ -97,7 +94,7 @@ class Choices:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                stamp = self._memory.store.stamp()
+                stamp = self.memory.store.stamp()
                 # Two changes within one tick of the disk's clock may have the same stamp.
                 if stamp == seen and time.monotonic() - looked < _LOOK_ANYWAY_S:
                     continue
@@ -116,7 +113,7 @@ class Choices:
     async def _store(self, choice: Choice, *, synced: bool) -> None:
         # In RAM first, so that the choice applies to the next report.
         self._take([choice])
-        await asyncio.to_thread(self._memory.choices.keep, choice, synced=synced)
+        await asyncio.to_thread(self.memory.choices.keep, choice, synced=synced)
 
     def _take(self, choices: Iterable[Choice]) -> None:
         for choice in choices:
@@ -124,4 +121,4 @@ class Choices:
             if known is None or known.at_ns <= choice.at_ns:
                 self._latest[choice.owner] = choice
                 (self._out.add if choice.out else self._out.discard)(choice.owner)
-        self._metrics.opted_out.set(len(self._out))
+        self.metrics.opted_out.set(len(self._out))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 from collector.jetstream.duties import Duties, FindOrder
 from collector.memory import Choice, Notice
@@ -16,6 +17,7 @@ from collector.owners.requests import Erasures
 from collector.privacy import ServerPseudonym
 
 
+@dataclass(eq=False)
 class ReceiverDuties(Duties):
     """Carries out orders in the state directory of a receiver; see `Duties`.
 
@@ -23,23 +25,13 @@ class ReceiverDuties(Duties):
     what is erased. `noticed` is called if InfluxDB has a new notice.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        choices: Choices,
-        erasures: Erasures,
-        noticed: Callable[[], None],
-        *,
-        keep_seconds: int,
-    ) -> None:
-        self._outboxes = parts.outboxes
-        self._lock = parts.locks.writing
-        self._memory = parts.memory
-        self._choices = choices
-        self._erasures = erasures
-        self._noticed = noticed
-        self._keep_ns = keep_seconds * 10**9
-        self._is_first = True
+    parts: Parts
+    choices: Choices
+    erasures: Erasures
+    noticed: Callable[[], None]
+    _: KW_ONLY
+    keep_seconds: int
+    _is_first: bool = field(default=True, init=False)
 
     async def erase(
         self,
@@ -51,9 +43,9 @@ class ReceiverDuties(Duties):
         Raises StoreUnavailable, OSError.
         """
         await asyncio.to_thread(
-            self._memory.erasures.remember_erased,
+            self.parts.memory.erasures.remember_erased,
             [Notice(one.mark, one.until_ns, "") for one in orders],
-            oldest_ns=time.time_ns() - self._keep_ns,
+            oldest_ns=time.time_ns() - self.keep_seconds * 10**9,
         )
         found: list[ServerPseudonym] = []
 
@@ -63,9 +55,9 @@ class ReceiverDuties(Duties):
                 found.append(server)
             return order
 
-        done = await clear(self._outboxes, self._lock, noting)
+        done = await clear(self.parts.outboxes, self.parts.locks.writing, noting)
         for server in found:
-            await asyncio.to_thread(self._memory.tags.forget_server, server)
+            await asyncio.to_thread(self.parts.memory.tags.forget_server, server)
         return done
 
     async def choose(self, choices: Sequence[Choice]) -> None:
@@ -73,19 +65,19 @@ class ReceiverDuties(Duties):
 
         Raises StoreUnavailable.
         """
-        news = [one for one in choices if await self._choices.learn(one) and one.out]
+        news = [one for one in choices if await self.choices.learn(one) and one.out]
         if not news and not self._is_first:
             return
-        for server in await asyncio.to_thread(self._outboxes.servers):
-            if self._choices.opted_out(server):
-                await self._erasures.follow(server, until_ns=time.time_ns())
+        for server in await asyncio.to_thread(self.parts.outboxes.servers):
+            if self.choices.opted_out(server):
+                await self.erasures.follow(server, until_ns=time.time_ns())
         self._is_first = False
 
     async def erase_again(self, server: ServerPseudonym, until_ns: int) -> bool:
         """Request the erasure of a server's reports up to a time. Raises MemoryUnavailable."""
-        await self._erasures.follow(server, until_ns=until_ns)
+        await self.erasures.follow(server, until_ns=until_ns)
         return True
 
     async def notice(self) -> None:
         """Have the notices in InfluxDB read now."""
-        self._noticed()
+        self.noticed()

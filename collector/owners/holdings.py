@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -147,27 +147,22 @@ def _head_of(at: int, ordered: Sequence[int], heads: Mapping[int, Point], count:
     return head if rest == 0 and 0 < steps <= int(heads[head].fields.get(count, 0)) else None
 
 
+@dataclass(slots=True, eq=False)
 class Holdings:
     """Finds the reports of a server in the measurements of `layouts`.
 
     Runs one search in InfluxDB at a time, since each reads a whole column.
     """
 
-    def __init__(
-        self,
-        influx: Influx,
-        outboxes: Outboxes,
-        layouts: Sequence[ReportLayout],
-    ) -> None:
-        self._influx = influx
-        self._outboxes = outboxes
-        self.layouts = layouts
-        self._searching = asyncio.Lock()
+    influx: Influx
+    outboxes: Outboxes
+    layouts: Sequence[ReportLayout]
+    _searching: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def of(self, server: ServerPseudonym) -> list[Report]:
         """Return all reports of a server, oldest first. Raises InfluxError, OutboxUnavailable."""
         # The outboxes first, so that a report delivered meanwhile is found twice and not missed.
-        held = await asyncio.to_thread(self._outboxes.held, server)
+        held = await asyncio.to_thread(self.outboxes.held, server)
         points = outbox_points(held.values())
         rows = await self.raw(server, until_ns=_EVER_NS)
         return reports_of([*points, *((Place.RAW, point) for point in rows)], self.layouts)
@@ -176,5 +171,5 @@ class Holdings:
         """Return a server's raw points in a time span (ns, inclusive). Raises InfluxError."""
         async with self._searching:
             return await raw_rows(
-                self._influx, server, self.layouts, until_ns=until_ns, from_ns=from_ns
+                self.influx, server, self.layouts, until_ns=until_ns, from_ns=from_ns
             )

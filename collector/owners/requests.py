@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, InitVar, dataclass
 from enum import Enum
 from typing import Final
 
@@ -44,6 +45,7 @@ class Later(Enum):
     """The request is stored, and done as soon as possible."""
 
 
+@dataclass(eq=False)
 class Erasures:
     """Accepts erasure requests in every worker, and does them in order in the first one.
 
@@ -51,23 +53,17 @@ class Erasures:
     time until every worker knows a choice: reports accepted until then are erased too.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        eraser: Eraser,
-        choices: Choices,
-        *,
-        per_hour: int,
-        known_everywhere_s: float,
-        done: Callable[[], None],
-    ) -> None:
+    parts: InitVar[Parts]
+    eraser: Eraser
+    choices: Choices
+    _: KW_ONLY
+    per_hour: int
+    known_everywhere_s: float
+    done: Callable[[], None]
+
+    def __post_init__(self, parts: Parts) -> None:
         self._metrics = parts.metrics
         self._stored = parts.memory.erasures
-        self._eraser = eraser
-        self._choices = choices
-        self._per_hour = per_hour
-        self._known_everywhere_s = known_everywhere_s
-        self._done = done
         self._woken = asyncio.Event()
         self._failed: str | None = None
 
@@ -82,7 +78,7 @@ class Erasures:
             server,
             action,
             time.time_ns(),
-            per_hour=self._per_hour,
+            per_hour=self.per_hour,
         )
         if state is State.QUEUED:
             self._metrics.erasures.labels("queued").inc()
@@ -95,7 +91,7 @@ class Erasures:
             if asked is not None and asked.state is State.DONE:
                 # The erasure is done in any case, and `watch` reads the choices within seconds.
                 with contextlib.suppress(MemoryUnavailable):
-                    await self._choices.refresh()
+                    await self.choices.refresh()
                 return Receipt.read(asked.plan)
             if asked is None or asked.delayed:
                 break
@@ -105,10 +101,10 @@ class Erasures:
 
     async def opt_in(self, server: ServerPseudonym) -> None:
         """End an opt-out, at every receiver if NATS can be reached. Raises MemoryUnavailable."""
-        await self._choices.choose(server, out=False)
+        await self.choices.choose(server, out=False)
         # Otherwise it is told together with its exchange through InfluxDB.
         with contextlib.suppress(OrdersUnavailable):
-            await self._eraser.tell(self._choices.of(server))
+            await self.eraser.tell(self.choices.of(server))
 
     async def follow(self, server: ServerPseudonym, *, until_ns: int) -> None:
         """Request the erasure of reports held here whose owner asked another collector."""
@@ -168,7 +164,7 @@ class Erasures:
         for one in asked:
             # Only once: the owner may have opted in again since the request.
             if one.action is Action.OPT_OUT and one.state is State.ACCEPTED and not one.found:
-                await self._choices.choose(one.server, out=True)
+                await self.choices.choose(one.server, out=True)
                 await asyncio.to_thread(self._stored.mark_choice_stored, one.id)
         return next(
             (one for one in asked if one.state is not State.QUEUED and one.id not in tried), None
@@ -176,20 +172,20 @@ class Erasures:
 
     async def _do(self, asked: ErasureRequest) -> None:
         if asked.action is Action.OPT_OUT:
-            await asyncio.sleep(self._known_everywhere_s)
-            await self._eraser.tell(self._choices.of(asked.server))
+            await asyncio.sleep(self.known_everywhere_s)
+            await self.eraser.tell(self.choices.of(asked.server))
         if asked.action is Action.OPT_IN:
             await self.opt_in(asked.server)
             await asyncio.to_thread(
                 self._stored.finish, asked, receipt=Receipt().written(), notice=None
             )
         else:
-            await self._eraser.erase(asked)
+            await self.eraser.erase(asked)
         oldest = time.time_ns() - _RECEIPTS_S * 10**9
         await asyncio.to_thread(self._stored.forget_receipts, asked_before_ns=oldest)
         self._metrics.erasures.labels("done").inc()
         log.info("erased for an owner", outcome="done", action=asked.action.value)
-        self._done()
+        self.done()
 
     async def _delay(self, why: str, delayed: set[int] | None) -> None:
         """Reply to those who wait for these requests, or for any, that they are done later."""

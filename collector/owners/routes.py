@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import KW_ONLY, InitVar, dataclass
 from functools import partial
 from typing import Final
 
@@ -46,25 +47,21 @@ _RETRY_AFTER_S: Final = 60
 _Act = Callable[[Proof], Awaitable[Answer | Refusal]]
 
 
+@dataclass(eq=False)
 class MyData:
     """Handlers of the owners' routes. `secret` keys the counters of the rate limits.
 
     `identify` reads the proof from a request's body; `terms` are the retention times to state.
     """
 
-    def __init__(
-        self,
-        owners: OwnerServices,
-        identify: Callable[[bytes], Proof | Refusal],
-        *,
-        terms: Terms,
-        door: Door,
-        secret: bytes,
-    ) -> None:
-        self._owners = owners
-        self._identify = identify
-        self._terms = terms
-        self._door = door
+    owners: OwnerServices
+    identify: Callable[[bytes], Proof | Refusal]
+    _: KW_ONLY
+    terms: Terms
+    door: Door
+    secret: InitVar[bytes]
+
+    def __post_init__(self, secret: bytes) -> None:
         self._looks = RateLimit(per_hour=LOOKS_PER_HOUR, secret=secret)
         self._changes = RateLimit(per_hour=CHANGES_PER_HOUR, secret=secret)
         self._sparing = Sparing()
@@ -111,10 +108,10 @@ class MyData:
     async def _take(
         self, request: web.Request, act: _Act, limits: Iterable[RateLimit]
     ) -> Answer | Refusal:
-        body = await self._door.body(request, *limits)
+        body = await self.door.body(request, *limits)
         if isinstance(body, Refusal):
             return body
-        who = self._identify(body)
+        who = self.identify(body)
         if isinstance(who, Refusal):
             return who
         if self._busy >= _MOST_WAITING:
@@ -136,23 +133,23 @@ class MyData:
 
     async def _show(self, who: Proof) -> Answer:
         async with asyncio.timeout(_LOOK_S):
-            reports = await self._owners.holdings.of(who.owner)
-            records = await asyncio.to_thread(self._owners.records.of_owner, who.owner)
+            reports = await self.owners.holdings.of(who.owner)
+            records = await asyncio.to_thread(self.owners.records.of_owner, who.owner)
         proven = [report for report in reports if is_proven(report, who)]
-        return texts.shown(reports, proven, who.nodes, self._terms, records)
+        return texts.shown(reports, proven, who.nodes, self.terms, records)
 
     async def _ask(self, action: Action, who: Proof) -> Answer:
-        match await self._owners.erasures.ask(who.owner, action):
+        match await self.owners.erasures.ask(who.owner, action):
             case Later.QUEUED:
                 return texts.QUEUED
             case Later.DELAYED:
                 return texts.DELAYED
             case receipt:
-                return texts.erased(receipt, self._terms, opted_out=action is Action.OPT_OUT)
+                return texts.erased(receipt, self.terms, opted_out=action is Action.OPT_OUT)
 
     async def _opt_in(self, who: Proof) -> Answer:
-        await self._owners.erasures.opt_in(who.owner)
-        self._owners.sync.wake()
+        await self.owners.erasures.opt_in(who.owner)
+        self.owners.sync.wake()
         return texts.OPTED_IN
 
 

@@ -6,6 +6,7 @@ Format of the feed: Atom, RFC 4287.
 from __future__ import annotations
 
 import uuid
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Final
@@ -31,31 +32,30 @@ _ONE_DAY: Final = "public, max-age=86400"
 _MOST_ENTRIES: Final = 12
 
 
+@dataclass(slots=True, eq=False)
 class MonthPages:
     """The routes of the months. `origin` is the site's public URL, empty if not set."""
 
-    def __init__(
-        self, renderer: Renderer, influx: Influx, series: PublicSeries, *, origin: str, k: int
-    ) -> None:
-        self._renderer = renderer
-        self._influx = influx
-        self._series = series
-        self._origin = origin
-        self._k = k
-        self._reports: tuple[str, dict[date, MonthReport]] = ("", {})
+    renderer: Renderer
+    influx: Influx
+    series: PublicSeries
+    _: KW_ONLY
+    origin: str
+    k: int
+    _reports: tuple[str, dict[date, MonthReport]] = field(default=("", {}), init=False)
 
     def routes(self) -> list[web.RouteDef]:
         """The index, the feed and the months, in every language."""
-        return self._renderer.routes(
+        return self.renderer.routes(
             {MONTHS: self.index, FEED: self.feed, f"{MONTHS}/{{month}}": self.month}
         )
 
     async def index(self, lang: Language, request: web.Request) -> web.Response:
         """All months that have a page, newest first."""
-        snapshot = await self._series.snapshot()
+        snapshot = await self.series.snapshot()
 
         def body() -> str:
-            return self._renderer.rendered(
+            return self.renderer.rendered(
                 "months.html",
                 MONTHS,
                 lang,
@@ -66,18 +66,18 @@ class MonthPages:
             )
 
         name, as_of = f"months-{lang.code}", snapshot.as_of
-        return self._renderer.respond(
+        return self.renderer.respond(
             request, name, snapshot.months, body, _FIVE_MINUTES, as_of=as_of
         )
 
     async def month(self, lang: Language, request: web.Request) -> web.Response:
         """The page of one month, or 404 and the reason."""
         first = _month_of(request.match_info["month"])
-        snapshot = await self._series.snapshot()
+        snapshot = await self.series.snapshot()
         known = months(snapshot)
         report = await self._report(snapshot, first) if first in known else None
         if first is None or report is None:
-            return self._renderer.not_found(
+            return self.renderer.not_found(
                 lang,
                 MONTHS,
                 heading=lang.text("month.missing"),
@@ -85,7 +85,7 @@ class MonthPages:
             )
         at = known.index(first)
         neighbours = (known[at - 1] if at else None, next(iter(known[at + 1 :]), None))
-        return self._renderer.respond(
+        return self.renderer.respond(
             request,
             f"{first:%Y-%m}-{lang.code}",
             (report, neighbours),
@@ -98,7 +98,7 @@ class MonthPages:
     ) -> str:
         page = MonthPage(report, lang)
         bars = page.bars()
-        return self._renderer.rendered(
+        return self.renderer.rendered(
             "month.html",
             f"{MONTHS}/{report.first:%Y-%m}",
             lang,
@@ -110,17 +110,17 @@ class MonthPages:
             bars_alt=page.bars_alt(bars) if bars else "",
             before=neighbours[0],
             after=neighbours[1],
-            k=self._k,
+            k=self.k,
             feed=path_of(FEED, lang.code),
         )
 
     async def feed(self, lang: Language, request: web.Request) -> web.Response:
         """The newest months as an Atom feed."""
-        snapshot = await self._series.snapshot()
+        snapshot = await self.series.snapshot()
         newest = months(snapshot)[: -_MOST_ENTRIES - 1 : -1]
         found = [await self._report(snapshot, first) for first in newest]
         reports = [report for report in found if report is not None]
-        return self._renderer.respond(
+        return self.renderer.respond(
             request,
             f"feed-{lang.code}",
             reports,
@@ -134,7 +134,7 @@ class MonthPages:
         at = path_of(FEED, lang.code)
 
         def url(path: str) -> str:
-            return f"{self._origin}{path}" if self._origin else reference(path, at=at)
+            return f"{self.origin}{path}" if self.origin else reference(path, at=at)
 
         entries = [
             {
@@ -144,7 +144,7 @@ class MonthPages:
             }
             for report in reports
         ]
-        return self._renderer.rendered(
+        return self.renderer.rendered(
             "feed.xml",
             FEED,
             lang,
@@ -158,14 +158,14 @@ class MonthPages:
 
     def _id(self, path: str) -> str:
         """A permanent identifier (RFC 4287, 4.2.6), different for each site and page."""
-        return uuid.uuid5(uuid.NAMESPACE_URL, f"{self._origin}{path}").urn
+        return uuid.uuid5(uuid.NAMESPACE_URL, f"{self.origin}{path}").urn
 
     async def _report(self, snapshot: Snapshot, first: date) -> MonthReport | None:
         """A month's report, read once until the series change. Raises InfluxError."""
         if self._reports[0] != snapshot.revision:
             self._reports = (snapshot.revision, {})
         known = self._reports[1]
-        if first not in known and (report := await read_report(self._influx, first)) is not None:
+        if first not in known and (report := await read_report(self.influx, first)) is not None:
             known[first] = report
         return known.get(first)
 

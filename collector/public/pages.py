@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -44,42 +45,35 @@ _Context = Callable[[Language], Mapping[str, Any]]
 """Makes the values of a text's placeholders."""
 
 
+@dataclass(slots=True, eq=False)
 class Pages:
     """The routes of the pages. `operations` are listed on `/api`, `privacy` on `/privacy`.
 
     Without `series`, only the pages for owners are served.
     """
 
-    def __init__(
-        self,
-        renderer: Renderer,
-        settings: Settings,
-        series: PublicSeries | None,
-        operations: Sequence[Operation],
-        privacy: Sequence[PrivacySection],
-    ) -> None:
-        self._renderer = renderer
-        self._settings = settings
-        self._host = settings.public_url or ANY_HOST
-        self._series = series
-        self._operations = operations
-        self._privacy = privacy
+    renderer: Renderer
+    settings: Settings
+    series: PublicSeries | None
+    operations: Sequence[Operation]
+    privacy: Sequence[PrivacySection]
 
     def routes(self) -> list[web.RouteDef]:
         """Every page in every language."""
         prose: dict[str, _Context] = {
-            "privacy": lambda lang: privacy_page_context(self._settings, lang, self._privacy),
-            "my-data": partial(my_data_context, self._settings),
+            "privacy": lambda lang: privacy_page_context(self.settings, lang, self.privacy),
+            "my-data": partial(my_data_context, self.settings),
         }
         pages: dict[str, PageHandler] = {}
-        if self._series is not None:
+        if self.series is not None:
+            host = self.settings.public_url or ANY_HOST
             prose |= {
-                "method": partial(method_context, self._settings),
-                "integrations": lambda lang: integrations_context(self._host, lang, _today()),
+                "method": partial(method_context, self.settings),
+                "integrations": lambda lang: integrations_context(host, lang, _today()),
             }
-            pages = {"": partial(self.home, self._series), "api": self.api}
+            pages = {"": partial(self.home, self.series), "api": self.api}
         pages |= {page: partial(self.prose, page, context) for page, context in prose.items()}
-        return self._renderer.routes(pages)
+        return self.renderer.routes(pages)
 
     async def home(
         self, series: PublicSeries, lang: Language, request: web.Request
@@ -92,7 +86,7 @@ class Pages:
             return self._home(lang, snapshot, overview(snapshot), fresh)
 
         source = (snapshot.revision, fresh)
-        return self._renderer.respond(
+        return self.renderer.respond(
             request, f"home-{lang.code}", source, body, _ONE_MINUTE, as_of=snapshot.as_of
         )
 
@@ -102,7 +96,7 @@ class Pages:
         downloads = [
             {"path": item.path, "short": "" if item is DATASETS[0] else since} for item in DATASETS
         ]
-        return self._renderer.rendered(
+        return self.renderer.rendered(
             "home.html",
             "",
             lang,
@@ -115,8 +109,8 @@ class Pages:
             feed=path_of(FEED, lang.code),
             alt=_alt_of(shown, lang),
             words=lambda event: words(event, lang),
-            k=self._settings.k_anonymity,
-            grafana=self._settings.grafana_url,
+            k=self.settings.k_anonymity,
+            grafana=self.settings.grafana_url,
             downloads=[*downloads, *({"path": path, "short": ""} for path in _SMALL)],
         )
 
@@ -126,7 +120,7 @@ class Pages:
         """A page of text, with the values of the settings and of the day in it."""
 
         def body() -> str:
-            return self._renderer.rendered(
+            return self.renderer.rendered(
                 "prose.html",
                 page,
                 lang,
@@ -135,25 +129,25 @@ class Pages:
                 body=lang.html(page, context(lang)),
             )
 
-        return self._renderer.respond(request, f"{page}-{lang.code}", _today(), body, _ONE_HOUR)
+        return self.renderer.respond(request, f"{page}-{lang.code}", _today(), body, _ONE_HOUR)
 
     async def api(self, lang: Language, request: web.Request) -> web.Response:
         """The page on the HTTP interface, made from the OpenAPI operations."""
         today = _today()
         body = partial(self._api, lang, today)
-        return self._renderer.respond(request, f"api-{lang.code}", today, body, _ONE_HOUR)
+        return self.renderer.respond(request, f"api-{lang.code}", today, body, _ONE_HOUR)
 
     def _api(self, lang: Language, today: date) -> str:
         variants: dict[str, list[Operation]] = {}
         members: dict[str, list[Operation]] = {}
-        for item in self._operations:
+        for item in self.operations:
             variants.setdefault(item.variant_of or item.name, []).append(item)
             members.setdefault(item.group, []).append(item)
         groups = [
             (group, [variants[item.name] for item in found if not item.variant_of])
             for group, found in members.items()
         ]
-        return self._renderer.rendered(
+        return self.renderer.rendered(
             "api.html",
             "api",
             lang,
@@ -162,8 +156,8 @@ class Pages:
             groups=groups,
             headings={dataset.name: dataset.heading() for dataset in DATASETS},
             code=code_markup,
-            host=self._host,
-            raw=lang.duration(self._settings.retention_raw),
+            host=self.settings.public_url or ANY_HOST,
+            raw=lang.duration(self.settings.retention_raw),
             example_from=today - _EXAMPLE_DAYS,
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -56,6 +56,7 @@ class _Read:
     rows: pl.DataFrame
 
 
+@dataclass(eq=False)
 class LibreNMSDays:
     """Rolls up the days of LibreNMS's reports in one InfluxDB under a given k.
 
@@ -63,15 +64,12 @@ class LibreNMSDays:
     the days of unfinished erasures, and may block.
     """
 
-    name: Final = "librenms"
-
-    def __init__(
-        self, influx: Influx, *, k: int, retention_s: int, erasures: Callable[[], Set[date]]
-    ) -> None:
-        self._influx = influx
-        self._k = k
-        self._retention_s = retention_s
-        self._erasures = erasures
+    influx: Influx
+    _: KW_ONLY
+    k: int
+    retention_s: int
+    erasures: Callable[[], Set[date]]
+    name = "librenms"
 
     async def due(self, now: datetime) -> list[date]:
         """The days to compute at `now`, oldest first. Raises InfluxError, StoreUnavailable."""
@@ -80,15 +78,15 @@ class LibreNMSDays:
         # A day whose only reports were erased while it was open is due too.
         begin = min(first or today, today - 2 * _ONE_DAY)
         counts = await self.counts(begin, today) if first else {}
-        stored = await stored_days(self._influx, begin, today, DAILY_LIBRENMS)
-        erasing = await complete_days(self._erasures, now)
+        stored = await stored_days(self.influx, begin, today, DAILY_LIBRENMS)
+        erasing = await complete_days(self.erasures, now)
         days = [begin + timedelta(days=n) for n in range((today - begin).days + 1)]
         return [
             day
             for day in days
             if day not in erasing
             and (day in stored or (first is not None and day >= first))
-            and not may_have_expired(day, now, self._retention_s)
+            and not may_have_expired(day, now, self.retention_s)
             and _is_due(stored.get(day), counts.get(day, 0), day, now)
         ]
 
@@ -96,17 +94,17 @@ class LibreNMSDays:
         """The oldest day with all of its reports; None if there are no reports at all."""
         try:
             found = await read(
-                self._influx, Select(LIBRENMS, LIBRENMS_REPORT.name, [f"first({OWNER})"])
+                self.influx, Select(LIBRENMS, LIBRENMS_REPORT.name, [f"first({OWNER})"])
             )
         except NoDatabase:
             return None
-        oldest = first_complete(first_day(found), now, self._retention_s)
+        oldest = first_complete(first_day(found), now, self.retention_s)
         return oldest if oldest is not None and oldest <= now.date() else None
 
     async def counts(self, first: date, last: date) -> dict[date, int]:
         """The number of reports of each day that has any. Raises InfluxError."""
         try:
-            found = await read(self._influx, counting(LIBRENMS_REPORT, OWNER, first, last))
+            found = await read(self.influx, counting(LIBRENMS_REPORT, OWNER, first, last))
         except NoDatabase:
             return {}
         return by_day(found)
@@ -116,7 +114,7 @@ class LibreNMSDays:
 
         Raises InfluxError, StoreUnavailable.
         """
-        stored = (await stored_days(self._influx, day, day, DAILY_LIBRENMS)).get(day)
+        stored = (await stored_days(self.influx, day, day, DAILY_LIBRENMS)).get(day)
         if why := await self._fixed(stored, day, now, force=force):
             return RolledDay(why)
         final = is_final(day, now)
@@ -126,7 +124,7 @@ class LibreNMSDays:
         computed = await self._compute(day, found, final=final)
         # The headline numbers are stored last: a day that has them has its table too.
         for measurement, points in computed.items():
-            await store(self._influx, measurement, points, _at(day))
+            await store(self.influx, measurement, points, _at(day))
         return RolledDay("written", found.reports, final=final)
 
     async def differences(self, day: date, now: datetime) -> dict[str, int] | None:
@@ -134,7 +132,7 @@ class LibreNMSDays:
 
         None if the day must not be computed again. Nothing is changed. Raises InfluxError.
         """
-        stored = (await stored_days(self._influx, day, day, DAILY_LIBRENMS)).get(day)
+        stored = (await stored_days(self.influx, day, day, DAILY_LIBRENMS)).get(day)
         if await self._fixed(stored, day, now, force=False):
             return None
         found = await self._read(day, whole=is_final(day, now))
@@ -143,7 +141,7 @@ class LibreNMSDays:
         computed = await self._compute(day, found, final=is_final(day, now))
         differing = {}
         for measurement, points in computed.items():
-            held = await stored_points(self._influx, measurement, _at(day))
+            held = await stored_points(self.influx, measurement, _at(day))
             wrong = sum(held.get(key) != points.get(key) for key in held.keys() | points)
             if wrong:
                 differing[measurement.name] = wrong
@@ -153,9 +151,9 @@ class LibreNMSDays:
         self, stored: StoredDay | None, day: date, now: datetime, *, force: bool
     ) -> str:
         """Reason why a day must not be computed, in one word; empty if it may be."""
-        if may_have_expired(day, now, self._retention_s):
+        if may_have_expired(day, now, self.retention_s):
             return "expired"
-        if day in await complete_days(self._erasures, now):
+        if day in await complete_days(self.erasures, now):
             return "erasing"
         if stored is None or not stored.final or force or not stored.number("erased_reports"):
             return ""
@@ -171,7 +169,7 @@ class LibreNMSDays:
                 found.installs,
                 day_ns(day),
                 reports=found.reports,
-                k=self._k,
+                k=self.k,
                 final=final,
             )
         )
@@ -181,7 +179,7 @@ class LibreNMSDays:
         """Read a day's reports, with their content if `whole`. Raises InfluxError."""
         await load(FRAMES)
         where = span_of(day, day).where()
-        heads = await read(self._influx, Select.rows(LIBRENMS_REPORT, (OWNER, "points"), where))
+        heads = await read(self.influx, Select.rows(LIBRENMS_REPORT, (OWNER, "points"), where))
         # In order of time, so that the last report of an install replaces its earlier ones.
         rows = sorted(rows_of(heads), key=lambda row: int(row["time"]))
         last = {row[OWNER]: (int(row["time"]), int(row["points"] or 0)) for row in rows}
@@ -189,7 +187,7 @@ class LibreNMSDays:
             return _Read(len(rows), sorted(last), pl.DataFrame(schema=columns()))
         types = {OWNER: pl.String(), "totals": pl.String()}
         parts = await read_frame(
-            self._influx,
+            self.influx,
             Select.rows(LIBRENMS_CONTENT, tuple(types), where),
             lambda: Rows(types),
         )

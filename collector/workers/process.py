@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ _AGAIN_FIRST_S: Final = 1.0
 _AGAIN_MOST_S: Final = 30.0
 
 
+@dataclass(eq=False)
 class WorkerProcess:
     """A worker process, seen from its parent: it is restarted whenever it ends.
 
@@ -38,20 +40,14 @@ class WorkerProcess:
     addresses (see `Worker`).
     """
 
-    def __init__(
-        self,
-        number: int,
-        bound: list[socket.socket],
-        metrics: Path,
-        *,
-        role: str,
-        statsd: Sequence[tuple[int, socket.socket]] = (),
-    ) -> None:
-        self.number = number
-        self._bound = bound
-        self._role = role
-        self._statsd = statsd
-        self._metrics = metrics
+    number: int
+    bound: list[socket.socket]
+    metrics: Path
+    _: KW_ONLY
+    role: str
+    statsd: Sequence[tuple[int, socket.socket]] = ()
+
+    def __post_init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
         self._ended = False
@@ -111,7 +107,7 @@ class WorkerProcess:
                 "a worker does not start; the others take its connections", worker=self.number
             )
         self.withdrawn = True
-        for one in self._bound:
+        for one in self.bound:
             # A socket that is shut down while it does not listen stays so after `listen`.
             if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 one.shutdown(socket.SHUT_RDWR)
@@ -134,18 +130,18 @@ class WorkerProcess:
         self.ready.clear()
         self._was_ready = False
         read, write = os.pipe()
-        fds = [one.fileno() for one in self._bound]
-        statsd = [(place, one.fileno()) for place, one in self._statsd]
+        fds = [one.fileno() for one in self.bound]
+        statsd = [(place, one.fileno()) for place, one in self.statsd]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "collector", "worker", str(self.number)),
-                *("--role", self._role),
+                *("--role", self.role),
                 *(word for fd in fds for word in ("--listen", str(fd))),
                 *(word for place, fd in statsd for word in ("--statsd", f"{place}:{fd}")),
                 *("--health-fd", str(write)),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(*fds, *(fd for _, fd in statsd), write),
-                env=_environment(self._metrics),
+                env=_environment(self.metrics),
                 # Ctrl-C in a terminal must reach only the parent, which then stops the workers.
                 start_new_session=True,
             )
@@ -166,7 +162,7 @@ class WorkerProcess:
             await asyncio.gather(hearing, return_exceptions=True)
             self.ready.clear()
             if self._process.returncode is not None:
-                await asyncio.to_thread(mark_process_dead, pid, str(self._metrics))
+                await asyncio.to_thread(mark_process_dead, pid, str(self.metrics))
 
     async def _hear(self, pipe: int) -> None:
         self._heard = time.monotonic()
