@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -41,6 +41,7 @@ class _Due:
     kind: str
 
 
+@dataclass(slots=True, eq=False)
 class Expiry:
     """Deletes expired set-aside data in a state directory; runs in one process only.
 
@@ -49,21 +50,13 @@ class Expiry:
     for recovered outboxes.
     """
 
-    def __init__(
-        self,
-        state_dir: Path,
-        metrics: Metrics,
-        *,
-        retention_s: int,
-        keep_s: int,
-        retentions: Mapping[str, int] | None = None,
-    ) -> None:
-        self._state_dir = state_dir
-        self._metrics = metrics
-        self._retention_ns = retention_s * 10**9
-        self._retentions = {name: s * 10**9 for name, s in (retentions or {}).items() if s}
-        self._keep_ns = min(keep_s, retention_s) * 10**9
-        self._warned_ns = 0
+    state_dir: Path
+    metrics: Metrics
+    _: KW_ONLY
+    retention_s: int
+    keep_s: int
+    retentions: Mapping[str, int] = field(default_factory=dict)
+    _warned_ns: int = field(default=0, init=False)
 
     async def run(self) -> None:
         """Check every minute, until cancelled."""
@@ -74,14 +67,14 @@ class Expiry:
     def once(self, now_ns: int) -> None:
         """Delete data expired at `now_ns`, and report data that expires soon. Blocks."""
         soon: list[int] = []
-        for directory in directories(self._state_dir):
+        for directory in directories(self.state_dir):
             soon += self._dead_letters(directory / FILE, now_ns)
         for due in self._files():
             if due.at_ns <= now_ns:
                 self._delete(due)
             elif due.kind != "recovered" and due.at_ns - now_ns <= WARNING_NS:
                 soon.append(due.at_ns)
-        self._metrics.expiring.set(len(soon))
+        self.metrics.expiring.set(len(soon))
         if soon and now_ns - self._warned_ns >= _DAY_NS:
             self._warned_ns = now_ns
             log.warning(
@@ -101,7 +94,7 @@ class Expiry:
                 ends = {
                     letter.id: max(
                         letter.received_ns
-                        + self._retentions.get(letter.target, self._retention_ns),
+                        + (self.retentions.get(letter.target) or self.retention_s) * 10**9,
                         letter.set_aside_ns + _LEAST_NS,
                     )
                     for letter in file.dead_letters()
@@ -116,16 +109,16 @@ class Expiry:
         return [at for at in ends.values() if now_ns < at <= now_ns + WARNING_NS]
 
     def _files(self) -> Iterator[_Due]:
-        for directory in directories(self._state_dir):
+        for directory in directories(self.state_dir):
             for path in all_set_aside(directory):
                 recovered = ".recovered-" in path.name
-                keep = self._keep_ns if recovered else self._retention_ns
+                keep_s = min(self.keep_s, self.retention_s) if recovered else self.retention_s
                 kind = "recovered" if recovered else "set-aside"
-                yield _Due(set_aside_at(path) + keep, path, kind)
+                yield _Due(set_aside_at(path) + keep_s * 10**9, path, kind)
         # The memory's file, and that of live values beside it.
-        for path in path_in(self._state_dir).parent.glob("*.sqlite3.damaged-*"):
+        for path in path_in(self.state_dir).parent.glob("*.sqlite3.damaged-*"):
             if not path.name.endswith("-wal"):
-                yield _Due(set_aside_at(path) + self._retention_ns, path, "set-aside")
+                yield _Due(set_aside_at(path) + self.retention_s * 10**9, path, "set-aside")
 
     def _delete(self, due: _Due) -> None:
         try:
@@ -141,7 +134,7 @@ class Expiry:
             self._record(due.kind, 1, due.path.name)
 
     def _record(self, kind: str, count: int, where: str) -> None:
-        self._metrics.expired.labels(kind).inc(count)
+        self.metrics.expired.labels(kind).inc(count)
         if kind != "recovered":
             log.error(
                 "dead letters or damaged files are deleted: the retention of raw reports is over",

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
@@ -70,15 +71,13 @@ async def forget_facts(
         await asyncio.to_thread(daily.forget, list(map(date.fromisoformat, days)))
 
 
+@dataclass(eq=False)
 class Follower(Duties):
     """Deletes the cached facts of erased days, in a process that erases nothing itself."""
 
-    def __init__(
-        self, notices: Notices, forget: Callable[[Iterable[Notice]], Awaitable[None]]
-    ) -> None:
-        self._notices = notices
-        self._forget = forget
-        self._alone = asyncio.Lock()
+    notices: Notices
+    forget: Callable[[Iterable[Notice]], Awaitable[None]]
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def run(self) -> None:
         """Look for notices each minute, until cancelled."""
@@ -93,13 +92,13 @@ class Follower(Duties):
         """Carry out new notices. Raises InfluxError, NotHeld, OSError."""
         async with self._alone:
             try:
-                found = await self._notices.unseen()
+                found = await self.notices.unseen()
             except NoDatabase:
                 # No receiver has delivered anything yet.
                 return
             if found:
-                await self._forget(found)
-                self._notices.mark_seen(found)
+                await self.forget(found)
+                self.notices.mark_seen(found)
 
 
 async def points(

@@ -219,8 +219,7 @@ class Quarantine:
         return results, failed
 
     async def _pick(self, pattern: Pattern, span: Span, *, batch: int = 0) -> Picked:
-        reports = await self._rows(SERVER_REPORT, span)
-        nodes = await self._rows(NODE_REPORT, _wider(span))
+        reports, nodes = await self._reports(span)
         earlier: set[str] = set()
         if pattern.first_seen:
             start = span.start - int(_EARLIER.total_seconds()) * NS
@@ -230,8 +229,7 @@ class Quarantine:
 
     async def _marked(self, batch: Batch) -> Picked:
         mine = pl.col(QUARANTINE) == batch.number
-        reports = await self._rows(SERVER_REPORT, batch.span)
-        nodes = await self._rows(NODE_REPORT, _wider(batch.span))
+        reports, nodes = await self._reports(batch.span)
         # Nodes have marks of their own: after an interrupted release, server rows may lack theirs.
         return Picked(reports.filter(mine), nodes.filter(mine))
 
@@ -251,6 +249,10 @@ class Quarantine:
                 for s, r, n in picked.by_server().select("server", "reports", "nodes").rows()
             ],
         )
+
+    async def _reports(self, span: Span) -> tuple[pl.DataFrame, pl.DataFrame]:
+        wider = Span(span.start - REPORT_NS, span.end + REPORT_NS)
+        return await self._rows(SERVER_REPORT, span), await self._rows(NODE_REPORT, wider)
 
     async def _rows(self, measurement: Measurement, span: Span) -> pl.DataFrame:
         names = [*_COLUMNS[measurement.name], QUARANTINE]
@@ -278,7 +280,3 @@ class Quarantine:
 def _days(span: Span) -> list[date]:
     first, last = day_of(span.start), day_of(span.end - 1)
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
-
-
-def _wider(span: Span) -> Span:
-    return Span(span.start - REPORT_NS, span.end + REPORT_NS)
