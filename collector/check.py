@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -257,7 +257,10 @@ async def _server(influx: Influx, databases: Sequence[str]) -> list[Told]:
         kept_s = await _retentions(influx, databases)
         for database in databases:
             told.append(await _database(influx, database, kept_s.get(database)))
-            told += await _default_policy(influx, database)
+            with suppress(NoDatabase):
+                held = await influx.policies.of(database)
+                words = "" if held is None else held.default_warning(influx.name(database))
+                told += [(False, words)] if words else []
     except NotSupported as error:
         return [(False, f"InfluxDB at {influx.url}: {error}")]
     except InfluxUnavailable as error:
@@ -318,12 +321,3 @@ async def _database(influx: Influx, database: str, seconds: int | None) -> Told:
     except InfluxError as error:
         return False, f"database {name}: {error}; check {variables}_TOKEN and {variables}_ORG"
     return True, f"database {name} can be read"
-
-
-async def _default_policy(influx: Influx, database: str) -> list[Told]:
-    try:
-        held = await influx.policies.of(database)
-    except NoDatabase:
-        return []
-    words = "" if held is None else held.default_warning(influx.name(database))
-    return [(False, words)] if words else []

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,10 +36,8 @@ def read_clock() -> ClockReading:
     """Read the clock. A systemd unit that hides /proc passes the boot's id as BOOT_ID."""
     boot = os.environ.get("BOOT_ID", "")
     if not boot:
-        try:
+        with suppress(OSError):
             boot = _BOOT_ID.read_text(encoding="ascii")
-        except OSError:
-            boot = ""
     return ClockReading(
         boot.strip().replace("-", ""),
         time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME),

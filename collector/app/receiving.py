@@ -105,7 +105,6 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
                 records,
                 await enter(hops_of(whole)),
             ),
-            choices=memory.choices.all(),
             layouts=layouts(base.intakes),
             changed=partial(base.signals.tell, ERASED),
             first=worker.first,

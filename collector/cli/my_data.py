@@ -250,7 +250,6 @@ async def _do(configured: Settings, memory: Memory) -> None:
         owners = OwnerServices(
             configured,
             parts,
-            choices=memory.choices.all(),
             layouts=layouts(),
             changed=lambda: None,
         )

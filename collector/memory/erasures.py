@@ -259,14 +259,5 @@ def _remember(database: sqlite3.Connection, notices: Iterable[Notice]) -> None:
 
 def _asked(row: tuple[int, int, str, str, str, int, str, str, int]) -> ErasureRequest:
     number, asked_ns, server, action, state, until_ns, found, plan, delayed = row
-    return ErasureRequest(
-        number,
-        asked_ns,
-        ServerPseudonym(server),
-        Action(action),
-        State(state),
-        until_ns,
-        found,
-        plan,
-        bool(delayed),
-    )
+    named = (ServerPseudonym(server), Action(action), State(state))
+    return ErasureRequest(number, asked_ns, *named, until_ns, found, plan, bool(delayed))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, Self
@@ -85,16 +85,8 @@ class Journal:
     def add(self, database: str, measurement: str, span: Span, copied: Copied) -> None:
         """Note that the target holds these points of a span, and no others."""
         self._known[database, measurement, span] = copied
-        self._add(
-            {
-                "database": database,
-                "measurement": measurement,
-                "start": span.start,
-                "end": span.end,
-                "points": copied.points,
-                "digest": copied.digest,
-            }
-        )
+        whose = {"database": database, "measurement": measurement}
+        self._add(whose | asdict(span) | asdict(copied))
 
     def forget(self) -> None:
         """Delete the file: the move is complete."""

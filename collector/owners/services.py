@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from collector.lines import Stamper
-from collector.memory import Action, Choice
+from collector.memory import Action
 from collector.owners.choices import KNOWN_EVERYWHERE_S, Choices
 from collector.owners.duties import ReceiverDuties
 from collector.owners.erasure import Eraser
@@ -23,9 +23,9 @@ from collector.supervisor import together
 class OwnerServices:
     """The services for owners in one process.
 
-    `choices` are the stored choices of earlier runs, `layouts` the measurements whose reports
-    owners may see and erase; `changed` is called after each erasure. `first` is whether this
-    process does the erasures of all workers and exchanges choices with other collectors.
+    `layouts` are the measurements whose reports owners may see and erase; `changed` is called after
+    each erasure. `first` is whether this process does the erasures of all workers and exchanges
+    choices with other collectors. Raises MemoryUnavailable.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class OwnerServices:
         settings: Settings,
         parts: Parts,
         *,
-        choices: list[Choice],
         layouts: Sequence[ReportLayout],
         changed: Callable[[], None],
         first: bool = True,
     ) -> None:
         self._first = first
+        choices = parts.memory.choices.all()
         self._outboxes = parts.outboxes
         # Stamps continue after the newest choice, since the clock may have been set back.
         stamper = Stamper(

@@ -265,7 +265,10 @@ def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
         if receipt.records:
             lines.append(_count("records with their payloads", receipt.records))
         if receipt.elsewhere is not None:
-            lines += _elsewhere(receipt.elsewhere)
+            lines.append(_count("on their way between our servers", receipt.elsewhere.stream))
+            for name, one in receipt.elsewhere.cleared.items():
+                rows = one.waiting + one.copies + one.dead_letters
+                lines.append(_count(f"at {name}", rows))
         lines += ["", "Looked for again afterwards: nothing was left."]
     else:
         lines += _wrapped("Nothing was held under the identity of the report that you sent.")
@@ -291,12 +294,6 @@ _NOT_OPTED_OUT: Final = (
     "The next report that your server sends is stored again. To be left out for good, send it to"
     " .../v1/my-data/opt-out, or turn the client off."
 )
-
-
-def _elsewhere(found: Elsewhere) -> Iterable[str]:
-    yield _count("on their way between our servers", found.stream)
-    for name, one in found.cleared.items():
-        yield _count(f"at {name}", one.waiting + one.copies + one.dead_letters)
 
 
 def _count(what: str, count: int, more: str = "") -> str:

@@ -160,34 +160,25 @@ class Renderer:
     def not_found(self, lang: Language, page: str, *, heading: str, lead: str) -> web.Response:
         """Respond with 404, and a page that says why."""
         text = self.rendered("missing.html", page, lang, title=heading, description=lead, lead=lead)
+        headers = {
+            "Content-Security-Policy": self._policy,
+            hdrs.CACHE_CONTROL: "public, max-age=60",
+        }
         return web.Response(
-            status=HTTPStatus.NOT_FOUND,
-            text=text,
-            content_type=HTML,
-            headers={
-                "Content-Security-Policy": self._policy,
-                hdrs.CACHE_CONTROL: "public, max-age=60",
-            },
+            status=HTTPStatus.NOT_FOUND, text=text, content_type=HTML, headers=headers
         )
 
     def _unreadable(self, lang: Language) -> web.Response:
         """Respond with 503: the series cannot be read now."""
-        text = self.rendered(
-            "unreadable.html",
-            "",
-            lang,
-            title=lang.text("error.heading"),
-            description=lang.text("error.lead"),
-        )
+        title, lead = lang.text("error.heading"), lang.text("error.lead")
+        text = self.rendered("unreadable.html", "", lang, title=title, description=lead)
+        headers = {
+            "Content-Security-Policy": self._policy,
+            hdrs.RETRY_AFTER: str(SERIES_UNAVAILABLE.retry_after),
+            hdrs.CACHE_CONTROL: "no-store",
+        }
         return web.Response(
-            status=SERIES_UNAVAILABLE.status,
-            text=text,
-            content_type="text/html",
-            headers={
-                "Content-Security-Policy": self._policy,
-                hdrs.RETRY_AFTER: str(SERIES_UNAVAILABLE.retry_after),
-                hdrs.CACHE_CONTROL: "no-store",
-            },
+            status=SERIES_UNAVAILABLE.status, text=text, content_type=HTML, headers=headers
         )
 
 
