@@ -154,12 +154,13 @@ async def hops_of(whole: Settings) -> AsyncIterator[Hops]:
     if not whole.nats_url:
         yield Hops()
         return
-    from collector.jetstream.erasing import jetstream_hops
+    from collector.jetstream.connection import Connection
+    from collector.jetstream.erasing import JetStreamHops
 
     # A machine that only commands run on takes no part.
     own = participant(whole.state_dir) if (whole.state_dir / PARTICIPANT).exists() else ""
-    async with jetstream_hops(whole, own) as hops:
-        yield hops
+    async with Connection(whole, name=f"collector erasures {whole.instance}") as to:
+        yield JetStreamHops(to, whole, own)
 
 
 @asynccontextmanager

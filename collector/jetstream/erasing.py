@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -154,10 +153,3 @@ class JetStreamHops(Hops):
         except APIError:
             # A writer has acknowledged it meanwhile.
             return False
-
-
-@asynccontextmanager
-async def jetstream_hops(settings: Settings, own: str) -> AsyncIterator[JetStreamHops]:
-    """Provide the erasure beyond the state directory whose participant has the id `own`."""
-    async with Connection(settings, name=f"collector erasures {settings.instance}") as to:
-        yield JetStreamHops(to, settings, own)
