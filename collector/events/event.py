@@ -54,14 +54,14 @@ class Event:
 
     @property
     def begin(self) -> datetime:
-        """When an outage began, UTC; the start of the day of any other event."""
+        """Time at which an outage began, UTC; the start of the day of any other event."""
         if self.kind is not Kind.OUTAGE:
             return start_of(self.day)
         return start_of(self.day) + timedelta(hours=int(self.item[:2]))
 
     @property
     def end(self) -> datetime:
-        """When an outage ended, UTC."""
+        """Time at which an outage ended, UTC."""
         return self.begin + timedelta(hours=self.hours)
 
     def line(self) -> str:
