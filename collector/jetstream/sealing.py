@@ -58,11 +58,6 @@ def seal(key: Key, body: bytes) -> bytes:
     return b"%b%d\n%b%b" % (_SEALED, key.number, nonce, encrypted(body, b"", nonce, key.secret))
 
 
-def is_sealed(body: bytes) -> bool:
-    """Return whether a message's body is sealed."""
-    return body.startswith(_SEALED)
-
-
 class Keys:
     """The keys as one process has read them."""
 
@@ -91,7 +86,7 @@ class Keys:
 
     async def opened(self, body: bytes) -> bytes:
         """Return the body of a message that may be sealed. Raises NotAnEntry, NatsUnavailable."""
-        if not is_sealed(body):
+        if not body.startswith(_SEALED):
             return body
         head, _, rest = body.partition(b"\n")
         try:

@@ -69,13 +69,11 @@ def from_json(said: Mapping[str, Any], tid: str | None) -> tuple[dict[str, str],
     payload = said.get("payload", "")
     if not isinstance(payload, str):
         return _wrong("payload is not text")
-    texts = []
-    for name, value in said.items():
-        if isinstance(value, str):
-            texts.append((name, value))
-        elif isinstance(value, int) and not isinstance(value, bool):
-            texts.append((name, str(value)))
-    found = named(texts)
+    found = named(
+        (name, str(value))
+        for name, value in said.items()
+        if isinstance(value, str | int) and not isinstance(value, bool)
+    )
     if tid is not None:
         found[TID] = tid
     return found, payload.encode("utf-8", "surrogatepass")
