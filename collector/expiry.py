@@ -32,15 +32,6 @@ _LEAST_NS: Final = _DAY_NS
 """Shortest life of a dead letter: its report may already be old when it is set aside."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """A file that was set aside, its kind, and when it is deleted, in ns since 1970."""
-
-    at_ns: int
-    path: Path
-    kind: str
-
-
 @dataclass(slots=True, eq=False)
 class Expiry:
     """Deletes expired set-aside data in a state directory; runs in one process only.
@@ -69,11 +60,11 @@ class Expiry:
         soon: list[int] = []
         for directory in directories(self.state_dir):
             soon += self._dead_letters(directory / FILE, now_ns)
-        for due in self._files():
-            if due.at_ns <= now_ns:
-                self._delete(due)
-            elif due.kind != "recovered" and due.at_ns - now_ns <= WARNING_NS:
-                soon.append(due.at_ns)
+        for at_ns, path, kind in self._files():
+            if at_ns <= now_ns:
+                self._delete(path, kind)
+            elif kind != "recovered" and at_ns - now_ns <= WARNING_NS:
+                soon.append(at_ns)
         self.metrics.expiring.set(len(soon))
         if soon and now_ns - self._warned_ns >= _DAY_NS:
             self._warned_ns = now_ns
@@ -108,30 +99,31 @@ class Expiry:
             return []
         return [at for at in ends.values() if now_ns < at <= now_ns + WARNING_NS]
 
-    def _files(self) -> Iterator[_Due]:
+    def _files(self) -> Iterator[tuple[int, Path, str]]:
+        """Yield when each file that was set aside is deleted (ns since 1970), its path and kind."""
         for directory in directories(self.state_dir):
             for path in all_set_aside(directory):
                 recovered = ".recovered-" in path.name
                 keep_s = min(self.keep_s, self.retention_s) if recovered else self.retention_s
                 kind = "recovered" if recovered else "set-aside"
-                yield _Due(set_aside_at(path) + keep_s * 10**9, path, kind)
+                yield set_aside_at(path) + keep_s * 10**9, path, kind
         # The memory's file, and that of live values beside it.
         for path in path_in(self.state_dir).parent.glob("*.sqlite3.damaged-*"):
             if not path.name.endswith("-wal"):
-                yield _Due(set_aside_at(path) + self.retention_s * 10**9, path, "set-aside")
+                yield set_aside_at(path) + self.retention_s * 10**9, path, "set-aside"
 
-    def _delete(self, due: _Due) -> None:
+    def _delete(self, path: Path, kind: str) -> None:
         try:
-            delete_aside(due.path)
+            delete_aside(path)
         except OSError as error:
             log.error(
                 "an expired file cannot be deleted",
                 reason="undeletable",
-                file=due.path.name,
+                file=path.name,
                 why=error.strerror,
             )
         else:
-            self._record(due.kind, 1, due.path.name)
+            self._record(kind, 1, path.name)
 
     def _record(self, kind: str, count: int, where: str) -> None:
         self.metrics.expired.labels(kind).inc(count)

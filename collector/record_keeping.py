@@ -77,7 +77,6 @@ class Records:
         """Return an owner's records without their payloads, oldest first. Blocks."""
         if not self._exists():
             return []
-        self.store.prepare()
         return [
             {
                 "id": row["id"],
@@ -87,15 +86,12 @@ class Records:
                 "build": row["build"],
                 "payload_bytes": row["payload_bytes"],
             }
-            for row in self.store.of_owner(owner)
+            for row in self._prepared().of_owner(owner)
         ]
 
     def count_of(self, owner: ServerPseudonym, *, until_ns: int) -> int:
         """Return the number of an owner's records received up to a time. Blocks."""
-        if not self._exists():
-            return 0
-        self.store.prepare()
-        return self.store.count_of(owner, until_ns=until_ns)
+        return self._prepared().count_of(owner, until_ns=until_ns) if self._exists() else 0
 
     def erase(self, owner: ServerPseudonym, *, until_ns: int) -> None:
         """Delete an owner's records received up to a time. Blocks."""
@@ -104,10 +100,7 @@ class Records:
 
     def contents(self) -> Contents | None:
         """Return the number and size of the records; None if there is no store. Blocks."""
-        if not self._is_made():
-            return None
-        self.store.prepare()
-        return self.store.contents()
+        return self._prepared().contents() if self._is_made() else None
 
     def by_day(self, *, before_ns: int) -> dict[date, int]:
         """Return the number of records received before a time, by UTC day. Blocks."""
@@ -119,6 +112,10 @@ class Records:
             return False
         self.store.ping()
         return True
+
+    def _prepared(self) -> RecordsStore:
+        self.store.prepare()
+        return self.store
 
     def _is_made(self) -> bool:
         """Whether the store can be queried without creating its file."""

@@ -40,22 +40,15 @@ _COUNTED: Final = {LIBRENMS: LIBRENMS_REPORT, TELEMETRICS: TELEMETRICS_RECORD}
 """Measurement whose points are a database's reports; of any other database, all points count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """Published series, and the number of days of raw data that one day of them needs."""
-
-    series: str
-    days: int
-
-
-NEEDS: Final = (
-    Needs("the day's own counts and tables", 1),
-    Needs("hourly nodes_24h, servers_24h", 2),
-    Needs("nodes_7d, servers_7d", 7),
-    Needs("hourly expected_reports, expected_nodes_24h", HISTORY_DAYS + 1),
-    Needs("nodes_30d, servers_30d", PRESENCE_DAYS - 1),
-    Needs("new_nodes, lapsed_nodes, daily_upgrades", PRESENCE_DAYS),
-)
+NEEDS: Final = {
+    "the day's own counts and tables": 1,
+    "hourly nodes_24h, servers_24h": 2,
+    "nodes_7d, servers_7d": 7,
+    "hourly expected_reports, expected_nodes_24h": HISTORY_DAYS + 1,
+    "nodes_30d, servers_30d": PRESENCE_DAYS - 1,
+    "new_nodes, lapsed_nodes, daily_upgrades": PRESENCE_DAYS,
+}
+"""Published series, each with the number of days of raw data that one day of it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +153,12 @@ def first_complete(now: datetime, seconds: int) -> date:
     return oldest.date() + timedelta(days=0 if oldest == midnight else 1)
 
 
-def recomputable_from(needs: Needs, complete: date, now: datetime) -> date | None:
+def recomputable_from(needs: int, complete: date, now: datetime) -> date | None:
     """The first day of a series that can be recomputed with complete raw data from `complete` on.
 
-    None if that is after yesterday, the last complete day.
+    `needs` is the number of days that it needs. None if that day is after yesterday.
     """
-    first = complete + timedelta(days=needs.days - 1)
+    first = complete + timedelta(days=needs - 1)
     return first if first < now.date() else None
 
 

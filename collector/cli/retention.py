@@ -272,8 +272,8 @@ def _recomputable(
     oldest = day_of(usage.oldest)
     before, after = (max(oldest, first_complete(now, s)) for s in (raw.was, raw.becomes))
     return [
-        (needs.series, recomputable_from(needs, before, now), recomputable_from(needs, after, now))
-        for needs in NEEDS
+        (series, recomputable_from(needs, before, now), recomputable_from(needs, after, now))
+        for series, needs in NEEDS.items()
     ]
 
 

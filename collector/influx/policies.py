@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from collector.influx.errors import InfluxError, InfluxUnavailable, NoDatabase
 from collector.influx.quoting import identifier
+from collector.influx.responses import rows_of
 from collector.schema import MEASUREMENTS
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Policies:
                 found = await self._influx.query(
                     database, f"SELECT * FROM {source} ORDER BY time ASC LIMIT 1"
                 )
-                times += [int(row["time"]) for series in found for row in series.rows()]
+                times += [int(row["time"]) for row in rows_of(found)]
         return min(times, default=None)
 
 
@@ -123,11 +124,10 @@ async def listed(influx: Influx, database: str) -> list[Policy]:
     """All policies of a database of a 1.x server. Raises NoDatabase, InfluxError."""
     name = identifier(influx.name(database))
     found = await influx.query(None, f"SHOW RETENTION POLICIES ON {name}")
-    return [_policy(row) for series in found for row in series.rows()]
-
-
-def _policy(row: dict[str, Any]) -> Policy:
-    return Policy(row["name"], _seconds(row["duration"]), bool(row["default"]))
+    return [
+        Policy(row["name"], _seconds(row["duration"]), bool(row["default"]))
+        for row in rows_of(found)
+    ]
 
 
 def _seconds(text: str) -> int:

@@ -38,12 +38,9 @@ class Usage:
 
 async def usage(influx: Influx, database: str) -> Usage:
     """Read the contents of an existing database. Raises InfluxUnavailable, InfluxError."""
-    points = 0
-    for measurement in MEASUREMENTS:
-        if measurement.database == database:
-            points += await count(influx, measurement)
+    counts = [await count(influx, one) for one in MEASUREMENTS if one.database == database]
     oldest, newest = await time_range(influx, database) or (None, None)
-    return Usage(points, oldest, newest, await _disk_bytes(influx, database))
+    return Usage(sum(counts), oldest, newest, await _disk_bytes(influx, database))
 
 
 async def time_range(influx: Influx, database: str) -> tuple[int, int] | None:

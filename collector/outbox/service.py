@@ -267,15 +267,16 @@ class Outbox:
 
         self._loop.call_soon_threadsafe(tell)
 
-    def _is_full(self) -> bool:
-        return self._file.used() > self._max_bytes or disk_is_short(
-            self._path, reserve=_RESERVE_BYTES
-        )
+    def _shortage(self) -> str | None:
+        """Return why no further entry has room, or None."""
+        if self._file.used() > self._max_bytes:
+            return "the outbox has reached COLLECTOR_OUTBOX_MAX"
+        return "the disk is full" if disk_is_short(self._path, reserve=_RESERVE_BYTES) else None
 
     def _space_is_short(self) -> bool:
         """Return whether space is short, or cannot be determined."""
         try:
-            return self._is_full()
+            return self._shortage() is not None
         except (OutboxUnavailable, OSError):
             return True
 
@@ -302,16 +303,11 @@ class Outbox:
         if self.unavailable is not None:
             self._file.probe()
         self._set_metrics()
-        if self._file.used() > self._max_bytes:
-            self._block("the outbox has reached COLLECTOR_OUTBOX_MAX")
-        elif disk_is_short(self._path, reserve=_RESERVE_BYTES):
-            self._block("the disk is full")
-        else:
-            self._block(None)
+        self._block(self._shortage())
 
     def _prune(self) -> None:
         before = time.time_ns() - self._keep_ns
-        while self._file.prune(older_than_ns=_ALL if self._is_full() else before).entries:
+        while self._file.prune(older_than_ns=_ALL if self._shortage() else before).entries:
             pass
         # Entries are old out of turn after the clock was set, or a dead letter was sent again.
         self._swept = self._file.prune(older_than_ns=before, after=self._swept).next or 0

@@ -7,13 +7,14 @@ request covers a bounded span, its rows are read at once and cached for five min
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field
@@ -109,19 +110,14 @@ _SUMMARIES: Final = {
 }
 
 
-class _Body(NamedTuple):
-    made: float
-    tag: str
-    content: bytes
-
-
 class LibreNMSDownloads:
     """The routes of the downloads."""
 
     def __init__(self, influx: Influx) -> None:
         self._influx = influx
         self._reading = asyncio.Semaphore(_READERS)
-        self._bodies: OrderedDict[tuple[object, ...], _Body] = OrderedDict()
+        self._bodies: OrderedDict[tuple[object, ...], tuple[float, str, bytes]] = OrderedDict()
+        """Bodies by request, each with the time (s, monotonic) when it was made, and its tag."""
 
     def routes(self) -> list[web.RouteDef]:
         """Both series, in the format that the path or Accept names."""
@@ -147,32 +143,32 @@ class LibreNMSDownloads:
         form = Format.of(request)
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                body = await self._body(dataset, form, first, last, chosen.get("group"))
+                tag, body = await self._body(dataset, form, first, last, chosen.get("group"))
         except TimeoutError:
             return SERIES_UNAVAILABLE.response()
-        headers = download_headers(body.tag, f"public, max-age={_CACHE_S}", hdrs.ACCEPT)
-        if is_not_modified(request, body.tag):
+        headers = download_headers(tag, f"public, max-age={_CACHE_S}", hdrs.ACCEPT)
+        if is_not_modified(request, tag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         return web.Response(
-            body=body.content, content_type=form.content_type, charset="utf-8", headers=headers
+            body=body, content_type=form.content_type, charset="utf-8", headers=headers
         )
 
     async def _body(
         self, dataset: Dataset, form: Format, first: date, last: date, group: str | None
-    ) -> _Body:
+    ) -> tuple[str, bytes]:
         key = (dataset.path, form, first, last, group)
         async with self._reading:
-            cached = self._bodies.get(key)
-            if cached is not None and time.monotonic() - cached.made < _CACHE_S:
-                return cached
+            made, tag, body = self._bodies.get(key, (-math.inf, "", b""))
+            if time.monotonic() - made < _CACHE_S:
+                return tag, body
             frame = await self._read(dataset, first, last, group)
-            content = await asyncio.to_thread(_written, frame, dataset, form)
-            body = _Body(time.monotonic(), etag(content), content)
-            self._bodies[key] = body
+            body = await asyncio.to_thread(_written, frame, dataset, form)
+            tag = etag(body)
+            self._bodies[key] = (time.monotonic(), tag, body)
             self._bodies.move_to_end(key)
             if len(self._bodies) > _CACHED:
                 self._bodies.popitem(last=False)
-            return body
+            return tag, body
 
     async def _read(
         self, dataset: Dataset, first: date, last: date, group: str | None

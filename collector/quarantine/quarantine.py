@@ -131,8 +131,8 @@ class Quarantine:
                 picked = await self._pick(batch.pattern, batch.span, batch=batch.number)
             await self._mark(picked, batch.number)
             if self.discount is not None:
-                values = await values_of(self.influx, picked)
-                await asyncio.to_thread(self.discount, values.suspect, values.gone)
+                suspect, gone = await values_of(self.influx, picked)
+                await asyncio.to_thread(self.discount, suspect, gone)
             done = replace(
                 batch,
                 state=State.IN_FORCE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Final, NamedTuple
+from typing import Final
 
 from collector.influx import Influx, Select, read
 from collector.influx.quoting import identifier
@@ -28,18 +28,11 @@ Values = Mapping[str, Set[str]]
 """Values by tag."""
 
 
-class Found(NamedTuple):
-    """Tag values of a batch: those that few other reports have, and those that none has.
+async def values_of(influx: Influx, picked: Picked) -> tuple[Values, Values]:
+    """Tag values of a marked batch: those that few other reports have, and those that none has.
 
-    `other` is always suspect if the batch holds it.
+    `other` is among the first if the batch holds it. Raises InfluxError.
     """
-
-    suspect: Values
-    gone: Values
-
-
-async def values_of(influx: Influx, picked: Picked) -> Found:
-    """Compare a marked batch with all other raw reports. Raises InfluxError."""
     suspect: dict[str, set[str]] = {}
     gone: dict[str, set[str]] = {}
     for tag in (one.name for one in NODE_TAGS if one is not REGISTRATION):
@@ -50,7 +43,7 @@ async def values_of(influx: Influx, picked: Picked) -> Found:
         counts = await _counts(influx, measurement, tag) if found - {OTHER} else {}
         gone[tag] = {one for one in found - {OTHER} if not counts.get(one)}
         suspect[tag] = {one for one in found if one == OTHER or counts.get(one, 0) < _FEW}
-    return Found(suspect, gone)
+    return suspect, gone
 
 
 async def _counts(influx: Influx, measurement: Measurement, tag: str) -> dict[str, int]:

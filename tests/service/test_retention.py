@@ -341,14 +341,16 @@ def test_day_with_an_expired_minute_is_not_whole(now: datetime, whole: date) -> 
 @pytest.mark.parametrize("days", [31, 32, 35])
 def test_35_days_allow_every_series_to_be_computed_again(days: int) -> None:
     now = datetime(2026, 3, 31, 12, tzinfo=UTC)
-    found = [recomputable_from(one, first_complete(now, days * DAY_S), now) for one in NEEDS]
+    found = [
+        recomputable_from(one, first_complete(now, days * DAY_S), now) for one in NEEDS.values()
+    ]
     assert (None in found) == (days < 32)
 
 
 def test_series_that_a_plan_names_are_the_schemas() -> None:
     fields = {field.name for one in MEASUREMENTS for field in one.fields}
     names = fields | {one.name for one in MEASUREMENTS}
-    named = {name for one in NEEDS for name in re.findall(r"\w+_\w+", one.series)}
+    named = {name for one in NEEDS for name in re.findall(r"\w+_\w+", one)}
     assert named <= names
 
 
