@@ -100,9 +100,9 @@ def replace_damaged(path: Path, why: str, carried: Sequence[Pending] = ()) -> No
     aside = aside_name(path)
     with translated_errors(), DirectoryLock(directory, exclusive=True):
         try:
-            kept = salvage.other_content(path)
+            legacy, last = salvage.other_content(path)
         except OSError as error:
-            kept = salvage.OtherContent()
+            legacy, last = {}, 0
             why = f"{why}; {error.strerror}"
         fresh = directory / _FRESH
         if fresh.exists():
@@ -110,8 +110,8 @@ def replace_damaged(path: Path, why: str, carried: Sequence[Pending] = ()) -> No
         fresh.mkdir(mode=0o700)
         with OutboxFile(fresh / FILE) as file, file.transaction():
             # The acknowledgement of a batch read from the old file must match no row of the new.
-            file.begin_at(max(kept.last + 1, time.time_ns() // 1000))
-            file.put_legacy(kept.legacy)
+            file.begin_at(max(last + 1, time.time_ns() // 1000))
+            file.put_legacy(legacy)
             file.insert(*(Entry(*entry[1:]) for entry in carried))
         _replace(path, aside)
         if _has_bytes(_log_of(path)):

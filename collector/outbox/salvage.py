@@ -21,18 +21,6 @@ _TYPES: Final = {FieldType.INTEGER: int, FieldType.FLOAT: float, FieldType.STRIN
 _RAW: Final = {measurement.name: measurement for measurement in (NODE_REPORT, SERVER_REPORT)}
 
 
-@dataclass(slots=True)
-class OtherContent:
-    """Readable content of a damaged outbox other than reports.
-
-    `legacy` are rows of an earlier version, by table, that are not yet moved to the memory; `last`
-    is the file's highest row number.
-    """
-
-    legacy: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
-    last: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Broken:
     """A report or dead letter whose row was found with wrong content."""
@@ -72,18 +60,23 @@ class Counters:
         return max(0, last - delivered - waiting) + len(records)
 
 
-def other_content(path: Path) -> OtherContent:
-    """Read the content other than reports. Raises OSError if the file cannot be read at all."""
-    found = OtherContent()
+def other_content(path: Path) -> tuple[dict[str, list[tuple[Any, ...]]], int]:
+    """Read the readable content of a damaged outbox other than reports.
+
+    Returns the rows of an earlier version, by table, that are not yet moved to the memory, and the
+    file's highest row number. Raises OSError if the file cannot be read at all.
+    """
+    legacy: dict[str, list[tuple[Any, ...]]] = {}
+    last = 0
     with Carved(path) as carved:
         for number, values in carved.rows(lambda types: shape(types) not in _ENTRY):
-            found.last = max(found.last, number)
+            last = max(last, number)
             if len(values) == 2 and values[0] == "entries" and isinstance(values[1], int):
-                found.last = max(found.last, values[1])
+                last = max(last, values[1])
             elif (row := _legacy(number, values)) is not None:
                 table, content = row
-                found.legacy.setdefault(table, []).append(content)
-    return found
+                legacy.setdefault(table, []).append(content)
+    return legacy, last
 
 
 def _legacy(number: int, values: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Final, Literal
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -81,46 +81,40 @@ class UpgradeRow(Row):
     to_version: str = Field(description=_TO_VERSION.meaning)
 
 
-class Download(BaseModel):
+R = TypeVar("R", bound=Row)
+
+
+class Download(BaseModel, Generic[R]):
     """A series: its span of days, its licence, and its rows."""
 
     series: str = Field(description="its path below /v1")
     licence: Literal["CC0-1.0"] = Field(default=LICENCE, description="no rights reserved")
     first: date | None = Field(alias="from", description="first day; null if there is none")
     last: date | None = Field(alias="to", description="last day; null if there is none")
+    rows: list[R]
 
 
-class DailyDownload(Download):
+class DailyDownload(Download[DailyRow]):
     """Counts of each day."""
 
-    rows: list[DailyRow]
 
-
-class TableDownload(Download):
+class TableDownload(Download[TableRow]):
     """Counts by properties."""
 
-    rows: list[TableRow]
 
-
-class ServerDownload(Download):
+class ServerDownload(Download[ServerRow]):
     """Counts of servers by properties."""
 
-    rows: list[ServerRow]
 
-
-class PackageDownload(Download):
+class PackageDownload(Download[PackageRow]):
     """Counts of servers by package and version."""
 
-    rows: list[PackageRow]
 
-
-class UpgradeDownload(Download):
+class UpgradeDownload(Download[UpgradeRow]):
     """Counts of nodes by change of version."""
 
-    rows: list[UpgradeRow]
 
-
-MODELS: Final[dict[Dataset, tuple[type[Row], type[Download]]]] = {
+MODELS: Final[dict[Dataset, tuple[type[Row], type[Download[Any]]]]] = {
     DAILY: (DailyRow, DailyDownload),
     NODES: (TableRow, TableDownload),
     SERVERS: (ServerRow, ServerDownload),
