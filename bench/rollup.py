@@ -18,7 +18,7 @@ from pathlib import Path
 import uvloop
 
 from bench.report import middle, record, table
-from collector.app import spare_collections
+from collector.app import tune_interpreter
 from collector.days import day_ns
 from collector.influx import Influx, Written
 from collector.influx.client import CHUNK_ROWS
@@ -164,5 +164,5 @@ async def measure(reports: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     # As in a collector that serves.
-    spare_collections()
+    tune_interpreter()
     print(json.dumps(uvloop.run(measure(int(sys.argv[1])))))

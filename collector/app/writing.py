@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from collector.app import OwnHealth, metrics_page, serving_privately, spare_collections
+from collector.app import OwnHealth, metrics_page, serving_privately, tune_interpreter
 from collector.app.part import OpenPart
 from collector.delivery.loop import deliveries, stop_all
 from collector.delivery.targets import store_targets
@@ -165,5 +165,5 @@ async def write(settings: Settings) -> None:
     # It has no files to read again.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with writing(settings) as at:
-        spare_collections()
+        tune_interpreter()
         await at.supervisor.wait(stop)

@@ -34,7 +34,7 @@ from collector.cli import (
 from collector.cli.commands import Commands
 
 _GARBAGE_THRESHOLD: Final = (200_000, 20, 50)
-"""Thresholds of Python's garbage collector until a process serves (`app.spare_collections`).
+"""Thresholds of Python's garbage collector until a process serves (`app.tune_interpreter`).
 
 Modules live as long as the process: at Python's threshold of 700 objects, collections would take a
 sixth of a start and find nearly all in use. A start makes 130 000.

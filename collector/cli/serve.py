@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 
 _LOOK_S: Final = 3.0
 """Longest wait in s for an answer of InfluxDB; then `serve` starts without one."""
-_SWITCH_S: Final = 0.0002
-"""Python's thread switch interval in s: the outbox's thread waits for it after each commit.
-
-With the default of 5 ms, each sender would wait several times as long as the disk needs.
-"""
 
 
 NewKey = Annotated[
@@ -104,7 +98,6 @@ def _run(role: str, configured: Settings) -> None:
     from collector import app, workers
     from collector.app.roles import ROLES
 
-    sys.setswitchinterval(_SWITCH_S)
     with worded_errors():
         module = app if configured.workers == 1 else workers
         uvloop.run(module.serve(configured, ROLES[role]))
@@ -223,7 +216,6 @@ def worker(
     from collector.worker import Worker
 
     configured = load_settings()
-    sys.setswitchinterval(_SWITCH_S)
     bound = tuple(socket.socket(fileno=one) for one in listen)
     placed = [map(int, one.split(":")) for one in statsd or ()]
     inherited = tuple((place, socket.socket(fileno=fd)) for place, fd in placed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -75,6 +75,9 @@ MEASUREMENTS: Final = (
 """Measurements that a day's rollup writes."""
 _HOUR_NS: Final = 3600 * 10**9
 _ONE_DAY: Final = timedelta(days=1)
+_SIDE_BY_SIDE: Final = 250_000
+"""Up to so many rows, the steps of a day are computed side by side: together they take little
+memory. Those of a larger day, or of a range of it, are computed in turn."""
 
 Planner = Callable[[int, int], Plan]
 """Plans a day by its number of raw rows, and of nodes and servers in the 31 days up to it."""
@@ -137,7 +140,8 @@ class DaySums:
 
     `dropped` is the number of reports dropped for an opt-out. `is_empty` tells that the day is
     before the first report of the series. `stored` are the day's stored points, `history` the
-    stored points of the hours of the week before.
+    stored points of the hours of the week before. `published` are the points
+    of its tables.
     """
 
     inputs: DayInputs
@@ -148,6 +152,7 @@ class DaySums:
     stored: Mapping[Measurement, Points] = field(default_factory=dict)
     history: Points = field(default_factory=dict)
     tables: list[DayTables] = field(default_factory=list)
+    published: Mapping[Measurement, Points] = field(default_factory=dict)
     windows: list[WindowCounts] = field(default_factory=list)
     moves: list[pl.DataFrame] = field(default_factory=list)
     hours: list[list[Hour]] = field(default_factory=list)
@@ -184,10 +189,12 @@ class Computer:
         self._plan = planner
         self._listed = listed
         self._presence: tuple[date, Basis, Presence] | None = None
+        self._last: tuple[date, RawCount, DayUnits] | None = None
+        """The units of a small day that the next day or run needs again."""
 
     def forget(self) -> None:
-        """Forget the presence of the day before."""
-        self._presence = None
+        """Forget the presence of the day before, and units."""
+        self._presence = self._last = None
 
     async def sum(
         self, inputs: DayInputs, now: datetime, saving: Replacement | None = None
@@ -249,15 +256,34 @@ class Computer:
         over = hours_over(inputs.day, sums.now)
         facts = await asyncio.to_thread(rows.facts, part)
         sums.tables = [reduce(add, [*sums.tables, facts.tables])]
+
+        async def windows() -> None:
+            with _collect_errors(sums.windows_failed):
+                await self._over_days(sums, before, facts, part)
+
+        async def hours() -> None:
+            with _collect_errors(sums.hours_failed):
+                eve = await self._eve(inputs.day - _ONE_DAY, basis, part)
+                sums.hours.append(await asyncio.to_thread(hours_of, eve, facts, over))
+                if inputs.day < sums.now.date():
+                    self._keep(inputs.day, basis, part, facts.units)
+
+        async def published() -> None:
+            sums.published = await asyncio.to_thread(self._published, sums)
+
         saved = asyncio.ensure_future(asyncio.to_thread(_save, saving, part, facts))
         try:
+            steps: list[Callable[[], Awaitable[None]]] = []
             if inputs.has_windows and not sums.windows_failed:
+                # Not beside the hours: both may read the day before and cache it.
                 with _collect_errors(sums.windows_failed):
-                    await self._over_days(sums, facts, part)
+                    before = await self._presence_before(inputs.day, basis, part)
+                    steps.append(windows)
             if inputs.has_hours and not sums.hours_failed:
-                with _collect_errors(sums.hours_failed):
-                    eve = await self._units(inputs.day - _ONE_DAY, basis, part)
-                    sums.hours.append(await asyncio.to_thread(hours_of, eve, facts, over))
+                steps.append(hours)
+            if part.number == part.of - 1:
+                steps.append(published)
+            await _all(steps, side_by_side=rows.reports + rows.node_reports <= _SIDE_BY_SIDE)
         finally:
             await saved
 
@@ -286,20 +312,34 @@ class Computer:
                 points[HOURLY_USAGE] = _expected(day, hours, sums.history)
         published = sums.dropped // self._k * self._k
         counted = {"opted_out_reports": published} if published else {}
-        points[DAILY_USAGE], points[DAILY_NODES], points[DAILY_SERVERS] = usage_points(
-            tables, start, k=self._k, final=final, windows=windows | sample | counted
-        )
-        points[DAILY_PACKAGES] = package_points(tables, start, k=self._k, final=final)
+        points |= sums.published
+        points[DAILY_USAGE] = {
+            key: fields | windows | sample | counted for key, fields in points[DAILY_USAGE].items()
+        }
         failed = [*sums.windows_failed, *sums.hours_failed, None][0]
         result = DayResult(
             day, Outcome.WRITTEN, tables.reports, tables.servers, tables.nodes, final, failed
         )
         return ComputedDay(result, points, sums.basis)
 
-    async def _over_days(self, sums: DaySums, facts: DayFacts, part: Range) -> None:
-        """Add the window counts, upgrades and the sample of a range. Raises InfluxError."""
+    def _published(self, sums: DaySums) -> dict[Measurement, Points]:
+        """Compute the points that a day's own tables tell, without its windows and hours."""
+        [tables] = sums.tables
+        start, final = day_ns(sums.inputs.day), is_final(sums.inputs.day, sums.now)
+        usage, nodes, servers = usage_points(tables, start, k=self._k, final=final)
+        packages = package_points(tables, start, k=self._k, final=final)
+        return {
+            DAILY_USAGE: usage,
+            DAILY_NODES: nodes,
+            DAILY_SERVERS: servers,
+            DAILY_PACKAGES: packages,
+        }
+
+    async def _over_days(
+        self, sums: DaySums, before: Presence, facts: DayFacts, part: Range
+    ) -> None:
+        """Add the window counts, upgrades and the sample of a range."""
         day = sums.inputs.day
-        before = await self._presence_before(day, sums.basis, part)
         sums.moves.append(await asyncio.to_thread(moves_of, before, facts.units))
         after = await asyncio.to_thread(advance, before, facts.units)
         if day < sums.now.date() and part == WHOLE:
@@ -332,6 +372,21 @@ class Computer:
         if part == WHOLE:
             self._presence = (eve, basis, presence)
         return presence
+
+    async def _eve(self, day: date, basis: Basis, part: Range) -> DayUnits | None:
+        """The units of the day before, like `_units`, but kept in memory if they are few."""
+        if self._last is not None and part == WHOLE:
+            at, count, units = self._last
+            if at == day and basis.get(day) == count:
+                return units
+        found = await self._units(day, basis, part)
+        self._keep(day, basis, part, found)
+        return found
+
+    def _keep(self, day: date, basis: Basis, part: Range, units: DayUnits | None) -> None:
+        count = basis.get(day)
+        if units is not None and count is not None and part == WHOLE:
+            self._last = (day, count, units) if count.rows <= _SIDE_BY_SIDE else None
 
     async def _units(self, day: date, basis: Basis, part: Range) -> DayUnits | None:
         """The units of a day, cached or read; None if the basis counts no reports of it."""
@@ -376,6 +431,17 @@ def _expected(day: date, hours: Sequence[Hour], history: Points) -> Points:
         for number, hour in enumerate(hours)
     ]
     return hourly_points(expected, start, _HOUR_NS)
+
+
+async def _all(steps: Sequence[Callable[[], Awaitable[None]]], *, side_by_side: bool) -> None:
+    """Take steps side by side or in turn; raise an error once all that began have ended."""
+    if not side_by_side:
+        for step in steps:
+            await step()
+        return
+    for error in await asyncio.gather(*(step() for step in steps), return_exceptions=True):
+        if error is not None:
+            raise error
 
 
 def _save(saving: Replacement | None, part: Range, facts: DayFacts) -> None:

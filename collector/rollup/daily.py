@@ -94,10 +94,11 @@ class Daily:
         self, computed: ComputedDay, changes: Sequence[Change], saving: Replacement | None
     ) -> None:
         """Store the points of a day, and its units in the cache. Raises InfluxError."""
-        storing: list[Awaitable[None]] = [replace_points(self._influx, changes[:-1])]
+        storing: list[Awaitable[None]] = []
         if saving is not None and computed.result.outcome is not Outcome.EMPTY:
             count = computed.basis.get(computed.result.day, RawCount())
             storing.append(asyncio.to_thread(saving.commit, count))
+        storing.append(replace_points(self._influx, changes[:-1]))
         # All are awaited after an error too: nothing of this day may be written later.
         for error in await asyncio.gather(*storing, return_exceptions=True):
             if error is not None:

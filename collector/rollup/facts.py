@@ -6,7 +6,7 @@ Each node and each server counts once a day, with the tags of its last report of
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, NamedTuple
 
 from collector.builds import build_name
 from collector.influx import frames
@@ -189,35 +189,75 @@ def _published_build(value: str) -> str:
     return build_name(published_label(value))
 
 
-def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
-    """Compute the facts of a day from its `node_report` and `server_report` rows (see `Rows`)."""
-    version = node_rows[ASL_VERSION.name]
-    nodes = _units(node_rows, "node")
-    servers = _units(server_rows, "server")
-    units = DayUnits(
-        nodes=nodes.select(
+class NodeFacts(NamedTuple):
+    """The part of a day's facts that its `node_report` rows tell; see `DayUnits`, `DayTables`."""
+
+    nodes: pl.DataFrame
+    moves: pl.DataFrame
+    profiles: pl.DataFrame
+    hourly: pl.DataFrame
+
+
+class ServerFacts(NamedTuple):
+    """The part of a day's facts that its `server_report` rows tell."""
+
+    servers: pl.DataFrame
+    profiles: pl.DataFrame
+    kernels: pl.DataFrame
+    uptimes: pl.DataFrame
+    package_sets: pl.DataFrame
+    hourly: pl.DataFrame
+
+
+def node_facts(rows: pl.DataFrame) -> NodeFacts:
+    """Compute the facts of `node_report` rows (see `Rows`)."""
+    nodes, version = _units(rows, "node"), rows[ASL_VERSION.name]
+    return NodeFacts(
+        nodes.select(
             "node",
             "hours",
             version.gather(nodes["first"]).alias("first"),
             version.gather(nodes["last"]).alias("last"),
         ),
-        servers=servers.select("server", "hours"),
-        moves=_moves(node_rows, nodes),
+        _moves(rows, nodes),
+        _profiles(rows, nodes, NODE_DIMENSIONS),
+        _by_hour(rows, "node_reports"),
     )
+
+
+def server_facts(rows: pl.DataFrame) -> ServerFacts:
+    """Compute the facts of `server_report` rows (see `Rows`)."""
+    servers = _units(rows, "server")
+    return ServerFacts(
+        servers.select("server", "hours"),
+        _profiles(rows, servers, SERVER_DIMENSIONS),
+        _by_series(_profiles(rows, servers, (KERNEL,))),
+        _profiles(rows, servers, (UPTIME,)),
+        _profiles(rows, servers, (_PACKAGES,)),
+        _by_hour(rows, "reports"),
+    )
+
+
+def join_facts(nodes: NodeFacts, servers: ServerFacts) -> DayFacts:
+    """The facts of a day, or of a range of pseudonyms, of those of its two measurements."""
     tables = DayTables(
-        nodes=nodes.height,
-        servers=servers.height,
-        node_profiles=_profiles(node_rows, nodes, NODE_DIMENSIONS),
-        server_profiles=_profiles(server_rows, servers, SERVER_DIMENSIONS),
-        kernels=_by_series(_profiles(server_rows, servers, (KERNEL,))),
-        uptimes=_profiles(server_rows, servers, (UPTIME,)),
-        package_sets=_profiles(server_rows, servers, (_PACKAGES,)),
-        hourly=_by_hour(server_rows, "reports")
-        .join(_by_hour(node_rows, "node_reports"), on="hour", how="full", coalesce=True)
+        nodes=nodes.nodes.height,
+        servers=servers.servers.height,
+        node_profiles=nodes.profiles,
+        server_profiles=servers.profiles,
+        kernels=servers.kernels,
+        uptimes=servers.uptimes,
+        package_sets=servers.package_sets,
+        hourly=servers.hourly.join(nodes.hourly, on="hour", how="full", coalesce=True)
         .fill_null(0)
         .sort("hour"),
     )
-    return DayFacts(units, tables)
+    return DayFacts(DayUnits(nodes.nodes, servers.servers, nodes.moves), tables)
+
+
+def gather(node_rows: pl.DataFrame, server_rows: pl.DataFrame) -> DayFacts:
+    """Compute the facts of a day from its `node_report` and `server_report` rows (see `Rows`)."""
+    return join_facts(node_facts(node_rows), server_facts(server_rows))
 
 
 def _units(rows: pl.DataFrame, unit: str) -> pl.DataFrame:

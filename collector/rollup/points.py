@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
 from collector.lazy import pl
 from collector.lines import NS_PER_DAY, FieldValue
@@ -54,11 +54,11 @@ _SEPARATOR: Final = "\n"
 
 
 def usage_points(
-    day: DayTables, time: int, *, k: int, final: bool, windows: Mapping[str, FieldValue]
+    day: DayTables, time: int, *, k: int, final: bool
 ) -> tuple[Points, Points, Points]:
     """`daily_usage`, `daily_nodes` and `daily_servers` of a day that starts at `time`.
 
-    `windows` are the fields of `daily_usage` that are counted over several days.
+    The fields of `daily_usage` that are counted over several days are left out.
     """
     nodes = _tables(day.node_profiles, NODE_DIMENSIONS)
     servers = _tables(day.server_profiles, SERVER_DIMENSIONS)
@@ -75,7 +75,6 @@ def usage_points(
         "asl_versions": _versions(nodes, ASL_VERSION.name),
         **({} if median is None else {"uptime_median": median}),
         **usage_counts(node_cells, nodes.one_way, k),
-        **windows,
         FINAL.name: int(final),
     }
     return (
@@ -239,27 +238,37 @@ def _versions(tables: TableInput, dimension: str) -> int:
     return sum(1 for value in tables.one_way[dimension] if value != UNKNOWN)
 
 
+Columns = dict[str, list[Any]]
+"""Combinations of tags as a list of each dimension's labels, and their `count`."""
+
+
 def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
-    labelled = _renamed(_with_release_labels(profiles), dimensions)
+    columns: Columns = profiles.to_dict(as_series=False)
+    columns[RELEASE.name] = _release_labels(columns[DISTRO.name], columns[RELEASE.name])
+    for dimension, counts in _one_way(columns, dimensions).items():
+        # Labels that look alike are merged.
+        changed = {label: name for label, name in one_name(counts).items() if name != label}
+        if changed:
+            columns[dimension] = [changed.get(label, label) for label in columns[dimension]]
     pairs = [
         (d, e)
         for d, e in combinations(dimensions, 2)
         if CONTAINED.get(d) != e and CONTAINED.get(e) != d
     ]
-    parents = labelled.select(RELEASE.name, DISTRO.name).unique()
+    parents = dict(zip(columns[RELEASE.name], columns[DISTRO.name], strict=True))
     return TableInput(
-        _one_way(labelled, dimensions),
+        _one_way(columns, dimensions),
         {
             (d, e): {(v, w): count for (v, w), count in cells.items()}
-            for (d, e), cells in zip(pairs, _summed(labelled, pairs), strict=True)
+            for (d, e), cells in zip(pairs, _summed(columns, pairs), strict=True)
         },
-        {child: parent for child, parent in parents.iter_rows() if child != OTHER},
+        {child: parent for child, parent in parents.items() if child != OTHER},
     )
 
 
-def _one_way(profiles: pl.DataFrame, dimensions: Sequence[str]) -> dict[str, dict[str, int]]:
+def _one_way(columns: Columns, dimensions: Sequence[str]) -> dict[str, dict[str, int]]:
     """The counts of each dimension, by its values."""
-    sums = _summed(profiles, [(dimension,) for dimension in dimensions])
+    sums = _summed(columns, [(dimension,) for dimension in dimensions])
     return {
         dimension: {value: count for (value,), count in cells.items()}
         for dimension, cells in zip(dimensions, sums, strict=True)
@@ -267,16 +276,16 @@ def _one_way(profiles: pl.DataFrame, dimensions: Sequence[str]) -> dict[str, dic
 
 
 def _summed(
-    profiles: pl.DataFrame, groups: Sequence[tuple[str, ...]]
+    columns: Columns, groups: Sequence[tuple[str, ...]]
 ) -> list[dict[tuple[str, ...], int]]:
     """The counts of each group of dimensions, by their values."""
-    if profiles.height > _FEW:
+    if len(columns["count"]) > _FEW:
+        profiles = pl.LazyFrame(columns)
         tables = pl.collect_all(
-            [profiles.lazy().group_by(group).agg(pl.col("count").sum()) for group in groups]
+            [profiles.group_by(group).agg(pl.col("count").sum()) for group in groups]
         )
         return [{row[:-1]: row[-1] for row in table.iter_rows()} for table in tables]
     # A query of polars takes longer than a loop over so few rows.
-    columns = {name: values.to_list() for name, values in profiles.to_dict().items()}
     found = []
     for group in groups:
         cells: dict[tuple[str, ...], int] = {}
@@ -287,26 +296,8 @@ def _summed(
     return found
 
 
-def _renamed(profiles: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Merge the labels of each dimension that look alike."""
-    changed = {
-        dimension: {label: name for label, name in one_name(counts).items() if name != label}
-        for dimension, counts in _one_way(profiles, dimensions).items()
-    }
-    return profiles.with_columns(
-        pl.col(dimension).replace(names) for dimension, names in changed.items() if names
-    )
-
-
-def _with_release_labels(profiles: pl.DataFrame) -> pl.DataFrame:
-    """Replace each release by its label, such as `Debian 12`."""
-    pairs = profiles.select(DISTRO.name, RELEASE.name).unique()
-    labels = [(distro, release, release_label(distro, release)) for distro, release in pairs.rows()]
-    table = pl.DataFrame(
-        labels,
-        schema=dict.fromkeys([DISTRO.name, RELEASE.name, "label"], pl.String()),
-        orient="row",
-    )
-    return profiles.join(table, on=[DISTRO.name, RELEASE.name]).with_columns(
-        pl.col("label").alias(RELEASE.name)
-    )
+def _release_labels(distros: Sequence[str], releases: Sequence[str]) -> list[str]:
+    """The label of each release, such as `Debian 12`."""
+    pairs = [*zip(distros, releases, strict=True)]
+    labels = {pair: release_label(*pair) for pair in set(pairs)}
+    return [labels[pair] for pair in pairs]

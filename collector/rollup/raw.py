@@ -172,6 +172,7 @@ async def _read_rows(
         select = Select.rows(measurement, names, span.where())
         frame = await read_frame(influx, select, lambda: Rows(measurement, marked=marked), count)
         await asyncio.to_thread(rows.add, measurement, frame)
+    await asyncio.to_thread(rows.complete, measurement)
 
 
 async def _slices(

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import IO, Self
 
 from collector.lazy import pl
-from collector.rollup.facts import DayFacts, Rows, columns, gather
+from collector.rollup.facts import (
+    DayFacts,
+    NodeFacts,
+    Rows,
+    ServerFacts,
+    columns,
+    gather,
+    join_facts,
+    node_facts,
+    server_facts,
+)
 from collector.rollup.ranges import Plan, Range, ranges_of, split
 from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
 
@@ -31,6 +41,8 @@ class DayRows:
             measurement.name: _Pieces(measurement, plan.ranges, directory)
             for measurement in (NODE_REPORT, SERVER_REPORT)
         }
+        self._node_facts: NodeFacts | None = None
+        self._server_facts: ServerFacts | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -42,6 +54,19 @@ class DayRows:
     def add(self, measurement: Measurement, rows: pl.DataFrame) -> None:
         """Add the next rows of a measurement."""
         self._of[measurement.name].add(rows)
+
+    def complete(self, measurement: Measurement) -> None:
+        """Compute the facts of a measurement of which all rows are added, if there is one range.
+
+        The rows of the other may still be read meanwhile.
+        """
+        if self.plan.ranges > 1:
+            return
+        rows = self._of[measurement.name].of(0)
+        if measurement is NODE_REPORT:
+            self._node_facts = node_facts(rows)
+        else:
+            self._server_facts = server_facts(rows)
 
     @property
     def reports(self) -> int:
@@ -59,7 +84,9 @@ class DayRows:
         return ranges_of(self.plan.ranges)
 
     def facts(self, part: Range) -> DayFacts:
-        """Compute the facts of a range."""
+        """Compute the facts of a range, unless `complete` has."""
+        if self._node_facts is not None and self._server_facts is not None:
+            return join_facts(self._node_facts, self._server_facts)
         return gather(*(pieces.of(part.number) for pieces in self._of.values()))
 
 

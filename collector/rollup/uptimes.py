@@ -6,6 +6,8 @@ A histogram (`DayTables.uptimes`) has the columns `uptime`, in whole hours and n
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import accumulate
 from typing import Final
 
 from collector.lazy import pl
@@ -18,24 +20,27 @@ _MONTH_H: Final = 30 * 24
 def uptime_table(histogram: pl.DataFrame) -> dict[str, int]:
     """The number of servers with each value of the dimension `uptime`; only those that occur."""
     under_a_day, under_a_month, longer = UPTIMES
-    hours = pl.col("uptime")
-    value = (
-        pl.when(hours.is_null())
-        .then(pl.lit(UNKNOWN))
-        .when(hours < _DAY_H)
-        .then(pl.lit(under_a_day))
-        .when(hours < _MONTH_H)
-        .then(pl.lit(under_a_month))
-        .otherwise(pl.lit(longer))
-    )
-    return dict(histogram.group_by(value.alias("value")).agg(pl.col("count").sum()).iter_rows())
+    found: Counter[str] = Counter()
+    for hours, count in histogram.select("uptime", "count").iter_rows():
+        if hours is None:
+            found[UNKNOWN] += count
+        else:
+            found[
+                under_a_day if hours < _DAY_H else under_a_month if hours < _MONTH_H else longer
+            ] += count
+    return dict(found)
 
 
 def uptime_median(histogram: pl.DataFrame, k: int) -> int | None:
     """The lower median in whole hours of the servers that said it; None for fewer than k."""
-    known = histogram.drop_nulls("uptime").sort("uptime")
-    servers = int(known["count"].sum())
+    known: list[tuple[int, int]] = sorted(
+        (hours, count)
+        for hours, count in histogram.select("uptime", "count").iter_rows()
+        if hours is not None
+    )
+    servers = sum(count for _, count in known)
     if servers < max(k, 1):
         return None
-    before = known["count"].cum_sum() > (servers - 1) // 2
-    return int(known["uptime"][before.arg_true()[0]])
+    passed = accumulate(count for _, count in known)
+    middle = (servers - 1) // 2
+    return next(hours for (hours, _), up_to in zip(known, passed, strict=True) if up_to > middle)

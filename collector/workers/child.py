@@ -28,7 +28,7 @@ async def work(settings: Settings, worker: Worker, health_fd: int, role: Role) -
     # The parent writes nothing to it: it becomes readable only when it ends.
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     async with app.running(settings, worker, role=role) as at:
-        app.spare_collections()
+        app.tune_interpreter()
         async with beside(_report_health(health_fd, at)):
             await at.supervisor.wait(stop)
 

@@ -60,7 +60,7 @@ async def serve(settings: Settings, role: Role) -> None:
     stop, again = stop_event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again.set)
     async with running(settings, role) as workers:
-        app.spare_collections()
+        app.tune_interpreter()
         async with beside(_renew(workers, again, settings)):
             await _until(stop, workers)
 

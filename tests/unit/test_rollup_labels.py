@@ -84,7 +84,7 @@ def test_five_of_x_with_y_z_and_five_of_x_y_with_z_are_two_releases() -> None:
         *(One((n,), server=n, distro="X", release="Y Z") for n in range(5)),
         *(One((n,), server=n, distro="X Y", release="Z") for n in range(5, 10)),
     )
-    _, nodes, _ = usage_points(facts.tables, 0, k=5, final=True, windows={})
+    _, nodes, _ = usage_points(facts.tables, 0, k=5, final=True)
     found = {
         named["value"]: fields["nodes"]
         for (_, tags), fields in nodes.items()
@@ -105,7 +105,7 @@ def test_tables_are_made_of_whatever_reports_say(
             for n, (d, r, a, c, h) in enumerate(clean)
         )
     )
-    usage, nodes, _ = usage_points(facts.tables, 0, k=k, final=True, windows={})
+    usage, nodes, _ = usage_points(facts.tables, 0, k=k, final=True)
     assert usage[0, ()]["nodes"] == len(said)
     whole = [
         int(fields["nodes"])

@@ -182,13 +182,13 @@ def values(points: Points, dimension: str) -> dict[str, int]:
 )
 def test_a_release_is_named_with_its_distribution(distro: str, release: str, label: str) -> None:
     facts = day(One((1,), distro=distro, release=release))
-    _, nodes, _ = usage_points(facts.tables, TIME, k=1, final=True, windows={})
+    _, nodes, _ = usage_points(facts.tables, TIME, k=1, final=True)
     assert values(nodes, "release") == {label: 1}
 
 
 def test_an_unknown_version_is_no_version() -> None:
     facts = day(One((1,), asl="unknown", asterisk="18.9.0"), One((2,), asl="", asterisk=""))
-    usage, _, _ = usage_points(facts.tables, TIME, k=1, final=True, windows={})
+    usage, _, _ = usage_points(facts.tables, TIME, k=1, final=True)
     fields = usage[TIME, ()]
     assert (fields["asterisk_versions"], fields["asl_versions"]) == (1, 0)
 
@@ -197,7 +197,7 @@ def test_an_unknown_version_is_no_version() -> None:
 def test_every_row_of_a_day_says_whether_the_day_is_complete(final: bool) -> None:
     facts = day(One((1,), packages='{"asl3": "1.3"}'))
     found = (
-        *usage_points(facts.tables, TIME, k=1, final=final, windows={}),
+        *usage_points(facts.tables, TIME, k=1, final=final),
         package_points(facts.tables, TIME, k=1, final=final),
         upgrade_points({("asl3-1.2", "asl3-1.3"): 7}, TIME, k=1, final=final),
     )
@@ -206,10 +206,8 @@ def test_every_row_of_a_day_says_whether_the_day_is_complete(final: bool) -> Non
 
 
 def test_a_day_of_silence_is_zeros_without_tables() -> None:
-    usage, nodes, servers = usage_points(
-        day().tables, TIME, k=5, final=False, windows={"nodes_7d": 3}
-    )
-    assert set(usage[TIME, ()].values()) == {0, 3}
+    usage, nodes, servers = usage_points(day().tables, TIME, k=5, final=False)
+    assert set(usage[TIME, ()].values()) == {0}
     assert (nodes, servers) == ({}, {})
 
 
@@ -225,7 +223,7 @@ def test_count_is_told_again_on_sundays_that_are_complete(
     facts = day(*(One((number,), server=number, packages='{"p":"1"}') for number in (1, 2)))
     (packages,) = package_points(facts.tables, time, k=1, final=final).values()
     assert (packages["servers"], packages.get("weekly")) == (2, weekly)
-    _, nodes, _ = usage_points(facts.tables, time, k=1, final=final, windows={})
+    _, nodes, _ = usage_points(facts.tables, time, k=1, final=final)
     assert all(
         fields.get("weekly") == (fields["nodes"] if weekly else None) for fields in nodes.values()
     )
@@ -250,7 +248,7 @@ def test_tables_are_the_same_however_many_combinations_of_tags_there_are(
     tables = day(*reports).tables
 
     def points() -> tuple[Points, Points, Points]:
-        return usage_points(tables, TIME, k=5, final=True, windows={})
+        return usage_points(tables, TIME, k=5, final=True)
 
     few = points()
     assert len(few[1]) > 100

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.influx.contents import Span
+from collector.rollup import compute
 from collector.rollup.cache import FactsCache, RawCount
 from collector.rollup.facts import DayFacts, DayTables, Rows
 from collector.rollup.ranges import WHOLE, Plan, Range, plan, ranges_of, slices, split
@@ -186,3 +188,23 @@ def test_units_that_are_not_committed_leave_nothing_behind(tmp_path: Path) -> No
         new.add(WHOLE, facts.units)
     assert cache.load(DAY, count) is None
     assert list(cache.directory.iterdir()) == []
+
+
+async def test_an_error_in_one_step_of_a_day_is_raised_once_all_have_ended() -> None:
+    failed, ended = asyncio.Event(), []
+
+    async def fails() -> None:
+        failed.set()
+        raise ValueError("no space left")
+
+    async def works() -> None:
+        await failed.wait()
+        await asyncio.sleep(0)
+        ended.append("works")
+
+    with pytest.raises(ValueError, match="no space left"):
+        await compute._all([fails, works], side_by_side=True)  # noqa: SLF001
+    assert ended == ["works"]
+    with pytest.raises(ValueError, match="no space left"):
+        await compute._all([works, fails, works], side_by_side=False)  # noqa: SLF001
+    assert ended == ["works", "works"]

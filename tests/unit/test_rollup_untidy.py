@@ -71,7 +71,8 @@ def series_of(received: Received, days: range, k: int) -> Series:
         facts, time = facts_of(by_day[day]), day * DAY
         after = advance(before, facts.units)
         windows = window_fields(window_counts(after))
-        usage, nodes, servers = usage_points(facts.tables, time, k=k, final=True, windows=windows)
+        usage, nodes, servers = usage_points(facts.tables, time, k=k, final=True)
+        usage = {key: fields | windows for key, fields in usage.items()}
         packages = package_points(facts.tables, time, k=k, final=True)
         moves = upgrade_points(upgrades(before, facts), time, k=k, final=True)
         found = (usage, nodes, servers, packages, moves)
