@@ -60,7 +60,39 @@ async def save(
             f"there is no {influx.name(DAILY)} in InfluxDB, or the token may not see it"
         )
     with _created(directory) as draft:
-        return await _fill(influx, draft, settings=settings, key=key, progress=progress)
+        series = DailySeries(influx)
+        extent = await series.extent()
+        months = months_between(*extent) if extent else []
+        files: dict[str, File] = {}
+        listed: list[MonthFile] = []
+        for month in months:
+            points = await _read_month(series, month)
+            if points:
+                name = f"{DAILY}-{month:%Y-%m}.lp.gz"
+                files[name] = _write(draft / name, _packed(points))
+                listed.append(MonthFile(file=name, points=counted(points)))
+            progress(month, len(months))
+        files[SETTINGS_FILE] = _write(draft / SETTINGS_FILE, _as_env(settings).encode())
+        if key is not None:
+            files[KEY_FILE] = _write(draft / KEY_FILE, key)
+        totals: Counter[str] = Counter()
+        for one in listed:
+            totals.update(one.points)
+        manifest = Manifest(
+            format=FORMAT,
+            version=version("usage-collector"),
+            influxdb=await influx.ping(),
+            made=datetime.now(UTC),
+            database=DAILY,
+            first=day_of(extent[0]) if extent else None,
+            last=day_of(extent[1]) if extent else None,
+            points=dict(sorted(totals.items())),
+            months=tuple(listed),
+            files=files,
+        )
+        _write(draft / MANIFEST_FILE, (manifest.model_dump_json(indent=2) + "\n").encode())
+        sync(draft)
+        return manifest
 
 
 @contextmanager
@@ -78,49 +110,6 @@ def _created(directory: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     sync(directory.parent)
-
-
-async def _fill(
-    influx: Influx,
-    draft: Path,
-    *,
-    settings: Mapping[str, str],
-    key: bytes | None,
-    progress: Progress,
-) -> Manifest:
-    series = DailySeries(influx)
-    extent = await series.extent()
-    months = months_between(*extent) if extent else []
-    files: dict[str, File] = {}
-    listed: list[MonthFile] = []
-    for month in months:
-        points = await _read_month(series, month)
-        if points:
-            name = f"{DAILY}-{month:%Y-%m}.lp.gz"
-            files[name] = _write(draft / name, _packed(points))
-            listed.append(MonthFile(file=name, points=counted(points)))
-        progress(month, len(months))
-    files[SETTINGS_FILE] = _write(draft / SETTINGS_FILE, _as_env(settings).encode())
-    if key is not None:
-        files[KEY_FILE] = _write(draft / KEY_FILE, key)
-    totals: Counter[str] = Counter()
-    for one in listed:
-        totals.update(one.points)
-    manifest = Manifest(
-        format=FORMAT,
-        version=version("usage-collector"),
-        influxdb=await influx.ping(),
-        made=datetime.now(UTC),
-        database=DAILY,
-        first=day_of(extent[0]) if extent else None,
-        last=day_of(extent[1]) if extent else None,
-        points=dict(sorted(totals.items())),
-        months=tuple(listed),
-        files=files,
-    )
-    _write(draft / MANIFEST_FILE, (manifest.model_dump_json(indent=2) + "\n").encode())
-    sync(draft)
-    return manifest
 
 
 async def _read_month(series: DailySeries, month: date) -> Points:

@@ -71,14 +71,7 @@ def label(influx: Influx, role: Role) -> str:
 async def works(influx: Influx, credential: str, database: str = DAILY) -> bool:
     """Whether a credential of this server can read a database. Raises InfluxUnavailable."""
     try:
-        async with Influx(
-            influx.url,
-            token=credential,
-            org=influx.org,
-            prefix=influx.name(""),
-            ca_file=influx.ca_file,
-            variables=influx.variables,
-        ) as other:
+        async with replace(influx, token=credential, retry_ping=False, raw=None) as other:
             await other.query(database, "SHOW MEASUREMENTS LIMIT 1")
     except InfluxUnavailable:
         raise

@@ -92,6 +92,7 @@ class Plan:
         return json.dumps(asdict(self))
 
 
+@dataclass(slots=True, eq=False)
 class OutboxCounts:
     """Counts of the outbox rows that an erasure deletes, by place.
 
@@ -99,9 +100,8 @@ class OutboxCounts:
     letter that are counted.
     """
 
-    def __init__(self, counts: Counter[str], upto: dict[str, tuple[int, int]]) -> None:
-        self.counts = counts
-        self._upto = upto
+    counts: Counter[str]
+    upto: dict[str, tuple[int, int]]
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -112,11 +112,11 @@ class OutboxCounts:
 
     def written(self) -> str:
         """Return the counts as JSON."""
-        return json.dumps({**self.counts, "upto": self._upto})
+        return json.dumps({**self.counts, "upto": self.upto})
 
     def add(self, name: str, held: Held) -> None:
         """Count those rows of an outbox that are not counted yet."""
-        entry, letter = self._upto.get(name, (0, 0))
+        entry, letter = self.upto.get(name, (0, 0))
         # A record's entry has a point beside it, which is counted.
         for place, rows, last in (
             (Place.WAITING, held.waiting, entry),
@@ -124,7 +124,7 @@ class OutboxCounts:
             (Place.DEAD, held.dead, letter),
         ):
             self.counts[place] += sum(one.id > last and one.target != RECORDS for one in rows)
-        self._upto[name] = (
+        self.upto[name] = (
             max([entry, *(one.id for one in (*held.waiting, *held.delivered))]),
             max([letter, *(one.id for one in held.dead)]),
         )

@@ -79,13 +79,10 @@ class MyData:
         ]
 
     def _route(self, path: str, name: str, act: _Act, *limits: RateLimit) -> web.RouteDef:
-        async def handle(request: web.Request) -> web.Response:
-            return await self._answer(request, name, act, limits)
-
-        return web.post(f"/v1/my-data{path}", handle)
+        return web.post(f"/v1/my-data{path}", partial(self._answer, name, act, limits))
 
     async def _answer(
-        self, request: web.Request, name: str, act: _Act, limits: Iterable[RateLimit]
+        self, name: str, act: _Act, limits: Iterable[RateLimit], request: web.Request
     ) -> web.Response:
         outcome = await self._take(request, act, limits)
         json = "json" in request.headers.get(hdrs.ACCEPT, "")

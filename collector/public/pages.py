@@ -81,16 +81,14 @@ class Pages:
         """The home page with the numbers."""
         snapshot = await series.snapshot()
         fresh = freshness(snapshot, datetime.now(UTC))
-
-        def body() -> str:
-            return self._home(lang, snapshot, overview(snapshot), fresh)
-
+        body = partial(self._home, lang, snapshot, fresh)
         source = (snapshot.revision, fresh)
         return self.renderer.respond(
             request, f"home-{lang.code}", source, body, _ONE_MINUTE, as_of=snapshot.as_of
         )
 
-    def _home(self, lang: Language, snapshot: Snapshot, shown: Overview, fresh: Freshness) -> str:
+    def _home(self, lang: Language, snapshot: Snapshot, fresh: Freshness) -> str:
+        shown = overview(snapshot)
         recent = fresh.last_final_day or _today()
         since = f"?from={recent - _EXAMPLE_DAYS}"
         downloads = [
