@@ -81,7 +81,8 @@ def locked(directory: Path, *, file: str = RECEIVER_LOCK) -> Iterator[Path]:
             " COLLECTOR_STATE_DIR and a COLLECTOR_INSTANCE of its own"
         ) from None
     else:
-        _write_version(directory)
+        if _version(directory) != VERSION or not (directory / _VERSION_FILE).exists():
+            _write(directory / _VERSION_FILE, str(VERSION))
         yield directory
     finally:
         os.close(lock)
@@ -227,13 +228,6 @@ def _read(path: Path) -> str:
         return ""
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error
-
-
-def _write_version(directory: Path) -> None:
-    """Write the current version into the directory, unless it is there. Raises StateError."""
-    if _version(directory) == VERSION and (directory / _VERSION_FILE).exists():
-        return
-    _write(directory / _VERSION_FILE, str(VERSION))
 
 
 def participant(directory: Path, file: str = PARTICIPANT) -> str:

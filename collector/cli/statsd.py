@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,7 +80,10 @@ def try_(
     except NotCaptured as error:
         fail(str(error))
     if lines:
-        _print_lines(found)
+        from collector.lines import line, tag_set
+
+        for point in chain(*found):
+            say(line(point.measurement, tag_set(point.tags), point.fields, point.time))
     else:
         _print_table(found)
     _print_counts(aggregator)
@@ -94,14 +98,6 @@ def _mapping(configured: Settings, file: Path | None) -> NameMapping:
         return mapping_of(configured.model_copy(update=chosen))
     except SettingsError as error:
         fail(str(error), ExitCode.WRONG_SETTING)
-
-
-def _print_lines(found: Iterable[Iterable[Point]]) -> None:
-    from collector.lines import line, tag_set
-
-    for points in found:
-        for point in points:
-            say(line(point.measurement, tag_set(point.tags), point.fields, point.time))
 
 
 def _print_table(found: Iterable[Iterable[Point]]) -> None:

@@ -99,7 +99,8 @@ class LiveTable(Table):
             return _read(database)
         except (zlib.error, struct.error, TypeError, ValueError) as error:
             log.error(_LOSS, reason="set-aside", why=str(error))
-        _clear(database)
+        for name in _TABLES:
+            database.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant
         return Saved({}, [], [])
 
     @operation
@@ -189,11 +190,6 @@ def _unpacked(packed: bytes) -> list[bytes]:
     lengths = struct.unpack_from(f"<{count}I", whole, _LENGTH)
     ends = list(accumulate(lengths, initial=_LENGTH * (count + 1)))
     return [whole[start:end] for start, end in pairwise(ends)]
-
-
-def _clear(database: sqlite3.Connection) -> None:
-    for name in _TABLES:
-        database.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:

@@ -58,6 +58,7 @@ def chart(counts: Sequence[Mapping[date, int]], first: date, last: date) -> Char
     if days < _FEWEST_DAYS - 1 or not shown:
         return None
     weekly = days <= _MOST_WEEKLY
+    starts = [begin for begin, _ in months(first, last) if begin.day == 1]
     at = _Plot.of(max(shown), first, last)
     runs = [_runs(each, first, last) for each in counts]
     return Chart(
@@ -67,7 +68,7 @@ def chart(counts: Sequence[Mapping[date, int]], first: date, last: date) -> Char
         area="".join(at.area(run) for run in runs[0] if len(run) > 1),
         ends=tuple(map(at.end, counts)),
         heights=at.heights(),
-        marks=at.marks(_mondays(first, last) if weekly else _month_starts(first, last)),
+        marks=at.marks(_mondays(first, last) if weekly else starts),
         weekly=weekly,
     )
 
@@ -141,7 +142,3 @@ def _step(highest: int) -> int:
 def _mondays(first: date, last: date) -> list[date]:
     monday = first + timedelta(days=-first.weekday() % 7)
     return [monday + timedelta(weeks=week) for week in range((last - monday).days // 7 + 1)]
-
-
-def _month_starts(first: date, last: date) -> list[date]:
-    return [begin for begin, _ in months(first, last) if begin.day == 1]

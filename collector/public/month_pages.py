@@ -53,18 +53,16 @@ class MonthPages:
     async def index(self, lang: Language, request: web.Request) -> web.Response:
         """All months that have a page, newest first."""
         snapshot = await self.series.snapshot()
-
-        def body() -> str:
-            return self.renderer.rendered(
-                "months.html",
-                MONTHS,
-                lang,
-                title=lang.text("month.index_title"),
-                description=lang.text("month.index_lead"),
-                months=snapshot.months[::-1],
-                feed=path_of(FEED, lang.code),
-            )
-
+        body = partial(
+            self.renderer.rendered,
+            "months.html",
+            MONTHS,
+            lang,
+            title=lang.text("month.index_title"),
+            description=lang.text("month.index_lead"),
+            months=snapshot.months[::-1],
+            feed=path_of(FEED, lang.code),
+        )
         name, as_of = f"months-{lang.code}", snapshot.as_of
         return self.renderer.respond(
             request, name, snapshot.months, body, _FIVE_MINUTES, as_of=as_of
