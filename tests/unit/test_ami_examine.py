@@ -11,9 +11,12 @@ from collector.asterisks import AmiAccount, Asterisk
 from collector.intakes.ami.connection import Times
 from collector.intakes.ami.examine import examine
 from tests.certificates import self_signed
+from tests.sender import GUARD_S
 from tools.replay.ami_server import SECRET, USER, AmiServer
 
-QUICK = Times(connect=5, booted=0.2, answer=5)
+QUICK = Times(connect=GUARD_S, booted=0.2, answer=GUARD_S)
+"""For accounts that lack an event, for which a check waits in vain."""
+PATIENT = Times(connect=GUARD_S, booted=GUARD_S, answer=GUARD_S)
 
 
 async def told(
@@ -31,7 +34,7 @@ async def test_an_account_with_the_least_rights_is_well() -> None:
     server = AmiServer(write={"reporting"})
     server.read.add("security")
     async with server.listening():
-        text = await told(server)
+        text = await told(server, times=PATIENT)
     assert f"Asterisk pbx1: logged in to the manager interface at 127.0.0.1:{server.port}" in text
     assert "WRONG" not in text
     assert "write=system is missing in manager.conf: PJSIPShowContacts" in text
@@ -48,6 +51,11 @@ async def test_missing_classes_are_named_without_asking_in_vain() -> None:
         text = await told(server)
     assert "WRONG Asterisk pbx1: read=system is missing" in text
     assert "WRONG Asterisk pbx1: read=security is missing" in text
+    assert not server.refused
+    server = AmiServer(write=())
+    server.read.add("security")
+    async with server.listening():
+        text = await told(server, times=PATIENT)
     assert "WRONG Asterisk pbx1: write=reporting is missing in manager.conf: CoreStatus, " in text
     assert "agent, call, dtmf, reporting, user shows only when something happens" in text
     assert not server.refused
@@ -58,7 +66,7 @@ async def test_modules_that_are_not_loaded_and_needless_rights_are_told() -> Non
     server.read.add("security")
     server.modules -= {"IAXregistry", "PJSIPShowAors"}
     async with server.listening():
-        text = await told(server)
+        text = await told(server, times=PATIENT)
     assert "WRONG" not in text
     assert "no module answers IAXregistry" in text
     assert "no module answers PJSIPShowAors" in text
@@ -70,7 +78,7 @@ async def test_an_asterisk_that_lists_no_actions_is_no_error() -> None:
     server.lists_commands = False
     server.read.add("security")
     async with server.listening():
-        text = await told(server)
+        text = await told(server, times=PATIENT)
     assert "it does not tell which actions this account may use" in text
     assert "WRONG" not in text
 
@@ -87,7 +95,7 @@ async def test_an_asterisk_that_lists_no_actions_is_no_error() -> None:
 async def test_what_prevents_a_login_is_told(what: str, text: str) -> None:
     server = AmiServer()
     server.mute, server.shutting_down = what == "mute", what == "shutting down"
-    times = Times(connect=0.1 if what == "mute" else 5)
+    times = Times(connect=0.1 if what == "mute" else GUARD_S)
     secret = "no" if what == "secret" else SECRET
     async with server.listening():
         found = await told(server, secret=secret, times=times)
