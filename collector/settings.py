@@ -14,11 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from collector.redaction import HIDDEN, hide, hide_in_addresses, redacted
 from collector.setting_types import (

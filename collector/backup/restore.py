@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.backup.manifest import KEY_FILE, BackupError, Manifest, MonthFile
-from collector.backup.months import (
-    DailySeries,
-    Moment,
-    Points,
-    counted,
-    month_of,
-)
+from collector.backup.months import DailySeries, Moment, Points, counted, month_of
 from collector.days import day_of
 from collector.influx import Influx
 

@@ -247,12 +247,7 @@ async def _do(configured: Settings, memory: Memory) -> None:
             records,
             await stack.enter_async_context(hops_of(configured)),
         )
-        owners = OwnerServices(
-            configured,
-            parts,
-            layouts=layouts(),
-            changed=lambda: None,
-        )
+        owners = OwnerServices(configured, parts, layouts=layouts(), changed=lambda: None)
         await owners.open()
         if await owners.erasures.once():
             # If sharing fails, the next start of the collector repeats it.

@@ -112,12 +112,7 @@ class DatingTables:
         marks = "[]" if row is None else row[3]
         self._database.execute(
             "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)",
-            (
-                reading.boot,
-                reading.offset_ns,
-                last if first is None else first - 1,
-                marks,
-            ),
+            (reading.boot, reading.offset_ns, last if first is None else first - 1, marks),
         )
 
     def step(self, reading: ClockReading, *, now_ns: int) -> None:

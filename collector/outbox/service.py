@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from collector.outbox.aside import (
-    aside_name,
-    replace_damaged,
-    set_aside,
-    suspicion,
-)
+from collector.outbox.aside import aside_name, replace_damaged, set_aside, suspicion
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 from collector.outbox.file import OutboxFile
 from collector.outbox.jobs import Append, Change, Job, do, entries_of

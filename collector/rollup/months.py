@@ -14,13 +14,7 @@ from collector.months.report import Tables, compose, last_day
 from collector.months.stored import stored_months, write_reports
 from collector.rollup.inputs import is_final
 from collector.rollup.schedule import RolledDay
-from collector.schema import (
-    ALL,
-    DAILY_NODES,
-    DAILY_UPGRADES,
-    DAILY_USAGE,
-    Measurement,
-)
+from collector.schema import ALL, DAILY_NODES, DAILY_UPGRADES, DAILY_USAGE, Measurement
 
 _GAP_HEALS: Final = timedelta(days=3)
 """A month with a day missing waits so long for it, since late reports may still arrive."""
