@@ -82,7 +82,7 @@ def is_safe(loss: int, k: int) -> bool:
     return loss == 0 or loss >= k
 
 
-def suppress_line(cells: Mapping[str, int], total: int, k: int) -> dict[str, int]:
+def suppress_line(cells: Mapping[RowKey, int], total: int, k: int) -> dict[RowKey, int]:
     """The cells of one line that may be published with its `total`, sorted by name.
 
     A cell under k is hidden. If the loss is then 1..k-1, the smallest published cell is hidden too

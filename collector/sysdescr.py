@@ -18,7 +18,7 @@ from datetime import date
 from typing import Any, Final
 
 from collector.days import day_of
-from collector.influx import Influx, NoDatabase, Select, read, rows_of
+from collector.influx import Influx, Select, read, read_if_there, rows_of
 from collector.intakes.librenms.cleaning import cleaned
 from collector.lines import STEP_NS
 from collector.rollup.raw import span_of
@@ -65,12 +65,9 @@ class Wanted:
 
 async def search(influx: Influx, first: date, last: date, wanted: Wanted) -> list[Found]:
     """The pairs of these days, most devices first. Raises InfluxError."""
-    try:
-        heads = await read(
-            influx, Select.rows(LIBRENMS_REPORT, (OWNER, "points"), span_of(first, last).where())
-        )
-    except NoDatabase:
-        return []
+    heads = await read_if_there(
+        influx, Select.rows(LIBRENMS_REPORT, (OWNER, "points"), span_of(first, last).where())
+    )
     newest: dict[str, tuple[int, int]] = {}
     for row in rows_of(heads):
         at = int(row["time"])

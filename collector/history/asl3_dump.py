@@ -103,13 +103,10 @@ class _Dump:
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         while self._current is not _END:
-            match self._next():
-                case _Token("word", text):
-                    verb = text.upper()
-                case _Token("mark", ";"):
-                    continue
-                case _:
-                    verb = ""
+            token = self._next()
+            if token == _Token("mark", ";"):
+                continue
+            verb = token.text.upper() if token.kind == "word" else ""
             if verb in ("INSERT", "REPLACE"):
                 yield from self._insert()
             elif verb == "CREATE" and self._current.is_word("TABLE"):

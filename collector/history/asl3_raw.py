@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Final
 
 from collector.history.asl3_rows import IMPORTED, OldReport, Skipped
-from collector.influx import Influx, NoDatabase, Select, read, rows_of
+from collector.influx import Influx, Select, read_if_there, rows_of
 from collector.lines import NS_PER_DAY, Stamper, tag_set
 from collector.outbox import Entry
 from collector.schema import REGISTRATION, SERVER_REPORT, UNKNOWN
@@ -83,10 +83,7 @@ async def stored_reports(influx: Influx, day: int) -> DayReports:
     start = day * NS_PER_DAY
     names = ("server", "nodes", IMPORTED)
     where = f"time >= {start} AND time < {start + NS_PER_DAY}"
-    try:
-        found = await read(influx, Select.rows(SERVER_REPORT, names, where))
-    except NoDatabase:
-        return DayReports()
+    found = await read_if_there(influx, Select.rows(SERVER_REPORT, names, where))
     return DayReports(
         *(
             StoredReport(int(row["time"]), row["server"], int(row["nodes"]), bool(row[IMPORTED]))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from collector.days import day_ns, day_of
 from collector.history.asl3_dump import Row
@@ -34,7 +34,7 @@ from collector.history.asl3_rows import (
     old_node,
     old_reports,
 )
-from collector.influx import Influx, NoDatabase, Select, read, rows_of
+from collector.influx import Influx, Select, read_if_there, rows_of
 from collector.influx.writing import write_all
 from collector.intakes.asl.points import ListedNodes, ReportConverter
 from collector.lines import line
@@ -190,7 +190,7 @@ class Import:
 
     async def _stored_days(self) -> dict[date, dict[str, int]]:
         """Read the fields of each day of `daily_usage`."""
-        found = await self._rows(Select.rows(DAILY_USAGE))
+        found = rows_of(await read_if_there(self.influx, Select.rows(DAILY_USAGE)))
         return {
             day_of(int(row["time"])): {
                 name: value for name, value in row.items() if name != "time" and value is not None
@@ -201,15 +201,14 @@ class Import:
     async def _days_with_own_reports(self, first: date, last: date) -> set[date]:
         """The days with raw reports that senders sent to this collector, rolled up or not."""
         start, end = day_ns(first), day_ns(last + timedelta(days=1))
-        found = await self._rows(
-            Select(
-                RAW,
-                SERVER_REPORT.name,
-                ["count(server) AS received", f"count({IMPORTED}) AS imported"],
-                f"time >= {start} AND time < {end}",
-                "GROUP BY time(1d) fill(none)",
-            )
+        select = Select(
+            RAW,
+            SERVER_REPORT.name,
+            ["count(server) AS received", f"count({IMPORTED}) AS imported"],
+            f"time >= {start} AND time < {end}",
+            "GROUP BY time(1d) fill(none)",
         )
+        found = rows_of(await read_if_there(self.influx, select))
         return {day_of(row["time"]) for row in found if row["received"] > (row["imported"] or 0)}
 
     async def _plan_reports(self, plan: Plan, nodes: list[OldNode]) -> None:
@@ -254,13 +253,6 @@ class Import:
     def _expires(self, database: str, moment: datetime) -> bool:
         seconds = self.retention[database]
         return seconds > 0 and moment < self.now - timedelta(seconds=seconds) + _EXPIRY_MARGIN
-
-    async def _rows(self, select: Select) -> list[dict[str, Any]]:
-        """Read rows by column; [] if the database does not exist yet."""
-        try:
-            return rows_of(await read(self.influx, select))
-        except NoDatabase:
-            return []
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

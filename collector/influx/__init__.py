@@ -20,7 +20,7 @@ from collector.influx.diagnosis import RAW_VARIABLES, VARIABLES
 from collector.influx.errors import CutShort, InfluxError, InfluxUnavailable, NoDatabase
 from collector.influx.guarded import Guard, allowed
 from collector.influx.quoting import identifier, string
-from collector.influx.reading import Select, read, read_each, stream_csv
+from collector.influx.reading import Select, read, read_each, read_if_there, stream_csv
 from collector.influx.responses import Series, rows_of
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "identifier",
     "read",
     "read_each",
+    "read_if_there",
     "rows_of",
     "stream_csv",
     "string",

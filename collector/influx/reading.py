@@ -16,7 +16,7 @@ from itertools import chain, islice
 from typing import Final
 
 from collector.influx.client import Influx
-from collector.influx.errors import CutShort, InfluxError
+from collector.influx.errors import CutShort, InfluxError, NoDatabase
 from collector.influx.quoting import identifier
 from collector.influx.responses import Series
 from collector.influx.retry import retrying
@@ -88,6 +88,14 @@ async def read(influx: Influx, select: Select) -> list[Series]:
     """
     [series] = await read_each(influx, [select])
     return series
+
+
+async def read_if_there(influx: Influx, select: Select) -> list[Series]:
+    """Read like `read`, but nothing from a database that does not exist yet."""
+    try:
+        return await read(influx, select)
+    except NoDatabase:
+        return []
 
 
 async def read_each(influx: Influx, selects: Sequence[Select]) -> list[list[Series]]:

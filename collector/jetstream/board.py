@@ -91,11 +91,9 @@ class Board:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(last)
         try:
             return (await jetstream.publish(self._subject(key), value, headers=headers)).seq
-        except APIError as error:
-            if error.err_code in _WRONG_LAST:
-                raise Conflict(key) from error
-            raise self._unavailable(error) from error
         except FAILURES as error:
+            if isinstance(error, APIError) and error.err_code in _WRONG_LAST:
+                raise Conflict(key) from error
             raise self._unavailable(error) from error
 
     async def erase(self, revision: int) -> None:
@@ -145,12 +143,10 @@ class Board:
             try:
                 # Several processes may do so at the same time, which JetStream allows.
                 await jetstream.add_stream(self._wanted())
-            except APIError as error:
-                # There may be one with other settings, such as of fewer replicas.
-                if await self.replicas() is None:
-                    raise self._unavailable(error) from error
             except FAILURES as error:
-                raise self._unavailable(error) from error
+                # There may be one with other settings, such as of fewer replicas.
+                if not isinstance(error, APIError) or await self.replicas() is None:
+                    raise self._unavailable(error) from error
             self._client = client
             self.generation += 1
         return jetstream

@@ -17,11 +17,11 @@ from collector.jetstream.hops import Hops
 from collector.jetstream.message import NotAnEntry, decode
 from collector.jetstream.naming import range_subjects
 from collector.jetstream.orders import (
+    NOTICE,
     order_erasure,
     order_quarantine,
     salt_of,
     tell_choice,
-    tell_notice,
 )
 from collector.jetstream.participants import HEARTBEAT_S, Seen, participants
 from collector.memory import Choice
@@ -120,7 +120,7 @@ class JetStreamHops(Hops):
 
     async def notice(self) -> None:
         """Make known that a notice of an erasure is in InfluxDB."""
-        await tell_notice(self._board)
+        await self._board.put(NOTICE, b"")
 
     async def _carried_out(self, revision: int) -> list[Seen]:
         """Wait for the participants that are not silent; return all that have reports of others."""

@@ -24,6 +24,7 @@ from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable
 from collector.lease import Entry, Lease, Put, Read, Rest, Terms
 from collector.settings import Settings
 from collector.state import LockBusy, NotHeld, RollingLock, SharedLock
+from collector.supervisor import beside
 
 log = structlog.get_logger("collector.jetstream")
 
@@ -245,8 +246,7 @@ class LeasedLock(RollingLock):
             keeper = Keeper(self._bucket, ROLLUP, self._me, self._terms)
             stack.push_async_callback(keeper.release)
             await self._take(keeper, deadline, busy)
-            renewing = asyncio.create_task(keeper.run(), name="lock of the rollup")
-            stack.push_async_callback(_ended, renewing)
+            await stack.enter_async_context(beside(keeper.run()))
             self._keeper = keeper
             try:
                 yield
@@ -288,8 +288,3 @@ async def publisher_lease(settings: Settings, work: str) -> AsyncIterator[Keeper
             yield keeper
         finally:
             await keeper.release()
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

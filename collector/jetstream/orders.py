@@ -29,7 +29,8 @@ ORDERS: Final = "do"
 """First word of the keys of all orders."""
 _ERASURE: Final = "do.erase"
 _CHOICE: Final = "do.choice"
-_NOTICE: Final = "do.notice.last"
+NOTICE: Final = "do.notice.last"
+"""Key that is stored again when InfluxDB has a new notice of an erasure."""
 _LATE: Final = "do.late"
 _QUARANTINE: Final = "do.quarantine"
 _MOST_DIGESTS: Final = 10_000
@@ -180,17 +181,12 @@ async def read_late(keys: Keys, stored: Stored) -> LateReport | None:
         return None
 
 
-async def tell_notice(board: Board) -> None:
-    """Tell that InfluxDB has a new notice of an erasure. Raises NatsUnavailable."""
-    await board.put(_NOTICE, b"")
-
-
 def _read(found: Sequence[Stored]) -> News:
     erasures = [one for each in found if (one := _erasure(each)) is not None]
     choices = [choice for each in found if (choice := _choice(each)) is not None]
     late = [each for each in found if each.key.startswith(f"{_LATE}.")]
     quarantines = {each.key: order for each in found if (order := _quarantine(each)) is not None}
-    has_notice = any(each.key == _NOTICE for each in found)
+    has_notice = any(each.key == NOTICE for each in found)
     return News(erasures, choices, has_notice, late, quarantines)
 
 

@@ -154,23 +154,17 @@ async def adapt(
     told = differences(found, settings)
     fixed = [one for one in told if one.fixed]
     changed = [one for one in told if not one.fixed]
+    outdated = {one.of for one in changed}
     try:
-        if found.stream is not None and _concern(changed, "stream"):
-            wanted = wanted_stream(settings)
-            kept = found.stream.config
-            await jetstream.update_stream(
-                replace(wanted, retention=kept.retention, storage=kept.storage)
-            )
+        if found.stream is not None and f"stream {settings.nats_stream}" in outdated:
+            kept = {name: getattr(found.stream.config, name) for name in _FIXED}
+            await jetstream.update_stream(replace(wanted_stream(settings), **kept))
         for queue in found.consumers:
-            if _concern(changed, f"consumer {consumer(queue)}"):
+            if f"consumer {consumer(queue)}" in outdated:
                 await jetstream.add_consumer(settings.nats_stream, wanted_consumer(settings, queue))
     except FAILURES as error:
         raise NatsUnavailable(_words(error)) from error
     return changed, fixed
-
-
-def _concern(differences: list[Difference], of: str) -> bool:
-    return any(one.of.startswith(of) for one in differences)
 
 
 def _differences(

@@ -66,13 +66,9 @@ class FactsCache:
     """
 
     def __init__(self, state_dir: Path, *, k: int) -> None:
-        self._directory = state_dir / DIRECTORY
-        self._k = k
-
-    @property
-    def directory(self) -> Path:
+        self.directory = state_dir / DIRECTORY
         """The directory of all files, which only the collector's user may read."""
-        return self._directory
+        self._k = k
 
     def load(self, day: date, count: RawCount, part: Range = WHOLE) -> DayUnits | None:
         """The cached units of a day in a range; None if they are missing, outdated or damaged."""
@@ -132,7 +128,7 @@ class FactsCache:
         file = self._basis_file(day)
         new = file.with_suffix(".new")
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             new.write_text(json.dumps({"rules": _RULES, "k": self._k, "counts": counts}))
             new.replace(file)
         except OSError as error:
@@ -157,7 +153,7 @@ class FactsCache:
 
     def drop_before(self, facts_from: date, bases_from: date) -> None:
         """Delete facts and bases of earlier days; failures are logged and tried again next time."""
-        for path in self._directory.glob("????-??-??*"):
+        for path in self.directory.glob("????-??-??*"):
             first = facts_from if path.is_dir() else bases_from
             if path.name[:10] < first.isoformat():
                 try:
@@ -176,10 +172,10 @@ class FactsCache:
                     )
 
     def _folder(self, day: date) -> Path:
-        return self._directory / day.isoformat()
+        return self.directory / day.isoformat()
 
     def _basis_file(self, day: date) -> Path:
-        return self._directory / f"{day.isoformat()}.basis"
+        return self.directory / f"{day.isoformat()}.basis"
 
 
 class Replacement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import reduce
@@ -28,7 +28,6 @@ from collector.rollup.points import (
     package_points,
     upgrade_points,
     usage_points,
-    window_fields,
 )
 from collector.rollup.ranges import WHOLE, Plan, Range
 from collector.rollup.raw import opted_out_reports, read_rows, reading_together, span_of
@@ -55,15 +54,8 @@ from collector.schema import (
     Measurement,
 )
 
-WINDOW_FIELDS: Final = (
-    "nodes_7d",
-    "nodes_30d",
-    "servers_7d",
-    "servers_30d",
-    "new_nodes",
-    "lapsed_nodes",
-)
-SAMPLE_FIELDS: Final = ("listed_nodes", "coverage")
+_WINDOW_FIELDS: Final = tuple(WindowCounts.__dataclass_fields__)
+_SAMPLE_FIELDS: Final = ("listed_nodes", "coverage")
 MEASUREMENTS: Final = (
     DAILY_NODES,
     DAILY_PACKAGES,
@@ -297,11 +289,11 @@ class Computer:
         [tables] = sums.tables
         points: dict[Measurement, Points] = {}
         # Windows over expired days keep the values computed while the raw data existed.
-        windows = inputs.stored_fields(WINDOW_FIELDS)
+        windows = inputs.stored_fields(_WINDOW_FIELDS)
         # Which nodes were listed on a day is known on that day only.
-        sample = inputs.stored_fields(SAMPLE_FIELDS if sums.is_past else ())
+        sample = inputs.stored_fields(_SAMPLE_FIELDS if sums.is_past else ())
         if sums.windows and not sums.windows_failed:
-            windows |= window_fields(reduce(add, sums.windows))
+            windows |= asdict(reduce(add, sums.windows))
             moves = upgrades(pl.concat(sums.moves), tables.node_profiles)
             points[DAILY_UPGRADES] = upgrade_points(moves, start, k=self._k, final=final)
             if sums.listed is not None:

@@ -57,7 +57,7 @@ FirstDays = Mapping[tuple[str, str], date]
 class Events:
     """The events of one InfluxDB's series; one of the schedule's other series."""
 
-    name: Final = "event"
+    name = "event"
 
     def __init__(self, influx: Influx) -> None:
         self._influx = influx

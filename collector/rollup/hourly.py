@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Final
 
@@ -119,15 +119,7 @@ def stored_hours(points: Mapping[int, Mapping[str, FieldValue]]) -> dict[int, Ho
     }
 
 
-def hourly_fields(hour: Hour) -> Mapping[str, int | float]:
+def hourly_fields(hour: Hour) -> dict[str, FieldValue]:
     """The fields of an hour's point; unknown values are left out."""
-    values = {
-        "reports": hour.reports,
-        "nodes": hour.nodes,
-        "nodes_24h": hour.nodes_24h,
-        "servers_24h": hour.servers_24h,
-        "expected_reports": hour.expected_reports,
-        "expected_nodes_24h": hour.expected_nodes_24h,
-        "missed": 1 if hour.missed else None,
-    }
+    values = asdict(hour) | {"missed": 1 if hour.missed else None}
     return {name: value for name, value in values.items() if value is not None}

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from collector.days import day_ns
-from collector.influx import Influx, NoDatabase, Select, read, rows_of
+from collector.influx import Influx, Select, read, read_if_there, rows_of
 from collector.influx.contents import Span
 from collector.influx.frames import Rows, read_frame
 from collector.lazy import FRAMES, load, pl
@@ -92,22 +92,15 @@ class LibreNMSDays:
 
     async def first_day(self, now: datetime) -> date | None:
         """The oldest day with all of its reports; None if there are no reports at all."""
-        try:
-            found = await read(
-                self.influx, Select(LIBRENMS, LIBRENMS_REPORT.name, [f"first({OWNER})"])
-            )
-        except NoDatabase:
-            return None
+        select = Select(LIBRENMS, LIBRENMS_REPORT.name, [f"first({OWNER})"])
+        found = await read_if_there(self.influx, select)
         oldest = first_complete(first_day(found), now, self.retention_s)
         return oldest if oldest is not None and oldest <= now.date() else None
 
     async def counts(self, first: date, last: date) -> dict[date, int]:
         """The number of reports of each day that has any. Raises InfluxError."""
-        try:
-            found = await read(self.influx, counting(LIBRENMS_REPORT, OWNER, first, last))
-        except NoDatabase:
-            return {}
-        return by_day(found)
+        select = counting(LIBRENMS_REPORT, OWNER, first, last)
+        return by_day(await read_if_there(self.influx, select))
 
     async def roll(self, day: date, now: datetime, *, force: bool = False) -> RolledDay:
         """Compute a day from all of its reports and store it; repeating it changes nothing.
@@ -164,14 +157,13 @@ class LibreNMSDays:
         self, day: date, found: _Read, *, final: bool
     ) -> Mapping[Measurement, Points]:
         numbers, totals = await asyncio.to_thread(
-            lambda: librenms_points(
-                found.rows,
-                found.installs,
-                day_ns(day),
-                reports=found.reports,
-                k=self.k,
-                final=final,
-            )
+            librenms_points,
+            found.rows,
+            found.installs,
+            day_ns(day),
+            reports=found.reports,
+            k=self.k,
+            final=final,
         )
         return {DAILY_LIBRENMS_TOTALS: totals, DAILY_LIBRENMS: numbers}
 
@@ -186,14 +178,9 @@ class LibreNMSDays:
         if not whole:
             return _Read(len(rows), sorted(last), pl.DataFrame(schema=columns()))
         types = {OWNER: pl.String(), "totals": pl.String()}
-        parts = await read_frame(
-            self.influx,
-            Select.rows(LIBRENMS_CONTENT, tuple(types), where),
-            lambda: Rows(types),
-        )
-        return _Read(
-            len(rows), sorted(last), await asyncio.to_thread(lambda: _rows_of_last(parts, last))
-        )
+        select = Select.rows(LIBRENMS_CONTENT, tuple(types), where)
+        parts = await read_frame(self.influx, select, lambda: Rows(types))
+        return _Read(len(rows), sorted(last), await asyncio.to_thread(_rows_of_last, parts, last))
 
 
 def _rows_of_last(parts: pl.DataFrame, last: Mapping[str, tuple[int, int]]) -> pl.DataFrame:

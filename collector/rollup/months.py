@@ -24,7 +24,7 @@ _ONE_DAY: Final = timedelta(days=1)
 class Months:
     """The reports of months of one InfluxDB; one of the schedule's other series."""
 
-    name: Final = "month"
+    name = "month"
 
     def __init__(self, influx: Influx) -> None:
         self._influx = influx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from collector.rollup.hourly import Hour, hourly_fields
 from collector.rollup.labels import one_name, published_label, release_label
 from collector.rollup.tables import Cell, TableInput, published_tables, usage_counts
 from collector.rollup.uptimes import uptime_median, uptime_table
-from collector.rollup.windows import WindowCounts
 from collector.schema import (
     ALL,
     ASL_VERSION,
@@ -49,8 +48,6 @@ _WEEK: Final = 7
 _SUNDAY: Final = 3
 """Weekday number of Sunday, counted from 1970-01-01, a Thursday."""
 _WORDS: Final = frozenset({ALL, NONE, OTHER, UNKNOWN})
-_SEPARATOR: Final = "\n"
-"""Separator that joins two labels; labels never contain it."""
 
 
 def usage_points(
@@ -84,16 +81,9 @@ def usage_points(
     )
 
 
-def window_fields(counts: WindowCounts) -> dict[str, FieldValue]:
-    """Convert window counts to fields of `daily_usage`."""
-    return asdict(counts)
-
-
 def hourly_points(hours: Iterable[Hour], first: int, step: int) -> Points:
     """`hourly_usage` of consecutive hours; the first starts at `first`, each takes `step` (ns)."""
-    return {
-        (first + number * step, ()): dict(hourly_fields(hour)) for number, hour in enumerate(hours)
-    }
+    return {(first + number * step, ()): hourly_fields(hour) for number, hour in enumerate(hours)}
 
 
 def package_points(day: DayTables, time: int, *, k: int, final: bool) -> Points:
@@ -186,16 +176,14 @@ def upgrade_points(
     moves: Mapping[tuple[str, str], int], time: int, *, k: int, final: bool
 ) -> Points:
     """`daily_upgrades`; counts under k are one row from `other` to `other`, or left out."""
-    cells = {_SEPARATOR.join(pair): count for pair, count in moves.items()}
-    total = sum(cells.values())
+    total = sum(moves.values())
     if total < k:
         return {}
-    published = suppress_line(cells, total, k)
+    published = suppress_line(moves, total, k)
     if loss := total - sum(published.values()):
-        published[_SEPARATOR.join((OTHER, OTHER))] = loss
+        published[OTHER, OTHER] = loss
     points: Points = {}
-    for pair, count in published.items():
-        origin, _, target = pair.partition(_SEPARATOR)
+    for (origin, target), count in published.items():
         points[time, (("from_version", origin), ("to_version", target))] = {
             "nodes": count,
             FINAL.name: int(final),
@@ -244,7 +232,9 @@ Columns = dict[str, list[Any]]
 
 def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
     columns: Columns = profiles.to_dict(as_series=False)
-    columns[RELEASE.name] = _release_labels(columns[DISTRO.name], columns[RELEASE.name])
+    releases = [*zip(columns[DISTRO.name], columns[RELEASE.name], strict=True)]
+    labels = {pair: release_label(*pair) for pair in set(releases)}
+    columns[RELEASE.name] = [labels[pair] for pair in releases]
     for dimension, counts in _one_way(columns, dimensions).items():
         # Labels that look alike are merged.
         changed = {label: name for label, name in one_name(counts).items() if name != label}
@@ -294,10 +284,3 @@ def _summed(
             cells[cell] = cells.get(cell, 0) + count
         found.append(cells)
     return found
-
-
-def _release_labels(distros: Sequence[str], releases: Sequence[str]) -> list[str]:
-    """The label of each release, such as `Debian 12`."""
-    pairs = [*zip(distros, releases, strict=True)]
-    labels = {pair: release_label(*pair) for pair in set(pairs)}
-    return [labels[pair] for pair in pairs]

@@ -111,15 +111,12 @@ def _hours_are_current(snapshot: Snapshot, day: date, first: date, now: datetime
     if day == first and is_final(day, now):
         # The hours of the previous day, which it counts too, may have expired.
         return True
-    hours = {time: snapshot.hours[time] for time in _hours_of(day) if time in snapshot.hours}
+    starts = range(day_ns(day), day_ns(day) + NS_PER_DAY, NS_PER_DAY // HOURS)
+    hours = {time: snapshot.hours[time] for time in starts if time in snapshot.hours}
     return len(hours) == hours_over(day, now) and all(
         day == first or expect(hour, history_of(snapshot.hours, time)) == hour
         for time, hour in hours.items()
     )
-
-
-def _hours_of(day: date) -> range:
-    return range(day_ns(day), day_ns(day) + NS_PER_DAY, NS_PER_DAY // HOURS)
 
 
 class Reconciler:

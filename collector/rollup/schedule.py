@@ -116,10 +116,7 @@ class RolledDay:
 class DaySeries(Protocol):
     """The daily series of a sender beside `asl-telemetry`; `name` is the sender's."""
 
-    @property
-    def name(self) -> str:
-        """The sender's name."""
-        ...
+    name: str
 
     async def due(self, now: datetime) -> list[date]:
         """The days to compute at `now`, oldest first. Raises InfluxError, StoreUnavailable."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 from collections import defaultdict
+from dataclasses import asdict
 from typing import Final
 
 import pytest
@@ -18,7 +19,6 @@ from collector.rollup.points import (
     package_points,
     upgrade_points,
     usage_points,
-    window_fields,
 )
 from collector.rollup.windows import advance, empty_presence, window_counts
 from collector.schema import NODE_REPORT, SERVER_REPORT, Measurement
@@ -70,7 +70,7 @@ def series_of(received: Received, days: range, k: int) -> Series:
     for day in days:
         facts, time = facts_of(by_day[day]), day * DAY
         after = advance(before, facts.units)
-        windows = window_fields(window_counts(after))
+        windows = asdict(window_counts(after))
         usage, nodes, servers = usage_points(facts.tables, time, k=k, final=True)
         usage = {key: fields | windows for key, fields in usage.items()}
         packages = package_points(facts.tables, time, k=k, final=True)
