@@ -214,8 +214,11 @@ class Import:
     async def _plan_reports(self, plan: Plan, nodes: list[OldNode]) -> None:
         valid = []
         for node in nodes:
-            if (why := self._time_reason(node)) is not None:
-                plan.skipped_nodes[why] += 1
+            written = datetime.fromtimestamp(node.written_s, UTC)
+            if written > self.now:
+                plan.skipped_nodes[Skipped.IN_THE_FUTURE] += 1
+            elif self._expires(RAW, written):
+                plan.skipped_nodes[Skipped.EXPIRED] += 1
             else:
                 valid.append(node)
         day, there = -1, DayReports()
@@ -243,12 +246,6 @@ class Import:
         plan.reports.append(understood.entry)
         plan.nodes += understood.nodes
         plan.gaps.update(gap for node in report.nodes for gap in node.gaps)
-
-    def _time_reason(self, node: OldNode) -> Skipped | None:
-        written = datetime.fromtimestamp(node.written_s, UTC)
-        if written > self.now:
-            return Skipped.IN_THE_FUTURE
-        return Skipped.EXPIRED if self._expires(RAW, written) else None
 
     def _expires(self, database: str, moment: datetime) -> bool:
         seconds = self.retention[database]

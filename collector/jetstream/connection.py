@@ -68,7 +68,9 @@ class Connection:
                     self._client = await self._connect()
                 return self._client
         except FAILURES as error:
-            raise NatsUnavailable(self._words(error)) from error
+            why = self._why or str(error) or "no answer"
+            servers = ", ".join(self._servers)
+            raise NatsUnavailable(f"no NATS server of {servers} is connected: {why}") from error
 
     async def jetstream(self) -> JetStreamContext:
         """Return JetStream's interface of a connected client. Raises NatsUnavailable."""
@@ -97,10 +99,6 @@ class Connection:
         url = client.connected_url
         log.info("connected to NATS", server=url.netloc if url is not None else "")
         return client
-
-    def _words(self, error: BaseException) -> str:
-        why = self._why or str(error) or "no answer"
-        return f"no NATS server of {', '.join(self._servers)} is connected: {why}"
 
     async def _failed(self, error: Exception) -> None:
         self._why = str(error) or type(error).__name__

@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
@@ -21,7 +21,7 @@ from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSe
 from nats.js.kv import KeyValue
 
 from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable
-from collector.lease import Entry, Lease, Put, Read, Rest, Terms
+from collector.lease import Entry, Lease, Read, Rest, Terms
 from collector.settings import Settings
 from collector.state import LockBusy, NotHeld, RollingLock, SharedLock
 from collector.supervisor import beside
@@ -140,13 +140,35 @@ class Keeper:
 
     async def step(self) -> None:
         """Do one step, or rest until the next is due."""
-        match self._lease.step(now()):
-            case Rest(until):
-                await asyncio.sleep(max(0.0, until - now()))
-            case Read():
-                await self._try(self._read)
-            case Put(last):
-                await self._try(lambda: self._put(last))
+        step = self._lease.step(now())
+        if isinstance(step, Rest):
+            await asyncio.sleep(max(0.0, step.until - now()))
+            return
+        try:
+            async with asyncio.timeout(self._terms.margin_s):
+                if isinstance(step, Read):
+                    entry = await self._bucket.read(self._key)
+                    self._lease.found(entry, now())
+                else:
+                    sent = now()
+                    revision = await self._bucket.put(self._key, self._me, last=step.last)
+                    self._lease.stored(revision, sent)
+        except _Refused:
+            self._lease.refused()
+        except (NatsUnavailable, TimeoutError) as error:
+            self._lease.failed(now())
+            self.why = str(error) or "NATS does not answer"
+        except asyncio.CancelledError:
+            self._lease.failed(now())
+            raise
+        else:
+            self.why = ""
+        self._changed.set()
+        # The library waits with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that
+        # comes together with the reply.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
     async def lost(self) -> None:
         """Return when the lease is not held, at once if it is not."""
@@ -174,36 +196,6 @@ class Keeper:
                         last = entry.revision
                 if last is not None:
                     await self._bucket.put(self._key, "", last=last)
-
-    async def _try(self, act: Callable[[], Awaitable[None]]) -> None:
-        try:
-            async with asyncio.timeout(self._terms.margin_s):
-                await act()
-        except _Refused:
-            self._lease.refused()
-        except (NatsUnavailable, TimeoutError) as error:
-            self._lease.failed(now())
-            self.why = str(error) or "NATS does not answer"
-        except asyncio.CancelledError:
-            self._lease.failed(now())
-            raise
-        else:
-            self.why = ""
-        self._changed.set()
-        # The library waits with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that
-        # comes together with the reply.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError
-
-    async def _read(self) -> None:
-        entry = await self._bucket.read(self._key)
-        self._lease.found(entry, now())
-
-    async def _put(self, last: int) -> None:
-        sent = now()
-        revision = await self._bucket.put(self._key, self._me, last=last)
-        self._lease.stored(revision, sent)
 
 
 class LeasedLock(RollingLock):

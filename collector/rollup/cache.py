@@ -28,14 +28,9 @@ log = structlog.get_logger("collector.rollup")
 DIRECTORY: Final = "rollup"
 _INDEX: Final = "index.json"
 _RULES: Final = 6
-"""Version of the counting rules; entries written under another version are ignored.
-
-2: labels as in `collector.rollup.labels`; a node upgrades to a version once in 30 days.
-3: Asterisk versions that name a commit are `GIT` or `SVN`.
-4: kernels and uptimes of servers.
-5: the totals of tables of nodes, the upstream versions of packages.
-6: the cheapest further cells of two-way tables, by a stated order; releases named before merging.
-"""
+"""Version of the counting rules, raised when they change; entries under another are ignored."""
+_DAMAGED: Final = (OSError, ValueError, TypeError, LookupError, AttributeError)
+"""Errors of reading a file that is not as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +87,7 @@ class FactsCache:
             )
         except FileNotFoundError:
             return None
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            LookupError,
-            AttributeError,
-            ArithmeticError,
-            pl.exceptions.PolarsError,
-        ) as error:
+        except (*_DAMAGED, ArithmeticError, pl.exceptions.PolarsError) as error:
             log.warning("cached facts are damaged", day=day.isoformat(), error=type(error).__name__)
             return None
 
@@ -118,7 +105,7 @@ class FactsCache:
             return {date.fromisoformat(name): _count(value) for name, value in counts}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except _DAMAGED as error:
             log.warning("cached basis is damaged", day=day.isoformat(), error=type(error).__name__)
             return None
 
@@ -203,22 +190,20 @@ class Replacement:
 
     def add(self, part: Range, units: DayUnits) -> None:
         """Write the units of the next range."""
-        if not self._failed:
-            with self._logged():
-                self._add(part, units)
-
-    def _add(self, part: Range, units: DayUnits) -> None:
-        if not self._begun:
-            self._begun = True
-            shutil.rmtree(self._new, ignore_errors=True)
-            self._new.mkdir(mode=0o700, parents=True)
-        self._ranges = part.of
-        for name in DayUnits.names():
-            content = io.BytesIO()
-            getattr(units, name).write_parquet(content, compression="lz4")
-            file = _file(name, part)
-            self._digests[file] = _digest(content.getbuffer())
-            (self._new / file).write_bytes(content.getbuffer())
+        if self._failed:
+            return
+        with self._logged():
+            if not self._begun:
+                self._begun = True
+                shutil.rmtree(self._new, ignore_errors=True)
+                self._new.mkdir(mode=0o700, parents=True)
+            self._ranges = part.of
+            for name in DayUnits.names():
+                content = io.BytesIO()
+                getattr(units, name).write_parquet(content, compression="lz4")
+                file = _file(name, part)
+                self._digests[file] = _digest(content.getbuffer())
+                (self._new / file).write_bytes(content.getbuffer())
 
     def commit(self, count: RawCount) -> None:
         """Replace the cached units of the day by those of all ranges."""

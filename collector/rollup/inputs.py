@@ -15,7 +15,7 @@ from collector.rollup.cache import Basis, RawCount
 from collector.rollup.facts import HOURS
 from collector.rollup.lookback import PRESENCE_DAYS
 from collector.rollup.points import Points
-from collector.rollup.raw import first_day, oldest_day, read_days, span_of
+from collector.rollup.raw import OLDEST, first_day, read_days, span_of
 from collector.rollup.store import stored_points
 from collector.schema import DAILY, DAILY_USAGE, Measurement
 
@@ -44,7 +44,7 @@ async def first_complete_day(influx: Influx, now: datetime, retention_s: int) ->
 
     Raises InfluxError.
     """
-    return first_complete(await oldest_day(influx), now, retention_s)
+    return first_complete(first_day(await read(influx, OLDEST)), now, retention_s)
 
 
 def first_complete(oldest: date | None, now: datetime, retention_s: int) -> date | None:

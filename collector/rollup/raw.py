@@ -28,7 +28,8 @@ from collector.schema import (
 
 QUARANTINED: Final = f"{QUARANTINE} > 0"
 """InfluxQL condition that selects the rows in quarantine."""
-_OLDEST: Final = Select(RAW, SERVER_REPORT.name, ["first(server)"])
+OLDEST: Final = Select(RAW, SERVER_REPORT.name, ["first(server)"])
+"""Selects the oldest raw report."""
 
 
 def span_of(first: date, last: date) -> Span:
@@ -61,7 +62,7 @@ async def read_days(influx: Influx, first: date, last: date) -> RawDays:
                 counting(SERVER_REPORT, "server", first, last),
                 counting(SERVER_REPORT, QUARANTINE, first, last, where=QUARANTINED),
                 counting(SERVER_REPORT, "imported", first, last),
-                _OLDEST,
+                OLDEST,
             ],
         ),
         read_each(
@@ -88,11 +89,6 @@ async def read_days(influx: Influx, first: date, last: date) -> RawDays:
         {day for day, count in counts.items() if 0 < count.reports == imported.get(day)},
         first_day(servers[3]),
     )
-
-
-async def oldest_day(influx: Influx) -> date | None:
-    """The day of the oldest raw report; None if there is none. Raises InfluxError."""
-    return first_day(await read(influx, _OLDEST))
 
 
 def first_day(found: Sequence[Series]) -> date | None:

@@ -30,14 +30,6 @@ class Verdict(StrEnum):
         return self in (Verdict.MISSING, Verdict.DIFFERS)
 
 
-_FIXED = {
-    Outcome.EXPIRED: Verdict.EXPIRED,
-    Outcome.IMPORTED: Verdict.IMPORTED,
-    Outcome.ERASED: Verdict.GOOD,
-    Outcome.ERASING: Verdict.ERASING,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Verified:
     """Result of the verification of a day.
@@ -61,7 +53,9 @@ async def verify(daily: Daily, day: date, now: datetime) -> Verified:
     recounted = inputs.basis().get(day, RawCount()).reports
     reports = None if stored is None else stored.number("reports")
     if (fixed := await daily.fixed(inputs, now)) is not None:
-        return Verified(day, _FIXED[fixed], reports, recounted)
+        # Why a day is left unchanged is the same word in both, but for what owners erased.
+        verdict = Verdict.GOOD if fixed is Outcome.ERASED else Verdict(fixed.value)
+        return Verified(day, verdict, reports, recounted)
     differing = await daily.differences(inputs, now)
     if reports is None:
         verdict = Verdict.MISSING if differing else Verdict.EMPTY

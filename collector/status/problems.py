@@ -25,7 +25,7 @@ Problem = tuple[str, bool, str, str, str]
 
 def examined(status: Status) -> list[Finding]:
     """A finding for each thing that a status tells, good or not."""
-    parts = (_process, _outbox, _disk, _days, _nodes, _erasures, _orders, _clock, _certificates)
+    parts = (_process, _outbox, _disk, _days, _nodes, _owners, _clock, _certificates)
     return [
         Finding(check=check, good=good, text=text, do="" if good else do, runbook=runbook)
         for part in parts
@@ -161,7 +161,7 @@ def _nodes(status: Status) -> Iterator[Problem]:
         )
 
 
-def _erasures(status: Status) -> Iterator[Problem]:
+def _owners(status: Status) -> Iterator[Problem]:
     if queued := status.alerts.erasures_queued:
         yield (
             "erasures",
@@ -171,9 +171,6 @@ def _erasures(status: Status) -> Iterator[Problem]:
             " `collector my-data drop`",
             "ErasuresWaiting",
         )
-
-
-def _orders(status: Status) -> Iterator[Problem]:
     if behind := status.alerts.orders_behind:
         yield (
             "orders",
