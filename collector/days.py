@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 NS_PER_S: Final = 10**9
+NS_PER_HOUR: Final = 3600 * NS_PER_S
+ONE_DAY: Final = timedelta(days=1)
 
 
 def start_of(day: date) -> datetime:

@@ -130,11 +130,11 @@ def _provision_stream(configured: Settings) -> None:
             jetstream = await to.jetstream()
             for made in await ensure(jetstream, configured):
                 say(f"made {made}")
-            changed, fixed = await adapt(jetstream, configured)
-            for one in changed:
-                say(f"changed {one}")
-            for one in fixed:
-                warn(f"{one}, which no server changes: delete the stream when it is empty")
+            for one in await adapt(jetstream, configured):
+                if one.fixed:
+                    warn(f"{one}, which no server changes: delete the stream when it is empty")
+                else:
+                    say(f"changed {one}")
             await Board(to, configured).adapt()
 
     with worded_errors():

@@ -38,7 +38,7 @@ class Conflict(Exception):
 class Board:
     """The board of a network, beside the stream of its `reports`.
 
-    `generation` changes when what was read before may not hold.
+    `generation` changes when what was read before may not hold. Each method raises NatsUnavailable.
     """
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
@@ -50,7 +50,7 @@ class Board:
         self.generation = 0
 
     async def last(self, key: str) -> Stored | None:
-        """Return the value of a key. Raises NatsUnavailable."""
+        """Return the value of a key."""
         jetstream = await self.opened()
         try:
             return self._stored(await jetstream.get_msg(self.name, subject=self._subject(key)))
@@ -61,10 +61,7 @@ class Board:
             raise self._unavailable(error) from error
 
     async def after(self, keys: str, revision: int) -> list[Stored]:
-        """Return the values above a revision of all keys that begin with the words `keys`.
-
-        The oldest comes first. Raises NatsUnavailable.
-        """
+        """Return the values above a revision of all keys below the words `keys`, oldest first."""
         jetstream = await self.opened()
         found: list[Stored] = []
         subject = f"{self._subject(keys)}.>"
@@ -82,8 +79,7 @@ class Board:
     async def put(self, key: str, value: bytes, *, last: int | None = None) -> int:
         """Store a value and return its revision; if `last` is given, only in place of that one.
 
-        Revision 0 stands for no value. Raises Conflict, and NatsUnavailable: then it may be stored
-        all the same.
+        Revision 0 stands for no value. Raises Conflict; after NatsUnavailable, it may be stored.
         """
         jetstream = await self.opened()
         headers = {"Nats-Expected-Stream": self.name}
@@ -97,7 +93,7 @@ class Board:
             raise self._unavailable(error) from error
 
     async def erase(self, revision: int) -> None:
-        """Delete a value, whose bytes each server overwrites. Raises NatsUnavailable."""
+        """Delete a value, whose bytes each server overwrites."""
         jetstream = await self.opened()
         try:
             await jetstream.delete_msg(self.name, revision)
@@ -108,10 +104,7 @@ class Board:
             raise self._unavailable(error) from error
 
     async def replicas(self) -> int | None:
-        """Return the number of servers that hold the board; None if it is not made.
-
-        Raises NatsUnavailable.
-        """
+        """Return the number of servers that hold the board; None if it is not made."""
         try:
             info = await (await self._connection.jetstream()).stream_info(self.name)
         except NotFoundError:
@@ -121,10 +114,7 @@ class Board:
         return info.config.num_replicas
 
     async def adapt(self) -> None:
-        """Make the board, or change it to as many replicas as the settings say.
-
-        Raises NatsUnavailable.
-        """
+        """Make the board, or change it to as many replicas as the settings say."""
         jetstream = await self.opened()
         if await self.replicas() != self._replicas:
             try:
@@ -133,10 +123,7 @@ class Board:
                 raise self._unavailable(error) from error
 
     async def opened(self) -> JetStreamContext:
-        """Return JetStream's interface, after making the board if it is missing.
-
-        Raises NatsUnavailable.
-        """
+        """Return JetStream's interface, after making the board if it is missing."""
         client = await self._connection.client()
         jetstream = await self._connection.jetstream()
         if client is not self._client:

@@ -16,13 +16,7 @@ from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable
 from collector.jetstream.hops import Hops
 from collector.jetstream.message import NotAnEntry, decode
 from collector.jetstream.naming import range_subjects
-from collector.jetstream.orders import (
-    NOTICE,
-    order_erasure,
-    order_quarantine,
-    salt_of,
-    tell_choice,
-)
+from collector.jetstream.orders import NOTICE, order_erasure, order_quarantine, salt_of, tell_choice
 from collector.jetstream.participants import HEARTBEAT_S, Seen, participants
 from collector.memory import Choice
 from collector.orders import PUBLISHER, Cleared, Elsewhere, ErasureOrder, Participant, digest_of

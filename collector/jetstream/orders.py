@@ -75,10 +75,7 @@ class Book:
         self.upto = 0
 
     async def refresh(self) -> News:
-        """Read the orders given since the last call; all of them after a new connection.
-
-        Raises NatsUnavailable.
-        """
+        """Read the orders since the last call, or all after a reconnect. Raises NatsUnavailable."""
         await self._board.opened()
         if self._board.generation != self._generation:
             generation = self._board.generation
@@ -118,10 +115,7 @@ async def salt_of(board: Board) -> bytes:
 
 
 async def order_erasure(board: Board, order: ErasureOrder) -> int:
-    """Give an order, or widen the one for the same server; return its revision.
-
-    Raises NatsUnavailable.
-    """
+    """Give or widen the order for a server; return its revision. Raises NatsUnavailable."""
     key = f"{_ERASURE}.{order.digest}"
     while True:
         found = await board.last(key)

@@ -84,10 +84,7 @@ async def behind(board: Board, *, for_s: float = 0.0) -> list[Behind]:
 
 
 async def forget(board: Board, name: str) -> bool:
-    """Delete a participant that is gone for good; return whether there was one.
-
-    Raises NatsUnavailable.
-    """
+    """Delete a participant; return whether there was one. Raises NatsUnavailable."""
     if await board.replicas() is None:
         return False
     found = await board.last(f"{_AT}.{name}")

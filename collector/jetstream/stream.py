@@ -142,19 +142,14 @@ def differences(found: Found, settings: Settings) -> list[Difference]:
     return told
 
 
-async def adapt(
-    jetstream: JetStreamContext, settings: Settings
-) -> tuple[list[Difference], list[Difference]]:
+async def adapt(jetstream: JetStreamContext, settings: Settings) -> list[Difference]:
     """Change the stream and consumers to what the settings say.
 
-    Returns the differences that were removed, and those that no server can change. Raises
-    NatsUnavailable.
+    Returns the differences, of which the fixed ones are left. Raises NatsUnavailable.
     """
     found = await look(jetstream, settings)
     told = differences(found, settings)
-    fixed = [one for one in told if one.fixed]
-    changed = [one for one in told if not one.fixed]
-    outdated = {one.of for one in changed}
+    outdated = {one.of for one in told if not one.fixed}
     try:
         if found.stream is not None and f"stream {settings.nats_stream}" in outdated:
             kept = {name: getattr(found.stream.config, name) for name in _FIXED}
@@ -164,7 +159,7 @@ async def adapt(
                 await jetstream.add_consumer(settings.nats_stream, wanted_consumer(settings, queue))
     except FAILURES as error:
         raise NatsUnavailable(_words(error)) from error
-    return changed, fixed
+    return told
 
 
 def _differences(

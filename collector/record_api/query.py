@@ -43,15 +43,14 @@ _CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
     "ts_capture": is_number,
     "limit": lambda text: is_number(text) and int(text) <= MOST_RECORDS,
 }
-
-
-def _wrong(given: Mapping[str, str]) -> Refusal | None:
-    for name, value in given.items():
-        if name not in _CHECKS:
-            return Refusal(Reason.INVALID_PARAMETER, "there is no such filter")
-        if not _CHECKS[name](value):
-            return Refusal(Reason.INVALID_PARAMETER, f"{name} value is invalid")
-    return None
+_CONDITIONS: Final[Mapping[str, Callable[[str], ColumnElement[bool]]]] = {
+    "classification": lambda text: RECORDS.c.classification == text,
+    "severity": lambda text: RECORDS.c.severity == int(text),
+    "build": lambda text: RECORDS.c.build == unquoted(text),
+    "from_id": lambda text: RECORDS.c.id >= int(text),
+    "ts_capture": lambda text: RECORDS.c.ts_capture > int(text),
+}
+"""Conditions of the filters that concern one column alone."""
 
 
 def parse(
@@ -62,25 +61,19 @@ def parse(
     `pseudonym` returns the pseudonym of a machine's id: a machine is found by its id or by its
     pseudonym, whichever the store holds.
     """
-    if (wrong := _wrong(given)) is not None:
-        return wrong
+    for name, value in given.items():
+        if name not in _CHECKS:
+            return Refusal(Reason.INVALID_PARAMETER, "there is no such filter")
+        if not _CHECKS[name](value):
+            return Refusal(Reason.INVALID_PARAMETER, f"{name} value is invalid")
     columns = RECORDS.c
     numbers = {name: int(value) for name, value in given.items() if value.isdigit()}
     within_s = numbers.get("created_in_sec", LONGEST_BACK_S)
     if "created_in_days" in numbers:
         within_s = numbers["created_in_days"] * _DAY_S
     wanted = [columns.stamp > now_ns - min(within_s, LONGEST_BACK_S) * _NS]
-    if "classification" in given:
-        wanted.append(columns.classification == given["classification"])
-    if "severity" in numbers:
-        wanted.append(columns.severity == numbers["severity"])
-    if "build" in given:
-        wanted.append(columns.build == unquoted(given["build"]))
+    wanted += [made(given[name]) for name, made in _CONDITIONS.items() if name in given]
     if (machine_id := given.get("machine_id")) is not None:
         owners = (machine_id, pseudonym(machine_id))
         wanted.append(or_(columns.machine_id == machine_id, columns.owner.in_(owners)))
-    if "from_id" in numbers:
-        wanted.append(columns.id >= numbers["from_id"])
-    if "ts_capture" in numbers:
-        wanted.append(columns.ts_capture > numbers["ts_capture"])
     return Query(and_(*wanted), numbers.get("limit", MOST_RECORDS))

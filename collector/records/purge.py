@@ -43,10 +43,7 @@ class Purge:
                 await asyncio.sleep(_PAUSE_S)
 
     def step(self, now_ns: int) -> int:
-        """Delete some of the records expired at `now_ns`; return their number. Blocks.
-
-        Raises RecordsError.
-        """
+        """Delete some records expired at `now_ns`; return how many. Blocks. Raises RecordsError."""
         # Delivery may not have created the tables yet.
         self._store.prepare()
         if not self._retention_s:

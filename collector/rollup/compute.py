@@ -12,23 +12,17 @@ from functools import reduce
 from operator import add
 from typing import Final
 
-from collector.days import day_ns
+from collector.days import NS_PER_HOUR, ONE_DAY, day_ns
 from collector.influx import Influx
 from collector.influx.contents import Span
 from collector.lazy import FRAMES, load, pl
 from collector.rollup.cache import Basis, FactsCache, RawCount, Replacement
 from collector.rollup.facts import DayFacts, DayTables, DayUnits
-from collector.rollup.hourly import Hour, expect, history_of, hours_of, stored_hours
+from collector.rollup.hourly import Hour, expect, history_of, hourly_fields, hours_of, stored_hours
 from collector.rollup.inputs import DayInputs, StoredDay, hours_over, is_final
 from collector.rollup.listed import covered, sample_fields
 from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
-from collector.rollup.points import (
-    Points,
-    hourly_points,
-    package_points,
-    upgrade_points,
-    usage_points,
-)
+from collector.rollup.points import Points, package_points, upgrade_points, usage_points
 from collector.rollup.ranges import WHOLE, Plan, Range
 from collector.rollup.raw import opted_out_reports, read_rows, reading_together, span_of
 from collector.rollup.spill import DayRows
@@ -65,8 +59,6 @@ MEASUREMENTS: Final = (
     HOURLY_USAGE,
 )
 """Measurements that a day's rollup writes."""
-_HOUR_NS: Final = 3600 * 10**9
-_ONE_DAY: Final = timedelta(days=1)
 _SIDE_BY_SIDE: Final = 250_000
 """Up to so many rows, the steps of a day are computed side by side: together they take little
 memory. Those of a larger day, or of a range of it, are computed in turn."""
@@ -157,7 +149,7 @@ class DaySums:
     def is_past(self) -> bool:
         """Whether the node list of the day itself is no longer known."""
         is_final = self.inputs.stored_fields((FINAL.name,)).get(FINAL.name) == 1
-        return is_final or self.inputs.day < self.now.date() - _ONE_DAY
+        return is_final or self.inputs.day < self.now.date() - ONE_DAY
 
 
 class Computer:
@@ -236,7 +228,7 @@ class Computer:
     def _planned(self, inputs: DayInputs) -> Plan:
         rows = inputs.counts.get(inputs.day, RawCount()).rows
         units = sum(count.rows for count in inputs.counts.values())
-        eve = inputs.stored.get(inputs.day - _ONE_DAY, StoredDay())
+        eve = inputs.stored.get(inputs.day - ONE_DAY, StoredDay())
         if known := eve.number("nodes_30d") + eve.number("servers_30d"):
             units = min(units, known + rows)
         return self._plan(rows, units)
@@ -255,7 +247,7 @@ class Computer:
 
         async def hours() -> None:
             with _collect_errors(sums.hours_failed):
-                eve = await self._eve(inputs.day - _ONE_DAY, basis, part)
+                eve = await self._eve(inputs.day - ONE_DAY, basis, part)
                 sums.hours.append(await asyncio.to_thread(hours_of, eve, facts, over))
                 if inputs.day < sums.now.date():
                     self._keep(inputs.day, basis, part, facts.units)
@@ -344,7 +336,7 @@ class Computer:
 
     async def _presence_before(self, day: date, basis: Basis, part: Range) -> Presence:
         """The presence at the end of the day before `day`. Raises InfluxError, OSError."""
-        first, eve = day - timedelta(days=PRESENCE_DAYS - 1), day - _ONE_DAY
+        first, eve = day - timedelta(days=PRESENCE_DAYS - 1), day - ONE_DAY
         if self._presence is not None and part == WHOLE:
             at, known, presence = self._presence
             # The remembered presence is valid if the counts of all days it covers are unchanged.
@@ -418,11 +410,11 @@ def _expected(day: date, hours: Sequence[Hour], history: Points) -> Points:
     """The points of a day's hours, with what was expected of them."""
     start = day_ns(day)
     known = stored_hours({time: fields for (time, _), fields in history.items()})
-    expected = [
-        expect(hour, history_of(known, start + number * _HOUR_NS))
-        for number, hour in enumerate(hours)
-    ]
-    return hourly_points(expected, start, _HOUR_NS)
+    times = range(start, start + len(hours) * NS_PER_HOUR, NS_PER_HOUR)
+    return {
+        (time, ()): hourly_fields(expect(hour, history_of(known, time)))
+        for time, hour in zip(times, hours, strict=True)
+    }
 
 
 async def _all(steps: Sequence[Callable[[], Awaitable[None]]], *, side_by_side: bool) -> None:

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
 
+from collector.days import ONE_DAY
 from collector.influx import Influx
 from collector.lazy import pl
 from collector.rollup.cache import Basis, FactsCache, RawCount, Replacement
@@ -33,7 +34,6 @@ from collector.rollup.store import Change, replace_points
 UP_TO_1_GIB: Final = partial(plan, 1 << 30)
 _LEAST_RATIO: Final = 0.8
 """A final day may drop to this ratio of its stored reports and nodes without `force`."""
-_ONE_DAY: Final = timedelta(days=1)
 
 
 class Daily:
@@ -183,7 +183,7 @@ class Daily:
         month = now.date() - timedelta(days=PRESENCE_DAYS)
         oldest = date.min
         if self._retention_s:
-            oldest = (now - timedelta(seconds=self._retention_s)).date() + _ONE_DAY
+            oldest = (now - timedelta(seconds=self._retention_s)).date() + ONE_DAY
         self._cache.drop_before(max(month, oldest), oldest)
 
 

@@ -20,7 +20,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from collector.days import NS_PER_S, day_ns, day_of
+from collector.days import NS_PER_HOUR, NS_PER_S, day_ns, day_of
 from collector.events.event import SOFTWARE, Event, Kind, first_package, first_version, outage
 from collector.events.stored import delete_events, read_events, write_events
 from collector.influx import Influx, Select, identifier, read, rows_of, string
@@ -48,7 +48,6 @@ _FOUND: Final = (Kind.VERSION, Kind.PACKAGE, Kind.OUTAGE)
 _LEAST_EXPECTED: Final = 20
 _BEGINNING: Final = timedelta(days=7)
 _NO_VERSION: Final = frozenset({OTHER, UNKNOWN, NONE})
-_HOUR_NS: Final = 3600 * NS_PER_S
 
 FirstDays = Mapping[tuple[str, str], date]
 """The first published day of a name (a dimension or package) and value (a version)."""
@@ -113,7 +112,7 @@ class Events:
     async def _silent_hours(self, now: datetime) -> dict[int, float]:
         """The hours without a report (start in ns since 1970), with their expected reports."""
         # Reports in flight at the end of an hour have arrived an hour later.
-        ended = int((now - FINAL_AFTER).timestamp()) * NS_PER_S - _HOUR_NS
+        ended = int((now - FINAL_AFTER).timestamp()) * NS_PER_S - NS_PER_HOUR
         select = Select.rows(
             HOURLY_USAGE, ("reports", "expected_reports"), f"reports = 0 AND time <= {ended}"
         )
@@ -170,7 +169,7 @@ def outages(silent: Mapping[int, float]) -> list[Event]:
 def _runs(silent: Mapping[int, float]) -> Iterator[tuple[int, list[float]]]:
     """Each run of consecutive hours: its start, and the expected number of each of its hours."""
     hours = enumerate(sorted(silent))
-    for _, run in groupby(hours, key=lambda each: each[1] - each[0] * _HOUR_NS):
+    for _, run in groupby(hours, key=lambda each: each[1] - each[0] * NS_PER_HOUR):
         times = [time for _, time in run]
         yield times[0], [silent[time] for time in times]
 

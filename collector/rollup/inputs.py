@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from collector.days import day_of, start_of
+from collector.days import ONE_DAY, day_of, start_of
 from collector.influx import Influx, Select, read
 from collector.lines import FieldValue
 from collector.rollup.cache import Basis, RawCount
@@ -21,12 +21,11 @@ from collector.schema import DAILY, DAILY_USAGE, Measurement
 
 FINAL_AFTER: Final = timedelta(hours=1)
 """A day computed this long after its end is final: reports in flight at its end have arrived."""
-_ONE_DAY: Final = timedelta(days=1)
 
 
 def is_final(day: date, now: datetime) -> bool:
     """Whether a day computed at `now` is complete."""
-    return now >= start_of(day) + _ONE_DAY + FINAL_AFTER
+    return now >= start_of(day) + ONE_DAY + FINAL_AFTER
 
 
 def may_have_expired(day: date, now: datetime, retention_s: int) -> bool:
@@ -40,10 +39,7 @@ def hours_over(day: date, now: datetime) -> int:
 
 
 async def first_complete_day(influx: Influx, now: datetime, retention_s: int) -> date | None:
-    """The oldest day with complete raw data; None if there is no raw data at all.
-
-    Raises InfluxError.
-    """
+    """The oldest day with complete raw data; None without raw data. Raises InfluxError."""
     return first_complete(first_day(await read(influx, OLDEST)), now, retention_s)
 
 
@@ -51,7 +47,7 @@ def first_complete(oldest: date | None, now: datetime, retention_s: int) -> date
     """The first day from `oldest` on whose raw data is complete; None if there is none at all."""
     # The retention alone is not enough: raising it does not bring expired data back.
     while oldest is not None and may_have_expired(oldest, now, retention_s):
-        oldest += _ONE_DAY
+        oldest += ONE_DAY
     return oldest
 
 
@@ -173,7 +169,7 @@ class DayInputs:
     @property
     def has_hours(self) -> bool:
         """Whether there is raw data of the day before, which the day's hours reach back to."""
-        return self.day - _ONE_DAY >= self.complete_from
+        return self.day - ONE_DAY >= self.complete_from
 
     @property
     def own_days_before(self) -> bool:
@@ -204,7 +200,7 @@ async def read_inputs(
     complete_from = first_complete(raw.oldest, now, retention_s) or now.date()
     # If no earlier day is stored, nothing has expired: the series begins with the oldest raw day.
     if first < complete_from and (own is None or own >= complete_from):
-        complete_from = first - _ONE_DAY
+        complete_from = first - ONE_DAY
     return DayInputs(
         day,
         stored,

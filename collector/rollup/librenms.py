@@ -14,7 +14,7 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from collector.days import day_ns
+from collector.days import ONE_DAY, day_ns
 from collector.influx import Influx, Select, read, read_if_there, rows_of
 from collector.influx.contents import Span
 from collector.influx.frames import Rows, read_frame
@@ -42,7 +42,6 @@ from collector.schema.librenms import (
     LIBRENMS_REPORT,
 )
 
-_ONE_DAY: Final = timedelta(days=1)
 _LEAST_RATIO: Final = 0.8
 """A final day may drop to this ratio of its stored reports without `force`."""
 
@@ -76,7 +75,7 @@ class LibreNMSDays:
         today = now.date()
         first = await self.first_day(now)
         # A day whose only reports were erased while it was open is due too.
-        begin = min(first or today, today - 2 * _ONE_DAY)
+        begin = min(first or today, today - 2 * ONE_DAY)
         counts = await self.counts(begin, today) if first else {}
         stored = await stored_days(self.influx, begin, today, DAILY_LIBRENMS)
         erasing = await complete_days(self.erasures, now)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from collector.days import day_ns, day_of
+from collector.days import ONE_DAY, day_ns, day_of
 from collector.events.stored import read_events
 from collector.influx import Influx, Select, read, rows_of
 from collector.months.report import Tables, compose, last_day
@@ -18,7 +18,6 @@ from collector.schema import ALL, DAILY_NODES, DAILY_UPGRADES, DAILY_USAGE, Meas
 
 _GAP_HEALS: Final = timedelta(days=3)
 """A month with a day missing waits so long for it, since late reports may still arrive."""
-_ONE_DAY: Final = timedelta(days=1)
 
 
 class Months:
@@ -39,7 +38,7 @@ class Months:
         """Store the report of the month that ends with `day`. Raises InfluxError."""
         first = day.replace(day=1)
         span = f"time >= {day_ns(first)} AND time <= {day_ns(day)}"
-        before = f"time >= {day_ns(first - _ONE_DAY)} AND time <= {day_ns(day)}"
+        before = f"time >= {day_ns(first - ONE_DAY)} AND time <= {day_ns(day)}"
         final, usage, nodes, upgrades, events = await asyncio.gather(
             self._final_days(),
             self._rows(DAILY_USAGE, (), f"{before} AND final = 1"),

@@ -13,7 +13,6 @@ from collector.lazy import pl
 from collector.lines import NS_PER_DAY, FieldValue
 from collector.privacy import suppress_line
 from collector.rollup.facts import DayTables
-from collector.rollup.hourly import Hour, hourly_fields
 from collector.rollup.labels import one_name, published_label, release_label
 from collector.rollup.tables import Cell, TableInput, published_tables, usage_counts
 from collector.rollup.uptimes import uptime_median, uptime_table
@@ -79,11 +78,6 @@ def usage_points(
         _with_totals(_cells(node_cells, time, "nodes", final=final)),
         _cells(published_tables(servers, k), time, "servers", final=final),
     )
-
-
-def hourly_points(hours: Iterable[Hour], first: int, step: int) -> Points:
-    """`hourly_usage` of consecutive hours; the first starts at `first`, each takes `step` (ns)."""
-    return {(first + number * step, ()): hourly_fields(hour) for number, hour in enumerate(hours)}
 
 
 def package_points(day: DayTables, time: int, *, k: int, final: bool) -> Points:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from collector.days import day_ns
+from collector.days import ONE_DAY, day_ns
 from collector.influx import Influx
 from collector.lines import NS_PER_DAY
 from collector.rollup.cache import Basis, FactsCache, RawCount
@@ -28,7 +28,6 @@ from collector.rollup.raw import read_days, span_of
 from collector.rollup.store import stored_points_each
 from collector.schema import DAILY_USAGE, HOURLY_USAGE
 
-_ONE_DAY: Final = timedelta(days=1)
 _HISTORY: Final = range(1, HISTORY_DAYS + 2)
 """Days whose expected values depend on a day; `nodes_24h` includes hours of the day before."""
 
@@ -141,7 +140,7 @@ class Reconciler:
         if first is None:
             return []
         today = now.date()
-        week = span_of(first - HISTORY_DAYS * _ONE_DAY, today)
+        week = span_of(first - HISTORY_DAYS * ONE_DAY, today)
         (hourly, usage), raw = await asyncio.gather(
             stored_points_each(
                 self._influx, {HOURLY_USAGE: week, DAILY_USAGE: span_of(first, today)}

@@ -6,10 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from collector.rollup.hourly import Hour
 from collector.rollup.points import (
     Points,
-    hourly_points,
     package_points,
     upgrade_points,
     upstream_version,
@@ -144,21 +142,6 @@ def test_upgrades_under_a_k_of_five(
 
 def test_every_upgrade_is_shown_with_a_k_of_one() -> None:
     assert upgraded(1, {(A, B): 1, (B, A): 1}) == {(A, B): 1, (B, A): 1}
-
-
-def test_hours_are_points_one_step_apart() -> None:
-    points = hourly_points([Hour(1, 2, 3, 4), Hour(5, 6, 7, 8, 9.0, 9.5)], TIME, 10)
-    assert points == {
-        (TIME, ()): {"reports": 1, "nodes": 2, "nodes_24h": 3, "servers_24h": 4},
-        (TIME + 10, ()): {
-            "reports": 5,
-            "nodes": 6,
-            "nodes_24h": 7,
-            "servers_24h": 8,
-            "expected_reports": 9.0,
-            "expected_nodes_24h": 9.5,
-        },
-    }
 
 
 def values(points: Points, dimension: str) -> dict[str, int]:

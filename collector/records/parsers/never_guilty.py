@@ -65,12 +65,9 @@ class NeverGuilty:
 
     def _read(self, text: str) -> None:
         pairs = set()
-        for line in text.splitlines():
-            written = line.strip()
-            if written and not written.startswith("#"):
-                found = _LINE.fullmatch(written)
-                if found is not None:
-                    pairs.add((found["function"].removesuffix("()"), found["module"]))
+        for line in map(str.strip, text.splitlines()):
+            if not line.startswith("#") and (found := _LINE.fullmatch(line)) is not None:
+                pairs.add((found["function"].removesuffix("()"), found["module"]))
         self._pairs = frozenset(pairs)
         ordered = sorted((function, module or "") for function, module in pairs)
         self._digest = hashlib.blake2b(repr(ordered).encode(), digest_size=8).hexdigest()
