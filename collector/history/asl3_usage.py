@@ -55,10 +55,7 @@ _BATCH: Final = 500
 
 @dataclass(slots=True)
 class SourceTables:
-    """Rows of an ASL3-Usage database, and the number of skipped rows by reason.
-
-    `rows` counts all rows by table.
-    """
+    """Rows of an ASL3-Usage database, the numbers of all by table and of skipped ones by reason."""
 
     days: list[OldDay] = field(default_factory=list)
     nodes: list[OldNode] = field(default_factory=list)

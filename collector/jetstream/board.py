@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RawStreamMsg, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from collector.jetstream.connection import FAILURES, Connection, NatsUnavailable
@@ -51,30 +51,17 @@ class Board:
 
     async def last(self, key: str) -> Stored | None:
         """Return the value of a key."""
-        jetstream = await self.opened()
-        try:
-            return self._stored(await jetstream.get_msg(self.name, subject=self._subject(key)))
-        except NotFoundError as error:
-            self._check_there(error)
-            return None
-        except FAILURES as error:
-            raise self._unavailable(error) from error
+        return await self._got(await self.opened(), self._subject(key))
 
     async def after(self, keys: str, revision: int) -> list[Stored]:
         """Return the values above a revision of all keys below the words `keys`, oldest first."""
         jetstream = await self.opened()
         found: list[Stored] = []
         subject = f"{self._subject(keys)}.>"
-        try:
-            while True:
-                message = await jetstream.get_msg(self.name, revision + 1, subject, next=True)
-                found.append(self._stored(message))
-                revision = found[-1].revision
-        except NotFoundError as error:
-            self._check_there(error)
-            return found
-        except FAILURES as error:
-            raise self._unavailable(error) from error
+        while (value := await self._got(jetstream, subject, revision + 1)) is not None:
+            found.append(value)
+            revision = value.revision
+        return found
 
     async def put(self, key: str, value: bytes, *, last: int | None = None) -> int:
         """Store a value and return its revision; if `last` is given, only in place of that one.
@@ -154,15 +141,19 @@ class Board:
     def _subject(self, key: str) -> str:
         return f"{self.name}.{key}"
 
-    def _stored(self, message: RawStreamMsg) -> Stored:
+    async def _got(
+        self, jetstream: JetStreamContext, subject: str, first: int | None = None
+    ) -> Stored | None:
+        """Return the value of a subject: the last, or with `first` the next from a revision on."""
+        try:
+            message = await jetstream.get_msg(self.name, first, subject, next=first is not None)
+        except FAILURES as error:
+            if isinstance(error, NotFoundError) and error.err_code != _STREAM_MISSING:
+                return None
+            raise self._unavailable(error) from error
         key = (message.subject or "").removeprefix(f"{self.name}.")
         at = message.time or datetime.fromtimestamp(0, UTC)
         return Stored(key, message.seq or 0, message.data or b"", at)
-
-    def _check_there(self, error: APIError) -> None:
-        """Raise NatsUnavailable if the board itself is not found."""
-        if error.err_code == _STREAM_MISSING:
-            raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> NatsUnavailable:
         # The board may be gone, which is looked at again.

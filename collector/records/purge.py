@@ -19,10 +19,7 @@ _AGAIN_S: Final = 60.0
 
 
 class Purge:
-    """Deletes records received more than `retention_s` seconds ago, every hour, in one process.
-
-    A `retention_s` of 0 means for ever.
-    """
+    """Deletes records older than `retention_s` seconds (0: none), every hour, in one process."""
 
     def __init__(self, store: RecordsStore, metrics: Metrics, *, retention_s: int) -> None:
         self._store = store

@@ -12,10 +12,7 @@ from collector.schema import FIRST_PUBLIC_NODE
 
 
 class ListedNodes:
-    """The copy of the node list that the intake keeps in a directory.
-
-    `key` reads the pseudonym key and may raise StateError.
-    """
+    """The intake's copy of the node list. `key` reads the pseudonym key; may raise StateError."""
 
     def __init__(self, directory: Path, key: Callable[[], bytes]) -> None:
         self._path = directory / FILE

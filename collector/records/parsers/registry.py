@@ -70,10 +70,7 @@ class Parsers:
         return None
 
     def find(self, record: Record) -> Finding:
-        """The finding of a record's parser.
-
-        An empty result and a failure are findings too, so that they are not tried again.
-        """
+        """The finding of a record; nothing and a failure are findings too, not tried again."""
         name = self.name_for(record.classification) or ""
         version = self._version(name)
         kind, label, detail = NOTHING, "", "{}"
