@@ -87,15 +87,8 @@ class Events:
             await self.roll(day, now)
 
     async def _found(self, now: datetime) -> list[Event]:
-        hours, ends = await asyncio.gather(
-            self._silent_hours(now),
-            read(
-                self._influx,
-                Select(
-                    DAILY_USAGE.database, DAILY_USAGE.name, ["last(nodes)"], f"{FINAL.name} = 1"
-                ),
-            ),
-        )
+        final = Select(DAILY_USAGE.database, DAILY_USAGE.name, ["last(nodes)"], f"{FINAL.name} = 1")
+        hours, ends = await asyncio.gather(self._silent_hours(now), read(self._influx, final))
         if not ends:
             return outages(hours)
         last = day_of(ends[0].values[0][0])

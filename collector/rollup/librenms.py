@@ -174,12 +174,13 @@ class LibreNMSDays:
         # In order of time, so that the last report of an install replaces its earlier ones.
         rows = sorted(rows_of(heads), key=lambda row: int(row["time"]))
         last = {row[OWNER]: (int(row["time"]), int(row["points"] or 0)) for row in rows}
-        if not whole:
-            return _Read(len(rows), sorted(last), pl.DataFrame(schema=columns()))
-        types = {OWNER: pl.String(), "totals": pl.String()}
-        select = Select.rows(LIBRENMS_CONTENT, tuple(types), where)
-        parts = await read_frame(self.influx, select, lambda: Rows(types))
-        return _Read(len(rows), sorted(last), await asyncio.to_thread(_rows_of_last, parts, last))
+        content = pl.DataFrame(schema=columns())
+        if whole:
+            types = {OWNER: pl.String(), "totals": pl.String()}
+            select = Select.rows(LIBRENMS_CONTENT, tuple(types), where)
+            parts = await read_frame(self.influx, select, lambda: Rows(types))
+            content = await asyncio.to_thread(_rows_of_last, parts, last)
+        return _Read(len(rows), sorted(last), content)
 
 
 def _rows_of_last(parts: pl.DataFrame, last: Mapping[str, tuple[int, int]]) -> pl.DataFrame:

@@ -140,12 +140,12 @@ class Reconciler:
         if first is None:
             return []
         today = now.date()
-        week = span_of(first - HISTORY_DAYS * ONE_DAY, today)
+        spans = {
+            HOURLY_USAGE: span_of(first - HISTORY_DAYS * ONE_DAY, today),
+            DAILY_USAGE: span_of(first, today),
+        }
         (hourly, usage), raw = await asyncio.gather(
-            stored_points_each(
-                self._influx, {HOURLY_USAGE: week, DAILY_USAGE: span_of(first, today)}
-            ),
-            read_days(self._influx, first, today),
+            stored_points_each(self._influx, spans), read_days(self._influx, first, today)
         )
         stored = days_of(usage)
         snapshot = Snapshot(

@@ -26,11 +26,8 @@ async def certificates(settings: Settings) -> list[Certificate]:
         if parts.scheme == "https" and parts.hostname:
             address = f"{parts.hostname}:{parts.port or 443}"
             found.setdefault(address, (name, ca_files.get(name, "")))
-    return list(
-        await asyncio.gather(
-            *(_certificate(name, address, ca) for address, (name, ca) in found.items())
-        )
-    )
+    looks = (_certificate(name, address, ca) for address, (name, ca) in found.items())
+    return list(await asyncio.gather(*looks))
 
 
 async def _certificate(name: str, address: str, ca_file: str) -> Certificate:

@@ -55,6 +55,7 @@ async def gather(settings: Settings) -> Status:
     outbox, newest = await asyncio.to_thread(_outbox, settings)
     published, *raw = stored
     day, hour = published.day, published.hour
+    wrong = _metric(samples, "collector_clock_wrong")
     return Status(
         made=datetime.now(UTC).replace(microsecond=0),
         version=version("usage-collector"),
@@ -80,9 +81,7 @@ async def gather(settings: Settings) -> Status:
             orders_behind=behind,
             days_due=_metric(samples, "collector_rollup_days_due"),
             days_failing=_metric(samples, "collector_rollup_days_failing"),
-            clock_wrong=None
-            if (wrong := _metric(samples, "collector_clock_wrong")) is None
-            else bool(wrong),
+            clock_wrong=None if wrong is None else bool(wrong),
         ),
         retention=[one for each in stored for one in each.kept],
         disk=_disk(settings),
@@ -100,12 +99,10 @@ async def _behind(settings: Settings) -> list[str] | None:
 
     async with Connection(settings, name="collector status", patience_s=_PATIENCE_S) as to:
         try:
-            return [
-                f"{one.name} on {one.host}"
-                for one in await behind(Board(to, settings), for_s=ORDER_S)
-            ]
+            late = await behind(Board(to, settings), for_s=ORDER_S)
         except OrdersUnavailable:
             return None
+    return [f"{one.name} on {one.host}" for one in late]
 
 
 async def _process(settings: Settings) -> tuple[Process, Samples]:
@@ -117,11 +114,7 @@ async def _process(settings: Settings) -> tuple[Process, Samples]:
     timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
     try:
         async with aiohttp.ClientSession(f"http://{host}:{at.port}", timeout=timeout) as session:
-            why = [
-                words
-                for path in ("/readyz", "/healthz")
-                if (words := await _refusal(session, path)) is not None
-            ]
+            why = [await _refusal(session, path) for path in ("/readyz", "/healthz")]
             async with session.get("/metrics") as response:
                 samples = _samples(await response.text())
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -130,14 +123,16 @@ async def _process(settings: Settings) -> tuple[Process, Samples]:
             words = f"no answer in time at {host}:{at.port} ({type(error).__name__})"
         return Process(running=False, why=words, workers=workers), {}
     role = next(iter(samples.get("collector_role", ())), "").partition('role="')[2].strip('"')
-    process = Process(running=True, ready=not why, why="; ".join(why), workers=workers)
+    words = "; ".join(filter(None, why))
+    process = Process(running=True, ready=not words, why=words, workers=workers)
     return process.model_copy(update={"role": role} if role else {}), samples
 
 
-async def _refusal(session: aiohttp.ClientSession, path: str) -> str | None:
+async def _refusal(session: aiohttp.ClientSession, path: str) -> str:
+    """The reason why a path answers with an error; empty if it does not."""
     async with session.get(path) as response:
         if response.ok:
-            return None
+            return ""
         try:
             return str((await response.json(content_type=None)).get("detail", "")) or path
         except (ValueError, AttributeError):
@@ -184,9 +179,8 @@ async def _stored(settings: Settings) -> list[_Stored]:
     """The part of each server, that of the published series first."""
     async with influx_of(settings, retry_ping=False) as influx:
         held = influx.by_server(databases_of(settings))
-        return list(
-            await asyncio.gather(*(_server(server, held[server]) for server in influx.servers()))
-        )
+        looks = (_server(server, held[server]) for server in influx.servers())
+        return list(await asyncio.gather(*looks))
 
 
 async def _server(influx: Influx, names: Sequence[str]) -> _Stored:
