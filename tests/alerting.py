@@ -12,7 +12,7 @@ from tools.watch.rules import Provisioned, provisioned, seconds
 __all__ = ["Ask", "Change", "Provisioned", "Watch", "intervals", "provisioned", "run", "seconds"]
 
 _MISSING_UNTIL_RESOLVED: Final = 2
-_QUIET_STEP: Final = 900
+_QUIET_STEP: Final = 1800
 
 Ask = Callable[[Sequence[tuple[str, str, int]]], list[Value]]
 """A function that answers queries, each given as datasource uid, text and time in s."""

@@ -80,7 +80,7 @@ def test_no_request_gets_an_error_or_an_undocumented_answer(
     assert len(known) == 8
     assert all(f"<code>{operation.path}</code>" in page for operation in known)
 
-    @settings(max_examples=repeat(40, 500), suppress_health_check=list(HealthCheck), deadline=None)
+    @settings(max_examples=repeat(25, 500), suppress_health_check=list(HealthCheck), deadline=None)
     @given(data=st.data())
     def ask(data: st.DataObject) -> None:
         operation = data.draw(st.sampled_from(known))

@@ -39,6 +39,7 @@ SERVER = ServerPseudonym("0123456789abcdef")
 OTHER = ServerPseudonym("fedcba9876543210")
 MARKS = Pseudonymiser(KEY).mark
 MANY = 2000
+FEW = 200
 SEED = 20_241_122
 PAGE = 4096
 
@@ -150,7 +151,7 @@ def test_outbox_with_a_damaged_row_on_whole_pages_is_set_aside_at_the_start(
     tmp_path: Path, statement: str
 ) -> None:
     path, metrics = tmp_path / FILE, Metrics()
-    fill(path)
+    fill(path, FEW)
     with OutboxFile(path) as file:
         clock.record_start(file, metrics)
     with closing(sqlite3.connect(path, isolation_level=None)) as database:

@@ -74,7 +74,7 @@ def published(series: Series, day: int) -> Iterator[tuple[str, ...]]:
                 yield path, *(named[column] for column in columns), str(fields[unit])
 
 
-@pytest.mark.parametrize("seed", seeds(6, 100))
+@pytest.mark.parametrize("seed", seeds(3, 100))
 async def test_the_script_for_readers_gives_each_row_of_a_published_day(
     databases: Databases, state_dir: Path, tmp_path: Path, seed: int
 ) -> None:

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.conftest import Databases, InfluxServer, Serve, start_collector
 from tests.dates import last_final_day
+from tests.length import repeat
 from tests.public_site import INTEGRATION_LINKS, run_collector
 from tests.sender import eventually, get
 from tools import embedded
@@ -24,6 +25,8 @@ CHROMIUM = shutil.which("chromium")
 ABROAD = ("/es/method", "/es/privacy", "/es/my-data", "/es/api", "/es/month")
 PAGES = ("/", "/method", "/privacy", "/my-data", "/api", "/es", "/month", "/integrations", *ABROAD)
 """Pages whose path is the same every day; `/month/2026-10` is tested beside them."""
+MONTHS = [("", False), ("/es", True), ("/es", False), ("", True)][: repeat(2, 4)]
+"""Language and colour scheme of a month's page."""
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
 SMALL = ViewportSize(width=320, height=568)
@@ -116,8 +119,7 @@ def opened(
     return page, heard
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("prefix", ["", "/es"])
+@pytest.mark.parametrize(("prefix", "dark"), MONTHS)
 def test_page_of_a_month_is_one_request_without_barriers_on_any_screen(
     collector: Serve, browser: Browser, prefix: str, dark: bool
 ) -> None:
@@ -135,15 +137,18 @@ def test_page_of_a_month_is_one_request_without_barriers_on_any_screen(
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page_asks_once_and_complains_of_nothing(
+def test_page_asks_once_complains_of_nothing_and_is_never_wider_than_the_screen(
     collector: Serve, browser: Browser, path: str
 ) -> None:
-    page, heard = opened(browser, collector.url + path)
+    page, heard = opened(browser, collector.url + path, SMALL)
     asked = [url for url in heard.requests if not url.startswith("data:")]
     assert asked == [collector.url + path]
-    assert heard.complaints == []
     assert page.title()
     assert page.context.cookies() == []
+    for viewport in (SMALL, PHONE, DESKTOP):
+        page.set_viewport_size(viewport)
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], viewport
+    assert heard.complaints == []
     page.close()
 
 
@@ -178,15 +183,6 @@ def test_axe_finds_no_barrier(collector: Serve, browser: Browser, path: str, dar
         summary.click()
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
-    page.close()
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_page_is_never_wider_than_the_screen(collector: Serve, browser: Browser, path: str) -> None:
-    page, _ = opened(browser, collector.url + path, SMALL)
-    for viewport in (SMALL, PHONE, DESKTOP):
-        page.set_viewport_size(viewport)
-        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], viewport
     page.close()
 
 
