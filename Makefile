@@ -50,7 +50,7 @@ check: lint ## Lint, and run the tests that need no server: what to run after ea
 
 # COVERAGE=1 measures branch coverage, which takes a third longer, and fails under 95 %.
 test: dev ## Run every test; skipped and failed ones are listed at the end
-	@$(BIN)/coverage erase
+	@$(if $(COVERAGE),$(BIN)/coverage erase)
 	$(BIN)/python -m pytest $(APART) $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 
 test-debian13: ## The same in a fresh Debian 13, as an ordinary user; needs root and debootstrap

@@ -32,15 +32,13 @@ class _Lazy(ModuleType):
         return value
 
 
-if not TYPE_CHECKING:
-    dates, jinja2, markdown_it, numbers, pl = map(
-        _Lazy, ("babel.dates", "jinja2", "markdown_it", "babel.numbers", "polars")
-    )
-
 FRAMES: Final = ("polars",)
-"""What reading of many rows needs."""
+"""Libraries for reading many rows."""
 PAGES: Final = ("babel.dates", "babel.numbers", "jinja2", "markdown_it")
-"""What rendering of pages needs."""
+"""Libraries for rendering pages."""
+
+if not TYPE_CHECKING:
+    dates, numbers, jinja2, markdown_it, pl = map(_Lazy, PAGES + FRAMES)
 
 
 async def load(names: tuple[str, ...]) -> None:

@@ -379,14 +379,23 @@ def clean_environment() -> dict[str, str]:
 
 
 def start_collector(
-    environment: Mapping[str, str], log: Path, *, role: str = "serve", under: Sequence[str] = ()
+    settings: Mapping[str, str], log: Path, *, role: str = "serve", under: Sequence[str] = ()
 ) -> Serve:
-    """Start a collector with these settings, in the directory of its log."""
+    """Start a collector in the directory of its log.
+
+    By default it has free ports, and the state directory `state` beside its log.
+    """
+    environment = {
+        "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
+        "COLLECTOR_METRICS_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
+        "COLLECTOR_STATE_DIR": str(log.parent / "state"),
+        **settings,
+    }
     with log.open("wb") as output:
         process = preloaded.collector(
             [role], {**clean_environment(), **environment}, log.parent, output, under=under
         )
-    return Serve({**environment}, log, process)
+    return Serve(environment, log, process)
 
 
 @dataclass(frozen=True)
@@ -448,13 +457,8 @@ def serve(tmp_path: Path, state_dir: Path, request: pytest.FixtureRequest) -> It
         under: Sequence[str] = (),
         role: str = "serve",
     ) -> Serve:
-        chosen = {
-            "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
-            "COLLECTOR_METRICS_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
-            "COLLECTOR_STATE_DIR": str(state_dir),
-            **settings,
-        }
         log = tmp_path / f"serve-{len(started)}.log"
+        chosen = {"COLLECTOR_STATE_DIR": str(state_dir), **settings}
         collector = start_collector(chosen, log, role=role, under=under)
         started.append(collector)
         if ready:

@@ -27,12 +27,13 @@ import collector.app
 import collector.intakes
 import collector.workers
 from collector.cli import main
+from collector.lazy import PAGES
 
 _MOST_BYTES: Final = 1 << 17
 """Largest request in bytes: arguments and environment."""
 _PACKAGES: Final = (collector.app, collector.intakes, collector.workers)
 """Packages whose modules are imported when a command runs, or a sender is switched on."""
-_LIBRARIES: Final = ("babel.dates", "babel.numbers", "jinja2", "markdown_it", "uvloop")
+_LIBRARIES: Final = (*PAGES, "uvloop")
 """Libraries that are imported at their first use. Not polars: it starts threads."""
 
 

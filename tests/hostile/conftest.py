@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Databases, InfluxServer, Serve, start_collector
-from tools import embedded
 
 WAIT_S = 3
 """COLLECTOR_READ_TIMEOUT of the shared collector."""
@@ -42,17 +41,12 @@ def victim(
     victim_databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serve]:
     """A running collector that the tests of a module share."""
-    directory = tmp_path_factory.mktemp("victim")
-    environment = {
+    settings = {
         **victim_databases.environment,
-        "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
-        "COLLECTOR_METRICS_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
-        "COLLECTOR_STATE_DIR": str(directory / "state"),
         "COLLECTOR_RATE_LIMIT": "0",
         "COLLECTOR_READ_TIMEOUT": f"{WAIT_S}s",
     }
-    log = directory / "serve.log"
-    running = start_collector(environment, log)
+    running = start_collector(settings, tmp_path_factory.mktemp("victim") / "serve.log")
     try:
         running.wait_ready()
         yield running

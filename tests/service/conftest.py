@@ -9,7 +9,6 @@ import pytest
 
 from tests.conftest import Databases, InfluxServer, Serve, start_collector
 from tests.sender import lay_key
-from tools import embedded
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +28,7 @@ def collector(
     """A running collector that the tests of a module share, with the tests' pseudonym key."""
     directory = tmp_path_factory.mktemp("collector")
     lay_key(directory / "state")
-    environment = {
-        **module_databases.environment,
-        "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
-        "COLLECTOR_METRICS_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
-        "COLLECTOR_STATE_DIR": str(directory / "state"),
-    }
-    log = directory / "serve.log"
-    running = start_collector(environment, log)
+    running = start_collector(module_databases.environment, directory / "serve.log")
     try:
         running.wait_ready()
         yield running

@@ -19,7 +19,6 @@ from tests.dates import last_final_day
 from tests.length import repeat
 from tests.public_site import INTEGRATION_LINKS, run_collector
 from tests.sender import eventually, get
-from tools import embedded
 
 CHROMIUM = shutil.which("chromium")
 ABROAD = ("/es/method", "/es/privacy", "/es/my-data", "/es/api", "/es/month")
@@ -51,8 +50,6 @@ def collector(
     directory = tmp_path_factory.mktemp("browser")
     environment = {
         **databases.environment,
-        "COLLECTOR_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
-        "COLLECTOR_METRICS_LISTEN": f"{embedded.HOST}:{embedded.free_port()}",
         "COLLECTOR_STATE_DIR": str(directory / "state"),
         "COLLECTOR_GRAFANA_URL": "https://grafana.example.org/",
         "COLLECTOR_CONTACT": "the test's club",
@@ -60,8 +57,7 @@ def collector(
     # The last day of a month is among them, whatever today is.
     fleet = ("--servers", "120", "--days", "36")
     run_collector(environment, directory / "state", "--history", *fleet, module="tools.simulation")
-    log = directory / "serve.log"
-    running = start_collector(environment, log)
+    running = start_collector(environment, directory / "serve.log")
     try:
         running.wait_ready()
         run_collector(
