@@ -418,12 +418,17 @@ def _expected(day: date, hours: Sequence[Hour], history: Points) -> Points:
 
 
 async def _all(steps: Sequence[Callable[[], Awaitable[None]]], *, side_by_side: bool) -> None:
-    """Take steps side by side or in turn; raise an error once all that began have ended."""
+    """Take steps side by side or in turn; see `all_ended`."""
     if not side_by_side:
         for step in steps:
             await step()
         return
-    for error in await asyncio.gather(*(step() for step in steps), return_exceptions=True):
+    await all_ended(*(step() for step in steps))
+
+
+async def all_ended(*steps: Awaitable[None]) -> None:
+    """Wait until all steps have ended, after an error too; then raise the first error."""
+    for error in await asyncio.gather(*steps, return_exceptions=True):
         if error is not None:
             raise error
 

@@ -19,6 +19,7 @@ from collector.rollup.compute import (
     DayResult,
     Outcome,
     Planner,
+    all_ended,
 )
 from collector.rollup.inputs import (
     DayInputs,
@@ -100,9 +101,7 @@ class Daily:
             storing.append(asyncio.to_thread(saving.commit, count))
         storing.append(replace_points(self._influx, changes[:-1]))
         # All are awaited after an error too: nothing of this day may be written later.
-        for error in await asyncio.gather(*storing, return_exceptions=True):
-            if error is not None:
-                raise error
+        await all_ended(*storing)
         # The headline numbers are stored last: a day that has them has its tables too.
         await replace_points(self._influx, changes[-1:])
 
