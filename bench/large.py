@@ -17,7 +17,8 @@ from pathlib import Path
 from bench.report import record, table
 from bench.rollup import BATCH
 from collector.days import day_ns
-from collector.influx import Influx, Written
+from collector.influx import Influx
+from collector.influx.client import Written
 from collector.influx.databases import ensure
 from collector.rollup.cache import FactsCache
 from collector.rollup.daily import Daily

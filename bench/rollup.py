@@ -20,8 +20,8 @@ import uvloop
 from bench.report import middle, record, table
 from collector.app import tune_interpreter
 from collector.days import day_ns
-from collector.influx import Influx, Written
-from collector.influx.client import CHUNK_ROWS
+from collector.influx import Influx
+from collector.influx.client import CHUNK_ROWS, Written
 from collector.influx.databases import ensure
 from collector.lines import line, tag_set
 from collector.rollup.cache import FactsCache

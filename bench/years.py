@@ -12,7 +12,8 @@ from random import Random
 from typing import Final
 
 from collector.days import day_ns
-from collector.influx import Influx, Written
+from collector.influx import Influx
+from collector.influx.client import Written
 from collector.influx.databases import ensure
 from collector.lines import FieldValue, line, tag_set
 from collector.rollup.cache import FactsCache

@@ -12,17 +12,8 @@ from typing import NamedTuple
 import structlog
 
 from collector.delivery.target import Blocked, Dead
-from collector.influx import (
-    Denied,
-    Influx,
-    InfluxError,
-    InfluxUnavailable,
-    Rejected,
-    TooLarge,
-    Unavailable,
-    WriteResult,
-    Written,
-)
+from collector.influx import Influx, InfluxError, InfluxUnavailable
+from collector.influx.client import Denied, Rejected, TooLarge, Unavailable, WriteResult, Written
 from collector.metrics import Metrics
 from collector.outbox import Pending, Queue
 

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from collector.influx import (
-    Denied,
-    Influx,
-    InfluxError,
-    InfluxUnavailable,
-    Rejected,
-    Select,
-    TooLarge,
-    Unavailable,
-    WriteResult,
-    Written,
-    read,
-    stream_csv,
-    string,
-)
+from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, read, string
+from collector.influx.client import Denied, Rejected, TooLarge, Unavailable, WriteResult, Written
 from collector.influx.databases import ensure
+from collector.influx.reading import stream_csv
 from tests.conftest import Databases
 from tests.network import influx_of
 from tests.service.upstream import Answer, Upstream

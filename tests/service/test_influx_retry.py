@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 from aiohttp import web
 
-from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, Written, read
+from collector.influx import Influx, InfluxError, InfluxUnavailable, Select, read
+from collector.influx.client import Written
 from collector.influx.databases import ensure
 from collector.influx.frames import Rows, read_frame
 from collector.influx.retry import PAUSES_S, retrying

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.client_reqrep import ConnectionKey
 
-from collector.influx import Influx, InfluxError, InfluxUnavailable, Written
+from collector.influx import Influx, InfluxError, InfluxUnavailable
+from collector.influx.client import Written
 from collector.influx.diagnosis import diagnose, speaks_tls, unreachable
 from collector.influx.frames import Rows
 from collector.influx.v2 import awaits_setup

@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from collector.check import examine
-from collector.influx import Influx, InfluxError, Written
+from collector.influx import Influx, InfluxError
+from collector.influx.client import Written
 from collector.influx.databases import ensure, retentions, set_retention
 from collector.influx.usage import usage
 from collector.owners.holdings import raw_rows

@@ -17,8 +17,9 @@ from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from collector import provision
-from collector.influx import Influx, InfluxError, InfluxUnavailable, Written, reading
+from collector.influx import Influx, InfluxError, InfluxUnavailable, reading
 from collector.influx.access import COLLECTOR, COMMUNITY, OPS, ROLES, Role, Tokens, label
+from collector.influx.client import Written
 from collector.influx.databases import ensure, retentions, set_retention
 from collector.influx.usage import usage
 from collector.influx.v2 import NotPermitted

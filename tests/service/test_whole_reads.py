@@ -19,14 +19,14 @@ from collector.influx import (
     InfluxUnavailable,
     NoDatabase,
     Select,
-    Written,
     read,
     read_each,
-    stream_csv,
 )
+from collector.influx.client import Written
 from collector.influx.databases import ensure
 from collector.influx.errors import failure
 from collector.influx.frames import Rows, read_frame
+from collector.influx.reading import stream_csv
 from collector.influx.responses import parse_response
 from tests.cut_short import CSV_CUTS, JSON_CUTS, Cut, CuttingProxy, csv_cut
 from tools.embedded import EmbeddedInflux

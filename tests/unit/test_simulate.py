@@ -8,16 +8,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from collector.influx import (
-    Denied,
-    Influx,
-    InfluxError,
-    Rejected,
-    TooLarge,
-    Unavailable,
-    WriteResult,
-    Written,
-)
+from collector.influx import Influx, InfluxError
+from collector.influx.client import Denied, Rejected, TooLarge, Unavailable, WriteResult, Written
 from collector.intakes.asl.points import ReportConverter
 from collector.schema.budgets import ASL_BUDGETS
 from tools.simulation.fleet import Fleet, Submission
