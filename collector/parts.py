@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collector.metrics import Metrics
     from collector.outbox import Outbox, Outboxes
     from collector.rollup.daily import Daily
-    from collector.rollup.events import Events
     from collector.rollup.librenms import LibreNMSDays
     from collector.rollup.reconcile import Reconciler
     from collector.rollup.schedule import DaySeries
@@ -245,18 +244,12 @@ def _listed(settings: Settings) -> Callable[[], pl.Series | None]:
 
 def other_days_of(settings: Settings, influx: Influx) -> list[DaySeries]:
     """Series computed after the days of `asl-telemetry`: other senders' days, events, months."""
+    from collector.rollup.events import Events
     from collector.rollup.months import Months
 
     others = [librenms_days_of(settings, influx)] if settings.librenms else []
     # The report of a month has its events.
-    return [*others, events_of(influx), Months(influx)]
-
-
-def events_of(influx: Influx) -> Events:
-    """The events of the published series."""
-    from collector.rollup.events import Events
-
-    return Events(influx)
+    return [*others, Events(influx), Months(influx)]
 
 
 def librenms_days_of(settings: Settings, influx: Influx) -> LibreNMSDays:

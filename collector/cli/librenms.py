@@ -122,8 +122,7 @@ def rollup(
     from collector.parts import librenms_days_of
 
     configured = load_settings()
-    with worded_errors():
-        lock = RollupLock(configured, wait)
+    lock = RollupLock(configured, wait)
 
     async def roll(influx: Influx) -> dict[date, RolledDay]:
         series = librenms_days_of(configured, influx)

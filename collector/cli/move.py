@@ -19,7 +19,6 @@ from collector.redaction import hide
 if TYPE_CHECKING:
     from collector.influx import Influx
     from collector.influx.contents import Span
-    from collector.move.copy import Totals
     from collector.settings import Settings
 
 
@@ -166,16 +165,13 @@ async def _move(
                 )
             except InfluxUnavailable as error:
                 fail(f"{error}\nThe move is not complete: run it again, it goes on where it ended.")
-        _tell(target, totals, begun)
+        for database, found in totals.items():
+            name = target.name(database)
+            say(f"{name}: {found.points} points, {found.written} of them written now")
+        say(f"{target.url} counts all that there was at {begun:%Y-%m-%d %H:%M:%S} UTC.")
         if switch:
             _wait_for_restart(configured, _settings_to(configured, target, only), since_ns)
             journal.forget()
-
-
-def _tell(target: Influx, totals: dict[str, Totals], begun: datetime) -> None:
-    for database, found in totals.items():
-        say(f"{target.name(database)}: {found.points} points, {found.written} of them written now")
-    say(f"{target.url} counts all that there was at {begun:%Y-%m-%d %H:%M:%S} UTC.")
 
 
 def _oldest_waiting(configured: Settings, begun: datetime) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -186,11 +186,15 @@ def release(
     wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
     """Include the reports of a batch in the series again, and recompute the days."""
+    from collector.quarantine.batch import QuarantineError
+
     configured = load_settings()
 
     async def contents(quarantine: Quarantine) -> tuple[Batch, Preview]:
-        batch = await _batch(quarantine, number)
-        return batch, await quarantine.contents(batch, datetime.now(UTC))
+        for batch in await quarantine.batches():
+            if batch.number == number:
+                return batch, await quarantine.contents(batch, datetime.now(UTC))
+        raise QuarantineError(f"there is no batch {number}")
 
     batch, found = _run(configured, contents)
     _show(found, configured, "comes back")
@@ -232,57 +236,39 @@ def resume(wait: Wait = DEFAULT_WAIT_S) -> None:
         say("no batch was interrupted")
 
 
-async def _batch(quarantine: Quarantine, number: int) -> Batch:
-    from collector.quarantine.batch import QuarantineError
-
-    for batch in await quarantine.batches():
-        if batch.number == number:
-            return batch
-    raise QuarantineError(f"there is no batch {number}")
-
-
 def _run(
     configured: Settings,
     work: Callable[[Quarantine], Awaitable[Found]],
     lock: RollupLock | None = None,
 ) -> Found:
     """Run `work`; hold `lock` meanwhile, for work that changes something."""
-
-    async def worked() -> Found:
-        async with (
-            _quarantine(configured, lock) as quarantine,
-            lock.held() if lock else nullcontext(),
-        ):
-            return await work(quarantine)
-
-    with worded_errors():
-        return asyncio.run(worked())
-
-
-@asynccontextmanager
-async def _quarantine(configured: Settings, lock: RollupLock | None) -> AsyncIterator[Quarantine]:
     from collector import parts
     from collector.influx import allowed
     from collector.memory import path_in
     from collector.quarantine.quarantine import Quarantine
     from collector.upgrade import migrated
 
-    # A machine that only commands run on has no budgets, and is given no memory.
-    state = configured.state_dir
-    discount = migrated(state).tags.discount if path_in(state).exists() else None
-    guard = lock.check if lock is not None else allowed
-    async with (
-        parts.influx_of(configured, guard=guard) as influx,
-        parts.hops_of(configured) as hops,
-    ):
-        yield Quarantine(
-            influx,
-            parts.daily_of(configured, influx),
-            parts.reconciler_of(configured, influx),
-            retention_s=configured.retention_raw,
-            discount=discount,
-            on_way=hops.quarantine if configured.nats_url else None,
-        )
+    async def worked() -> Found:
+        # A machine that only commands run on has no budgets, and is given no memory.
+        state = configured.state_dir
+        discount = migrated(state).tags.discount if path_in(state).exists() else None
+        async with (
+            parts.influx_of(configured, guard=lock.check if lock else allowed) as influx,
+            parts.hops_of(configured) as hops,
+            lock.held() if lock else nullcontext(),
+        ):
+            quarantine = Quarantine(
+                influx,
+                parts.daily_of(configured, influx),
+                parts.reconciler_of(configured, influx),
+                retention_s=configured.retention_raw,
+                discount=discount,
+                on_way=hops.quarantine if configured.nats_url else None,
+            )
+            return await work(quarantine)
+
+    with worded_errors():
+        return asyncio.run(worked())
 
 
 def _pattern(

@@ -22,7 +22,6 @@ from collector.cli.common import (
     say,
     warn,
     with_influx,
-    worded_errors,
     yes_no,
 )
 from collector.cli.exit_codes import ExitCode
@@ -54,8 +53,7 @@ def rollup(
 
     days = past_days(from_, to)
     configured = load_settings()
-    with worded_errors():
-        lock = RollupLock(configured, wait)
+    lock = RollupLock(configured, wait)
     work = partial(_roll, configured, days, lock, force=force, resume=resume)
     results, failed = with_influx(configured, work, lock.check)
     table = TextTable("day", "outcome", "reports", "servers", "nodes", "final")
@@ -85,6 +83,7 @@ async def _roll(
     """Roll up days; return the results, and the errors of the days that failed."""
     from collector import parts
     from collector.logs import place
+    from collector.rollup.events import Events
 
     daily = parts.daily_of(configured, influx)
     if resume:
@@ -97,7 +96,7 @@ async def _roll(
 
     results, failed = await _each(days, roll_day, "rolling up")
     async with lock.held():
-        await parts.events_of(influx).update(datetime.now(UTC))
+        await Events(influx).update(datetime.now(UTC))
     return results, failed | {
         result.day: f"its windows or hours were left unchanged: {place(result.failed)}"
         for result in results
@@ -174,8 +173,7 @@ def verify_(
     over = (now - FINAL_AFTER).date() - timedelta(days=1)
     last = to or max(over, from_ or over)
     days = past_days(from_ or min(oldest, last), last)
-    with worded_errors():
-        lock = RollupLock(configured, wait) if repair else None
+    lock = RollupLock(configured, wait) if repair else None
     work = partial(_verify, configured, days, lock, force=force)
     checked, failed = with_influx(configured, work, lock.check if lock is not None else None)
     found = [item for item, _ in checked]
@@ -204,6 +202,7 @@ async def _verify(
     """
     from collector import parts
     from collector.rollup.compute import Outcome
+    from collector.rollup.events import Events
     from collector.rollup.verify import verify
 
     daily = parts.daily_of(configured, influx)
@@ -220,5 +219,5 @@ async def _verify(
     verified = await _each(days, verify_day, "verifying")
     if lock is not None:
         async with lock.held():
-            await parts.events_of(influx).update(datetime.now(UTC))
+            await Events(influx).update(datetime.now(UTC))
     return verified

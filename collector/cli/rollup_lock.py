@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collector.cli.common import a_duration, warn
+from collector.cli.common import a_duration, warn, worded_errors
 from collector.state import LockBusy, RollingLock, StateError, prepare
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class RollupLock:
     """
 
     def __init__(self, configured: Settings, wait_s: int) -> None:
-        # As a starting collector does: the lock is a file in this directory.
-        prepare(configured.state_dir)
+        with worded_errors():
+            # As a starting collector does: the lock is a file in this directory.
+            prepare(configured.state_dir)
         self._settings = configured
         self._wait_s = wait_s
         self._told = False

@@ -45,20 +45,18 @@ async def awaits_setup(influx: Influx) -> bool:
 
 
 @contextmanager
-def api(influx: Influx, doing: str, *, token: str | None = None) -> Iterator[InfluxDBClient]:
+def api(influx: Influx, doing: str) -> Iterator[InfluxDBClient]:
     """Context of a client for the v2 API, which blocks, so use it in a thread.
 
-    `doing` completes "may not …" in errors; `token` replaces the token of `influx`. Raises
-    InfluxUnavailable, NotPermitted, InfluxError.
+    `doing` completes "may not …" in errors. Raises InfluxUnavailable, NotPermitted, InfluxError.
     """
     from influxdb_client import InfluxDBClient
     from influxdb_client.client.exceptions import InfluxDBError
     from urllib3.exceptions import HTTPError
 
-    held = influx.token if token is None else token
     try:
         with InfluxDBClient(
-            influx.url, token=held, org=influx.org, ssl_context=influx.tls()
+            influx.url, token=influx.token, org=influx.org, ssl_context=influx.tls()
         ) as client:
             yield client
     except HTTPError as error:
@@ -82,13 +80,17 @@ def _worded(influx: Influx, doing: str, error: InfluxDBError) -> InfluxError:
                 f" check {influx.variables}_TOKEN"
             )
         case None if "organization" in said:
-            return InfluxError(
-                f"InfluxDB shows no organisation {influx.org!r} to this token:"
-                f" check {influx.variables}_ORG and {influx.variables}_TOKEN"
-            )
+            return _no_organisation(influx)
         case int() if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return InfluxUnavailable(f"InfluxDB answers {status}: {said}")
     return InfluxError(f"could not {doing}: InfluxDB answers {status}: {said}")
+
+
+def _no_organisation(influx: Influx) -> InfluxError:
+    return InfluxError(
+        f"InfluxDB shows no organisation {influx.org!r} to this token:"
+        f" check {influx.variables}_ORG and {influx.variables}_TOKEN"
+    )
 
 
 def organisation(client: InfluxDBClient, influx: Influx) -> Organization:
@@ -104,10 +106,7 @@ def organisation(client: InfluxDBClient, influx: Influx) -> Organization:
             raise
         found = []
     if not found:
-        raise InfluxError(
-            f"InfluxDB shows no organisation {influx.org!r} to this token:"
-            f" check {influx.variables}_ORG and {influx.variables}_TOKEN"
-        )
+        raise _no_organisation(influx)
     return found[0]
 
 
