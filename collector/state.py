@@ -309,18 +309,22 @@ def fingerprint(key: bytes) -> str:
 def _new_key(path: Path) -> bytes:
     key = secrets.token_bytes(KEY_BYTES)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # A key lost to a power cut would orphan every pseudonym made with it.
+        write_new(path, f"{key.hex()}\n".encode())
     except FileExistsError:
         # Another process of this collector has made the key meanwhile.
         return read_key(path)
     except OSError as error:
         raise StateError(f"{path}: cannot be made: {error.strerror}") from error
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(key.hex() + "\n")
-        file.flush()
-        # A key lost to a power cut would orphan every pseudonym made with it.
-        os.fsync(file.fileno())
     return key
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Make a file (mode 0600) that is on the disk at once. Raises FileExistsError, OSError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_key(path: Path) -> bytes:

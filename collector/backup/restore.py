@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from collector.backup.manifest import KEY_FILE, BackupError, Manifest, MonthFile
 from collector.backup.months import DailySeries, Moment, Points, counted, month_of
 from collector.days import day_of
 from collector.influx import Influx
+from collector.state import write_new
 
 _LINE: Final = re.compile(r"((?:[^\\, ]|\\.)+)[, ].* (-?\d+)")
 _ESCAPED: Final = re.compile(r"\\([, ])")
@@ -110,15 +110,11 @@ def restore_key(directory: Path, file: Path) -> bool:
     key = (directory / KEY_FILE).read_bytes()
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_new(file, key)
     except FileExistsError:
         if file.read_bytes().strip() == key.strip():
             return False
         raise BackupError(
             f"{file} holds another pseudonym key than the backup; move one of them away first"
         ) from None
-    with os.fdopen(handle, "wb") as opened:
-        opened.write(key)
-        opened.flush()
-        os.fsync(opened.fileno())
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 import tempfile
@@ -32,6 +31,7 @@ from collector.influx import Influx
 from collector.influx.databases import retentions
 from collector.schema import DAILY
 from collector.sqlite.lock import sync
+from collector.state import write_new
 
 _TRIES: Final = 3
 _ADDRESS: Final = re.compile(r"(\w+://)(?:[^/\s]*@)?([^?#\s]*)(\?\S*)?")
@@ -131,23 +131,13 @@ def _packed(points: Points) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> File:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(path, content)
     # The checksum is that of the file on disk.
     return describe(path)
 
 
 def _as_env(settings: Mapping[str, str]) -> str:
     """Format settings as an environment file, with secrets in addresses removed."""
-    lines = [
-        f"{name}={_ADDRESS.sub(_without_secrets, value)}\n" for name, value in settings.items()
-    ]
-    return "# The collector's settings. Secrets are not included: set them again.\n" + "".join(
-        lines
-    )
-
-
-def _without_secrets(address: re.Match[str]) -> str:
-    return f"{address[1]}{address[2]}"
+    lines = ["# The collector's settings. Secrets are not included: set them again."]
+    lines += [name + "=" + _ADDRESS.sub(r"\1\2", value) for name, value in settings.items()]
+    return "\n".join([*lines, ""])
