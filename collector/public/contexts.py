@@ -47,15 +47,11 @@ def privacy_context(
         "setting": setting,
         "link": links,
     }
-    filled = [
-        language.filled(_template(section, language), {**values, **section.values})
-        for section in sections
-    ]
+    filled = []
+    for section in sections:
+        template = section.templates.get(language.code) or section.templates[DEFAULT]
+        filled.append(language.filled(template, {**values, **section.values}))
     return {**values, "sections": filled}
-
-
-def _template(section: PrivacySection, language: Language) -> str:
-    return section.templates.get(language.code) or section.templates[DEFAULT]
 
 
 def privacy_page_context(

@@ -28,6 +28,7 @@ from collector.schema import (
     DAILY_PACKAGES,
     DAILY_SERVERS,
     DAILY_UPGRADES,
+    DAILY_USAGE,
     NODE_DIMENSIONS,
     WHOLE_DIMENSIONS,
     Measurement,
@@ -43,13 +44,13 @@ _FORMULA: Final = r"^[=+\-@\t\r]"
 class Dataset:
     """One series that can be downloaded at `/v1/{path}`.
 
-    `measurement` is None for `daily_usage`, which has a row for each field. `columns` are the text
-    columns beside the day, `filters` those that rows can be selected by. `dimensions` are the
-    values of the column `dimension`.
+    Of `daily_usage` it has a row for each field, of any other `measurement` one for each point.
+    `columns` are the text columns beside the day, `filters` those that rows can be selected by.
+    `dimensions` are the values of the column `dimension`.
     """
 
     path: str
-    measurement: Measurement | None
+    measurement: Measurement
     columns: tuple[str, ...]
     filters: tuple[str, ...]
     dimensions: tuple[str, ...] = ()
@@ -61,13 +62,11 @@ class Dataset:
 
     def heading(self) -> tuple[str, ...]:
         """Names of all columns, in order."""
-        last = ("final", "imported") if self.measurement is None else ("final",)
+        last = ("final", "imported") if self.measurement is DAILY_USAGE else ("final",)
         return ("day", *self.columns, "count", "unit", "window", *last)
 
     def select(self, first: date, last: date, chosen: Mapping[str, str]) -> Select:
-        """The query for rows from `first` to `last`. Raises TypeError for `daily_usage`."""
-        if self.measurement is None:
-            raise TypeError("daily_usage has no query of its own")
+        """The query for points from `first` to `last`."""
         narrowed = "".join(
             f" AND {identifier(name)} = {string(value)}" for name, value in chosen.items()
         )
@@ -84,7 +83,7 @@ class Dataset:
 
     @property
     def _field(self) -> str:
-        return self.measurement.fields[0].name if self.measurement else ""
+        return self.measurement.fields[0].name
 
     def table_frame(self, read: pl.DataFrame, final: Iterable[date]) -> pl.DataFrame:
         """Rows made from a parsed result; `final` are the complete days."""
@@ -120,7 +119,7 @@ class Dataset:
         return pl.DataFrame(rows, schema=list(self.heading()), orient="row")
 
 
-DAILY: Final = Dataset("daily", None, ("measure",), ("measure",))
+DAILY: Final = Dataset("daily", DAILY_USAGE, ("measure",), ("measure",))
 NODES: Final = Dataset(
     "daily/nodes",
     DAILY_NODES,

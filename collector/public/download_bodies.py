@@ -14,7 +14,7 @@ from collector.influx.frames import read_frame
 from collector.lazy import pl
 from collector.public.cache import PieceCache
 from collector.public.compression import Gzip, Piece
-from collector.public.datasets import LICENCE, Dataset, as_csv, as_json
+from collector.public.datasets import DAILY, LICENCE, Dataset, as_csv, as_json
 from collector.public.formats import Format
 from collector.public.series import UsageDay
 
@@ -77,23 +77,19 @@ class Bodies:
             if (cached := self._cache.get(revision, key)) is not None:
                 return cached
             days = [day for day in wanted.days if first <= day.day <= last]
-            stored = await self._read(wanted, first, last)
+            stored = None
+            if (dataset := wanted.dataset) is not DAILY:
+                select = dataset.select(first, last, wanted.chosen)
+                stored = await read_frame(self._influx, select, dataset.rows)
             piece = await asyncio.to_thread(_converted, wanted, days, stored)
         self._cache.put(revision, key, piece)
         return piece
 
-    async def _read(self, wanted: Wanted, first: date, last: date) -> pl.DataFrame:
-        dataset = wanted.dataset
-        if dataset.measurement is None:
-            return pl.DataFrame()
-        select = dataset.select(first, last, wanted.chosen)
-        return await read_frame(self._influx, select, dataset.rows)
 
-
-def _converted(wanted: Wanted, days: list[UsageDay], stored: pl.DataFrame) -> Piece:
+def _converted(wanted: Wanted, days: list[UsageDay], stored: pl.DataFrame | None) -> Piece:
     """A month's rows as a piece, empty if there are none."""
     frame: pl.DataFrame
-    if wanted.dataset.measurement is None:
+    if stored is None:
         frame = wanted.dataset.usage_frame(days, wanted.chosen)
     else:
         frame = wanted.dataset.table_frame(stored, (day.day for day in days if day.final))

@@ -174,8 +174,6 @@ class LibreNMSDownloads:
         self, dataset: Dataset, first: date, last: date, group: str | None
     ) -> pl.DataFrame:
         measurement, fields = dataset.measurement, _FIELDS[dataset]
-        if measurement is None:
-            raise TypeError("both series have a measurement")
         where = f"time >= {day_ns(first)} AND time < {day_ns(last + timedelta(days=1))}"
         if group is not None:
             where += f' AND "group" = {string(group)}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from statistics import median_low
@@ -52,14 +52,6 @@ class Bar:
     change: int
     now: int
     share: float
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedRow:
-    """A row of a table of shares, and its change in the month; None where that is not known."""
-
-    row: ShareRow
-    change: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,25 +185,18 @@ class MonthPage:
         told = (f"{bar.name} {self._lang.signed(bar.change)}" for bar in bars)
         return self._t("month.alt_bars", list="; ".join(told))
 
-    def tables(self) -> list[tuple[str, list[ChangedRow]]]:
-        """The shares of the last day, by dimension, each with its change in the month."""
-        found = []
+    def tables(self) -> Iterator[tuple[str, list[tuple[ShareRow, int | None]]]]:
+        """The shares of the last day, by dimension, each with its change in the month if known."""
         for dimension in (*_TOLD, *_BRIEFLY):
             if change := self.report.tables.get(dimension):
                 moved = _moved(change)
-                rows = shares(dimension, change.after).rows
-                found.append(
-                    (
-                        dimension,
-                        [
-                            ChangedRow(
-                                row, moved.get(row.value) if row.kind is RowKind.VALUE else None
-                            )
-                            for row in rows
-                        ],
-                    )
+                yield (
+                    dimension,
+                    [
+                        (row, moved.get(row.value) if row.kind is RowKind.VALUE else None)
+                        for row in shares(dimension, change.after).rows
+                    ],
                 )
-        return found
 
     def _span(self) -> list[str]:
         report, lang = self.report, self._lang

@@ -160,26 +160,18 @@ class Renderer:
     def not_found(self, lang: Language, page: str, *, heading: str, lead: str) -> web.Response:
         """Respond with 404, and a page that says why."""
         text = self.rendered("missing.html", page, lang, title=heading, description=lead, lead=lead)
-        headers = {
-            "Content-Security-Policy": self._policy,
-            hdrs.CACHE_CONTROL: "public, max-age=60",
-        }
-        return web.Response(
-            status=HTTPStatus.NOT_FOUND, text=text, content_type=HTML, headers=headers
-        )
+        return self._error(HTTPStatus.NOT_FOUND, text, (hdrs.CACHE_CONTROL, "public, max-age=60"))
 
     def _unreadable(self, lang: Language) -> web.Response:
         """Respond with 503: the series cannot be read now."""
         title, lead = lang.text("error.heading"), lang.text("error.lead")
         text = self.rendered("unreadable.html", "", lang, title=title, description=lead)
-        headers = {
-            "Content-Security-Policy": self._policy,
-            hdrs.RETRY_AFTER: str(SERIES_UNAVAILABLE.retry_after),
-            hdrs.CACHE_CONTROL: "no-store",
-        }
-        return web.Response(
-            status=SERIES_UNAVAILABLE.status, text=text, content_type=HTML, headers=headers
-        )
+        retry = (hdrs.RETRY_AFTER, str(SERIES_UNAVAILABLE.retry_after))
+        return self._error(SERIES_UNAVAILABLE.status, text, retry, (hdrs.CACHE_CONTROL, "no-store"))
+
+    def _error(self, status: HTTPStatus, text: str, *headers: tuple[str, str]) -> web.Response:
+        known = {"Content-Security-Policy": self._policy} | dict(headers)
+        return web.Response(status=status, text=text, content_type=HTML, headers=known)
 
 
 def value_label(lang: Language, dimension: str, row: ShareRow) -> str:

@@ -84,6 +84,11 @@ class Site:
     def _reader_routes(self, series: PublicSeries) -> list[web.RouteDef]:
         settings, influx = self._settings, self._influx
         origin, k = settings.public_url, settings.k_anonymity
+        librenms: list[web.RouteDef] = []
+        if settings.librenms:
+            from collector.public.librenms import LibreNMSDownloads
+
+            librenms = LibreNMSDownloads(influx).routes()
         return [
             *MonthPages(self._renderer, influx, series, origin=origin, k=k).routes(),
             *Downloads(influx, series, retention_s=settings.retention_raw, k=k).routes(),
@@ -91,17 +96,10 @@ class Site:
             *event_routes(series),
             *badge_routes(series),
             *Reports(series).routes(),
-            *self._librenms_routes(),
+            *librenms,
             *cors_routes([("/recompute.py", self._recompute)]),
             *(web.get(old, moved_to(new)) for old, new in _old_addresses().items()),
         ]
-
-    def _librenms_routes(self) -> list[web.RouteDef]:
-        if not self._settings.librenms:
-            return []
-        from collector.public.librenms import LibreNMSDownloads
-
-        return LibreNMSDownloads(self._influx).routes()
 
     @property
     def headers(self) -> Prepared:

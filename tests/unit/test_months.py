@@ -129,7 +129,7 @@ def test_a_series_that_begins_within_the_month_says_so_and_tells_no_new_nodes() 
     assert "The series begins on 10 October 2024." in words
     assert "times a node reported" not in words
     page = MonthPage(found, language("en"))
-    assert (page.version_chart(), page.bars(), page.tables()) == (None, [], [])
+    assert (page.version_chart(), page.bars(), [*page.tables()]) == (None, [], [])
     assert page.node_chart() is not None
 
 
