@@ -26,6 +26,12 @@ def day_of(time_ns: int) -> date:
     return datetime.fromtimestamp(time_ns // NS_PER_S, UTC).date()
 
 
+def day_named(text: str, today: date) -> date:
+    """The day that `YYYY-MM-DD`, `today` or `yesterday` names. Raises ValueError."""
+    named = {"today": today, "yesterday": today - ONE_DAY}
+    return named[text] if text in named else date.fromisoformat(text)
+
+
 def month_after(day: date) -> date:
     """The first day of the month after that of a day."""
     return (day.replace(day=1) + timedelta(days=31)).replace(day=1)

@@ -17,7 +17,7 @@ from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
 from collector.schema import DAILY, LIBRENMS, LIVE, RAW
 from collector.schema.librenms import LIBRENMS_REPORT
 from collector.schema.telemetrics import TELEMETRICS, TELEMETRICS_RECORD
-from collector.setting_types import format_duration
+from collector.setting_types import format_duration, retention_text
 
 log = structlog.get_logger("collector.retention")
 
@@ -83,11 +83,6 @@ class Loss:
     was: int
     becomes: int
     reports: Mapping[date, int]
-
-
-def retention_text(seconds: int) -> str:
-    """Format a retention, such as `90d`."""
-    return format_duration(seconds) if seconds else "for ever"
 
 
 def outlasts(one: int, other: int) -> bool:

@@ -73,6 +73,11 @@ def format_duration(seconds: int) -> str:
     return f"{seconds // _UNITS[unit]}{unit}"
 
 
+def retention_text(seconds: int) -> str:
+    """Format a retention, such as `90d`; 0 is unlimited."""
+    return format_duration(seconds) if seconds else "for ever"
+
+
 def _parse_address(text: object) -> Address:
     if isinstance(text, Address):
         return text

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collector.cli.exit_codes import ExitCode
+from collector.days import day_named
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -76,14 +77,8 @@ def progress_bar() -> Progress:
 
 def a_day(text: str) -> date:
     """Parse a date argument: YYYY-MM-DD, `today` or `yesterday` (UTC). Raises BadParameter."""
-    today = datetime.now(UTC).date()
-    match text:
-        case "today":
-            return today
-        case "yesterday":
-            return today - timedelta(days=1)
     try:
-        return date.fromisoformat(text)
+        return day_named(text, datetime.now(UTC).date())
     except ValueError:
         raise typer.BadParameter("must be YYYY-MM-DD, today or yesterday") from None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +24,6 @@ from collector.cli.common import (
     warn,
     with_influx,
 )
-from collector.cli.retention_records import records_loss, records_state
 from collector.schema import DAILY, LIBRENMS, RAW, RECORDS
 from collector.schema.telemetrics import TELEMETRICS
 
@@ -112,8 +113,8 @@ def set_(
     ] = False,
 ) -> None:
     """Change the retention. InfluxDB deletes older points, which cannot be recovered."""
-    from collector.retention import LEAST_RAW_S, outlasts, retention_text
-    from collector.setting_types import format_duration
+    from collector.retention import LEAST_RAW_S, outlasts
+    from collector.setting_types import format_duration, retention_text
 
     configured = load_settings()
     wanted = _wanted(raw, daily, live, librenms, records)
@@ -152,23 +153,34 @@ def _wanted(*seconds: int | None) -> dict[str, int]:
 
 
 async def _look(configured: Settings, influx: Influx) -> list[DatabaseState]:
-    from collector.retention import look
+    from collector.influx.usage import Usage
+    from collector.record_keeping import Records
+    from collector.retention import DatabaseState, look
 
     held = await look(influx)
-    records = records_state(configured)
-    return held if records is None else [*held, records]
+    with closing(Records(configured)) as records:
+        found = records.contents()
+    if found is not None:
+        usage = Usage(found.records, found.oldest_ns, found.newest_ns, found.disk_bytes)
+        held.append(DatabaseState(RECORDS, "records store", configured.retention_records, usage))
+    return held
 
 
 async def _plan(
     configured: Settings, wanted: Mapping[str, int], influx: Influx
 ) -> tuple[list[Loss], list[DatabaseState], datetime]:
-    from collector.retention import loss
+    from collector.record_keeping import Records
+    from collector.retention import Loss, loss
 
     now = datetime.now(UTC)
     losses = [await loss(influx, database, seconds, now) for database, seconds in wanted.items()]
     held = await _look(configured, influx)
-    if TELEMETRICS in wanted and (lost := records_loss(configured, wanted[TELEMETRICS])):
-        losses.append(lost)
+    if TELEMETRICS in wanted and any(one.database == RECORDS for one in held):
+        seconds = wanted[TELEMETRICS]
+        before = time.time_ns() - seconds * 10**9 if seconds else 0
+        with closing(Records(configured)) as records:
+            days = records.by_day(before_ns=before)
+        losses.append(Loss(RECORDS, configured.retention_records, seconds, days))
     return losses, held, now
 
 
@@ -188,7 +200,8 @@ async def _apply(changed: list[Loss], influx: Influx) -> None:
 
 
 def _check_order(held: list[DatabaseState], wanted: Mapping[str, int]) -> None:
-    from collector.retention import outlasts, retention_text
+    from collector.retention import outlasts
+    from collector.setting_types import retention_text
 
     seconds = {database.database: database.seconds for database in held} | dict(wanted)
     daily = seconds[DAILY]
@@ -232,7 +245,7 @@ def _day(time_ns: int | None) -> str | None:
 
 
 def _row(database: DatabaseState) -> list[object]:
-    from collector.retention import retention_text
+    from collector.setting_types import retention_text
 
     if database.seconds is None or database.usage is None:
         return [database.name, "missing"]
@@ -303,7 +316,7 @@ def _planned(losses: list[Loss], held: list[DatabaseState], now: datetime) -> di
 
 
 def _print_plan(losses: list[Loss], held: list[DatabaseState], now: datetime) -> None:
-    from collector.retention import retention_text
+    from collector.setting_types import retention_text
 
     table = TextTable.narrow("database", "retention", "planned", "days lost", "which", "reports")
     for one in losses:

@@ -186,17 +186,10 @@ def _alerts(found: Status) -> Text:
 
 
 def _retention(found: Status) -> Text:
-    from collector.setting_types import format_duration
+    from collector.setting_types import retention_text
 
     parts = [
-        f"{one.database} "
-        + (
-            "missing"
-            if one.seconds is None
-            else format_duration(one.seconds)
-            if one.seconds
-            else "for ever"
-        )
+        f"{one.database} " + ("missing" if one.seconds is None else retention_text(one.seconds))
         for one in found.retention
     ]
     return Text(", ".join(parts) or _UNKNOWN)

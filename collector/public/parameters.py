@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Final
 
+from collector.days import day_named
 from collector.events.event import Kind
 from collector.problems import Reason, Refusal
 from collector.public.datasets import Dataset
@@ -56,14 +57,10 @@ def parse_parameters(
 
 
 def _day(text: str) -> date | None:
-    today = datetime.now(UTC).date()
-    match text:
-        case "today":
-            return today
-        case "yesterday":
-            return today - timedelta(days=1)
+    if not re.fullmatch(f"{DAY_PATTERN}|today|yesterday", text):
+        return None
     try:
-        return date.fromisoformat(text) if re.fullmatch(DAY_PATTERN, text) else None
+        return day_named(text, datetime.now(UTC).date())
     except ValueError:
         return None
 
