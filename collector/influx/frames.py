@@ -38,22 +38,22 @@ class Rows:
     def add(self, piece: bytes) -> Self:
         """Parse the next chunk. Raises InfluxError if it is not such CSV."""
         # No value holds a line break: labels have none, and JSON escapes them.
-        whole, line_end, rest = (self._rest + piece).rpartition(b"\n")
-        self._rest = rest
-        if not self._is_headed and line_end:
-            whole = whole.partition(b"\n")[2]
-            self._is_headed = True
+        text = self._rest + piece
+        end = text.rfind(b"\n") + 1
+        # Mostly a piece ends with a line: it is not copied.
+        whole, self._rest = (text[:end], text[end:]) if end < len(text) else (text, b"")
         if whole:
-            self._frames.append(self._parse(whole))
+            self._frames.append(self._parse(whole, headings=0 if self._is_headed else 1))
+            self._is_headed = True
         return self
 
     def frame(self) -> pl.DataFrame:
         """All rows so far, in order."""
         return pl.concat(self._frames) if self._frames else self._parse(b"")
 
-    def _parse(self, csv: bytes) -> pl.DataFrame:
+    def _parse(self, csv: bytes, headings: int = 0) -> pl.DataFrame:
         rows = (
-            pl.scan_csv(csv, has_header=False, schema=self._types)
+            pl.scan_csv(csv, has_header=False, skip_lines=headings, schema=self._types)
             if csv
             else pl.LazyFrame(schema=self._types)
         )
@@ -86,19 +86,20 @@ async def read_frame(
 
 
 async def _read_frame(influx: Influx, select: Select, rows: Rows, least: int = 0) -> pl.DataFrame:
-    piece = bytearray()
+    pieces: list[bytes] = []
+    size = 0
     parsing: asyncio.Future[Rows] | None = None
     try:
         async for part in stream_csv(influx, select, least):
-            piece += part
-            if len(piece) >= _PIECE:
+            pieces.append(part)
+            size += len(part)
+            if size >= _PIECE:
                 if parsing is not None:
                     await parsing
-                parsing = asyncio.ensure_future(asyncio.to_thread(rows.add, bytes(piece)))
-                piece.clear()
+                parsing = asyncio.ensure_future(asyncio.to_thread(rows.add, b"".join(pieces)))
+                pieces, size = [], 0
     finally:
         # No thread is left running, even if the response was cut short.
         if parsing is not None:
             await parsing
-    rest = bytes(piece)
-    return await asyncio.to_thread(lambda: rows.add(rest).frame())
+    return await asyncio.to_thread(lambda: rows.add(b"".join(pieces)).frame())

@@ -5,6 +5,7 @@ Each node and each server counts once a day, with the tags of its last report of
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
@@ -172,7 +173,8 @@ def _hours(name: str) -> pl.Expr:
 
 def _category(name: str) -> pl.Expr:
     missing = "{}" if name == _PACKAGES else UNKNOWN
-    return pl.col(name).fill_null(missing).cast(pl.Categorical)
+    # Filling holes of text first takes as long as all the rest of parsing.
+    return pl.col(name).cast(pl.Categorical).fill_null(missing)
 
 
 def _relabelled(column: pl.Series, name: str) -> dict[str, str]:
@@ -221,7 +223,7 @@ def node_facts(rows: pl.DataFrame) -> NodeFacts:
         ),
         _moves(rows, nodes),
         _profiles(rows, nodes, NODE_DIMENSIONS),
-        _by_hour(rows, "node_reports"),
+        _counted(rows["hour"], "node_reports"),
     )
 
 
@@ -231,10 +233,10 @@ def server_facts(rows: pl.DataFrame) -> ServerFacts:
     return ServerFacts(
         servers.select("server", "hours"),
         _profiles(rows, servers, SERVER_DIMENSIONS),
-        _by_series(_profiles(rows, servers, (KERNEL,))),
-        _profiles(rows, servers, (UPTIME,)),
-        _profiles(rows, servers, (_PACKAGES,)),
-        _by_hour(rows, "reports"),
+        _by_series(_values(rows, servers, KERNEL)),
+        _values(rows, servers, UPTIME),
+        _values(rows, servers, _PACKAGES),
+        _counted(rows["hour"], "reports"),
     )
 
 
@@ -312,15 +314,21 @@ def _profiles(rows: pl.DataFrame, units: pl.DataFrame, names: tuple[str, ...]) -
     )
 
 
+def _values(rows: pl.DataFrame, units: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Count the units by one column."""
+    values = _counted(rows[name].gather(units["last"]), "count")
+    return values.with_columns(pl.col(pl.Categorical).cast(pl.String))
+
+
 def _by_series(kernels: pl.DataFrame) -> pl.DataFrame:
     """The servers by series of their kernel, made from those by its release."""
-    series = {release: kernel_series(release) for release in kernels[KERNEL]}
-    return (
-        kernels.with_columns(pl.col(KERNEL).replace(series))
-        .group_by(KERNEL)
-        .agg(pl.col("count").sum())
-    )
+    found: Counter[str] = Counter()
+    for release, count in kernels.iter_rows():
+        found[kernel_series(release)] += count
+    columns = {KERNEL: list(found), "count": list(found.values())}
+    return pl.DataFrame(columns, schema={KERNEL: pl.String(), "count": pl.Int64()})
 
 
-def _by_hour(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    return rows.lazy().group_by("hour").agg(pl.len().cast(pl.Int64).alias(name)).collect()
+def _counted(values: pl.Series, name: str) -> pl.DataFrame:
+    """Count each value of a column; a tenth of the time of a `group_by`."""
+    return values.value_counts(name=name).with_columns(pl.col(name).cast(pl.Int64))

@@ -65,14 +65,16 @@ def _two_days(days: list[pl.DataFrame | None], unit: str) -> pl.DataFrame:
 
     In the bit mask `hours`, bits 0..23 are the first day, bits 24..47 the second.
     """
-    schema = {unit: pl.UInt64(), "hours": pl.UInt64()}
-    parts = [
-        frame.lazy().select(unit, pl.col("hours").cast(pl.UInt64) * 2**shift)
-        for shift, frame in zip((0, HOURS), days, strict=True)
-        if frame is not None
-    ]
-    both = pl.concat([pl.LazyFrame(schema=schema), *parts])
-    return both.group_by(unit).agg(pl.col("hours").bitwise_or()).group_by("hours").len().collect()
+    empty = pl.LazyFrame(schema={unit: pl.UInt64(), "hours": pl.UInt32()})
+    first, second = (
+        empty if frame is None else frame.lazy().select(unit, "hours") for frame in days
+    )
+    both = first.join(second, on=unit, how="full", coalesce=True, suffix="_after")
+    earlier, later = (
+        pl.col(name).cast(pl.UInt64).fill_null(0) for name in ("hours", "hours_after")
+    )
+    hours = both.select(earlier + later * 2**HOURS).collect()["hours"]
+    return hours.value_counts(name="len")
 
 
 def _seen(units: pl.DataFrame, windows: Sequence[tuple[int, int]]) -> list[int]:

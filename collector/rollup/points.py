@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from operator import attrgetter
 from typing import Any, Final
 
 from collector.lazy import pl
@@ -75,7 +76,7 @@ def usage_points(
     }
     return (
         {(time, ()): fields},
-        _with_totals(_cells(node_cells, time, "nodes", final=final)),
+        _with_totals(_cells(node_cells, time, "nodes", final=final), node_cells),
         _cells(published_tables(servers, k), time, "servers", final=final),
     )
 
@@ -200,13 +201,16 @@ def _cells(cells: Iterable[Cell], time: int, field: str, *, final: bool) -> Poin
     }
 
 
-def _with_totals(points: Points) -> Points:
-    """Add to each point the sum of the table that it is a row of: a table has no tag `value`."""
-    totals: Counter[tuple[str, ...]] = Counter()
-    tables = {key: tuple(value for name, value in key[1] if name != "value") for key in points}
-    for key, fields in points.items():
-        totals[tables[key]] += int(fields["nodes"])
-    return {key: fields | {"total": totals[tables[key]]} for key, fields in points.items()}
+def _with_totals(points: Points, cells: Sequence[Cell]) -> Points:
+    """Add to the points of `cells`, in their order, the sum of the table that each is a row of."""
+    table_of = attrgetter("dimension", "within", "within_value")
+    totals: Counter[tuple[str, str, str]] = Counter()
+    for cell in cells:
+        totals[table_of(cell)] += cell.count
+    return {
+        key: fields | {"total": totals[table_of(cell)]}
+        for cell, (key, fields) in zip(cells, points.items(), strict=True)
+    }
 
 
 def _counted(field: str, count: int, time: int, *, final: bool) -> dict[str, FieldValue]:
