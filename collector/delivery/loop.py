@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -12,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
 import structlog
 
-from collector.backoff import backoff
-from collector.delivery.progress import Progress
+from collector.delivery.progress import Progress, pause_s
 from collector.delivery.target import Blocked, Packed, Target
 from collector.metrics import Metrics
 from collector.outbox import Outbox, OutboxUnavailable, Pending, Queue
 from collector.outbox.delivering import DeliveryLock
-from collector.supervisor import wait_at_most
+from collector.supervisor import any_of, wait_at_most
 
 if TYPE_CHECKING:
     from collector.delivery.writing import Writing
@@ -35,7 +33,6 @@ _MOST_IN_A_ROW: Final = 16
 """Most batches delivered under one hold of the lock; bounds the wait of an erasure."""
 _NOTED_AHEAD: Final = 1000
 """Entries recorded as sent in advance: one commit for so many, instead of one for each batch."""
-_BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 30.0
 _DRAIN_S: Final = 10.0
 _NONE_SENT: Final[Mapping[Queue, int]] = MappingProxyType({})
@@ -109,20 +106,15 @@ class Delivery(Generic[Packed]):
                     obstacle.reason == "clock" or not await self._has_entries()
                 ):
                     return
-                wait = obstacle.retry_after or backoff(
-                    attempt,
-                    first_s=_BACKOFF_FIRST_S,
-                    most_s=_BACKOFF_MOST_S,
-                    jitter=random.random(),  # noqa: S311 - jitter is no secret
-                )
-                await self._pause(min(wait, _BACKOFF_MOST_S))
+                await self._pause(pause_s(attempt, obstacle.retry_after, most_s=_BACKOFF_MOST_S))
                 continue
             attempt = 0
             self._progress.made()
             if not delivered:
                 if self._stopping.is_set():
                     return
-                await self._next_arrival()
+                # At most 1 s: entries of another process set no event here.
+                await any_of(self._arrived, self._stopping, at_most_s=_LOOK_S)
 
     def stop(self) -> None:
         """Make `run` deliver the rest and return; further calls change nothing."""
@@ -221,16 +213,6 @@ class Delivery(Generic[Packed]):
         """Record in the outbox that entries up to a number may be sent."""
         await self.outbox.change(lambda file: file.dating.note_sent(self.queue, number))
         self._noted_id = number
-
-    async def _next_arrival(self) -> None:
-        """Wait for an entry, at most 1 s: entries of another process set no event here."""
-        arrived = asyncio.ensure_future(self._arrived.wait())
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        _, waiting = await asyncio.wait(
-            (arrived, stopping), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED
-        )
-        for task in waiting:
-            task.cancel()
 
     async def _pause(self, seconds: float) -> None:
         """Sleep until the time is over or `stop` is called; only briefly while draining."""

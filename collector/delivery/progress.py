@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import random
 import re
 from typing import Final
 
 import structlog
 
+from collector.backoff import backoff
 from collector.metrics import Metrics
 from collector.outbox import Queue
 
 log = structlog.get_logger("collector.delivery")
 
+_FIRST_PAUSE_S: Final = 0.2
 _PSEUDONYM: Final = re.compile(r"[0-9a-f]{16}")
 
 
 def without_pseudonyms(words: str) -> str:
     """Replace pseudonyms in a target's error text, which may quote a line, for the log."""
     return _PSEUDONYM.sub("(pseudonym)", words)
+
+
+def pause_s(failures: int, asked_s: float | None, *, most_s: float) -> float:
+    """Return the pause in s after failures in a row: as the target asked for, or a growing one."""
+    jitter = random.random()  # noqa: S311 - jitter is no secret
+    wait = asked_s or backoff(failures, first_s=_FIRST_PAUSE_S, most_s=most_s, jitter=jitter)
+    return min(wait, most_s)
 
 
 class Progress:

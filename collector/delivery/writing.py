@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Final, Generic
 
 import structlog
 
-from collector.backoff import backoff
-from collector.delivery.progress import Progress
+from collector.delivery.progress import Progress, pause_s
 from collector.delivery.target import Blocked, Dead, Packed, Target
 from collector.jetstream.board import Board
 from collector.jetstream.connection import NatsUnavailable
@@ -37,14 +34,13 @@ from collector.outbox import (
 from collector.outbox.delivering import DeliveryLock
 from collector.privacy import ServerPseudonym
 from collector.schema import NODE_REPORT, QUARANTINE, SERVER_REPORT
-from collector.supervisor import wait_at_most
+from collector.supervisor import beside, wait_at_most
 
 log = structlog.get_logger("collector.delivery")
 
 _HEARTBEAT_S: Final = ACK_WAIT_S / 3
 _AGAIN_S: Final = 1.0
 """Delay after which JetStream delivers messages again that could not be stored."""
-_BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_MOST_S: Final = 10.0
 _STOP_S: Final = 10.0
 _IN_QUARANTINE: Final = tuple(
@@ -103,14 +99,9 @@ class Writing(Generic[Packed]):
                 attempt += 1
                 self.progress.blocked(*_said(obstacle))
                 await self._give_back(_AGAIN_S)
-                wait = backoff(
-                    attempt,
-                    first_s=_BACKOFF_FIRST_S,
-                    most_s=_BACKOFF_MOST_S,
-                    jitter=random.random(),  # noqa: S311 - jitter is no secret
-                )
                 asked = obstacle.retry_after if isinstance(obstacle, Blocked) else None
-                await wait_at_most(min(asked or wait, _BACKOFF_MOST_S), self._stopping)
+                pause = pause_s(attempt, asked, most_s=_BACKOFF_MOST_S)
+                await wait_at_most(pause, self._stopping)
             else:
                 attempt = 0
 
@@ -118,7 +109,7 @@ class Writing(Generic[Packed]):
         """Store batches until none comes or `stop` is called; pulls one while another is stored."""
         batch = await self._pull()
         self.progress.made()
-        async with self._heartbeat():
+        async with beside(self._heartbeat()):
             while batch and not self._stopping.is_set():
                 following = asyncio.create_task(self._pull())
                 try:
@@ -199,23 +190,13 @@ class Writing(Generic[Packed]):
         finally:
             self._limit = None
 
-    @asynccontextmanager
-    async def _heartbeat(self) -> AsyncIterator[None]:
-        """Tell JetStream regularly, from entry to exit, that the messages held are in hand."""
-
-        async def beat() -> None:
-            while True:
-                await asyncio.sleep(_HEARTBEAT_S)
-                # Without it JetStream delivers them again, which does no harm.
-                with contextlib.suppress(NatsUnavailable):
-                    await self.puller.in_progress(list(self._held))
-
-        beating = asyncio.create_task(beat())
-        try:
-            yield
-        finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+    async def _heartbeat(self) -> None:
+        """Tell JetStream regularly, until cancelled, that the messages held are in hand."""
+        while True:
+            await asyncio.sleep(_HEARTBEAT_S)
+            # Without it JetStream delivers them again, which does no harm.
+            with contextlib.suppress(NatsUnavailable):
+                await self.puller.in_progress(list(self._held))
 
     async def _give_back(self, delay_s: float) -> None:
         """Give back the messages held; without a connection JetStream notices by itself."""

@@ -18,6 +18,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from collector.backoff import backoff
+from collector.supervisor import beside
 
 log = structlog.get_logger("collector.workers")
 
@@ -148,18 +149,17 @@ class WorkerProcess:
         finally:
             os.close(write)
         pid = self._process.pid
-        hearing = asyncio.create_task(self._hear(read))
         try:
-            while self._process.returncode is None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_CHECK_S):
-                        await self._process.wait()
-                if time.monotonic() - self._heard > _SILENT_S and self._process.returncode is None:
-                    log.error("a worker does not respond; it is killed", worker=self.number)
-                    self._process.kill()
+            async with beside(self._hear(read)):
+                while self._process.returncode is None:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_CHECK_S):
+                            await self._process.wait()
+                    silent = time.monotonic() - self._heard > _SILENT_S
+                    if silent and self._process.returncode is None:
+                        log.error("a worker does not respond; it is killed", worker=self.number)
+                        self._process.kill()
         finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
             self.ready.clear()
             if self._process.returncode is not None:
                 await asyncio.to_thread(mark_process_dead, pid, str(self.metrics))
