@@ -8,7 +8,6 @@ can be moved.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import math
 import os
@@ -23,6 +22,8 @@ from contextlib import (
 )
 from pathlib import Path
 from typing import Final
+
+from collector.sqlite.lock import try_lock
 
 KEY_BYTES: Final = 32
 VERSION: Final = 2
@@ -74,13 +75,11 @@ def locked(directory: Path, *, file: str = RECEIVER_LOCK) -> Iterator[Path]:
     except OSError as error:
         raise StateError(f"{directory}: cannot be written: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StateInUse(
-            f"{directory} is in use by another collector: stop it, or give this one a"
-            " COLLECTOR_STATE_DIR and a COLLECTOR_INSTANCE of its own"
-        ) from None
-    else:
+        if not try_lock(lock):
+            raise StateInUse(
+                f"{directory} is in use by another collector: stop it, or give this one a"
+                " COLLECTOR_STATE_DIR and a COLLECTOR_INSTANCE of its own"
+            )
         if _version(directory) != VERSION or not (directory / _VERSION_FILE).exists():
             _write(directory / _VERSION_FILE, str(VERSION))
         yield directory
@@ -165,23 +164,15 @@ class SharedLock(RollingLock):
     async def _locked_file(self, busy: Callable[[], None]) -> int:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if not _taken(file):
+            if not try_lock(file):
                 busy()
-                while not _taken(file):  # noqa: ASYNC110 - other processes set no event of ours
+                while not try_lock(file):  # noqa: ASYNC110 - other processes set no event of ours
                     # A thread blocked in flock(2) could not be cancelled.
                     await asyncio.sleep(_POLL_S)
         except BaseException:
             os.close(file)
             raise
         return file
-
-
-def _taken(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def prepare(directory: Path) -> None:

@@ -14,6 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from collector.sqlite.lock import try_lock
+
 _POLL_S: Final = 0.02
 
 
@@ -48,14 +50,9 @@ async def _locked(path: Path, how: int) -> AsyncIterator[None]:
     """Hold a lock on a file."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while True:
-            try:
-                fcntl.flock(handle, how | fcntl.LOCK_NB)
-            except BlockingIOError:
-                # A thread blocked in flock(2) could not be cancelled.
-                await asyncio.sleep(_POLL_S)
-            else:
-                break
+        while not try_lock(handle, how):  # noqa: ASYNC110 - other processes set no event of ours
+            # A thread blocked in flock(2) could not be cancelled.
+            await asyncio.sleep(_POLL_S)
         yield
     finally:
         os.close(handle)

@@ -28,26 +28,28 @@ class DirectoryLock:
 
     def __init__(self, directory: Path, *, exclusive: bool = False) -> None:
         self._handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+        how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(self._handle, how)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(self._handle)
-                    raise StoreUnavailable(
-                        f"another command is at work on the files in {directory}"
-                    ) from None
-                time.sleep(_PAUSE_S)
-            else:
-                return
+        while not try_lock(self._handle, how):
+            if time.monotonic() > deadline:
+                os.close(self._handle)
+                raise StoreUnavailable(f"another command is at work on the files in {directory}")
+            time.sleep(_PAUSE_S)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         os.close(self._handle)
+
+
+def try_lock(handle: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file (flock) unless another process has it; return whether it is locked now."""
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sync(directory: Path) -> None:
