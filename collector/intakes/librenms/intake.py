@@ -31,7 +31,6 @@ from collector.intakes.librenms.slots import Slots
 from collector.intakes.proof import Proof
 from collector.logs import Sparing
 from collector.outbox import OutboxUnavailable
-from collector.privacy import ServerPseudonym
 from collector.problems import RETRY_AFTER_S, Reason, Refusal
 from collector.sqlite.errors import StoreUnavailable
 from collector.tag_budget import Change, Changes
@@ -108,13 +107,13 @@ class LibreNMSIntake(OpenIntake):
         """
         report = read(body)
         if not isinstance(report, Refusal):
-            owner = self._converter.owner(report.uuid)
+            owner = self._context.pseudonyms.server(report.uuid)
             return Proof(owner, {"versions": versions_text(report)})
         uuid = uuid_of(text_field(body, "uuid") or "")
         if uuid is None:
             return report
         # No report has such a field.
-        return Proof(self._converter.owner(uuid), {"uuid": ""})
+        return Proof(self._context.pseudonyms.server(uuid), {"uuid": ""})
 
     async def receive(self, request: web.Request) -> web.Response:
         """Handle `log.php`; responds 200 only when the report is durable."""
@@ -147,7 +146,7 @@ class LibreNMSIntake(OpenIntake):
         if isinstance(report, Refusal):
             return report
         reading, now_ns = report.reading, self._context.clock()
-        owner = self._converter.owner(reading.uuid)
+        owner = self._context.pseudonyms.server(reading.uuid)
         if wait := self._installs.wait(owner, now_ns / 10**9):
             return Refusal(Reason.RATE_LIMITED, "too many reports of one install", wait)
         for name in reading.ignored:
@@ -175,17 +174,17 @@ class LibreNMSIntake(OpenIntake):
             return self._refused(_NO_UUID)
         uuid = uuid_of(given)
         # Nothing is ever stored under a text that is not a UUID.
-        outcome = "erased" if uuid is None else await self._erased(self._converter.owner(uuid))
+        outcome = "erased" if uuid is None else await self._erased(uuid)
         if isinstance(outcome, Refusal):
             return self._refused(outcome)
         self._metrics.reports.labels(NAME, "cleared").inc()
         status = HTTPStatus.OK if outcome == "erased" else HTTPStatus.ACCEPTED
         return _reply(status, {"status": outcome})
 
-    async def _erased(self, owner: ServerPseudonym) -> str | Refusal:
+    async def _erased(self, uuid: str) -> str | Refusal:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                return await self._context.erase(owner)
+                return await self._context.erase(self._context.pseudonyms.server(uuid))
         except TimeoutError:
             # The request is stored, and carried out even if nobody waits.
             return "delayed"

@@ -66,17 +66,13 @@ class ReportConverter:
     budget: TagBudget
     metrics: Metrics
 
-    def owner(self, uuid: str) -> ServerPseudonym:
-        """The pseudonym of an install, by its UUID in lower case."""
-        return self.pseudonyms.server(uuid)
-
     def entry(self, report: Prepared, now_ns: int, changes: Changes) -> Entry:
         """The entry of a report received at `now_ns` (UTC, ns since 1970).
 
         Appends its changes of the budget of groups to `changes`.
         """
         reading = report.reading
-        owner = self.owner(reading.uuid)
+        owner = self.pseudonyms.server(reading.uuid)
         day = now_ns // NS_PER_DAY
         groups = {name: self._group(name, owner, day, changes) for name in report.rows}
         begun = {name: f'{{"g":{_json(group)}' for name, group in groups.items()}

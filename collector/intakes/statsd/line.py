@@ -125,8 +125,7 @@ def _parse(line: bytes, prefixes: Iterable[bytes], parsed: Parsed) -> None:
                 name, values = _name_and_values(value, type_, prefixes)
             else:
                 values = [value]
-            weight, rated = _weight(rate, type_, parsed)
-            _add(parsed, type_, name, values, weight, (), rated=rated)
+            _add(parsed, type_, name, values, rate)
         except _Refused as refused:
             parsed.drops.append(refused.drop)
 
@@ -181,9 +180,8 @@ def _parse_dogstatsd(head: bytes, parts: Sequence[bytes], parsed: Parsed) -> Non
     name, colon, values = head.partition(b":")
     if not name or not colon:
         raise _Refused(Drop.MALFORMED)
-    weight, rated = _weight(rate, type_, parsed)
     packed = [values] if type_ == SET else values.split(b":")
-    _add(parsed, type_, name, packed, weight, tuple(sorted(tags.items())), rated=rated)
+    _add(parsed, type_, name, packed, rate, tuple(sorted(tags.items())))
 
 
 def _name_and_values(
@@ -212,11 +210,10 @@ def _add(
     type_: bytes,
     name: bytes,
     values: Sequence[bytes],
-    weight: float,
-    tags: tuple[tuple[str, str], ...],
-    *,
-    rated: bool,
+    rate: bytes,
+    tags: tuple[tuple[str, str], ...] = (),
 ) -> None:
+    weight, rated = _weight(rate, type_, parsed)
     if type_ not in TYPES:
         raise _Refused(Drop.UNKNOWN_TYPE if type_ else Drop.MALFORMED)
     room = MOST_SAMPLES - len(parsed.samples)

@@ -80,7 +80,7 @@ class TelemetricsIntake(OpenIntake):
         machine_id = said.get("machine_id")
         if not isinstance(machine_id, str) or not is_machine_id(machine_id):
             return Refusal(Reason.INVALID_FIELD, "machine_id: is missing or too long")
-        return Proof(self._converter.owner(machine_id), {})
+        return Proof(self._context.pseudonyms.machine(machine_id), {})
 
     async def receive(self, request: web.Request) -> web.Response:
         """Handle one record; responds 201 only when it is durable."""
@@ -99,7 +99,7 @@ class TelemetricsIntake(OpenIntake):
         checked = self._checked(request, body)
         if isinstance(checked, Refusal):
             return checked
-        owner = self._converter.owner(checked.machine_id)
+        owner = self._context.pseudonyms.machine(checked.machine_id)
         now_ns = self._context.clock()
         if wait := self._machine_limit.wait(owner, now_ns / 10**9):
             return Refusal(Reason.RATE_LIMITED, "too many records of one machine", wait)

@@ -28,13 +28,9 @@ class RecordConverter:
     metrics: Metrics
     keep_ids: bool
 
-    def owner(self, machine_id: str) -> ServerPseudonym:
-        """The pseudonym of a machine."""
-        return self.pseudonyms.machine(machine_id)
-
     def record(self, checked: Checked, now_ns: int) -> Record:
         """The record of fields received at `now_ns` (UTC, ns since 1970), with a unique stamp."""
-        owner = self.owner(checked.machine_id)
+        owner = self.pseudonyms.machine(checked.machine_id)
         own: dict[str, Any] = {
             "stamp": self.stamper.take(now_ns, 1)[0],
             "owner": owner,
