@@ -27,10 +27,9 @@ from typing import Final, NamedTuple
 import structlog
 
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
-from collector.memory.store import Content, Store, Table, operation
+from collector.memory.store import Content, Table, operation
 from collector.sqlite.migration import migrate, set_pragmas, tables
 
-FILE: Final = "live.sqlite3"
 _VERSION: Final = 1
 _TABLES: Final = {
     "states": "(asterisk TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL,"
@@ -152,11 +151,6 @@ class LiveTable(Table):
             )
 
 
-def live_table(beside: Path) -> LiveTable:
-    """The live values in the file beside the memory's."""
-    return LiveTable(Store(beside.with_name(FILE), _CONTENT))
-
-
 def _read(database: sqlite3.Connection) -> Saved:
     """All content. Raises zlib.error, struct.error, TypeError or ValueError for a damaged row."""
     states: dict[str, dict[str, str]] = {}
@@ -202,4 +196,4 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
         raise MemoryDamaged(f"{path} holds no live values: it lacks tables")
 
 
-_CONTENT: Final = Content(_prepare, lambda _path: {}, _LOSS)
+CONTENT: Final = Content(_prepare, lambda _path: {}, _LOSS)

@@ -11,7 +11,7 @@ from typing import Final
 from collector.memory import choices, erasures, tags
 from collector.memory.choices import ChoicesTable
 from collector.memory.erasures import ErasuresTable
-from collector.memory.live import live_table
+from collector.memory.live import CONTENT, LiveTable
 from collector.memory.records import Choice, ErasureRequest, Notice
 from collector.memory.store import Store, Table, operation
 from collector.memory.tags import TagsTable
@@ -19,6 +19,7 @@ from collector.tag_budget import TagValue
 
 _DIRECTORY: Final = "memory"
 _FILE: Final = "memory.sqlite3"
+_LIVE_FILE: Final = "live.sqlite3"
 
 
 def path_in(state_dir: Path) -> Path:
@@ -48,7 +49,7 @@ class Memory(Table):
         self.choices = ChoicesTable(self.store)
         self.erasures = ErasuresTable(self.store)
         self.tags = TagsTable(self.store)
-        self.live = live_table(self.store.path)
+        self.live = LiveTable(Store(self.store.path.with_name(_LIVE_FILE), CONTENT))
 
     @operation
     def import_legacy(

@@ -267,14 +267,11 @@ class Quarantine:
             for row in rows.select("time", *names).iter_rows(named=True):
                 tags = tag_set({name: row[name] for name in names if row[name]})
                 lines.append(line(measurement.name, tags, {QUARANTINE: number}, row["time"]))
-        await self._write(lines)
+        await write_all(self.influx, RAW, "the quarantine", lines)
 
     async def _save(self, batch: Batch) -> None:
-        fields = batch.fields()
-        await self._write([line(QUARANTINE_BATCH.name, "", fields, batch.number * NS)])
-
-    async def _write(self, lines: Sequence[str]) -> None:
-        await write_all(self.influx, RAW, "the quarantine", lines)
+        stored = line(QUARANTINE_BATCH.name, "", batch.fields(), batch.number * NS)
+        await write_all(self.influx, RAW, "the quarantine", [stored])
 
 
 def _days(span: Span) -> list[date]:

@@ -99,7 +99,7 @@ class RecordsApi:
         response.charset = "utf-8"
         await response.prepare(request)
         try:
-            await (_write_csv if as_csv else _write_json)(response, first, pages)
+            await (_write_csv if as_csv else _write_json)(response, _after(first, pages))
         except RecordsError:
             log.error("an answer with records ended early", reason="records")
             if request.transport is not None:
@@ -164,21 +164,19 @@ _UNAVAILABLE: Final = Refusal(
 )
 
 
-async def _write_json(
-    response: web.StreamResponse, first: Page, pages: AsyncIterator[Page]
-) -> None:
+async def _write_json(response: web.StreamResponse, pages: AsyncIterator[Page]) -> None:
     await response.write(b'{"records": [')
     between = b""
-    async for page in _after(first, pages):
+    async for page in pages:
         for one in page:
             await response.write(between + json.dumps(one).encode())
             between = b",\n"
     await response.write(b"]}\n")
 
 
-async def _write_csv(response: web.StreamResponse, first: Page, pages: AsyncIterator[Page]) -> None:
+async def _write_csv(response: web.StreamResponse, pages: AsyncIterator[Page]) -> None:
     await response.write(_csv([COLUMNS]))
-    async for page in _after(first, pages):
+    async for page in pages:
         for one in page:
             await response.write(_csv([[one[name] for name in COLUMNS]]))
 

@@ -53,8 +53,6 @@ class State:
         self._user_events = UserEvents(self.drops)
         self._security = Security()
         self._keys = Keys()
-        self._handlers = self._handle()
-        self._answers = self._take_answers()
         self._stale: set[str] = set()
         # Stale questions that were not answered in the last round: Asterisk may refuse them.
         self._unanswered: set[str] = set()
@@ -64,6 +62,45 @@ class State:
         self._lost_ns: int | None = None
         self._flushed_ns: int | None = None
         self._gap_ns = 0
+        calls, rooms, devices = self._calls, self._conferences, self._devices
+        self._handlers: Final[Mapping[str, _Handler]] = {
+            "Newchannel": calls.new_channel,
+            "Newstate": calls.new_state,
+            "DialBegin": calls.dial_begin,
+            "DialEnd": calls.dial_end,
+            "BridgeEnter": calls.bridge_enter,
+            "Hangup": self._hangup,
+            **dict.fromkeys(self._queues.handlers, self._queues.take),
+            "ConfbridgeStart": self._conference,
+            "ConfbridgeEnd": self._conference,
+            "ConfbridgeJoin": rooms.join,
+            "ConfbridgeLeave": rooms.leave,
+            "DeviceStateChange": self._device,
+            "ContactStatus": devices.contact,
+            "PeerStatus": devices.peer,
+            "Registry": devices.registry,
+            "FullyBooted": self._booted,
+            "Reload": self._reload,
+            "RTCPSent": self._quality.received,
+            "RTCPReceived": self._quality.sent,
+            "DTMFEnd": self._key,
+            "UserEvent": self._user_events.take,
+            **dict.fromkeys(SECURITY_KINDS, self._security.take),
+        }
+        """The handler of each event, by name."""
+        self._answers: Final[Mapping[str, Callable[[Sequence[Message], int], None]]] = {
+            "CoreShowChannels": calls.listed,
+            "QueueStatus": self._queues.listed,
+            "ConfbridgeListRooms": rooms.listed,
+            "DeviceStateList": devices.devices_listed,
+            "PJSIPShowContacts": devices.contacts_listed,
+            "PJSIPShowAors": devices.aors_listed,
+            "PJSIPShowEndpoints": devices.endpoints_listed,
+            "PJSIPShowRegistrationsOutbound": devices.registrations_listed,
+            "IAXpeerlist": devices.peers_listed,
+            "IAXregistry": devices.iax2_registrations_listed,
+        }
+        """The handler of the items of each question's answer."""
 
     @property
     def stale(self) -> frozenset[str]:
@@ -171,50 +208,6 @@ class State:
         self._events = self._restarts = self._gap_ns = 0
         self._flushed_ns = now_ns
         return points
-
-    def _handle(self) -> Mapping[str, _Handler]:
-        """The handler of each event, by name."""
-        calls, rooms, devices = self._calls, self._conferences, self._devices
-        return {
-            "Newchannel": calls.new_channel,
-            "Newstate": calls.new_state,
-            "DialBegin": calls.dial_begin,
-            "DialEnd": calls.dial_end,
-            "BridgeEnter": calls.bridge_enter,
-            "Hangup": self._hangup,
-            **dict.fromkeys(self._queues.handlers, self._queues.take),
-            "ConfbridgeStart": self._conference,
-            "ConfbridgeEnd": self._conference,
-            "ConfbridgeJoin": rooms.join,
-            "ConfbridgeLeave": rooms.leave,
-            "DeviceStateChange": self._device,
-            "ContactStatus": devices.contact,
-            "PeerStatus": devices.peer,
-            "Registry": devices.registry,
-            "FullyBooted": self._booted,
-            "Reload": self._reload,
-            "RTCPSent": self._quality.received,
-            "RTCPReceived": self._quality.sent,
-            "DTMFEnd": self._key,
-            "UserEvent": self._user_events.take,
-            **dict.fromkeys(SECURITY_KINDS, self._security.take),
-        }
-
-    def _take_answers(self) -> Mapping[str, Callable[[Sequence[Message], int], None]]:
-        """The handler of the answer's items, by question."""
-        devices = self._devices
-        return {
-            "CoreShowChannels": self._calls.listed,
-            "QueueStatus": self._queues.listed,
-            "ConfbridgeListRooms": self._conferences.listed,
-            "DeviceStateList": devices.devices_listed,
-            "PJSIPShowContacts": devices.contacts_listed,
-            "PJSIPShowAors": devices.aors_listed,
-            "PJSIPShowEndpoints": devices.endpoints_listed,
-            "PJSIPShowRegistrationsOutbound": devices.registrations_listed,
-            "IAXpeerlist": devices.peers_listed,
-            "IAXregistry": devices.iax2_registrations_listed,
-        }
 
     def _hangup(self, message: Message, now_ns: int) -> None:
         self._calls.hangup(message, now_ns)
