@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collector.influx import Influx
+from collector.lines import Point
+from collector.outbox import Outboxes
+from collector.owners.holdings import Holdings
+from collector.privacy import ServerPseudonym
+from collector.schema import ASL_REPORT
 from tests.command import Done, command
 from tests.conftest import Databases, Row, Serve, StartServe
 from tests.dates import open_day, start_ns
@@ -39,6 +45,12 @@ def uuid_of(number: int) -> str:
 OWN = body_of(0)
 OWNER = server_name(uuid_of(0))
 """The pseudonym of the owner's server."""
+
+
+async def raw_points(influx: Influx) -> list[Point]:
+    """The raw points of the owner's server, as the services for owners find them."""
+    holdings = Holdings(influx, Outboxes(list), [ASL_REPORT])
+    return await holdings.raw(ServerPseudonym(OWNER), until_ns=2**62)
 
 
 def holding(trace: str, *places: Path) -> list[Path]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from collector import clock
 from collector.abandoned import Abandoned
@@ -20,10 +20,10 @@ from collector.intakes.live import TrueState
 from collector.intakes.proof import prove
 from collector.memory import Memory
 from collector.operations import Operation
-from collector.outbox import FILE, OutboxFile, Queue, check_at_start, read_at_start
+from collector.outbox import FILE, Queue, check_at_start, read_at_start
 from collector.outbox.delivering import DeliveryLock
 from collector.owners.operations import owner_operations
-from collector.owners.parts import Locks, Parts
+from collector.owners.parts import Parts
 from collector.owners.routes import MyData
 from collector.owners.services import OwnerServices
 from collector.owners.texts import Terms
@@ -61,10 +61,14 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
         directory = stack.enter_context(locked(settings.state_dir))
         pseudonyms = Pseudonymiser(pseudonym_key(settings.key_file, settings.state_dir))
         memory = _memory(base, directory)
-        begun, waits = read_at_start(
+        begun, records_waiting, servers = read_at_start(
             directory / FILE,
             metrics,
-            lambda file: (clock.record_start(file, metrics), _waits(file)),
+            lambda file: (
+                clock.record_start(file, metrics),
+                file.stats().waiting[Queue.RECORDS].reports,
+                file.servers(),
+            ),
         )
         outbox = await enter(outbox_of(settings, directory, metrics))
         machine_clock = clock.Clock(outbox, metrics, begun, instance=settings.instance)
@@ -78,7 +82,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
         )
         loops = deliveries(
             outbox,
-            targets(metrics, records=settings.telemetrics or waits.records),
+            targets(metrics, records=settings.telemetrics or records_waiting > 0),
             metrics,
             in_hand,
             holds=machine_clock.holds,
@@ -101,7 +105,8 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
                 base.daily,
                 pseudonyms,
                 metrics,
-                Locks(in_hand, base.turns.lock),
+                in_hand,
+                base.turns.lock,
                 records,
                 await enter(hops_of(whole)),
             ),
@@ -149,7 +154,7 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             clock=machine_clock.now_ns,
             opted_out=owners.choices.opted_out,
             memory=memory,
-            servers=waits.servers,
+            servers=servers,
             metrics=metrics,
             loop=lambda name, work: supervisor.loop(name, work, vital=False),
             true_state=TrueState(),
@@ -184,17 +189,6 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             ),
             reload=reload,
         )
-
-
-class _Waits(NamedTuple):
-    """Servers with reports in the outbox, and whether entries wait for the records store."""
-
-    servers: Iterable[str]
-    records: bool
-
-
-def _waits(file: OutboxFile) -> _Waits:
-    return _Waits(file.servers(), file.stats().waiting[Queue.RECORDS].reports > 0)
 
 
 def _memory(base: Base, directory: Path) -> Memory:

@@ -225,7 +225,7 @@ async def _do(configured: Settings, memory: Memory) -> None:
     from collector.metrics import Metrics
     from collector.orders import OrdersUnavailable
     from collector.outbox.delivering import DeliveryLock
-    from collector.owners.parts import Locks, Parts
+    from collector.owners.parts import Parts
     from collector.owners.services import OwnerServices
     from collector.parts import daily_of, hops_of, influx_of, outboxes_of, rollup_lock
     from collector.privacy import Pseudonymiser
@@ -235,7 +235,6 @@ async def _do(configured: Settings, memory: Memory) -> None:
     async with AsyncExitStack() as stack:
         records = stack.enter_context(closing(Records(configured)))
         influx = await stack.enter_async_context(influx_of(configured))
-        rolling = await stack.enter_async_context(rollup_lock(configured, "a command"))
         parts = Parts(
             influx,
             memory,
@@ -243,7 +242,8 @@ async def _do(configured: Settings, memory: Memory) -> None:
             daily_of(configured, influx),
             Pseudonymiser(pseudonym_key(configured.key_file, configured.state_dir)),
             Metrics(),
-            Locks(DeliveryLock(configured.state_dir), rolling),
+            DeliveryLock(configured.state_dir),
+            await stack.enter_async_context(rollup_lock(configured, "a command")),
             records,
             await stack.enter_async_context(hops_of(configured)),
         )

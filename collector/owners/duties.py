@@ -55,7 +55,7 @@ class ReceiverDuties(Duties):
                 found.append(server)
             return order
 
-        done = await clear(self.parts.outboxes, self.parts.locks.writing, noting)
+        done = await clear(self.parts.outboxes, self.parts.writing, noting)
         for server in found:
             await asyncio.to_thread(self.parts.memory.tags.forget_server, server)
         return done

@@ -67,7 +67,7 @@ class Eraser:
         # Before InfluxDB, so that nothing on its way there arrives after the deletion.
         asked, elsewhere = await self._erase_elsewhere(asked)
         await asyncio.to_thread(self._parts.records.erase, asked.server, until_ns=asked.until_ns)
-        async with self._parts.locks.rolling:
+        async with self._parts.rolling:
             return await self._erase_stored(asked, elsewhere)
 
     async def _erase_elsewhere(
@@ -127,7 +127,7 @@ class Eraser:
         Records the counts, and the highest row numbers, before it deletes: repeated after a crash,
         it counts each row once.
         """
-        async with self._parts.locks.writing.alone():
+        async with self._parts.writing.alone():
             held = await asyncio.to_thread(self._parts.outboxes.held, asked.server)
             until = asked.until_ns
             if not until:
@@ -214,7 +214,7 @@ class Eraser:
             for first in range(0, len(rows), _STATEMENTS):
                 try:
                     # InfluxDB 1.x has lost points of series that were written to during a delete.
-                    async with self._parts.locks.writing.alone():
+                    async with self._parts.writing.alone():
                         await self._delete(rows[first : first + _STATEMENTS])
                 except InfluxUnavailable:
                     raise

@@ -50,27 +50,6 @@ class Report:
     nodes: tuple[Point, ...]
 
 
-async def raw_rows(
-    influx: Influx,
-    server: ServerPseudonym,
-    layouts: Iterable[ReportLayout],
-    *,
-    until_ns: int,
-    from_ns: int = 0,
-) -> list[Point]:
-    """Return a server's raw points in a time span (ns, inclusive), heads of reports before parts.
-
-    Reads a field of every raw point in the span. Raises InfluxError.
-    """
-    found: list[Point] = []
-    for layout in layouts:
-        for measurement in layout.measurements:
-            # The database of a sender that was never enabled does not exist.
-            with contextlib.suppress(*([] if measurement.database == RAW else [NoDatabase])):
-                found += await _rows(influx, measurement, server, from_ns, until_ns)
-    return found
-
-
 async def _rows(
     influx: Influx, measurement: Measurement, server: ServerPseudonym, first: int, last: int
 ) -> list[Point]:
@@ -168,8 +147,14 @@ class Holdings:
         return reports_of([*points, *((Place.RAW, point) for point in rows)], self.layouts)
 
     async def raw(self, server: ServerPseudonym, *, until_ns: int, from_ns: int = 0) -> list[Point]:
-        """Return a server's raw points in a time span (ns, inclusive). Raises InfluxError."""
+        """Return a server's raw points in a time span (ns, inclusive), heads before their parts.
+
+        Reads a field of every raw point in the span. Raises InfluxError.
+        """
+        found: list[Point] = []
         async with self._searching:
-            return await raw_rows(
-                self.influx, server, self.layouts, until_ns=until_ns, from_ns=from_ns
-            )
+            for measurement in (one for layout in self.layouts for one in layout.measurements):
+                # The database of a sender that was never enabled does not exist.
+                with contextlib.suppress(*([] if measurement.database == RAW else [NoDatabase])):
+                    found += await _rows(self.influx, measurement, server, from_ns, until_ns)
+        return found

@@ -16,14 +16,6 @@ from collector.privacy import Pseudonymiser, ServerPseudonym
 from collector.rollup.daily import Daily
 
 
-@dataclass(frozen=True, slots=True)
-class Locks:
-    """The locks of an erasure: `writing` is the delivery lock, `rolling` the rollup's."""
-
-    writing: DeliveryLock
-    rolling: AbstractAsyncContextManager[None]
-
-
 class RecordHoldings(Protocol):
     """The records store, as far as owners are concerned. Methods block; they raise RecordsError."""
 
@@ -42,7 +34,10 @@ class RecordHoldings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Parts of a collector that these services use. `daily` is the rollup of its schedule."""
+    """Parts of a collector that these services use. `daily` is the rollup of its schedule.
+
+    `writing` is the delivery lock, `rolling` the rollup's.
+    """
 
     influx: Influx
     memory: Memory
@@ -50,6 +45,7 @@ class Parts:
     daily: Daily
     pseudonyms: Pseudonymiser
     metrics: Metrics
-    locks: Locks
+    writing: DeliveryLock
+    rolling: AbstractAsyncContextManager[None]
     records: RecordHoldings
     hops: Hops

@@ -51,7 +51,7 @@ class Sync:
         self._pseudonyms = parts.pseudonyms
         self._choices = choices
         self._erasures = erasures
-        self._forget = partial(forget_facts, parts.daily, parts.locks.rolling)
+        self._forget = partial(forget_facts, parts.daily, parts.rolling)
         self._notices = Notices(parts.influx, keep_seconds=keep_seconds)
         self._newly_out: set[OwnerMark] = set()
         self._failures = 0

@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from collector.days import day_of
@@ -361,9 +361,7 @@ def _span(seconds: int) -> str:
 
 
 def _moment(time_ns: int) -> str:
-    return (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time_ns // 1000)).strftime(
-        "%Y-%m-%dT%H:%M:%SZ"
-    )
+    return f"{datetime.fromtimestamp(time_ns // _NS, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 QUEUED: Final = Answer(

@@ -14,15 +14,12 @@ from collector.influx import Influx, InfluxError
 from collector.influx.client import Written
 from collector.influx.databases import ensure, retentions, set_retention
 from collector.influx.usage import usage
-from collector.owners.holdings import raw_rows
-from collector.privacy import ServerPseudonym
 from collector.retention import prepare
-from collector.schema import ASL_REPORT
 from collector.settings import Settings
 from tests.conftest import Databases
 from tests.influx_two import OPERATOR, ORG, InfluxTwo
 from tests.network import Rollup, influx_of
-from tests.owners import DAY, DAYS_BACK, NEIGHBOURS, OWNER, lay_past, midnight
+from tests.owners import DAY, DAYS_BACK, NEIGHBOURS, OWNER, lay_past, midnight, raw_points
 from tests.service.test_check_influxdb import serving
 from tests.service.upstream import Upstream
 
@@ -136,7 +133,7 @@ async def test_owner_finds_what_an_earlier_version_wrote_into_another_default(
     databases.server.write(databases.raw, (LINE % (OWNER.encode(), at)).decode())
     assert held(databases, "ops") == 1
     async with influx_of(databases) as influx:
-        rows = await raw_rows(influx, ServerPseudonym(OWNER), [ASL_REPORT], until_ns=2**62)
+        rows = await raw_points(influx)
         assert len(rows) == 3 * (DAYS_BACK + 1) + 1
         await influx.delete("usage_raw", "server_report", f"time = {at}")
     assert held(databases, "ops") == 0

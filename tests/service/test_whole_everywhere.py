@@ -21,14 +21,11 @@ from collector.history.asl3_rows import OldNode, OldReport, Skipped
 from collector.influx import CutShort, Influx, InfluxError, InfluxUnavailable
 from collector.influx.contents import Span
 from collector.metrics import Metrics
-from collector.owners.holdings import raw_rows
-from collector.privacy import ServerPseudonym
 from collector.public.series import PublicSeries
 from collector.quarantine.pattern import Pattern
 from collector.quarantine.quarantine import Quarantine
 from collector.rollup.ranges import Plan
 from collector.rollup.verify import Verdict, verify
-from collector.schema import ASL_REPORT
 from tests.conftest import Databases, InfluxServer, StartServe
 from tests.cut_short import CuttingProxy
 from tests.disks import open_files
@@ -42,6 +39,7 @@ from tests.owners import (
     ask,
     lay_past,
     midnight,
+    raw_points,
     start_world,
 )
 from tests.public_site import served
@@ -315,7 +313,7 @@ async def test_owner_gets_neither_half_a_list_nor_a_receipt_for_half(
         proxy.only, proxy.cutting = "=~", True
         async with influx_of(by(databases, proxy)) as influx:
             with pytest.raises(CutShort):
-                await raw_rows(influx, ServerPseudonym(OWNER), [ASL_REPORT], until_ns=2**62)
+                await raw_points(influx)
         assert (await asyncio.to_thread(ask, world.url, headers=JSON)).status == 503
         answer = await asyncio.to_thread(ask, world.url, "/erase", headers=JSON)
         assert "erased" not in answer.json
@@ -345,7 +343,7 @@ async def everything(
         return (await save(influx, target, settings={}, key=None, progress=lambda *_: None)).points
 
     async def owner() -> object:
-        rows = await raw_rows(influx, ServerPseudonym(OWNER), [ASL_REPORT], until_ns=2**62)
+        rows = await raw_points(influx)
         return [(row.measurement, row.time) for row in rows]
 
     async def imported() -> object:
