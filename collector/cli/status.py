@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from collector.cli.common import load_settings, out
@@ -42,9 +42,7 @@ def status(as_json: Json = False) -> None:
         typer.echo(found.model_dump_json(indent=2))
         return
     wrong = [one for one in examined(found) if not one.good]
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table = Table.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
     for name, text in _rows(found):
         table.add_row(Text(name, "bold"), text)
     out.print(table)
@@ -64,9 +62,7 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        table = Table.grid(padding=(0, 1, 0, 0))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
+        table = Table.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 1, 0, 0))
         for one in sorted(found.findings, key=lambda one: not one.good):
             table.add_row(Text("ok", _GOOD) if one.good else Text("WRONG", _BAD), Text(one.text))
             if not one.good:

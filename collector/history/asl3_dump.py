@@ -37,19 +37,8 @@ _ESCAPED: Final = {
     "%": r"\%",
     "_": r"\_",
 }
-_NO_COLUMNS: Final = frozenset(
-    [
-        "PRIMARY",
-        "KEY",
-        "UNIQUE",
-        "CONSTRAINT",
-        "INDEX",
-        "FULLTEXT",
-        "SPATIAL",
-        "CHECK",
-        "FOREIGN",
-        "PERIOD",
-    ]
+_NO_COLUMN: Final = re.compile(
+    "PRIMARY|KEY|UNIQUE|CONSTRAINT|INDEX|FULLTEXT|SPATIAL|CHECK|FOREIGN|PERIOD", re.IGNORECASE
 )
 """Words that begin items of CREATE TABLE that are not columns."""
 _INSERT_OPTIONS: Final = frozenset(["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"])
@@ -143,7 +132,7 @@ class _Dump:
         columns: list[str] = []
         while True:
             first = self._next()
-            if first.kind != "word" or first.text.upper() not in _NO_COLUMNS:
+            if first.kind != "word" or not _NO_COLUMN.fullmatch(first.text):
                 columns.append(_name(first).lower())
             if self._item(first) == ")":
                 break

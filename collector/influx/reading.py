@@ -138,31 +138,28 @@ async def stream_csv(influx: Influx, select: Select, least: int = 0) -> AsyncIte
     retried: after an error, discard the rows received. Raises the same as `read`.
     """
     statements = [*await select.statements(influx), _LAST]
-    expected, lines, begun = 0, 0, False
-    held = b""
+    counted: int | None = None
+    lines, held = 0, b""
     async for piece in influx.csv(select.database, *statements):
         held += piece
         if len(held) < 2 * _HOLD:
             continue
-        if not begun:
+        if counted is None:
             counted, held = _counted(held)
-            expected, begun = max(least, counted), True
         given, held = held[:-_HOLD], held[-_HOLD:]
         lines += given.count(b"\n")
         yield given
-    if not begun:
+    if counted is None:
         counted, held = _counted(held)
-        expected = max(least, counted)
+    expected = max(least, counted)
     rest, proven = _end(held)
     lines += rest.count(b"\n")
     got = max(0, lines - 1)
-    if not proven:
-        if not (expected or got):
-            # No database, no measurement in it, or an error: the JSON response tells which.
-            await _confirm_empty(influx, select)
-            return
-        raise CutShort(_short(got, expected))
-    if got < expected:
+    if not (proven or expected or got):
+        # No database, no measurement in it, or an error: the JSON response tells which.
+        await _confirm_empty(influx, select)
+        return
+    if not proven or got < expected:
         raise CutShort(_short(got, expected))
     if rest:
         yield rest

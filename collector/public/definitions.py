@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from collector.schema import (
+    CHANNEL_FIELDS,
     DAILY,
     DAILY_NODES,
     DAILY_PACKAGES,
@@ -39,10 +40,7 @@ _HOURLY_WINDOWS: Final = {
     "expected_nodes_24h": "7d",
 }
 _OF_NODES: Final = (
-    "dahdi",
-    "simpleusb",
-    "usbradio",
-    "voter",
+    *CHANNEL_FIELDS,
     "other_channels",
     "registered_http",
     "registered_iax",
@@ -62,13 +60,8 @@ _OF: Final = {
 }
 FLAGS: Final = frozenset({"final", "imported"})
 """Fields of `daily_usage` that are flags, not counts."""
-_SUPPRESSED: Final = {
-    DAILY_NODES.name,
-    DAILY_SERVERS.name,
-    DAILY_PACKAGES.name,
-    DAILY_UPGRADES.name,
-    DAILY_LIBRENMS_TOTALS.name,
-}
+_SUPPRESSED: Final = _OF.keys() - {DAILY_USAGE.name}
+"""Tables, all counts of which are parts of a total."""
 _SUPPRESSED_FIELDS: Final = frozenset(
     (*_OF_NODES, "devices", "ports", "text", "uptime_median", "coverage", "opted_out_reports")
 )
