@@ -63,10 +63,7 @@ class Downloads:
     async def span(self, dataset: Dataset, request: web.Request) -> web.StreamResponse:
         """Rows from `from` to `to`, both included; all rows without them."""
         deadline = _deadline()
-        parameters = parse_parameters(dataset, request.query)
-        if isinstance(parameters, Refusal):
-            return parameters.response()
-        first, last, chosen = parameters
+        first, last, chosen = parse_parameters(dataset, request.query)
         snapshot = await self._series.snapshot()
         days = [day for day in snapshot.days if first <= day.day <= last]
         ends = (days[0].day, days[-1].day) if days else (None, None)
@@ -77,7 +74,7 @@ class Downloads:
         """All rows of one complete day."""
         deadline = _deadline()
         if request.query:
-            return no_such_parameter(()).response()
+            raise no_such_parameter(())
         try:
             day = date.fromisoformat(request.match_info["day"])
         except ValueError:

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from collector.events.event import SOFTWARE, Event, Kind
 from collector.operations import Operation, Parameter
-from collector.problems import Refusal
 from collector.public.datasets import LICENCE, Dataset, csv_of
 from collector.public.formats import Format
 from collector.public.language import Language
@@ -94,10 +93,7 @@ def event_routes(series: PublicSeries) -> list[web.RouteDef]:
 
 async def _span(series: PublicSeries, request: web.Request) -> web.Response:
     """The events from `from` to `to`, both included; all of them without these."""
-    parameters = parse_parameters(EVENTS, request.query)
-    if isinstance(parameters, Refusal):
-        return parameters.response()
-    first, last, chosen = parameters
+    first, last, chosen = parse_parameters(EVENTS, request.query)
     snapshot = await series.snapshot()
     kind = chosen.get(EVENTS.filters[0])
     rows = [

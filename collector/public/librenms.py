@@ -24,7 +24,6 @@ from collector.influx import Influx, NoDatabase, Select, identifier, string
 from collector.influx.frames import TIME, Rows, read_frame
 from collector.lazy import FRAMES, load, pl
 from collector.operations import Operation, Parameter, problem
-from collector.problems import Reason, Refusal
 from collector.public.datasets import LICENCE, Dataset, as_csv, as_json
 from collector.public.formats import Format
 from collector.public.operations import READ, SPAN, in_each_format
@@ -32,6 +31,7 @@ from collector.public.parameters import parse_parameters
 from collector.public.responses import (
     RESPONSE_TIMEOUT_S,
     SERIES_UNAVAILABLE,
+    WrongParameter,
     cors_routes,
     download_headers,
     etag,
@@ -129,17 +129,12 @@ class LibreNMSDownloads:
 
     async def span(self, dataset: Dataset, request: web.Request) -> web.Response:
         """Rows from `from` to `to`, both included."""
-        parameters = parse_parameters(dataset, request.query)
-        if isinstance(parameters, Refusal):
-            return parameters.response()
-        first, last, chosen = parameters
+        first, last, chosen = parse_parameters(dataset, request.query)
         last = min(last, datetime.now(UTC).date())
         first = first if first != date.min else last - timedelta(days=_DAYS)
         most = _MOST_DAYS if chosen or dataset is NUMBERS else _MOST_DAYS_WHOLE
         if (last - first).days >= most:
-            return Refusal(
-                Reason.INVALID_PARAMETER, f"`from` and `to` may span at most {most} days here"
-            ).response()
+            raise WrongParameter(f"`from` and `to` may span at most {most} days here")
         form = Format.of(request)
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Final
 
 from collector.days import day_named
 from collector.events.event import Kind
-from collector.problems import Reason, Refusal
 from collector.public.datasets import Dataset
 from collector.public.definitions import MEASURES
+from collector.public.responses import WrongParameter
 from collector.schema import ALL, LABEL_LENGTH, NODE_DIMENSIONS
 
 DAY_PATTERN: Final = r"\d{4}-\d{2}-\d{2}"
@@ -24,48 +25,40 @@ _CHOICES: Final = {
 
 def parse_parameters(
     dataset: Dataset, query: Mapping[str, str]
-) -> tuple[date, date, dict[str, str]] | Refusal:
-    """Parse a query string to the first day, the last day and the filters, or refuse it."""
+) -> tuple[date, date, dict[str, str]]:
+    """Parse a query string to the first day, the last day and the filters.
+
+    Raises WrongParameter.
+    """
     known = ("from", "to", *dataset.filters)
     values: dict[str, str] = {}
     for name, value in query.items():
         if name not in known:
-            return no_such_parameter(known)
+            raise no_such_parameter(known)
         if name in values:
-            return Refusal(Reason.INVALID_PARAMETER, f"`{name}` is given twice")
+            raise WrongParameter(f"`{name}` is given twice")
         values[name] = value
-    first = _day(values.pop("from")) if "from" in values else date.min
-    last = _day(values.pop("to")) if "to" in values else date.max
-    for name, day in (("from", first), ("to", last)):
-        if day is None:
-            return Refusal(
-                Reason.INVALID_PARAMETER, f"`{name}` must be YYYY-MM-DD, today or yesterday"
-            )
-    if first is None or last is None or first > last:
-        return Refusal(Reason.INVALID_PARAMETER, "`from` is after `to`")
+    first = _day("from", values.pop("from")) if "from" in values else date.min
+    last = _day("to", values.pop("to")) if "to" in values else date.max
+    if first > last:
+        raise WrongParameter("`from` is after `to`")
     choices = {**_CHOICES, "dimension": frozenset(dataset.dimensions)}
     for name, value in values.items():
         if not 0 < len(value) <= LABEL_LENGTH or not value.isprintable():
-            return Refusal(
-                Reason.INVALID_PARAMETER,
-                f"`{name}` must be 1 to {LABEL_LENGTH} printable characters",
-            )
+            raise WrongParameter(f"`{name}` must be 1 to {LABEL_LENGTH} printable characters")
         if value not in choices.get(name, {value}):
-            words = ", ".join(sorted(choices[name]))
-            return Refusal(Reason.INVALID_PARAMETER, f"`{name}` must be one of {words}")
+            raise WrongParameter(f"`{name}` must be one of {', '.join(sorted(choices[name]))}")
     return first, last, values
 
 
-def _day(text: str) -> date | None:
-    if not re.fullmatch(f"{DAY_PATTERN}|today|yesterday", text):
-        return None
-    try:
-        return day_named(text, datetime.now(UTC).date())
-    except ValueError:
-        return None
+def _day(name: str, text: str) -> date:
+    with suppress(ValueError):
+        if re.fullmatch(f"{DAY_PATTERN}|today|yesterday", text):
+            return day_named(text, datetime.now(UTC).date())
+    raise WrongParameter(f"`{name}` must be YYYY-MM-DD, today or yesterday")
 
 
-def no_such_parameter(known: tuple[str, ...]) -> Refusal:
-    """The refusal of a parameter that is none of the `known` ones."""
+def no_such_parameter(known: tuple[str, ...]) -> WrongParameter:
+    """The error for a parameter that is none of the `known` ones."""
     words = ", ".join(f"`{name}`" for name in known) or "none"
-    return Refusal(Reason.INVALID_PARAMETER, f"known parameters here: {words}")
+    return WrongParameter(f"known parameters here: {words}")

@@ -38,6 +38,10 @@ SERIES_UNAVAILABLE: Final = Refusal(
 )
 
 
+class WrongParameter(Exception):
+    """A parameter of a query is unknown or has an invalid value; the text is for the reader."""
+
+
 def etag(*parts: object) -> str:
     """A weak entity tag of the parts of a response; weak, since the response may be compressed."""
     digest = blake2b(digest_size=12)
@@ -92,7 +96,8 @@ def gzipped(body: bytes) -> bytes:
 def cors_routes(routes: Iterable[tuple[str, Handler]]) -> list[web.RouteDef]:
     """GET routes that pages of any origin may read, each with its CORS preflight.
 
-    A handler that cannot read the series (InfluxError) responds with 503.
+    A handler that cannot read the series (InfluxError) responds with 503, one that raises
+    WrongParameter with 400.
     """
     found = []
     for path, handler in routes:
@@ -111,6 +116,8 @@ def _with_cors(handler: Handler) -> Handler:
             response = await handler(request)
         except InfluxError:
             response = SERIES_UNAVAILABLE.response()
+        except WrongParameter as error:
+            response = Refusal(Reason.INVALID_PARAMETER, str(error)).response()
         # A streamed response has sent its headers, with these, already.
         if not response.prepared:
             response.headers.update(CORS_HEADERS)
