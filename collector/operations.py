@@ -71,7 +71,7 @@ class Operation:
     name: str
     summary: str
     group: str
-    answers: Mapping[int, Answer]
+    answers: Mapping[HTTPStatus, Answer]
     parameters: tuple[Parameter, ...] = ()
     bodies: tuple[type[BaseModel], ...] = ()
     variant_of: str = ""
@@ -96,13 +96,4 @@ def get(
 ) -> Operation:
     """A GET operation that responds 200 with `media`, or with one of `more`."""
     answers = {HTTPStatus.OK: Answer("the requested content", media), **(more or {})}
-    return Operation(
-        "get",
-        path,
-        name,
-        summary,
-        group,
-        {int(status): answer for status, answer in answers.items()},
-        parameters,
-        variant_of=variant_of,
-    )
+    return Operation("get", path, name, summary, group, answers, parameters, variant_of=variant_of)

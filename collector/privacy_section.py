@@ -7,13 +7,13 @@ text (`collector.public.contexts.privacy_context`) and the section's own values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
-_NAME: Final = "privacy."
-_SUFFIX: Final = ".md"
+_FILE: Final = re.compile(r"privacy\.(.*)\.md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,9 @@ class PrivacySection:
 
 def privacy_section(package: str, values: Mapping[str, object]) -> PrivacySection:
     """The section whose templates are files of `package`, with the values of its settings."""
-    files = {file.name: file for file in resources.files(package).iterdir()}
     templates = {
-        name.removeprefix(_NAME).removesuffix(_SUFFIX): file.read_text("utf-8")
-        for name, file in files.items()
-        if name.startswith(_NAME) and name.endswith(_SUFFIX)
+        found[1]: file.read_text("utf-8")
+        for file in resources.files(package).iterdir()
+        if (found := _FILE.fullmatch(file.name))
     }
     return PrivacySection(templates, values)

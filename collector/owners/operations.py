@@ -18,13 +18,11 @@ def owner_operations(proofs: Iterable[type[BaseModel]]) -> Iterator[Operation]:
     """Yield the four routes; `proofs` are models of the bodies that prove ownership."""
     refusals = {HTTPStatus.BAD_REQUEST: problem("`malformed-json` or `invalid-field`")}
     refused = {
-        int(status): Answer(answer.meaning, {TEXT: None, **answer.media}, answer.headers)
+        status: Answer(answer.meaning, {TEXT: None, **answer.media}, answer.headers)
         for status, answer in (refusals | door.ANSWERS).items()
     }
-    shown = {int(HTTPStatus.OK): Answer("as asked", {TEXT: None, JSON: None})}
-    later = {
-        int(HTTPStatus.ACCEPTED): Answer("remembered, and done later", {TEXT: None, JSON: None})
-    }
+    shown = {HTTPStatus.OK: Answer("as asked", {TEXT: None, JSON: None})}
+    later = {HTTPStatus.ACCEPTED: Answer("remembered, and done later", {TEXT: None, JSON: None})}
     bodies = tuple(proofs)
     for name, summary, answers in (
         ("", "Show what is held of a server", shown),

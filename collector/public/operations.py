@@ -207,7 +207,7 @@ def other_operations() -> Iterator[Operation]:
         "report-dump",
         "Gone: it listed node numbers beside server identities",
         REPORTS,
-        {int(HTTPStatus.GONE): problem("this report is no longer made")},
+        {HTTPStatus.GONE: problem("this report is no longer made")},
     )
 
 

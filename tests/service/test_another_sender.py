@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ class Toys(Intake):
         return (Toy,)
 
     def operations(self) -> Iterable[Operation]:
-        answers = {200: Answer("it is durable", {JSON: None})}
+        answers = {HTTPStatus.OK: Answer("it is durable", {JSON: None})}
         yield Operation("post", "/toys", "toys", "Take a toy", REPORTING, answers, bodies=(Toy,))
 
     @asynccontextmanager

@@ -39,7 +39,7 @@ def operations() -> Iterator[Operation]:
             name,
             "Accept a server's report, as `asl-telemetry` sends it",
             REPORTING,
-            {int(status): answer for status, answer in _ANSWERS.items()},
+            _ANSWERS,
             bodies=(PublicReport,),
             variant_of="" if name == "report" else "report",
         )

@@ -65,7 +65,7 @@ def operations() -> Iterator[Operation]:
         for prefix in PREFIXES:
             path, name = f"{prefix}/{page}.php", f"librenms-{page}"
             suffix = "-prefixed" if prefix else ""
-            common = (summary, REPORTING, {int(status): one for status, one in answers.items()})
+            common = (summary, REPORTING, answers)
             of = name if prefix else ""
             yield Operation(
                 "post", path, name + suffix, *common, bodies=(body,), form=field, variant_of=of

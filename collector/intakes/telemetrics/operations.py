@@ -94,7 +94,7 @@ def operations() -> Iterator[Operation]:
             name,
             "Accept a record, as telemetrics-client sends it",
             REPORTING,
-            {int(status): answer for status, answer in _ANSWERS.items()},
+            _ANSWERS,
             bodies=(TelemetricsRecord,),
             variant_of="" if path != "/" else "telemetrics-record",
         )
