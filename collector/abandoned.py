@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from collector.delivery.loop import deliveries, stop_all
-from collector.delivery.targets import TargetsOf
+from collector.delivery.target import TargetsOf
 from collector.metrics import Metrics
 from collector.outbox import FILE, OutboxFile, Queue, check_at_start
 from collector.outbox.delivering import DeliveryLock

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collector.delivery.records import RecordsTarget
-    from collector.delivery.targets import TargetsOf
+    from collector.delivery.target import TargetsOf
     from collector.intakes import Intake
     from collector.jetstream.duties import Duties
     from collector.jetstream.hops import Hops
@@ -133,7 +133,7 @@ async def targets_of(
     make_records: Callable[[Metrics], RecordsTarget],
 ) -> AsyncIterator[TargetsOf]:
     """The targets of outboxes: JetStream if COLLECTOR_NATS_URL is set, else `store_targets`."""
-    from collector.delivery.targets import store_targets
+    from collector.delivery.influx import store_targets
 
     if not settings.nats_url:
         yield partial(store_targets, influx, make_databases, make_records)

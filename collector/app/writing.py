@@ -14,8 +14,8 @@ import structlog
 
 from collector.app import OwnHealth, metrics_page, serving_privately, tune_interpreter
 from collector.app.part import OpenPart
+from collector.delivery.influx import store_targets
 from collector.delivery.loop import deliveries, stop_all
-from collector.delivery.targets import store_targets
 from collector.delivery.writing import Writing
 from collector.health import Health
 from collector.jetstream.board import Board

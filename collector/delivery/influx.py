@@ -7,15 +7,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from collector.delivery.target import Blocked, Dead
+from collector.delivery.target import Blocked, Dead, Target
 from collector.influx import Influx, InfluxError, InfluxUnavailable
 from collector.influx.client import Denied, Rejected, TooLarge, Unavailable, WriteResult, Written
 from collector.metrics import Metrics
 from collector.outbox import Pending, Queue
+
+if TYPE_CHECKING:
+    from collector.delivery.records import RecordsTarget
 
 log = structlog.get_logger("collector.delivery")
 
@@ -125,3 +128,23 @@ class InfluxTarget:
         if not isinstance(result, Unavailable) or result.sent:
             self._sent = True
         return result
+
+
+def store_targets(
+    influx: Influx,
+    make_databases: Callable[[], Awaitable[object]],
+    make_records: Callable[[Metrics], RecordsTarget],
+    metrics: Metrics,
+    *,
+    records: bool,
+) -> dict[Queue, Target[Any]]:
+    """Return the target of each queue; that of the records store only if it is wanted.
+
+    `make_databases` creates the databases of InfluxDB; `make_records` returns the target of the
+    records store.
+    """
+    found: dict[Queue, Target[Any]] = {Queue.INFLUX: InfluxTarget(influx, metrics, make_databases)}
+    if records:
+        # The library behind it is loaded only now: most collectors have no records.
+        found[Queue.RECORDS] = make_records(metrics)
+    return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from collector.outbox import Pending
+from collector.metrics import Metrics
+from collector.outbox import Pending, Queue
 
 Packed = TypeVar("Packed")
 
@@ -54,4 +55,12 @@ class Target(Protocol[Packed]):
 
     async def store(self, packed: Packed) -> Sequence[Dead]:
         """Store packed entries; return the lines refused for good. Raises Blocked."""
+        ...
+
+
+class TargetsOf(Protocol):
+    """A function that creates the targets of an outbox."""
+
+    def __call__(self, metrics: Metrics, *, records: bool) -> dict[Queue, Target[Any]]:
+        """Return the target of each queue; that of the records store only if it is wanted."""
         ...
