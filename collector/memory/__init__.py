@@ -6,11 +6,10 @@ defines its tables, `salvage` reads a damaged file, `records` are the rows; `cho
 and `tags` are its groups of tables. `live` is a second file, for Asterisk's live values.
 """
 
-from collector.memory.errors import MemoryDamaged, MemoryUnavailable
+from collector.memory.errors import MemoryUnavailable
 from collector.memory.live import Flushed, Journaled, Saved
 from collector.memory.memory import Memory, days_of_erasures, path_in
 from collector.memory.records import Action, Choice, ErasureRequest, Notice, State
-from collector.tag_budget import Sighting
 
 __all__ = [
     "Action",
@@ -19,11 +18,9 @@ __all__ = [
     "Flushed",
     "Journaled",
     "Memory",
-    "MemoryDamaged",
     "MemoryUnavailable",
     "Notice",
     "Saved",
-    "Sighting",
     "State",
     "days_of_erasures",
     "path_in",

@@ -14,7 +14,7 @@ from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.outboxes import Outboxes
 from collector.outbox.queues import Queue
 from collector.outbox.recover import Recovered, recover
-from collector.outbox.rows import DeadLetter, Entry, Held, Pending, Stats
+from collector.outbox.rows import DeadLetter, Entry, Held, Pending
 from collector.outbox.service import Outbox
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Pending",
     "Queue",
     "Recovered",
-    "Stats",
     "check_at_start",
     "mark_recovered",
     "read_at_start",

@@ -12,38 +12,28 @@ from collector.outbox.rows import Entry
 
 
 @dataclass(slots=True)
-class Append:
-    """Job: append entries."""
+class Job:
+    """Appends entries, or calls `work` with the file; `future` is done when that is on disk."""
 
-    entries: tuple[Entry, ...]
     future: asyncio.Future[None]
-
-
-@dataclass(slots=True)
-class Change:
-    """Job: call `work` with the file, after all jobs submitted before."""
-
-    work: Callable[[OutboxFile], None]
-    future: asyncio.Future[None]
-
-
-Job = Append | Change
+    entries: tuple[Entry, ...] = ()
+    work: Callable[[OutboxFile], None] | None = None
 
 
 def entries_of(jobs: Iterable[Job]) -> list[Entry]:
     """Return the entries that jobs append, in order."""
-    return [entry for job in jobs if isinstance(job, Append) for entry in job.entries]
+    return [entry for job in jobs for entry in job.entries]
 
 
 def do(file: OutboxFile, jobs: Sequence[Job]) -> None:
     """Do jobs in one commit. Raises OutboxUnavailable, OutboxDamaged: none is done then."""
-    if all(isinstance(job, Append) for job in jobs):
+    if all(job.work is None for job in jobs):
         file.append(*entries_of(jobs))
         return
     with file.transaction():
-        for _, alike in groupby(jobs, key=type):
+        for _, alike in groupby(jobs, key=lambda job: job.work is None):
             together = list(alike)
             file.insert(*entries_of(together))
             for job in together:
-                if isinstance(job, Change):
+                if job.work is not None:
                     job.work(file)

@@ -18,7 +18,7 @@ import structlog
 from collector.outbox.aside import aside_name, replace_damaged, set_aside, suspicion
 from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
 from collector.outbox.file import OutboxFile
-from collector.outbox.jobs import Append, Change, Job, do, entries_of
+from collector.outbox.jobs import Job, do, entries_of
 from collector.outbox.queues import Queue, queue_of
 from collector.outbox.rows import Entry, Pending, Stats
 from collector.outbox.space import disk, disk_is_short
@@ -88,7 +88,7 @@ class Outbox:
 
     def append(self, *entries: Entry) -> asyncio.Future[None]:
         """Append entries. The future is done once they are on disk, or fails: OutboxUnavailable."""
-        return self._submit(Append(entries, self._loop.create_future()))
+        return self._submit(Job(self._loop.create_future(), entries))
 
     def acknowledge(
         self, batch: Sequence[Pending], dead: Sequence[tuple[Pending, bytes, str]] = ()
@@ -104,7 +104,7 @@ class Outbox:
 
         The future is done once the changes are on disk.
         """
-        return self._submit(Change(work, self._loop.create_future()))
+        return self._submit(Job(self._loop.create_future(), work=work))
 
     async def ask(self, question: Callable[[OutboxFile], T]) -> T:
         """Return the result of `question`, called with a connection for reading only.
@@ -196,9 +196,9 @@ class Outbox:
     def _commit(self, jobs: list[Job]) -> int:
         """Do jobs in one commit and return how many bytes of lines were added."""
         if self.unavailable is not None:
-            refused = [job for job in jobs if isinstance(job, Append)]
+            refused = [job for job in jobs if job.work is None]
             self._answer(refused, OutboxUnavailable(self.unavailable))
-            jobs = [job for job in jobs if not isinstance(job, Append)]
+            jobs = [job for job in jobs if job.work is not None]
         if not jobs:
             return 0
         try:

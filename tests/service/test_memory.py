@@ -21,14 +21,13 @@ from collector.memory import (
     Memory,
     MemoryUnavailable,
     Notice,
-    Sighting,
     State,
     path_in,
 )
 from collector.metrics import Metrics
 from collector.owners.choices import Choices
 from collector.privacy import OwnerMark, Pseudonymiser, ServerPseudonym
-from collector.tag_budget import Freed, TagValue
+from collector.tag_budget import Freed, Sighting, TagValue
 from tests.busy import measured
 from tests.sender import GUARD_S, KEY, until
 

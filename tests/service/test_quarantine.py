@@ -17,12 +17,12 @@ import pytest
 
 from collector.delivery.writing import marked
 from collector.influx.contents import Span
-from collector.memory import Memory, Sighting
+from collector.memory import Memory
 from collector.privacy import ServerPseudonym
 from collector.quarantine.batch import QuarantineError, State, span_between
 from collector.quarantine.pattern import Pattern
 from collector.quarantine.quarantine import OnWay, Quarantine
-from collector.tag_budget import TagValue
+from collector.tag_budget import Sighting, TagValue
 from tests.command import Done, command
 from tests.conftest import Databases, StartServe, clean_environment
 from tests.fleets import EPOCH, Received, random_fleet

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from collector.intakes.tag_sync import TagSync
-from collector.memory import Memory, Sighting
-from collector.tag_budget import Change, Changes, TagBudget, TagValue
+from collector.memory import Memory
+from collector.tag_budget import Change, Changes, Sighting, TagBudget, TagValue
 from tests.command import command
 from tests.conftest import Databases, StartServe
 from tests.sender import encoded, eventually, post, report, until
