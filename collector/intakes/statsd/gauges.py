@@ -58,8 +58,7 @@ class Gauges:
         """Whether names must be resolved again, since a slot may refer to a dropped series."""
         self._zeroed: set[Gauge] = set()
         self._last_zero = 0
-        self._endpoints: dict[Series, Gauge] = {}
-        self._channels: dict[Series, Gauge] = {}
+        self._by_role: dict[Role, dict[Series, Gauge]] = {role: {} for role in Role}
         self._unloaded = 0
         self._set = EndpointSet()
         self._started = 0
@@ -78,18 +77,14 @@ class Gauges:
     def add(self, gauge: Gauge) -> Gauge:
         """Add and return a new gauge."""
         self._gauges[gauge.series] = gauge
-        if gauge.role is Role.ENDPOINTS:
-            self._endpoints[gauge.series] = gauge
-        elif gauge.role is Role.CHANNELS:
-            self._channels[gauge.series] = gauge
+        self._by_role[gauge.role][gauge.series] = gauge
         return gauge
 
     def forget(self, series: Series) -> None:
         """Drop a gauge."""
         gauge = self._gauges.pop(series, None)
-        self._endpoints.pop(series, None)
-        self._channels.pop(series, None)
         if gauge is not None:
+            del self._by_role[gauge.role][series]
             self.stale = True
             self._gone.append(series)
             if gauge.value and not gauge.is_set:
@@ -99,8 +94,7 @@ class Gauges:
     def move(self, gauge: Gauge, series: Series) -> None:
         """Continue a gauge under another series, which has none yet."""
         del self._gauges[gauge.series]
-        self._endpoints.pop(gauge.series, None)
-        self._channels.pop(gauge.series, None)
+        del self._by_role[gauge.role][gauge.series]
         self._gone.append(gauge.series)
         gauge.series = series
         self.add(gauge)
@@ -173,12 +167,12 @@ class Gauges:
             return
         finding = self._set.change(gauge.value, delta, now_ns, is_certain=not gauge.since)
         if finding is Finding.NEW_SET:
-            for other in self._endpoints.values():
+            for other in self._by_role[Role.ENDPOINTS].values():
                 other.value = 0.0
                 other.since = 0
                 self._save(other)
         elif finding is not Finding.USUAL:
-            for other in self._endpoints.values():
+            for other in self._by_role[Role.ENDPOINTS].values():
                 self.doubt(other, now_ns)
         if finding is Finding.UNLOADED:
             self._unloaded = now_ns
@@ -189,7 +183,7 @@ class Gauges:
         Modules do so at a start. Later it may be res_chan_stats, which has missed channels until
         it was loaded again.
         """
-        for gauge in self._channels.values():
+        for gauge in self._by_role[Role.CHANNELS].values():
             if gauge.heard > self._started and now_ns - self._started > SET_GROWS_NS:
                 self.doubt(gauge, now_ns)
 

@@ -180,19 +180,15 @@ class Stations:
         if len(self._by_address) >= _ADDRESSES_MOST:
             self._by_address.clear()
         address = ipaddress.ip_address(host.partition("%")[0])
-        found = next(
-            (
-                one
-                for one in self.all
-                if not one.gone and any(address in network for network in one.asterisk.statsd_from)
-            ),
-            None,
+        found = self._first(
+            lambda asterisk: any(address in network for network in asterisk.statsd_from)
         )
         self._by_address[host] = found
         return found
 
     def of_path(self, path: str) -> Station | None:
         """The Asterisk that writes to a unix socket; None if there is none."""
-        return self.only or next(
-            (one for one in self.all if not one.gone and path in one.asterisk.statsd_sockets), None
-        )
+        return self.only or self._first(lambda asterisk: path in asterisk.statsd_sockets)
+
+    def _first(self, sends: Callable[[Asterisk], bool]) -> Station | None:
+        return next((one for one in self.all if not one.gone and sends(one.asterisk)), None)

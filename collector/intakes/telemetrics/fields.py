@@ -163,25 +163,22 @@ def is_severity(text: str) -> bool:
     return is_number(text) and 1 <= int(text) <= 4
 
 
-def _is_short(text: str) -> bool:
-    return len(text) <= _LONGEST_SHORT and text.isprintable()
+def _is_text(most: int) -> Callable[[str], bool]:
+    return lambda text: len(text) <= most and text.isprintable()
 
 
 def _is_within(most: int) -> Callable[[str], bool]:
     return lambda text: is_number(text) and int(text) <= most
 
 
+_is_short: Final = _is_text(_LONGEST_SHORT)
 _CHECKS: Final[tuple[tuple[str, Callable[[str], bool], str], ...]] = (
     ("severity", is_severity, "severity value is out of range"),
     ("classification", is_classification, "Classification value is invalid"),
     ("machine_id", is_machine_id, "Machine id value is invalid"),
     ("creation_timestamp", _is_within(_LAST_SECOND), "timestamp is invalid"),
     ("arch", ARCHITECTURES.__contains__, "architecture is invalid"),
-    (
-        "host_type",
-        lambda text: len(text) <= _LONGEST_HOST_TYPE and text.isprintable(),
-        "host type is invalid",
-    ),
+    ("host_type", _is_text(_LONGEST_HOST_TYPE), "host type is invalid"),
     (
         "kernel_version",
         lambda text: _is_short(text) and _KERNEL.fullmatch(text) is not None,
@@ -190,11 +187,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[str], bool], str], ...]] = (
     ("board_name", _is_short, "board name is invalid"),
     ("cpu_model", _is_short, "cpu model is invalid"),
     ("bios_version", _is_short, "BIOS version is invalid"),
-    (
-        "event_id",
-        lambda text: _EVENT.fullmatch(text.lower()) is not None,
-        "Event id is invalid",
-    ),
+    ("event_id", lambda text: _EVENT.fullmatch(text.lower()) is not None, "Event id is invalid"),
     ("system_name", _is_short, "system name is invalid"),
     (
         "payload_format_version",

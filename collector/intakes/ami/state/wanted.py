@@ -5,7 +5,7 @@ Names: https://docs.asterisk.org/Latest_API/API_Documentation/AMI_Events/.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,15 +113,13 @@ RESPONSE: Final = ("CoreCurrentCalls",)
 """Headers of responses that are read, beside those of the protocol."""
 
 
-def _wanted() -> Iterable[tuple[str, frozenset[str]]]:
-    for name, kind in EVENTS.items():
-        yield name, frozenset((PRIVILEGE, *kind.headers, *ITEMS.get(name, ())))
-    for name, headers in ITEMS.items():
-        if name not in EVENTS:
-            yield name, frozenset(headers)
-
-
-WANTED: Final[Mapping[str, frozenset[str]]] = dict(_wanted())
+WANTED: Final[Mapping[str, frozenset[str]]] = {
+    **{name: frozenset(headers) for name, headers in ITEMS.items()},
+    **{
+        name: frozenset((PRIVILEGE, *kind.headers, *ITEMS.get(name, ())))
+        for name, kind in EVENTS.items()
+    },
+}
 """Headers of all events and items that are read, by name."""
 
 CLASSES: Final = frozenset(kind.privilege for kind in EVENTS.values())
