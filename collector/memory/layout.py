@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from collector.memory.errors import MemoryDamaged, MemoryUnavailable
+from collector.memory.errors import MemoryDamaged
 from collector.sqlite.migration import migrate, set_pragmas, tables
 
 VERSION: Final = 1
@@ -40,10 +40,10 @@ _TABLES: Final = {
 def prepare(database: sqlite3.Connection, path: Path) -> None:
     """Set a connection's pragmas, and make the tables of a new file.
 
-    Raises MemoryUnavailable for a newer version, MemoryDamaged for a file that is no memory, and
+    Raises StoreUnavailable for a newer version, MemoryDamaged for a file that is no memory, and
     SQLite's errors.
     """
-    set_pragmas(database, path, newest=VERSION, secure_delete="ON", unavailable=MemoryUnavailable)
+    set_pragmas(database, path, newest=VERSION, secure_delete="ON")
     creation = [f"CREATE TABLE {name} {columns}" for name, columns in _TABLES.items()]
     migrate(database, {0: creation}, newest=VERSION)
     if not tables(database) >= _TABLES.keys():

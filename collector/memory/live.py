@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from collector.memory.errors import MemoryDamaged, MemoryUnavailable
+from collector.memory.errors import MemoryDamaged
 from collector.memory.store import Content, Table, operation
 from collector.sqlite.migration import migrate, set_pragmas, tables
 
@@ -187,9 +187,7 @@ def _unpacked(packed: bytes) -> list[bytes]:
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    set_pragmas(
-        database, path, newest=_VERSION, secure_delete="FAST", unavailable=MemoryUnavailable
-    )
+    set_pragmas(database, path, newest=_VERSION, secure_delete="FAST")
     creation = [f"CREATE TABLE {name} {columns}" for name, columns in _TABLES.items()]
     migrate(database, {0: creation}, newest=_VERSION)
     if not tables(database) >= _TABLES.keys():

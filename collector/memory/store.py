@@ -21,7 +21,7 @@ from collector.memory import layout
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
 from collector.memory.salvage import Rows, salvaged
 from collector.sqlite.errors import raised_as
-from collector.sqlite.lock import DirectoryLock, sync
+from collector.sqlite.lock import DirectoryLock, log_of, sync
 from collector.sqlite.search import holds
 
 log = structlog.get_logger("collector.memory")
@@ -84,7 +84,7 @@ class Store:
         Raises MemoryUnavailable if the file cannot be examined.
         """
         with _named():
-            return _seen(self.path), _seen(_log_of(self.path))[1:]
+            return _seen(self.path), _seen(log_of(self.path))[1:]
 
     def scrub(self, *traces: bytes) -> bool:
         """Remove remains of deleted rows; return whether the disk is free of these byte strings.
@@ -124,7 +124,7 @@ class Store:
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             draft.replace(fresh)
             aside = f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
-            log_file = _log_of(self.path)
+            log_file = log_of(self.path)
             if log_file.exists():
                 log_file.replace(self.path.with_name(f"{aside}-wal"))
             Path(f"{self.path}-shm").unlink(missing_ok=True)
@@ -214,10 +214,6 @@ def _seen(path: Path) -> tuple[int, int, int]:
         return _ABSENT
     # A reader creates an empty log and deletes it again, which is no change.
     return (found.st_ino, found.st_mtime_ns, found.st_size) if found.st_size else _ABSENT
-
-
-def _log_of(path: Path) -> Path:
-    return Path(f"{path}-wal")
 
 
 def _fresh(path: Path) -> Path:

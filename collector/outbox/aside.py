@@ -21,7 +21,7 @@ from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, translated
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.rows import Entry, Pending
 from collector.sqlite.carve import log_is_damaged
-from collector.sqlite.lock import DirectoryLock, sync
+from collector.sqlite.lock import DirectoryLock, log_of, sync
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
@@ -114,9 +114,9 @@ def replace_damaged(path: Path, why: str, carried: Sequence[Pending] = ()) -> No
             file.put_legacy(legacy)
             file.insert(*(Entry(*entry[1:]) for entry in carried))
         _replace(path, aside)
-        if _has_bytes(_log_of(path)):
-            _replace(_log_of(path), _log_of(aside))
-        _log_of(path).unlink(missing_ok=True)
+        if _has_bytes(log_of(path)):
+            _replace(log_of(path), log_of(aside))
+        log_of(path).unlink(missing_ok=True)
         Path(f"{path}-shm").unlink(missing_ok=True)
         if carried:
             numbers = "\n".join(str(entry.id) for entry in carried)
@@ -138,8 +138,8 @@ def _finish(path: Path) -> None:
     fresh = path.parent / _FRESH
     if (fresh / FILE).exists() and not path.exists():
         # After a crash in between, the log of the old file is still under its first name.
-        if _log_of(path).exists() and (asides := set_aside(path.parent)):
-            _replace(_log_of(path), _log_of(asides[-1]))
+        if log_of(path).exists() and (asides := set_aside(path.parent)):
+            _replace(log_of(path), log_of(asides[-1]))
         _replace(fresh / FILE, path)
         sync(path.parent)
     if fresh.exists():
@@ -148,7 +148,7 @@ def _finish(path: Path) -> None:
 
 def _damage(path: Path) -> str | None:
     """Describe the damage of an outbox; None if it is intact or does not exist yet."""
-    log_file = _log_of(path)
+    log_file = log_of(path)
     if not path.exists():
         return "its file is gone and its log is not" if _has_bytes(log_file) else None
     if not path.is_file():
@@ -182,10 +182,6 @@ def carried_numbers(aside: Path) -> set[int]:
         return set()
 
 
-def _log_of(path: Path) -> Path:
-    return Path(f"{path}-wal")
-
-
 def _has_bytes(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
@@ -200,7 +196,7 @@ def mark_recovered(aside: Path) -> Path:
     done = aside.with_name(aside.name.replace(".damaged-", _RECOVERED))
     with translated_errors():
         _replace(aside, done)
-        _replace(_log_of(aside), _log_of(done))
+        _replace(log_of(aside), log_of(done))
         _replace(carried_of(aside), carried_of(done))
     return done
 
@@ -227,7 +223,7 @@ def set_aside_at(aside: Path) -> int:
 
 def delete_aside(aside: Path) -> None:
     """Delete a file that was set aside, with its log and its list. Raises OSError."""
-    for path in (aside, _log_of(aside), carried_of(aside)):
+    for path in (aside, log_of(aside), carried_of(aside)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -242,7 +238,7 @@ def check_droppable(path: Path) -> None:
 
 def check_recoverable(path: Path) -> None:
     """Raise OutboxUnavailable if there is no file at `path`, or if it is the outbox in use."""
-    if not path.exists() and not _log_of(path).exists():
+    if not path.exists() and not log_of(path).exists():
         raise OutboxUnavailable(f"{path} is not there")
     if path.name == FILE:
         raise OutboxUnavailable(f"{path} is the outbox in use: it is not set aside")

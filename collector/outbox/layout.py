@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.outbox import dating
-from collector.outbox.errors import OutboxDamaged, OutboxUnavailable
+from collector.outbox.errors import OutboxDamaged
 from collector.outbox.queues import INDEX, Queue
 from collector.sqlite.migration import migrate, set_pragmas, tables
 
@@ -94,13 +94,11 @@ LEGACY: Final = {
 def prepare(database: sqlite3.Connection, path: Path) -> None:
     """Set the pragmas of a connection and migrate its file to the current version.
 
-    Raises OutboxUnavailable for a newer version, OutboxDamaged for a file that is no outbox, and
+    Raises StoreUnavailable for a newer version, OutboxDamaged for a file that is no outbox, and
     SQLite's errors.
     """
     # Deleted rows are overwritten with zeros; vacuuming returns free pages to the disk.
-    version = set_pragmas(
-        database, path, newest=VERSION, secure_delete="FAST", unavailable=OutboxUnavailable
-    )
+    version = set_pragmas(database, path, newest=VERSION, secure_delete="FAST")
     if version and not tables(database) >= _TABLES[version]:
         raise OutboxDamaged(f"{path} is no outbox: it lacks tables")
     steps = {version: statements.split(";") for version, statements in _STEPS.items()}

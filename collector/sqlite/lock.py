@@ -52,6 +52,11 @@ def try_lock(handle: int, how: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
+def log_of(path: Path) -> Path:
+    """Return the path of the write-ahead log of an SQLite file."""
+    return Path(f"{path}-wal")
+
+
 def sync(directory: Path) -> None:
     """Write a directory's names to the disk: a file moved into it survives a power cut."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -13,21 +13,16 @@ from collector.sqlite.errors import StoreUnavailable
 
 
 def set_pragmas(
-    database: sqlite3.Connection,
-    path: Path,
-    *,
-    newest: int,
-    secure_delete: str,
-    unavailable: type[StoreUnavailable],
+    database: sqlite3.Connection, path: Path, *, newest: int, secure_delete: str
 ) -> int:
     """Set the pragmas of a connection and return the version of its file.
 
-    `secure_delete` is ON or FAST: whether free pages are overwritten too. Raises `unavailable` for
-    a version over `newest`, before anything is changed, and SQLite's errors.
+    `secure_delete` is ON or FAST: whether free pages are overwritten too. Raises StoreUnavailable
+    for a version over `newest`, before anything is changed, and SQLite's errors.
     """
     version = version_of(database)
     if version > newest:
-        raise unavailable(
+        raise StoreUnavailable(
             f"{path} is of version {version}, newer than this one's ({newest}): install the"
             " collector that wrote it, or one after it"
         )
