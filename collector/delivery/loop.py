@@ -35,7 +35,6 @@ _NOTED_AHEAD: Final = 1000
 """Entries recorded as sent in advance: one commit for so many, instead of one for each batch."""
 _BACKOFF_MOST_S: Final = 30.0
 _DRAIN_S: Final = 10.0
-_NONE_SENT: Final[Mapping[Queue, int]] = MappingProxyType({})
 
 
 class _Batch(NamedTuple, Generic[Packed]):
@@ -229,7 +228,7 @@ def deliveries(
     lock: DeliveryLock,
     *,
     holds: Callable[[], str | None] = lambda: None,
-    sent: Mapping[Queue, int] = _NONE_SENT,
+    sent: Mapping[Queue, int] = MappingProxyType({}),
 ) -> list[Delivery[Any]]:
     """Return the delivery loops of an outbox, one a target; each waits and retries independently.
 

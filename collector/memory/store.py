@@ -21,7 +21,7 @@ from collector.memory import layout
 from collector.memory.errors import MemoryDamaged, MemoryUnavailable
 from collector.memory.salvage import Rows, salvaged
 from collector.sqlite.errors import raised_as
-from collector.sqlite.lock import DirectoryLock, log_of, sync
+from collector.sqlite.lock import directory_lock, log_of, sync
 from collector.sqlite.search import holds
 
 log = structlog.get_logger("collector.memory")
@@ -106,7 +106,7 @@ class Store:
         Does nothing if another process has just done so. Raises MemoryUnavailable.
         """
         directory = self.path.parent
-        with _named(), DirectoryLock(directory, exclusive=True):
+        with _named(), directory_lock(directory, exclusive=True):
             if self._is_whole():
                 return
             fresh, draft = _fresh(self.path), self.path.with_name(f"{self.path.name}.draft")
@@ -141,9 +141,9 @@ class Store:
             },
         )
 
-    def _held(self) -> DirectoryLock:
+    def _held(self) -> AbstractContextManager[None]:
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        return DirectoryLock(self.path.parent)
+        return directory_lock(self.path.parent)
 
     def _is_whole(self) -> bool:
         try:

@@ -21,7 +21,7 @@ from collector.outbox.errors import OutboxDamaged, OutboxUnavailable, translated
 from collector.outbox.file import FILE, OutboxFile
 from collector.outbox.rows import Entry, Pending
 from collector.sqlite.carve import log_is_damaged
-from collector.sqlite.lock import DirectoryLock, log_of, sync
+from collector.sqlite.lock import directory_lock, log_of, sync
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
@@ -98,7 +98,7 @@ def replace_damaged(path: Path, why: str, carried: Sequence[Pending] = ()) -> No
     """
     directory = path.parent
     aside = aside_name(path)
-    with translated_errors(), DirectoryLock(directory, exclusive=True):
+    with translated_errors(), directory_lock(directory, exclusive=True):
         try:
             legacy, last = salvage.other_content(path)
         except OSError as error:

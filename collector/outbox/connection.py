@@ -11,7 +11,7 @@ from typing import Final, Self
 from collector.outbox import layout
 from collector.outbox.dating import DatingTables
 from collector.outbox.errors import translated_errors
-from collector.sqlite.lock import DirectoryLock
+from collector.sqlite.lock import directory_lock
 
 _BUSY_S: Final = 30
 
@@ -25,7 +25,7 @@ class Connected:
     def __init__(self, path: Path) -> None:
         self._path = path
         with translated_errors(), contextlib.ExitStack() as stack:
-            stack.enter_context(DirectoryLock(path.parent))
+            stack.enter_context(directory_lock(path.parent))
             # SQLite gives its log and index files the mode of the database file.
             path.touch(mode=0o600)
             self._database = sqlite3.connect(

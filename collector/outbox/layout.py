@@ -76,11 +76,6 @@ ALTER TABLE clock DROP COLUMN sent_id;
 {dating.SCHEMA}
 """,  # noqa: S608 - constants
 }
-_TABLES: Final = {
-    version: frozenset({"entries", "dead_letters", "cursor" if version < 4 else "cursors"})
-    for version in range(1, VERSION + 1)
-}
-
 LEGACY: Final = {
     "erasures": "id INTEGER PRIMARY KEY, asked_ns, server, action, state, until_ns, found, plan",
     "owner_choices": "owner TEXT PRIMARY KEY, choice, at_ns, told",
@@ -99,7 +94,8 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
     """
     # Deleted rows are overwritten with zeros; vacuuming returns free pages to the disk.
     version = set_pragmas(database, path, newest=VERSION, secure_delete="FAST")
-    if version and not tables(database) >= _TABLES[version]:
+    cursors = "cursors" if version >= 4 else "cursor"
+    if version and not tables(database) >= {"entries", "dead_letters", cursors}:
         raise OutboxDamaged(f"{path} is no outbox: it lacks tables")
     steps = {version: statements.split(";") for version, statements in _STEPS.items()}
     migrate(database, steps, newest=VERSION)

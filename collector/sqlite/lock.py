@@ -10,8 +10,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from collector.sqlite.errors import StoreUnavailable
 
@@ -19,28 +21,23 @@ _PATIENCE_S: Final = 15.0
 _PAUSE_S: Final = 0.02
 
 
-class DirectoryLock:
-    """The lock of a directory, shared or `exclusive`, held from construction to exit.
+@contextmanager
+def directory_lock(directory: Path, *, exclusive: bool = False) -> Iterator[None]:
+    """Hold the lock of a directory, shared or `exclusive`.
 
     While it is held exclusively, no process has the file open. Raises StoreUnavailable if it cannot
     be had within 15 s, OSError if the directory cannot be opened.
     """
-
-    def __init__(self, directory: Path, *, exclusive: bool = False) -> None:
-        self._handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         deadline = time.monotonic() + _PATIENCE_S
-        while not try_lock(self._handle, how):
+        while not try_lock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
             if time.monotonic() > deadline:
-                os.close(self._handle)
                 raise StoreUnavailable(f"another command is at work on the files in {directory}")
             time.sleep(_PAUSE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        os.close(self._handle)
+        yield
+    finally:
+        os.close(handle)
 
 
 def try_lock(handle: int, how: int = fcntl.LOCK_EX) -> bool:
