@@ -24,7 +24,7 @@ from collector.rollup.listed import covered, sample_fields
 from collector.rollup.lookback import HISTORY_DAYS, PRESENCE_DAYS
 from collector.rollup.points import Points, package_points, upgrade_points, usage_points
 from collector.rollup.ranges import WHOLE, Plan, Range
-from collector.rollup.raw import opted_out_reports, read_rows, reading_together, span_of
+from collector.rollup.raw import read_rows, span_of
 from collector.rollup.spill import DayRows
 from collector.rollup.store import Change, stored_points_each
 from collector.rollup.windows import (
@@ -122,15 +122,13 @@ class ComputedDay:
 class DaySums:
     """Numbers of a day that add up over its ranges; those of failed parts are incomplete.
 
-    `dropped` is the number of reports dropped for an opt-out. `is_empty` tells that the day is
-    before the first report of the series. `stored` are the day's stored points, `history` the
-    stored points of the hours of the week before. `published` are the points
-    of its tables.
+    `is_empty` tells that the day is before the first report of the series. `stored` are the day's
+    stored points, `history` the stored points of the hours of the week before. `published` are the
+    points of its tables.
     """
 
     inputs: DayInputs
     now: datetime
-    dropped: int
     basis: Basis
     is_empty: bool = False
     stored: Mapping[Measurement, Points] = field(default_factory=dict)
@@ -191,14 +189,10 @@ class Computer:
         day = inputs.day
         count = inputs.counts.get(day, RawCount())
         with DayRows(self._planned(inputs), self._cache.directory) as rows:
-            async with reading_together() as reading:
-                dropped = reading.create_task(opted_out_reports(self._influx, day))
-                reading.create_task(
-                    read_rows(self._influx, day, rows, count, marked=inputs.quarantined)
-                )
+            await read_rows(self._influx, day, rows, count, marked=inputs.quarantined)
             # Rows may have arrived since they were counted.
             found = RawCount(rows.reports, rows.node_reports)
-            sums = DaySums(inputs, now, dropped.result(), inputs.basis(found))
+            sums = DaySums(inputs, now, inputs.basis(found))
             sums.is_empty = found.reports == 0 and not inputs.own_days_before
             parts = [] if sums.is_empty else [*rows.ranges]
             for part in parts[:-1]:
@@ -294,7 +288,7 @@ class Computer:
             with _collect_errors(sums.hours_failed):
                 hours = [reduce(add, each) for each in zip(*sums.hours, strict=True)]
                 points[HOURLY_USAGE] = _expected(day, hours, sums.history)
-        published = sums.dropped // self._k * self._k
+        published = inputs.opted_out // self._k * self._k
         counted = {"opted_out_reports": published} if published else {}
         points |= sums.published
         points[DAILY_USAGE] = {

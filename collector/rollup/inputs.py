@@ -140,6 +140,7 @@ class DayInputs:
     all raw reports of the day came from an older server. Raw data is complete from `complete_from`
     on. `erasing` are the complete days of unfinished erasures. `first_own` is the oldest stored day
     that was computed here. `quarantined` tells whether some rows of the day are in quarantine.
+    `opted_out` is the number of its reports that were dropped for an opt-out.
     """
 
     day: date
@@ -150,6 +151,7 @@ class DayInputs:
     erasing: Set[date] = frozenset()
     first_own: date | None = None
     quarantined: bool = False
+    opted_out: int = 0
 
     @property
     def stored_row(self) -> StoredDay | None:
@@ -210,4 +212,5 @@ async def read_inputs(
         erasing,
         first_own=own,
         quarantined=day in raw.quarantined,
+        opted_out=raw.opted_out.get(day, 0),
     )

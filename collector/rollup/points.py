@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final
 
 from collector.lazy import pl
@@ -58,9 +58,8 @@ def usage_points(
     The fields of `daily_usage` that are counted over several days are left out.
     """
     nodes = _tables(day.node_profiles, NODE_DIMENSIONS)
-    servers = _tables(day.server_profiles, SERVER_DIMENSIONS)
     alone = {KERNEL: dict(day.kernels.iter_rows()), UPTIME: uptime_table(day.uptimes)}
-    servers = replace(servers, one_way={**servers.one_way, **alone})
+    servers = _tables(day.server_profiles, SERVER_DIMENSIONS, alone)
     node_cells = published_tables(nodes, k)
     median = uptime_median(day.uptimes, k)
     fields: dict[str, FieldValue] = {
@@ -228,16 +227,23 @@ Columns = dict[str, list[Any]]
 """Combinations of tags as a list of each dimension's labels, and their `count`."""
 
 
-def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
+def _tables(
+    profiles: pl.DataFrame,
+    dimensions: tuple[str, ...],
+    alone: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+) -> TableInput:
+    """The counts of units; `alone` are those of dimensions that are not crossed with others."""
     columns: Columns = profiles.to_dict(as_series=False)
     releases = [*zip(columns[DISTRO.name], columns[RELEASE.name], strict=True)]
     labels = {pair: release_label(*pair) for pair in set(releases)}
     columns[RELEASE.name] = [labels[pair] for pair in releases]
-    for dimension, counts in _one_way(columns, dimensions).items():
+    one_way = _one_way(columns, dimensions)
+    for dimension, counts in one_way.items():
         # Labels that look alike are merged.
         changed = {label: name for label, name in one_name(counts).items() if name != label}
         if changed:
             columns[dimension] = [changed.get(label, label) for label in columns[dimension]]
+            one_way |= _one_way(columns, [dimension])
     pairs = [
         (d, e)
         for d, e in combinations(dimensions, 2)
@@ -245,7 +251,7 @@ def _tables(profiles: pl.DataFrame, dimensions: tuple[str, ...]) -> TableInput:
     ]
     parents = dict(zip(columns[RELEASE.name], columns[DISTRO.name], strict=True))
     return TableInput(
-        _one_way(columns, dimensions),
+        {**one_way, **alone},
         {
             (d, e): {(v, w): count for (v, w), count in cells.items()}
             for (d, e), cells in zip(pairs, _summed(columns, pairs), strict=True)

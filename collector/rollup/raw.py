@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import astuple, dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -43,13 +42,15 @@ class RawDays:
 
     Rows in quarantine are not in `counts`; the days that have some are in `quarantined`. `imported`
     days have reports of an older server only: an import brings the last report of each node, so
-    that a day's numbers cannot be computed from it. `oldest` is the day of the oldest raw report,
-    before `first` too; None if there is none.
+    that a day's numbers cannot be computed from it. `opted_out` are numbers of reports that were
+    dropped for an opt-out. `oldest` is the day of the oldest raw report, before `first` too; None
+    if there is none.
     """
 
     counts: Mapping[date, RawCount]
     quarantined: Set[date]
     imported: Set[date]
+    opted_out: Mapping[date, int]
     oldest: date | None
 
 
@@ -62,6 +63,7 @@ async def read_days(influx: Influx, first: date, last: date) -> RawDays:
                 counting(SERVER_REPORT, "server", first, last),
                 counting(SERVER_REPORT, QUARANTINE, first, last, where=QUARANTINED),
                 counting(SERVER_REPORT, "imported", first, last),
+                counting(OPTED_OUT_REPORT, "reports", first, last),
                 OLDEST,
             ],
         ),
@@ -73,7 +75,7 @@ async def read_days(influx: Influx, first: date, last: date) -> RawDays:
             ],
         ),
     )
-    reports, out, imported = (by_day(series) for series in servers[:3])
+    reports, out, imported, opted_out = (by_day(series) for series in servers[:4])
     node_reports, nodes_out = (by_day(series) for series in nodes)
     found = {
         day: RawCount(
@@ -87,7 +89,8 @@ async def read_days(influx: Influx, first: date, last: date) -> RawDays:
         counts,
         out.keys() | nodes_out,
         {day for day, count in counts.items() if 0 < count.reports == imported.get(day)},
-        first_day(servers[3]),
+        opted_out,
+        first_day(servers[4]),
     )
 
 
@@ -115,22 +118,6 @@ def by_day(found: Sequence[Series]) -> dict[date, int]:
     return {day_of(time): count for series in found for time, count in series.values if count}
 
 
-async def opted_out_reports(influx: Influx, day: date) -> int:
-    """The number of reports of a day that were dropped for an opt-out. Raises InfluxError."""
-    found = await read(influx, counting(OPTED_OUT_REPORT, "reports", day, day))
-    return by_day(found).get(day, 0)
-
-
-@asynccontextmanager
-async def reading_together() -> AsyncIterator[asyncio.TaskGroup]:
-    """A group of reads that all end when one fails. Raises the first InfluxError or OSError."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except* (InfluxError, OSError) as failed:
-        raise failed.exceptions[0] from None
-
-
 async def read_rows(
     influx: Influx,
     day: date,
@@ -145,10 +132,13 @@ async def read_rows(
     quarantine; without them InfluxDB is asked again.
     """
     reports, node_reports = (None, None) if least is None else astuple(least)
-    # InfluxDB uses one core for each query.
-    async with reading_together() as reading:
-        reading.create_task(_read_rows(influx, NODE_REPORT, day, rows, node_reports, marked))
-        reading.create_task(_read_rows(influx, SERVER_REPORT, day, rows, reports, marked))
+    try:
+        # InfluxDB uses one core for each query.
+        async with asyncio.TaskGroup() as reading:
+            reading.create_task(_read_rows(influx, NODE_REPORT, day, rows, node_reports, marked))
+            reading.create_task(_read_rows(influx, SERVER_REPORT, day, rows, reports, marked))
+    except* (InfluxError, OSError) as failed:
+        raise failed.exceptions[0] from None
 
 
 async def _read_rows(
@@ -164,11 +154,11 @@ async def _read_rows(
         some = counting(measurement, QUARANTINE, day, day, where=QUARANTINED)
         marked = bool(by_day(await read(influx, some)))
     names = [*columns(measurement), *([QUARANTINE] if marked else [])]
-    for span, count in await _slices(influx, measurement, day, rows.plan, least):
+    parts = await _slices(influx, measurement, day, rows.plan, least)
+    for number, (span, count) in enumerate(parts, start=1):
         select = Select.rows(measurement, names, span.where())
         frame = await read_frame(influx, select, lambda: Rows(measurement, marked=marked), count)
-        await asyncio.to_thread(rows.add, measurement, frame)
-    await asyncio.to_thread(rows.complete, measurement)
+        await asyncio.to_thread(rows.add, measurement, frame, last=number == len(parts))
 
 
 async def _slices(

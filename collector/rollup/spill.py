@@ -51,22 +51,20 @@ class DayRows:
         for pieces in self._of.values():
             pieces.close()
 
-    def add(self, measurement: Measurement, rows: pl.DataFrame) -> None:
-        """Add the next rows of a measurement."""
-        self._of[measurement.name].add(rows)
+    def add(self, measurement: Measurement, rows: pl.DataFrame, *, last: bool = False) -> None:
+        """Add the next rows of a measurement.
 
-    def complete(self, measurement: Measurement) -> None:
-        """Compute the facts of a measurement of which all rows are added, if there is one range.
-
-        The rows of the other may still be read meanwhile.
+        With the `last` ones its facts are computed, if there is one range: the rows of the other
+        measurement may still be read meanwhile.
         """
-        if self.plan.ranges > 1:
+        pieces = self._of[measurement.name]
+        pieces.add(rows)
+        if not last or self.plan.ranges > 1:
             return
-        rows = self._of[measurement.name].of(0)
         if measurement is NODE_REPORT:
-            self._node_facts = node_facts(rows)
+            self._node_facts = node_facts(pieces.of(0))
         else:
-            self._server_facts = server_facts(rows)
+            self._server_facts = server_facts(pieces.of(0))
 
     @property
     def reports(self) -> int:
@@ -84,7 +82,7 @@ class DayRows:
         return ranges_of(self.plan.ranges)
 
     def facts(self, part: Range) -> DayFacts:
-        """Compute the facts of a range, unless `complete` has."""
+        """Compute the facts of a range, unless `add` has."""
         if self._node_facts is not None and self._server_facts is not None:
             return join_facts(self._node_facts, self._server_facts)
         return gather(*(pieces.of(part.number) for pieces in self._of.values()))
