@@ -256,7 +256,8 @@ async def _server(influx: Influx, databases: Sequence[str]) -> list[Told]:
             return [*told, (False, missing)]
         kept_s = await _retentions(influx, databases)
         for database in databases:
-            told.append(await _database(influx, database, kept_s.get(database)))
+            there = kept_s[database] is not None if database in kept_s else None
+            told.append(await _database(influx, database, there=there))
             with suppress(NoDatabase):
                 held = await influx.policies.of(database)
                 words = "" if held is None else held.default_warning(influx.name(database))
@@ -265,7 +266,7 @@ async def _server(influx: Influx, databases: Sequence[str]) -> list[Told]:
         return [(False, f"InfluxDB at {influx.url}: {error}")]
     except InfluxUnavailable as error:
         words = await diagnose(influx.url, error, influx.variables)
-        remedy = "" if ":" in words else f"; start it or set {influx.variables}_URL"
+        remedy = "" if ": " in words else f"; start it or set {influx.variables}_URL"
         meanwhile = (
             "reports are taken in meanwhile and wait in the outbox"
             if RAW in databases
@@ -301,17 +302,18 @@ async def _retentions(influx: Influx, databases: Sequence[str]) -> Mapping[str, 
         return {}
 
 
-async def _database(influx: Influx, database: str, seconds: int | None) -> Told:
+async def _database(influx: Influx, database: str, *, there: bool | None) -> Told:
+    """Check a database that is in InfluxDB's list of databases or not; None: no list was given."""
     name, variables = influx.name(database), influx.variables
+    missing = (
+        f"{name} is not there yet, or not shown to this token: `collector serve` makes it"
+        " at its start if the token may, `collector provision` with an administrator's"
+    )
     try:
         await influx.query(database, "SHOW MEASUREMENTS LIMIT 1")
     except NoDatabase:
-        if seconds is None:
-            return (
-                True,
-                f"{name} is not there yet, or not shown to this token: `collector serve` makes it"
-                " at its start if the token may, `collector provision` with an administrator's",
-            )
+        if not there:
+            return True, missing
         return (
             False,
             f"bucket {name} is there, but this token may not read it: check {variables}_TOKEN",
@@ -320,4 +322,5 @@ async def _database(influx: Influx, database: str, seconds: int | None) -> Told:
         raise
     except InfluxError as error:
         return False, f"database {name}: {error}; check {variables}_TOKEN and {variables}_ORG"
-    return True, f"database {name} can be read"
+    # InfluxDB 1.6 has no measurements, rather than an error, in a database that is missing.
+    return True, missing if there is False else f"database {name} can be read"

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final, TextIO
 from urllib.parse import quote, quote_plus, unquote
 
@@ -95,8 +97,10 @@ class RedactedStream:
 
 def redact_streams() -> None:
     """Hide secrets in everything that this process writes to standard output and error."""
-    sys.stdout = RedactedStream(sys.stdout)
-    sys.stderr = RedactedStream(sys.stderr)
+    # A stream that was closed before the start is None; this one lives as long as the process.
+    nowhere = Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stdout = RedactedStream(sys.stdout or nowhere)
+    sys.stderr = RedactedStream(sys.stderr or nowhere)
 
 
 def _user_of(text: str) -> str:

@@ -6,7 +6,9 @@ command imports the rest when it runs, so that help and short commands start qui
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final
@@ -145,4 +147,11 @@ def main() -> None:
     gc.set_threshold(*_GARBAGE_THRESHOLD)
     redaction.hide_in_addresses(*sys.argv[1:])
     redaction.redact_streams()
-    cli.only(sys.argv[1:])(prog_name="collector")
+    try:
+        cli.only(sys.argv[1:])(prog_name="collector")
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        # What is left in the stream's buffer would fail again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"the output cannot be written: {error.strerror}")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, NoReturn, Self, TypeVar
 
@@ -94,17 +94,19 @@ def a_duration(text: str | int) -> int:
 
 
 def a_moment(text: str) -> datetime:
-    """Parse a time argument: `YYYY-MM-DD[THH:MM[:SS]]` in UTC, or `6h` for 6 hours ago."""
+    """Parse a time argument: a date, `YYYY-MM-DDTHH:MM[:SS]` in UTC, or `6h` for 6 hours ago."""
     from collector.setting_types import parse_duration
 
-    try:
+    with suppress(ValueError):
         return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
-    except ValueError:
-        pass
+    with suppress(typer.BadParameter):
+        text = a_day(text).isoformat()
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter("must be YYYY-MM-DD, YYYY-MM-DDTHH:MM or as 6h") from None
+        raise typer.BadParameter(
+            "must be YYYY-MM-DD, today, yesterday, YYYY-MM-DDTHH:MM or as 6h"
+        ) from None
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 

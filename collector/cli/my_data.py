@@ -19,6 +19,7 @@ from collector.cli.common import (
     load_settings,
     out,
     say,
+    warn,
     with_influx,
     worded_errors,
 )
@@ -128,8 +129,8 @@ def release(numbers: Numbers = None, everything: All = False) -> None:
     """Let queued erasures be done; a running collector takes them up by itself."""
     with worded_errors():
         memory = _memory()
-        count = memory.erasures.release(_chosen(memory, numbers, everything))
-    say(f"{count} released")
+        chosen = _chosen(memory, numbers, everything)
+        _tell("released", memory.erasures.release(chosen), chosen)
 
 
 @commands.command(examples=["collector my-data drop 12"])
@@ -137,8 +138,8 @@ def drop(numbers: Numbers = None, everything: All = False) -> None:
     """Forget queued erasures, undone."""
     with worded_errors():
         memory = _memory()
-        count = memory.erasures.drop(_chosen(memory, numbers, everything))
-    say(f"{count} dropped")
+        chosen = _chosen(memory, numbers, everything)
+        _tell("dropped", memory.erasures.drop(chosen), chosen)
 
 
 @commands.command(examples=["collector my-data forget receive-3fa1c2"])
@@ -176,10 +177,15 @@ def _chosen(memory: Memory, numbers: list[int] | None, everything: bool) -> list
     return numbers or [one.id for one in memory.erasures.all(State.QUEUED)]
 
 
+def _tell(what: str, count: int, chosen: list[int]) -> None:
+    say(f"{count} {what}")
+    if count < len({*chosen}):
+        fail("the others are not queued: `collector my-data queue` lists those that are")
+
+
 def _request(server: str, word: str) -> None:
     from collector.memory import Action
     from collector.owners.erasure_records import Receipt
-    from collector.state import StateInUse, locked
 
     configured = load_settings()
     with worded_errors():
@@ -188,12 +194,10 @@ def _request(server: str, word: str) -> None:
         memory = _memory()
         number = memory.erasures.ask(name, action, time.time_ns())
         try:
-            with locked(configured.state_dir):
-                asyncio.run(_do(configured, memory))
-                done = _finished(memory, number)
-        except StateInUse:
-            # A running collector carries out the erasure.
-            done = _wait_for(memory, number)
+            done = _carried_out(configured, memory, number)
+        except KeyboardInterrupt:
+            warn("Interrupted: the request is stored, and `collector serve` carries it out.")
+            raise
     if done is None:
         say(
             "The request is stored: InfluxDB is not available now. `collector serve` carries it"
@@ -201,6 +205,18 @@ def _request(server: str, word: str) -> None:
         )
         raise typer.Exit(ExitCode.FAILED)
     _print_receipt(Receipt.read(done.plan), action)
+
+
+def _carried_out(configured: Settings, memory: Memory, number: int) -> ErasureRequest | None:
+    """Carry out an erasure, or let a running collector do it; None if it is not done yet."""
+    from collector.state import StateInUse, locked
+
+    try:
+        with locked(configured.state_dir):
+            asyncio.run(_do(configured, memory))
+            return _finished(memory, number)
+    except StateInUse:
+        return _wait_for(memory, number)
 
 
 def _finished(memory: Memory, number: int) -> ErasureRequest | None:

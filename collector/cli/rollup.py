@@ -109,9 +109,9 @@ async def _each(
 ) -> tuple[list[Done], dict[date, str]]:
     """Run `work` for each day; return its results, and the errors of the days that failed.
 
-    Raises InfluxUnavailable if InfluxDB gives no answer for several days in a row.
+    Raises NoDatabase, and InfluxUnavailable if InfluxDB gives no answer for several days in a row.
     """
-    from collector.influx import InfluxError
+    from collector.influx import InfluxError, NoDatabase
     from collector.logs import place
     from collector.rollup.schedule import AWAY_AFTER, is_away
 
@@ -121,7 +121,7 @@ async def _each(
             try:
                 done.append(await work(day))
                 silent = 0
-            except StateError:
+            except (StateError, NoDatabase):
                 raise
             except InfluxError as error:
                 silent = silent + 1 if is_away(error) else 0

@@ -38,7 +38,7 @@ def list_(
     for name, budget in BUDGETS.items():
         held = sum(item.tag == name for item in values)
         needed = servers_needed(held, budget)
-        wants = "none is admitted" if needed is None else f"a new one needs {needed} servers"
+        wants = "none is admitted" if needed is None else f"servers needed for a new one: {needed}"
         say(f"{name}: {held} of {budget} values; {wants}")
     for item in values:
         if item.tag == tag:

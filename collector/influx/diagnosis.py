@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import ssl
 import urllib.parse
@@ -55,6 +56,11 @@ def unreachable(error: Exception, variables: str = VARIABLES) -> str:
             return f"TLS fails ({' '.join(str(error.os_error).split())})"
         case TimeoutError():
             return f"{subject(variables)} does not answer in time"
+        case aiohttp.ClientConnectorError(host=host, port=port, os_error=why):
+            # Of a name that is not found the number is negative, and of several addresses None.
+            number = why.errno or 0
+            reason = os.strerror(number) if number > 0 else why.strerror or type(why).__name__
+            return f"{subject(variables)} cannot be reached at {host}:{port} ({reason})"
     return f"{subject(variables)} cannot be reached ({type(error).__name__})"
 
 

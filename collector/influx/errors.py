@@ -51,7 +51,7 @@ def failure(words: str, status: int | None = None) -> InfluxError:
     if any(part in words for part in _LIMITS):
         return CutShort(text)
     if any(part in words for part in _ABSENT):
-        return NoDatabase(text)
+        return NoDatabase(f"{text} (`collector check` says what to do)")
     return InfluxUnavailable(text) if status is not None and passes(status) else InfluxError(text)
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from collector.backoff import backoff
-from collector.influx import CutShort, InfluxError, InfluxUnavailable
+from collector.influx import CutShort, InfluxError, InfluxUnavailable, NoDatabase
 from collector.logs import place
 from collector.metrics import Metrics
 from collector.rollup.compute import Outcome
@@ -193,7 +193,9 @@ class Schedule:
                 days = await self._reconciler.due(self._clock())
         except (InfluxError, StoreUnavailable) as error:
             self._count_failure()
-            log.warning("the series could not be brought up to date", why=str(error))
+            # Before the first delivery there is no database.
+            tell = log.info if isinstance(error, NoDatabase) else log.warning
+            tell("the series could not be brought up to date", why=str(error))
             return False
         self._keep_due(_ASL, days, self._failures)
         away = await self._all(days)

@@ -50,6 +50,17 @@ def test_check_of_what_is_well_exits_0(databases: Databases, state_dir: Path) ->
     assert f"InfluxDB {'2' if databases.server.is_2 else '1'}." in out
 
 
+def test_missing_database_is_not_said_to_be_readable(databases: Databases, state_dir: Path) -> None:
+    settings = databases.environment | {"COLLECTOR_INFLUX_PREFIX": "not_made_yet_"}
+    code, out, _ = run("check", settings, state_dir)
+    assert (code, "can be read" in out) == (0, False)
+    assert "not_made_yet_usage_raw is not there yet" in out
+    code, _, err = run("verify", settings, state_dir)
+    # One sentence, rather than one a day.
+    assert (code, err.count("\n")) == (1, 1)
+    assert "`collector check` says what to do" in err
+
+
 def test_check_beside_a_running_collector_is_well(databases: Databases, serve: StartServe) -> None:
     collector = serve(databases.environment)
     assert post(collector.url, encoded(report([2001]))).status == 200
@@ -60,7 +71,8 @@ def test_check_beside_a_running_collector_is_well(databases: Databases, serve: S
 def test_check_says_that_influxdb_is_away_and_what_to_do(state_dir: Path) -> None:
     code, out, _ = run("check", NOWHERE, state_dir)
     assert code == 1
-    assert "WRONG InfluxDB at http://127.0.0.1:9: InfluxDB cannot be reached" in out
+    why = "InfluxDB cannot be reached at 127.0.0.1:9 (Connection refused)"
+    assert f"WRONG InfluxDB at http://127.0.0.1:9: {why}" in out
     assert "start it or set COLLECTOR_INFLUX_URL" in out
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.memory import Memory
+from collector.memory import Action, Memory, State
+from collector.state import locked
+from tests.command import command
 from tests.conftest import Databases, Row, Serve, StartServe
 from tests.dates import last_final_day
 from tests.network import lines_of
@@ -293,6 +295,25 @@ def test_operator_does_the_same_by_uuid(world: World, *, running: bool) -> None:
     world.command("my-data", "opt-in", uuid_of(0))
     if running:
         assert post(world.url, OWN).json["nodes"] == 2
+
+
+def test_interrupted_request_is_said_to_be_stored(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_memory: Memory, _number: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("collector.cli.my_data._wait_for", interrupted)
+    lay_key(state_dir)
+    settings = {"COLLECTOR_STATE_DIR": str(state_dir)}
+    with locked(state_dir):
+        done = command(settings, "my-data", "erase", uuid_of(0))
+    assert (done.code, "the request is stored" in done.err) == (130, True)
+    assert [one.action for one in Memory(state_dir).erasures.all(State.ACCEPTED)] == [Action.ERASE]
+    # It is not one of those that wait for an operator.
+    for verb in ("drop", "release"):
+        done = command(settings, "my-data", verb, "1")
+        assert (done.code, "my-data queue" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize("what", ["", "/erase", "/opt-out", "/opt-in"])

@@ -44,7 +44,9 @@ def waiting(path: Path) -> int:
         return len(file.read(max_lines=100))
 
 
-@pytest.mark.parametrize(("since", "count"), [("1h", 1), ("6h", 2), ("2024-06-01", 2)])
+@pytest.mark.parametrize(
+    ("since", "count"), [("1h", 1), ("6h", 2), ("2024-06-01", 2), ("yesterday", 2)]
+)
 def test_replay_says_how_much_is_given_again(path: Path, since: str, count: int) -> None:
     done = outbox(path, "replay", "--since", since)
     assert (done.code, waiting(path)) == (0, count)

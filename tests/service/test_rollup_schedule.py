@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from collector.metrics import Metrics
 from collector.rollup.schedule import EVERY, next_run
@@ -144,6 +145,18 @@ async def test_a_look_without_influxdb_fails_aloud_and_the_next_one_catches_up(
         own_influx.start()
         assert await schedule.once()
     assert not differences(network.series(), Oracle(said(received), now).series())
+
+
+async def test_first_look_before_the_first_delivery_is_no_warning(
+    databases: Databases, state_dir: Path
+) -> None:
+    async with Network(databases).rollup(state_dir) as rollup:
+        schedule = rollup.schedule(lambda: (EPOCH + 2) * DAY, Metrics())
+        with capture_logs() as logged:
+            assert not await schedule.once()
+    assert [(one["log_level"], "database not found" in one["why"]) for one in logged] == [
+        ("info", True)
+    ]
 
 
 def test_the_quarter_of_an_hour_is_what_is_promised() -> None:

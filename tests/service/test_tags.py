@@ -40,7 +40,7 @@ def test_values_are_listed_and_given_back(databases: Databases, serve: StartServ
     environment = {"COLLECTOR_STATE_DIR": str(collector.state_dir)}
     waits = f"made-up-{BUDGET // 2} (stored as `other`; servers: 1)"
     eventually(lambda: waits in listed(environment))
-    assert "arch: 20 of 40 values; a new one needs 5 servers" in listed(environment)
+    assert "arch: 20 of 40 values; servers needed for a new one: 5" in listed(environment)
     names = [f"made-up-{n}" for n in range(BUDGET // 2)]
     done = command(environment, "tags", "forget", "arch", *names)
     assert (done.code, done.out) == (0, "20 values of arch are removed\n")

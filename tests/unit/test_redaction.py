@@ -3,11 +3,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
 from urllib.parse import quote, quote_plus
 
 import pytest
 
 from collector.redaction import HIDDEN, RedactedStream, _Known, hide, hide_in_addresses, redacted
+from tests.sender import GUARD_S
 
 PASSWORD = 'p@ss/w0rd "ü" #1'
 FORMS = [
@@ -78,6 +81,23 @@ def test_stream_hides_what_is_written_and_is_else_as_it_was() -> None:
     stream.writelines(["one-line", " of two"])
     assert under.getvalue() == f"a {HIDDEN}\n{HIDDEN} of two"
     assert stream.writable()
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "words"),
+    [(">&-", 0, ""), (">/dev/full", 1, "the output cannot be written: No space left on device\n")],
+)
+def test_command_whose_output_goes_nowhere_ends_without_a_traceback(
+    to: str, code: int, words: str
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -m collector --version {to}', sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, words)
 
 
 @pytest.fixture
