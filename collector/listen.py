@@ -35,6 +35,9 @@ _NO_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _Endpoint = tuple[socket.AddressFamily, str]
 
+_READING: Final = (hdrs.METH_GET, hdrs.METH_HEAD)
+
+_NOWHERE: Final = Refusal(Reason.NOT_FOUND, "there is nothing at this address")
 _EXPECTED: Final = Refusal(
     Reason.UNSUPPORTED_EXPECTATION, "the only supported expectation is 100-continue"
 )
@@ -146,7 +149,7 @@ async def listening(
         await runner.setup()
         # Not None after `setup`.
         server = cast("web.Server", runner.server)
-        server.request_handler = _wrapped(server.request_handler)
+        server.request_handler = _wrapped(server.request_handler, listener)
         _raise_file_limit(listener.limits.connections + _SPARE_FILES)
         sites = [_Site(runner, one, listener) for one in sockets]
         for site in sites:
@@ -190,8 +193,12 @@ class _Site(web.BaseSite):
         )
 
 
-def _wrapped(handler: Handler) -> Handler:
-    """A handler that applies the limits by kind of request, and sends errors as problem+json."""
+def _wrapped(handler: Handler, listener: Listener) -> Handler:
+    """A handler that applies the limits by kind of request, and sends errors as problem+json.
+
+    Counts requests of senders that no route takes: a report is lost with each. Readers ask for many
+    paths that do not exist.
+    """
 
     async def handled(request: web.BaseRequest) -> web.StreamResponse:
         refusal = cast("Connection", request.protocol).enter(request.method)
@@ -199,17 +206,22 @@ def _wrapped(handler: Handler) -> Handler:
             response = refusal.response()
             response.force_close()
             return response
+        allowed = ""
         try:
             return await handler(request)
         except web.HTTPNotFound:
-            return Refusal(Reason.NOT_FOUND, "there is nothing at this address").response()
+            refusal = _NOWHERE
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
-            response = Refusal(Reason.METHOD_NOT_ALLOWED, f"use {allowed} here").response()
-            response.headers[hdrs.ALLOW] = allowed
-            return response
+            refusal = Refusal(Reason.METHOD_NOT_ALLOWED, f"use {allowed} here")
         except web.HTTPExpectationFailed:
-            return _EXPECTED.response()
+            refusal = _EXPECTED
+        if request.method not in _READING:
+            listener.refused(refusal)
+        response = refusal.response()
+        if allowed:
+            response.headers[hdrs.ALLOW] = allowed
+        return response
 
     return handled
 

@@ -112,7 +112,7 @@ class Metrics:
         )
         self.http_refusals = counter(
             "collector_http_refusals",
-            "Connections and requests refused before anything was understood of them, by reason.",
+            "Connections and requests refused before a handler read them, by reason.",
             ("reason",),
         )
         self.connections = total(

@@ -111,6 +111,8 @@ class Door:
 
 
 async def _body_of(request: web.Request, *, within_s: float) -> bytes | Refusal:
+    if (request.content_length or 0) >= request.client_max_size:
+        return _TOO_LARGE
     try:
         if request.content.is_eof():
             # The body arrived with its headers, as a report's does: no time-out is needed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import http.client
 import json
 import socket
 import struct
@@ -87,6 +88,15 @@ def test_body_one_byte_over_the_limit_is_too_large(collector: Serve) -> None:
     assert problem(post(collector.url, padded(LIMIT + 1))) == (413, "too-large")
 
 
+def test_length_over_the_limit_is_too_large_before_the_body_has_arrived(collector: Serve) -> None:
+    address = urllib.parse.urlsplit(collector.url).netloc
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=GUARD_S)) as sending:
+        sending.putrequest("POST", "/usage")
+        sending.putheader("Content-Length", str(LIMIT + 1))
+        sending.endheaders()
+        assert sending.getresponse().status == 413
+
+
 def test_chunked_body_one_byte_over_the_limit_is_too_large(collector: Serve) -> None:
     body = padded(LIMIT + 1)
     chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
@@ -129,6 +139,22 @@ def test_other_method_on_usage_is_not_allowed(collector: Serve, method: str) -> 
 )
 def test_unknown_path_is_not_found(collector: Serve, path: str) -> None:
     assert problem(get(collector.url, path)) == (404, "not-found")
+
+
+def test_report_that_no_route_takes_is_counted_and_logged_by_its_word(collector: Serve) -> None:
+    expecting = {"Expect": "nothing"}
+    wrong: tuple[tuple[str, str, dict[str, str], str], ...] = (
+        ("POST", "/elsewhere/usage", {}, "not-found"),
+        ("PUT", "/usage", {}, "method-not-allowed"),
+        ("POST", "/usage", expecting, "unsupported-expectation"),
+    )
+    url, name = collector.metrics_url, "collector_http_refusals_total"
+    before = [metric(url, name, reason=word) for *_, word in wrong]
+    for method, path, headers, word in wrong:
+        assert request(collector.url, method, path, BODY, headers=headers).reason == word
+        get(collector.url, path)
+    assert [metric(url, name, reason=word) - 1 for *_, word in wrong] == before
+    eventually(lambda: all(f"reason={word}" in collector.logs() for *_, word in wrong))
 
 
 def test_dump_is_gone_and_says_why(collector: Serve) -> None:

@@ -268,8 +268,8 @@ HEALTH: Final = Dashboard(
             ),
             counts(
                 "Refused unread in an hour, by reason",
-                "Connections and requests refused in the hour before, before anything was"
-                " understood of them, by reason.",
+                "Connections and requests refused in the hour before, before a handler"
+                " read them, by reason.",
                 (
                     prom(
                         "sum by (reason) (increase(collector_http_refusals_total[1h]))",
