@@ -277,7 +277,8 @@ def _print_receipt(receipt: Receipt, action: Action) -> None:
     if action is Action.OPT_IN:
         say("Reports are stored from now on.")
         return
-    say(f"raw reports erased: {receipt.reports}, of {receipt.node_reports} nodes in all")
+    rows = receipt.reports + receipt.node_reports
+    say(f"raw reports erased: {receipt.reports}, in {rows} rows")
     say(
         f"in the outbox: {receipt.waiting} that waited, {receipt.copies} copies,"
         f" {receipt.dead_letters} dead letters"

@@ -27,15 +27,19 @@ def prove(
 ) -> Proof | Refusal:
     """The proof from the first reader that accepts a body.
 
-    If none does, the most specific refusal: one that is not `malformed-json`, if there is any.
+    If none does, the refusals that are not `malformed-json`, as one; else the first one.
     """
-    refused: Refusal | None = None
+    refused: list[Refusal] = []
     for reader in readers:
         found = reader(body)
         if isinstance(found, Proof):
             return found
-        if found is not None and (refused is None or refused.reason is Reason.MALFORMED_JSON):
-            refused = found
-    return refused or Refusal(
-        Reason.INVALID_FIELD, "no intake that has owners is enabled on this collector"
-    )
+        if found is not None:
+            refused.append(found)
+    wrong = [one for one in refused if one.reason is not Reason.MALFORMED_JSON] or refused[:1]
+    if not wrong:
+        return Refusal(
+            Reason.INVALID_FIELD, "no intake that has owners is enabled on this collector"
+        )
+    details = dict.fromkeys(one.detail for one in wrong)
+    return Refusal(wrong[0].reason, "; for another sender, ".join(details))

@@ -184,7 +184,7 @@ class Erasures:
         oldest = time.time_ns() - _RECEIPTS_S * 10**9
         await asyncio.to_thread(self._stored.forget_receipts, asked_before_ns=oldest)
         self._metrics.erasures.labels("done").inc()
-        log.info("erased for an owner", outcome="done", action=asked.action.value)
+        log.info("owner's request carried out", outcome="done", action=asked.action.value)
         self.done()
 
     async def _delay(self, why: str, delayed: set[int] | None) -> None:

@@ -90,7 +90,7 @@ class MyData:
             self._sparing.info(log, "my data", action=name, reason=outcome.reason.value)
             response = outcome.response()
             if not json:
-                response.text = texts.refused(outcome.reason.value, outcome.detail)
+                response.text = texts.refused(outcome)
                 response.content_type = "text/plain"
             return response
         status = str(outcome.data.get("status", "shown"))

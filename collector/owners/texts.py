@@ -14,6 +14,7 @@ from collector.orders import Elsewhere
 from collector.owners.erasure_records import Receipt
 from collector.owners.holdings import Place, Report
 from collector.privacy import NodePseudonym
+from collector.problems import Reason, Refusal
 from collector.schema import (
     ARCH,
     ASL_VERSION,
@@ -133,7 +134,9 @@ def _shown_words(
             _count("refused by it and set aside", held["set_aside"], f"{gone} they came"),
         ]
         if "records" in held:
-            lines.append(_count("records with their payloads", held["records"]))
+            lines.append(
+                _count("records with their payloads", held["records"], "shown in the JSON response")
+            )
         lines.append("")
         hidden = held["reports"] - len(whole)
         if whole:
@@ -153,7 +156,8 @@ def _shown_words(
         *_wrapped(
             "Published daily counts hold no one's identity. To have the reports deleted, or to be"
             " left out from now on, send the same report to .../v1/my-data/erase or"
-            " .../v1/my-data/opt-out; GET /my-data tells more."
+            " .../v1/my-data/opt-out; GET /my-data tells more. Whether an identity is opted out is"
+            " not shown."
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -207,10 +211,11 @@ def _report_words(report: Mapping[str, Any]) -> list[str]:
     lines = [f"{report['received']}   deleted after {report['deleted_after']}"]
     if ASTERISK_VERSION.name not in tags:
         # A sender whose reports have no text of their own here.
-        lines += [f"  {name}: {_words(value)}" for name, value in {**tags, **fields}.items()]
+        for name, value in {**tags, **fields}.items():
+            lines += _wrapped(f"{name}: {_words(value)}", indent="  ")
         for part in report.get("parts", ()):
-            for value in part["fields"].values():
-                name = " ".join(part["tags"].values())
+            for field_name, value in part["fields"].items():
+                name = " ".join([*part["tags"].values(), field_name])
                 lines += _wrapped(f"{name}: {_words(value)}", indent="  ")
         return lines
     lines += [
@@ -242,11 +247,15 @@ def _words(value: object) -> str:
     """A value as text; the objects of a list as their values, the last after a colon."""
     match value:
         case list():
-            return "; ".join(_words(item) for item in value) or "-"
+            return "; ".join(_row(item) for item in value) or "-"
         case dict():
-            *words, last = map(str, value.values()) if value else ("-",)
-            return f"{' '.join(words)}: {last}" if words else last
+            return "; ".join(f"{name} {_words(item)}" for name, item in value.items()) or "-"
     return str(value)
+
+
+def _row(item: object) -> str:
+    *names, last = [*map(str, item.values() if isinstance(item, dict) else [item])] or ["-"]
+    return f"{' '.join(names)}: {last}" if names else last
 
 
 def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
@@ -255,9 +264,9 @@ def erased(receipt: Receipt, terms: Terms, *, opted_out: bool) -> Answer:
     held += receipt.records + (receipt.elsewhere.rows if receipt.elsewhere else 0)
     lines = ["OPTED OUT, AND ERASED" if opted_out else "ERASED", ""]
     if held:
-        with_nodes = f"with {_many(receipt.node_reports, 'node')}"
+        in_rows = f"in {_many(receipt.reports + receipt.node_reports, 'row')}"
         lines += [
-            _count("reports in the private database", receipt.reports, with_nodes),
+            _count("reports in the private database", receipt.reports, in_rows),
             _count("waiting to be written there", receipt.waiting),
             _count("copies of delivered reports", receipt.copies),
             _count("lines that were set aside", receipt.dead_letters),
@@ -291,7 +300,7 @@ _OPTED_OUT: Final = (
     " stored under. To end it, send the report to .../v1/my-data/opt-in."
 )
 _NOT_OPTED_OUT: Final = (
-    "The next report that your server sends is stored again. To be left out for good, send it to"
+    "The next report under this identity is stored again. To be left out for good, send it to"
     " .../v1/my-data/opt-out, or turn the client off."
 )
 
@@ -323,15 +332,17 @@ def _what_stays(terms: Terms) -> str:
     if terms.backups:
         backups = f"for {_span(terms.backups)} at most"
     return (
-        "What stays: the daily counts that are published, which hold no one's identity and in which"
-        f" your nodes were counted; and copies in the operator's backups, if there are any,"
-        f" {backups}. The database rewrites its own files within a day."
+        "What stays: the daily counts that are published, which hold no one's identity, even if"
+        " your reports were counted in them; and copies in the operator's backups, if there are"
+        f" any, {backups}. The database rewrites its own files within a day."
     )
 
 
-def refused(reason: str, detail: str) -> str:
+def refused(refusal: Refusal) -> str:
     """Return the text of a refusal."""
-    return _page("NOT DONE", f"{detail} (reason: {reason})")
+    wait = refusal.retry_after if refusal.reason is Reason.RATE_LIMITED else None
+    after = f"; try again after {_many(wait, 'second')}" if wait else ""
+    return _page("NOT DONE", f"{refusal.detail}{after} (reason: {refusal.reason.value})")
 
 
 def _page(heading: str, words: str) -> str:

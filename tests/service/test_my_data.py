@@ -287,7 +287,7 @@ def test_operator_does_the_same_by_uuid(world: World, *, running: bool) -> None:
     before = world.published(final=True)
     assert "6.6.31-own" in world.command("my-data", "show", uuid_of(0)).out
     said = world.command("my-data", "opt-out", uuid_of(0)).out
-    assert f"raw reports erased: {DAYS_BACK + 1}, of {2 * (DAYS_BACK + 1)} nodes" in said
+    assert f"raw reports erased: {DAYS_BACK + 1}, in {3 * (DAYS_BACK + 1)} rows" in said
     assert "0 reports" in world.command("my-data", "show", uuid_of(0).upper()).out
     assert world.published(final=True) == before
     choices = f"{world.databases.prefix}usage_owners"

@@ -21,14 +21,22 @@ def test_first_reader_that_understands_a_body_names_its_owner() -> None:
 
 
 def test_refusal_is_of_the_reader_that_got_furthest() -> None:
-    assert prove([lambda _body: NO_JSON, lambda _body: WRONG_FIELD], b"{}") is WRONG_FIELD
-    assert prove([lambda _body: WRONG_FIELD, lambda _body: NO_JSON], b"{}") is WRONG_FIELD
+    assert prove([lambda _body: NO_JSON, lambda _body: WRONG_FIELD], b"{}") == WRONG_FIELD
+    assert prove([lambda _body: WRONG_FIELD, lambda _body: NO_JSON], b"{}") == WRONG_FIELD
+    assert prove([lambda _body: NO_JSON, lambda _body: NO_JSON], b"{}") == NO_JSON
+
+
+def test_refusal_names_what_each_sender_misses() -> None:
+    machine = Refusal(Reason.INVALID_FIELD, "machine_id: missing")
+    found = prove([lambda _body: WRONG_FIELD, lambda _body: machine], b"{}")
+    assert isinstance(found, Refusal)
+    assert found.detail == "uuid: missing; for another sender, machine_id: missing"
 
 
 def test_sender_without_owners_says_nothing_of_a_body() -> None:
     for refusal in (NO_JSON, WRONG_FIELD):
         said = partial(lambda refusal, _body: refusal, refusal)
-        assert prove([lambda _body: None, said, lambda _body: None], b"{}") is refusal
+        assert prove([lambda _body: None, said, lambda _body: None], b"{}") == refusal
 
 
 @pytest.mark.parametrize("readers", [[], [lambda _body: None]], ids=["none", "without owners"])

@@ -16,6 +16,7 @@ from collector.owners.holdings import Place, Report, reports_of
 from collector.owners.routes import is_proven
 from collector.owners.texts import Terms
 from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
+from collector.problems import Reason, Refusal
 from collector.schema import ASL_REPORT
 
 TERMS = Terms(90 * 86_400, 72 * 3600, 0)
@@ -132,6 +133,35 @@ def test_receipt_names_each_process_and_what_it_erased() -> None:
     assert "Not yet: receive-99f00d (heard of at 2026-11-26T06:58:59+00:00)" in words
     alone = Receipt(elsewhere=Elsewhere())
     assert "theirs: none." in " ".join(texts.erased(alone, TERMS, opted_out=True).words.split())
+
+
+INSTALL = Point(
+    "librenms_report",
+    {},
+    {"server": SERVER, "groups": 1, "versions": '{"php_version":"8.2","rrdtool_version":"1.7"}'},
+    T0,
+)
+TOTALS = Point(
+    "librenms_content",
+    {},
+    {"server": SERVER, "totals": '[{"g":"os","n":"os","v":"ios","t":12},{"g":"wireless"},{}]'},
+    T0 + 1000,
+)
+
+
+def test_report_of_another_sender_is_shown_with_the_names_of_its_values() -> None:
+    report = Report(T0, frozenset({Place.RAW}), INSTALL, (TOTALS,))
+    words = texts.shown([report], [report], {}, TERMS).words
+    assert "\n  groups: 1\n  versions: php_version 8.2; rrdtool_version 1.7\n" in words
+    assert "\n  totals: os os ios: 12; wireless; -\n" in words
+
+
+def test_refusal_says_when_to_try_again() -> None:
+    limited = Refusal(Reason.RATE_LIMITED, "too many requests from one address", 243)
+    assert "try again after 243 seconds (reason: rate-limited)" in " ".join(
+        texts.refused(limited).split()
+    )
+    assert "try again" not in texts.refused(Refusal(Reason.INVALID_FIELD, "uuid: wrong"))
 
 
 def test_every_answer_fits_a_terminal() -> None:
