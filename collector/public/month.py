@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, timedelta
 from statistics import median_low
@@ -167,7 +167,7 @@ class MonthPage:
     def bars(self) -> list[Bar]:
         """The largest gains and losses of AllStarLink versions, gains first."""
         change = self.report.tables.get(ASL_VERSION.name)
-        moved = {v: n for v, n in _moved(change).items() if n} if change else {}
+        moved = {v: n for v, n in _moved(change, {UNKNOWN}).items() if n} if change else {}
         most = sorted(moved, key=lambda value: (-abs(moved[value]), value))[:_MOST_BARS]
         scale = max((abs(moved[value]) for value in most), default=1)
         return [
@@ -262,7 +262,7 @@ class MonthPage:
         ]
 
     def _movements(self, dimension: str, change: Change) -> list[str]:
-        moved = _moved(change)
+        moved = _moved(change, {UNKNOWN})
         found = []
         for key, values in (
             ("month.gained", sorted((v for v in moved if moved[v] > 0), key=lambda v: -moved[v])),
@@ -347,10 +347,10 @@ class MonthPage:
         }
 
 
-def _moved(change: Change) -> Mapping[str, int]:
-    """The change of each value whose counts on both days are known."""
+def _moved(change: Change, without: Set[str] = frozenset()) -> Mapping[str, int]:
+    """The change of each value whose counts on both days are known, except of `without`."""
     found = {}
-    for value in {*change.before, *change.after} - {OTHER, UNKNOWN}:
+    for value in {*change.before, *change.after} - {OTHER, *without}:
         then, now = change.was(value), change.is_now(value)
         if then is not None and now is not None:
             found[value] = now - then

@@ -226,7 +226,7 @@ def test_the_lines_of_python_run(site: str) -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(program, "integrations.md", "exec"), {})  # noqa: S102 - our own text
-    assert printed.getvalue().split() == [str(dates.last_final_day() + timedelta(days=1)), "5"]
+    assert printed.getvalue().split() == [str(dates.last_final_day()), "1234"]
 
 
 def test_the_address_for_a_spreadsheet_is_csv(site: str) -> None:

@@ -113,6 +113,17 @@ def test_a_change_is_told_only_where_both_counts_are_published_or_nothing_is_hid
     ]
 
 
+def test_the_table_has_the_change_of_nodes_that_reported_nothing_and_no_gain_of_theirs() -> None:
+    then, now = {"asl3-1": 90, "unknown": 14}, {"asl3-1": 95, "unknown": 16}
+    page = MonthPage(
+        report(tables={OCTOBER: {"asl_version": then}, october(31): {"asl_version": now}}),
+        language("en"),
+    )
+    changes = {row.value: change for _, rows in page.tables() for row, change in rows}
+    assert changes == {"asl3-1": 5, "unknown": 2}
+    assert [bar.name for bar in page.bars()] == ["asl3-1"]
+
+
 def test_the_values_of_a_long_table_that_are_left_out_are_in_other() -> None:
     long = {f"asl3-{n}": 1000 - n for n in range(60)} | {"other": 5}
     found = report(tables={OCTOBER: {"asl_version": long}, october(31): {"asl_version": long}})
