@@ -22,6 +22,8 @@ import yaml
 from collector.asterisks import asterisks
 from collector.cgroup import memory_needed
 from collector.influx.access import ROLES
+from collector.intakes.librenms import intake as librenms
+from collector.intakes.telemetrics import intake as telemetrics
 from collector.settings import SECRETS, Settings, variable
 from tests.composed import (
     CLUSTER,
@@ -239,6 +241,15 @@ def test_the_proxy_that_is_suggested_as_trusted_is_the_one_container_of_that_add
     )
     assert suggested == [proxy]
     assert f"profile `tls`: {proxy}," in (ROOT / ".env.example").read_text()
+
+
+def test_proxies_take_the_largest_body_that_a_sender_may_send() -> None:
+    nginx = (ROOT / "deploy/nginx/collector.conf").read_text("utf-8").split("listen 80 ")[0]
+    sizes = re.findall(r"^\s*client_(?:max_body|body_buffer)_size (\d+)m;$", nginx, re.MULTILINE)
+    caddy = (ROOT / "deploy/caddy/Caddyfile").read_text("utf-8")
+    sizes += re.findall(r"^\s*max_size (\d+)MiB$", caddy, re.MULTILINE)
+    assert len(sizes) == 3
+    assert min(map(int, sizes)) << 20 >= max(librenms.MOST_BYTES, telemetrics.MOST_BYTES)
 
 
 @both
