@@ -87,7 +87,8 @@ def shown(
     `proven` are reports whose values the owner's request states too; the newest come first. `named`
     are the node numbers in the request, by pseudonym. `records` are those in the records store.
     """
-    longest = max((terms.of(report) for report in reports), default=terms.raw)
+    retentions = [terms.of(report) for report in reports] or [terms.raw]
+    longest = max(retentions) if all(retentions) else 0
     counts = {place: sum(place in report.places for report in reports) for place in Place}
     held = {
         "reports": len(reports),
@@ -116,7 +117,10 @@ def _shown_words(
 ) -> str:
     lines = ["MY DATA", ""]
     if not held["reports"]:
-        lines += _wrapped("Nothing is held under the identity of the report that you sent.")
+        nothing = "Nothing"
+        if "records" in held:
+            nothing = f"Besides {_many(held['records'], 'record')} (see the JSON response), nothing"
+        lines += _wrapped(f"{nothing} is held under the identity of the report that you sent.")
     else:
         days = f"from {held['first_day']} to {held['last_day']}"
         if held["first_day"] == held["last_day"]:
@@ -125,18 +129,18 @@ def _shown_words(
             f"{_many(held['reports'], 'report')} held under the identity of the report that you"
             f" sent, received {days} (UTC)."
         )
-        gone, copies_gone = (f"deleted {_span(s)} after" for s in (longest, copies))
+        each, gone = (_stored(longest, came) for came in ("it came", "they came"))
+        copies_gone = f"deleted {_span(copies)} after they came"
         lines += [
             "",
-            _count("in the private database", held["in_database"], f"each {gone} it came"),
+            _count("in the private database", held["in_database"], f"each {each}"),
             _count("waiting to be written there", held["waiting"]),
-            _count("copies kept in case it is lost", held["copies"], f"{copies_gone} they came"),
-            _count("refused by it and set aside", held["set_aside"], f"{gone} they came"),
+            _count("copies kept in case it is lost", held["copies"], copies_gone),
+            _count("refused by it and set aside", held["set_aside"], gone),
         ]
         if "records" in held:
-            lines.append(
-                _count("records with their payloads", held["records"], "shown in the JSON response")
-            )
+            where = "see the JSON response"
+            lines.append(_count("records with their payloads", held["records"], where))
         lines.append("")
         hidden = held["reports"] - len(whole)
         if whole:
@@ -169,9 +173,10 @@ def _report(report: Report, named: Mapping[NodePseudonym, int], terms: Terms) ->
     if point is not None and point.measurement == SERVER_REPORT.name:
         tags = {tag.name: tags.get(tag.name, "") for tag in SERVER_TAGS}
     fields: dict[str, Any] = {} if point is None else dict(point.fields)
+    kept = terms.of(report)
     shown: dict[str, Any] = {
         "received": _moment(report.received_ns),
-        "deleted_after": _moment(report.received_ns + terms.of(report) * _NS),
+        "deleted_after": _moment(report.received_ns + kept * _NS) if kept else None,
         "held_in": sorted(place.value for place in report.places),
         "tags": tags,
         "fields": _fields(fields),
@@ -208,7 +213,8 @@ def _decoded(value: object) -> object:
 
 def _report_words(report: Mapping[str, Any]) -> list[str]:
     tags, fields = report["tags"], report["fields"]
-    lines = [f"{report['received']}   deleted after {report['deleted_after']}"]
+    end = report["deleted_after"]
+    lines = [f"{report['received']}   {f'deleted after {end}' if end else 'stored for ever'}"]
     if ASTERISK_VERSION.name not in tags:
         # A sender whose reports have no text of their own here.
         for name, value in {**tags, **fields}.items():
@@ -334,7 +340,9 @@ def _what_stays(terms: Terms) -> str:
     return (
         "What stays: the daily counts that are published, which hold no one's identity, even if"
         " your reports were counted in them; and copies in the operator's backups, if there are"
-        f" any, {backups}. The database rewrites its own files within a day."
+        f" any, {backups}; and for {_span(terms.raw)} a keyed digest with the days of the erased"
+        " reports, by which other collectors erase theirs. The database rewrites its own files"
+        " within a day."
     )
 
 
@@ -362,6 +370,10 @@ def _wrapped(words: str, indent: str = "") -> Iterable[str]:
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _stored(seconds: int, came: str) -> str:
+    return f"deleted {_span(seconds)} after {came}" if seconds else "stored for ever"
 
 
 def _span(seconds: int) -> str:

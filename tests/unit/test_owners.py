@@ -18,6 +18,7 @@ from collector.owners.texts import Terms
 from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import ASL_REPORT
+from collector.schema.telemetrics import TELEMETRICS
 
 TERMS = Terms(90 * 86_400, 72 * 3600, 0)
 T0 = 1_795_000_000_000_000_000
@@ -156,6 +157,22 @@ def test_report_of_another_sender_is_shown_with_the_names_of_its_values() -> Non
     assert "\n  totals: os os ios: 12; wireless; -\n" in words
 
 
+def test_report_that_is_stored_for_ever_is_said_to_be() -> None:
+    record = Point("record", {"severity": "1"}, {"server": SERVER, "payload_bytes": 3}, T0)
+    report = Report(T0, frozenset({Place.RAW}), record, ())
+    ever = Terms(90 * 86_400, 0, 0, {TELEMETRICS: 0})
+    answer = texts.shown([report], [report], {}, ever)
+    assert answer.data["reports"][0]["deleted_after"] is None
+    assert "1   each stored for ever" in answer.words
+    assert "Z   stored for ever\n" in answer.words
+    assert "deleted 0 seconds after it came" not in answer.words
+
+
+def test_records_without_a_report_are_held_too() -> None:
+    words = " ".join(texts.shown([], [], {}, TERMS, [{"id": 1}, {"id": 2}]).words.split())
+    assert "Besides 2 records (see the JSON response), nothing is held under" in words
+
+
 def test_refusal_says_when_to_try_again() -> None:
     limited = Refusal(Reason.RATE_LIMITED, "too many requests from one address", 243)
     assert "try again after 243 seconds (reason: rate-limited)" in " ".join(
@@ -187,6 +204,11 @@ def test_every_answer_fits_a_terminal() -> None:
 def test_receipt_says_how_long_backups_last_where_the_operator_said_it() -> None:
     words = texts.erased(Receipt(), Terms(1, 1, 30 * 86_400), opted_out=False).words
     assert "for 30 days at most" in " ".join(words.split())
+
+
+def test_receipt_says_what_is_remembered_of_the_erasure() -> None:
+    words = " ".join(texts.erased(Receipt(), TERMS, opted_out=False).words.split())
+    assert "for 90 days a keyed digest with the days of the erased reports" in words
 
 
 def test_a_mark_is_no_pseudonym() -> None:

@@ -135,6 +135,15 @@ def test_privacy_page_tells_the_settings_in_force(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
+def test_privacy_page_says_how_long_an_erasure_is_remembered(code: str) -> None:
+    spoken, running = language(code), settings(retention_raw=17 * 86_400)
+    page = spoken.markdown("privacy", privacy_page_context(running, spoken, []))
+    (told,) = (part for part in page.split("\n- ") if part.startswith("**`usage_owners`**"))
+    assert spoken.duration(17 * 86_400) in told
+    assert spoken.duration(0) in told
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
 def test_privacy_page_tells_of_the_senders_that_are_on_and_of_no_other(code: str) -> None:
     spoken = language(code)
     for intake in INTAKES:
