@@ -41,12 +41,12 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter, or a path parameter if `path` is set."""
+    """A parameter of an operation; those of a path or header are required."""
 
     name: str
     meaning: str
     schema: Mapping[str, Any]
-    path: bool = False
+    place: Literal["query", "path", "header"] = "query"
 
 
 @dataclass(frozen=True, slots=True)

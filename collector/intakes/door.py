@@ -30,6 +30,7 @@ _TOO_SLOW: Final = Refusal(Reason.TOO_SLOW, "the body did not arrive completely 
 _CUT: Final = Refusal(Reason.MALFORMED_JSON, "the body is incomplete")
 
 ANSWERS: Final = {
+    HTTPStatus.REQUEST_TIMEOUT: problem("the body did not arrive completely in time: `too-slow`"),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: problem("the body is over the limit: `too-large`"),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: problem("the body is compressed: `unsupported-encoding`"),
     HTTPStatus.TOO_MANY_REQUESTS: problem(

@@ -61,8 +61,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "parameters": [
             {
                 "name": parameter.name,
-                "in": "path" if parameter.path else "query",
-                "required": parameter.path,
+                "in": parameter.place,
+                "required": parameter.place != "query",
                 "description": parameter.meaning,
                 "schema": dict(parameter.schema),
             }

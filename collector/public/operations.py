@@ -98,7 +98,7 @@ def data_operations() -> Iterator[Operation]:
                 f"{summary}: one complete day",
                 DATA,
                 media[item],
-                parameters=(Parameter("day", "a complete day", _A_DAY, path=True),),
+                parameters=(Parameter("day", "a complete day", _A_DAY, place="path"),),
                 variant_of=dataset.name,
                 more=READ
                 | {
@@ -166,7 +166,7 @@ def other_operations() -> Iterator[Operation]:
         {PYTHON: None},
         more=_UNCHANGED,
     )
-    month = Parameter("month", "a month, as `2026-10`", _A_MONTH, path=True)
+    month = Parameter("month", "a month, as `2026-10`", _A_MONTH, place="path")
     no_month = {HTTPStatus.NOT_FOUND: Answer("there is no page of this month", {HTML: None})}
     for code in LANGUAGES:
         shown = _PAGE_UNREADABLE

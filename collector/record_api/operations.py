@@ -68,6 +68,6 @@ def record_operations() -> Iterator[Operation]:
         "A record's payload as it came; needs the bearer token",
         GROUP,
         {"application/octet-stream": None},
-        parameters=(Parameter("id", "the record's id", _NUMBER, path=True),),
+        parameters=(Parameter("id", "the record's id", _NUMBER, place="path"),),
         more={HTTPStatus.NOT_FOUND: refused("`not-found`: no such record"), **_REFUSALS},
     )

@@ -28,6 +28,7 @@ from tests.conftest import Serve
 from tests.length import repeat
 from tests.sender import encoded, get, post, report
 from tests.unit.test_asl_conversion import converter
+from tools.dashboards.asked import ROOT
 
 pytestmark = pytest.mark.no_cover  # what other tests cover, in whole processes
 
@@ -115,6 +116,12 @@ def test_report_is_taken_just_where_it_fits_the_document(data: st.DataObject) ->
 
 def test_document_is_valid(collector: Serve) -> None:
     validate(get(collector.url, "/openapi.json").json)
+
+
+def test_document_has_the_answers_to_a_report_that_the_table_in_the_docs_has() -> None:
+    table = (ROOT / "docs/http.md").read_text("utf-8").split("### Responses to `POST /usage`")[1]
+    told = set(re.findall(r"^\| (\d{3}) \|", table.split("For any request")[0], re.MULTILINE))
+    assert DOCUMENT["paths"]["/usage"]["post"]["responses"].keys() == told
 
 
 def test_every_public_route_is_documented() -> None:

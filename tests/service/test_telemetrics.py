@@ -348,7 +348,8 @@ async def test_no_record_is_taken_unless_it_is_switched_on(settings: Settings) -
             assert "telemetrics-client" in await response.text()
         async with session.get("/openapi.json") as response:
             paths = (await response.json())["paths"]
-    assert "post" in paths["/v2/collector"]
+    (header,) = paths["/v2/collector"]["post"]["parameters"]
+    assert (header["name"], header["in"], header["required"]) == ("X-Telemetry-TID", "header", True)
     assert {"get", "post"} <= paths["/"].keys()
 
 

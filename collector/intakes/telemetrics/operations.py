@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from collector.operations import JSON, REPORTING, Answer, Operation
+from collector.operations import JSON, REPORTING, Answer, Operation, Parameter
 from collector.problems import Reason
 
 _NUMBER: Final = r"^[0-9]{1,18}$"
@@ -76,6 +76,7 @@ def refused(meaning: str, *headers: str) -> Answer:
 _ANSWERS: Final = {
     HTTPStatus.CREATED: Answer("the record is durable", {JSON: TelemetricsStored}),
     HTTPStatus.BAD_REQUEST: refused("`malformed-json` or `invalid-field`: do not send it again"),
+    HTTPStatus.REQUEST_TIMEOUT: refused("the body did not arrive completely in time: `too-slow`"),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: refused("the payload is over the limit: `too-large`"),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: refused("the body is compressed: `unsupported-encoding`"),
     HTTPStatus.TOO_MANY_REQUESTS: refused("too many records: `rate-limited`", "Retry-After"),
@@ -83,6 +84,12 @@ _ANSWERS: Final = {
         "nothing can be stored now: `unavailable`", "Retry-After"
     ),
 }
+_TID: Final = Parameter(
+    "X-Telemetry-TID",
+    "the value of `COLLECTOR_TELEMETRICS_TID`, which clients have in their configuration",
+    {"type": "string"},
+    place="header",
+)
 
 
 def operations() -> Iterator[Operation]:
@@ -95,6 +102,7 @@ def operations() -> Iterator[Operation]:
             "Accept a record, as telemetrics-client sends it",
             REPORTING,
             _ANSWERS,
+            parameters=(_TID,),
             bodies=(TelemetricsRecord,),
             variant_of="" if path != "/" else "telemetrics-record",
         )
