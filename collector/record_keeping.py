@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collector.records.store import Contents, RecordsStore
 
 _NS: Final = 10**9
+_UNSHOWN: Final = ("stamp", "owner", "machine_id")
+"""Columns that an owner is not shown: the key, and the pseudonym or the id."""
 
 
 class Records:
@@ -78,14 +80,9 @@ class Records:
         if not self._exists():
             return []
         return [
-            {
-                "id": row["id"],
-                "received": spoken(row["stamp"] // _NS),
-                "classification": row["classification"],
-                "severity": row["severity"],
-                "build": row["build"],
-                "payload_bytes": row["payload_bytes"],
-            }
+            {"id": row["id"], "received": spoken(row["stamp"] // _NS)}
+            | {name: value for name, value in row.items() if name not in _UNSHOWN}
+            | {"ts_capture": spoken(row["ts_capture"])}
             for row in self._prepared().of_owner(owner)
         ]
 

@@ -21,7 +21,7 @@ from collector.app import running
 from collector.metrics import Metrics
 from collector.outbox import FILE, Entry, OutboxFile, Queue, check_at_start, recover, set_aside
 from collector.privacy import Pseudonymiser
-from collector.records.record import from_row
+from collector.records.record import Checked, from_row
 from collector.records.store import RecordsStore
 from collector.records.tables import FINDINGS, RECORDS
 from collector.setting_types import Address
@@ -411,6 +411,10 @@ async def test_machine_sees_erases_and_stops_its_records_and_no_other_ones(
         shown = await asked(session, "")
         assert (shown["held"]["reports"], shown["held"]["records"]) == (3, 3)
         assert {one["classification"] for one in shown["records"]} == {"test/test/test"}
+        record, unshown = shown["records"][0], {"machine_id", "payload"}
+        assert record.keys() >= set(Checked.__dataclass_fields__) - unshown
+        assert record["payload_bytes"] > 0
+        assert not record.keys() & (unshown | {"owner"})
         assert shown["reports"][0]["tags"]["probe"] == "test"
         receipt = await asked(session, "/erase")
         assert (receipt["erased"]["reports"], receipt["erased"]["records"]) == (3, 3)
