@@ -48,15 +48,16 @@ def fail(words: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
 
 
 class TextTable(Table):
-    """A table whose cells are text, so that none is taken for markup."""
+    """A table whose cells are text, so that none is taken for markup; long ones are folded."""
 
     def add(self, *cells: object) -> None:
-        """Add a row."""
-        self.add_row(*(Text(str(cell)) for cell in cells))
+        """Add a row, whose first cell, such as an id, stays on one line."""
+        self.columns[0].no_wrap = True
+        self.add_row(*(Text(str(cell), overflow="fold") for cell in cells))
 
     @classmethod
     def narrow(cls, *columns: str) -> Self:
-        """Make a table for 80 columns: without a frame, and with long cells folded."""
+        """Make a table for 80 columns: without a frame."""
         table = cls(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for column in columns:
             table.add_column(column, overflow="fold")
