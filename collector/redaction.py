@@ -20,7 +20,8 @@ from urllib.parse import quote, quote_plus, unquote
 HIDDEN: Final = "(hidden)"
 _SHORTEST: Final = 4
 """A shorter secret is hidden in URLs only: searched for everywhere, it would match in words."""
-_USER: Final = re.compile(r"(?<=://)[^\s/?#'\"<>]*@")
+_USER: Final = re.compile(r"(?<=://)(?!(?:USER:PASSWORD|user)@)[^\s/?#'\"<>]*@")
+"""The user and password of a URL; not the words for them in messages and help."""
 _PARAMETER: Final = re.compile(
     r"(?i)(?<=[?&])([\w.-]*(?:token|secret|passw|pwd|key|sig|auth)[\w.-]*)=([^\s&#'\"]+)"
 )

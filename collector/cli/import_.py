@@ -109,7 +109,7 @@ def asl3_usage(
             param_hint="--dsn / --dump / --web-ini",
         )
     if dump is not None and dump != _STDIN and (not dump.exists() or dump.is_dir()):
-        raise typer.BadParameter(f"file {str(dump)!r} does not exist", param_hint="--dump")
+        raise typer.BadParameter(f"there is no file {str(dump)!r}", param_hint="--dump")
     doubts: list[str] = []
     with worded_errors():
         # As root, who alone may read the file; the settings lead to another user.

@@ -165,9 +165,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
 def list_() -> None:
     """List the batches within raw retention."""
     batches = _run(load_settings(), lambda q: q.batches())
-    table = TextTable.narrow(
-        "batch", "state", "from", "until", "what", "reports", "nodes", "note"
-    )
+    table = TextTable.narrow("batch", "state", "from", "until", "what", "reports", "nodes", "note")
     for one in batches:
         ends = [datetime.fromtimestamp(ns / 1e9, UTC) for ns in (one.span.start, one.span.end)]
         times = [f"{end:%Y-%m-%dT%H:%M}" for end in ends]

@@ -151,6 +151,7 @@ def _delivery(found: Status) -> Text:
             if one.version is None
             else Text(f"InfluxDB {one.version} answers at {one.url}{of}")
         )
+    lines += [Text(f"no progress to {blocked}", _BAD) for blocked in found.outbox.blocked]
     return Text("\n").join(lines)
 
 

@@ -43,6 +43,8 @@ class InfluxTarget:
     metrics: Metrics
     make_databases: Callable[[], Awaitable[object]]
     _prepared: bool = field(default=False, init=False)
+    _why: str = field(default="", init=False)
+    """Why the databases could not be made; logged once, not at each try of a denied write."""
     _silent: Influx | None = field(default=None, init=False)
     """The server that did not answer the last write."""
     _sent: bool = field(default=False, init=False)
@@ -64,7 +66,9 @@ class InfluxTarget:
             raise Blocked("unavailable", str(error), sent=False) from error
         except InfluxError as error:
             # A token with write permission alone is enough; a denied write shows a lack of it.
-            log.warning("databases could not be made or looked at", why=str(error))
+            if str(error) != self._why:
+                log.warning("databases could not be made or looked at", why=str(error))
+            self._why = str(error)
         self._prepared = True
 
     async def pack(self, entries: Sequence[Pending]) -> list[_Request]:

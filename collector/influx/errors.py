@@ -40,6 +40,7 @@ _LIMITS: Final = (
     "not executed",
     "timeout",
 )
+_MAKER: Final = "`collector serve` makes what its settings need; is COLLECTOR_INFLUX_PREFIX right?"
 _ABSENT: Final = ("database not found", "no dbrp mapping found")
 
 
@@ -51,7 +52,7 @@ def failure(words: str, status: int | None = None) -> InfluxError:
     if any(part in words for part in _LIMITS):
         return CutShort(text)
     if any(part in words for part in _ABSENT):
-        return NoDatabase(f"{text} (`collector check` says what to do)")
+        return NoDatabase(f"{text} ({_MAKER})")
     return InfluxUnavailable(text) if status is not None and passes(status) else InfluxError(text)
 
 

@@ -67,7 +67,7 @@ async def gather(settings: Settings) -> Status:
             reports=_whole(hour, "reports"),
             expected_reports=_number(hour, "expected_reports"),
         ),
-        outbox=outbox,
+        outbox=outbox.model_copy(update={"blocked": _blocked(samples)}),
         influxdb=published.server,
         influxdb_raw=raw[0].server if raw else None,
         last_day=LastDay(
@@ -156,6 +156,16 @@ def _outcomes(samples: Samples) -> dict[str, int]:
         outcome = labels.partition('outcome="')[2].partition('"')[0]
         found[outcome] = found.get(outcome, 0) + int(value)
     return {name: count for name, count in found.items() if count or name == _ACCEPTED}
+
+
+def _blocked(samples: Samples) -> list[str]:
+    """The targets to which delivery makes no progress, with the reason."""
+    found = []
+    for labels, value in samples.get("collector_writer_blocked", {}).items():
+        named = dict(label.split("=", 1) for label in labels.replace('"', "").split(","))
+        if value:
+            found.append(f"{named['target']}: {named['reason']}")
+    return found
 
 
 def _metric(samples: Samples, name: str) -> int | None:

@@ -77,6 +77,15 @@ def _outbox(status: Status) -> Iterator[Problem]:
         "bring the target back (see the line of InfluxDB); the backlog is delivered by itself",
         "OutboxBacklog",
     )
+    for blocked in outbox.blocked:
+        yield (
+            "delivery",
+            False,
+            f"delivery makes no progress to {blocked}",
+            "see the lines of the target, and the log, which has its own words; reports wait in the"
+            " outbox as long as it has room",
+            "InfluxUnreachable",
+        )
     if outbox.dead_letters:
         reason, count = max(outbox.refusals.items(), key=lambda one: one[1])
         yield (

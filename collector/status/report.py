@@ -41,6 +41,11 @@ class Outbox(BaseModel):
         default_factory=dict, description="dead letters by the target's words"
     )
     set_aside: int = Field(description="damaged outboxes that wait for `collector outbox recover`")
+    blocked: list[str] = Field(
+        default_factory=list,
+        description="targets to which delivery makes no progress now, with the reason, as"
+        " `influx: denied`; empty if the collector does not run",
+    )
     problem: str = Field("", description="why the outbox cannot be read; else empty")
 
 

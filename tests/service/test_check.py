@@ -58,7 +58,7 @@ def test_missing_database_is_not_said_to_be_readable(databases: Databases, state
     code, _, err = run("verify", settings, state_dir)
     # One sentence, rather than one a day.
     assert (code, err.count("\n")) == (1, 1)
-    assert "`collector check` says what to do" in err
+    assert "is COLLECTOR_INFLUX_PREFIX right?" in err
 
 
 def test_check_beside_a_running_collector_is_well(databases: Databases, serve: StartServe) -> None:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.busy import measured
 from tests.sender import until
@@ -88,6 +89,19 @@ async def test_denial_blocks_until_it_is_cured(
         await delivery.emptied()
         await until(lambda: not delivery.blocked("denied"))
     assert delivery.dead() == {}
+
+
+async def test_refusal_to_make_databases_is_logged_once(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.always = Answer(401, "authorization failed")
+    upstream.query = Answer(401, "authorization failed")
+    with capture_logs() as logged:
+        async with delivering(tmp_path, upstream.url) as delivery:
+            await delivery.put(*numbered(0, 10))
+            await upstream.wait_seen(3)
+            upstream.always = Answer()
+            await upstream.wait_stored(10)
+    refused = [one for one in logged if one["event"].startswith("databases could not be made")]
+    assert len(refused) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import command
 from tests.conftest import Databases, Serve, StartServe, clean_environment
 from tests.sender import GUARD_S, encoded, eventually, get, metric, post, report
 from tests.service.delivery import delivering
@@ -105,6 +106,9 @@ async def test_denial_is_shouted_and_reports_are_taken_all_the_same(serve: Start
                 lambda: metric(collector.metrics_url, "collector_writer_blocked", **labels) == 1
             )
             assert get(collector.metrics_url, "/readyz").status == 200
+            shown = command(collector.environment, "status").out
+            assert "no progress to influx: denied" in shown
+            assert "Needs attention: delivery" in shown
             return collector
 
         collector = await asyncio.to_thread(denied)

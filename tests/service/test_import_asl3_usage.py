@@ -831,8 +831,8 @@ def test_login_that_needs_another_package_is_said(
     [
         ((), "--dsn or --dump"),
         (("--dump", SAMPLE, "--dsn", "mysql://u@h/d"), "--dsn or --dump"),
-        (("--dump", CASES / "none.sql"), "does not exist"),
-        (("--dump", CASES), "does not exist"),
+        (("--dump", CASES / "none.sql"), "there is no file"),
+        (("--dump", CASES), "there is no file"),
         (("--dump", SAMPLE, "--time-zone", "Mars/Olympus"), "time zone"),
     ],
 )

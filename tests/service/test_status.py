@@ -61,6 +61,7 @@ WRONG: dict[str, dict[str, dict[str, Any]]] = {
     "ready": {"collector": {"ready": False, "why": "the outbox is full"}},
     "outbox-readable": {"outbox": {"problem": "permission denied"}},
     "outbox-backlog": {"outbox": {"oldest_age_s": 901}},
+    "delivery": {"outbox": {"blocked": ["influx: denied"]}},
     "outbox-size": {"outbox": {"bytes": 8001}},
     "dead-letters": {"outbox": {"dead_letters": 2, "refusals": {"too old": 2}}},
     "disk": {"disk": {"free_bytes": 9}},
