@@ -70,6 +70,7 @@ def show(server: Uuid) -> None:
     from collector.intakes import layouts
     from collector.owners.holdings import Holdings
     from collector.parts import outboxes_of
+    from collector.record_keeping import Records
     from collector.schema import ASL_VERSION, ASTERISK_VERSION
 
     configured = load_settings()
@@ -86,7 +87,9 @@ def show(server: Uuid) -> None:
         places = ", ".join(sorted(report.places))
         table.add(_moment(report.received_ns), places, len(report.nodes), *values)
     out.print(table)
-    say(f"{len(reports)} reports")
+    with worded_errors(), closing(Records(configured)) as store:
+        records = len(store.of_owner(name))
+    say(f"{len(reports)} reports" + (f", {records} records" if records else ""))
 
 
 @commands.command(examples=["collector my-data erase 0d1ad5b0-6c3b-4c1e-8f5a-3b9d1d8c7e21"])
@@ -279,6 +282,8 @@ def _print_receipt(receipt: Receipt, action: Action) -> None:
         return
     rows = receipt.reports + receipt.node_reports
     say(f"raw reports erased: {receipt.reports}, in {rows} rows")
+    if receipt.records:
+        say(f"records erased: {receipt.records}")
     say(
         f"in the outbox: {receipt.waiting} that waited, {receipt.copies} copies,"
         f" {receipt.dead_letters} dead letters"

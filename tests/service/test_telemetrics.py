@@ -427,9 +427,11 @@ async def test_machine_sees_erases_and_stops_its_records_and_no_other_ones(
         assert (await post(session, FOURTH))[0] == 201
         await delivered(settings)
     environment = databases.environment | {"COLLECTOR_STATE_DIR": str(settings.state_dir)}
-    words = ("my-data", "erase", f"machine:{MACHINE}")
-    own = await asyncio.to_thread(command, environment, *words)
-    assert own.code == 0, own.err
+    for action, told in (("show", "1 reports, 1 records"), ("erase", "records erased: 1")):
+        words = ("my-data", action, f"machine:{MACHINE}")
+        own = await asyncio.to_thread(command, environment, *words)
+        assert own.code == 0, own.err
+        assert told in own.out
     assert {record.machine_id for record in stored(settings)} == {"another"}
     # What waits for a store that is away is erased in the outbox.
     away = Settings.model_validate(
