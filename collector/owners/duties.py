@@ -34,9 +34,7 @@ class ReceiverDuties(Duties):
     _is_first: bool = field(default=True, init=False)
 
     async def erase(
-        self,
-        orders: Sequence[ErasureOrder],
-        find: FindOrder,
+        self, orders: Sequence[ErasureOrder], find: FindOrder
     ) -> Mapping[ErasureOrder, Cleared]:
         """Delete the rows of servers that have an order from all outboxes; return the counts.
 

@@ -74,11 +74,7 @@ class Erasures:
     async def ask(self, server: ServerPseudonym, action: Action) -> Receipt | Later:
         """Request an erasure and wait for its receipt. Raises MemoryUnavailable if not stored."""
         number, state = await asyncio.to_thread(
-            self._stored.ask_limited,
-            server,
-            action,
-            time.time_ns(),
-            per_hour=self.per_hour,
+            self._stored.ask_limited, server, action, time.time_ns(), per_hour=self.per_hour
         )
         if state is State.QUEUED:
             self._metrics.erasures.labels("queued").inc()
@@ -109,11 +105,7 @@ class Erasures:
     async def follow(self, server: ServerPseudonym, *, until_ns: int) -> None:
         """Request the erasure of reports held here whose owner asked another collector."""
         await asyncio.to_thread(
-            self._stored.ask,
-            server,
-            Action.NOTICE,
-            time.time_ns(),
-            until_ns=until_ns,
+            self._stored.ask, server, Action.NOTICE, time.time_ns(), until_ns=until_ns
         )
         self._woken.set()
 

@@ -192,7 +192,7 @@ def _report(report: Report, named: Mapping[NodePseudonym, int], terms: Terms) ->
                 "registration": node.tags.get(REGISTRATION.name, UNKNOWN),
             }
             for node in report.nodes
-        ],
+        ]
     }
 
 
@@ -387,30 +387,27 @@ def _moment(time_ns: int) -> str:
     return f"{datetime.fromtimestamp(time_ns // _NS, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-QUEUED: Final = Answer(
+def _brief(status: int, word: str, heading: str, words: str) -> Answer:
+    return Answer(status, _page(heading, words), {"status": word})
+
+
+QUEUED: Final = _brief(
     202,
-    _page(
-        "REMEMBERED",
-        "More erasures were asked for within an hour than usual. Yours is remembered, and an"
-        " operator lets it go on once it is clear that they come from owners. You need not ask"
-        " again.",
-    ),
-    {"status": "queued"},
+    "queued",
+    "REMEMBERED",
+    "More erasures were asked for within an hour than usual. Yours is remembered, and an operator"
+    " lets it go on once it is clear that they come from owners. You need not ask again.",
 )
-DELAYED: Final = Answer(
+DELAYED: Final = _brief(
     202,
-    _page(
-        "REMEMBERED",
-        "The database cannot do it at this moment. Your wish is remembered on our disk and done as"
-        " soon as it can be, by itself. You need not ask again; .../v1/my-data shows what is held.",
-    ),
-    {"status": "delayed"},
+    "delayed",
+    "REMEMBERED",
+    "The database cannot do it at this moment. Your wish is remembered on our disk and done as soon"
+    " as it can be, by itself. You need not ask again; .../v1/my-data shows what is held.",
 )
-OPTED_IN: Final = Answer(
+OPTED_IN: Final = _brief(
     200,
-    _page(
-        "OPTED IN",
-        "Reports under this identity are stored from now on, as they were before any opt-out.",
-    ),
-    {"status": "opted-in"},
+    "opted-in",
+    "OPTED IN",
+    "Reports under this identity are stored from now on, as they were before any opt-out.",
 )

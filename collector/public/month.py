@@ -290,10 +290,7 @@ class MonthPage:
             return []
         told = [
             self._t(
-                "month.upgrade",
-                origin=each.origin,
-                target=each.target,
-                nodes=self._n(each.nodes),
+                "month.upgrade", origin=each.origin, target=each.target, nodes=self._n(each.nodes)
             )
             for each in self.report.upgrades[:_MOST_NAMED]
         ]

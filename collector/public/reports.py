@@ -68,15 +68,8 @@ def basic_text(snapshot: Snapshot) -> str:
 
 
 def _table(title: str, counts: dict[str, int], names: dict[str, str]) -> list[str]:
-    known = list(names)
-    values = sorted(
-        counts,
-        key=lambda value: (
-            value == OTHER,
-            known.index(value) if value in names else len(known),
-            value,
-        ),
-    )
+    order = {name: place for place, name in enumerate(names)}
+    values = sorted(counts, key=lambda each: (each == OTHER, order.get(each, len(order)), each))
     return [
         f"{title:>20}",
         "  " + "-" * 24,
