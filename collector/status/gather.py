@@ -40,7 +40,6 @@ from collector.worker import directories
 _PATIENCE_S: Final = 5.0
 _ACCEPTED: Final = "accepted"
 _NEWEST_DAYS: Final = 5
-_OPEN_HOURS: Final = 2
 
 T = TypeVar("T")
 Samples = dict[str, dict[str, float]]
@@ -202,7 +201,7 @@ async def _server(influx: Influx, names: Sequence[str]) -> _Stored:
             answers = made.model_copy(update={"version": await influx.ping()})
             if DAILY in names:
                 days = await _or(_rows(influx, DAILY_USAGE, _NEWEST_DAYS), [])
-                hours = await _or(_rows(influx, HOURLY_USAGE, _OPEN_HOURS), [])
+                hours = await _or(_rows(influx, HOURLY_USAGE, 1), [])
             held = await _or(retentions(influx, names), {})
     except TimeoutError:
         words = f"no answer within {_PATIENCE_S:.0f} s"
@@ -213,7 +212,7 @@ async def _server(influx: Influx, names: Sequence[str]) -> _Stored:
     kept = [
         Retention(database=influx.name(name), seconds=seconds) for name, seconds in held.items()
     ]
-    return _Stored(answers, day, next(iter(hours[1:] or hours), None), kept)
+    return _Stored(answers, day, next(iter(hours), None), kept)
 
 
 async def _or(work: Awaitable[T], nothing: T) -> T:

@@ -195,6 +195,14 @@ def test_running_collector_is_shown_as_it_is_and_the_doctor_finds_nothing(
         2 * (NEIGHBOURS + 1),
         NEIGHBOURS + 1,
     )
+    newest = "SELECT reports FROM hourly_usage ORDER BY time DESC LIMIT 1"
+
+    def is_of_the_newest_hour() -> bool:
+        (row,) = databases.server.query(newest, databases.daily)
+        hour = read().intake.hour
+        return hour is not None and hour.timestamp() * 10**9 == row["time"]
+
+    eventually(is_of_the_newest_hour)
     assert {one.database for one in found.retention} >= {databases.raw, databases.daily}
     assert found.outbox.bytes > 0
     text = shown(environment, "status").out
