@@ -34,8 +34,8 @@ _PUBLIC_AS_TEXT: Final = (
 )
 
 _TEXT_SCHEMA: Final = {
-    "description": "Text, or a number, which becomes text; cut to 256 characters. Anything else"
-    " counts as unknown."
+    "description": "Text, or a number, which becomes text; stored with at most 64 characters."
+    " Anything else counts as unknown."
 }
 _SECONDS_SCHEMA: Final = {
     "description": "Whole seconds, as text or a number. Anything else counts as unknown."
@@ -59,12 +59,12 @@ _REGISTERED_SCHEMA: Final = {
     " is any other type."
 }
 _CHANNELS_SCHEMA: Final = {
-    "description": "An object: node number to the name of its channel driver. A driver that is not"
-    " text counts as unknown, and so do all drivers if this is not an object."
+    "description": "An object: node number to the name of its channel driver, as text or a number."
+    " Any other driver counts as unknown, and so do all drivers if this is not an object."
 }
 _PACKAGES_SCHEMA: Final = {
     "description": f"An object: name of a Debian package to its version, at most {_MOST_PACKAGES}."
-    " A version that is not text is ignored, and so is any other type."
+    " A version that is neither text nor a number is ignored, and so is any other type."
 }
 
 Text = Annotated[str, Field(max_length=_MOST_TEXT)] | None
