@@ -150,7 +150,10 @@ def main() -> None:
     try:
         cli.only(sys.argv[1:])(prog_name="collector")
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.filename is not None:
+            # Such as a file that the user of the state directory may not read.
+            sys.exit(str(error))
+        if error.errno != errno.ENOSPC:
             raise
         # What is left in the stream's buffer would fail again when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
