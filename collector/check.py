@@ -321,6 +321,8 @@ async def _database(influx: Influx, database: str, *, there: bool | None) -> Tol
     except InfluxUnavailable:
         raise
     except InfluxError as error:
+        if there is False:
+            return False, f"{missing} ({error})"
         return False, f"database {name}: {error}; check {variables}_TOKEN and {variables}_ORG"
     # InfluxDB 1.6 has no measurements, rather than an error, in a database that is missing.
     return True, missing if there is False else f"database {name} can be read"

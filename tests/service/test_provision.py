@@ -459,6 +459,15 @@ def test_command_makes_databases_and_users(guarded: Given, tmp_path: Path) -> No
     again = command(guarded.environment, "provision", "--tokens-dir", tmp_path / "tokens")
     assert again.code == 0
     assert "made" not in again.out
+    # Of a sender that is enabled later neither the database nor the right is there.
+    own = {
+        "COLLECTOR_INFLUX_TOKEN": read(tmp_path / "tokens", COLLECTOR),
+        "COLLECTOR_STATE_DIR": str(tmp_path / "state"),
+        "COLLECTOR_STATSD_LISTEN": "127.0.0.1:8125",
+    }
+    checked = command(guarded.environment | own, "check")
+    assert (checked.code, "WRONG asterisk_live is not there yet" in checked.out) == (1, True)
+    assert "`collector provision` with an administrator's" in checked.out
 
 
 def test_command_with_a_wrong_password_makes_nothing(guarded: Given, tmp_path: Path) -> None:
