@@ -355,6 +355,13 @@ class Settings(BaseSettings):
         """The path of the pseudonym key."""
         return self.pseudonym_key_file or self.state_dir / "pseudonym.key"
 
+    @property
+    def retention_notices(self) -> int:
+        """Retention of erasure notices in seconds: as long as any report is kept; 0: for ever."""
+        # Of disabled senders too: another process of the same InfluxDB may have them enabled.
+        found = (self.retention_raw, self.retention_librenms, self.retention_records)
+        return max(found) if all(found) else 0
+
 
 _FIELDS: Final = Settings.model_fields
 SECRETS: Final = frozenset(n for n, field in _FIELDS.items() if field.annotation is SecretStr)

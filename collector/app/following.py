@@ -24,7 +24,7 @@ async def following(base: Base) -> AsyncIterator[OpenPart]:
     """Follow the receivers from entry to exit."""
     settings, loop = base.settings, base.supervisor.loop
     nodelist = NodeList(settings.nodelist_url, directory=base.whole.state_dir, metrics=base.metrics)
-    notices = Notices(base.influx, keep_seconds=settings.retention_raw)
+    notices = Notices(base.influx, keep_seconds=settings.retention_notices)
     follower = Follower(notices, partial(forget_facts, base.daily, base.turns.lock))
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context

@@ -169,7 +169,11 @@ async def receiving(base: Base) -> AsyncIterator[OpenPart]:
             owners,
             partial(prove, [intake.identify for intake in opened]),
             terms=Terms(
-                settings.retention_raw, settings.outbox_keep, settings.backup_keep, retentions
+                settings.retention_raw,
+                settings.outbox_keep,
+                settings.backup_keep,
+                settings.retention_notices,
+                retentions,
             ),
             door=Door(
                 trusted_proxies=settings.trusted_proxies, read_timeout_s=settings.read_timeout

@@ -12,6 +12,7 @@ from collector.memory import Choice, Notice
 from collector.orders import Cleared, ErasureOrder
 from collector.owners.choices import Choices
 from collector.owners.clearing import clear
+from collector.owners.notices import oldest_kept
 from collector.owners.parts import Parts
 from collector.owners.requests import Erasures
 from collector.privacy import ServerPseudonym
@@ -21,8 +22,8 @@ from collector.privacy import ServerPseudonym
 class ReceiverDuties(Duties):
     """Carries out orders in the state directory of a receiver; see `Duties`.
 
-    Orders are remembered for `keep_seconds`, so that the recovery of a damaged outbox leaves out
-    what is erased. `noticed` is called if InfluxDB has a new notice.
+    Orders are remembered for `keep_seconds` (0: for ever), so that the recovery of a damaged outbox
+    leaves out what is erased. `noticed` is called if InfluxDB has a new notice.
     """
 
     parts: Parts
@@ -43,7 +44,7 @@ class ReceiverDuties(Duties):
         await asyncio.to_thread(
             self.parts.memory.erasures.remember_erased,
             [Notice(one.mark, one.until_ns, "") for one in orders],
-            oldest_ns=time.time_ns() - self.keep_seconds * 10**9,
+            oldest_ns=oldest_kept(self.keep_seconds),
         )
         found: list[ServerPseudonym] = []
 

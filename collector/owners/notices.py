@@ -26,22 +26,27 @@ _EVERY_S: Final = 60.0
 _STATEMENTS: Final = 100
 
 
+def oldest_kept(seconds: int) -> int:
+    """The earliest time, in ns since 1970, of what is retained for `seconds`; 0: for ever."""
+    return time.time_ns() - seconds * 10**9 if seconds else 0
+
+
 class Notices:
     """Reads the notices that this process has not handled yet, and deletes expired ones.
 
-    They are retained for `keep_seconds`, the retention of raw reports: a collector that was off
-    for longer has no report left that InfluxDB would accept.
+    They are retained for `keep_seconds` (0: for ever), as long as any report: a collector that was
+    off for longer has no report left that would be stored.
     """
 
     def __init__(self, influx: Influx, *, keep_seconds: int) -> None:
         self._influx = influx
-        self._keep_ns = keep_seconds * 10**9
+        self._keep_seconds = keep_seconds
         self._seen: set[int] = set()
 
     @property
     def oldest_ns(self) -> int:
         """The time of the oldest notice that is retained, in ns since 1970."""
-        return time.time_ns() - self._keep_ns
+        return oldest_kept(self._keep_seconds)
 
     async def unseen(self) -> list[Notice]:
         """Read the notices not marked as seen. Raises InfluxError."""

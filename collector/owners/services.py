@@ -63,7 +63,7 @@ class OwnerServices:
             known_everywhere_s=KNOWN_EVERYWHERE_S if settings.workers > 1 else 0.0,
             done=done,
         )
-        keep = settings.retention_raw
+        keep = settings.retention_notices
         self.sync = Sync(parts, self.choices, self.erasures, keep_seconds=keep)
         self.duties = ReceiverDuties(
             parts, self.choices, self.erasures, self.sync.wake, keep_seconds=keep

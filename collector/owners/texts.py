@@ -46,12 +46,14 @@ _REGISTERED: Final = {
 class Terms:
     """Retention times in seconds: raw reports, copies in the outbox, backups (0: not stated).
 
-    `databases` has the retention of each database with reports of other senders.
+    `notices` is that of erasure notices (0: for ever). `databases` has the retention of each
+    database with reports of other senders.
     """
 
     raw: int
     copies: int
     backups: int
+    notices: int = 0
     databases: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, report: Report) -> int:
@@ -337,10 +339,11 @@ def _what_stays(terms: Terms) -> str:
     backups = "until those are deleted"
     if terms.backups:
         backups = f"for {_span(terms.backups)} at most"
+    notices = f"for {_span(terms.notices)}" if terms.notices else "for ever"
     return (
         "What stays: the daily counts that are published, which hold no one's identity, even if"
         " your reports were counted in them; and copies in the operator's backups, if there are"
-        f" any, {backups}; and for {_span(terms.raw)} a keyed digest with the days of the erased"
+        f" any, {backups}; and {notices} a keyed digest with the days of the erased"
         " reports, by which other collectors erase theirs. The database rewrites its own files"
         " within a day."
     )

@@ -39,6 +39,7 @@ def privacy_context(
     values: dict[str, Any] = {
         "raw": settings.retention_raw,
         "daily": settings.retention_daily,
+        "notices": settings.retention_notices,
         "outbox": settings.outbox_keep,
         "k": settings.k_anonymity,
         "rate_limited": settings.rate_limit > 0,

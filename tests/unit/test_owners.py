@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,14 +14,16 @@ from collector.orders import Cleared, Elsewhere
 from collector.owners import texts
 from collector.owners.erasure_records import Receipt
 from collector.owners.holdings import Place, Report, reports_of
+from collector.owners.notices import oldest_kept
 from collector.owners.routes import is_proven
 from collector.owners.texts import Terms
 from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import ASL_REPORT
 from collector.schema.telemetrics import TELEMETRICS
+from collector.settings import Settings
 
-TERMS = Terms(90 * 86_400, 72 * 3600, 0)
+TERMS = Terms(90 * 86_400, 72 * 3600, 0, 90 * 86_400)
 T0 = 1_795_000_000_000_000_000
 SERVER = ServerPseudonym("00112233445566aa")
 
@@ -160,7 +163,7 @@ def test_report_of_another_sender_is_shown_with_the_names_of_its_values() -> Non
 def test_report_that_is_stored_for_ever_is_said_to_be() -> None:
     record = Point("record", {"severity": "1"}, {"server": SERVER, "payload_bytes": 3}, T0)
     report = Report(T0, frozenset({Place.RAW}), record, ())
-    ever = Terms(90 * 86_400, 0, 0, {TELEMETRICS: 0})
+    ever = Terms(90 * 86_400, 0, 0, 0, {TELEMETRICS: 0})
     answer = texts.shown([report], [report], {}, ever)
     assert answer.data["reports"][0]["deleted_after"] is None
     assert "1   each stored for ever" in answer.words
@@ -208,7 +211,19 @@ def test_receipt_says_how_long_backups_last_where_the_operator_said_it() -> None
 
 def test_receipt_says_what_is_remembered_of_the_erasure() -> None:
     words = " ".join(texts.erased(Receipt(), TERMS, opted_out=False).words.split())
-    assert "for 90 days a keyed digest with the days of the erased reports" in words
+    assert "; and for 90 days a keyed digest with the days of the erased reports" in words
+    words = texts.erased(Receipt(), Terms(1, 1, 1, 0), opted_out=False).words
+    assert "; and for ever a keyed digest" in " ".join(words.split())
+
+
+def test_notices_of_erasures_are_kept_as_long_as_any_report() -> None:
+    day = 86_400
+    assert Settings().retention_notices == 90 * day
+    assert Settings(retention_librenms=400 * day).retention_notices == 400 * day
+    assert Settings(retention_records=200 * day).retention_notices == 200 * day
+    assert Settings(retention_records=0).retention_notices == 0
+    assert oldest_kept(0) == 0
+    assert time.time_ns() - oldest_kept(day) < 2 * day * 10**9
 
 
 def test_a_mark_is_no_pseudonym() -> None:
