@@ -45,8 +45,12 @@ def peek(path: Path) -> Peeked:
     Raises OutboxUnavailable, OutboxDamaged.
     """
     with translated_errors(), _opened(path) as database:
+        found = tables(database)
+        if not found:
+            # A collector makes the file at this moment.
+            return Peeked(dict.fromkeys(Queue, 0), {}, 0, 0)
         waiting = {Queue.INFLUX: "entries WHERE id > (SELECT delivered_id FROM cursor)"}
-        if "cursors" in tables(database):
+        if "cursors" in found:
             waiting = {queue: f"{FROM[queue]} AND id > {DELIVERED[queue]}" for queue in Queue}
         counts, oldest = {}, []
         for queue, part in waiting.items():

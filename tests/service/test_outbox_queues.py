@@ -283,3 +283,9 @@ def test_records_that_waited_are_dated_anew_when_the_clock_was_set(tmp_path: Pat
         assert len(late) == done.moved
         for one in late:
             assert abs(int(one.lines.rpartition(b" ")[2]) - one.received_ns) < S
+
+
+def test_outbox_that_is_being_made_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    path.touch()
+    assert (peek(path).reports, peek(path).dead_letters) == (0, 0)
