@@ -309,8 +309,8 @@ def _show(found: Preview, configured: Settings, verb: str) -> None:
     of_them = f"of them {verb}"
     table = TextTable("day", "final", "reports", of_them, "nodes named", of_them)
     for one in found.days:
-        servers = f"{one.reports} of {one.servers} servers"
-        nodes = f"{one.node_reports} of {one.nodes} nodes"
+        servers = f"{one.reports} from {one.servers} servers"
+        nodes = f"{one.node_reports}, {one.nodes} different"
         before = one.before
         table.add(one.day, yes_no(one.final), before.reports, servers, before.node_reports, nodes)
     out.print(table)

@@ -311,7 +311,7 @@ def test_commands_show_take_list_and_put_back(
     span = ("--from", day, "--to", day, "--first-seen")
     shown = command(environment, "quarantine", "preview", *span)
     assert shown.code == 0, shown.err
-    assert "8 of 8 servers" in shown.out
+    assert "8 from 8 servers" in shown.out
     assert nodes_of(databases, day) == 32
 
     unsure = command(environment, "quarantine", "add", *span, "--note", "burst", answer="n\n")
