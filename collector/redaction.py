@@ -98,10 +98,13 @@ class RedactedStream:
 
 def redact_streams() -> None:
     """Hide secrets in everything that this process writes to standard output and error."""
-    # A stream that was closed before the start is None; this one lives as long as the process.
-    nowhere = Path(os.devnull).open("w")  # noqa: SIM115
-    sys.stdout = RedactedStream(sys.stdout or nowhere)
-    sys.stderr = RedactedStream(sys.stderr or nowhere)
+    sys.stdout = RedactedStream(sys.stdout or _nowhere())
+    sys.stderr = RedactedStream(sys.stderr or _nowhere())
+
+
+def _nowhere() -> TextIO:
+    """A stream in place of one closed before the start; it lives as long as the process."""
+    return Path(os.devnull).open("w")
 
 
 def _user_of(text: str) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -76,6 +77,17 @@ def format_duration(seconds: int) -> str:
 def retention_text(seconds: int) -> str:
     """Format a retention, such as `90d`; 0 is unlimited."""
     return format_duration(seconds) if seconds else "for ever"
+
+
+def longest_retention(seconds: Iterable[int]) -> int:
+    """The longest of retentions, in seconds; 0 is unlimited."""
+    found = [*seconds]
+    return max(found) if all(found) else 0
+
+
+def oldest_kept(seconds: int) -> int:
+    """The earliest time, in ns since 1970, of what is retained for `seconds`; 0 is unlimited."""
+    return time.time_ns() - seconds * 10**9 if seconds else 0
 
 
 def _parse_address(text: object) -> Address:

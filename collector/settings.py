@@ -36,6 +36,7 @@ from collector.setting_types import (
     SiteUrl,
     Switch,
     Token,
+    longest_retention,
 )
 
 PREFIX: Final = "COLLECTOR_"
@@ -360,7 +361,7 @@ class Settings(BaseSettings):
         """Retention of erasure notices in seconds: as long as any report is kept; 0: for ever."""
         # Of disabled senders too: another process of the same InfluxDB may have them enabled.
         found = (self.retention_raw, self.retention_librenms, self.retention_records)
-        return max(found) if all(found) else 0
+        return longest_retention(found)
 
 
 _FIELDS: Final = Settings.model_fields

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -171,15 +170,15 @@ async def _plan(
 ) -> tuple[list[Loss], list[DatabaseState], datetime]:
     from collector.record_keeping import Records
     from collector.retention import Loss, loss
+    from collector.setting_types import oldest_kept
 
     now = datetime.now(UTC)
     losses = [await loss(influx, database, seconds, now) for database, seconds in wanted.items()]
     held = await _look(configured, influx)
     if TELEMETRICS in wanted and any(one.database == RECORDS for one in held):
         seconds = wanted[TELEMETRICS]
-        before = time.time_ns() - seconds * 10**9 if seconds else 0
         with closing(Records(configured)) as records:
-            days = records.by_day(before_ns=before)
+            days = records.by_day(before_ns=oldest_kept(seconds))
         losses.append(Loss(RECORDS, configured.retention_records, seconds, days))
     return losses, held, now
 

@@ -13,13 +13,13 @@ from dataclasses import astuple
 from datetime import date
 from typing import Final
 
+from collector.days import NS_PER_HOUR
 from collector.memory.records import Action, ErasureRequest, Notice, State
 from collector.memory.store import Table, operation
 from collector.memory.tags import forget_reporter
 from collector.privacy import OwnerMark, ServerPseudonym
 
 _COLUMNS: Final = "id, asked_ns, server, action, state, until_ns, found, plan, delayed"
-_HOUR_NS: Final = 3600 * 10**9
 
 
 class ErasuresTable(Table):
@@ -50,7 +50,7 @@ class ErasuresTable(Table):
     ) -> tuple[int, State]:
         """Request as `ask` does, but queue for an operator what exceeds `per_hour` in an hour."""
         # A time far ahead was stored before the clock was set back.
-        database.execute("DELETE FROM let_through WHERE abs(at_ns - ?) >= ?", (now_ns, _HOUR_NS))
+        database.execute("DELETE FROM let_through WHERE abs(at_ns - ?) >= ?", (now_ns, NS_PER_HOUR))
         (taken,) = database.execute("SELECT count(*) FROM let_through").fetchone()
         state = State.QUEUED if taken >= per_hour else State.ACCEPTED
         if state is State.ACCEPTED:

@@ -123,12 +123,13 @@ class Store:
                         )
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             draft.replace(fresh)
-            aside = f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+            at = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+            aside = self.path.with_name(f"{self.path.name}.damaged-{at}")
             log_file = log_of(self.path)
             if log_file.exists():
-                log_file.replace(self.path.with_name(f"{aside}-wal"))
+                log_file.replace(log_of(aside))
             Path(f"{self.path}-shm").unlink(missing_ok=True)
-            self.path.replace(self.path.with_name(aside))
+            self.path.replace(aside)
             self._finish()
         log.error(
             self._content.loss,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from collector.outbox.errors import translated_errors
 from collector.outbox.queues import DELIVERED, FROM, Queue
+from collector.sqlite.lock import log_of
 from collector.sqlite.migration import tables
 
 
@@ -69,7 +70,7 @@ def peek(path: Path) -> Peeked:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    log_file, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    log_file, index = log_of(path), Path(f"{path}-shm")
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with ExitStack() as stack:
         if not log_file.exists() or not log_file.stat().st_size:
@@ -78,6 +79,6 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             # SQLite makes a missing index when it reads a log, so read a copy.
             copy = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name
             shutil.copyfile(path, copy)
-            shutil.copyfile(log_file, f"{copy}-wal")
+            shutil.copyfile(log_file, log_of(copy))
             uri = copy.as_uri()
         yield stack.enter_context(closing(sqlite3.connect(uri, uri=True, timeout=30)))

@@ -12,10 +12,10 @@ from collector.memory import Choice, Notice
 from collector.orders import Cleared, ErasureOrder
 from collector.owners.choices import Choices
 from collector.owners.clearing import clear
-from collector.owners.notices import oldest_kept
 from collector.owners.parts import Parts
 from collector.owners.requests import Erasures
 from collector.privacy import ServerPseudonym
+from collector.setting_types import oldest_kept
 
 
 @dataclass(eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -18,17 +17,13 @@ from collector.memory import Notice
 from collector.privacy import OwnerMark
 from collector.rollup.daily import Daily
 from collector.schema import ERASURE_NOTICE, OWNERS, Measurement
+from collector.setting_types import oldest_kept
 from collector.state import NotHeld
 
 log = structlog.get_logger("collector.owners")
 
 _EVERY_S: Final = 60.0
 _STATEMENTS: Final = 100
-
-
-def oldest_kept(seconds: int) -> int:
-    """The earliest time, in ns since 1970, of what is retained for `seconds`; 0: for ever."""
-    return time.time_ns() - seconds * 10**9 if seconds else 0
 
 
 class Notices:

@@ -30,6 +30,7 @@ from collector.schema import (
     SERVER_TAGS,
     UNKNOWN,
 )
+from collector.setting_types import longest_retention
 
 _WIDTH: Final = 78
 _MOST_SHOWN: Final = 200
@@ -89,8 +90,7 @@ def shown(
     `proven` are reports whose values the owner's request states too; the newest come first. `named`
     are the node numbers in the request, by pseudonym. `records` are those in the records store.
     """
-    retentions = [terms.of(report) for report in reports] or [terms.raw]
-    longest = max(retentions) if all(retentions) else 0
+    longest = longest_retention([terms.of(report) for report in reports] or [terms.raw])
     counts = {place: sum(place in report.places for report in reports) for place in Place}
     held = {
         "reports": len(reports),

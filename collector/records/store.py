@@ -27,6 +27,7 @@ from collector.records.errors import (
 from collector.records.migrations import migrate
 from collector.records.record import Record
 from collector.records.tables import FINDINGS, RECORDS
+from collector.sqlite.lock import log_of
 
 _PATIENCE_S: Final = 20
 """Longest wait for an answer of the server, or for another writer of an SQLite file, in s."""
@@ -180,7 +181,7 @@ class RecordsStore:
                 ]
                 size = sum(connection.execute(sa.select(*sizes)).one())
         if self._is_file and (path := self._url.database):
-            files = (Path(path), Path(f"{path}-wal"))
+            files = (Path(path), log_of(Path(path)))
             size = sum(file.stat().st_size for file in files if file.exists())
         return Contents(int(count), oldest, newest, size)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
 from collector.builds import build_name
+from collector.days import NS_PER_HOUR
 from collector.influx import frames
 from collector.lazy import pl
 from collector.rollup.labels import kernel_series, published_label
@@ -29,7 +30,6 @@ from collector.schema import (
 from collector.suspicion import LONGEST_UPTIME_S
 
 HOURS: Final = 24
-_NS_PER_HOUR: Final = 3600 * 10**9
 _S_PER_HOUR: Final = 3600
 _PACKAGES: Final = "packages"
 _COUNTS: Final = ("count", "reports", "node_reports")
@@ -160,7 +160,7 @@ class Rows(frames.Rows):
             raw = raw.filter(pl.col(mark).is_null() | (pl.col(mark) == "0"))
         return raw.select(
             pl.col(unit).str.to_integer(base=16, dtype=pl.UInt64, strict=False),
-            (pl.col("time") // _NS_PER_HOUR % HOURS).cast(pl.UInt8).alias("hour"),
+            (pl.col("time") // NS_PER_HOUR % HOURS).cast(pl.UInt8).alias("hour"),
             *(_hours(name) if name == UPTIME else _category(name) for name in others),
         )
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from collector.days import ONE_DAY, day_ns
+from collector.days import NS_PER_HOUR, ONE_DAY, day_ns
 from collector.influx import Influx
 from collector.lines import NS_PER_DAY
 from collector.rollup.cache import Basis, FactsCache, RawCount
-from collector.rollup.facts import HOURS
 from collector.rollup.hourly import Hour, expect, history_of, stored_hours
 from collector.rollup.inputs import (
     StoredDay,
@@ -110,7 +109,7 @@ def _hours_are_current(snapshot: Snapshot, day: date, first: date, now: datetime
     if day == first and is_final(day, now):
         # The hours of the previous day, which it counts too, may have expired.
         return True
-    starts = range(day_ns(day), day_ns(day) + NS_PER_DAY, NS_PER_DAY // HOURS)
+    starts = range(day_ns(day), day_ns(day) + NS_PER_DAY, NS_PER_HOUR)
     hours = {time: snapshot.hours[time] for time in starts if time in snapshot.hours}
     return len(hours) == hours_over(day, now) and all(
         day == first or expect(hour, history_of(snapshot.hours, time)) == hour

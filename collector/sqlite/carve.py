@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from collector.sqlite.lock import log_of
+
 Value = int | float | str | bytes | None
 Types = tuple[int, ...]
 """Serial types of a row's columns, as the file format numbers them."""
@@ -37,7 +39,7 @@ class Carved:
     """
 
     def __init__(self, path: Path) -> None:
-        log = Path(f"{path}-wal")
+        log = log_of(path)
         with ExitStack() as stack:
             self._file = stack.enter_context(path.open("rb"))
             self._log = stack.enter_context(log.open("rb")) if log.exists() else None

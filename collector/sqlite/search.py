@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.sqlite.errors import StoreUnavailable
+from collector.sqlite.lock import log_of
 
 _FOUND: Final = 10
 _LONGEST_S: Final = 120
@@ -43,7 +44,7 @@ def holds(path: Path, traces: Iterable[bytes]) -> bool:
     wanted = " ".join(trace.hex() for trace in traces)
     if not wanted:
         return False
-    command = [sys.executable, "-I", "-S", "-c", _SCRIPT, str(path), f"{path}-wal"]
+    command = [sys.executable, "-I", "-S", "-c", _SCRIPT, str(path), str(log_of(path))]
     try:
         ended = subprocess.run(  # noqa: S603 - our interpreter, our script
             # Through standard input: every user of the machine can see arguments.

@@ -121,7 +121,7 @@ async def _process(settings: Settings) -> tuple[Process, Samples]:
         if not isinstance(error, aiohttp.ClientConnectorError):
             words = f"no answer in time at {host}:{at.port} ({type(error).__name__})"
         return Process(running=False, why=words, workers=workers), {}
-    role = next(iter(samples.get("collector_role", ())), "").partition('role="')[2].strip('"')
+    role = _label(next(iter(samples.get("collector_role", ())), ""), "role")
     words = "; ".join(filter(None, why))
     process = Process(running=True, ready=not words, why=words, workers=workers)
     return process.model_copy(update={"role": role} if role else {}), samples
@@ -148,23 +148,27 @@ def _samples(page: str) -> Samples:
     return found
 
 
+def _label(labels: str, name: str) -> str:
+    """The value of a label; empty if it is missing."""
+    return labels.partition(f'{name}="')[2].partition('"')[0]
+
+
 def _outcomes(samples: Samples) -> dict[str, int]:
     """Submissions by outcome, of all intakes together; `accepted` is always there."""
     found = {_ACCEPTED: 0}
     for labels, value in samples.get("collector_reports_total", {}).items():
-        outcome = labels.partition('outcome="')[2].partition('"')[0]
+        outcome = _label(labels, "outcome")
         found[outcome] = found.get(outcome, 0) + int(value)
     return {name: count for name, count in found.items() if count or name == _ACCEPTED}
 
 
 def _blocked(samples: Samples) -> list[str]:
     """The targets to which delivery makes no progress, with the reason."""
-    found = []
-    for labels, value in samples.get("collector_writer_blocked", {}).items():
-        named = dict(label.split("=", 1) for label in labels.replace('"', "").split(","))
-        if value:
-            found.append(f"{named['target']}: {named['reason']}")
-    return found
+    return [
+        f"{_label(labels, 'target')}: {_label(labels, 'reason')}"
+        for labels, value in samples.get("collector_writer_blocked", {}).items()
+        if value
+    ]
 
 
 def _metric(samples: Samples, name: str) -> int | None:

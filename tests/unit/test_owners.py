@@ -14,13 +14,13 @@ from collector.orders import Cleared, Elsewhere
 from collector.owners import texts
 from collector.owners.erasure_records import Receipt
 from collector.owners.holdings import Place, Report, reports_of
-from collector.owners.notices import oldest_kept
 from collector.owners.routes import is_proven
 from collector.owners.texts import Terms
 from collector.privacy import NodePseudonym, Pseudonymiser, ServerPseudonym
 from collector.problems import Reason, Refusal
 from collector.schema import ASL_REPORT
 from collector.schema.telemetrics import TELEMETRICS
+from collector.setting_types import oldest_kept
 from collector.settings import Settings
 
 TERMS = Terms(90 * 86_400, 72 * 3600, 0, 90 * 86_400)
